@@ -1,0 +1,1 @@
+"""Public names are exported here."""
