@@ -1,0 +1,155 @@
+"""Exact top-k by inner product, and the result type that crosses every stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.errors import BadRequest
+
+Vectors: TypeAlias = NDArray[np.float32]  # [n, dim]
+Rows: TypeAlias = NDArray[np.int64]
+Scores: TypeAlias = NDArray[np.float32]
+Mask: TypeAlias = NDArray[np.bool_]  # [n_items], True where a row may be answered
+
+ITEM_BLOCK = 32_768  # rows of the catalogue scored at once: the block and its scores stay near the cache
+SPARSE_SHARE = 0.25  # below this share of allowed rows, copying them out is cheaper than scoring the others
+
+
+class Hits(NamedTuple):
+    """The k best rows of each query, best first; row -1 and score -inf pad a short answer."""
+
+    rows: Rows  # int64   [n_queries, k]  positions in the index, not item ids
+    scores: Scores  # float32 [n_queries, k]
+
+    def select(self, queries: NDArray[np.int64] | Mask) -> Hits:
+        """The hits of some queries, by position or by mask."""
+        return Hits(self.rows[queries], self.scores[queries])
+
+    def head(self, k: int) -> Hits:
+        """The first k places of every query."""
+        return Hits(self.rows[:, :k], self.scores[:, :k])
+
+
+class CSR(NamedTuple):
+    """One list of rows per query, laid end to end: query i holds `rows[indptr[i]:indptr[i + 1]]`."""
+
+    indptr: NDArray[np.int64]  # [n_queries + 1]
+    rows: Rows  # [indptr[-1]]
+
+    @classmethod
+    def from_lists(cls, lists: Sequence[Sequence[int] | NDArray[np.integer]]) -> CSR:
+        """>>> CSR.from_lists([[3, 1], [], [2]]).indptr.tolist()
+        [0, 2, 2, 3]
+        """
+        sizes = np.fromiter((len(rows) for rows in lists), np.int64, len(lists))
+        indptr = np.concatenate(([0], np.cumsum(sizes)))
+        flat = [np.asarray(rows, np.int64) for rows in lists if len(rows)]
+        return cls(indptr, np.concatenate(flat) if flat else np.empty(0, np.int64))
+
+    @property
+    def n_lists(self) -> int:
+        """The number of queries."""
+        return len(self.indptr) - 1
+
+    @property
+    def owners(self) -> NDArray[np.int64]:
+        """The query that each of `rows` belongs to, int64 [indptr[-1]]."""
+        return np.repeat(np.arange(self.n_lists), np.diff(self.indptr))
+
+    def select(self, queries: NDArray[np.int64] | Mask) -> CSR:
+        """The lists of some queries, by position or by mask."""
+        index = np.arange(self.n_lists)[queries]
+        sizes = np.diff(self.indptr)[index]
+        indptr = np.concatenate(([0], np.cumsum(sizes)))
+        source = np.repeat(self.indptr[index] - indptr[:-1], sizes) + np.arange(indptr[-1])
+        return CSR(indptr, self.rows[source])
+
+
+def exact_topk(
+    queries: Vectors,
+    items: Vectors,
+    k: int,
+    *,
+    allowed: Mask | None = None,
+    exclude: CSR | None = None,
+    block: int = 8_388_608,
+) -> Hits:
+    """The k items of largest inner product with each query, exactly.
+
+    queries is float32 [n_queries, dim], items float32 [n_items, dim] (a memory map serves). `allowed` leaves out rows
+    for all queries, `exclude` for each query its own list. Equal scores go by row, lowest first; a score that is not a
+    number is never answered. `block` bounds the scores held at once (float32, 4 bytes each). Raises BadRequest where k
+    is below 1.
+    """
+    if k < 1:
+        raise BadRequest(f"k is {k}; ask for at least 1 result")
+    if allowed is not None and np.count_nonzero(allowed) < SPARSE_SHARE * len(allowed):
+        return _topk_of_few(queries, items, k, np.flatnonzero(allowed), exclude, block)
+    hits = Hits(np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), -np.inf, np.float32))
+    size = max(1, block // max(1, min(len(items), ITEM_BLOCK)))
+    for start in range(0, len(queries), size):
+        part = slice(start, min(start + size, len(queries)))
+        own = None if exclude is None else exclude.select(np.arange(part.start, part.stop))
+        for rows, scores in _block_scores(queries[part], items, allowed, own):
+            found = best_columns(scores, k)
+            merged = _merge(hits.select(np.arange(part.start, part.stop)), Hits(rows[found.rows], found.scores), k)
+            hits.rows[part], hits.scores[part] = merged
+    return hits
+
+
+def best_columns(scores: Scores, k: int) -> Hits:
+    """The k best columns of each line of scores [n, m], best first, ties by column; min(k, m) wide.
+
+    Columns of score -inf or nan may fill the tail of a short line: they keep their score, so that the caller can pad.
+    """
+    k = min(k, scores.shape[1])
+    scores = np.where(np.isnan(scores), -np.inf, scores) if np.isnan(scores.max(initial=-np.inf)) else scores
+    if k == scores.shape[1]:
+        columns = np.broadcast_to(np.arange(k), scores.shape)
+    else:
+        columns = np.argpartition(scores, -k, axis=1)[:, -k:]
+        worst = np.take_along_axis(scores, columns, 1).min(axis=1)
+        tied = np.flatnonzero((np.count_nonzero(scores >= worst[:, None], axis=1) > k) & (worst > -np.inf))
+        for line in tied:  # argpartition picks any of those tied at the edge: take the lowest columns
+            candidates = np.flatnonzero(scores[line] >= worst[line])
+            columns[line] = candidates[np.argsort(-scores[line, candidates], kind="stable")[:k]]
+    found = np.take_along_axis(scores, columns, 1)
+    order = np.lexsort((columns, -found), axis=1)
+    return Hits(np.take_along_axis(columns, order, 1), np.take_along_axis(found, order, 1))
+
+
+def _block_scores(
+    queries: Vectors, items: Vectors, allowed: Mask | None, exclude: CSR | None
+) -> Iterator[tuple[Rows, Scores]]:
+    for start in range(0, len(items), ITEM_BLOCK):
+        stop = min(start + ITEM_BLOCK, len(items))
+        scores = queries @ items[start:stop].T
+        if allowed is not None:
+            scores[:, ~allowed[start:stop]] = -np.inf
+        if exclude is not None:
+            here = (exclude.rows >= start) & (exclude.rows < stop)
+            scores[exclude.owners[here], exclude.rows[here] - start] = -np.inf
+        yield np.arange(start, stop), scores
+
+
+def _merge(left: Hits, right: Hits, k: int) -> Hits:
+    rows = np.concatenate((left.rows, right.rows), axis=1)
+    scores = np.concatenate((left.scores, right.scores), axis=1)
+    order = np.lexsort((rows, -scores), axis=1)[:, :k]
+    rows, scores = np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
+    rows[scores == -np.inf] = -1
+    return Hits(rows, scores)
+
+
+def _topk_of_few(queries: Vectors, items: Vectors, k: int, few: Rows, exclude: CSR | None, block: int) -> Hits:
+    if exclude is not None:
+        place = np.searchsorted(few, exclude.rows)
+        kept = np.take(np.append(few, -1), place) == exclude.rows
+        indptr = np.concatenate(([0], np.cumsum(kept)))[exclude.indptr]
+        exclude = CSR(indptr, place[kept])
+    hits = exact_topk(queries, items[few], k, exclude=exclude, block=block)
+    return Hits(np.append(few, -1)[hits.rows], hits.scores)
