@@ -42,7 +42,9 @@ class CSR(NamedTuple):
 
     @classmethod
     def from_lists(cls, lists: Sequence[Sequence[int] | NDArray[np.integer]]) -> CSR:
-        """>>> CSR.from_lists([[3, 1], [], [2]]).indptr.tolist()
+        """One list of rows for each query.
+
+        >>> CSR.from_lists([[3, 1], [], [2]]).indptr.tolist()
         [0, 2, 2, 3]
         """
         sizes = np.fromiter((len(rows) for rows in lists), np.int64, len(lists))

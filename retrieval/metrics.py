@@ -1,0 +1,269 @@
+"""Ranking metrics, vectorised over requests. Ties in scores count at their expected value over random order.
+
+Each `*_at` function takes what was ranked, the targets of each request, and k, and gives float64 [n_requests]: one
+value a request, nan where the request has nothing to find. Average with `np.nanmean`. Closed forms for ties follow
+McSherry and Najork, "Computing Information Retrieval Performance Measures Efficiently in the Presence of Tied Scores"
+(ECIR 2008).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import comb
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.topk import CSR, Hits, Rows, Scores
+
+Values: TypeAlias = NDArray[np.float64]
+Counts: TypeAlias = NDArray[np.int64]
+Gain: TypeAlias = Literal["linear", "exponential"]
+
+
+class Places(NamedTuple):
+    """Where each target stands, aligned with the targets' `rows`: all that a ranking metric needs to know."""
+
+    above: Counts  # int64 [n_targets]  candidates of a better score
+    tied: Counts  # int64 [n_targets]  candidates of the same score, itself included; 0 where it was not ranked
+
+    def chance(self, k: int) -> Values:
+        """The probability that each target is among the first k, float64 [n_targets]."""
+        inside = np.clip(k - self.above, 0, self.tied)
+        return np.divide(inside, self.tied, out=np.zeros(len(inside)), where=self.tied > 0)
+
+
+Ranked: TypeAlias = Hits | Places
+
+
+def places_in(hits: Hits, targets: CSR) -> Places:
+    """Look each target up in the ranked list of its request.
+
+    Neighbours of equal score are one tie. A tie that the list cuts off counts as far as the list shows it: where that
+    matters, `baselines.places` looks at all scores.
+    """
+    first, tied = _tie_bounds(hits)
+    query, rank = np.nonzero(hits.rows >= 0)
+    span = int(max(hits.rows.max(initial=0), targets.rows.max(initial=0))) + 1
+    listed = np.append(query * span + hits.rows[query, rank], -1)  # one key a place; -1 so that it is never empty
+    wanted = targets.owners * span + targets.rows
+    order = np.argsort(listed)
+    spot = order[np.minimum(np.searchsorted(listed, wanted, sorter=order), len(listed) - 1)]
+    found = listed[spot] == wanted
+    above, size = np.zeros(len(wanted), np.int64), np.zeros(len(wanted), np.int64)
+    at = (query[spot[found]], rank[spot[found]])
+    above[found], size[found] = first[at], tied[at]
+    return Places(above, size)
+
+
+def recall_at(ranked: Ranked, targets: CSR, k: int) -> Values:
+    """The share of a request's targets among the first k."""
+    return _per_request(_placed(ranked, targets).chance(k), targets) / _sizes(targets)
+
+
+def precision_at(ranked: Ranked, targets: CSR, k: int) -> Values:
+    """The share of the first k places that hold a target; a short list counts as misses."""
+    return _per_request(_placed(ranked, targets).chance(k), targets) / np.where(_sizes(targets) > 0, k, np.nan)
+
+
+def hit_rate_at(ranked: Ranked, targets: CSR, k: int) -> Values:
+    """1 where any target is among the first k, else 0; with ties, the probability of it."""
+    groups = _tie_groups(_placed(ranked, targets), targets)
+    inside = np.clip(k - groups.above, 0, groups.tied)
+    missed = np.ones(targets.n_lists)
+    np.multiply.at(missed, groups.request, _each(_no_target, groups.tied, groups.relevant, inside))
+    return np.where(_sizes(targets) > 0, 1 - missed, np.nan)
+
+
+def mrr_at(ranked: Ranked, targets: CSR, k: int) -> Values:
+    """One over the place of the first target, 0 where none is among the first k."""
+    groups = _tie_groups(_placed(ranked, targets), targets)
+    leading = np.append(True, groups.request[1:] != groups.request[:-1])[: len(groups.request)]
+    deep = np.full(np.count_nonzero(leading), k)
+    found = np.zeros(targets.n_lists)
+    found[groups.request[leading]] = _each(
+        _first_reciprocal, groups.above[leading], groups.tied[leading], groups.relevant[leading], deep
+    )
+    return np.where(_sizes(targets) > 0, found, np.nan)
+
+
+def map_at(ranked: Ranked, targets: CSR, k: int) -> Values:
+    """Average precision at k over the number of targets, as trec_eval's `map_cut`."""
+    groups = _tie_groups(_placed(ranked, targets), targets)
+    harmonic = np.concatenate(([0.0], np.cumsum(1 / np.arange(1, k + 1))))
+    start = np.minimum(groups.above, k)
+    stop = np.minimum(groups.above + groups.tied, k)
+    reciprocal = harmonic[stop] - harmonic[start]
+    crowd = (groups.relevant - 1) / np.maximum(groups.tied - 1, 1)
+    inside = (groups.before + 1) * reciprocal + crowd * (stop - start - (groups.above + 1) * reciprocal)
+    total = np.bincount(groups.request, groups.relevant / groups.tied * inside, targets.n_lists)
+    return total / _sizes(targets)
+
+
+def ndcg_at(
+    ranked: Ranked,
+    targets: CSR,
+    k: int,
+    *,
+    grades: NDArray[np.floating] | None = None,
+    gain: Gain = "linear",
+    lowest: float = 0.0,
+) -> Values:
+    """Discounted cumulative gain over that of the best order, discount 1 / log2(place + 1).
+
+    grades is float [n_targets], 1 each where None. Linear gain is `grade - lowest` (trec_eval); exponential is
+    `2 ** (grade - lowest) - 1` (Burges et al., ICML 2005). With grades of 0 and 1 the two are equal. A request without
+    any gain has no order to find and counts as nan.
+    """
+    gains = gains_of(np.ones(len(targets.rows)) if grades is None else grades, gain, lowest)
+    places = _placed(ranked, targets)
+    discounts = np.concatenate(([0.0], np.cumsum(1 / np.log2(np.arange(2, k + 2)))))
+    spread = discounts[np.minimum(places.above + places.tied, k)] - discounts[np.minimum(places.above, k)]
+    expected = np.divide(spread, places.tied, out=np.zeros(len(spread)), where=places.tied > 0)
+    ideal = _ideal(gains, targets, np.diff(discounts))
+    return _per_request(gains * expected, targets) / np.where(ideal > 0, ideal, np.nan)
+
+
+def gains_of(grades: NDArray[np.floating], gain: Gain = "linear", lowest: float = 0.0) -> Values:
+    """The gain of each grade, see `ndcg_at`.
+
+    >>> gains_of(np.array([1.0, 3.0]), "exponential", lowest=1).tolist()
+    [0.0, 3.0]
+    """
+    above = np.asarray(grades, np.float64) - lowest
+    return above if gain == "linear" else np.exp2(above) - 1
+
+
+def gain_name(gain: Gain = "linear", lowest: float = 0.0) -> str:
+    """The gain as a formula, printed wherever nDCG is.
+
+    >>> gain_name("exponential", lowest=1)
+    'gain 2^(grade - 1) - 1'
+    """
+    above = f"grade - {lowest:g}" if lowest else "grade"
+    if gain == "linear":
+        return f"gain {above}"
+    return f"gain 2^({above}) - 1" if lowest else "gain 2^grade - 1"
+
+
+def by_score(lists: CSR, scores: Scores) -> Hits:
+    """Order each request's own candidates by their scores (float32 [n_rows]), ties by row: a ranking of judged items.
+
+    >>> by_score(CSR.from_lists([[4, 7], [2]]), np.array([0.1, 0.9, 0.5], np.float32)).rows.tolist()
+    [[7, 4], [2, -1]]
+    """
+    order = np.lexsort((lists.rows, -scores, lists.owners))
+    sizes = np.diff(lists.indptr)
+    shape = (lists.n_lists, int(sizes.max(initial=0)))
+    rank = np.arange(len(order)) - np.repeat(lists.indptr[:-1], sizes)
+    hits = Hits(np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32))
+    hits.rows[lists.owners, rank] = lists.rows[order]
+    hits.scores[lists.owners, rank] = scores[order]
+    return hits
+
+
+def coverage_at(hits: Hits, n_items: int, k: int) -> float:
+    """The share of the catalogue that is among the first k of any request."""
+    shown = hits.rows[:, :k]
+    return len(np.unique(shown[shown >= 0])) / n_items if n_items else 0.0
+
+
+def novelty_at(hits: Hits, counts: Counts, k: int) -> float:
+    """The mean surprise of what is shown, in bits: -log2 of the item's share of all events (Zhou et al., PNAS 2010).
+
+    counts is int64 [n_items], events of each item. One is added to every count, so that an item without events is
+    finite. nan where nothing is shown.
+    """
+    surprise = -np.log2((counts + 1) / (counts.sum() + len(counts)))
+    return _mean_shown(hits, surprise, k)
+
+
+def popularity_bias_at(hits: Hits, counts: Counts, k: int) -> float:
+    """The mean popularity of what is shown over that of what was bought; 1 is what shoppers do themselves.
+
+    counts is int64 [n_items], events of each item. nan where nothing is shown or bought.
+    """
+    bought = float((counts.astype(np.float64) ** 2).sum() / counts.sum()) if counts.any() else np.nan
+    return _mean_shown(hits, counts.astype(np.float64), k) / bought
+
+
+class _TieGroups(NamedTuple):
+    """The ties that hold targets, by request and place; aligned arrays of int64 [n_groups]."""
+
+    request: Counts
+    above: Counts
+    tied: Counts
+    relevant: Counts  # targets in the tie
+    before: Counts  # targets of the request in better ties
+
+
+def _tie_groups(places: Places, targets: CSR) -> _TieGroups:
+    ranked = np.flatnonzero(places.tied > 0)
+    owners = targets.owners[ranked]
+    order = ranked[np.lexsort((places.above[ranked], owners))]
+    request, above = targets.owners[order], places.above[order]
+    new = np.append(True, (request[1:] != request[:-1]) | (above[1:] != above[:-1]))[: len(order)]
+    start = np.flatnonzero(new)
+    relevant = np.diff(np.append(start, len(order)))
+    first_of_request = np.searchsorted(request, request[start])
+    return _TieGroups(request[start], above[start], places.tied[order[start]], relevant, start - first_of_request)
+
+
+def _tie_bounds(hits: Hits) -> tuple[Counts, Counts]:
+    """The place where each place's tie begins, and how many share it; int64 [n_queries, k] each."""
+    n, width = hits.rows.shape
+    breaks = np.ones((n, width + 1), bool)
+    breaks[:, 1:width] = (hits.scores[:, 1:] != hits.scores[:, :-1]) | (hits.rows[:, 1:] < 0)
+    edges = np.arange(width + 1)
+    first = np.maximum.accumulate(np.where(breaks, edges, 0), axis=1)[:, :width]
+    last = np.minimum.accumulate(np.where(breaks, edges, width)[:, ::-1], axis=1)[:, ::-1][:, 1:]
+    return first, last - first
+
+
+def _each(formula: Callable[..., float], *columns: Counts) -> Values:
+    """A formula of whole numbers over aligned columns, computed once for each distinct line: most ties look alike."""
+    lines, which = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
+    return np.array([formula(*line) for line in lines.tolist()], np.float64)[which.reshape(-1)]
+
+
+def _no_target(tied: int, relevant: int, inside: int) -> float:
+    """The chance that `inside` places of a tie hold none of its targets."""
+    return comb(tied - relevant, inside) / comb(tied, inside)
+
+
+def _first_reciprocal(above: int, tied: int, relevant: int, k: int) -> float:
+    """The expected 1 / place of the first of `relevant` targets among `tied` candidates behind `above` others."""
+    total, none_yet = 0.0, 1.0
+    for j in range(1, min(tied - relevant + 1, k - above) + 1):
+        now = relevant / (tied - j + 1)
+        total += none_yet * now / (above + j)
+        none_yet *= 1 - now
+    return total
+
+
+def _ideal(gains: Values, targets: CSR, discounts: Values) -> Values:
+    """The discounted gain of the best order, float64 [n_requests]."""
+    order = np.lexsort((-gains, targets.owners))
+    rank = np.arange(len(order)) - np.repeat(targets.indptr[:-1], np.diff(targets.indptr))
+    weights = np.append(discounts, 0.0)[np.minimum(rank, len(discounts))]
+    return _per_request(gains[order] * weights, targets)
+
+
+def _placed(ranked: Ranked, targets: CSR) -> Places:
+    return places_in(ranked, targets) if isinstance(ranked, Hits) else ranked
+
+
+def _per_request(values: Values, targets: CSR) -> Values:
+    return np.bincount(targets.owners, values, targets.n_lists).astype(np.float64)
+
+
+def _sizes(targets: CSR) -> Values:
+    sizes = np.diff(targets.indptr).astype(np.float64)
+    return np.where(sizes > 0, sizes, np.nan)
+
+
+def _mean_shown(hits: Hits, value: Values, k: int) -> float:
+    shown: Rows = hits.rows[:, :k]
+    shown = shown[shown >= 0]
+    return float(value[shown].mean()) if len(shown) else float("nan")
