@@ -1,0 +1,320 @@
+"""What a shop would otherwise show: the orders that every evaluation prints beside ours.
+
+A baseline scores every item of the catalogue for each request. Shoppers without a history, and items that a baseline
+knows nothing of, fall back to popularity, so that no baseline is weaker than it would be in a shop.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.metrics import Counts, Places
+from retrieval.topk import CSR, Hits, Mask, Scores, Vectors, best_columns
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+    from retrieval.dataset import Events
+    from retrieval.split import EventSplit, Requests
+
+Positions: TypeAlias = NDArray[np.int64]
+DAY = 86_400_000_000  # microseconds
+WORD = re.compile(r"[^\W\d_]+|\d+")
+CELLS = 8_388_608  # scores held at once: 32 MB
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """An order of the whole catalogue for each of a list of requests.
+
+    `score` takes positions of requests, int64 [n], and gives float32 [n, n_items]; -inf marks what is never answered.
+    """
+
+    n_requests: int
+    n_items: int
+    score: Callable[[Positions], Scores]
+
+    def rank(self, k: int, *, exclude: CSR | None = None) -> Hits:
+        """The k best items of each request, without the rows that `exclude` lists for it; ties by row."""
+        hits = Hits(np.full((self.n_requests, k), -1, np.int64), np.full((self.n_requests, k), -np.inf, np.float32))
+        for part, scores in self._blocks(exclude):
+            found = best_columns(scores, k)
+            width = found.rows.shape[1]
+            hits.rows[part, :width] = np.where(found.scores > -np.inf, found.rows, -1)
+            hits.scores[part, :width] = found.scores
+        return hits
+
+    def places(self, targets: CSR, *, exclude: CSR | None = None) -> Places:
+        """Where each target stands among all items: exact however many share its score."""
+        places = Places(np.zeros(len(targets.rows), np.int64), np.zeros(len(targets.rows), np.int64))
+        sizes = np.diff(targets.indptr)
+        for part, scores in self._blocks(exclude):
+            for j in range(int(sizes[part].max(initial=0))):  # the j-th target of every request that has one
+                line = np.flatnonzero(sizes[part] > j)
+                at = targets.indptr[part[line]] + j
+                own = scores[line, targets.rows[at]][:, None]
+                rows = scores if len(line) == len(part) else scores[line]
+                answered = own[:, 0] > -np.inf
+                places.above[at] = np.count_nonzero(rows > own, axis=1) * answered
+                places.tied[at] = np.count_nonzero(rows == own, axis=1) * answered
+        return places
+
+    def pair_scores(self, pairs: CSR) -> Scores:
+        """The score of each listed (request, item) pair, float32 [len(pairs.rows)]: for ordering judged items."""
+        found = np.empty(len(pairs.rows), np.float32)
+        for part, scores in self._blocks(None):
+            owned = slice(pairs.indptr[part[0]], pairs.indptr[part[-1] + 1])
+            found[owned] = scores[pairs.owners[owned] - part[0], pairs.rows[owned]]
+        return found
+
+    def _blocks(self, exclude: CSR | None) -> Iterator[tuple[Positions, Scores]]:
+        size = max(1, CELLS // max(1, self.n_items))
+        for start in range(0, self.n_requests, size):
+            part = np.arange(start, min(start + size, self.n_requests))
+            scores = self.score(part)
+            if exclude is not None:
+                own = exclude.select(part)
+                scores[own.owners, own.rows] = -np.inf
+            yield part, scores
+
+
+def popularity(n_requests: int, counts: Counts) -> Baseline:
+    """The same order for everybody: most events first; counts is int64 [n_items]."""
+    line = counts.astype(np.float32)
+    return Baseline(n_requests, len(counts), lambda part: np.tile(line, (len(part), 1)))
+
+
+def recent_popularity(requests: Requests, events: Events, counted: Mask, counts: Counts, *, days: int) -> Baseline:
+    """Events of the `days` whole days before the request's own day (UTC), then overall popularity.
+
+    counted is bool [n_events]: the events that may be known by then. Nothing of the request's day or later is read.
+    """
+    used = np.flatnonzero(counted)
+    used = used[np.argsort(events.time[used], kind="stable")]
+    day, item = events.time[used] // DAY, events.item[used]
+    request_day, fallback = requests.time // DAY, _tie_breaker(counts)
+
+    def score(part: Positions) -> Scores:
+        distinct, which = np.unique(request_day[part], return_inverse=True)
+        lines = np.empty((len(distinct), len(counts)), np.float32)
+        for line, today in zip(lines, distinct, strict=True):
+            window = slice(*np.searchsorted(day, [today - days, today]))
+            line[:] = np.bincount(item[window], minlength=len(counts)) + fallback
+        return lines[which]
+
+    return Baseline(len(requests), len(counts), score)
+
+
+def own_frequency(history: CSR, counts: Counts) -> Baseline:
+    """What the shopper had most often before, then overall popularity: the order to beat on repeat purchases.
+
+    history lists the rows of each request's earlier events, as often as they occurred.
+    """
+    fallback = _tie_breaker(counts)
+
+    def score(part: Positions) -> Scores:
+        scores = np.tile(fallback, (len(part), 1))
+        own = history.select(part)
+        np.add.at(scores, (own.owners, own.rows), np.float32(1))
+        return scores
+
+    return Baseline(history.n_lists, len(counts), score)
+
+
+def item_knn(history: CSR, similar: csr_array, counts: Counts) -> Baseline:
+    """The sum of cosine similarities to the distinct items of the history, then overall popularity.
+
+    similar is a sparse float32 [n_items, n_items], see `cooccurrence` (Deshpande and Karypis, TOIS 2004).
+    """
+    fallback = _tie_breaker(counts) - 1
+
+    def score(part: Positions) -> Scores:
+        scores: Scores = (_incidence(history.select(part), len(counts)) @ similar).toarray()
+        return np.where(scores > 0, scores, fallback)
+
+    return Baseline(history.n_lists, len(counts), score)
+
+
+def untuned_encoder(queries: Vectors, items: Vectors, counts: Counts | None = None) -> Baseline:
+    """Inner product of given vectors: the text encoder before any training.
+
+    queries is float32 [n_requests, dim]: of the query text, or `history_mean`. A request with a zero vector gets the
+    overall popularity, or no answer where counts is None.
+    """
+    fallback = np.full(len(items), -np.inf, np.float32) if counts is None else _tie_breaker(counts)
+
+    def score(part: Positions) -> Scores:
+        own = queries[part]
+        known = (own != 0).any(axis=1, keepdims=True)
+        return np.where(known, own @ items.T, fallback)
+
+    return Baseline(len(queries), len(items), score)
+
+
+def history_mean(history: CSR, items: Vectors) -> Vectors:
+    """The unit mean vector of each request's distinct history items, float32 [n_requests, dim]; zero without any."""
+    total = np.asarray(_incidence(history, len(items)) @ items, np.float32)
+    norms = np.sqrt(np.square(total).sum(axis=1, keepdims=True))
+    unit: Vectors = total / np.maximum(norms, np.float32(1e-12))
+    return unit
+
+
+def histories(events: Events, requests: Requests, kinds: Sequence[str] | None = None) -> CSR:
+    """The item rows of each request's earlier events of the given kinds (None: all), oldest first, with repeats."""
+    start = events.offsets[requests.user]
+    sizes = requests.end - start
+    indptr = np.concatenate(([0], np.cumsum(sizes)))
+    at = np.repeat(start - indptr[:-1], sizes) + np.arange(indptr[-1])
+    rows = events.item[at].astype(np.int64)
+    if kinds is None:
+        return CSR(indptr, rows)
+    kept = of_kinds(events, kinds)[at]
+    return CSR(np.concatenate(([0], np.cumsum(kept)))[indptr], rows[kept])
+
+
+def of_kinds(events: Events, kinds: Sequence[str]) -> Mask:
+    """Which events are of the named kinds, bool [n_events]."""
+    codes = [code for code, kind in enumerate(events.kinds) if kind in kinds]
+    return np.isin(events.kind, codes)
+
+
+def cooccurrence(
+    events: Events, counted: Mask, n_items: int, *, neighbours: int = 200, longest: int = 500
+) -> csr_array:
+    """Cosine similarity of items by the shoppers they share, the `neighbours` nearest of each; float32, zero diagonal.
+
+    counted is bool [n_events]. Of a shopper with more than `longest` distinct items the last ones count, so that one
+    robot does not relate everything to everything.
+    """
+    from scipy.sparse import csr_array, vstack
+
+    users, items = _latest_pairs(events.user[counted], events.item[counted], longest)
+    ones = np.ones(len(users), np.float32)
+    shape = (int(users.max(initial=-1)) + 1, n_items)
+    bought = csr_array((ones, (users, items)), shape=shape)
+    norms = np.sqrt(np.maximum(np.bincount(items, minlength=n_items), 1)).astype(np.float32)
+    bought.data /= norms[bought.indices]
+    turned = csr_array(bought.T)
+    step = 4096
+    blocks = [
+        _nearest(csr_array(turned[start : start + step] @ bought), start, neighbours)
+        for start in range(0, n_items, step)
+    ]
+    return csr_array(vstack(blocks))
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words, digits apart from letters, so that "3/4in" and "3/4 in" meet.
+
+    >>> words("Deck screw, 3/4in.")
+    ['deck', 'screw', '3', '4', 'in']
+    """
+    return WORD.findall(text.lower())
+
+
+def bm25(texts: Sequence[str], item_texts: Sequence[str]) -> Baseline:
+    """BM25 (Lucene's variant, as `bm25s` has it by default) of query texts over item texts.
+
+    An item that shares no word with the query is not answered.
+    """
+    import bm25s
+
+    index = bm25s.BM25()
+    # the empty word stands in every item, so that a catalogue without any words can be indexed too
+    index.index([[*words(text), ""] for text in item_texts], show_progress=False)
+    asked = [words(text) for text in texts]
+
+    def score(part: Positions) -> Scores:
+        scores = np.zeros((len(part), len(item_texts)), np.float32)
+        for line, query in zip(scores, part, strict=True):
+            line[:] = index.get_scores(asked[query]) if asked[query] else 0
+        return np.where(scores > 0, scores, -np.inf)
+
+    return Baseline(len(texts), len(item_texts), score)
+
+
+def event_baselines(
+    events: Events, requests: Requests, split: EventSplit, n_items: int, *, item_vectors: Vectors | None = None
+) -> dict[str, Baseline]:
+    """All baselines of recommendation, by stage name.
+
+    Popularity and item-kNN learn from the training events. Recent popularity reads everything before the request's day
+    in a temporal split, and training events alone where other shoppers' times mean nothing. item_vectors, float32
+    [n_items, dim], are the untuned encoder's; without them it is left out.
+    """
+    target = of_kinds(events, split.target_events)
+    counts = np.bincount(events.item[split.train_target], minlength=n_items)
+    known = target if split.kind == "temporal" else split.train_target
+    history = histories(events, requests)
+    own = histories(events, requests, split.target_events)
+    found = {
+        "popularity": popularity(len(requests), counts),
+        "popularity_7d": recent_popularity(requests, events, known, counts, days=7),
+        "popularity_30d": recent_popularity(requests, events, known, counts, days=30),
+        "own_frequency": own_frequency(own, counts),
+        "item_knn": item_knn(history, cooccurrence(events, split.train, n_items), counts),
+    }
+    if item_vectors is not None:
+        found["untuned_encoder"] = untuned_encoder(history_mean(history, item_vectors), item_vectors, counts)
+    return found
+
+
+def query_baselines(
+    texts: Sequence[str],
+    item_texts: Sequence[str],
+    *,
+    query_vectors: Vectors | None = None,
+    item_vectors: Vectors | None = None,
+) -> dict[str, Baseline]:
+    """All baselines of search, by stage name; the untuned encoder where its vectors are given."""
+    found = {"bm25": bm25(texts, item_texts)}
+    if query_vectors is not None and item_vectors is not None:
+        found["untuned_encoder"] = untuned_encoder(query_vectors, item_vectors)
+    return found
+
+
+def _tie_breaker(counts: Counts) -> Scores:
+    """Popularity squeezed into [0, 1), order and ties kept: added to whole numbers it decides only between equals."""
+    distinct, rank = np.unique(counts, return_inverse=True)
+    return (rank / (len(distinct) + 1)).astype(np.float32)
+
+
+def _incidence(lists: CSR, n_items: int) -> csr_array:
+    """1 where a list holds an item, float32 [n_lists, n_items]."""
+    from scipy.sparse import csr_array
+
+    matrix = csr_array((np.ones(len(lists.rows), np.float32), lists.rows, lists.indptr), (lists.n_lists, n_items))
+    matrix.sum_duplicates()
+    matrix.data[:] = 1
+    return matrix
+
+
+def _latest_pairs(
+    users: NDArray[np.int32], items: NDArray[np.int32], longest: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The distinct (user, item) pairs of events sorted by user and time, the last `longest` of each user."""
+    keys = users.astype(np.int64) * (int(items.max(initial=0)) + 1) + items
+    last = len(keys) - 1 - np.unique(keys[::-1], return_index=True)[1]
+    last.sort()
+    users, items = users[last], items[last]
+    from_end = np.searchsorted(users, users, side="right") - np.arange(len(users))
+    return users[from_end <= longest], items[from_end <= longest]
+
+
+def _nearest(similar: csr_array, start: int, neighbours: int) -> csr_array:
+    """The best `neighbours` of each line, ties by column, without the item itself."""
+    from scipy.sparse import csr_array
+
+    line = np.repeat(np.arange(similar.shape[0]), np.diff(similar.indptr))
+    column, value = similar.indices, similar.data
+    order = np.lexsort((column, -value, line))
+    order = order[column[order] != line[order] + start]
+    rank = np.arange(len(order)) - np.searchsorted(line[order], line[order])
+    kept = order[rank < neighbours]
+    return csr_array((value[kept], (line[kept], column[kept])), shape=similar.shape)
