@@ -1,0 +1,95 @@
+"""Writing files so that a killed job or a power cut leaves either the old file or the new one, never half of one."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import DTypeLike, NDArray
+
+from retrieval.errors import BadBundle
+
+_ADVICE = {
+    errno.ENOSPC: "free some space, then run it again",
+    errno.EDQUOT: "free some space within your quota, then run it again",
+    errno.EACCES: "make the folder writable for this user",
+    errno.EPERM: "make the folder writable for this user",
+    errno.EROFS: "the file system is mounted read-only: choose another folder",
+    errno.EIO: "the disk is failing: choose another",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EEXIST: "a file stands where a folder is needed: choose another folder",
+    errno.ENOTDIR: "a file stands where a folder is needed: choose another folder",
+}
+
+
+@contextmanager
+def writing_to(root: Path) -> Iterator[None]:
+    """Turn a write at or below root that the system refused (no space, no permission) into BadBundle, one line.
+
+    Other errors, and those of files elsewhere, pass as they are.
+    """
+    try:
+        yield
+    except OSError as error:
+        advice = _ADVICE.get(error.errno or 0)
+        place = root if error.filename is None else Path(os.fsdecode(error.filename))
+        if advice is None or not (place.is_relative_to(root) or root.is_relative_to(place)):
+            raise
+        raise BadBundle(f"cannot write {place}: {error.strerror}; {advice}") from error
+
+
+def sync(path: Path) -> None:
+    """Have the kernel put a file's bytes, or a folder's entries, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Sync every file below a folder, then every folder, the innermost first."""
+    for place, _, files in os.walk(folder, topdown=False):
+        for name in files:
+            sync(Path(place, name))
+        sync(Path(place))
+
+
+def replace_file(target: Path, data: bytes, *, scratch: Path) -> None:
+    """Put data in place of target in one step: written and synced at `scratch` (same file system), then renamed."""
+    with scratch.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(target)
+    sync(target.parent)
+
+
+@contextmanager
+def npy_writer(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> Iterator[Callable[[NDArray[np.generic]], None]]:
+    """Write a .npy file block by block along its first axis, without holding the whole array.
+
+    Plain writes, not a memory map: a full disk is then an OSError and not a dead process. Raises ValueError where the
+    blocks do not add up to `shape`.
+    """
+    dtype = np.dtype(dtype)
+    rows = 0
+
+    def write(block: NDArray[np.generic]) -> None:
+        nonlocal rows
+        if block.shape[1:] != shape[1:]:
+            raise ValueError(f"{path.name}: a block of shape {block.shape} does not fit {shape}")
+        rows += len(block)
+        file.write(np.ascontiguousarray(block, dtype).data)
+
+    with path.open("wb") as file:
+        header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        npy.write_array_header_2_0(file, header)
+        yield write
+    if rows != shape[0]:
+        raise ValueError(f"{path.name}: {rows} of {shape[0]} rows were written")

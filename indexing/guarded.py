@@ -1,0 +1,115 @@
+"""Makes a whole answer of a bare index: nothing disallowed, never too few, exact scores."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from indexing.index import Backend
+from retrieval.topk import CSR, Hits, Mask, Rows, Scores, Vectors, exact_topk
+
+FEW_ROWS = 4_096  # so few allowed rows are scored exactly sooner than an index is asked
+FEW_SHARE = 0.05  # below this share of allowed rows a graph or a list of cells misses too many of them
+SURPLUS = 1.5  # how many more hits than needed are fetched where the index cannot filter
+RESCORE_FLOATS = 16_777_216  # floats gathered at once to score hits again (64 MiB)
+
+
+class GuardedIndex:
+    """A VectorIndex over a Backend and the exact vectors float32 [size, dim] that it was built from.
+
+    Hits are scored again with the exact vectors, so that scores do not depend on how the backend compresses. A filter
+    that leaves few rows is answered by exact search over them; answers that come back short are completed by it.
+    """
+
+    def __init__(self, backend: Backend, vectors: Vectors) -> None:
+        if (backend.size, backend.dim) != vectors.shape:
+            raise ValueError(f"the index holds [{backend.size}, {backend.dim}], the vectors are {vectors.shape}")
+        self._backend = backend
+        self._vectors = vectors
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the backend is exact."""
+        return self._backend.is_exact
+
+    @property
+    def can_filter(self) -> bool:
+        """Whether the backend filters by itself."""
+        return self._backend.can_filter
+
+    @property
+    def size(self) -> int:
+        """The number of rows."""
+        return self._backend.size
+
+    @property
+    def dim(self) -> int:
+        """The number of dimensions."""
+        return self._backend.dim
+
+    @property
+    def placement(self) -> str:
+        """Where the backend runs, and why."""
+        return self._backend.placement
+
+    def search(self, queries: Vectors, k: int, *, allowed: Mask | None = None, exclude: CSR | None = None) -> Hits:
+        """See VectorIndex."""
+        n_allowed = self.size if allowed is None else int(np.count_nonzero(allowed))
+        longest = 0 if exclude is None else int(np.diff(exclude.indptr).max(initial=0))
+        fetch = self._fetch(k + longest, n_allowed)
+        few = n_allowed < self.size and n_allowed <= max(FEW_ROWS, FEW_SHARE * self.size)
+        if few or fetch > self._backend.max_k or k < 1:
+            return exact_topk(queries, self._vectors, k, allowed=allowed, exclude=exclude)
+        found = self._backend.search(queries, fetch, allowed=allowed if self.can_filter else None)
+        rows = _without(found.rows, allowed, exclude)
+        hits = _best(rows, rescore(queries, self._vectors, rows), k)
+        return self._complete(hits, queries, k, n_allowed, allowed, exclude)
+
+    def _fetch(self, k: int, n_allowed: int) -> int:
+        if n_allowed == self.size or self.can_filter:
+            return min(k, n_allowed)
+        return min(math.ceil(SURPLUS * k * self.size / max(n_allowed, 1)), self.size)
+
+    def _complete(
+        self, hits: Hits, queries: Vectors, k: int, n_allowed: int, allowed: Mask | None, exclude: CSR | None
+    ) -> Hits:
+        """Hits, with those queries searched exactly that got fewer rows than they may have had."""
+        short = np.count_nonzero(hits.rows >= 0, axis=1) < min(k, n_allowed)
+        if short.any():
+            own = None if exclude is None else exclude.select(short)
+            again = exact_topk(queries[short], self._vectors, k, allowed=allowed, exclude=own)
+            hits.rows[short], hits.scores[short] = again
+        return hits
+
+
+def rescore(queries: Vectors, vectors: Vectors, rows: Rows) -> Scores:
+    """The inner product of each query with its rows, float32 [n_queries, k]; -inf where the row is -1."""
+    scores = np.empty(rows.shape, np.float32)
+    size = max(1, RESCORE_FLOATS // max(1, rows.shape[1] * vectors.shape[1]))
+    for start in range(0, len(rows), size):
+        part = slice(start, start + size)
+        scores[part] = np.einsum("qkd,qd->qk", vectors[rows[part]], queries[part])
+    scores[rows < 0] = -np.inf
+    return scores
+
+
+def _without(rows: Rows, allowed: Mask | None, exclude: CSR | None) -> Rows:
+    """Rows with -1 in place of those that may not be answered."""
+    kept = rows >= 0
+    if allowed is not None:
+        kept &= allowed[rows]
+    if exclude is not None and len(exclude.rows):
+        width = max(int(rows.max(initial=0)), int(exclude.rows.max())) + 1
+        pairs = np.arange(len(rows))[:, None] * width + rows
+        kept &= ~np.isin(pairs, exclude.owners * width + exclude.rows)
+    return np.where(kept, rows, -1)
+
+
+def _best(rows: Rows, scores: Scores, k: int) -> Hits:
+    """The k best hits of each line, ties by row, padded to k."""
+    missing = max(0, k - rows.shape[1])
+    rows = np.pad(rows, ((0, 0), (0, missing)), constant_values=-1)
+    scores = np.pad(scores, ((0, 0), (0, missing)), constant_values=-np.inf)
+    order = np.lexsort((rows, -scores), axis=1)[:, :k]
+    return Hits(np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1))
