@@ -1,0 +1,35 @@
+"""Fingerprints: short hashes that name what made an artefact."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+BLOCK = 1 << 20
+
+
+def fingerprint(*parts: object) -> str:
+    """16 hexadecimal digits of the SHA-256 of `parts`; equal for equal JSON values, whatever the order of keys.
+
+    >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+    True
+    """
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, hexadecimal, read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def folder_fingerprint(folder: Path, *, patterns: Iterable[str] = ("*.safetensors", "*.json", "*.txt", "*.model")) -> str:
+    """The fingerprint of the model files under `folder`: their relative names and contents, nothing else."""
+    files = sorted({path for pattern in patterns for path in folder.rglob(pattern) if path.is_file()})
+    return fingerprint([(path.relative_to(folder).as_posix(), file_sha256(path)) for path in files])

@@ -1,0 +1,263 @@
+"""Running a transformer: device and precision, batches of few shapes, OpenVINO and torch behind one protocol."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.errors import BadConfig, MissingDependency
+
+if TYPE_CHECKING:
+    import openvino
+    import torch
+
+Device: TypeAlias = Literal["auto", "cpu", "cuda"]
+Precision: TypeAlias = Literal["auto", "fp32", "bf16"]
+RuntimeName: TypeAlias = Literal["openvino", "torch"]
+
+BUDGET_TOKENS = 2048  # tokens of a batch, padding included: larger batches fall out of the cache of two cores
+MULTIPLE = 8  # lengths are padded to a multiple of this, so that few distinct shapes are seen
+
+
+class Encoded(NamedTuple):
+    """Token ids of texts or pairs, ragged, with the segment of each token where the model has segments."""
+
+    ids: list[list[int]]
+    segments: list[list[int]]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens in each text, int64 [n]."""
+        return np.fromiter((len(row) for row in self.ids), np.int64, len(self.ids))
+
+
+class Runner(Protocol):
+    """A compiled model: one padded batch in, one row of numbers out for each text. Safe to call from many threads."""
+
+    def __call__(
+        self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]
+    ) -> NDArray[np.float32]: ...
+
+
+def pick_device(wanted: str) -> Literal["cpu", "cuda"]:
+    """`auto` takes CUDA where torch finds one. Raises MissingDependency for `cuda` where there is none."""
+    if wanted == "cpu":
+        return "cpu"
+    if wanted not in ("auto", "cuda"):
+        raise BadConfig(f"device {wanted!r} is not known; use auto, cpu or cuda")
+    found = _has_cuda()
+    if wanted == "cuda" and not found:
+        raise MissingDependency("device=cuda: torch sees no CUDA device here; use device=cpu or install a CUDA build")
+    return "cuda" if found else "cpu"
+
+
+@cache
+def _has_cuda() -> bool:
+    """Asking torch costs seconds of import, so a machine without NVIDIA's driver is not asked."""
+    if not (Path("/proc/driver/nvidia").exists() or shutil.which("nvidia-smi")) or find_spec("torch") is None:
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+@cache
+def has_fast_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware; elsewhere it is emulated and hundreds of times slower."""
+    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def resolve_precision(precision: str, device: str) -> Literal["fp32", "bf16"]:
+    """`auto` takes bf16 on CUDA and fp32 elsewhere; bf16 without hardware for it is answered by fp32."""
+    if precision not in ("auto", "fp32", "bf16"):
+        raise BadConfig(f"precision {precision!r} is not known; use auto, fp32 or bf16")
+    if precision == "auto":
+        return "bf16" if device == "cuda" else "fp32"
+    return "bf16" if precision == "bf16" and (device == "cuda" or has_fast_bf16()) else "fp32"
+
+
+def training_bf16(device: str) -> bool:
+    """Whether training runs under bfloat16 autocast on this machine."""
+    return device == "cuda" or has_fast_bf16()
+
+
+def token_batches(
+    lengths: NDArray[np.int64], *, budget_tokens: int = BUDGET_TOKENS, multiple: int = MULTIPLE
+) -> list[NDArray[np.int64]]:
+    """Positions grouped by length, so that each batch, padded to a multiple, holds at most `budget_tokens` tokens.
+
+    >>> [batch.tolist() for batch in token_batches(np.array([3, 30, 5, 4]), budget_tokens=32)]
+    [[0, 3, 2], [1]]
+    """
+    order = np.argsort(lengths, kind="stable")
+    padded = padded_length(np.asarray(lengths)[order], multiple)
+    batches, start = [], 0
+    for stop in range(1, len(order) + 1):
+        full = stop < len(order) and (stop + 1 - start) * padded[stop] > budget_tokens
+        if full or stop == len(order):
+            batches.append(order[start:stop])
+            start = stop
+    return batches
+
+
+def padded_length(length: NDArray[np.int64], multiple: int = MULTIPLE) -> NDArray[np.int64]:
+    """The next multiple, at least one."""
+    return np.maximum(-(-length // multiple), 1) * multiple
+
+
+def run_batched(
+    encoded: Encoded,
+    runner: Runner,
+    *,
+    pad_id: int = 0,
+    budget_tokens: int = BUDGET_TOKENS,
+    done: Callable[[int], None] | None = None,
+) -> NDArray[np.float32]:
+    """Runs every text once, sorted by length in batches of few shapes, and gives the rows back in their own order.
+
+    `done` hears how many texts each batch held. Returns float32 [n, ...], or [0, 0] for no texts.
+    """
+    output: NDArray[np.float32] | None = None
+    for batch in token_batches(encoded.lengths, budget_tokens=budget_tokens):
+        rows = runner(*_pad([encoded.ids[i] for i in batch], [encoded.segments[i] for i in batch], pad_id))
+        if output is None:
+            output = np.empty((len(encoded.ids), *rows.shape[1:]), np.float32)
+        output[batch] = rows
+        if done is not None:
+            done(len(batch))
+    return np.empty((0, 0), np.float32) if output is None else output
+
+
+def _pad(
+    ids: Sequence[list[int]], segments: Sequence[list[int]], pad_id: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    longest = int(padded_length(np.array(max(len(row) for row in ids))))
+    input_ids = np.full((len(ids), longest), pad_id, np.int64)
+    mask, types = np.zeros_like(input_ids), np.zeros_like(input_ids)
+    for i, (row, kinds) in enumerate(zip(ids, segments, strict=True)):
+        input_ids[i, : len(row)], types[i, : len(row)], mask[i, : len(row)] = row, kinds, 1
+    return input_ids, mask, types
+
+
+@cache
+def _core() -> openvino.Core:
+    import openvino
+
+    return openvino.Core()
+
+
+@dataclass(frozen=True)
+class OpenVinoModel:
+    """A compiled OpenVINO graph; each thread keeps an infer request of its own, since one is not safe to share."""
+
+    compiled: openvino.CompiledModel
+    local: threading.local
+
+    @classmethod
+    def compile(cls, model: openvino.Model | Path, precision: str = "fp32") -> OpenVinoModel:
+        """Compiles for the CPU with the latency hint."""
+        hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
+        return cls(_core().compile_model(model, "CPU", hints), threading.local())
+
+    def infer(self, inputs: dict[str, NDArray[np.generic]]) -> NDArray[np.float32]:
+        """The first output for `inputs`, by name; names that the graph lacks are left out."""
+        request = getattr(self.local, "request", None)
+        if request is None:
+            request = self.local.request = self.compiled.create_infer_request()
+        names = {name for port in self.compiled.inputs for name in port.names}
+        outputs = request.infer({name: value for name, value in inputs.items() if name in names})
+        return np.array(outputs[self.compiled.outputs[0]], np.float32)
+
+    def __call__(
+        self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        return self.infer(
+            {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
+        )
+
+
+def openvino_model(path: Path | None, build: Callable[[], openvino.Model], precision: str = "fp32") -> OpenVinoModel:
+    """The graph kept at `path` (an `.xml`), made by `build` where it is missing and kept if the folder can be written.
+
+    `build` may import torch; a service that finds the file never does.
+    """
+    if path is not None and path.with_suffix(".bin").exists() and path.exists():
+        return OpenVinoModel.compile(path, precision)
+    model = build()
+    if path is not None:
+        _keep(model, path)
+    return OpenVinoModel.compile(model, precision)
+
+
+def _keep(model: openvino.Model, path: Path) -> None:
+    """Writes beside and renames, the graph last, so that a reader never sees half; a read-only bundle keeps nothing."""
+    import openvino
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".making-") as folder:
+            made = Path(folder) / path.name
+            openvino.save_model(model, made, compress_to_fp16=False)
+            made.with_suffix(".bin").replace(path.with_suffix(".bin"))
+            made.replace(path)
+    except OSError:
+        return
+
+
+def convert(module: torch.nn.Module, names: Sequence[str], example: Sequence[torch.Tensor]) -> openvino.Model:
+    """A traced torch module as an OpenVINO graph whose inputs carry `names`, every size but the last ranks' free."""
+    import warnings
+
+    import openvino
+    import torch
+
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing warns of branches that do not depend on the data
+        model = openvino.convert_model(module.eval(), example_input=tuple(example))
+    for port, name in zip(model.inputs, names, strict=True):
+        port.get_tensor().set_names({name})
+    model.validate_nodes_and_infer_types()
+    return model
+
+
+TOKEN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+def token_example() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A small padded batch for tracing."""
+    import torch
+
+    ids = torch.ones(2, MULTIPLE, dtype=torch.long)
+    mask = torch.ones_like(ids)
+    mask[1, MULTIPLE // 2 :] = 0
+    return ids, mask, torch.zeros_like(ids)
+
+
+@dataclass(frozen=True)
+class TorchRunner:
+    """A torch module that maps (input_ids, attention_mask, token_type_ids) to one row a text."""
+
+    module: torch.nn.Module
+    device: str
+    precision: str
+
+    def __call__(
+        self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        import torch
+
+        inputs = [torch.from_numpy(array).to(self.device) for array in (input_ids, attention_mask, token_type_ids)]
+        bf16 = torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")
+        with torch.inference_mode(), bf16:
+            rows: torch.Tensor = self.module(*inputs)
+        return rows.float().cpu().numpy()
