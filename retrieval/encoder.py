@@ -1,0 +1,194 @@
+"""The text part of both towers: any sentence-transformers or Hugging Face encoder, run without torch on OpenVINO."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from retrieval.errors import BadBundle
+from retrieval.fingerprint import folder_fingerprint
+from retrieval.runtime import (
+    TOKEN_INPUTS,
+    Encoded,
+    Runner,
+    TorchRunner,
+    convert,
+    openvino_model,
+    pick_device,
+    resolve_precision,
+    run_batched,
+    token_example,
+)
+from retrieval.topk import Vectors
+
+if TYPE_CHECKING:
+    import openvino
+    import tokenizers
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+TOKENISED_AT_ONCE = 8192  # texts; more would hold a whole catalogue's tokens in memory
+Side = Literal["query", "document"]
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """Texts to unit vectors, in the order given.
+
+    `tokenizer` truncates to the model's own length; an empty text becomes its two special tokens. Vectors equal
+    those of `SentenceTransformer(folder).encode(texts, normalize_embeddings=True)` within float32's rounding.
+    """
+
+    tokenizer: tokenizers.Tokenizer
+    runner: Runner
+    prompts: dict[str, str]
+    pad_id: int
+    fingerprint: str
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        *,
+        runtime: Literal["openvino", "torch"] = "openvino",
+        device: str = "auto",
+        precision: str = "auto",
+        cache: Path | None = None,
+    ) -> TextEncoder:
+        """Opens a sentence-transformers folder. On OpenVINO the graph is kept under `cache`, and torch is imported
+        only where it is not there yet. CUDA is served by torch. Raises BadBundle where the folder is no such model."""
+        where = pick_device(device)
+        kind = resolve_precision(precision, where)
+        runner: Runner
+        if runtime == "torch" or where == "cuda":
+            runner = TorchRunner(_sentence_module(folder).to(where), where, kind)
+        else:
+            runner = openvino_model(cache and cache / "encoder.xml", partial(_openvino_graph, folder), kind)
+        tokenizer, pad_id = load_tokenizer(folder, max_tokens(folder))
+        return cls(tokenizer, runner, _prompts(folder), pad_id, folder_fingerprint(folder))
+
+    def encode(
+        self, texts: Sequence[str], side: Side = "document", *, done: Callable[[int], None] | None = None
+    ) -> Vectors:
+        """float32 [n, dim], unit length; `done` hears how many texts each batch held."""
+        prompt = self.prompts.get(side, "")
+        parts = []
+        for start in range(0, len(texts), TOKENISED_AT_ONCE):
+            tokens = encode_texts(self.tokenizer, [prompt + text for text in texts[start : start + TOKENISED_AT_ONCE]])
+            parts.append(run_batched(tokens, self.runner, pad_id=self.pad_id, done=done))
+        return np.concatenate(parts) if parts else self.encode([""])[:0]
+
+
+def encode_texts(tokenizer: tokenizers.Tokenizer, texts: Sequence[str]) -> Encoded:
+    """Token ids with special tokens, truncated as the tokenizer is set to."""
+    rows = tokenizer.encode_batch(list(texts))
+    return Encoded([row.ids for row in rows], [row.type_ids for row in rows])
+
+
+def load_tokenizer(folder: Path, longest: int | None) -> tuple[tokenizers.Tokenizer, int]:
+    """The folder's fast tokenizer, padding off, truncating to `longest` tokens if given, and its padding id."""
+    import tokenizers
+
+    path = folder / "tokenizer.json"
+    if not path.exists():
+        raise BadBundle(f"{folder} has no tokenizer.json; save the model with a fast tokenizer and try again")
+    tokenizer = tokenizers.Tokenizer.from_file(str(path))
+    pad_id = int(tokenizer.padding["pad_id"]) if tokenizer.padding else _pad_id(folder, tokenizer)
+    tokenizer.no_padding()
+    if longest is None:
+        tokenizer.no_truncation()
+    else:
+        tokenizer.enable_truncation(longest)
+    return tokenizer, pad_id
+
+
+def _pad_id(folder: Path, tokenizer: tokenizers.Tokenizer) -> int:
+    token = read_json(folder / "tokenizer_config.json").get("pad_token", "[PAD]")
+    content = token.get("content", "[PAD]") if isinstance(token, dict) else str(token)
+    return int(tokenizer.token_to_id(content) or 0)
+
+
+def max_tokens(folder: Path) -> int:
+    """The longest text that the model reads, in tokens, special tokens included."""
+    limits = [
+        read_json(folder / "sentence_bert_config.json").get("max_seq_length"),
+        read_json(folder / "tokenizer_config.json").get("model_max_length"),
+        read_json(folder / "config.json").get("max_position_embeddings"),
+    ]
+    return int(min((float(limit) for limit in limits if isinstance(limit, int | float) and limit > 0), default=512))
+
+
+def read_json(path: Path) -> dict[str, object]:
+    """A JSON object, or an empty one where there is no such file. Raises BadBundle where it is not JSON."""
+    if not path.exists():
+        return {}
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise BadBundle(f"{path} is not JSON ({error}); restore the file or build the model again") from error
+    return value if isinstance(value, dict) else {}
+
+
+def _prompts(folder: Path) -> dict[str, str]:
+    found = read_json(folder / "config_sentence_transformers.json").get("prompts")
+    return {str(name): str(text) for name, text in found.items() if text} if isinstance(found, dict) else {}
+
+
+def open_sentence_transformer(source: str | Path, *, device: str = "cpu") -> SentenceTransformer:
+    """A sentence-transformers model from a folder or a model id. Raises BadBundle, in one line, where there is none."""
+    from sentence_transformers import SentenceTransformer
+
+    try:
+        return SentenceTransformer(str(source), device=device)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BadBundle(f"{source} does not open as a sentence-transformers model: {first}") from error
+
+
+def _sentence_module(folder: Path) -> torch.nn.Module:
+    """The whole pipeline (transformer, pooling and what follows) as one module over token tensors."""
+    import torch
+
+    class Pipeline(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = open_sentence_transformer(folder)
+            self.takes_segments = "token_type_ids" in getattr(self.model.tokenizer, "model_input_names", ())
+
+        def forward(
+            self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor
+        ) -> torch.Tensor:
+            features = {"input_ids": input_ids, "attention_mask": attention_mask}
+            if self.takes_segments:
+                features["token_type_ids"] = token_type_ids
+            return torch.nn.functional.normalize(self.model(features)["sentence_embedding"], dim=-1)
+
+    return Pipeline().eval()
+
+
+def _openvino_graph(folder: Path) -> openvino.Model:
+    module = _sentence_module(folder)
+    takes_segments = bool(module.takes_segments)
+    names, example = TOKEN_INPUTS, token_example()
+    return convert(module, names, example) if takes_segments else convert(_without_segments(module), names[:2], example[:2])
+
+
+def _without_segments(module: torch.nn.Module) -> torch.nn.Module:
+    import torch
+
+    class TwoInputs(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = module
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+            rows: torch.Tensor = self.inner(input_ids, attention_mask, torch.zeros_like(input_ids))
+            return rows
+
+    return TwoInputs().eval()
