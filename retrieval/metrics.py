@@ -163,6 +163,16 @@ def by_score(lists: CSR, scores: Scores) -> Hits:
     return hits
 
 
+def settled(hits: Hits) -> Hits:
+    """The same lists with scores that fall by one a place: what was shown in an order has no ties left.
+
+    For an order made by something else than these scores, such as a reranked prefix.
+    """
+    width = hits.rows.shape[1]
+    scores = np.where(hits.rows >= 0, -np.arange(width, dtype=np.float32), np.float32(-np.inf))
+    return Hits(hits.rows, scores)
+
+
 def coverage_at(hits: Hits, n_items: int, k: int) -> float:
     """The share of the catalogue that is among the first k of any request."""
     shown = hits.rows[:, :k]

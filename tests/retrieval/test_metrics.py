@@ -191,6 +191,14 @@ def test_no_requests_and_no_hits_give_empty_and_zero_values():
         assert getattr(metrics, f"{name}_at")(nothing, CSR.from_lists([[0]]), 3).tolist() == [0.0], name
 
 
+def test_a_settled_list_has_no_ties():
+    hits = ranked([[4, 2], [7]], [[1, 1], [3]])
+    targets = CSR.from_lists([[2], [7]])
+    assert metrics.recall_at(hits, targets, 1).tolist() == [0.5, 1]
+    assert metrics.recall_at(metrics.settled(hits), targets, 1).tolist() == [0, 1]
+    assert metrics.settled(hits).scores.tolist() == [[0, -1], [0, -np.inf]]
+
+
 def test_places_given_directly_count_like_the_list_they_describe():
     targets = CSR.from_lists([[8, 5], [3]])
     hits = ranked([[5, 6, 8], [1, 2]], [[9, 1, 1], [2, 1]])
