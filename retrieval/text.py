@@ -1,0 +1,174 @@
+"""The text that a model reads for an item or a shopper: pure functions, byte for byte the same in training and serving.
+
+A change of anything here changes `rendering_fingerprint()`, and so refuses every model trained on the old text.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+
+import pyarrow as pa
+
+from retrieval.fingerprint import fingerprint
+
+TEXT_VERSION = 1
+TITLE_LIMIT = 300
+CATEGORY_LIMIT = 200
+BRAND_LIMIT = 80
+DESCRIPTION_LIMIT = 300
+QUERY_LIMIT = 300
+RECENT_TITLE_LIMIT = 80
+RECENT_TITLES = 5
+
+_PRICE_EDGES = [digit * 10**power for power in range(10) for digit in (1, 2, 5)]
+# every control character to a blank; `str.split` knows the white ones, this also the others
+_CONTROLS = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], " ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """What is said of an item in words; everything but the title may be missing. `price` is in the shop's currency."""
+
+    title: str
+    brand: str | None = None
+    category: str | Sequence[str] | None = None
+    price: float | None = None
+    description: str | None = None
+
+
+def item_text(item: Item) -> str:
+    """The parts that are known, as `title | brand | categories | price band | description`.
+
+    Control characters and runs of white space become one blank; categories are each named once, in their order; a
+    brand that is one of them, or that opens the title, is not repeated; each part is cut at a word (title and
+    description at 300 characters).
+
+    >>> item_text(Item(title="Argan Oil Mask", brand="Moroccanoil", category=("Hair Care",)))
+    'Argan Oil Mask | Moroccanoil | Hair Care'
+    >>> item_text(Item(title="Acme  Mug\\n", brand="ACME", category=["Kitchen", "Mugs", "Kitchen"], price=7.5))
+    'Acme Mug | Kitchen, Mugs | price 5 to 10'
+    """
+    return _render(item.title, item.brand, item.category, item.price, item.description)
+
+
+def item_texts(table: pa.Table) -> list[str]:
+    """`item_text` of each row of an items table (`title` required; `brand`, `category`, `price`, `description` used
+    where present), in the order of the rows. About 4 seconds for a million rows."""
+    names = ("title", "brand", "category", "price", "description")
+    columns = [table[name].to_pylist() if name in table.column_names else repeat(None) for name in names]
+    return [_render(*values) for values in zip(*columns, strict=False)]
+
+
+def price_band(price: float | None) -> str:
+    """The band of a price on the ladder 1, 2, 5, 10, 20, 50 and so on; the empty string where it is unknown.
+
+    A price that is missing, not a number, or not above 0 is unknown.
+
+    >>> price_band(12.5), price_band(0.4), price_band(20), price_band(None)
+    ('price 10 to 20', 'price under 1', 'price 20 to 50', '')
+    """
+    if price is None or not math.isfinite(price) or price <= 0:
+        return ""
+    at = bisect_right(_PRICE_EDGES, price)
+    if at == 0:
+        return f"price under {_PRICE_EDGES[0]}"
+    if at == len(_PRICE_EDGES):
+        return f"price over {_PRICE_EDGES[-1]}"
+    return f"price {_PRICE_EDGES[at - 1]} to {_PRICE_EDGES[at]}"
+
+
+def user_text(titles: Iterable[str], query: str | None = None, *, limit: int = RECENT_TITLES) -> str:
+    """What stands for a shopper in front of a cross-encoder: the query, if any, then the newest titles.
+
+    Args:
+        titles: of the shopper's history, newest first; each is cut at 80 characters and named once.
+        query: what the shopper typed, cut at 300 characters.
+        limit: titles at most.
+
+    >>> user_text(["Blue Mug", "Red  Mug", "Blue Mug"], "tea cup")
+    'tea cup; Blue Mug; Red Mug'
+    >>> user_text([])
+    ''
+    """
+    recent: dict[str, None] = {}
+    for title in titles:
+        if len(recent) >= limit:
+            break
+        recent[trim(clean(title), RECENT_TITLE_LIMIT)] = None
+    parts = [trim(clean(query or ""), QUERY_LIMIT), *recent]
+    return "; ".join(part for part in parts if part)
+
+
+def clean(text: str) -> str:
+    """One blank for every run of white space and control characters, none at the ends.
+
+    >>> clean("  a\\x00b\\t c ")
+    'a b c'
+    """
+    if not text.isprintable():
+        text = text.translate(_CONTROLS)
+    return " ".join(text.split())
+
+
+def trim(text: str, limit: int) -> str:
+    """`text` cut at the last blank that leaves at most `limit` characters; a longer single word is cut inside.
+
+    >>> trim("one two three", 9), trim("abcdef", 4)
+    ('one two', 'abcd')
+    """
+    if len(text) <= limit:
+        return text
+    head, blank, _ = text[: limit + 1].rpartition(" ")
+    return head if blank else text[:limit]
+
+
+def rendering_fingerprint() -> str:
+    """Changes with `TEXT_VERSION` and with what this module makes of a few telling items and shoppers."""
+    words = "word " * 200
+    items = [
+        Item(title="  Acme\tMug \x00 red", brand="acme", category=["Kitchen", "Mugs", "Kitchen"], price=12.5),
+        Item(title=words, brand=words, category=words, price=0.5, description=words),
+        Item(title="Mask", brand="Argan", category=("Argan", "Hair"), price=1e12, description="x" * 400),
+    ]
+    shoppers = [user_text([words, "Mug", "Mug", "a", "b", "c", "d"], words), user_text(["Mug"]), user_text([])]
+    return fingerprint(TEXT_VERSION, [item_text(item) for item in items], shoppers)
+
+
+def _render(
+    title: str | None,
+    brand: str | None,
+    category: str | Sequence[str | None] | None,
+    price: float | None,
+    description: str | None,
+) -> str:
+    name = trim(clean(title or ""), TITLE_LIMIT)
+    categories = _distinct(category)
+    parts = [
+        name,
+        _unsaid_brand(clean(brand or ""), name, categories),
+        trim(", ".join(categories), CATEGORY_LIMIT),
+        price_band(price),
+        trim(clean(description or ""), DESCRIPTION_LIMIT),
+    ]
+    return " | ".join(part for part in parts if part)
+
+
+def _distinct(category: str | Sequence[str | None] | None) -> list[str]:
+    if category is None:
+        return []
+    names = [category] if isinstance(category, str) else category
+    return [name for name in dict.fromkeys(clean(name or "") for name in names) if name]
+
+
+def _unsaid_brand(brand: str, title: str, categories: list[str]) -> str:
+    """The brand, or nothing where the title opens with it as whole words or a category is it, whatever the case."""
+    if not brand:
+        return ""
+    folded = brand.casefold()
+    opens_title = (title.casefold() + " ").startswith(folded + " ")
+    named = any(name.casefold() == folded for name in categories)
+    return "" if opens_title or named else trim(brand, BRAND_LIMIT)
