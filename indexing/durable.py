@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.lib import format as npy
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from retrieval.errors import BadBundle
 
@@ -70,26 +70,24 @@ def replace_file(target: Path, data: bytes, *, scratch: Path) -> None:
     sync(target.parent)
 
 
-@contextmanager
-def npy_writer(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> Iterator[Callable[[NDArray[np.generic]], None]]:
-    """Write a .npy file block by block along its first axis, without holding the whole array.
+def write_npy(path: Path, rows: int, parts: Iterable[NDArray[np.generic]]) -> None:
+    """Write a .npy file of so many rows from parts along its first axis, without holding the whole array.
 
-    Plain writes, not a memory map: a full disk is then an OSError and not a dead process. Raises ValueError where the
-    blocks do not add up to `shape`.
+    Plain writes, not a memory map: a full disk is then an OSError and not a dead process. The first part sets the dtype
+    and the other axes; ValueError where another has other axes, or where the rows do not add up.
     """
-    dtype = np.dtype(dtype)
-    rows = 0
-
-    def write(block: NDArray[np.generic]) -> None:
-        nonlocal rows
-        if block.shape[1:] != shape[1:]:
-            raise ValueError(f"{path.name}: a block of shape {block.shape} does not fit {shape}")
-        rows += len(block)
-        file.write(np.ascontiguousarray(block, dtype).data)
-
+    written = 0
+    axes: tuple[int, ...] = ()
+    dtype: np.dtype[np.generic] = np.dtype(np.float32)
     with path.open("wb") as file:
-        header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-        npy.write_array_header_2_0(file, header)
-        yield write
-    if rows != shape[0]:
-        raise ValueError(f"{path.name}: {rows} of {shape[0]} rows were written")
+        for part in parts:
+            if written == 0:
+                axes, dtype = part.shape[1:], part.dtype
+                header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": (rows, *axes)}
+                npy.write_array_header_2_0(file, header)
+            if part.shape[1:] != axes:
+                raise ValueError(f"{path.name}: a part of shape {part.shape} among others of axes {axes}")
+            file.write(np.ascontiguousarray(part, dtype).data)
+            written += len(part)
+    if written != rows or rows == 0:
+        raise ValueError(f"{path.name}: {written} of {rows} rows were written, at least 1 is needed")

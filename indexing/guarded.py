@@ -11,7 +11,7 @@ from retrieval.topk import CSR, Hits, Mask, Rows, Scores, Vectors, exact_topk
 
 FEW_ROWS = 4_096  # so few allowed rows are scored exactly sooner than an index is asked
 FEW_SHARE = 0.05  # below this share of allowed rows a graph or a list of cells misses too many of them
-SURPLUS = 1.5  # how many more hits than needed are fetched where the index cannot filter
+FILTER_SURPLUS = 1.5  # how many times the hits needed are fetched where the index cannot filter
 RESCORE_FLOATS = 16_777_216  # floats gathered at once to score hits again (64 MiB)
 
 
@@ -22,11 +22,14 @@ class GuardedIndex:
     that leaves few rows is answered by exact search over them; answers that come back short are completed by it.
     """
 
-    def __init__(self, backend: Backend, vectors: Vectors) -> None:
+    def __init__(
+        self, backend: Backend, vectors: Vectors, *, few_rows: int = FEW_ROWS, few_share: float = FEW_SHARE
+    ) -> None:
         if (backend.size, backend.dim) != vectors.shape:
             raise ValueError(f"the index holds [{backend.size}, {backend.dim}], the vectors are {vectors.shape}")
         self._backend = backend
         self._vectors = vectors
+        self._few = max(few_rows, few_share * backend.size)
 
     @property
     def is_exact(self) -> bool:
@@ -58,7 +61,7 @@ class GuardedIndex:
         n_allowed = self.size if allowed is None else int(np.count_nonzero(allowed))
         longest = 0 if exclude is None else int(np.diff(exclude.indptr).max(initial=0))
         fetch = self._fetch(k + longest, n_allowed)
-        few = n_allowed < self.size and n_allowed <= max(FEW_ROWS, FEW_SHARE * self.size)
+        few = n_allowed < self.size and n_allowed <= self._few
         if few or fetch > self._backend.max_k or k < 1:
             return exact_topk(queries, self._vectors, k, allowed=allowed, exclude=exclude)
         found = self._backend.search(queries, fetch, allowed=allowed if self.can_filter else None)
@@ -67,9 +70,10 @@ class GuardedIndex:
         return self._complete(hits, queries, k, n_allowed, allowed, exclude)
 
     def _fetch(self, k: int, n_allowed: int) -> int:
+        k = math.ceil(k * self._backend.surplus)
         if n_allowed == self.size or self.can_filter:
             return min(k, n_allowed)
-        return min(math.ceil(SURPLUS * k * self.size / max(n_allowed, 1)), self.size)
+        return min(math.ceil(FILTER_SURPLUS * k * self.size / max(n_allowed, 1)), self.size)
 
     def _complete(
         self, hits: Hits, queries: Vectors, k: int, n_allowed: int, allowed: Mask | None, exclude: CSR | None

@@ -11,7 +11,8 @@ class Backend(Protocol):
     """A bare index that tells the truth about itself; `GuardedIndex` makes a `VectorIndex` of it.
 
     `is_exact`: the hits are those of an exact search. `can_filter`: `allowed` is obeyed; it must be None elsewhere.
-    `max_k`: the most hits one search can ask for. `placement`: where it runs and why, one line to print.
+    `max_k`: the most hits one search can ask for. `surplus`: how many times k hits to fetch, so that the k best are
+    among them once they are scored exactly; above 1 for an index that compresses hard. `placement`: where it runs.
     """
 
     @property
@@ -24,6 +25,8 @@ class Backend(Protocol):
     def dim(self) -> int: ...
     @property
     def max_k(self) -> int: ...
+    @property
+    def surplus(self) -> float: ...
     @property
     def placement(self) -> str: ...
 

@@ -1,0 +1,73 @@
+"""From an id or a text to its row, at any size, without a dictionary of every string.
+
+Two arrays stand for the dictionary: the hashes of the keys in ascending order and the row of each. They are
+memory-mapped, so that opening a million ids costs nothing and a lookup touches a few pages. Ids are compared in full
+after the hash has found them; texts are known by 128 bits of hash alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from retrieval.topk import Rows
+
+Hashes = NDArray[np.uint64]
+
+
+def hash_keys(keys: Iterable[str]) -> Hashes:
+    """BLAKE2b of each key, 128 bits as two columns: uint64 [n, 2].
+
+    >>> hash_keys(["a", "b"]).shape
+    (2, 2)
+    """
+    digests = b"".join(hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest() for key in keys)
+    return np.frombuffer(digests, "<u8").reshape(-1, 2).astype(np.uint64)
+
+
+@dataclass(frozen=True)
+class HashIndex:
+    """Rows by hash: `first` uint64 [n] ascending, `rows` int64 [n], and the whole hashes uint64 [n, 2] by row."""
+
+    first: Hashes
+    rows: Rows
+    hashes: Hashes
+
+    @classmethod
+    def build(cls, hashes: Hashes) -> HashIndex:
+        """An index of the rows of hashes; of equal hashes the lowest row is found."""
+        rows = np.argsort(hashes[:, 0], kind="stable").astype(np.int64)
+        return cls(hashes[rows, 0], rows, hashes)
+
+    def find(self, wanted: Hashes) -> Rows:
+        """The row of each wanted hash uint64 [m, 2], -1 where there is none."""
+        if not len(self.first):
+            return np.full(len(wanted), -1, np.int64)
+        place = np.searchsorted(self.first, wanted[:, 0])
+        found = np.full(len(wanted), -1, np.int64)
+        open_ = np.arange(len(wanted))
+        while len(open_):  # once, but for keys that share the first half of their hash
+            open_ = open_[place[open_] < len(self.first)]
+            open_ = open_[self.first[place[open_]] == wanted[open_, 0]]
+            rows = self.rows[place[open_]]
+            equal = self.hashes[rows, 1] == wanted[open_, 1]
+            found[open_[equal]] = rows[equal]
+            open_ = open_[~equal]
+            place[open_] += 1
+        return found
+
+
+def rows_of(ids: Sequence[str], index: HashIndex, column: pa.ChunkedArray) -> Rows:
+    """The row of each id in a string column, int64 [len(ids)], -1 where there is none."""
+    found = index.find(hash_keys(ids))
+    known = np.flatnonzero(found >= 0)
+    names = column.take(pa.array(found[known])).to_pylist()
+    for place, name in zip(known.tolist(), names, strict=True):
+        if name != ids[place]:
+            found[place] = -1
+    return found

@@ -1,0 +1,64 @@
+"""A writer that is killed at any moment leaves a whole release live."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from indexing.releases import Release
+from indexing.store import Bundle
+
+KILLS = 8
+WRITER = """
+import itertools, sys
+from pathlib import Path
+from indexing.releases import Release
+from indexing.store import Bundle
+
+bundle = Bundle.create(Path(sys.argv[1]))
+print("go", flush=True)
+for number in itertools.count(len(bundle.releases())):
+    name = f"v{number}"
+    with bundle.lock():
+        for kind, requires in (("towers", {}), ("index", {"towers": name})):
+            with bundle.stage(kind) as folder:
+                (folder / "data.bin").write_bytes(f"{kind} {name} ".encode() * 5000)
+                (folder / "more").mkdir()
+                (folder / "more" / "data.bin").write_bytes(name.encode())
+                bundle.add(kind, name, folder, requires=requires)
+        bundle.publish(Release(id=f"r{number:06d}", created=f"{number:06d}", towers=name, index=name))
+        if number % 5 == 4:
+            bundle.rollback()
+"""
+
+
+def test_a_killed_writer_leaves_a_whole_release_live_and_the_next_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "bundle"
+    rng = random.Random(3)
+    before: str | None = None
+    seen: list[Release] = []
+    for _ in range(KILLS):
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True)
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "go\n"
+        time.sleep(rng.uniform(0.005, 0.15))
+        writer.send_signal(signal.SIGKILL)
+        writer.communicate()
+        bundle = Bundle.open(path)
+        live = bundle.current_id()
+        if live is None:
+            assert before is None  # killed before the first release: none is live, none was
+            continue
+        release = bundle.current()
+        bundle.verify().require_sound()
+        data = (bundle.path_of("index", release.index) / "data.bin").read_bytes()
+        assert data == f"index {release.towers} ".encode() * 5000
+        seen.append(release)
+        before = live
+    assert len(seen) >= KILLS - 2
+    Bundle.open(path).activate(seen[-1].id)
+    assert list((path / ".staging").iterdir()) == []

@@ -1,0 +1,88 @@
+"""One writer at a time, and no dead one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from indexing.locks import WriterLock
+from indexing.store import Bundle
+from retrieval.errors import BadBundle
+
+HOLDER = """
+import os, sys
+from pathlib import Path
+from indexing.locks import WriterLock
+with WriterLock(Path(sys.argv[1])):
+    child = os.fork() if sys.argv[2] == "fork" else 1
+    if child:
+        print(child, flush=True)
+    sys.stdin.read()
+"""
+
+
+def holder(path: Path, mode: str) -> tuple[subprocess.Popen[str], int]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path), mode], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    return process, int(process.stdout.readline())
+
+
+def test_a_second_writer_is_refused_in_one_line_with_the_process_that_holds_the_lock(tmp_path: Path) -> None:
+    process, _ = holder(tmp_path / "LOCK", "alone")
+    with (
+        pytest.raises(BadBundle, match=f"is being written by process {process.pid}; wait") as caught,
+        WriterLock(tmp_path / "LOCK"),
+    ):
+        pass
+    assert "\n" not in str(caught.value)
+    process.communicate("")
+    with WriterLock(tmp_path / "LOCK") as lock:
+        assert lock.held
+
+
+def test_a_killed_writer_does_not_hold_the_lock_nor_does_the_child_it_forked(tmp_path: Path) -> None:
+    process, child = holder(tmp_path / "LOCK", "fork")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    try:
+        os.kill(child, 0)  # the child lives on and has inherited every descriptor but this one
+        with WriterLock(tmp_path / "LOCK") as lock:
+            assert lock.held
+    finally:
+        os.kill(child, signal.SIGKILL)
+        process.communicate()
+
+
+def test_the_lock_nests_in_one_thread_and_refuses_another(tmp_path: Path) -> None:
+    lock = WriterLock(tmp_path / "LOCK")
+    refused: list[str] = []
+
+    def other() -> None:
+        try:
+            with lock:
+                refused.append("entered")
+        except BadBundle as error:
+            refused.append(str(error))
+
+    with lock, lock:
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    assert len(refused) == 1
+    assert f"process {os.getpid()}" in refused[0]
+    assert not lock.held
+
+
+def test_readers_take_no_lock(bundle: Bundle) -> None:
+    with bundle.lock():
+        assert Bundle.open(bundle.path).releases() == []
+        with pytest.raises(BadBundle, match="being written by process"), Bundle.open(bundle.path).lock():
+            pass
