@@ -73,7 +73,7 @@ def gate(
         return GateVerdict(verdict="no", n=0, users=0, mean=0.0, low=0.0, high=0.0, share_positive=0.0, mde=None)
     difference = np.asarray(after, np.float64) - np.asarray(before, np.float64)
     owner = np.arange(len(difference)) if users is None else np.unique(users, return_inverse=True)[1]
-    sums, counts = np.bincount(owner, weights=difference), np.bincount(owner)
+    sums, counts = np.bincount(owner, weights=difference).astype(np.float64), np.bincount(owner)
     means = _resampled_means(sums, counts, resamples, np.random.default_rng(seed))
     low, high = (float(bound) for bound in np.quantile(means, (0.025, 0.975)))
     mean, share, error = float(difference.mean()), float((means > 0).mean()), float(means.std())
