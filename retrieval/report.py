@@ -1,0 +1,148 @@
+"""What a data set holds and what is wrong with it, as text, as JSON, and as one line where it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TypeAlias
+
+from retrieval.errors import BadData
+
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """The rows of one file that break one rule.
+
+    `action` says what became of them ("row set aside", "value left out", "text cleaned"); `first_row` and `value` show
+    the first of them. Rows count from 0, as `table.slice(row, 1)` does. `unknown` findings have their own limit.
+    """
+
+    rule: str
+    action: str
+    rows: int
+    first_row: int
+    value: str
+    unknown: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.rows:,} x {self.rule} (first: row {self.first_row:,}, {self.value})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileReport:
+    """One file: its rows, those kept, those bad, by rule, and the limits they are held to.
+
+    `bad` counts each row once, whatever rules it breaks; `unknown` counts rows that name an item or a query that the
+    data set does not hold. The limits are shares of `rows`, exact even in a tiny file: 1 bad row of 20 is 5 %.
+    """
+
+    path: str
+    rows: int
+    kept: int
+    bad: int
+    unknown: int
+    max_bad: float
+    max_unknown: float
+    findings: tuple[Finding, ...]
+    columns: tuple[str, ...]
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+
+    @property
+    def refusal(self) -> str | None:
+        """One line that says why the file is refused and what to do; None where it is within its limits."""
+        if self.bad > self.max_bad * self.rows:
+            return self._over_limit(self.bad, self.max_bad, "--max-bad", unknown=False)
+        if self.unknown > self.max_unknown * self.rows:
+            return self._over_limit(self.unknown, self.max_unknown, "--max-unknown", unknown=True)
+        if self.kept == 0:
+            return f"{self.path}: no usable row is left of {self.rows:,}; repair the file"
+        return None
+
+    @property
+    def verdict(self) -> str:
+        """`good`, `within limits` (some rows are bad) or `refused`."""
+        if self.refusal:
+            return "refused"
+        return "within limits" if self.findings else "good"
+
+    def _over_limit(self, count: int, limit: float, option: str, *, unknown: bool) -> str:
+        worst_first = sorted((f for f in self.findings if f.unknown == unknown), key=lambda f: -f.rows)
+        causes = "; ".join(map(str, worst_first))
+        return (
+            f"{self.path}: {count:,} of {self.rows:,} rows ({_percent(count / self.rows)}) are bad, more than "
+            f"{_percent(limit)}: {causes}; repair them, or raise {option} to go on without them"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckReport:
+    """What `check` and `load` found. `facts` and `notes` are of interest, not of concern."""
+
+    folder: str
+    files: tuple[FileReport, ...]
+    facts: Mapping[str, Json]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """One line a refused file, in the order of reading; the first usually causes the others."""
+        return tuple(report.refusal for report in self.files if report.refusal)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every file is within its limits."""
+        return not self.refusals
+
+    def raise_if_refused(self) -> None:
+        """Raise `BadData` with the first refusal, if there is one."""
+        for line in self.refusals:
+            raise BadData(line)
+
+    def to_dict(self) -> dict[str, Json]:
+        """The whole report in JSON types."""
+        return {
+            "folder": self.folder,
+            "ok": self.ok,
+            "refusals": list(self.refusals),
+            "files": [_file_dict(report) for report in self.files],
+            "facts": dict(self.facts),
+            "notes": list(self.notes),
+        }
+
+    def lines(self) -> list[str]:
+        """The report for a terminal: a block a file, the facts, the notes and the verdict."""
+        lines = [line for report in self.files for line in _file_lines(report)]
+        lines += [f"{name}: {_fact(value)}" for name, value in self.facts.items()]
+        lines += [f"note: {note}" for note in self.notes]
+        return [*lines, *(f"refused: {line}" for line in self.refusals), *(["the data set is usable"] * self.ok)]
+
+
+def _file_dict(report: FileReport) -> dict[str, Json]:
+    return {**asdict(report), "verdict": report.verdict}
+
+
+def _file_lines(report: FileReport) -> list[str]:
+    head = f"{report.path}: {report.rows:,} rows, {report.kept:,} kept, {report.verdict}"
+    lines = [head, f"  columns: {', '.join(report.columns)}"]
+    if report.missing:
+        lines.append(f"  optional columns that it has not: {', '.join(report.missing)}")
+    if report.extra:
+        lines.append(f"  further columns: {', '.join(report.extra)}")
+    return lines + [f"  {finding}: {finding.action}" for finding in report.findings]
+
+
+def _fact(value: Json) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_fact(part)}" for name, part in value.items())
+    return f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
+def _percent(share: float) -> str:
+    """
+    >>> _percent(0.01), _percent(0.12345), _percent(0.00001)
+    ('1 %', '12.3 %', '0.001 %')
+    """
+    return f"{100 * share:.3g} %"

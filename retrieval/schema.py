@@ -1,0 +1,269 @@
+"""The data contract: which files and columns there are, what each holds, and how a parquet file is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from retrieval.errors import BadData
+
+ITEMS, EVENTS, QUERIES, JUDGEMENTS = "items.parquet", "events.parquet", "queries.parquet", "judgements.parquet"
+BATCH_ROWS = 1 << 17
+MAGIC = b"PAR1"
+
+
+class Holds(Enum):
+    """What a column holds; the value is how an error names it."""
+
+    ID = "string or integer"
+    TEXT = "string"
+    TEXTS = "string or list<string>"
+    NUMBER = "double (any integer, float or decimal)"
+    FLAG = "bool"
+    TIME = "timestamp (any unit and time zone) or date"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the contract."""
+
+    name: str
+    holds: Holds
+    required: bool = False
+
+
+CONTRACT: Mapping[str, tuple[Column, ...]] = {
+    ITEMS: (
+        Column("item_id", Holds.ID, required=True),
+        Column("title", Holds.TEXT, required=True),
+        Column("category", Holds.TEXTS),
+        Column("brand", Holds.TEXT),
+        Column("price", Holds.NUMBER),
+        Column("description", Holds.TEXT),
+        Column("in_stock", Holds.FLAG),
+        Column("image", Holds.TEXT),
+    ),
+    EVENTS: (
+        Column("user_id", Holds.ID, required=True),
+        Column("item_id", Holds.ID, required=True),
+        Column("event", Holds.TEXT, required=True),
+        Column("timestamp", Holds.TIME, required=True),
+        Column("quantity", Holds.NUMBER),
+        Column("price", Holds.NUMBER),
+        Column("basket_id", Holds.ID),
+        Column("session_id", Holds.ID),
+        Column("query", Holds.TEXT),
+        Column("rating", Holds.NUMBER),
+        Column("review", Holds.TEXT),
+    ),
+    QUERIES: (
+        Column("query_id", Holds.ID, required=True),
+        Column("text", Holds.TEXT, required=True),
+        Column("user_id", Holds.ID),
+    ),
+    JUDGEMENTS: (
+        Column("query_id", Holds.ID, required=True),
+        Column("item_id", Holds.ID, required=True),
+        Column("grade", Holds.NUMBER, required=True),
+        Column("split", Holds.TEXT),
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParquetSource:
+    """An open file of a data set whose columns agree with the contract.
+
+    `columns` are those of the contract that it has and that hold anything (a column of type null counts as missing),
+    `missing` the optional ones that it has not, `extra` its further ones.
+    """
+
+    path: Path
+    rows: int
+    columns: tuple[str, ...]
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+    file: pq.ParquetFile
+
+    def batches(self, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
+        """The rows in file order, some 131,000 at a time, every string column as plain `string` or `list<string>`.
+
+        Raises:
+            BadData: the file breaks off or cannot be decoded; the message names the row that could not be reached.
+        """
+        reached = 0
+        batches = self.file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns))
+        while True:
+            try:
+                batch = next(batches, None)
+                if batch is None:
+                    return
+                batch = _plain_batch(batch)
+            except (OSError, pa.ArrowException) as error:
+                raise BadData(
+                    f"{self.path}: cannot be read from row {reached:,} on ({_first_line(error)}); write the file again"
+                ) from error
+            yield batch
+            reached += batch.num_rows
+
+
+def open_source(folder: Path, name: str) -> ParquetSource:
+    """Open file `name` of the data set in `folder` and hold it to the contract.
+
+    Raises:
+        BadData: missing, empty, cut short, not parquet, unreadable, without rows, or with a column that is missing,
+            named twice or of a wrong type. One line each: the file, the column, what was found and what is wanted.
+    """
+    path = folder / name
+    file = _open_parquet(path)
+    rows, schema = file.metadata.num_rows, file.schema_arrow
+    _check_columns(path, schema, CONTRACT[name])
+    if rows == 0:
+        raise BadData(f"{path}: holds no rows; write at least one, or remove the file if it is not needed")
+    present = tuple(c.name for c in CONTRACT[name] if c.name in schema.names and not _is_void(schema, c))
+    known = {column.name for column in CONTRACT[name]}
+    return ParquetSource(
+        path=path,
+        rows=rows,
+        columns=present,
+        missing=tuple(c.name for c in CONTRACT[name] if c.name not in present),
+        extra=tuple(column for column in schema.names if column not in known),
+        file=file,
+    )
+
+
+def _open_parquet(path: Path) -> pq.ParquetFile:
+    fault = _fault_of_file(path)
+    if fault:
+        raise BadData(f"{path}: {fault}")
+    try:
+        return pq.ParquetFile(path, coerce_int96_timestamp_unit="us")
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise BadData(f"{path}: is not readable as parquet ({_first_line(error)}); write the file again") from error
+
+
+def _fault_of_file(path: Path) -> str:
+    """Why a file cannot be parquet, judged by its size and its first and last four bytes; empty if it may be."""
+    if path.is_dir():
+        return "is a folder; write the data set's rows into one parquet file of that name"
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+            size = file.seek(0, 2)
+            file.seek(max(0, size - 4))
+            tail = file.read(4)
+    except FileNotFoundError:
+        return "does not exist"
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
+    if size == 0:
+        return "is empty (0 bytes); write the file again"
+    if head != MAGIC:
+        return f"is not a parquet file (it starts with {head!r}); convert it to parquet"
+    if tail != MAGIC:
+        return "is cut short (a parquet file without its end); write the file again"
+    return ""
+
+
+def _check_columns(path: Path, schema: pa.Schema, columns: tuple[Column, ...]) -> None:
+    found = ", ".join(schema.names) or "none"
+    for name in schema.names:
+        if schema.names.count(name) > 1:
+            raise BadData(f"{path}: column {name} stands there twice; keep one of them")
+    for column in columns:
+        if column.name not in schema.names:
+            if column.required:
+                raise BadData(f"{path}: has no column {column.name} ({column.holds.value}); it has: {found}")
+            continue
+        fits = holds(schema.field(column.name).type, column.holds)
+        if not fits and not _is_void(schema, column):
+            raise BadData(_wrong_type(path, column, schema.field(column.name).type))
+
+
+def _is_void(schema: pa.Schema, column: Column) -> bool:
+    """A column of nulls only, as pandas writes an all-None column; an optional one counts as missing."""
+    return bool(pa.types.is_null(schema.field(column.name).type)) and not column.required
+
+
+def _wrong_type(path: Path, column: Column, found: pa.DataType) -> str:
+    advice = f"cast it to {column.holds.value.split(' ')[0]}"
+    if column.holds is Holds.TIME and pa.types.is_integer(found):
+        advice = "say what the integers count: cast(pa.timestamp('s')) for seconds since 1970, 'ms' for milliseconds"
+    elif column.holds is Holds.ID and pa.types.is_floating(found):
+        advice = "1.0 is no id: cast it to int64 or string, whichever the other files use"
+    return f"{path}: column {column.name} is {found}, wanted {column.holds.value}; {advice}"
+
+
+def holds(found: pa.DataType, wanted: Holds) -> bool:
+    """Whether a column of type `found` may stand for what the contract wants; dictionaries count as their values.
+
+    >>> holds(pa.large_string(), Holds.ID), holds(pa.float64(), Holds.ID), holds(pa.int64(), Holds.TIME)
+    (True, False, False)
+    """
+    types = pa.types
+    kind = found.value_type if types.is_dictionary(found) else found
+    match wanted:
+        case Holds.ID:
+            return _is_text(kind) or bool(types.is_integer(kind))
+        case Holds.TEXT:
+            return _is_text(kind)
+        case Holds.TEXTS:
+            return _is_text(kind) or (_is_list(kind) and (_is_text(kind.value_type) or types.is_null(kind.value_type)))
+        case Holds.NUMBER:
+            return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind))
+        case Holds.FLAG:
+            return bool(types.is_boolean(kind))
+        case Holds.TIME:
+            return bool(types.is_timestamp(kind) or types.is_date(kind))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    types = pa.types
+    if types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    types = pa.types
+    tests = (types.is_list, types.is_large_list, types.is_fixed_size_list, types.is_list_view, types.is_large_list_view)
+    return any(test(kind) for test in tests)
+
+
+def _plain_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
+    names = batch.schema.names
+    return pa.RecordBatch.from_arrays([plain(column) for column in batch.columns], names=names)
+
+
+def plain(column: pa.Array) -> pa.Array:
+    """`column` with every spelling of text as `string` and of lists of text as `list<string>`; others untouched."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if _is_text(column.type):
+        return column if pa.types.is_string(column.type) else column.cast(pa.string())
+    if _is_list(column.type) and (_is_text(column.type.value_type) or pa.types.is_null(column.type.value_type)):
+        wanted = pa.list_(pa.string())
+        return column if column.type == wanted else _plain_list(column)
+    return column
+
+
+def _plain_list(column: pa.Array) -> pa.Array:
+    """A list array of any layout over any kind of text as `list<string>`, null lists kept."""
+    return list_like(column, plain(pc.list_flatten(column)).cast(pa.string()))
+
+
+def list_like(column: pa.Array, values: pa.Array) -> pa.Array:
+    """`list<string>` in the shape of `column`, a list array of any layout, over other `values` of its elements."""
+    lengths = pc.fill_null(pc.list_value_length(column), 0).cast(pa.int32())
+    offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(lengths)])
+    return pa.ListArray.from_arrays(offsets, values, mask=column.is_null() if column.null_count else None)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
