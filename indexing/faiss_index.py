@@ -56,6 +56,7 @@ class FaissIndex:
 
     def __init__(self, index: Any, effort: Effort) -> None:
         self._faiss = import_faiss()
+        self._owner = index  # a downcast view does not keep the index alive
         self._index = self._faiss.downcast_index(index)
         self._effort = effort
 
@@ -68,7 +69,7 @@ class FaissIndex:
         faiss = import_faiss()
         try:
             index = faiss.index_factory(int(vectors.shape[1]), factory, faiss.METRIC_INNER_PRODUCT)
-            _seed(faiss, index, seed)
+            _prepare(faiss, index, seed)
             if not index.is_trained:
                 index.train(_training_rows(faiss, index, vectors, seed))
             for start in range(0, len(vectors), ADD_BLOCK):
@@ -107,7 +108,7 @@ class FaissIndex:
 
     def with_effort(self, effort: Effort) -> FaissIndex:
         """The same index searched with another effort; nothing is copied."""
-        return FaissIndex(self._index, effort)
+        return FaissIndex(self._owner, effort)
 
     @property
     def is_exact(self) -> bool:
@@ -199,12 +200,17 @@ def _training_rows(faiss: ModuleType, index: Any, vectors: Vectors, seed: int) -
     return np.ascontiguousarray(vectors[rows], np.float32)
 
 
-def _seed(faiss: ModuleType, index: Any, seed: int) -> None:
-    """Seed the clusterings of an index, and let them train on few points without a word: recall is measured after."""
+def _prepare(faiss: ModuleType, index: Any, seed: int) -> None:
+    """Seed the clusterings of an index, and let them train on few points without a word: recall is measured after.
+
+    Polysemous codes, which PQ trains unless told not to and which take most of its time, are not used here.
+    """
     index = faiss.downcast_index(index)
+    if hasattr(index, "do_polysemous_training"):
+        index.do_polysemous_training = False
     for wrapped in ("base_index", "index"):
         if hasattr(index, wrapped):
-            _seed(faiss, getattr(index, wrapped), seed)
+            _prepare(faiss, getattr(index, wrapped), seed)
     clusterings = [owner.cp for owner in (index, getattr(index, "pq", index)) if hasattr(owner, "cp")]
     for clustering in clusterings:
         clustering.seed = seed
