@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retrieval.dataset import load
 from retrieval.errors import BadConfig
 from retrieval.sample import SampleTables, sample_tables, write_sample
 from retrieval.sample_queries import misspelt
