@@ -63,6 +63,13 @@ def test_a_written_shop_says_that_it_is_generated_and_leaves_no_partial_file(tmp
         assert b"generated shop" in pq.read_schema(folder / name).metadata[b"shortlist.sample"]
 
 
+def test_a_written_shop_keeps_the_contract_without_a_bad_row(tmp_path: Path) -> None:
+    folder = write_sample(tmp_path / "sample-shop", items=120, shoppers=30, events=400, queries=12, days=30)
+    data = load(folder, max_bad=0.0, max_unknown=0.0, now=datetime(2025, 4, 1, tzinfo=UTC))
+    assert [file.bad + file.unknown for file in data.report.files] == [0, 0, 0, 0]
+    assert (data.n_items, data.n_users, data.has_recommend, data.has_search) == (120, 30, True, True)
+
+
 @pytest.mark.parametrize(
     ("size", "value"), [("items", 39), ("shoppers", 0), ("events", 0), ("queries", 0), ("days", 7)]
 )
