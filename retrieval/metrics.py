@@ -139,12 +139,12 @@ def gain_name(gain: Gain = "linear", lowest: float = 0.0) -> str:
     """The gain as a formula, printed wherever nDCG is.
 
     >>> gain_name("exponential", lowest=1)
-    'gain 2^(grade - 1) - 1'
+    'exponential gain, 2^(grade - 1) - 1'
     """
     above = f"grade - {lowest:g}" if lowest else "grade"
     if gain == "linear":
-        return f"gain {above}"
-    return f"gain 2^({above}) - 1" if lowest else "gain 2^grade - 1"
+        return f"linear gain, {above}" if lowest else "linear gain"
+    return f"exponential gain, 2^({above}) - 1" if lowest else "exponential gain, 2^grade - 1"
 
 
 def by_score(lists: CSR, scores: Scores) -> Hits:

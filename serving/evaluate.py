@@ -126,6 +126,13 @@ def judged_figures(task: JudgedTask) -> Figures:
     }
 
 
+def as_object(value: Json) -> Mapping[str, Json]:
+    """The JSON object that stands in this place of an evaluation; TypeError where something else does."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"an evaluation holds an object here, not {type(value).__name__}")
+    return value
+
+
 def relevant_rows(judged: CSR, grades: NDArray[np.floating]) -> CSR:
     """The judged rows of the highest grade present in the data: what search is to find."""
     kept = grades == grades.max(initial=-np.inf)

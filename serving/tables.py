@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from serving.evaluate import Json
+from serving.evaluate import Json, as_object
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,21 +22,25 @@ SHORT = {
     "ndcg_plain": "nDCG plain",
     "rmse": "RMSE",
     "spearman": "Spearman",
+    "coverage": "coverage",
+    "novelty": "novelty",
+    "popularity_bias": "pop. bias",
 }
+NEITHER = ("judged_share", "coverage", "novelty", "popularity_bias")
 OURS = ("retrieval", "reranked", "final")
 
 
 def tables(evaluation: Mapping[str, Json]) -> list[Table]:
     """One rich table for each task of `evaluate`'s object, the best of each column in bold."""
-    tasks = _mapping(evaluation["tasks"])
+    tasks = as_object(evaluation["tasks"])
     found = [
-        stage_table(f"recommend, {name.replace('_', ' ')}", _mapping(task), RANKED)
-        for name, task in _mapping(tasks.get("recommend", {})).items()
+        stage_table(f"recommend, {name.replace('_', ' ')}", as_object(task), RANKED)
+        for name, task in as_object(tasks.get("recommend", {})).items()
     ]
     if "search" in tasks:
-        found.append(stage_table("search, whole catalogue", _mapping(tasks["search"]), SEARCHED))
+        found.append(stage_table("search, whole catalogue", as_object(tasks["search"]), SEARCHED))
     if "judged" in tasks:
-        found.append(stage_table("order of judged items", _mapping(tasks["judged"]), JUDGED))
+        found.append(stage_table("order of judged items", as_object(tasks["judged"]), JUDGED))
     return found
 
 
@@ -46,18 +50,16 @@ def stage_table(title: str, task: Mapping[str, Json], columns: Sequence[str]) ->
     from rich.table import Table
     from rich.text import Text
 
-    stages = {name: _mapping(figures) for name, figures in _mapping(task["stages"]).items()}
+    stages = {name: as_object(figures) for name, figures in as_object(task["stages"]).items()}
     columns = [column for column in columns if any(column in figures for figures in stages.values())]
     table = Table(title=f"{title}, n = {task['n']:,}", caption=caption(task), box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.title_justify = table.caption_justify = "left"
     table.add_column("stage", no_wrap=True)
     for column in columns:
         table.add_column(heading(column), justify="right")
-    best = {column: _best(column, stages) for column in columns}
     for name, figures in stages.items():
         cells = [
-            Text(shown(figures.get(column)), "bold" if figures.get(column) == best[column] else "")
-            for column in columns
+            Text(shown(figures.get(column)), "bold" if is_best(column, name, stages) else "") for column in columns
         ]
         table.add_row(Text(stage_name(name, figures, task), "cyan" if name in OURS else ""), *cells)
     return table
@@ -80,8 +82,8 @@ def caption(task: Mapping[str, Json]) -> str:
         lines[0] += f"; nDCG judged passes over unjudged items, {task['gain_judged']}"
     if "gain_plain" in task:
         lines[0] += f"; nDCG plain with {task['gain_plain']}; {task['pairs']:,} pairs"
-    for name, change in _mapping(task.get("reranking", {})).items():
-        lines.append(f"{name} against retrieval: {change_line(_mapping(change))}")
+    for name, change in as_object(task.get("reranking", {})).items():
+        lines.append(f"{name} against retrieval: {change_line(as_object(change))}")
     return "\n".join(lines)
 
 
@@ -92,7 +94,7 @@ def change_line(change: Mapping[str, Json]) -> str:
     >>> change_line({"n": 4000, "before": side(.05), "after": side(.06), "change": side(.01)})
     'nDCG@10 .0500 -> .0600, change +.0100, 95 % interval +.0000 to +.0200, n = 4,000'
     """
-    before, after, by = (_mapping(change[part]) for part in ("before", "after", "change"))
+    before, after, by = (as_object(change[part]) for part in ("before", "after", "change"))
     signs = [shown(by[part], sign=True) for part in ("mean", "low", "high")]
     return (
         f"nDCG@10 {shown(before['mean'])} -> {shown(after['mean'])}, change {signs[0]}, "
@@ -122,14 +124,9 @@ def shown(value: Json, *, sign: bool = False) -> str:
     return ("-" if value < 0 else "+" if sign else "") + text
 
 
-def _best(column: str, stages: Mapping[str, Mapping[str, Json]]) -> Json:
+def is_best(column: str, stage: str, stages: Mapping[str, Mapping[str, Json]]) -> bool:
+    """Whether no stage has a better figure; a figure that is neither good nor bad is never best."""
     known = [value for figures in stages.values() if isinstance(value := figures.get(column), int | float)]
-    if not known or column == "judged_share@10":
-        return None
-    return min(known) if column == "rmse" else max(known)
-
-
-def _mapping(value: Json) -> Mapping[str, Json]:
-    if not isinstance(value, Mapping):
-        raise TypeError(f"an evaluation holds an object here, not {type(value).__name__}")
-    return value
+    if not known or column.partition("@")[0] in NEITHER:
+        return False
+    return stages[stage].get(column) == (min(known) if column == "rmse" else max(known))

@@ -241,10 +241,10 @@ def test_coverage_novelty_and_popularity_bias_by_hand():
 @pytest.mark.parametrize(
     ("gain", "lowest", "name"),
     [
-        ("linear", 0, "gain grade"),
-        ("linear", 1, "gain grade - 1"),
-        ("exponential", 0, "gain 2^grade - 1"),
-        ("exponential", 1, "gain 2^(grade - 1) - 1"),
+        ("linear", 0, "linear gain"),
+        ("linear", 1, "linear gain, grade - 1"),
+        ("exponential", 0, "exponential gain, 2^grade - 1"),
+        ("exponential", 1, "exponential gain, 2^(grade - 1) - 1"),
     ],
 )
 def test_the_gain_is_named_as_it_is_computed(gain, lowest, name):

@@ -128,7 +128,7 @@ def test_search_finds_the_highest_grade_and_says_how_much_of_the_top_was_judged(
     found = task_figures(task)
     stage = found["stages"]["bm25"]
     assert found["n"] == 1
-    assert found["gain_judged"] == "gain 2^(grade - 1) - 1"
+    assert found["gain_judged"] == "exponential gain, 2^(grade - 1) - 1"
     assert stage["mrr@10"] == pytest.approx(1 / 4)
     assert stage["judged_share@10"] == pytest.approx((2 / 4 + 1 / 4) / 2)
     second = 1 / math.log2(3)
@@ -161,7 +161,10 @@ def test_judged_items_are_ordered_by_query_and_errors_taken_over_all_pairs():
     )
     stages = found["stages"]
     assert (found["n"], found["pairs"]) == (1, 12)
-    assert (found["gain"], found["gain_plain"]) == ("gain 2^(grade - 1) - 1", "gain 2^grade - 1")
+    assert (found["gain"], found["gain_plain"]) == (
+        "exponential gain, 2^(grade - 1) - 1",
+        "exponential gain, 2^grade - 1",
+    )
     assert stages["reranked"]["ndcg@10"] == stages["reranked"]["mrr@5"] == 1
     assert stages["reranked"]["rmse"] == pytest.approx(0.5)
     assert (stages["reranked"]["spearman"], stages["bm25"]["spearman"]) == (pytest.approx(1), pytest.approx(-1))
@@ -231,7 +234,15 @@ def test_tables_show_every_stage_its_gain_and_the_interval():
     for table in tables(found):
         console.print(table)
     text = console.export_text()
-    for expected in ("popularity", "retrieval", "reranked", "bm25", "random", "gain grade", "gain 2^(grade - 1) - 1"):
+    for expected in (
+        "popularity",
+        "retrieval",
+        "reranked",
+        "bm25",
+        "random",
+        "linear gain",
+        "exponential gain, 2^(grade - 1) - 1",
+    ):
         assert expected in text
     stage = found["tasks"]["recommend"]["seen_removed"]["stages"]["retrieval"]
     assert f"{stage['recall@10']:.4f}".removeprefix("0") in text
