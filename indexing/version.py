@@ -106,7 +106,7 @@ class IndexVersion:
 def _mapped(path: Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)  # type: ignore[no-any-return]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise CorruptBundle(f"{path} cannot be read ({error}); restore it or build the index again") from error
 
 

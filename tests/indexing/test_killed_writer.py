@@ -30,6 +30,7 @@ for number in itertools.count(len(bundle.releases())):
                 (folder / "more").mkdir()
                 (folder / "more" / "data.bin").write_bytes(name.encode())
                 bundle.add(kind, name, folder, requires=requires)
+        print(f"r{number:06d}", flush=True)
         bundle.publish(Release(id=f"r{number:06d}", created=f"{number:06d}", towers=name, index=name))
         if number % 5 == 4:
             bundle.rollback()
@@ -44,8 +45,9 @@ def test_a_killed_writer_leaves_a_whole_release_live_and_the_next_goes_on(tmp_pa
     for _ in range(KILLS):
         writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True)
         assert writer.stdout is not None
-        assert writer.stdout.readline() == "go\n"
-        time.sleep(rng.uniform(0.005, 0.15))
+        for _ in range(1 + rng.randrange(4)):  # kill before the first publication, or around a later one
+            assert writer.stdout.readline()
+        time.sleep(rng.uniform(0, 0.03))
         writer.send_signal(signal.SIGKILL)
         writer.communicate()
         bundle = Bundle.open(path)
@@ -59,6 +61,6 @@ def test_a_killed_writer_leaves_a_whole_release_live_and_the_next_goes_on(tmp_pa
         assert data == f"index {release.towers} ".encode() * 5000
         seen.append(release)
         before = live
-    assert len(seen) >= KILLS - 2
+    assert len({release.id for release in seen}) > 2
     Bundle.open(path).activate(seen[-1].id)
     assert list((path / ".staging").iterdir()) == []

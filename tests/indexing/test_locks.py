@@ -20,9 +20,8 @@ import os, sys
 from pathlib import Path
 from indexing.locks import WriterLock
 with WriterLock(Path(sys.argv[1])):
-    child = os.fork() if sys.argv[2] == "fork" else 1
-    if child:
-        print(child, flush=True)
+    if sys.argv[2] == "alone" or os.fork() == 0:
+        print(os.getpid(), flush=True)  # the child, once it runs
     sys.stdin.read()
 """
 

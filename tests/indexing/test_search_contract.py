@@ -30,7 +30,7 @@ KINDS = {  # factory string: does it filter by itself, least recall@10 of the wo
     "PQ16x4fs,RFlat": (False, 0.8),
     "IVF32,PQ16x4fs,RFlat": (True, 0.8),
     "IVF32,RaBitQ,RFlat": (True, 0.75),
-    "OPQ16,IVF32,PQ16": (True, 0.85),
+    "RR32,IVF32,SQ8": (True, 0.95),
     "HNSW32": (True, 0.95),
     "HNSW32_SQ8": (True, 0.95),
 }
