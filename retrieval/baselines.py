@@ -174,14 +174,13 @@ def histories(events: Events, requests: Requests, kinds: Sequence[str] | None = 
     rows = events.item[at].astype(np.int64)
     if kinds is None:
         return CSR(indptr, rows)
-    kept = of_kinds(events, kinds)[at]
+    kept = events.is_kind(kinds)[at]
     return CSR(np.concatenate(([0], np.cumsum(kept)))[indptr], rows[kept])
 
 
-def of_kinds(events: Events, kinds: Sequence[str]) -> Mask:
-    """Which events are of the named kinds, bool [n_events]."""
-    codes = [code for code, kind in enumerate(events.kinds) if kind in kinds]
-    return np.isin(events.kind, codes)
+def targets_of(requests: Requests) -> CSR:
+    """The item rows that each request was for, as metrics take them."""
+    return CSR(requests.target_ptr, requests.target_item.astype(np.int64))
 
 
 def cooccurrence(
@@ -248,9 +247,8 @@ def event_baselines(
     in a temporal split, and training events alone where other shoppers' times mean nothing. item_vectors, float32
     [n_items, dim], are the untuned encoder's; without them it is left out.
     """
-    target = of_kinds(events, split.target_events)
     counts = np.bincount(events.item[split.train_target], minlength=n_items)
-    known = target if split.kind == "temporal" else split.train_target
+    known = events.is_kind(split.target_events) if split.kind == "temporal" else split.train_target
     history = histories(events, requests)
     own = histories(events, requests, split.target_events)
     found = {

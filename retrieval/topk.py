@@ -70,6 +70,16 @@ class CSR(NamedTuple):
         source = np.repeat(self.indptr[index] - indptr[:-1], sizes) + np.arange(indptr[-1])
         return CSR(indptr, self.rows[source])
 
+    def without(self, other: CSR) -> CSR:
+        """The rows of each list that the other's list for the same query does not hold.
+
+        >>> CSR.from_lists([[3, 1], [2]]).without(CSR.from_lists([[1, 5], []])).rows.tolist()
+        [3, 2]
+        """
+        span = int(max(self.rows.max(initial=0), other.rows.max(initial=0))) + 1
+        kept = ~np.isin(self.owners * span + self.rows, other.owners * span + other.rows)
+        return CSR(np.concatenate(([0], np.cumsum(kept)))[self.indptr], self.rows[kept])
+
 
 def exact_topk(
     queries: Vectors,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 
 from retrieval import baselines, metrics
 from retrieval.baselines import DAY, Baseline
+from retrieval.events import Events
+from retrieval.requests import Requests
+from retrieval.split import EventSplit
 from retrieval.topk import CSR
 
 N_ITEMS = 9
@@ -23,25 +26,23 @@ def shop(seed=0, n_users=7, n_events=60):
     user = np.sort(rng.integers(0, n_users, n_events)).astype(np.int32)
     time = rng.integers(0, 50 * DAY, n_events)
     time = time[np.lexsort((time, user))]
-    events = SimpleNamespace(
+    none = np.full(n_events, -1, np.int32)
+    events = Events(
         user=user,
         item=rng.integers(0, N_ITEMS, n_events).astype(np.int32),
         kind=rng.integers(0, 2, n_events).astype(np.int16),
-        kinds=("purchase", "view"),
         time=time,
+        query=none,
+        basket=none,
+        quantity=np.ones(n_events, np.float32),
+        price=np.full(n_events, np.nan, np.float32),
         offsets=np.searchsorted(user, np.arange(n_users + 1)),
+        kinds=("purchase", "view"),
+        query_texts=(),
     )
     users = np.unique(user)
     end = events.offsets[users + 1] - 1
-    return events, requests_of(users.astype(np.int32), end, time[end])
-
-
-def requests_of(user, end, time):
-    class Requests(SimpleNamespace):
-        def __len__(self):
-            return len(self.user)
-
-    return Requests(user=user, end=end, time=time)
+    return events, Requests(users.astype(np.int32), end, np.arange(len(users) + 1), events.item[end], time[end])
 
 
 def counts_of(events, mask):
@@ -113,9 +114,9 @@ def test_an_event_after_the_request_changes_no_recent_popularity():
     counted, counts = np.ones(len(events.item), bool), np.zeros(N_ITEMS, np.int64)
     before = everything(baselines.recent_popularity(requests, events, counted, counts, days=30))
     late = events.time >= (requests.time.max() // DAY) * DAY
-    events.item[late] = 0
+    changed = replace(events, item=np.where(late, 0, events.item).astype(np.int32))
     first = requests.time < events.time[late].min()
-    after = everything(baselines.recent_popularity(requests, events, counted, counts, days=30))
+    after = everything(baselines.recent_popularity(requests, changed, counted, counts, days=30))
     assert late.any()
     assert before[first].tolist() == after[first].tolist()
 
@@ -161,7 +162,7 @@ def test_cooccurrence_keeps_the_nearest_neighbours_and_the_last_items_of_a_robot
     for line, kept in zip(whole, pruned, strict=True):
         best = sorted(np.flatnonzero(line), key=lambda j: (-line[j], j))[:2]
         assert sorted(np.flatnonzero(kept)) == sorted(best)
-    robot = SimpleNamespace(user=np.zeros(5, np.int32), item=np.array([0, 1, 2, 3, 1], np.int32))
+    robot = replace(events, user=np.zeros(5, np.int32), item=np.array([0, 1, 2, 3, 1], np.int32))
     short = baselines.cooccurrence(robot, np.ones(5, bool), 4, longest=2).toarray()
     assert np.argwhere(short).tolist() == [[1, 3], [3, 1]]
 
@@ -200,22 +201,29 @@ def test_every_baseline_of_recommendation_is_there_and_permuting_rows_changes_no
     vectors = np.random.default_rng(2).standard_normal((N_ITEMS, 4)).astype(np.float32)
     train = np.ones(len(events.item), bool)
     train[requests.end] = False
-    split = SimpleNamespace(
-        kind=kind, target_events=("purchase",), train=train, train_target=train & (events.kind == 0)
+    split = EventSplit(
+        kind=kind,
+        reason="",
+        folds={},
+        target_events=("purchase",),
+        train=train,
+        train_target=train & (events.kind == 0),
     )
-    targets = CSR(np.arange(len(requests) + 1), events.item[requests.end].astype(np.int64))
+    targets = baselines.targets_of(requests)
 
-    def recalls(vectors, targets):
+    def recalls(events, vectors, targets):
         found = baselines.event_baselines(events, requests, split, N_ITEMS, item_vectors=vectors)
         return {name: metrics.recall_at(one.places(targets), targets, 3).mean() for name, one in found.items()}
 
-    before = recalls(vectors, targets)
+    before = recalls(events, vectors, targets)
     assert set(before) == {
         "popularity", "popularity_7d", "popularity_30d", "own_frequency", "item_knn", "untuned_encoder",
     }  # fmt: skip
     names = np.random.default_rng(3).permutation(N_ITEMS)
-    events.item = names[events.item].astype(np.int32)
-    assert recalls(vectors[np.argsort(names)], CSR(targets.indptr, names[targets.rows])) == pytest.approx(before)
+    renamed = replace(events, item=names[events.item].astype(np.int32))
+    assert recalls(renamed, vectors[np.argsort(names)], CSR(targets.indptr, names[targets.rows])) == pytest.approx(
+        before
+    )
 
 
 def test_the_baselines_of_search_are_named():
