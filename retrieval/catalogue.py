@@ -6,6 +6,7 @@ from collections.abc import Hashable
 
 import pyarrow as pa
 
+from retrieval.errors import BadData
 from retrieval.rows import FileAudit, Screen
 from retrieval.schema import CONTRACT, ITEMS, Holds
 from retrieval.screening import blank_controls, screen_amount, screen_ids, screen_repeats, screen_text
@@ -24,16 +25,26 @@ def read_items(audit: FileAudit) -> pa.Table:
     """
     columns = (*audit.source.columns, *audit.source.extra)
     seen: set[Hashable] = set()
-    return pa.Table.from_batches([_clean(screen, columns, seen) for screen in audit.screens(columns)])
+    batches = [_clean(screen, columns, seen, str(audit.source.path)) for screen in audit.screens(columns)]
+    return pa.Table.from_batches(batches)
 
 
-def _clean(screen: Screen, columns: tuple[str, ...], seen: set[Hashable]) -> pa.RecordBatch:
+def _clean(screen: Screen, columns: tuple[str, ...], seen: set[Hashable], path: str) -> pa.RecordBatch:
     clean = {"item_id": screen_ids(screen, "item_id"), "title": screen_text(screen, "title")}
     screen_repeats(screen, clean["item_id"].to_pylist(), seen, "item_id repeated", "item_id")
     if "price" in columns:
         clean["price"] = pa.array(screen_amount(screen, "price"), from_pandas=True)
-    arrays = [clean[name] if name in clean else _column(screen, name) for name in columns]
-    return pa.RecordBatch.from_arrays(arrays, names=list(columns)).filter(pa.array(~screen.dropped))
+    kept = pa.array(~screen.dropped)
+    arrays = []
+    for name in columns:
+        try:
+            arrays.append((clean[name] if name in clean else _column(screen, name)).filter(kept))
+        except pa.ArrowException as error:
+            kind = screen.column(name).type
+            raise BadData(
+                f"{path}: column {name} is {kind}, which cannot be filtered; cast it or leave it out"
+            ) from error
+    return pa.RecordBatch.from_arrays(arrays, names=list(columns))
 
 
 def _column(screen: Screen, name: str) -> pa.Array:

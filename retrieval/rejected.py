@@ -61,7 +61,10 @@ class RejectedRows:
                 self._writer = pq.ParquetWriter(draft, _REJECTED)
             self._writer.write_table(table)
         except OSError as error:
-            raise BadConfig(f"cannot set bad rows aside in {self.path}: {error}; choose another place") from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> BadConfig:
+        return BadConfig(f"cannot set bad rows aside in {self.path}: {error}; choose another place")
 
     def __enter__(self) -> RejectedRows:
         return self
@@ -69,14 +72,17 @@ class RejectedRows:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self.path is None or self._draft is None:
             return
-        if self._writer is not None:
-            self._writer.close()
-        if kind is not None:
-            self._draft.unlink(missing_ok=True)
-        elif self._writer is not None:
-            self._draft.replace(self.path)
-        else:
-            self.path.unlink(missing_ok=True)
+        try:
+            if self._writer is not None:
+                self._writer.close()
+            if kind is not None:
+                self._draft.unlink(missing_ok=True)
+            elif self._writer is not None:
+                self._draft.replace(self.path)
+            else:
+                self.path.unlink(missing_ok=True)
+        except OSError as failure:
+            raise self._unwritable(failure) from failure
 
 
 def records(batch: pa.RecordBatch, rows: NDArray[np.int64]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -16,6 +17,8 @@ from retrieval.errors import BadData
 ITEMS, EVENTS, QUERIES, JUDGEMENTS = "items.parquet", "events.parquet", "queries.parquet", "judgements.parquet"
 BATCH_ROWS = 1 << 17
 MAGIC = b"PAR1"
+UNREADABLE = (OSError, ValueError, pa.ArrowException)
+COLUMNS_LISTED = 20
 
 
 class Holds(Enum):
@@ -98,19 +101,23 @@ class ParquetSource:
             BadData: the file breaks off or cannot be decoded; the message names the row that could not be reached.
         """
         reached = 0
-        batches = self.file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns))
-        while True:
-            try:
-                batch = next(batches, None)
+        with self.file:
+            batches = self.file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns))
+            while True:
+                try:
+                    batch = next(batches, None)
+                    batch = batch and _plain_batch(batch)
+                except UNREADABLE as error:
+                    raise BadData(
+                        f"{self.path}: cannot be read from row {reached:,} on ({_first_line(error)}); "
+                        "write the file again"
+                    ) from error
                 if batch is None:
-                    return
-                batch = _plain_batch(batch)
-            except (OSError, pa.ArrowException) as error:
-                raise BadData(
-                    f"{self.path}: cannot be read from row {reached:,} on ({_first_line(error)}); write the file again"
-                ) from error
-            yield batch
-            reached += batch.num_rows
+                    break
+                yield batch
+                reached += batch.num_rows
+        if reached != self.rows:
+            raise BadData(f"{self.path}: promises {self.rows:,} rows and holds {reached:,}; write the file again")
 
 
 def open_source(folder: Path, name: str) -> ParquetSource:
@@ -121,8 +128,8 @@ def open_source(folder: Path, name: str) -> ParquetSource:
             named twice or of a wrong type. One line each: the file, the column, what was found and what is wanted.
     """
     path = folder / name
-    file = _open_parquet(path)
-    rows, schema = file.metadata.num_rows, file.schema_arrow
+    file, schema = _open_parquet(path)
+    rows = file.metadata.num_rows
     _check_columns(path, schema, CONTRACT[name])
     if rows == 0:
         raise BadData(f"{path}: holds no rows; write at least one, or remove the file if it is not needed")
@@ -138,13 +145,14 @@ def open_source(folder: Path, name: str) -> ParquetSource:
     )
 
 
-def _open_parquet(path: Path) -> pq.ParquetFile:
+def _open_parquet(path: Path) -> tuple[pq.ParquetFile, pa.Schema]:
     fault = _fault_of_file(path)
     if fault:
         raise BadData(f"{path}: {fault}")
     try:
-        return pq.ParquetFile(path, coerce_int96_timestamp_unit="us")
-    except (OSError, ValueError, pa.ArrowException) as error:
+        file = pq.ParquetFile(path, coerce_int96_timestamp_unit="us", page_checksum_verification=True)
+        return file, file.schema_arrow
+    except UNREADABLE as error:
         raise BadData(f"{path}: is not readable as parquet ({_first_line(error)}); write the file again") from error
 
 
@@ -172,14 +180,16 @@ def _fault_of_file(path: Path) -> str:
 
 
 def _check_columns(path: Path, schema: pa.Schema, columns: tuple[Column, ...]) -> None:
-    found = ", ".join(schema.names) or "none"
-    for name in schema.names:
-        if schema.names.count(name) > 1:
-            raise BadData(f"{path}: column {name} stands there twice; keep one of them")
+    for name, times in Counter(schema.names).items():
+        if times > 1:
+            raise BadData(f"{path}: column {_printable(name)} stands there {times} times; keep one of them")
     for column in columns:
         if column.name not in schema.names:
             if column.required:
-                raise BadData(f"{path}: has no column {column.name} ({column.holds.value}); it has: {found}")
+                raise BadData(
+                    f"{path}: has no column {column.name} ({column.holds.value}); it has: {_listed(schema.names)}; "
+                    "rename or add it"
+                )
             continue
         fits = holds(schema.field(column.name).type, column.holds)
         if not fits and not _is_void(schema, column):
@@ -242,9 +252,14 @@ def _plain_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def plain(column: pa.Array) -> pa.Array:
-    """`column` with every spelling of text as `string` and of lists of text as `list<string>`; others untouched."""
+    """`column` without the wrappings of its values: every spelling of text as `string`, of lists of text as
+    `list<string>`, of bytes as `binary`; an extension type as what it stores; others untouched."""
+    if isinstance(column, pa.ExtensionArray):
+        column = column.storage
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
+    if pa.types.is_binary_view(column.type):
+        column = column.cast(pa.binary())
     if _is_text(column.type):
         return column if pa.types.is_string(column.type) else column.cast(pa.string())
     if _is_list(column.type) and (_is_text(column.type.value_type) or pa.types.is_null(column.type.value_type)):
@@ -263,6 +278,15 @@ def list_like(column: pa.Array, values: pa.Array) -> pa.Array:
     lengths = pc.fill_null(pc.list_value_length(column), 0).cast(pa.int32())
     offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(lengths)])
     return pa.ListArray.from_arrays(offsets, values, mask=column.is_null() if column.null_count else None)
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - COLUMNS_LISTED:,} more" if len(names) > COLUMNS_LISTED else ""
+    return (", ".join(map(_printable, names[:COLUMNS_LISTED])) or "none") + more
+
+
+def _printable(name: str) -> str:
+    return name if name.isprintable() else repr(name)
 
 
 def _first_line(error: BaseException) -> str:

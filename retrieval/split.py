@@ -92,6 +92,8 @@ def split_events(
     events = dataset.events
     names = _target_names(events, target_events)
     target = events.is_kind(names) & ~events.is_return()
+    if not target.any():
+        raise BadConfig(f"target_events is {', '.join(names)}, which only gives back; name what shoppers should do")
     source = _Targets(events, names, target, cancelled_by(events, target), group_targets(events, target))
     why_not = "asked for" if kind == "leave_one_out" else _why_not_temporal(events, asked=kind == "temporal")
     if not why_not:
