@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from serving.tables import said
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.typing import RcKeyType
@@ -176,21 +178,6 @@ def short(value: float) -> str:
     ('.0934', '-.0020')
     """
     return f"{value:.4f}".replace("0.", ".", 1)
-
-
-def said(stage: str) -> str:
-    """The name of a stage as it is spoken.
-
-    >>> said("popularity_7d"), said("item_knn"), said("bm25")
-    ('popularity, 7 days', 'item-kNN', 'BM25')
-    """
-    spoken = {
-        "popularity_7d": "popularity, 7 days",
-        "popularity_30d": "popularity, 30 days",
-        "item_knn": "item-kNN",
-        "bm25": "BM25",
-    }
-    return spoken.get(stage, stage.replace("_", " "))
 
 
 def _svg(salt: str, height: float, draw: Callable[[Axes], None]) -> str:

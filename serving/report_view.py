@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from serving.evaluate import CUTS, Json, as_object
-from serving.figures import COLOURS, Interval, change_bars, recall_curves, said, short, stage_dots
-from serving.tables import caption, heading, is_best, shown, stage_name
+from serving.figures import COLOURS, Interval, change_bars, recall_curves, short, stage_dots
+from serving.tables import caption, heading, is_best, said, shown, stage_name
 
 LISTED = 10  # places of an example that are shown
 TITLES = {

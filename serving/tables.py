@@ -29,6 +29,13 @@ SHORT = {
 NEITHER = ("judged_share", "coverage", "novelty", "popularity_bias")
 OURS = ("retrieval", "reranked", "final")
 
+SPOKEN = {
+    "popularity_7d": "popularity, 7 days",
+    "popularity_30d": "popularity, 30 days",
+    "item_knn": "item-kNN",
+    "bm25": "BM25",
+}
+
 
 def tables(evaluation: Mapping[str, Json]) -> list[Table]:
     """One rich table for each task of `evaluate`'s object, the best of each column in bold."""
@@ -71,8 +78,16 @@ def stage_name(name: str, figures: Mapping[str, Json], task: Mapping[str, Json])
     >>> stage_name("own_frequency", {}, {"n": 9}), stage_name("reranked", {"n": 4}, {"n": 9})
     ('own frequency', 'reranked, n=4')
     """
-    shown_name = name.replace("_", " ")
-    return shown_name if figures.get("n", task["n"]) == task["n"] else f"{shown_name}, n={figures['n']:,}"
+    return said(name) if figures.get("n", task["n"]) == task["n"] else f"{said(name)}, n={figures['n']:,}"
+
+
+def said(stage: str) -> str:
+    """The name of a stage as it is spoken.
+
+    >>> said("popularity_7d"), said("item_knn"), said("bm25")
+    ('popularity, 7 days', 'item-kNN', 'BM25')
+    """
+    return SPOKEN.get(stage, stage.replace("_", " "))
 
 
 def caption(task: Mapping[str, Json]) -> str:
