@@ -238,7 +238,7 @@ def test_tables_show_every_stage_its_gain_and_the_interval():
         "popularity",
         "retrieval",
         "reranked",
-        "bm25",
+        "BM25",
         "random",
         "linear gain",
         "exponential gain, 2^(grade - 1) - 1",
