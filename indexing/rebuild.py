@@ -91,7 +91,7 @@ def build_version(
         )
     report = progress or _silent
     with bundle.stage("index") as folder:
-        embedded = _write_texts(folder, texts, encode, _reusable(previous, text_encoder), report)
+        embedded, reused = _write_texts(folder, texts, encode, _reusable(previous, text_encoder), report)
         vectors = _write_vectors(folder, items, item_vectors, report)
         _write_items(folder, items)
         stored: JsonMap = {column.name: _stored(folder, column, items, report) for column in columns}
@@ -102,21 +102,22 @@ def build_version(
         like = None if previous is None else previous.folder
         path = bundle.add("index", name, folder, requires=requires, about=about, like=like)
     recall = found["recall"]
-    return Built(name, path, embedded, items.num_rows - embedded, recall if isinstance(recall, float) else 1.0)
+    return Built(name, path, embedded, reused, recall if isinstance(recall, float) else 1.0)
 
 
 def _write_texts(
     folder: Path, texts: Sequence[str], encode: Encode | None, previous: IndexVersion | None, report: Progress
-) -> int:
-    """Write the hash and the vector of each text; returns how many were embedded."""
+) -> tuple[int, int]:
+    """Write the hash and the vector of each text; returns how many were embedded and how many taken over."""
     hashes = hash_keys(texts)
     write_npy(folder / TEXT_HASHES, len(hashes), [hashes])
     if encode is None:
-        return 0
+        return 0, 0
     known = np.full(len(texts), -1) if previous is None else HashIndex.build(previous.text_hashes).find(hashes)
     before = None if previous is None else previous.text_vectors
     write_npy(folder / TEXT_VECTORS, len(texts), _text_parts(texts, encode, known, before, report))
-    return int(np.count_nonzero(known < 0))
+    reused = int(np.count_nonzero(known >= 0))
+    return len(texts) - reused, reused
 
 
 def _text_parts(

@@ -78,7 +78,7 @@ def release_id(created: str, *parts: str | None) -> str:
     """A name that sorts by time and tells two releases of one second apart.
 
     >>> release_id("2024-05-06T07:08:09+00:00", "towers-a", None, "index-b")
-    '20240506T070809-90b4a3a1'
+    '20240506T070809-8937d261'
     """
     stamp = re.sub(r"[^0-9T]", "", created.partition("+")[0].partition(".")[0])
     digest = hashlib.blake2b(json.dumps([created, *parts]).encode("ascii"), digest_size=4)

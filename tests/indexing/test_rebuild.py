@@ -170,7 +170,9 @@ def test_vectors_may_be_given_without_a_text_encoder(bundle: Bundle) -> None:
         assert text_vectors.shape == (items.num_rows, 0)
         return given[[int(name.removeprefix("id-")) for name in items["item_id"].to_pylist()]]
 
-    version = IndexVersion.open(build(bundle, encode=None, item_vectors=look_up).path)
+    built = build(bundle, encode=None, item_vectors=look_up)
+    assert (built.embedded, built.reused) == (0, 0)
+    version = IndexVersion.open(built.path)
     assert version.text_vectors is None
     np.testing.assert_array_equal(version.vectors, given)
 

@@ -100,6 +100,14 @@ def test_a_flipped_byte_in_the_release_or_in_current_is_found_by_name(bundle: Bu
         assert str(bundle.path / "CURRENT") in found_damage(bundle)
 
 
+def test_a_manifest_rewritten_in_good_order_is_still_not_the_one_released(bundle: Bundle, publish: Publish) -> None:
+    publish(1)
+    folder = bundle.path_of("towers", "t1")
+    (folder / MANIFEST).write_bytes(replace(Manifest.read(folder), about={"epochs": 3}).to_json())
+    with pytest.raises(CorruptBundle, match=r"t1/manifest\.json is changed"):
+        bundle.current()
+
+
 def found_damage(bundle: Bundle) -> str:
     """What verification says, whether it lists the damage or cannot go on."""
     with pytest.raises(BadBundle) as caught:
