@@ -158,8 +158,11 @@ def open_cross_encoder(source: str | Path, *, device: str = "cpu") -> CrossEncod
     """A CrossEncoder with one output, from a folder or a model id. Raises BadBundle, in one line, for anything else."""
     from sentence_transformers import CrossEncoder
 
+    from retrieval.training_progress import quiet_libraries
+
     try:
-        model: CrossEncoder = CrossEncoder(str(source), device=device)
+        with quiet_libraries():
+            model: CrossEncoder = CrossEncoder(str(source), device=device)
     except (OSError, ValueError, KeyError, ImportError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BadBundle(f"{source} does not open as a sentence-transformers CrossEncoder: {first}") from error
@@ -196,8 +199,15 @@ def run_pairs_of(model: CrossEncoder, folder: Path, pairs: Sequence[tuple[str, s
 
 
 def logit_module(model: CrossEncoder) -> torch.nn.Module:
-    """A CrossEncoder as a module over (input_ids, attention_mask, token_type_ids) that gives the logits, [b]."""
+    """A CrossEncoder as a module over (input_ids, attention_mask, token_type_ids) that gives the logits, [b].
+
+    From here on a BERT's last layer computes its first token only, see `ranking.first_token`.
+    """
     import torch
+
+    from ranking.first_token import read_first_token_only
+
+    read_first_token_only(model)
 
     class Logit(torch.nn.Module):
         def __init__(self) -> None:

@@ -1,0 +1,317 @@
+"""Fine-tuning the cross-encoder on sentence-transformers' trainer."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from datasets import Dataset
+from numpy.typing import NDArray
+from rich.console import Console
+from sentence_transformers import CrossEncoder
+from sentence_transformers.base.evaluation import BaseEvaluator
+from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from transformers import EarlyStoppingCallback
+
+from ranking.batches import LengthGroupedBatches, PairCollator
+from ranking.cross_encoder import logit_module, run_pairs, takes_segments
+from ranking.first_token import read_first_token_only
+from ranking.losses import binary_cross_entropy, group_softmax, mean_squared_error
+from ranking.pair_tokens import PairTokenizer
+from ranking.pairs import PairSet
+from ranking.settings import RankerTraining, budget_examples
+from retrieval.errors import BadBundle, BadData
+from retrieval.fingerprint import fingerprint
+from retrieval.metrics import by_score, ndcg_at
+from retrieval.runtime import TorchRunner, pick_device, resolve_precision
+from retrieval.topk import CSR
+from retrieval.training_progress import TrainingProgress, quiet_libraries, show_training
+
+if TYPE_CHECKING:
+    from sentence_transformers.base.model import BaseModel
+    from sentence_transformers.cross_encoder.data_collator import CrossEncoderDataCollator
+
+METRIC = "ndcg@10"
+STAMP = "run.json"  # beside the checkpoints: what they were made from
+
+_LAYER = re.compile(r"\.layers?\.(\d+)\.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankerRun:
+    """What a training run came to: pairs read, optimiser steps, seconds, and nDCG@10 on the validation groups.
+
+    `evaluations` holds (pairs read, nDCG@10) in order; the weights kept are those of the best. Without validation
+    groups it is empty, `best` is None and the last weights are kept.
+    """
+
+    examples: int
+    steps: int
+    seconds: float
+    evaluations: tuple[tuple[int, float], ...]
+    best: float | None
+
+
+def train_ranker(
+    pairs: PairSet,
+    *,
+    valid: PairSet | None,
+    start: str | Path,
+    out: Path,
+    checkpoints: Path,
+    settings: RankerTraining | None = None,
+    device: str = "auto",
+    description: str = "training the ranker",
+    console: Console | None = None,
+) -> RankerRun:
+    """Fine-tune a cross-encoder from a pretrained BERT and save it to `out` in CrossEncoder's layout.
+
+    `start` is a folder or model id of an encoder or of a cross-encoder to go on with. Validation stops the run early
+    and picks the checkpoint; groups of one label only cannot be ordered and are left out of it. A run that was killed
+    goes on from its last checkpoint under `checkpoints` if pairs, settings and start are the same; the folder is
+    removed at the end. Raises BadData where there is no pair, BadBundle where `start` does not open.
+    """
+    settings = settings or RankerTraining()
+    if len(pairs) == 0:
+        raise BadData("no training pair for the ranker: retrieval found none of the positives; leave the ranker out")
+    where, begun = pick_device(device), time.monotonic()
+    with quiet_libraries():
+        model = new_cross_encoder(start, settings, device=where)
+        tokenizer = tokenizer_of(model)
+        units = _units(pairs, settings)
+        tokenised = tokenizer.pairs(pairs.user_texts, pairs.item_texts, pairs.group, pairs.item)
+        collator = PairCollator(tokenizer, tokenised, pairs.label, units)
+        evaluator = _evaluator(tokenizer, valid, settings, where)
+        arguments = _arguments(collator, settings, checkpoints, where, evaluates=evaluator is not None)
+        trainer = _trainer(model, arguments, collator, evaluator, settings)
+        shown = TrainingProgress(description, examples_per_row=len(pairs) / (len(units) - 1), console=console)
+        show_training(trainer, shown)
+        stamp = fingerprint(settings.model_dump(), str(start), _digest(pairs), len(valid) if valid else 0)
+        try:
+            trainer.train(resume_from_checkpoint=_resume_from(checkpoints, stamp))
+        finally:
+            shown.close()
+        model.save_pretrained(str(out), create_model_card=False)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return _record(trainer, len(pairs) / (len(units) - 1), time.monotonic() - begun)
+
+
+def new_cross_encoder(start: str | Path, settings: RankerTraining, *, device: str = "cpu") -> CrossEncoder:
+    """A CrossEncoder with one output on top of a pretrained encoder, its new head drawn from the seed.
+
+    Raises BadBundle, in one line, where `start` does not open.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        try:
+            model: CrossEncoder = CrossEncoder(str(start), num_labels=1, device=device)
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            raise BadBundle(f"{start} does not open as a pretrained encoder: {str(error).splitlines()[0]}") from error
+    model.max_seq_length = min(settings.max_length, model.max_seq_length or settings.max_length)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Dropout):
+            of_attention = re.search(r"\.(self|attn)\.dropout$", name)
+            module.p = settings.attention_dropout if of_attention else settings.dropout
+    if settings.freeze_word_embeddings and model.model is not None:
+        model.model.get_input_embeddings().weight.requires_grad_(False)
+    read_first_token_only(model)
+    return model
+
+
+def tokenizer_of(model: CrossEncoder) -> PairTokenizer:
+    """The model's own tokenizer as serving will read pairs."""
+    tokenizer = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())
+    return PairTokenizer(tokenizer, max_length=model.max_seq_length or 512, pad_id=model.tokenizer.pad_token_id or 0)
+
+
+class RankerLoss(nn.Module):
+    """What the trainer calls with a batch of PairCollator: runs the model and applies a loss of `ranking.losses`."""
+
+    def __init__(self, model: CrossEncoder, loss: str) -> None:
+        super().__init__()
+        self.model, self._loss = model, loss
+        self._takes_segments = takes_segments(model)
+
+    def forward(
+        self, features: Sequence[Tensor], labels: Tensor, prompt: str | None = None, task: str | None = None
+    ) -> Tensor:
+        """A scalar; `features` are the collator's tensors but the labels, in its order."""
+        input_ids, attention_mask, token_type_ids, sizes = features
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if self._takes_segments:
+            inputs["token_type_ids"] = token_type_ids
+        logits = self.model(inputs)["scores"].view(-1).float()
+        if self._loss == "bce":
+            return binary_cross_entropy(logits, labels)
+        if self._loss == "mse":
+            return mean_squared_error(logits, labels)
+        mask = torch.arange(int(sizes.max()), device=sizes.device) < sizes[:, None]
+        return group_softmax(_by_group(logits, mask), _by_group(labels, mask), mask)
+
+
+class RankingEvaluator(BaseEvaluator):
+    """nDCG@10 of the validation groups under the model's scores, exponential gain, ties at their expected value."""
+
+    def __init__(self, tokenizer: PairTokenizer, valid: PairSet, *, device: str, precision: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.primary_metric = METRIC
+        self._tokenizer, self._device, self._precision = tokenizer, device, precision
+        self._pairs = tokenizer.pairs(valid.user_texts, valid.item_texts, valid.group, valid.item)
+        self._lists, self._gain = CSR(valid.indptr, valid.item), valid.gain
+
+    def __call__(
+        self, model: BaseModel, output_path: str | None = None, epoch: float = -1, steps: int = -1
+    ) -> dict[str, float]:
+        runner = TorchRunner(logit_module(cast("CrossEncoder", model)), self._device, self._precision)
+        scores = run_pairs(self._tokenizer, runner, self._pairs)
+        return {METRIC: float(np.nanmean(ndcg_at(by_score(self._lists, scores), self._lists, 10, grades=self._gain)))}
+
+
+class _Trainer(CrossEncoderTrainer):
+    """The trainer without a generated model card: it would quote shoppers' texts as examples."""
+
+    def add_model_card_callback(self, default_args_dict: dict[str, object]) -> None:
+        """No card."""
+
+
+def layer_rates(names: Iterable[str], rate: float, decay: float) -> dict[str, float]:
+    """Learning rates by pattern of parameter name: `decay` once for the last layer, twice for the one below, and so on.
+
+    >>> layer_rates(["bert.encoder.layer.0.w", "bert.encoder.layer.1.w"], 1.0, 0.5)["embeddings"]
+    0.125
+    """
+    layers = sorted({int(found[1]) for name in names if (found := _LAYER.search(name))})
+    if decay == 1.0 or not layers:
+        return {}
+    rates = {rf"\.layers?\.{layer}\.": rate * decay ** (layers[-1] + 1 - layer) for layer in layers}
+    return {**rates, "embeddings": rate * decay ** (layers[-1] + 2)}
+
+
+def _trainer(
+    model: CrossEncoder,
+    arguments: CrossEncoderTrainingArguments,
+    collator: PairCollator,
+    evaluator: RankingEvaluator | None,
+    settings: RankerTraining,
+) -> CrossEncoderTrainer:
+    loss = RankerLoss(model, settings.loss)
+    names = [name for name, _ in loss.named_parameters()]
+    arguments.learning_rate_mapping = layer_rates(names, settings.learning_rate, settings.layer_decay)
+    trainer = _Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=Dataset.from_dict({"unit": np.arange(len(collator.indptr) - 1)}),
+        loss=loss,
+        evaluator=evaluator,
+        data_collator=cast("CrossEncoderDataCollator", collator),  # it is called, and asked for its label columns
+    )
+    if evaluator is not None:
+        trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=settings.patience))
+    return trainer
+
+
+def _arguments(
+    collator: PairCollator, settings: RankerTraining, checkpoints: Path, device: str, *, evaluates: bool
+) -> CrossEncoderTrainingArguments:
+    lengths = collator.tokenizer.lengths(collator.pairs)
+    n_units = len(collator.indptr) - 1
+    rows = max(1, round(settings.batch_size * n_units / len(lengths)))
+    examples = settings.examples or budget_examples(len(lengths), float(lengths.mean()))
+    every = max(1, round(examples * n_units / len(lengths) / rows / settings.evaluations))
+    return CrossEncoderTrainingArguments(
+        output_dir=str(checkpoints),
+        max_steps=every * settings.evaluations,
+        per_device_train_batch_size=rows,
+        batch_sampler=LengthGroupedBatches.by(np.maximum.reduceat(lengths, collator.indptr[:-1])),
+        learning_rate=settings.learning_rate,
+        warmup_steps=settings.warmup,
+        lr_scheduler_type="linear",
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        optim="adamw_torch_fused",
+        seed=settings.seed,
+        bf16=_trains_in_bf16(settings.precision, device),
+        use_cpu=device == "cpu",
+        dataloader_pin_memory=device == "cuda",
+        eval_strategy="steps" if evaluates else "no",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,
+        load_best_model_at_end=evaluates,
+        metric_for_best_model=f"eval_{METRIC}" if evaluates else None,
+        greater_is_better=True if evaluates else None,
+        logging_steps=10,
+        report_to=settings.report_to,
+        disable_tqdm=True,
+        log_level="error",
+    )
+
+
+def _trains_in_bf16(precision: str, device: str) -> bool:
+    """bfloat16 where it is asked for or left open, and only where the hardware multiplies it."""
+    return precision != "fp32" and resolve_precision("bf16", device) == "bf16"
+
+
+def _units(pairs: PairSet, settings: RankerTraining) -> NDArray[np.int64]:
+    """Where each training row starts and ends: a group for the softmax (empty ones left out), else a pair."""
+    if settings.loss == "softmax":
+        return np.unique(pairs.indptr)
+    return np.arange(len(pairs) + 1)
+
+
+def _evaluator(
+    tokenizer: PairTokenizer, valid: PairSet | None, settings: RankerTraining, device: str
+) -> RankingEvaluator | None:
+    if valid is None or not valid.contrasting().any():
+        return None
+    groups = max(1, round(settings.valid_pairs * valid.n_groups / len(valid)))
+    precision = "bf16" if _trains_in_bf16(settings.precision, device) else "fp32"
+    return RankingEvaluator(tokenizer, valid.sample(groups, settings.seed), device=device, precision=precision)
+
+
+def _by_group(values: Tensor, mask: Tensor) -> Tensor:
+    """The values of consecutive groups [n] as lines [g, m], 0 where `mask` is False."""
+    return values.new_zeros(mask.shape).masked_scatter(mask, values)
+
+
+def _resume_from(checkpoints: Path, stamp: str) -> str | None:
+    """The last whole checkpoint of the same run; those of another run are removed."""
+    path = checkpoints / STAMP
+    if not path.exists() or json.loads(path.read_text(encoding="utf-8")) != stamp:
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        checkpoints.mkdir(parents=True)
+        path.write_text(json.dumps(stamp), encoding="utf-8")
+        return None
+    whole = [state.parent for state in checkpoints.glob("checkpoint-*/trainer_state.json")]
+    return str(max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]))) if whole else None
+
+
+def _digest(pairs: PairSet) -> str:
+    """A fingerprint of what the pairs say."""
+    texts = [pairs.item_texts[row] for row in np.unique(pairs.item)]
+    arrays = [array.tobytes().hex() for array in (pairs.indptr, pairs.item, pairs.label)]
+    return fingerprint(list(pairs.user_texts), texts, arrays)
+
+
+def _record(trainer: CrossEncoderTrainer, pairs_per_row: float, seconds: float) -> RankerRun:
+    state, name = trainer.state, f"eval_{METRIC}"
+    pairs_per_step = trainer.args.train_batch_size * pairs_per_row
+    evaluations = [(round(log["step"] * pairs_per_step), float(log[name])) for log in state.log_history if name in log]
+    return RankerRun(
+        examples=round(state.global_step * pairs_per_step),
+        steps=state.global_step,
+        seconds=seconds,
+        evaluations=tuple(evaluations),
+        best=max((value for _, value in evaluations), default=None),
+    )
