@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from retrieval.events import UNKNOWN_ITEM, Codes
 from retrieval.rows import Codebook, FileAudit, Screen
-from retrieval.screening import numbers, screen_ids, screen_repeats, screen_text
+from retrieval.screening import LARGEST, numbers, screen_ids, screen_repeats, screen_text
 
 SPLITS = ("train", "valid", "test")
 UNKNOWN_QUERY = "query_id not in queries.parquet"
@@ -85,7 +85,7 @@ def _judgements(
 ) -> tuple[Codes, Codes, NDArray[np.float64], NDArray[np.int8]]:
     query_ids, item_ids = screen_ids(screen, "query_id"), screen_ids(screen, "item_id")
     grade, _ = numbers(screen.column("grade"))
-    screen.drop("grade null, infinite or not a number", ~np.isfinite(grade), "grade")
+    screen.drop("grade null, infinite or not a number", ~(np.abs(grade) <= LARGEST), "grade")
     split = _splits(screen)
     query, item = queries.look_up(query_ids), items.look_up(item_ids)
     screen.drop(UNKNOWN_QUERY, query < 0, "query_id", unknown=True)

@@ -205,6 +205,8 @@ def _wrong_type(path: Path, column: Column, found: pa.DataType) -> str:
     advice = f"cast it to {column.holds.value.split(' ')[0]}"
     if column.holds is Holds.TIME and pa.types.is_integer(found):
         advice = "say what the integers count: cast(pa.timestamp('s')) for seconds since 1970, 'ms' for milliseconds"
+    elif pa.types.is_null(found):
+        advice = "it holds nothing but nulls; fill it"
     elif column.holds is Holds.ID and pa.types.is_floating(found):
         advice = "1.0 is no id: cast it to int64 or string, whichever the other files use"
     return f"{path}: column {column.name} is {found}, wanted {column.holds.value}; {advice}"

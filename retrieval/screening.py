@@ -14,6 +14,7 @@ from retrieval.schema import list_like
 
 TEXT_BYTES = 100_000
 SECOND, DAY = 1_000_000, 86_400_000_000  # in microseconds
+LARGEST = float(np.finfo(np.float32).max)  # what is larger counts as infinite
 EARLIEST = 631_152_000 * SECOND  # 1990-01-01: no shop's events are older, but a date that failed to parse is
 SEEN = r"[^\pZ\pC]"  # something that leaves ink: neither space, nor control, nor format character
 # controls that no text has; the white ones (tab, line ends) and those of a botched encoding are only blanked
@@ -62,7 +63,7 @@ def screen_amount(screen: Screen, name: str, *, signless: Bools | None = None) -
     values, null = numbers(screen.column(name))
     if signless is not None:
         values = np.where(signless, np.abs(values), values)
-    bad = ~null & ~((values >= 0) & np.isfinite(values))
+    bad = ~null & ~((values >= 0) & (values <= LARGEST))
     screen.mend(f"{name} negative, infinite or not a number", bad, name)
     return np.where(bad, np.nan, values)
 
@@ -95,7 +96,7 @@ def _ticks(column: pa.Array) -> tuple[NDArray[np.int64], int]:
 
 def numbers(column: pa.Array) -> tuple[NDArray[np.float64], Bools]:
     """A column of numbers as float64, NaN for null, and the mask of its nulls."""
-    return column.cast(pa.float64()).to_numpy(zero_copy_only=False), as_mask(column.is_null())
+    return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), as_mask(column.is_null())
 
 
 def as_mask(column: pa.Array) -> Bools:
