@@ -1,0 +1,98 @@
+"""The trainable parts beside the text: the item head, and the causal transformer that reads a history."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from retrieval.item_features import ItemFeatures
+from retrieval.timeline import GAP_BUCKETS
+
+
+
+
+class ItemHead(nn.Module):
+    """text vector, price, category and an optional residual per known item -> unit vectors and a bias.
+
+    The residual is dropped for a random share of items in training, so that a vector from text alone stays good.
+    """
+
+    def __init__(self, projection: Tensor, features: ItemFeatures, n_items: int, *, residual_drop: float) -> None:
+        super().__init__()
+        dim = len(projection)
+        self.project = nn.Parameter(projection.clone())  # [dim, text_dim]
+        self.price = nn.Parameter(torch.zeros(features.n_prices, dim))
+        self.category = nn.Parameter(torch.zeros(max(1, len(features.categories)), dim))
+        self.residual = nn.Parameter(torch.zeros(n_items, dim))
+        self.bias = nn.Parameter(torch.zeros(n_items))
+        self.residual_drop = residual_drop
+
+    def forward(self, text: Tensor, price: Tensor, category: tuple[Tensor, Tensor], rows: Tensor) -> Tensor:
+        """Text [n, text_dim], price codes int64 [n], category codes end to end with where each item's begin, rows of
+        the residuals int64 [n] -> unit vectors [n, dim]."""
+        own = self.residual[rows]
+        if self.training and self.residual_drop:
+            own = own * (torch.rand(len(own), 1, device=own.device) >= self.residual_drop)
+        codes, begin = category
+        shared = F.embedding_bag(codes, self.category, begin, mode="mean")
+        return F.normalize(text @ self.project.T + self.price[price] + shared + own, dim=-1)
+
+    def queries(self, text: Tensor) -> Tensor:
+        """Query text vectors [n, text_dim] in the items' space, unit length [n, dim]."""
+        return F.normalize(text @ self.project.T, dim=-1)
+
+
+class Block(nn.Module):
+    """One pre-norm causal transformer block."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.norm_attention, self.norm_feed = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.merge = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.feed = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(4 * width, width), nn.Dropout(dropout)
+        )
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """[b, l, width] and bool [b, 1, l, l], true where a position may look -> [b, l, width]."""
+        b, length, width = x.shape
+        q, k, v = self.qkv(self.norm_attention(x)).view(b, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        drop = self.dropout if self.training else 0.0
+        read = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=drop)
+        x = x + F.dropout(self.merge(read.transpose(1, 2).reshape(b, length, width)), drop, self.training)
+        fed: Tensor = self.feed(self.norm_feed(x))
+        return x + fed
+
+
+class HistoryModel(nn.Module):
+    """Recent events to one vector a position, in the items' space (SASRec, Kang and McAuley 2018, over vectors).
+
+    Sequences are padded at the front, so that position -1 is the newest event and positions count back from it.
+    """
+
+    def __init__(
+        self, dim: int, n_kinds: int, *, width: int, layers: int, heads: int, dropout: float, longest: int
+    ) -> None:
+        super().__init__()
+        self.read = nn.Linear(dim, width)
+        self.position = nn.Parameter(torch.randn(longest, width) * 0.02)
+        self.kind = nn.Parameter(torch.zeros(n_kinds + 1, width))  # code 0: a kind not seen in training
+        self.gap = nn.Parameter(torch.zeros(GAP_BUCKETS, width))
+        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
+        self.norm, self.write = nn.LayerNorm(width), nn.Linear(width, dim)
+        self.dropout = nn.Dropout(dropout)
+        self.longest = longest
+
+    def forward(self, vectors: Tensor, kinds: Tensor, gaps: Tensor, present: Tensor) -> Tensor:
+        """[b, l, dim], int64 [b, l], int64 buckets [b, l], bool [b, l] -> unit vectors [b, l, dim]."""
+        length = vectors.shape[1]
+        back = torch.arange(length, device=vectors.device).flip(0)
+        x = self.dropout(self.read(vectors) + self.position[back] + self.kind[kinds] + self.gap[gaps])
+        earlier = (back[:, None] <= back[None, :])[None, None]  # [1, 1, l, l]: a column at least as far back
+        itself = (back[:, None] == back[None, :])[None, None]  # padding reads itself, so that no row is empty
+        mask = (earlier & present[:, None, None, :]) | itself
+        for block in self.blocks:
+            x = block(x, mask)
+        return F.normalize(self.write(self.norm(x)), dim=-1)

@@ -1,0 +1,81 @@
+"""What text carries badly: price and category as codes, each with an unknown value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from retrieval.topk import CSR
+
+PRICE_BINS = 16
+MAX_CATEGORIES = 5_000
+MIN_ITEMS = 3  # a category of fewer items says nothing that the item itself does not
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemFeatures:
+    """The vocabulary of the codes, learned from one catalogue and applied to any other.
+
+    `price_edges` are ascending prices, in the shop's own currency; code 0 is an unknown price, code i lies above
+    `price_edges[i - 2]`. `categories` are the known names in the order of their codes.
+    """
+
+    price_edges: tuple[float, ...]
+    categories: tuple[str, ...]
+
+    @classmethod
+    def fit(cls, items: pa.Table) -> ItemFeatures:
+        """Quantile bins of the prices and the most frequent categories."""
+        prices = _prices(items)
+        known = prices[np.isfinite(prices)]
+        edges = np.unique(np.quantile(known, np.linspace(0, 1, PRICE_BINS + 1)[1:-1])) if len(known) else np.empty(0)
+        names, counts = np.unique(np.array(_categories(items)[1], dtype=object).astype(str), return_counts=True)
+        frequent = sorted(zip(-counts, names, strict=True))[:MAX_CATEGORIES]
+        categories = tuple(str(name) for count, name in frequent if -count >= MIN_ITEMS)
+        return cls(price_edges=tuple(edges.tolist()), categories=categories)
+
+    @property
+    def n_prices(self) -> int:
+        """Price codes, the unknown one included."""
+        return len(self.price_edges) + 2
+
+    def price_codes(self, items: pa.Table) -> NDArray[np.int64]:
+        """One code an item, int64 [n]."""
+        prices = _prices(items)
+        codes = np.searchsorted(np.array(self.price_edges), np.nan_to_num(prices)) + 1
+        return np.where(np.isfinite(prices), codes, 0).astype(np.int64)
+
+    def category_codes(self, items: pa.Table) -> CSR:
+        """The known categories of each item, as codes into `categories`."""
+        owners, names = _categories(items)
+        code_of = {name: code for code, name in enumerate(self.categories)}
+        codes = np.fromiter((code_of.get(name, -1) for name in names), np.int64, len(names))
+        known = codes >= 0
+        counts = np.bincount(owners[known], minlength=items.num_rows)
+        return CSR(np.concatenate(([0], np.cumsum(counts))).astype(np.int64), codes[known])
+
+
+def _prices(items: pa.Table) -> NDArray[np.float64]:
+    if "price" not in items.column_names:
+        return np.full(items.num_rows, np.nan)
+    values = items["price"].cast(pa.float64()).to_numpy()
+    return np.where(values > 0, values, np.nan) if len(values) else np.empty(0)
+
+
+def _categories(items: pa.Table) -> tuple[NDArray[np.int64], list[str]]:
+    """Every (item, category) once: owners int64, ascending, and the names."""
+    if "category" not in items.column_names:
+        return np.empty(0, np.int64), []
+    column = items["category"].combine_chunks()
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        owners = pc.list_parent_indices(column).to_numpy(zero_copy_only=False).astype(np.int64)
+        names = pc.list_flatten(column)
+    else:
+        owners, names = np.arange(len(column)), column
+    known = names.is_valid().to_numpy(zero_copy_only=False)
+    pairs = dict.fromkeys(zip(owners[known].tolist(), names.drop_null().to_pylist(), strict=True))
+    return np.array([owner for owner, _ in pairs], np.int64), [name for _, name in pairs]

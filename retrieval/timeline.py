@@ -1,0 +1,83 @@
+"""What each user did, in order, as the history part reads it: items and the queries that led to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from retrieval.dataset import Events
+
+QUERY_KIND = "query"
+HOUR = 3_600_000_000  # microseconds
+GAP_BUCKETS = 16  # log2 of the hours since the event before: under one hour, one, two, ... three years
+
+
+class HistoryBatch(NamedTuple):
+    """Histories padded at the front: column -1 is the newest event."""
+
+    items: NDArray[np.int64]  # [b, l] item rows; -1 where the event is a query or padding
+    queries: NDArray[np.int64]  # [b, l] query codes; -1 elsewhere
+    kinds: NDArray[np.int64]  # [b, l] 1 + the code in `Timeline.kinds`; 0 unknown
+    gaps: NDArray[np.int64]  # [b, l] buckets of the time since the event before
+    present: NDArray[np.bool_]  # [b, l]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeline:
+    """Events of all users end to end, a query standing before the event that it led to.
+
+    User u holds `offsets[u]:offsets[u + 1]`; a query repeated by consecutive events stands once.
+    """
+
+    item: NDArray[np.int32]  # [n] row of the item, -1 for a query
+    query: NDArray[np.int32]  # [n] code into the query texts, -1 for an item
+    kind: NDArray[np.int16]  # [n] code into kinds
+    time: NDArray[np.int64]  # [n] microseconds since 1970, UTC
+    offsets: NDArray[np.int64]  # [n_users + 1]
+    kinds: tuple[str, ...]  # the shop's own, then QUERY_KIND
+
+    @classmethod
+    def from_events(cls, events: Events) -> tuple[Timeline, NDArray[np.int64]]:
+        """The timeline, and for each event (and the end) the position before which all earlier ones stand."""
+        n = len(events.item)
+        begins_user = np.zeros(n + 1, bool)
+        begins_user[events.offsets] = True
+        same_as_before = np.zeros(n, bool)
+        same_as_before[1:] = (events.query[1:] == events.query[:-1]) & ~begins_user[1:n]
+        led = (events.query >= 0) & ~same_as_before
+        position = np.concatenate(([0], np.cumsum(1 + led))).astype(np.int64)
+        total, at = int(position[-1]), position[:-1] + led
+        item, query = np.full(total, -1, np.int32), np.full(total, -1, np.int32)
+        kind, time = np.full(total, len(events.kinds), np.int16), np.empty(total, np.int64)
+        item[at], kind[at], time[at] = events.item, events.kind, events.time
+        query[position[:-1][led]], time[position[:-1][led]] = events.query[led], events.time[led]
+        offsets = position[events.offsets]
+        kinds = (*events.kinds, QUERY_KIND)
+        return cls(item=item, query=query, kind=kind, time=time, offsets=offsets, kinds=kinds), position
+
+    def batch(self, users: NDArray[np.integer], ends: NDArray[np.int64], longest: int) -> HistoryBatch:
+        """The last `longest` events of each user before the position `ends`, int64 [b]."""
+        starts = self.offsets[users]
+        length = int(min(longest, max(1, (ends - starts).max(initial=1))))
+        index = ends[:, None] - np.arange(length, 0, -1)
+        present = index >= starts[:, None]
+        index = np.where(present, index, 0)
+        before = np.where(index > starts[:, None], index - 1, index)
+        hours = (self.time[index] - self.time[before]) / HOUR
+        gaps = np.clip(np.log2(1 + np.maximum(hours, 0)), 0, GAP_BUCKETS - 1).astype(np.int64)
+
+        def masked(values: NDArray[np.integer], padding: int) -> NDArray[np.int64]:
+            return np.where(present, values[index], padding).astype(np.int64)
+
+        kinds = np.where(present, self.kind[index].astype(np.int64) + 1, 0)
+        return HistoryBatch(masked(self.item, -1), masked(self.query, -1), kinds, np.where(present, gaps, 0), present)
+
+    def recoded(self, kinds: tuple[str, ...]) -> Timeline:
+        """The same events with kinds coded as in `kinds`; one that it lacks becomes -1, so that a batch says 0."""
+        code_of = {kind: code for code, kind in enumerate(kinds)}
+        codes = np.array([code_of.get(kind, -1) for kind in self.kinds], np.int16)
+        return replace(self, kind=codes[self.kind] if len(codes) else self.kind, kinds=kinds)

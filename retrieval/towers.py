@@ -1,0 +1,250 @@
+"""The two towers as they are used: numpy and OpenVINO, no torch once the graphs are kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from retrieval.encoder import TextEncoder, read_json
+from retrieval.errors import BadBundle, StaleArtefact
+from retrieval.fingerprint import folder_fingerprint
+from retrieval.item_features import ItemFeatures
+from retrieval.runtime import OpenVinoModel, convert, openvino_model
+from retrieval.text import rendering_fingerprint
+from retrieval.timeline import HistoryBatch
+from retrieval.topk import Vectors
+
+if TYPE_CHECKING:
+    import openvino
+
+    from retrieval.history import HistoryModel
+
+TEXT, HEAD, HISTORY, ABOUT = "text", "item_head.safetensors", "history.safetensors", "towers.json"
+HISTORY_INPUTS = ("vectors", "kinds", "gaps", "present")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TowersConfig:
+    """What a saved pair of towers says of itself in `towers.json`."""
+
+    dim: int  # of the items' space, without the bias dimension
+    text_dim: int
+    rendering: str  # fingerprint of the text rendering that the text part was trained on
+    features: dict[str, list[float] | list[str]] = field(default_factory=lambda: {"price_edges": [], "categories": []})
+    item_ids: tuple[str, ...] = ()  # of the residuals and biases, in their order
+    kinds: tuple[str, ...] = ()  # event kinds that the history part knows, in the order of their codes
+    history: dict[str, float] = field(default_factory=dict)  # arguments of HistoryModel; empty: no history part
+    history_weight: float = 0.25  # of the history beside a query
+
+    @property
+    def index_dim(self) -> int:
+        """Dimensions of an index vector: the space, and the bias where there is one."""
+        return self.dim + (1 if self.item_ids else 0)
+
+
+@dataclass(frozen=True)
+class ItemTower:
+    """Items to index vectors: text, price, category, the residual of a known item; the last dimension its bias."""
+
+    config: TowersConfig
+    weights: dict[str, Vectors]
+
+    def vectors(self, text_vectors: Vectors, items: pa.Table) -> Vectors:
+        """float32 [n, index_dim] from text vectors [n, text_dim] of the same items; the space's part has unit length.
+
+        An item that training did not know has a vector from its text, price and category, and the mean bias.
+        """
+        if not self.config.item_ids:
+            return text_vectors
+        features = ItemFeatures(
+            price_edges=tuple(map(float, self.config.features["price_edges"])),
+            categories=tuple(map(str, self.config.features["categories"])),
+        )
+        codes = features.category_codes(items)
+        summed = text_vectors @ self.weights["project"].T + self.weights["price"][features.price_codes(items)]
+        counts = np.maximum(np.diff(codes.indptr), 1)
+        np.add.at(summed, codes.owners, self.weights["category"][codes.rows] / counts[codes.owners, None])
+        rows = self._known_rows(items)
+        known = rows >= 0
+        summed[known] += self.weights["residual"][rows[known]]
+        bias = np.where(known, self.weights["bias"][rows], self.weights["bias"].mean())
+        return np.column_stack([unit(summed), bias]).astype(np.float32)
+
+    def _known_rows(self, items: pa.Table) -> NDArray[np.int64]:
+        return np.fromiter((self._row_of.get(key, -1) for key in items["item_id"].to_pylist()), np.int64, items.num_rows)
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {item_id: row for row, item_id in enumerate(self.config.item_ids)}
+
+
+@dataclass(frozen=True)
+class UserTower:
+    """A query, a history or both to one vector in the items' space, with 1 against the bias where history speaks."""
+
+    config: TowersConfig
+    encoder: TextEncoder
+    project: Vectors | None
+    history: OpenVinoModel | None
+
+    @property
+    def reads_history(self) -> bool:
+        """Whether there is a history part."""
+        return self.history is not None
+
+    def queries(self, texts: Sequence[str]) -> Vectors:
+        """float32 [n, index_dim], unit length, nothing against the bias."""
+        return self.project_queries(self.encoder.encode(texts, "query"))
+
+    def project_queries(self, text_vectors: Vectors) -> Vectors:
+        """Query text vectors [n, text_dim] in the items' space."""
+        if self.project is None:
+            return text_vectors
+        return self._with_bias(unit(text_vectors @ self.project.T), 0.0)
+
+    def histories(self, batch: HistoryBatch, item_vectors: Vectors, query_vectors: Vectors | None = None) -> Vectors:
+        """float32 [b, index_dim] of histories over index vectors [n_items, index_dim]; all zero for an empty one.
+
+        `query_vectors` [n_queries, index_dim] stand for the past queries. Without a history part, the mean of the
+        events' vectors is given.
+        """
+        dim = self.config.dim
+        vectors = np.asarray(item_vectors[np.maximum(batch.items, 0)][..., :dim])
+        if query_vectors is not None and len(query_vectors):
+            asked = batch.queries >= 0
+            vectors[asked] = query_vectors[batch.queries[asked], :dim]
+        present = batch.present & ((batch.items >= 0) | ((batch.queries >= 0) & (query_vectors is not None)))
+        vectors[~present] = 0
+        if self.history is None:
+            out = unit(vectors.sum(axis=1))
+        else:
+            inputs = dict(zip(HISTORY_INPUTS, (vectors, batch.kinds, batch.gaps, present), strict=True))
+            out = self.history.infer(inputs)
+        out[~present.any(axis=1)] = 0
+        return self._with_bias(out, present.any(axis=1).astype(np.float32))
+
+    def both(self, queries: Vectors, histories: Vectors) -> Vectors:
+        """A query's vector leaning towards its user's history; an empty history changes nothing."""
+        return unit(queries + self.config.history_weight * histories, self.config.dim)
+
+    def _with_bias(self, vectors: Vectors, against: NDArray[np.float32] | float) -> Vectors:
+        if not self.config.item_ids:
+            return vectors
+        column = np.broadcast_to(np.asarray(against, np.float32), (len(vectors),))
+        return np.column_stack([vectors, column]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Towers:
+    """Both towers of one folder, which name the same text part."""
+
+    folder: Path
+    config: TowersConfig
+    item: ItemTower
+    user: UserTower
+    fingerprint: str
+
+    @property
+    def encoder(self) -> TextEncoder:
+        """The text part that both towers share."""
+        return self.user.encoder
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        cache: Path | None = None,
+    ) -> Towers:
+        """Opens a towers folder; graphs are kept under `cache`. Raises BadBundle or StaleArtefact by name."""
+        from safetensors.numpy import load_file
+
+        config = _read_config(folder)
+        if config.rendering != rendering_fingerprint():
+            raise StaleArtefact(
+                f"{folder} was trained on item texts of another rendering ({config.rendering}, this is "
+                f"{rendering_fingerprint()}); run: shortlist train retriever"
+            )
+        weights = load_file(folder / HEAD) if config.item_ids else {}
+        encoder = TextEncoder.load(folder / TEXT, device=device, precision=precision, cache=cache)
+        history = None
+        if config.history:
+            path = cache and cache / "history.xml"
+            history = openvino_model(path, partial(_history_graph, folder, config))
+        user = UserTower(config, encoder, weights.get("project"), history)
+        return cls(folder, config, ItemTower(config, weights), user, folder_fingerprint(folder))
+
+    def encode_items(self, texts: Sequence[str], done: Callable[[int], None] | None = None) -> Vectors:
+        """Text vectors of rendered items, float32 [n, text_dim]."""
+        return self.encoder.encode(texts, "document", done=done)
+
+
+def unit(vectors: NDArray[np.floating], dim: int | None = None) -> Vectors:
+    """Rows scaled so that their first `dim` numbers have length one; a zero row stays zero."""
+    length = np.linalg.norm(vectors[:, :dim], axis=1, keepdims=True)
+    return np.divide(vectors, length, out=np.zeros_like(vectors, np.float32), where=length > 0).astype(np.float32)
+
+
+def write_config(folder: Path, config: TowersConfig) -> None:
+    """Writes `towers.json`."""
+    (folder / ABOUT).write_text(json.dumps(asdict(config), ensure_ascii=False, indent=1), "utf-8")
+
+
+def _read_config(folder: Path) -> TowersConfig:
+    if not (folder / ABOUT).exists():
+        raise BadBundle(f"{folder} has no {ABOUT}, so it is no towers folder; run: shortlist train retriever")
+    found = read_json(folder / ABOUT)
+    try:
+        tuples = {name: tuple(found[name]) for name in ("item_ids", "kinds")}  # type: ignore[arg-type]
+        return TowersConfig(**(found | tuples))  # type: ignore[arg-type]
+    except (TypeError, KeyError) as error:
+        raise BadBundle(f"{folder / ABOUT} is not of this version: {error}; run: shortlist train retriever") from error
+
+
+def load_history(folder: Path, config: TowersConfig) -> HistoryModel:
+    """The history part as a torch module."""
+    from safetensors.torch import load_file
+
+    from retrieval.history import HistoryModel
+
+    sizes = config.history
+    model = HistoryModel(
+        config.dim,
+        len(config.kinds),
+        width=int(sizes["width"]),
+        layers=int(sizes["layers"]),
+        heads=int(sizes["heads"]),
+        dropout=0.0,
+        longest=int(sizes["longest"]),
+    )
+    model.load_state_dict(load_file(folder / HISTORY))
+    return model.eval()
+
+
+def _history_graph(folder: Path, config: TowersConfig) -> openvino.Model:
+    import torch
+
+    class Newest(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = load_history(folder, config)
+
+        def forward(
+            self, vectors: torch.Tensor, kinds: torch.Tensor, gaps: torch.Tensor, present: torch.Tensor
+        ) -> torch.Tensor:
+            every: torch.Tensor = self.model(vectors, kinds, gaps, present)
+            return every[:, -1]
+
+    codes = torch.zeros(2, 4, dtype=torch.long)
+    example = (torch.randn(2, 4, config.dim), codes, codes, torch.ones(2, 4, dtype=torch.bool))
+    return convert(Newest(), HISTORY_INPUTS, example)

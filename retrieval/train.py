@@ -1,0 +1,320 @@
+"""A pair of towers from a data set: the text part first, then the history part over its vectors."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from retrieval.config import HistoryConfig, RetrievalConfig
+from retrieval.dataset import DataSet
+from retrieval.encoder import TextEncoder, open_sentence_transformer
+from retrieval.history import HistoryModel, ItemHead
+from retrieval.item_features import ItemFeatures
+from retrieval.metrics import recall_at
+from retrieval.positives import asked_pairs, history_pairs, judged_pairs
+from retrieval.pretrained import pretrained_source
+from retrieval.progress import ProgressMeter
+from retrieval.runtime import pick_device
+from retrieval.split import EventSplit, JudgementSplit, Requests
+from retrieval.text import item_texts, rendering_fingerprint
+from retrieval.timeline import Timeline
+from retrieval.topk import CSR, Vectors, exact_topk
+from retrieval.towers import HEAD, HISTORY, TEXT, TowersConfig, write_config
+from retrieval.train_history import (
+    Catalogue,
+    HistoryTowers,
+    HistoryTraining,
+    QueryPairs,
+    make_catalogue,
+    principal_projection,
+)
+from retrieval.train_text import TextPairs, hashed_share, train_text
+from retrieval.windows import Windows
+
+Budget: TypeAlias = Literal["quick", "default", "long"]
+BUDGET_SCALE: dict[str, float] = {"quick": 0.25, "default": 1.0, "long": 3.0}
+QUERY_EXAMPLES = 60_000  # at most, and at most so many rounds over the pairs
+QUERY_ROUNDS = 2.0
+HISTORY_EXAMPLES = 6_000  # pairs of histories, whose texts are long; the history part reads them all besides
+HISTORY_POSITIONS = 2_600_000  # positions that the history part reads in all
+MIN_WINDOWS = 20  # fewer histories than this train nothing that holds
+HELD_OUT = 0.04  # of the training queries, for early stopping of the text part
+MIN_VALID = 50  # requests under which a validation recall is noise, and the last state is kept
+REPEATS_MATTER = 0.05  # share of targets bought before, above which validation keeps seen items
+VALID_DEPTH = 20
+VALID_REQUESTS = 4_000
+
+
+@dataclass(frozen=True)
+class TowerData:
+    """What a pair of towers may read: the data set, its splits, and the users left out for cross-fitting."""
+
+    data: DataSet
+    events: EventSplit | None
+    judgements: JudgementSplit | None
+    users: NDArray[np.bool_] | None = None  # [n_users] true: may be trained on
+
+    @property
+    def train(self) -> NDArray[np.bool_]:
+        """Events that may be read, bool [n_events]."""
+        assert self.events is not None
+        assert self.data.events is not None
+        train = self.events.train
+        return train if self.users is None else train & self.users[self.data.events.user]
+
+
+@dataclass(frozen=True)
+class TrainedTowers:
+    """What a training left: the folder, the text vectors of the items in row order, and its validation figures."""
+
+    folder: Path
+    text_vectors: Vectors
+    figures: dict[str, float]
+
+
+def train_towers(
+    source: TowerData,
+    folder: Path,
+    *,
+    config: RetrievalConfig,
+    budget: Budget = "default",
+    device: str = "auto",
+    work: Path,
+    cache: Path | None = None,
+    say: Callable[[str], None] = print,
+) -> TrainedTowers:
+    """Trains and writes a towers folder. `work` holds checkpoints, from which an interrupted run goes on.
+
+    What will be trained, and on how many examples, is told to `say` before it begins.
+    """
+    where = pick_device(device)
+    data = source.data
+    texts = item_texts(data.items)
+    windows = _windows(source, config.history.longest)
+    figures: dict[str, float] = {}
+    recall = _train_text(source, windows, texts, folder / TEXT, config, budget, where, work / "text", say)
+    if recall is not None:
+        figures["text_recall@10"] = recall
+    encoder = TextEncoder.load(folder / TEXT, device=where, precision=config.precision, cache=cache)
+    with_progress = ProgressMeter(len(texts), "embedding items", unit="items")
+    vectors = encoder.encode(texts, "document", done=with_progress.advance)
+    with_progress.close()
+    about = TowersConfig(dim=vectors.shape[1], text_dim=vectors.shape[1], rendering=rendering_fingerprint())
+    if windows is not None and len(windows.user) >= MIN_WINDOWS:
+        about, best = _train_history(source, windows, vectors, encoder, folder, config, budget, where, work, say)
+        figures["history_recall@20"] = best
+    write_config(folder, about)
+    return TrainedTowers(folder, vectors, figures)
+
+
+def _windows(source: TowerData, longest: int) -> Windows | None:
+    if source.events is None or source.data.events is None:
+        return None
+    return Windows.build(source.data.events, source.train, source.events.train_target, longest)
+
+
+def _train_text(
+    source: TowerData,
+    windows: Windows | None,
+    texts: list[str],
+    folder: Path,
+    config: RetrievalConfig,
+    budget: Budget,
+    device: str,
+    work: Path,
+    say: Callable[[str], None],
+) -> float | None:
+    model = open_sentence_transformer(pretrained_source(config.text.model), device=device)
+    pairs, held_out = _text_pairs(source, windows, BUDGET_SCALE[budget], config.seed)
+    examples = _text_examples(len(pairs), config.text.examples, BUDGET_SCALE[budget])
+    best = None
+    if examples >= config.text.batch:
+        say(f"text part: {len(pairs):,} pairs, budget {examples:,} examples")
+        best = train_text(
+            model, pairs, held_out, texts,
+            config=config.text, examples=examples, work=work, seed=config.seed, device=device,
+        )  # fmt: skip
+    model.save(str(folder), create_model_card=False)
+    shutil.rmtree(work, ignore_errors=True)
+    return best
+
+
+def _text_examples(pairs: int, wanted: int | None, scale: float) -> int:
+    return int(min(QUERY_EXAMPLES, QUERY_ROUNDS * pairs) * scale) if wanted is None else wanted
+
+
+def _text_pairs(
+    source: TowerData, windows: Windows | None, scale: float, seed: int
+) -> tuple[TextPairs, TextPairs]:
+    """Pairs to train on and pairs held out: queries by query, histories by shopper."""
+    rng = np.random.default_rng(seed)
+    parts, held = [], []
+    if source.judgements is not None and source.data.queries is not None:
+        queries = source.judgements.folds["train"]
+        out = hashed_share([source.data.queries.ids[query] for query in queries], HELD_OUT)
+        parts.append(judged_pairs(source.data, queries[~out]))
+        held.append(judged_pairs(source.data, queries[out]))
+    if windows is not None:
+        asked = asked_pairs(source.data, source.train)
+        told = history_pairs(windows, source.data.items["title"].to_pylist(), int(HISTORY_EXAMPLES * scale), rng)
+        parts += [part for part in (asked, told) if len(part)]
+        if not held and len(told):
+            out = hashed_share([source.data.user_ids[user] for user in told.owner], HELD_OUT)
+            parts[-1] = told.take(np.flatnonzero(~out))
+            held.append(told.take(np.flatnonzero(out)))
+    none = TextPairs((), np.empty(0, np.int64), np.empty(0, np.int64), CSR.from_lists([]))
+    return (TextPairs.join(parts) if parts else none), (TextPairs.join(held) if held else none)
+
+
+def _train_history(
+    source: TowerData,
+    windows: Windows,
+    vectors: Vectors,
+    encoder: TextEncoder,
+    folder: Path,
+    config: RetrievalConfig,
+    budget: Budget,
+    device: str,
+    work: Path,
+    say: Callable[[str], None],
+) -> tuple[TowersConfig, float]:
+    pairs = _query_pairs(source, encoder)
+    history = config.history
+    dim = min(vectors.shape[1], history.dim or (vectors.shape[1] if len(pairs.query) else 128))
+    features = ItemFeatures.fit(source.data.items)
+    torch.manual_seed(config.seed)
+    head = ItemHead(principal_projection(vectors, dim), features, len(vectors), residual_drop=history.residual_drop)
+    kinds = windows.timeline.kinds
+    model = HistoryModel(
+        dim, len(kinds), width=history.width, layers=history.layers, heads=history.heads,
+        dropout=history.dropout, longest=history.longest,
+    )  # fmt: skip
+    towers = HistoryTowers(head, model, history.temperature).to(device)
+    catalogue = make_catalogue(vectors, source.data.items, features, windows, device)
+    positions = int((windows.stop - windows.start).sum())
+    epochs = history.epochs if history.epochs is not None else history_epochs(positions, budget)
+    say(f"history part: {len(windows.user):,} histories, {positions:,} positions, {epochs} epochs at most")
+    validate = _validation(source, catalogue, pairs, history)
+    training = HistoryTraining(
+        history, windows, catalogue, towers, pairs, validate, device, config.seed, work / "history.safetensors"
+    )
+    best = training.run(epochs)
+    _save_history(folder, towers)
+    (work / "history.safetensors").unlink(missing_ok=True)
+    about = TowersConfig(
+        dim=dim,
+        text_dim=vectors.shape[1],
+        rendering=rendering_fingerprint(),
+        features={"price_edges": list(features.price_edges), "categories": list(features.categories)},
+        item_ids=tuple(source.data.item_ids),
+        kinds=kinds,
+        history={"width": history.width, "layers": history.layers, "heads": history.heads, "longest": history.longest},
+    )
+    return about, best
+
+
+def history_epochs(positions: int, budget: Budget) -> int:
+    """Rounds over the histories: 20 on small data, fewer as it grows."""
+    return max(1, round(min(20.0, max(4.0, HISTORY_POSITIONS / max(1, positions))) * BUDGET_SCALE[budget]))
+
+
+def _query_pairs(source: TowerData, encoder: TextEncoder) -> QueryPairs:
+    """Text vectors of every query in events, then of the judged ones, with the items that answer them."""
+    data = source.data
+    assert data.events is not None
+    texts = list(data.events.query_texts)
+    asked = asked_pairs(data, source.train)
+    query, item = [asked.owner], [asked.item]
+    if source.judgements is not None and data.queries is not None:
+        judged = judged_pairs(data, source.judgements.folds["train"])
+        query, item = [*query, judged.owner + len(texts)], [*item, judged.item]
+        texts += data.queries.texts
+    return QueryPairs(encoder.encode(texts, "query"), np.concatenate(query), np.concatenate(item))
+
+
+def _validation(
+    source: TowerData, catalogue: Catalogue, pairs: QueryPairs, config: HistoryConfig
+) -> Callable[[HistoryTowers], float]:
+    """recall@20 on the fold `tower_valid`, seen items removed unless shoppers buy again."""
+    assert source.events is not None
+    assert source.data.events is not None
+    events = source.data.events
+    requests = source.events.folds["tower_valid"]
+    if len(requests) > VALID_REQUESTS:
+        requests = requests.select(np.random.default_rng(0).permutation(len(requests))[:VALID_REQUESTS])
+    timeline, position = Timeline.from_events(events)
+    ends = position[requests.end]
+    seen = seen_items(timeline, requests, ends)
+    targets = CSR(requests.target_ptr, requests.target_item.astype(np.int64))
+    exclude = None if repeat_share(seen, targets) > REPEATS_MATTER else seen
+    ticks = iter(range(10**9))
+
+    def validate(towers: HistoryTowers) -> float:
+        if len(requests) < MIN_VALID:
+            return float(next(ticks))
+        rows = torch.arange(len(catalogue.text), device=catalogue.text.device)
+        items = catalogue.read(towers.head, rows)
+        users = _user_vectors(towers, timeline, requests, ends, items, pairs, config.longest)
+        biased = np.column_stack([items.cpu().numpy(), (towers.head.bias / towers.scale).cpu().numpy()])
+        ones = np.ones((len(users), 1), np.float32)
+        hits = exact_topk(np.hstack([users, ones]), biased.astype(np.float32), VALID_DEPTH, exclude=exclude)
+        return float(np.mean(recall_at(hits, targets, VALID_DEPTH)))
+
+    return validate
+
+
+def seen_items(timeline: Timeline, requests: Requests, ends: NDArray[np.int64]) -> CSR:
+    """The item rows in each request's history."""
+    starts = timeline.offsets[requests.user]
+    whole = CSR(np.concatenate(([0], np.cumsum(ends - starts))).astype(np.int64), np.empty(0, np.int64))
+    at = np.repeat(starts - whole.indptr[:-1], np.diff(whole.indptr)) + np.arange(whole.indptr[-1])
+    rows = timeline.item[at].astype(np.int64)
+    kept = np.concatenate(([0], np.cumsum(rows >= 0)))[whole.indptr]
+    return CSR(kept.astype(np.int64), rows[rows >= 0])
+
+
+def repeat_share(seen: CSR, targets: CSR) -> float:
+    """The share of targets that stand in the request's own history."""
+    n = int(max(seen.rows.max(initial=0), targets.rows.max(initial=0))) + 1
+    known = np.isin(targets.owners * n + targets.rows, seen.owners * n + seen.rows)
+    return float(known.mean()) if len(known) else 0.0
+
+
+def _user_vectors(
+    towers: HistoryTowers,
+    timeline: Timeline,
+    requests: Requests,
+    ends: NDArray[np.int64],
+    items: torch.Tensor,
+    pairs: QueryPairs,
+    longest: int,
+) -> Vectors:
+    out = []
+    queries = towers.head.queries(torch.from_numpy(pairs.vectors).to(items.device))
+    for start in range(0, len(requests), 512):
+        part = slice(start, start + 512)
+        batch = timeline.batch(requests.user[part], ends[part], longest)
+        at = [torch.from_numpy(array).to(items.device) for array in batch]
+        inputs = items[at[0].clamp(min=0)] * (at[0] >= 0)[..., None]
+        if len(queries):
+            inputs = torch.where((at[1] >= 0)[..., None], queries[at[1].clamp(min=0)], inputs)
+        out.append(towers.history(inputs, at[2], at[3], at[4])[:, -1].cpu().numpy())
+    return np.concatenate(out)
+
+
+def _save_history(folder: Path, towers: HistoryTowers) -> None:
+    """Weights as the towers read them: the bias in units of the unit vectors' inner product."""
+    head = {name: value.detach().cpu().contiguous() for name, value in towers.head.state_dict().items()}
+    head["bias"] = (towers.head.bias / towers.scale).detach().cpu().contiguous()
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(head, folder / HEAD)
+    history = {name: value.detach().cpu().contiguous() for name, value in towers.history.state_dict().items()}
+    save_file(history, folder / HISTORY)

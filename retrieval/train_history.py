@@ -1,0 +1,276 @@
+"""Training of the history part and the item head: softmax over the catalogue on every prefix of every history."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from retrieval.checkpoint import load_checkpoint, save_checkpoint
+from retrieval.config import HistoryConfig
+from retrieval.history import HistoryModel, ItemHead
+from retrieval.item_features import ItemFeatures
+from retrieval.losses import catalogue_softmax, log_expected_count
+from retrieval.progress import ProgressMeter
+from retrieval.runtime import training_bf16
+from retrieval.topk import CSR, Vectors
+from retrieval.windows import Windows
+
+
+class QueryPairs(NamedTuple):
+    """Queries and items that answer them; also the text of past queries in histories."""
+
+    vectors: Vectors  # float32 [n_queries, text_dim] text vectors
+    query: NDArray[np.int64]  # [n_pairs]
+    item: NDArray[np.int64]  # [n_pairs]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What the item head reads of every item, on the training device."""
+
+    text: Tensor  # [n, text_dim]
+    price: Tensor  # int64 [n]
+    category: CSR
+    frequency: Tensor  # float [n], share of each item among the training targets
+
+    def read(self, head: ItemHead, rows: Tensor) -> Tensor:
+        """Item vectors [len(rows), dim]."""
+        codes = self.category.select(rows.cpu().numpy())
+        device = self.text.device
+        flat, begin = torch.from_numpy(codes.rows).to(device), torch.from_numpy(codes.indptr[:-1]).to(device)
+        vectors: Tensor = head(self.text[rows], self.price[rows], (flat, begin), rows)
+        return vectors
+
+
+class HistoryTowers(nn.Module):
+    """The parts that are trained together."""
+
+    def __init__(self, head: ItemHead, history: HistoryModel, temperature: float) -> None:
+        super().__init__()
+        self.head, self.history = head, history
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
+
+    @property
+    def scale(self) -> Tensor:
+        """One over the temperature, at most 100."""
+        return self.log_scale.exp().clamp(max=100.0)
+
+
+class Candidates(NamedTuple):
+    """The items that a step scores, and what the loss corrects for."""
+
+    rows: Tensor  # int64 [n], ascending
+    log_q: Tensor | None  # float [n]; none where the whole catalogue is scored
+
+
+def principal_projection(text: Vectors, dim: int) -> Tensor:
+    """The `dim` directions that hold most of the text vectors' inner products, float32 [dim, text_dim]."""
+    text_dim = text.shape[1]
+    if dim >= text_dim:
+        return torch.eye(text_dim)
+    _, directions = np.linalg.eigh((text.T @ text).astype(np.float64))
+    return torch.from_numpy(np.ascontiguousarray(directions[:, ::-1][:, :dim].T.astype(np.float32)))
+
+
+@dataclass
+class HistoryTraining:
+    """One training run; `validate` gives a recall from the towers as they are, higher is better."""
+
+    config: HistoryConfig
+    windows: Windows
+    catalogue: Catalogue
+    towers: HistoryTowers
+    pairs: QueryPairs | None
+    validate: Callable[[HistoryTowers], float]
+    device: str
+    seed: int
+    checkpoint: Path | None = None
+
+    def run(self, epochs: int) -> float:
+        """Trains, keeps the best state by `validate` and returns its recall. Resumes from `checkpoint` if there is one."""
+        optimiser = self._optimiser()
+        rng = np.random.default_rng(self.seed)
+        torch.manual_seed(self.seed)
+        batches = self._plan(epochs, rng)
+        steps = len(batches)
+        every = max(1, steps // self.config.evaluations)
+        step, best, waited, kept = load_checkpoint(self.checkpoint, self.towers, optimiser)
+        meter = ProgressMeter(sum(map(self._size, batches)), "history", unit="positions", done=sum(map(self._size, batches[:step])))
+        for step in range(step, steps):  # noqa: B020
+            self._learning_rate(optimiser, step, steps)
+            loss = self._step(batches[step], optimiser, rng)
+            meter.advance(self._size(batches[step]), loss=loss)
+            if (step + 1) % every == 0 or step + 1 == steps:
+                score = self._validate()
+                meter.advance(0, recall=score)
+                waited = 0 if score > best else waited + 1
+                if score > best:
+                    best, kept = score, {name: value.clone() for name, value in self.towers.state_dict().items()}
+                save_checkpoint(self.checkpoint, self.towers, optimiser, step + 1, best, waited, kept)
+                if waited >= self.config.patience:
+                    break
+        meter.close()
+        if kept:
+            self.towers.load_state_dict(kept)
+        self.towers.eval()
+        return best
+
+    def _validate(self) -> float:
+        self.towers.eval()
+        with torch.inference_mode():
+            score = self.validate(self.towers)
+        self.towers.train()
+        return score
+
+    def _optimiser(self) -> torch.optim.AdamW:
+        matrices = [p for p in self.towers.parameters() if p.ndim > 1]
+        others = [p for p in self.towers.parameters() if p.ndim <= 1]
+        groups = [{"params": matrices, "weight_decay": self.config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        return torch.optim.AdamW(groups, lr=self.config.learning_rate, fused=True)
+
+    def _learning_rate(self, optimiser: torch.optim.Optimizer, step: int, steps: int) -> None:
+        warm = max(1, int(self.config.warmup * steps))
+        falling = 0.5 * (1 + math.cos(math.pi * step / steps))
+        for group in optimiser.param_groups:
+            group["lr"] = self.config.learning_rate * min(1.0, (step + 1) / warm) * max(0.02, falling)
+
+    def _size(self, batch: NDArray[np.int64]) -> int:
+        return int((self.windows.stop[batch] - self.windows.start[batch]).sum())
+
+    def _plan(self, epochs: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+        """Windows of like length together, about `batch_positions` a batch, in another random order each epoch."""
+        lengths = self.windows.stop - self.windows.start
+        return [batch for _ in range(epochs) for batch in _epoch(lengths, self.config.batch_positions, rng)]
+
+    def _step(self, batch: NDArray[np.int64], optimiser: torch.optim.Optimizer, rng: np.random.Generator) -> float:
+        bf16 = torch.autocast(self.device, torch.bfloat16, enabled=training_bf16(self.device))
+        with bf16:
+            loss = self._loss(batch, rng)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.towers.parameters(), 1.0)
+        optimiser.step()
+        return float(loss.detach())
+
+    def _loss(self, batch: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
+        read = self.windows.timeline.batch(self.windows.user[batch], self.windows.stop[batch], self.config.longest)
+        follows, owner, targets = self._targets(batch, read.present)
+        asked = self._sample_pairs(rng)
+        wanted = targets if asked is None else np.concatenate([targets, asked[1]])
+        candidates = self._candidates(wanted, rng)
+        rows = candidates.rows
+        if candidates.log_q is not None:
+            rows = torch.unique(torch.cat([rows, self._tensor(np.maximum(read.items, 0)).flatten()]))
+        vectors = self.catalogue.read(self.towers.head, rows)
+        inputs = self._inputs(read.items, read.queries, rows, vectors)
+        codes = (self._tensor(read.kinds), self._tensor(read.gaps), self._tensor(read.present))
+        users = self.towers.history(inputs, *codes)[self._tensor(follows)]
+        own = vectors[torch.searchsorted(rows, candidates.rows)]
+        logits = self._logits(users, own, candidates, biased=True)
+        positives = self._positives(batch, follows, candidates.rows)
+        column = torch.searchsorted(candidates.rows, self._tensor(targets))
+        loss = catalogue_softmax(logits, self._tensor(owner), column, positives)
+        return loss if asked is None else loss + self.config.query_weight * self._query_loss(asked, own, candidates)
+
+    def _targets(
+        self, batch: NDArray[np.int64], present: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
+        """Which positions [b, l] have a target; and each (position among those, item row), all of a request's items."""
+        length = present.shape[1]
+        index = self.windows.stop[batch][:, None] - np.arange(length, 0, -1)
+        request = np.where(present, self.windows.follows[np.maximum(index, 0)], -1)
+        within = index >= self.windows.start[batch][:, None]
+        follows = (request >= 0) & within
+        items = self.windows.requests.select(request[follows])
+        return follows, items.owners, items.rows
+
+    def _positives(self, batch: NDArray[np.int64], follows: NDArray[np.bool_], candidates: Tensor) -> tuple[Tensor, Tensor]:
+        """(position, column) of every candidate that the position's user likes."""
+        users = np.repeat(self.windows.user[batch], follows.sum(axis=1))
+        liked = self.windows.liked.select(users)
+        rows, wanted = self._tensor(liked.owners), self._tensor(liked.rows)
+        column = torch.searchsorted(candidates, wanted).clamp(max=len(candidates) - 1)
+        found = candidates[column] == wanted
+        return rows[found], column[found]
+
+    def _candidates(self, wanted: NDArray[np.int64], rng: np.random.Generator) -> Candidates:
+        n = len(self.catalogue.text)
+        if n <= self.config.full_softmax_items:
+            return Candidates(torch.arange(n, device=self.catalogue.text.device), None)
+        drawn = rng.integers(0, n, self.config.uniform_negatives)
+        rows = self._tensor(np.unique(np.concatenate([wanted, drawn])))
+        log_q = log_expected_count(self.catalogue.frequency, len(wanted), len(drawn))
+        return Candidates(rows, log_q[rows])
+
+    def _inputs(self, items: NDArray[np.int64], queries: NDArray[np.int64], rows: Tensor, vectors: Tensor) -> Tensor:
+        """What the history part reads at each position: the item's vector, the query's, or nothing."""
+        wanted = self._tensor(np.maximum(items, 0))
+        at = torch.searchsorted(rows, wanted)
+        inputs = vectors[at] * self._tensor(items >= 0)[..., None]
+        asked = queries >= 0
+        if self.pairs is not None and asked.any():
+            text = torch.from_numpy(self.pairs.vectors[queries[asked]]).to(vectors.device)
+            inputs = inputs.index_put((self._tensor(asked),), self.towers.head.queries(text).to(inputs.dtype))
+        return inputs
+
+    def _logits(self, users: Tensor, items: Tensor, candidates: Candidates, *, biased: bool) -> Tensor:
+        """One matrix product: the scale goes into the users, bias and correction in as its added row."""
+        added = torch.zeros(len(items), device=items.device)
+        if biased:
+            added = added + self.towers.head.bias[candidates.rows]
+        if candidates.log_q is not None:
+            added = added - candidates.log_q
+        return torch.addmm(added, users * self.towers.scale, items.T)
+
+    def _sample_pairs(self, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+        if self.pairs is None or not len(self.pairs.query) or not self.config.query_weight:
+            return None
+        drawn = rng.integers(0, len(self.pairs.query), min(256, len(self.pairs.query)))
+        return self.pairs.query[drawn], self.pairs.item[drawn]
+
+    def _query_loss(self, asked: tuple[NDArray[np.int64], NDArray[np.int64]], items: Tensor, candidates: Candidates) -> Tensor:
+        """Softmax over the same candidates; other answers of the same query are no negatives."""
+        assert self.pairs is not None
+        query, item = asked
+        users = self.towers.head.queries(torch.from_numpy(self.pairs.vectors[query]).to(items.device))
+        logits = self._logits(users, items, candidates, biased=False)
+        same_query, answer = np.nonzero(query[:, None] == query[None, :])
+        columns = torch.searchsorted(candidates.rows, self._tensor(item))
+        position = torch.arange(len(query), device=items.device)
+        positives = (self._tensor(same_query), columns[self._tensor(answer)])
+        return catalogue_softmax(logits, position, columns, positives)
+
+    def _tensor(self, array: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+
+def _epoch(lengths: NDArray[np.int64], positions: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+    order = rng.permutation(len(lengths))
+    order = order[np.argsort(lengths[order] + rng.uniform(0, 2, len(order)), kind="stable")]
+    total = np.cumsum(lengths[order])
+    cuts = np.searchsorted(total, np.arange(positions, int(total[-1]) if len(total) else 0, positions)) + 1
+    batches = [batch for batch in np.split(order, np.unique(cuts)) if len(batch)]
+    for i in rng.permutation(len(batches)):
+        yield batches[i]
+
+
+def make_catalogue(
+    text: Vectors, items: pa.Table, features: ItemFeatures, windows: Windows, device: str
+) -> Catalogue:
+    """Tensors of the catalogue and how often each item is a target."""
+    counts = np.bincount(windows.requests.rows, minlength=len(text)).astype(np.float32)
+    return Catalogue(
+        torch.from_numpy(text).to(device),
+        torch.from_numpy(features.price_codes(items)).to(device),
+        features.category_codes(items),
+        torch.from_numpy(counts / max(1.0, counts.sum())).to(device),
+    )

@@ -1,0 +1,208 @@
+"""Contrastive fine-tuning of the text part on sentence-transformers' trainer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from datasets import Dataset
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
+from torch import Tensor, nn
+from transformers import EarlyStoppingCallback
+
+from retrieval.config import TextConfig
+from retrieval.losses import in_batch_softmax
+from retrieval.runtime import training_bf16
+from retrieval.topk import CSR, exact_topk
+from retrieval.training_progress import TrainingProgress
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
+EVALUATIONS = 5
+EVALUATED_PAIRS, EVALUATED_ITEMS = 400, 1500
+
+
+@dataclass(frozen=True)
+class TextPairs:
+    """What asks (a query, or a shopper's recent titles), and an item that answers; `owner` names who asked.
+
+    `known` holds, for each owner, every item row that is good for it: those never count as negatives.
+    """
+
+    text: tuple[str, ...]
+    owner: NDArray[np.int64]  # [n]
+    item: NDArray[np.int64]  # [n]
+    known: CSR
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+    def take(self, index: NDArray[np.int64]) -> TextPairs:
+        """Some of the pairs; what is known stays whole."""
+        return TextPairs(tuple(self.text[i] for i in index), self.owner[index], self.item[index], self.known)
+
+    @classmethod
+    def join(cls, parts: Sequence[TextPairs]) -> TextPairs:
+        """Pairs of several kinds; owners of different kinds stay apart."""
+        starts = np.cumsum([0, *(part.known.n_lists for part in parts)])
+        sizes = np.concatenate([np.diff(part.known.indptr) for part in parts])
+        known = CSR(np.concatenate(([0], np.cumsum(sizes))), np.concatenate([part.known.rows for part in parts]))
+        return cls(
+            tuple(text for part in parts for text in part.text),
+            np.concatenate([part.owner + start for part, start in zip(parts, starts, strict=False)]),
+            np.concatenate([part.item for part in parts]),
+            known,
+        )
+
+
+class KnownPositives:
+    """Whether an owner is known to like an item, for whole batches at once."""
+
+    def __init__(self, known: CSR, n_items: int) -> None:
+        self.n_items = n_items
+        self.keys = torch.from_numpy(np.unique(known.owners * n_items + known.rows))
+
+    def __call__(self, owner: Tensor, item: Tensor) -> Tensor:
+        """int64 [b], int64 [b] -> bool [b, b], row by owner."""
+        wanted = owner[:, None] * self.n_items + item[None, :]
+        keys = self.keys.to(wanted.device)
+        at = torch.searchsorted(keys, wanted).clamp(max=max(0, len(keys) - 1))
+        return keys[at] == wanted if len(keys) else torch.zeros_like(wanted, dtype=torch.bool)
+
+
+class InBatchSoftmax(nn.Module):
+    """`in_batch_softmax` in the form that the trainer calls; the label column holds (owner, item) of each pair."""
+
+    def __init__(self, model: SentenceTransformer, known: KnownPositives, temperature: float) -> None:
+        super().__init__()
+        self.model, self.known, self.temperature = model, known, temperature
+
+    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
+        """Features of the askers and of the items, labels int64 [b, 2]."""
+        asked, items = (self.model(features)["sentence_embedding"] for features in sentence_features)
+        positive = self.known(labels[:, 0], labels[:, 1])
+        return in_batch_softmax(
+            nn.functional.normalize(asked, dim=-1),
+            nn.functional.normalize(items, dim=-1),
+            positive,
+            temperature=self.temperature,
+        )
+
+
+class HeldOutRecall(SentenceEvaluator):
+    """recall@10 of held-out pairs among a sample of the catalogue."""
+
+    def __init__(self, pairs: TextPairs, item_texts: Sequence[str], rng: np.random.Generator) -> None:
+        super().__init__()
+        self.primary_metric, self.greater_is_better, self.name = "recall@10", True, ""
+        keep = rng.permutation(len(pairs))[:EVALUATED_PAIRS]
+        self.pairs = pairs.take(np.sort(keep))
+        others = rng.permutation(len(item_texts))[:EVALUATED_ITEMS]
+        self.rows = np.union1d(self.pairs.item, others)
+        self.texts = [item_texts[row] for row in self.rows]
+
+    def __call__(
+        self, model: SentenceTransformer, output_path: str | None = None, epoch: int = -1, steps: int = -1
+    ) -> dict[str, float]:
+        """Called by the trainer."""
+        encode = {"batch_size": 64, "show_progress_bar": False, "normalize_embeddings": True}
+        items = model.encode_document(self.texts, **encode)
+        asked = model.encode_query(list(self.pairs.text), **encode)
+        best = exact_topk(np.asarray(asked), np.asarray(items), min(10, len(items))).rows
+        found = (self.rows[best] == self.pairs.item[:, None]).any(axis=1)
+        return {self.primary_metric: float(found.mean())}
+
+
+def train_text(
+    model: SentenceTransformer,
+    pairs: TextPairs,
+    held_out: TextPairs,
+    item_texts: Sequence[str],
+    *,
+    config: TextConfig,
+    examples: int,
+    work: Path,
+    seed: int,
+    device: str,
+) -> float | None:
+    """Fine-tunes `model` in place on `examples` pairs and returns its best held-out recall@10, if any was measured.
+
+    Checkpoints lie under `work`; a run that was interrupted goes on from the last one.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = pairs.take(_draw(len(pairs), examples, rng))
+    label = np.stack([chosen.owner, chosen.item], axis=1)
+    dataset = Dataset.from_dict(
+        {"asked": list(chosen.text), "item": [item_texts[row] for row in chosen.item], "label": label.tolist()}
+    )
+    steps = max(1, examples // config.batch)
+    evaluator = HeldOutRecall(held_out, item_texts, rng) if len(held_out) else None
+    callbacks: list[TrainerCallback] = [TrainingProgress("text part")]
+    if evaluator is not None:
+        callbacks.append(EarlyStoppingCallback(config.patience))
+    longest = model.max_seq_length
+    model.max_seq_length = min(config.max_tokens, longest or config.max_tokens)
+    trainer = SentenceTransformerTrainer(
+        model=model,
+        args=_arguments(config, steps, work, seed, device, evaluated=evaluator is not None),
+        train_dataset=dataset,
+        loss=InBatchSoftmax(model, KnownPositives(chosen.known, len(item_texts)), config.temperature),
+        evaluator=evaluator,
+        callbacks=callbacks,
+    )
+    trainer.train(resume_from_checkpoint=any(work.glob("checkpoint-*")) or None)
+    model.max_seq_length = longest
+    model.eval()
+    return trainer.state.best_metric
+
+
+def _draw(n: int, examples: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """`examples` positions, every one of `n` as often as the others, or once less."""
+    rounds = -(-examples // max(1, n))
+    return np.concatenate([rng.permutation(n) for _ in range(rounds)])[:examples]
+
+
+def _arguments(
+    config: TextConfig, steps: int, work: Path, seed: int, device: str, *, evaluated: bool
+) -> SentenceTransformerTrainingArguments:
+    every = max(1, steps // EVALUATIONS)
+    schedule = {"eval_strategy": "steps", "eval_steps": every, "load_best_model_at_end": True} if evaluated else {}
+    return SentenceTransformerTrainingArguments(
+        output_dir=str(work),
+        max_steps=steps,
+        per_device_train_batch_size=config.batch,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        warmup_steps=int(config.warmup * steps),
+        lr_scheduler_type="linear",
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,
+        metric_for_best_model="eval_recall@10",
+        greater_is_better=True,
+        logging_steps=5,
+        report_to="none",
+        disable_tqdm=True,
+        seed=seed,
+        bf16=training_bf16(device),
+        use_cpu=device == "cpu",
+        **schedule,
+    )
+
+
+def hashed_share(keys: Sequence[str], share: float) -> NDArray[np.bool_]:
+    """A stable pick of about `share` of the keys, the same in every run.
+
+    >>> hashed_share(["a", "b", "c"], 0.0).any(), hashed_share(["a", "b", "c"], 1.0).all()
+    (np.False_, np.True_)
+    """
+    digests = (hashlib.blake2b(key.encode(), digest_size=8).digest() for key in keys)
+    return np.array([int.from_bytes(digest, "big") < share * 2**64 for digest in digests], bool)

@@ -1,0 +1,90 @@
+"""What the engine knows of its shoppers: each one's events, kept apart from the index so that either can be rebuilt."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from indexing.columns import read_table, write_table
+from indexing.lookup import HashIndex, hash_keys, rows_of
+from indexing.version import IndexVersion
+from retrieval.dataset import DataSet
+from retrieval.encoder import read_json
+from retrieval.errors import BadBundle
+from retrieval.timeline import Timeline
+
+ARRAYS = ("item", "query", "kind", "time", "offsets")
+
+
+@dataclass(frozen=True)
+class Shoppers:
+    """The timeline of every known shopper, over the rows of one index version, and how often each item was taken.
+
+    `popularity` float32 [n_items] counts the target events of each item; events of items that the index lacks are
+    read as absent.
+    """
+
+    timeline: Timeline
+    user_ids: pa.ChunkedArray
+    query_texts: tuple[str, ...]
+    popularity: NDArray[np.float32]
+    lookup: HashIndex
+
+    def code(self, user_id: str) -> int | None:
+        """The position of a shopper in the timeline, or None for one who is not known."""
+        row = int(rows_of([user_id], self.lookup, self.user_ids)[0])
+        return row if row >= 0 else None
+
+    @classmethod
+    def open(cls, folder: Path | None, version: IndexVersion) -> Shoppers:
+        """Opens what `write_shoppers` wrote; without a folder, nobody is known and nothing is popular."""
+        if folder is None:
+            return cls.nobody(version.size)
+        about = read_json(folder / "about.json")
+        kinds = about.get("kinds")
+        if not isinstance(kinds, list):
+            raise BadBundle(f"{folder / 'about.json'} names no kinds of events; run: shortlist run")
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
+        ids = read_table(folder / "items.arrow")["item_id"]
+        rows = version.rows_of(ids.to_pylist()).astype(np.int32)
+        item = np.where(arrays["item"] >= 0, rows[np.maximum(arrays["item"], 0)], -1).astype(np.int32)
+        popularity = np.zeros(version.size, np.float32)
+        counts = np.load(folder / "counts.npy")
+        popularity[rows[rows >= 0]] = counts[rows >= 0]
+        users = read_table(folder / "users.arrow")["user_id"]
+        texts = tuple(read_table(folder / "queries.arrow")["text"].to_pylist())
+        timeline = Timeline(kinds=tuple(map(str, kinds)), **(arrays | {"item": item}))
+        return cls(timeline, users, texts, popularity, HashIndex.build(hash_keys(users.to_pylist())))
+
+    @classmethod
+    def nobody(cls, n_items: int) -> Shoppers:
+        """No shopper at all."""
+        empty = np.empty(0, np.int32)
+        timeline = Timeline(
+            item=empty, query=empty, kind=empty.astype(np.int16), time=empty.astype(np.int64),
+            offsets=np.zeros(1, np.int64), kinds=(),
+        )  # fmt: skip
+        users = pa.chunked_array([pa.array([], pa.string())])
+        return cls(timeline, users, (), np.zeros(n_items, np.float32), HashIndex.build(hash_keys([])))
+
+    def recoded(self, kinds: tuple[str, ...]) -> Shoppers:
+        """The same with event kinds in the order that a tower knows."""
+        return replace(self, timeline=self.timeline.recoded(kinds))
+
+
+def write_shoppers(folder: Path, data: DataSet, counted: NDArray[np.bool_]) -> None:
+    """Writes every event of the data set, and how often each item stands in the events `counted`, bool [n_events]."""
+    assert data.events is not None
+    timeline, _ = Timeline.from_events(data.events)
+    for name in ARRAYS:
+        np.save(folder / f"{name}.npy", getattr(timeline, name))
+    np.save(folder / "counts.npy", np.bincount(data.events.item[counted], minlength=data.n_items).astype(np.float32))
+    write_table(folder / "items.arrow", pa.table({"item_id": pa.array(data.item_ids, pa.string())}))
+    write_table(folder / "users.arrow", pa.table({"user_id": pa.array(data.user_ids, pa.string())}))
+    write_table(folder / "queries.arrow", pa.table({"text": pa.array(data.events.query_texts, pa.string())}))
+    (folder / "about.json").write_text(json.dumps({"kinds": list(timeline.kinds)}, ensure_ascii=False), "utf-8")

@@ -1,0 +1,111 @@
+"""The stages of a request over whole batches: evaluation and the engine go through these same functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.version import IndexVersion
+from ranking.cross_encoder import CrossEncoderScorer
+from ranking.rerank import rerank_order
+from retrieval.text import item_texts, user_text
+from retrieval.timeline import HistoryBatch
+from retrieval.topk import CSR, Hits, Vectors, exact_topk
+from retrieval.towers import UserTower
+
+SHORTLIST = 100
+
+
+ItemTexts: TypeAlias = Sequence[str] | Mapping[int, str]  # by row
+
+
+class Reranked(NamedTuple):
+    """A reranked shortlist, its logits in the new order (nan: not reranked), and each row's place before."""
+
+    hits: Hits
+    logits: NDArray[np.float32]  # [n, k]
+    places: NDArray[np.int64]  # [n, k], from 0
+
+
+@dataclass(frozen=True)
+class Stages:
+    """A user tower, an index version, a cross-encoder if there is one, and what is popular."""
+
+    user: UserTower
+    version: IndexVersion
+    scorer: CrossEncoderScorer | None
+    popularity: NDArray[np.float32]  # [n_items]
+    longest: int  # events of a history that are read
+    titles: int  # newest titles that the cross-encoder reads
+    depth: int  # places that are reranked
+
+    def history_vectors(self, batch: HistoryBatch, query_texts: Sequence[str]) -> Vectors:
+        """float32 [b, index_dim] of histories whose past queries are coded into `query_texts`; zero for an empty one."""
+        asked = np.unique(batch.queries[batch.queries >= 0])
+        vectors = self.user.queries([query_texts[code] for code in asked]) if len(asked) else None
+        codes = np.where(batch.queries >= 0, np.searchsorted(asked, batch.queries), -1)
+        return self.user.histories(batch._replace(queries=codes), self.version.vectors, vectors)
+
+    def candidates(self, vectors: Vectors, k: int, exclude: CSR | None = None) -> Hits:
+        """The k best items of each user vector; popular ones for a vector of zeros, scored by how often they sold."""
+        hits = self.version.index.search(vectors, k, exclude=exclude)
+        nothing = np.flatnonzero(~vectors.any(axis=1))
+        if len(nothing):
+            rows, scores = hits.rows.copy(), hits.scores.copy()
+            without = None if exclude is None else exclude.select(nothing)
+            popular = self.popular(len(nothing), k, without)
+            rows[nothing], scores[nothing] = popular.rows, popular.scores
+            hits = Hits(rows, scores)
+        return hits
+
+    def popular(self, n: int, k: int, exclude: CSR | None = None) -> Hits:
+        """The most taken items, for each of n requests."""
+        ones = np.ones((n, 1), np.float32)
+        return exact_topk(ones, self.popularity[:, None], k, exclude=exclude)
+
+    def user_texts(self, batch: HistoryBatch, queries: Sequence[str | None]) -> list[str]:
+        """What the cross-encoder reads of each request: the query, then the newest titles."""
+        known = [row[row >= 0][::-1][: 4 * self.titles] for row in batch.items]
+        titles = self._titles(np.concatenate(known) if known else np.empty(0, np.int64))
+        texts, start = [], 0
+        for rows, query in zip(known, queries, strict=True):
+            texts.append(user_text(titles[start : start + len(rows)], query, limit=self.titles))
+            start += len(rows)
+        return texts
+
+    def rerank(self, user_texts: Sequence[str], hits: Hits, *, done: Callable[[int], None] | None = None) -> Reranked:
+        """The shortlists in the cross-encoder's order, as far as `depth`; unchanged without a cross-encoder.
+
+        A request of which nothing is known (an empty text) keeps its order.
+        """
+        places = np.broadcast_to(np.arange(hits.rows.shape[1]), hits.rows.shape).copy()
+        logits = np.full(hits.rows.shape, np.nan, np.float32)
+        known = np.flatnonzero([bool(text) for text in user_texts])
+        if self.scorer is None or not len(known):
+            return Reranked(hits, logits, places)
+        part, depth = hits.select(known), min(self.depth, hits.rows.shape[1])
+        texts = [user_texts[i] for i in known]
+        scores = self.scorer.score_shortlists(texts, self.texts_of(part.rows[:, :depth]), part, depth, done=done)
+        order = rerank_order(part, scores, depth)
+        places[known, :depth] = order
+        logits[known, :depth] = np.take_along_axis(scores, order, axis=1)
+        return Reranked(Hits(np.take_along_axis(hits.rows, places, axis=1), hits.scores), logits, places)
+
+    def texts_of(self, rows: NDArray[np.int64]) -> ItemTexts:
+        """Rendered items by row: of a few rows only those, of many the whole catalogue once."""
+        wanted = np.unique(rows[rows >= 0])
+        if len(wanted) * 4 > self.version.size:
+            return self._every_text
+        return dict(zip(wanted.tolist(), item_texts(self.version.items.take(wanted)), strict=True))
+
+    @cached_property
+    def _every_text(self) -> list[str]:
+        return item_texts(self.version.items)
+
+    def _titles(self, rows: NDArray[np.int64]) -> list[str]:
+        return self.version.items["title"].take(rows).to_pylist() if len(rows) else []
