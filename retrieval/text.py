@@ -127,7 +127,16 @@ def trim(text: str, limit: int) -> str:
 
 
 def rendering_fingerprint() -> str:
-    """Changes with `TEXT_VERSION` and with what this module makes of a few telling items and shoppers."""
+    """Changes with `TEXT_VERSION`, the limits, and what this module makes of a few telling items and shoppers."""
+    limits = [
+        TITLE_LIMIT,
+        CATEGORY_LIMIT,
+        BRAND_LIMIT,
+        DESCRIPTION_LIMIT,
+        QUERY_LIMIT,
+        RECENT_TITLE_LIMIT,
+        RECENT_TITLES,
+    ]
     words = "word " * 200
     items = [
         Item(title="  Acme\tMug \x00 red", brand="acme", category=["Kitchen", "Mugs", "Kitchen"], price=12.5),
@@ -135,7 +144,8 @@ def rendering_fingerprint() -> str:
         Item(title="Mask", brand="Argan", category=("Argan", "Hair"), price=1e12, description="x" * 400),
     ]
     shoppers = [user_text([words, "Mug", "Mug", "a", "b", "c", "d"], words), user_text(["Mug"]), user_text([])]
-    return fingerprint(TEXT_VERSION, [item_text(item) for item in items], shoppers)
+    bands = [price_band(edge) for edge in _PRICE_EDGES]
+    return fingerprint(TEXT_VERSION, limits, bands, [item_text(item) for item in items], shoppers)
 
 
 def _render(
