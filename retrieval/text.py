@@ -35,7 +35,7 @@ class Item:
 
     title: str
     brand: str | None = None
-    category: str | Sequence[str] | None = None
+    category: str | Sequence[str | None] | None = None
     price: float | None = None
     description: str | None = None
 

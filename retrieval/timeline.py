@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from retrieval.topk import CSR
 
 if TYPE_CHECKING:
     from retrieval.dataset import Events
@@ -75,6 +78,21 @@ class Timeline:
 
         kinds = np.where(present, self.kind[index].astype(np.int64) + 1, 0)
         return HistoryBatch(masked(self.item, -1), masked(self.query, -1), kinds, np.where(present, gaps, 0), present)
+
+    def items_before(
+        self, users: NDArray[np.integer], ends: NDArray[np.int64], kinds: Sequence[int] | None = None
+    ) -> CSR:
+        """The item rows of each user (int [n]) before the timeline position `ends` (int64 [n]), oldest first, one for
+        each event; of the event kinds `kinds` alone (codes into `self.kinds`) where they are given."""
+        starts = self.offsets[users]
+        sizes = np.maximum(ends - starts, 0)
+        indptr = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
+        at = np.repeat(starts - indptr[:-1], sizes) + np.arange(indptr[-1])
+        rows = self.item[at].astype(np.int64)
+        kept = rows >= 0
+        if kinds is not None:
+            kept &= np.isin(self.kind[at], np.asarray(kinds, np.int64))
+        return CSR(np.concatenate(([0], np.cumsum(kept)))[indptr].astype(np.int64), rows[kept])
 
     def recoded(self, kinds: tuple[str, ...]) -> Timeline:
         """The same events with kinds coded as in `kinds`; one that it lacks becomes -1, so that a batch says 0."""

@@ -72,6 +72,15 @@ class TowerData:
 
 
 @dataclass(frozen=True)
+class TextPart:
+    """A sentence-transformers folder, its encoder, and the text vectors of the catalogue, float32 [n_items, dim]."""
+
+    folder: Path
+    encoder: TextEncoder
+    vectors: Vectors
+
+
+@dataclass(frozen=True)
 class TrainedTowers:
     """What a training left: the folder, the text vectors of the items in row order, and its validation figures."""
 
@@ -88,31 +97,39 @@ def train_towers(
     budget: Budget = "default",
     device: str = "auto",
     work: Path,
-    cache: Path | None = None,
+    text: TextPart | None = None,
     say: Callable[[str], None] = print,
 ) -> TrainedTowers:
     """Trains and writes a towers folder. `work` holds checkpoints, from which an interrupted run goes on.
 
-    What will be trained, and on how many examples, is told to `say` before it begins.
+    `text` is a text part that is there already and is taken as it is. What will be trained, and on how many examples,
+    is told to `say` before it begins.
     """
     where = pick_device(device)
-    data = source.data
-    texts = item_texts(data.items)
     windows = _windows(source, config.history.longest)
     figures: dict[str, float] = {}
-    recall = _train_text(source, windows, texts, folder / TEXT, config, budget, where, work / "text", say)
-    if recall is not None:
-        figures["text_recall@10"] = recall
-    encoder = TextEncoder.load(folder / TEXT, device=where, precision=config.precision, cache=cache)
-    with_progress = ProgressMeter(len(texts), "embedding items", unit="items")
-    vectors = encoder.encode(texts, "document", done=with_progress.advance)
-    with_progress.close()
-    about = TowersConfig(dim=vectors.shape[1], text_dim=vectors.shape[1], rendering=rendering_fingerprint())
+    if text is None:
+        recall = _train_text(source, windows, folder / TEXT, config, budget, where, work / "text", say)
+        figures |= {} if recall is None else {"text_recall@10": recall}
+        text = embed_catalogue(source.data, folder / TEXT, config, where)
+    else:
+        shutil.copytree(text.folder, folder / TEXT, dirs_exist_ok=True)
+    dim = text.vectors.shape[1]
+    about = TowersConfig(dim=dim, text_dim=dim, rendering=rendering_fingerprint())
     if windows is not None and len(windows.user) >= MIN_WINDOWS:
-        about, best = _train_history(source, windows, vectors, encoder, folder, config, budget, where, work, say)
+        about, best = _train_history(source, windows, text, folder, config, budget, where, work, say)
         figures["history_recall@20"] = best
     write_config(folder, about)
-    return TrainedTowers(folder, vectors, figures)
+    return TrainedTowers(folder, text.vectors, figures)
+
+
+def embed_catalogue(data: DataSet, folder: Path, config: RetrievalConfig, device: str) -> TextPart:
+    """The text vectors of all items by the sentence-transformers folder, with progress."""
+    encoder = TextEncoder.load(folder, device=device, precision=config.precision)
+    meter = ProgressMeter(data.n_items, "embedding items", unit="items")
+    vectors = encoder.encode(item_texts(data.items), "document", done=meter.advance)
+    meter.close()
+    return TextPart(folder, encoder, vectors)
 
 
 def _windows(source: TowerData, longest: int) -> Windows | None:
@@ -124,7 +141,6 @@ def _windows(source: TowerData, longest: int) -> Windows | None:
 def _train_text(
     source: TowerData,
     windows: Windows | None,
-    texts: list[str],
     folder: Path,
     config: RetrievalConfig,
     budget: Budget,
@@ -139,7 +155,7 @@ def _train_text(
     if examples >= config.text.batch:
         say(f"text part: {len(pairs):,} pairs, budget {examples:,} examples")
         best = train_text(
-            model, pairs, held_out, texts,
+            model, pairs, held_out, item_texts(source.data.items),
             config=config.text, examples=examples, work=work, seed=config.seed, device=device,
         )  # fmt: skip
     model.save(str(folder), create_model_card=False)
@@ -177,8 +193,7 @@ def _text_pairs(
 def _train_history(
     source: TowerData,
     windows: Windows,
-    vectors: Vectors,
-    encoder: TextEncoder,
+    text: TextPart,
     folder: Path,
     config: RetrievalConfig,
     budget: Budget,
@@ -186,7 +201,7 @@ def _train_history(
     work: Path,
     say: Callable[[str], None],
 ) -> tuple[TowersConfig, float]:
-    pairs = _query_pairs(source, encoder)
+    pairs, vectors = _query_pairs(source, text.encoder), text.vectors
     history = config.history
     dim = min(vectors.shape[1], history.dim or (vectors.shape[1] if len(pairs.query) else 128))
     features = ItemFeatures.fit(source.data.items)
@@ -252,7 +267,7 @@ def _validation(
         requests = requests.select(np.random.default_rng(0).permutation(len(requests))[:VALID_REQUESTS])
     timeline, position = Timeline.from_events(events)
     ends = position[requests.end]
-    seen = seen_items(timeline, requests, ends)
+    seen = timeline.items_before(requests.user, ends)
     targets = CSR(requests.target_ptr, requests.target_item.astype(np.int64))
     exclude = None if repeat_share(seen, targets) > REPEATS_MATTER else seen
     ticks = iter(range(10**9))
@@ -269,16 +284,6 @@ def _validation(
         return float(np.mean(recall_at(hits, targets, VALID_DEPTH)))
 
     return validate
-
-
-def seen_items(timeline: Timeline, requests: Requests, ends: NDArray[np.int64]) -> CSR:
-    """The item rows in each request's history."""
-    starts = timeline.offsets[requests.user]
-    whole = CSR(np.concatenate(([0], np.cumsum(ends - starts))).astype(np.int64), np.empty(0, np.int64))
-    at = np.repeat(starts - whole.indptr[:-1], np.diff(whole.indptr)) + np.arange(whole.indptr[-1])
-    rows = timeline.item[at].astype(np.int64)
-    kept = np.concatenate(([0], np.cumsum(rows >= 0)))[whole.indptr]
-    return CSR(kept.astype(np.int64), rows[rows >= 0])
 
 
 def repeat_share(seen: CSR, targets: CSR) -> float:

@@ -163,7 +163,7 @@ class Engine:
         if not request.rerank or task not in self.reranks or not texts[0]:
             return self._answered(request, hits, fallbacks, clock)
         with clock.stage("rerank"):
-            reranked = self.stages.rerank(texts, hits)
+            reranked = self.stages.reranked(hits, self.stages.scores(texts, hits))
         return self._answered(request, reranked.hits, fallbacks, clock, reranked.places[0], reranked.logits[0])
 
     def _answered(

@@ -78,22 +78,28 @@ class Stages:
             start += len(rows)
         return texts
 
-    def rerank(self, user_texts: Sequence[str], hits: Hits, *, done: Callable[[int], None] | None = None) -> Reranked:
-        """The shortlists in the cross-encoder's order, as far as `depth`; unchanged without a cross-encoder.
+    def scores(
+        self, user_texts: Sequence[str], hits: Hits, *, done: Callable[[int], None] | None = None
+    ) -> NDArray[np.float32]:
+        """The cross-encoder's logits of the first `depth` places, float32 [n, depth], nan at a pad, without a
+        cross-encoder, and for a request of which nothing is known (an empty text)."""
+        depth = min(self.depth, hits.rows.shape[1])
+        scores = np.full((len(hits.rows), depth), np.nan, np.float32)
+        known = np.flatnonzero([bool(text) for text in user_texts])
+        if self.scorer is not None and len(known):
+            part = hits.select(known).head(depth)
+            texts = [user_texts[i] for i in known]
+            scores[known] = self.scorer.score_shortlists(texts, self.texts_of(part.rows), part, depth, done=done)
+        return scores
 
-        A request of which nothing is known (an empty text) keeps its order.
-        """
+    def reranked(self, hits: Hits, scores: NDArray[np.float32]) -> Reranked:
+        """The shortlists in the order of `scores` [n, depth]; what has none keeps its place."""
         places = np.broadcast_to(np.arange(hits.rows.shape[1]), hits.rows.shape).copy()
         logits = np.full(hits.rows.shape, np.nan, np.float32)
-        known = np.flatnonzero([bool(text) for text in user_texts])
-        if self.scorer is None or not len(known):
-            return Reranked(hits, logits, places)
-        part, depth = hits.select(known), min(self.depth, hits.rows.shape[1])
-        texts = [user_texts[i] for i in known]
-        scores = self.scorer.score_shortlists(texts, self.texts_of(part.rows[:, :depth]), part, depth, done=done)
-        order = rerank_order(part, scores, depth)
-        places[known, :depth] = order
-        logits[known, :depth] = np.take_along_axis(scores, order, axis=1)
+        depth = min(scores.shape[1], hits.rows.shape[1])
+        order = rerank_order(hits, scores, depth)
+        places[:, :depth] = order
+        logits[:, :depth] = np.take_along_axis(scores, order, axis=1)
         return Reranked(Hits(np.take_along_axis(hits.rows, places, axis=1), hits.scores), logits, places)
 
     def texts_of(self, rows: NDArray[np.int64]) -> ItemTexts:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from sentence_transformers import CrossEncoder
 
 from ranking.first_token import read_first_token_only
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 PAIRS = [("red mug", "steel mug kitchen"), ("cordless drill saw hammer", "drill"), ("", "argan oil mask")]
 

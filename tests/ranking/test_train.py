@@ -20,6 +20,8 @@ from ranking.settings import RankerTraining, budget_examples
 from ranking.train import RankerLoss, layer_rates, new_cross_encoder, tokenizer_of, train_ranker
 from retrieval.errors import BadBundle, BadData
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 COLOURS = ("red", "blue", "green")
 THINGS = ("mug", "drill", "saw", "lamp", "chair", "table")
 ITEMS = [f"{colour} {thing}" for colour in COLOURS for thing in THINGS]
