@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -16,25 +17,43 @@ from retrieval.text import Item, clean, item_text, item_texts, price_band, rende
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "text.json").read_text(encoding="utf-8"))
 
-words = st.text(st.characters(codec="utf-8"), max_size=30)
+pieces = [
+    "a",
+    "Mug",
+    "acme",
+    "ACME",
+    " ",
+    "\t",
+    "\x00",
+    "\u00a0",
+    "\u0085",
+    "é",
+    "茶",
+    "|",
+    ";",
+    ",",
+    "x" * 90,
+    "word " * 50,
+]
+words = st.lists(st.sampled_from(pieces), max_size=6).map("".join)
 an_item = st.builds(
     Item,
     title=words,
     brand=st.none() | words,
     category=st.none() | words | st.lists(st.none() | words, max_size=4),
     price=st.none() | st.floats(),
-    description=st.none() | st.text(max_size=700),
+    description=st.none() | words,
 )
 
 
 @pytest.mark.parametrize("case", GOLDEN["items"], ids=lambda case: case["why"])
-def test_items_read_as_in_the_golden_file(case: dict[str, dict[str, object]]) -> None:
-    assert item_text(Item(**case["item"])) == case["text"]  # type: ignore[arg-type]
+def test_items_read_as_in_the_golden_file(case: dict[str, Any]) -> None:
+    assert item_text(Item(**case["item"])) == case["text"]
 
 
 @pytest.mark.parametrize("case", GOLDEN["shoppers"], ids=lambda case: case["why"])
-def test_shoppers_read_as_in_the_golden_file(case: dict[str, list[str]]) -> None:
-    assert user_text(case["titles"], case["query"]) == case["text"]  # type: ignore[comparison-overlap]
+def test_shoppers_read_as_in_the_golden_file(case: dict[str, Any]) -> None:
+    assert user_text(case["titles"], case["query"]) == case["text"]
 
 
 def test_the_rendering_fingerprint_is_the_golden_one() -> None:
@@ -52,7 +71,7 @@ def test_the_docstrings_are_true() -> None:
     assert doctest.testmod(retrieval.text).failed == 0
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(an_item, min_size=1, max_size=5), st.sampled_from(["string", "list"]))
 def test_a_table_reads_as_its_items_do(some: list[Item], layout: str) -> None:
     one_string = layout == "string"
@@ -85,7 +104,7 @@ def test_a_table_of_titles_alone_reads_as_its_titles() -> None:
     assert item_texts(pa.table({"item_id": ["1", "2"], "title": ["Blue  Mug", "Red Mug"]})) == ["Blue Mug", "Red Mug"]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(an_item)
 def test_no_item_text_holds_controls_runs_of_blanks_or_more_than_its_share(item: Item) -> None:
     text = item_text(item)
@@ -93,7 +112,7 @@ def test_no_item_text_holds_controls_runs_of_blanks_or_more_than_its_share(item:
     assert len(text) <= 300 + 80 + 200 + 300 + 60
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(words, st.integers(1, 40))
 def test_trimming_keeps_a_beginning_within_the_limit(text: str, limit: int) -> None:
     text = clean(text)
@@ -103,7 +122,7 @@ def test_trimming_keeps_a_beginning_within_the_limit(text: str, limit: int) -> N
     assert (cut == text) == (len(text) <= limit)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.floats(0.001, 1e12))
 def test_a_price_lies_in_its_band(price: float) -> None:
     band = price_band(price).split()
@@ -115,7 +134,7 @@ def test_a_price_lies_in_its_band(price: float) -> None:
         assert float(band[1]) <= price < float(band[3])
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(words, max_size=9), st.none() | words)
 def test_a_shopper_reads_as_the_query_and_five_titles_at_most(titles: list[str], query: str | None) -> None:
     text = user_text(titles, query)
