@@ -35,7 +35,7 @@ pieces = [
     "x" * 90,
     "word " * 50,
 ]
-words = st.lists(st.sampled_from(pieces), max_size=6).map("".join)
+words = st.lists(st.sampled_from(pieces), max_size=4).map("".join)
 an_item = st.builds(
     Item,
     title=words,
@@ -71,8 +71,8 @@ def test_the_docstrings_are_true() -> None:
     assert doctest.testmod(retrieval.text).failed == 0
 
 
-@settings(deadline=None, max_examples=40)
-@given(st.lists(an_item, min_size=1, max_size=5), st.sampled_from(["string", "list"]))
+@settings(deadline=None, max_examples=25)
+@given(st.lists(an_item, min_size=1, max_size=2), st.sampled_from(["string", "list"]))
 def test_a_table_reads_as_its_items_do(some: list[Item], layout: str) -> None:
     one_string = layout == "string"
     alike = [
@@ -104,7 +104,7 @@ def test_a_table_of_titles_alone_reads_as_its_titles() -> None:
     assert item_texts(pa.table({"item_id": ["1", "2"], "title": ["Blue  Mug", "Red Mug"]})) == ["Blue Mug", "Red Mug"]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(an_item)
 def test_no_item_text_holds_controls_runs_of_blanks_or_more_than_its_share(item: Item) -> None:
     text = item_text(item)
@@ -112,7 +112,7 @@ def test_no_item_text_holds_controls_runs_of_blanks_or_more_than_its_share(item:
     assert len(text) <= 300 + 80 + 200 + 300 + 60
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(words, st.integers(1, 40))
 def test_trimming_keeps_a_beginning_within_the_limit(text: str, limit: int) -> None:
     text = clean(text)
@@ -122,7 +122,7 @@ def test_trimming_keeps_a_beginning_within_the_limit(text: str, limit: int) -> N
     assert (cut == text) == (len(text) <= limit)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(st.floats(0.001, 1e12))
 def test_a_price_lies_in_its_band(price: float) -> None:
     band = price_band(price).split()
@@ -134,7 +134,7 @@ def test_a_price_lies_in_its_band(price: float) -> None:
         assert float(band[1]) <= price < float(band[3])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(st.lists(words, max_size=9), st.none() | words)
 def test_a_shopper_reads_as_the_query_and_five_titles_at_most(titles: list[str], query: str | None) -> None:
     text = user_text(titles, query)
