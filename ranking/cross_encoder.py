@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ranking.pair_tokens import USER_SHARE, PairTokenizer, TokenisedPairs
+from ranking.pair_tokens import USER_SHARE, PairTokenizer, TextByRow, TokenisedPairs
 from retrieval.encoder import read_json
 from retrieval.errors import BadBundle
 from retrieval.fingerprint import fingerprint, folder_fingerprint
@@ -47,9 +47,7 @@ class ShortlistScorer(Protocol):
 
     fingerprint: str
 
-    def score_shortlists(
-        self, user_texts: Sequence[str], item_texts: Sequence[str], hits: Hits, depth: int
-    ) -> Scores: ...
+    def score_shortlists(self, user_texts: Sequence[str], item_texts: TextByRow, hits: Hits, depth: int) -> Scores: ...
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ class CrossEncoderScorer:
     def score_shortlists(
         self,
         user_texts: Sequence[str],
-        item_texts: Sequence[str],
+        item_texts: TextByRow,
         hits: Hits,
         depth: int,
         *,

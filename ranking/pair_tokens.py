@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,12 @@ from retrieval.errors import BadBundle, ShortlistError
 
 USER_SHARE = 4  # where a pair is too long, the user's text may keep this part (a quarter) of the room
 TOKENISED_AT_ONCE = 8_192
+
+
+class TextByRow(Protocol):
+    """Rendered texts by row: a list of all of them, or a dict of those that are needed."""
+
+    def __getitem__(self, row: int, /) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,7 @@ class PairTokenizer:
         )
 
     def pairs(
-        self, user_texts: Sequence[str], item_texts: Sequence[str], user: NDArray[np.int64], item: NDArray[np.int64]
+        self, user_texts: TextByRow, item_texts: TextByRow, user: NDArray[np.int64], item: NDArray[np.int64]
     ) -> TokenisedPairs:
         """Tokenise what the pairs (user[i], item[i]) need, each distinct text once."""
         users, user = self._distinct(user_texts, user)
@@ -146,10 +152,10 @@ class PairTokenizer:
         user = np.minimum(user, np.maximum(self._room - item, self._room // USER_SHARE))
         return user, np.minimum(item, self._room - user)
 
-    def _distinct(self, texts: Sequence[str], wanted: NDArray[np.int64]) -> tuple[TokenLists, NDArray[np.int64]]:
+    def _distinct(self, texts: TextByRow, wanted: NDArray[np.int64]) -> tuple[TokenLists, NDArray[np.int64]]:
         rows, place = np.unique(wanted, return_inverse=True)
         first: dict[str, int] = {}
-        number = np.fromiter((first.setdefault(texts[row], len(first)) for row in rows), np.int64, len(rows))
+        number = np.fromiter((first.setdefault(texts[row], len(first)) for row in rows.tolist()), np.int64, len(rows))
         return self.encode(list(first)), number[place]
 
 

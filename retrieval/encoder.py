@@ -176,7 +176,11 @@ def _openvino_graph(folder: Path) -> openvino.Model:
     module = _sentence_module(folder)
     takes_segments = bool(module.takes_segments)
     names, example = TOKEN_INPUTS, token_example()
-    return convert(module, names, example) if takes_segments else convert(_without_segments(module), names[:2], example[:2])
+    return (
+        convert(module, names, example)
+        if takes_segments
+        else convert(_without_segments(module), names[:2], example[:2])
+    )
 
 
 def _without_segments(module: torch.nn.Module) -> torch.nn.Module:

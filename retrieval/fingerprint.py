@@ -29,7 +29,9 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def folder_fingerprint(folder: Path, *, patterns: Iterable[str] = ("*.safetensors", "*.json", "*.txt", "*.model")) -> str:
+def folder_fingerprint(
+    folder: Path, *, patterns: Iterable[str] = ("*.safetensors", "*.json", "*.txt", "*.model")
+) -> str:
     """The fingerprint of the model files under `folder`: their relative names and contents, nothing else."""
     files = sorted({path for pattern in patterns for path in folder.rglob(pattern) if path.is_file()})
     return fingerprint([(path.relative_to(folder).as_posix(), file_sha256(path)) for path in files])

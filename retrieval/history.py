@@ -10,8 +10,6 @@ from retrieval.item_features import ItemFeatures
 from retrieval.timeline import GAP_BUCKETS
 
 
-
-
 class ItemHead(nn.Module):
     """text vector, price, category and an optional residual per known item -> unit vectors and a bias.
 
@@ -52,13 +50,19 @@ class Block(nn.Module):
         self.norm_attention, self.norm_feed = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.merge = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.feed = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(4 * width, width), nn.Dropout(dropout)
+            nn.Linear(width, 4 * width),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(4 * width, width),
+            nn.Dropout(dropout),
         )
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """[b, l, width] and bool [b, 1, l, l], true where a position may look -> [b, l, width]."""
         b, length, width = x.shape
-        q, k, v = self.qkv(self.norm_attention(x)).view(b, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = (
+            self.qkv(self.norm_attention(x)).view(b, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        )
         drop = self.dropout if self.training else 0.0
         read = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=drop)
         x = x + F.dropout(self.merge(read.transpose(1, 2).reshape(b, length, width)), drop, self.training)

@@ -56,8 +56,10 @@ def history_pairs(
     at, owner = at[chosen], owner[chosen]
     requests = windows.requests.select(windows.follows[at])
     first = requests.indptr[:-1] + rng.integers(0, np.maximum(np.diff(requests.indptr), 1))
-    texts = tuple(_recent(timeline.item[max(start, end - 8) : end + 1], titles) for start, end in
-                  zip(timeline.offsets[owner], at, strict=True))
+    texts = tuple(
+        _recent(timeline.item[max(start, end - 8) : end + 1], titles)
+        for start, end in zip(timeline.offsets[owner], at, strict=True)
+    )
     return TextPairs(texts, owner, requests.rows[first], windows.liked)
 
 

@@ -181,9 +181,7 @@ class OpenVinoModel:
     def __call__(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        return self.infer(
-            {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
-        )
+        return self.infer({"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids})
 
 
 def openvino_model(path: Path | None, build: Callable[[], openvino.Model], precision: str = "fp32") -> OpenVinoModel:

@@ -79,7 +79,9 @@ class ItemTower:
         return np.column_stack([unit(summed), bias]).astype(np.float32)
 
     def _known_rows(self, items: pa.Table) -> NDArray[np.int64]:
-        return np.fromiter((self._row_of.get(key, -1) for key in items["item_id"].to_pylist()), np.int64, items.num_rows)
+        return np.fromiter(
+            (self._row_of.get(key, -1) for key in items["item_id"].to_pylist()), np.int64, items.num_rows
+        )
 
     @cached_property
     def _row_of(self) -> dict[str, int]:

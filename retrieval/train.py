@@ -167,9 +167,7 @@ def _text_examples(pairs: int, wanted: int | None, scale: float) -> int:
     return int(min(QUERY_EXAMPLES, QUERY_ROUNDS * pairs) * scale) if wanted is None else wanted
 
 
-def _text_pairs(
-    source: TowerData, windows: Windows | None, scale: float, seed: int
-) -> tuple[TextPairs, TextPairs]:
+def _text_pairs(source: TowerData, windows: Windows | None, scale: float, seed: int) -> tuple[TextPairs, TextPairs]:
     """Pairs to train on and pairs held out: queries by query, histories by shopper."""
     rng = np.random.default_rng(seed)
     parts, held = [], []

@@ -104,7 +104,9 @@ class HistoryTraining:
         steps = len(batches)
         every = max(1, steps // self.config.evaluations)
         step, best, waited, kept = load_checkpoint(self.checkpoint, self.towers, optimiser)
-        meter = ProgressMeter(sum(map(self._size, batches)), "history", unit="positions", done=sum(map(self._size, batches[:step])))
+        meter = ProgressMeter(
+            sum(map(self._size, batches)), "history", unit="positions", done=sum(map(self._size, batches[:step]))
+        )
         for step in range(step, steps):  # noqa: B020
             self._learning_rate(optimiser, step, steps)
             loss = self._step(batches[step], optimiser, rng)
@@ -134,7 +136,10 @@ class HistoryTraining:
     def _optimiser(self) -> torch.optim.AdamW:
         matrices = [p for p in self.towers.parameters() if p.ndim > 1]
         others = [p for p in self.towers.parameters() if p.ndim <= 1]
-        groups = [{"params": matrices, "weight_decay": self.config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        groups = [
+            {"params": matrices, "weight_decay": self.config.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
         return torch.optim.AdamW(groups, lr=self.config.learning_rate, fused=True)
 
     def _learning_rate(self, optimiser: torch.optim.Optimizer, step: int, steps: int) -> None:
@@ -193,7 +198,9 @@ class HistoryTraining:
         items = self.windows.requests.select(request[follows])
         return follows, items.owners, items.rows
 
-    def _positives(self, batch: NDArray[np.int64], follows: NDArray[np.bool_], candidates: Tensor) -> tuple[Tensor, Tensor]:
+    def _positives(
+        self, batch: NDArray[np.int64], follows: NDArray[np.bool_], candidates: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """(position, column) of every candidate that the position's user likes."""
         users = np.repeat(self.windows.user[batch], follows.sum(axis=1))
         liked = self.windows.liked.select(users)
@@ -237,7 +244,9 @@ class HistoryTraining:
         drawn = rng.integers(0, len(self.pairs.query), min(256, len(self.pairs.query)))
         return self.pairs.query[drawn], self.pairs.item[drawn]
 
-    def _query_loss(self, asked: tuple[NDArray[np.int64], NDArray[np.int64]], items: Tensor, candidates: Candidates) -> Tensor:
+    def _query_loss(
+        self, asked: tuple[NDArray[np.int64], NDArray[np.int64]], items: Tensor, candidates: Candidates
+    ) -> Tensor:
         """Softmax over the same candidates; other answers of the same query are no negatives."""
         assert self.pairs is not None
         query, item = asked
@@ -263,9 +272,7 @@ def _epoch(lengths: NDArray[np.int64], positions: int, rng: np.random.Generator)
         yield batches[i]
 
 
-def make_catalogue(
-    text: Vectors, items: pa.Table, features: ItemFeatures, windows: Windows, device: str
-) -> Catalogue:
+def make_catalogue(text: Vectors, items: pa.Table, features: ItemFeatures, windows: Windows, device: str) -> Catalogue:
     """Tensors of the catalogue and how often each item is a target."""
     counts = np.bincount(windows.requests.rows, minlength=len(text)).astype(np.float32)
     return Catalogue(

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.manifest import JsonMap
 from indexing.releases import Release
 from indexing.store import Bundle
 from indexing.version import IndexVersion
@@ -83,8 +84,8 @@ class Engine:
             scorer,
             shoppers.popularity,
             longest=int(towers.config.history.get("longest", 50)),
-            titles=_whole(settings.get("titles"), 3),
-            depth=_whole(settings.get("depth"), SHORTLIST),
+            titles=setting_of(settings, "titles", 3),
+            depth=setting_of(settings, "depth", SHORTLIST),
         )
         gates = release.gates
         passed = frozenset(task for task, gate in gates.items() if isinstance(gate, dict) and gate.get("on") is True)
@@ -220,3 +221,9 @@ class Engine:
         code = kinds.index(self.cart_kind) + 1 if self.cart_kind in kinds else 0
         codes, gaps = np.where(rows >= 0, code, 0).astype(np.int64), np.zeros_like(rows)
         return HistoryBatch(rows, np.full_like(rows, -1), codes, gaps, rows >= 0)
+
+
+def setting_of(settings: JsonMap, name: str, default: int) -> int:
+    """A whole number that the release recorded."""
+    value = settings.get(name, default)
+    return value if isinstance(value, int) else default

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from indexing.version import IndexVersion
 from ranking.cross_encoder import CrossEncoderScorer
+from ranking.pair_tokens import TextByRow
 from ranking.rerank import rerank_order
 from retrieval.text import item_texts, user_text
 from retrieval.timeline import HistoryBatch
@@ -19,9 +20,6 @@ from retrieval.topk import CSR, Hits, Vectors, exact_topk
 from retrieval.towers import UserTower
 
 SHORTLIST = 100
-
-
-ItemTexts: TypeAlias = Sequence[str] | Mapping[int, str]  # by row
 
 
 class Reranked(NamedTuple):
@@ -47,7 +45,7 @@ class Stages:
     def history_vectors(self, batch: HistoryBatch, query_texts: Sequence[str]) -> Vectors:
         """float32 [b, index_dim] of histories whose past queries are coded into `query_texts`; zero for an empty one."""
         asked = np.unique(batch.queries[batch.queries >= 0])
-        vectors = self.user.queries([query_texts[code] for code in asked]) if len(asked) else None
+        vectors = self.user.queries([query_texts[int(code)] for code in asked]) if len(asked) else None
         codes = np.where(batch.queries >= 0, np.searchsorted(asked, batch.queries), -1)
         return self.user.histories(batch._replace(queries=codes), self.version.vectors, vectors)
 
@@ -102,7 +100,7 @@ class Stages:
         logits[:, :depth] = np.take_along_axis(scores, order, axis=1)
         return Reranked(Hits(np.take_along_axis(hits.rows, places, axis=1), hits.scores), logits, places)
 
-    def texts_of(self, rows: NDArray[np.int64]) -> ItemTexts:
+    def texts_of(self, rows: NDArray[np.int64]) -> TextByRow:
         """Rendered items by row: of a few rows only those, of many the whole catalogue once."""
         wanted = np.unique(rows[rows >= 0])
         if len(wanted) * 4 > self.version.size:

@@ -1,0 +1,228 @@
+"""Evaluation and gates of a release: every stage and baseline, through the engine's own stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ranking.gate import GateVerdict, gate
+from ranking.pairs import GradeScale
+from retrieval.baselines import event_baselines, histories, query_baselines, targets_of
+from retrieval.metrics import ndcg_at, settled
+from retrieval.requests import Requests
+from retrieval.text import item_texts
+from retrieval.topk import CSR, Hits, Vectors
+from serving.evaluate import (
+    Figures,
+    JudgedTask,
+    Task,
+    evaluate,
+    merge_reranked,
+    needs_rerank,
+    relevant_rows,
+    rerank_sample,
+)
+from serving.offline import Offline, query_shortlists, scored
+from serving.report import Example
+from serving.shop import Shop
+from serving.stages import Stages
+
+SHOWN = 5  # titles of an example
+
+
+@dataclass(frozen=True)
+class Untuned:
+    """The pretrained encoder's vectors, a baseline."""
+
+    items: Vectors  # [n_items, dim]
+    queries: Vectors  # [n_test_queries, dim]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Shortlists of one fold, and the same with the head of some of them reranked."""
+
+    hits: Hits
+    sample: NDArray[np.int64]  # positions of the requests that reranking is measured on
+    reranked: Hits  # of those
+    which: NDArray[np.int64]  # positions, among the sample, of those that reranking could change
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One release's stages over one shop."""
+
+    stages: Stages
+    shop: Shop
+    remove_seen: bool
+    rerank_sample: int
+
+    def gate_recommend(self) -> GateVerdict | None:
+        """nDCG@10 of the gate fold before and after reranking, as the engine answers by default."""
+        if self.shop.events is None or self.stages.scorer is None:
+            return None
+        offline = self._offline()
+        requests = self._sampled(self.shop.events.folds["gate"])
+        seen = offline.seen(requests) if self.remove_seen else None
+        targets = targets_of(requests)
+        targets = targets.without(seen) if seen is not None else targets
+        hits = offline.shortlists(requests, seen)
+        ranked = self._ranked(hits, targets, offline.user_texts(requests), "gate: recommendation", size=0)
+        return _verdict(hits, ranked.reranked, targets, requests.user)
+
+    def gate_search(self) -> GateVerdict | None:
+        """The same for the judged queries of the gate fold; relevant is the highest grade present."""
+        if self.shop.judgements is None or self.stages.scorer is None:
+            return None
+        queries = self.shop.judgements.folds["gate"]
+        texts = self.shop.query_texts(queries)
+        targets = relevant_rows(*self._judged(queries))
+        hits = query_shortlists(self.stages, self.stages.user.queries(texts))
+        ranked = self._ranked(hits, targets, texts, "gate: search", size=self.rerank_sample)
+        part = ranked.sample
+        return _verdict(hits.select(part), ranked.reranked, targets.select(part), part)
+
+    def evaluate(
+        self, untuned: Untuned | None, gates: Mapping[str, Figures], release: str, examples: int
+    ) -> tuple[Figures, list[Example]]:
+        """The evaluation object of `serving.evaluate`, on the test fold, and some real requests of it."""
+        shown: list[Example] = []
+        recommend = self._recommend(untuned, gates, shown, examples) if self.shop.events is not None else None
+        search = judged = None
+        if self.shop.judgements is not None:
+            search, judged = self._search(untuned, gates, shown, examples)
+        return evaluate(recommend=recommend, search=search, judged=judged, gates=gates, release=release), shown
+
+    def _recommend(
+        self, untuned: Untuned | None, gates: Mapping[str, Figures], shown: list[Example], examples: int
+    ) -> dict[str, Task]:
+        assert self.shop.events is not None
+        assert self.shop.data.events is not None
+        offline, requests = self._offline(), self.shop.events.folds["test"]
+        events, n_items = self.shop.data.events, self.shop.data.n_items
+        seen = histories(events, requests, self.shop.target_events)
+        baselines = event_baselines(
+            events, requests, self.shop.events, n_items, item_vectors=None if untuned is None else untuned.items
+        )
+        counts = np.bincount(events.item[self.shop.events.train_target], minlength=n_items)
+        texts = offline.user_texts(requests)
+        found: dict[str, Task] = {}
+        for mode, exclude in (("seen_removed", seen), ("seen_kept", None)):
+            targets = targets_of(requests) if exclude is None else targets_of(requests).without(exclude)
+            hits = offline.shortlists(requests, exclude)
+            default = self.remove_seen == (exclude is not None)
+            ranked = self._ranked(hits, targets, texts, f"test: recommendation, {mode}", size=self.rerank_sample)
+            if default:
+                shown += self._examples("shopper", [text.split("; ") for text in texts], ranked, targets, examples)
+            found[mode] = Task(
+                targets=targets,
+                stages={name: baseline.places(targets, exclude=exclude) for name, baseline in baselines.items()}
+                | {"retrieval": hits},
+                sampled=self._sampled_stages(ranked, _is_on(gates, "recommend")),
+                sample=ranked.sample,
+                users=requests.user,
+                counts=counts,
+            )
+        return found
+
+    def _search(
+        self, untuned: Untuned | None, gates: Mapping[str, Figures], shown: list[Example], examples: int
+    ) -> tuple[Task, JudgedTask]:
+        assert self.shop.judgements is not None
+        queries = self.shop.judgements.folds["test"]
+        texts, (judged, grades) = self.shop.query_texts(queries), self._judged(queries)
+        vectors = self.stages.user.queries(texts)
+        hits = query_shortlists(self.stages, vectors)
+        targets = relevant_rows(judged, grades)
+        baselines = query_baselines(
+            texts,
+            item_texts(self.shop.data.items),
+            query_vectors=None if untuned is None else untuned.queries,
+            item_vectors=None if untuned is None else untuned.items,
+        )
+        ranked = self._ranked(hits, targets, texts, "test: search", size=self.rerank_sample)
+        shown += self._examples("search", [[text] for text in texts], ranked, targets, examples)
+        on = _is_on(gates, "search")
+        search = Task(
+            targets=targets,
+            stages={name: baseline.rank(300) for name, baseline in baselines.items()} | {"retrieval": hits},
+            sampled=self._sampled_stages(ranked, on),
+            sample=ranked.sample,
+            judged=judged,
+            grades=grades,
+        )
+        scores = {name: baseline.pair_scores(judged) for name, baseline in baselines.items()}
+        scores["retrieval"] = np.einsum(
+            "ij,ij->i", vectors[judged.owners], np.asarray(self.stages.version.vectors[judged.rows])
+        )
+        predicted = self._predicted(texts, judged)
+        final = {"final": predicted["reranked"]} if on and predicted else {}
+        scores |= {} if final else {"final": scores["retrieval"]}
+        return search, JudgedTask(judged=judged, grades=grades, scores=scores, predicted=predicted | final)
+
+    def _predicted(self, texts: list[str], judged: CSR) -> dict[str, NDArray[np.float32]]:
+        """The grade that the cross-encoder gives to each judged pair."""
+        if self.stages.scorer is None or self.shop.data.judgements is None:
+            return {}
+        items = item_texts(self.shop.data.items.take(judged.rows))
+        logits = self.stages.scorer.score(
+            [(texts[owner], item) for owner, item in zip(judged.owners, items, strict=True)]
+        )
+        return {"reranked": GradeScale.of(self.shop.data.judgements.grade).grade(logits)}
+
+    def _sampled_stages(self, ranked: Ranked, on: bool) -> dict[str, Hits]:
+        given = ranked.hits.select(ranked.sample)
+        if self.stages.scorer is None:
+            return {"final": given}
+        return {"reranked": ranked.reranked, "final": ranked.reranked if on else settled(given)}
+
+    def _ranked(self, hits: Hits, targets: CSR, texts: list[str], what: str, *, size: int) -> Ranked:
+        """Reranks the sampled requests that have a target in the head of their shortlist; no other can change."""
+        sample = rerank_sample(len(hits.rows), size)
+        part, wanted = hits.select(sample), targets.select(sample)
+        which = np.flatnonzero(needs_rerank(part.head(self.stages.depth), wanted))
+        if self.stages.scorer is None or not len(which):
+            return Ranked(hits, sample, settled(part), which)
+        head = part.select(which)
+        scores = scored(self.stages, [texts[i] for i in sample[which]], head, what)
+        return Ranked(hits, sample, merge_reranked(part, which, self.stages.reranked(head, scores).hits), which)
+
+    def _examples(
+        self, kind: str, asked: list[list[str]], ranked: Ranked, targets: CSR, examples: int
+    ) -> list[Example]:
+        """Requests whose target was in the shortlist, spread over the sample."""
+        picked = ranked.which[np.linspace(0, len(ranked.which) - 1, min(examples, len(ranked.which))).astype(int)]
+        wanted = targets.select(ranked.sample[picked])
+        return [
+            Example(
+                kind="search" if kind == "search" else "shopper",
+                asked=asked[ranked.sample[at]],
+                before=self.shop.titles(ranked.hits.rows[ranked.sample[at]][:SHOWN]),
+                after=self.shop.titles(ranked.reranked.rows[at][:SHOWN]),
+                targets=frozenset(self.shop.titles(wanted.rows[wanted.indptr[i] : wanted.indptr[i + 1]])),
+            )
+            for i, at in enumerate(picked)
+        ]
+
+    def _offline(self) -> Offline:
+        assert self.shop.data.events is not None
+        return Offline.of(self.stages, self.shop.data.events, self.shop.target_events)
+
+    def _judged(self, queries: NDArray[np.integer]) -> tuple[CSR, NDArray[np.float32]]:
+        return self.shop.judged(queries)
+
+    def _sampled(self, requests: Requests) -> Requests:
+        return requests.select(rerank_sample(len(requests), self.rerank_sample))
+
+
+def _is_on(gates: Mapping[str, Figures], task: str) -> bool:
+    return gates.get(task, {}).get("on") is True
+
+
+def _verdict(before: Hits, after: Hits, targets: CSR, users: NDArray[np.integer]) -> GateVerdict:
+    first, second = ndcg_at(before, targets, 10), ndcg_at(after, targets, 10)
+    known = ~np.isnan(first)
+    return gate(first[known], second[known], users=users[known])

@@ -1,0 +1,80 @@
+"""Requests whose outcome is known, run through the engine's own stages in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.dataset import Events
+from retrieval.progress import ProgressMeter
+from retrieval.requests import Requests
+from retrieval.timeline import HistoryBatch, Timeline
+from retrieval.topk import CSR, Hits, Vectors
+from serving.stages import SHORTLIST, Stages
+
+BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class Offline:
+    """A data set's events over one index version, whose rows are the data set's own item rows."""
+
+    stages: Stages
+    timeline: Timeline
+    position: NDArray[np.int64]  # of each event in the timeline, and the end
+    query_texts: tuple[str, ...]
+    target_kinds: tuple[int, ...]  # codes in the timeline's kinds
+
+    @classmethod
+    def of(cls, stages: Stages, events: Events, target_events: Sequence[str]) -> Offline:
+        """Puts the events in the order and the codes that the user tower reads."""
+        timeline, position = Timeline.from_events(events)
+        if stages.user.config.kinds:
+            timeline = timeline.recoded(stages.user.config.kinds)
+        codes = tuple(timeline.kinds.index(kind) for kind in target_events if kind in timeline.kinds)
+        return cls(stages, timeline, position, events.query_texts, codes)
+
+    def batch(self, requests: Requests) -> HistoryBatch:
+        """The histories of requests, as the user tower reads them."""
+        return self.timeline.batch(requests.user, self.position[requests.end], self.stages.longest)
+
+    def seen(self, requests: Requests) -> CSR:
+        """What each request's shopper had taken before (targets, not mere views)."""
+        return self.timeline.items_before(requests.user, self.position[requests.end], self.target_kinds)
+
+    def shortlists(self, requests: Requests, exclude: CSR | None, k: int = SHORTLIST) -> Hits:
+        """The candidates of each request."""
+        parts = []
+        for start in range(0, len(requests), BLOCK):
+            part = np.arange(start, min(start + BLOCK, len(requests)))
+            vectors = self.stages.history_vectors(self.batch(requests.select(part)), self.query_texts)
+            parts.append(self.stages.candidates(vectors, k, None if exclude is None else exclude.select(part)))
+        return joined(parts, k)
+
+    def user_texts(self, requests: Requests) -> list[str]:
+        """What the cross-encoder reads of each request's shopper."""
+        return self.stages.user_texts(self.batch(requests), [None] * len(requests))
+
+
+def query_shortlists(stages: Stages, vectors: Vectors, k: int = SHORTLIST) -> Hits:
+    """The candidates of queries given by their vectors [n, index_dim]."""
+    return joined([stages.candidates(vectors[i : i + BLOCK], k) for i in range(0, len(vectors), BLOCK)], k)
+
+
+def joined(parts: Sequence[Hits], k: int) -> Hits:
+    """Blocks of hits, one under the other."""
+    if not parts:
+        return Hits(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
+    return Hits(np.concatenate([part.rows for part in parts]), np.concatenate([part.scores for part in parts]))
+
+
+def scored(stages: Stages, texts: Sequence[str], hits: Hits, what: str) -> NDArray[np.float32]:
+    """The cross-encoder's logits of the head of each shortlist, with progress; see `Stages.scores`."""
+    depth = min(stages.depth, hits.rows.shape[1])
+    meter = ProgressMeter(int((hits.rows[:, :depth] >= 0).sum()), what, unit="pairs")
+    scores = stages.scores(texts, hits, done=meter.advance)
+    meter.close()
+    return scores

@@ -1,0 +1,154 @@
+"""The ranker of a run: pairs from our own retriever and from judgements, and the fine-tuning on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ranking.pairs import BANDS, VALID_BANDS, GradeScale, Mined, PairSet, join_pairs, judged_pairs, mine, with_negatives
+from ranking.settings import Budget, budget_examples
+from ranking.train import RankerRun, train_ranker
+from retrieval.baselines import histories, targets_of
+from retrieval.requests import Requests
+from retrieval.text import item_texts
+from retrieval.topk import CSR
+from serving.offline import Offline, query_shortlists
+from serving.settings import RankConfig
+from serving.shop import Shop
+from serving.stages import Stages
+
+TOKENS_PER_CHARACTER = 0.25  # of English text under WordPiece, for the budget's estimate
+
+
+@dataclass(frozen=True)
+class PairSource:
+    """One retriever with requests that it did not train on."""
+
+    stages: Stages
+    requests: Requests
+
+
+@dataclass(frozen=True)
+class RankerData:
+    """Pairs for the ranker: training, validation, and how many positives retrieval had found."""
+
+    train: PairSet
+    valid: PairSet
+    usable: int
+
+
+class PairMiner:
+    """Draws training groups from shortlists as the engine would answer them."""
+
+    def __init__(self, shop: Shop, config: RankConfig, *, remove_seen: bool, seed: int) -> None:
+        self.shop, self.config, self.remove_seen, self.seed = shop, config, remove_seen, seed
+        self.item_texts = item_texts(shop.data.items)
+
+    def events(self, source: PairSource, *, valid: bool = False) -> tuple[Mined, PairSet]:
+        """Groups of one positive that retrieval found and negatives from its rank bands."""
+        assert self.shop.data.events is not None
+        offline = Offline.of(source.stages, self.shop.data.events, self.shop.target_events)
+        seen = offline.seen(source.requests) if self.remove_seen else None
+        targets = targets_of(source.requests)
+        targets = targets if seen is None else targets.without(seen)
+        hits = offline.shortlists(source.requests, seen)
+        bands = VALID_BANDS if valid else BANDS
+        mined = mine(hits, targets, self._liked(source.requests), bands=bands, seed=self.seed)
+        return mined, mined.pairs(offline.user_texts(source.requests), self.item_texts)
+
+    def judged(self, stages: Stages, fold: str) -> PairSet:
+        """The graded pairs of a fold's queries; with unjudged candidates as negatives where the settings ask for it."""
+        assert self.shop.judgements is not None
+        assert self.shop.data.judgements is not None
+        assert self.shop.data.queries is not None
+        judged = self.shop.data.judgements
+        within = np.isin(judged.query, self.shop.judgements.folds[fold])
+        pairs = judged_pairs(
+            judged.query[within],
+            judged.item[within],
+            judged.grade[within],
+            query_texts=self.shop.data.queries.texts,
+            item_texts=self.item_texts,
+            scale=GradeScale.of(judged.grade),
+        )
+        if not self.config.judged_negatives or not pairs.n_groups:
+            return pairs
+        hits = query_shortlists(stages, stages.user.queries(list(pairs.user_texts)))
+        return with_negatives(pairs, hits, seed=self.seed)
+
+    def _liked(self, requests: Requests) -> CSR:
+        """All that each request's shopper took, whenever: never a negative."""
+        assert self.shop.data.events is not None
+        events = self.shop.data.events
+        whole = Requests(
+            requests.user, events.offsets[1:][requests.user], requests.target_ptr, requests.target_item, requests.time
+        )
+        return histories(events, whole, self.shop.target_events)
+
+
+def ranker_data(
+    shop: Shop,
+    stages: Stages,
+    config: RankConfig,
+    *,
+    remove_seen: bool,
+    seed: int,
+    cross_fit: Callable[[], list[PairSource]],
+    say: Callable[[str], None],
+) -> RankerData:
+    """All pairs of a run. `cross_fit` is called where fewer positives were usable than the settings want: it gives
+    towers that left half of the shoppers out, with training requests of those."""
+    miner = PairMiner(shop, config, remove_seen=remove_seen, seed=seed)
+    train, valid, usable = [], [], 0
+    if shop.events is not None:
+        mined, pairs = miner.events(PairSource(stages, shop.events.folds["ranker_train"]))
+        train, usable = [pairs], mined.usable
+        if usable < config.cross_fit_below:
+            say(
+                f"ranker: {usable:,} positives were retrieved, under {config.cross_fit_below:,}: cross-fitting two towers"
+            )
+            more = [miner.events(source) for source in cross_fit()]
+            train += [pairs for _, pairs in more]
+            usable += sum(mined.usable for mined, _ in more)
+        valid.append(miner.events(PairSource(stages, shop.events.folds["ranker_valid"]), valid=True)[1])
+    if shop.judgements is not None:
+        train.append(miner.judged(stages, "train"))
+        valid.append(miner.judged(stages, "ranker_valid"))
+        usable += train[-1].n_groups
+    return RankerData(join_pairs(train), join_pairs(valid), usable)
+
+
+def fit_ranker(
+    data: RankerData,
+    config: RankConfig,
+    *,
+    start: str,
+    out: Path,
+    work: Path,
+    budget: Budget,
+    device: str,
+    say: Callable[[str], None],
+) -> RankerRun:
+    """Fine-tunes on a budget that is told before it begins."""
+    tokens = mean_tokens(data.train)
+    examples = config.training.examples or budget_examples(len(data.train), tokens, budget)
+    say(
+        f"ranker: {len(data.train):,} pairs in {data.train.n_groups:,} groups ({data.usable:,} usable), about "
+        f"{tokens:.0f} tokens each, budget {examples:,} examples"
+    )
+    settings = config.training.model_copy(update={"examples": examples})
+    return train_ranker(
+        data.train, valid=data.valid, start=start, out=out, checkpoints=work, settings=settings, device=device,
+        description="ranker",
+    )  # fmt: skip
+
+
+def mean_tokens(pairs: PairSet, sample: int = 2_000) -> float:
+    """About how many tokens a pair has, from the lengths of a sample of its texts."""
+    at = np.linspace(0, max(0, len(pairs) - 1), min(sample, len(pairs))).astype(int)
+    group = pairs.group
+    lengths = [len(pairs.user_texts[group[i]]) + len(pairs.item_texts[pairs.item[i]]) for i in at]
+    return 3.0 + TOKENS_PER_CHARACTER * float(np.mean(lengths)) if lengths else 3.0

@@ -1,0 +1,110 @@
+"""All settings of a run: one frozen tree, filled from a TOML file and from `--set room.name=value`."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, PositiveInt, ValidationError
+
+from ranking.settings import RankerTraining
+from retrieval.config import RetrievalConfig, Settings
+from retrieval.errors import BadConfig
+
+
+class DataConfig(Settings):
+    """How a data set is read and split."""
+
+    split: Literal["auto", "temporal", "leave_one_out"] = "auto"
+    target_events: tuple[str, ...] | None = None
+    max_bad: float = Field(default=0.01, ge=0, le=1)
+    max_unknown: float = Field(default=0.10, ge=0, le=1)
+
+
+class IndexConfig(Settings):
+    """The vector index."""
+
+    factory: str = "auto"
+    recall: float = Field(default=0.95, gt=0, le=1)
+
+
+class RankConfig(Settings):
+    """The cross-encoder, what it reads, and the gate."""
+
+    enabled: bool = True
+    model: str | None = Field(
+        default=None, description="a pretrained BERT; none: the one that the text part starts from"
+    )
+    depth: PositiveInt = Field(default=50, description="places of a shortlist that are reranked")
+    titles: PositiveInt = Field(default=3, description="newest titles that stand for a shopper")
+    gate: Literal["no", "likely", "proven"] = "likely"
+    judged_negatives: bool = Field(default=False, description="add unjudged candidates as negatives to judged queries")
+    cross_fit_below: int = Field(
+        default=5_000, ge=0, description="usable positives under which two towers are cross-fitted"
+    )
+    training: RankerTraining = RankerTraining()
+
+
+class EvaluationConfig(Settings):
+    """What is measured."""
+
+    rerank_sample: int = Field(default=4_000, ge=0, description="requests that reranking is measured on; 0: all")
+    examples: int = Field(default=6, ge=0, description="real requests shown in the report")
+
+
+class RunConfig(Settings):
+    """Everything."""
+
+    data: DataConfig = DataConfig()
+    retrieval: RetrievalConfig = RetrievalConfig()
+    index: IndexConfig = IndexConfig()
+    ranking: RankConfig = RankConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+
+def read_settings(file: Path | None = None, changes: Sequence[str] = ()) -> RunConfig:
+    """The defaults, changed by a TOML file, changed by `room.name=value` lines; raises BadConfig, naming the setting.
+
+    >>> read_settings(changes=["ranking.depth=20"]).ranking.depth
+    20
+    """
+    tree = _read_toml(file) if file is not None else {}
+    for change in changes:
+        name, equals, value = change.partition("=")
+        if not equals or not name:
+            raise BadConfig(f"--set {change}: write it as room.name=value, for example --set retrieval.seed=2")
+        _put(tree, name.strip().split("."), _value(value.strip()), change)
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise BadConfig(f"setting {name}: {first['msg']} (given: {first['input']!r})") from error
+
+
+def _read_toml(file: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadConfig(f"{file}: cannot be read as TOML: {error}") from error
+
+
+def _value(text: str) -> object:
+    """JSON where it is JSON, else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _put(tree: dict[str, object], path: Sequence[str], value: object, change: str) -> None:
+    *rooms, name = path
+    for room in rooms:
+        below = tree.setdefault(room, {})
+        if not isinstance(below, dict):
+            raise BadConfig(f"--set {change}: {room} is a value, not a group of settings")
+        tree = below
+    tree[name] = value

@@ -1,0 +1,105 @@
+"""A data set with its splits: what every stage of a run is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.baselines import targets_of
+from retrieval.dataset import DataSet, load
+from retrieval.split import EventSplit, JudgementSplit, split_events, split_judgements
+from retrieval.timeline import Timeline
+from retrieval.topk import CSR
+from serving.settings import DataConfig
+
+REPEATS_MATTER = 0.05  # share of targets bought before, above which seen items are answered by default
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A data set, split."""
+
+    data: DataSet
+    events: EventSplit | None
+    judgements: JudgementSplit | None
+
+    @classmethod
+    def open(cls, folder: Path, config: DataConfig, *, now: datetime, rejected: Path | None = None) -> Shop:
+        """Reads, validates and splits; raises BadData in one line. Rows set aside are written to `rejected`."""
+        data = load(folder, max_bad=config.max_bad, max_unknown=config.max_unknown, rejected=rejected, now=now)
+        events = None
+        if data.has_recommend:
+            events = split_events(data, kind=config.split, target_events=config.target_events)
+        return cls(data, events, split_judgements(data) if data.has_search else None)
+
+    @property
+    def target_events(self) -> tuple[str, ...]:
+        """Kinds of events that are predicted."""
+        return () if self.events is None else self.events.target_events
+
+    def split_lines(self) -> list[str]:
+        """The splits in words, one line each."""
+        lines = []
+        if self.events is not None:
+            sizes = ", ".join(f"{name} {len(fold):,}" for name, fold in self.events.folds.items())
+            lines.append(f"split of events: {self.events.kind}, {self.events.reason}; requests: {sizes}")
+        if self.judgements is not None:
+            sizes = ", ".join(f"{name} {len(fold):,}" for name, fold in self.judgements.folds.items())
+            lines.append(f"split of judgements: {self.judgements.reason}; queries: {sizes}")
+        return lines
+
+    def fold_sizes(self) -> dict[str, int]:
+        """Requests and queries of each fold."""
+        sizes: dict[str, int] = {}
+        if self.events is not None:
+            sizes |= {name: len(fold) for name, fold in self.events.folds.items()}
+        if self.judgements is not None:
+            sizes |= {f"queries {name}": len(fold) for name, fold in self.judgements.folds.items()}
+        return sizes
+
+    def shoppers_buy_again(self) -> bool:
+        """Whether more than a few targets of the training folds had been bought before by the same shopper."""
+        if self.events is None or self.data.events is None:
+            return False
+        requests = self.events.folds["ranker_train"]
+        timeline, position = Timeline.from_events(self.data.events)
+        kinds = [timeline.kinds.index(kind) for kind in self.target_events]
+        seen = timeline.items_before(requests.user, position[requests.end], kinds)
+        return repeat_share(seen, targets_of(requests)) > REPEATS_MATTER
+
+    def judged(self, queries: NDArray[np.integer]) -> tuple[CSR, NDArray[np.float32]]:
+        """The judged rows and grades of queries, in their order."""
+        assert self.data.judgements is not None
+        judged = self.data.judgements
+        place = np.full(int(judged.query.max(initial=-1)) + 1, -1, np.int64)
+        known = queries[queries < len(place)]
+        place[known] = np.flatnonzero(queries < len(place))
+        at = place[judged.query]
+        order = np.argsort(at, kind="stable")
+        order = order[at[order] >= 0]
+        counts = np.bincount(at[order], minlength=len(queries))
+        indptr = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+        return CSR(indptr, judged.item[order].astype(np.int64)), judged.grade[order]
+
+    def query_texts(self, queries: NDArray[np.integer]) -> list[str]:
+        """What was asked."""
+        assert self.data.queries is not None
+        return [self.data.queries.texts[query] for query in queries]
+
+    def titles(self, rows: Sequence[int] | NDArray[np.int64]) -> list[str]:
+        """Titles of items; pads are left out."""
+        kept = np.asarray(rows, np.int64)
+        found: list[str] = self.data.items["title"].take(kept[kept >= 0]).to_pylist()
+        return found
+
+
+def repeat_share(seen: CSR, targets: CSR) -> float:
+    """The share of targets that stand in the request's own history."""
+    n = int(max(seen.rows.max(initial=0), targets.rows.max(initial=0))) + 1
+    known = np.isin(targets.owners * n + targets.rows, seen.owners * n + seen.rows)
+    return float(known.mean()) if len(known) else 0.0
