@@ -41,7 +41,7 @@ class Timeline:
     kind: NDArray[np.int16]  # [n] code into kinds
     time: NDArray[np.int64]  # [n] microseconds since 1970, UTC
     offsets: NDArray[np.int64]  # [n_users + 1]
-    kinds: tuple[str, ...]  # the shop's own, then QUERY_KIND
+    kinds: tuple[str, ...]  # the shop's own, with QUERY_KIND among them or after them
 
     @classmethod
     def from_events(cls, events: Events) -> tuple[Timeline, NDArray[np.int64]]:
@@ -55,11 +55,11 @@ class Timeline:
         position = np.concatenate(([0], np.cumsum(1 + led))).astype(np.int64)
         total, at = int(position[-1]), position[:-1] + led
         item, query = np.full(total, -1, np.int32), np.full(total, -1, np.int32)
-        kind, time = np.full(total, len(events.kinds), np.int16), np.empty(total, np.int64)
+        kinds = events.kinds if QUERY_KIND in events.kinds else (*events.kinds, QUERY_KIND)
+        kind, time = np.full(total, kinds.index(QUERY_KIND), np.int16), np.empty(total, np.int64)
         item[at], kind[at], time[at] = events.item, events.kind, events.time
         query[position[:-1][led]], time[position[:-1][led]] = events.query[led], events.time[led]
         offsets = position[events.offsets]
-        kinds = (*events.kinds, QUERY_KIND)
         return cls(item=item, query=query, kind=kind, time=time, offsets=offsets, kinds=kinds), position
 
     def batch(self, users: NDArray[np.integer], ends: NDArray[np.int64], longest: int) -> HistoryBatch:
@@ -68,16 +68,20 @@ class Timeline:
         length = int(min(longest, max(1, (ends - starts).max(initial=1))))
         index = ends[:, None] - np.arange(length, 0, -1)
         present = index >= starts[:, None]
-        index = np.where(present, index, 0)
-        before = np.where(index > starts[:, None], index - 1, index)
-        hours = (self.time[index] - self.time[before]) / HOUR
+        at = index[present]
+        before = np.maximum(at - 1, np.broadcast_to(starts[:, None], index.shape)[present])
+        hours = (self.time[at] - self.time[before]) / HOUR
         gaps = np.clip(np.log2(1 + np.maximum(hours, 0)), 0, GAP_BUCKETS - 1).astype(np.int64)
 
-        def masked(values: NDArray[np.integer], padding: int) -> NDArray[np.int64]:
-            return np.where(present, values[index], padding).astype(np.int64)
+        def placed(values: NDArray[np.integer], padding: int) -> NDArray[np.int64]:
+            columns = np.full(present.shape, padding, np.int64)
+            columns[present] = values
+            return columns
 
-        kinds = np.where(present, self.kind[index].astype(np.int64) + 1, 0)
-        return HistoryBatch(masked(self.item, -1), masked(self.query, -1), kinds, np.where(present, gaps, 0), present)
+        kinds = self.kind[at].astype(np.int64) + 1
+        return HistoryBatch(
+            placed(self.item[at], -1), placed(self.query[at], -1), placed(kinds, 0), placed(gaps, 0), present
+        )
 
     def items_before(
         self, users: NDArray[np.integer], ends: NDArray[np.int64], kinds: Sequence[int] | None = None
@@ -97,5 +101,5 @@ class Timeline:
     def recoded(self, kinds: tuple[str, ...]) -> Timeline:
         """The same events with kinds coded as in `kinds`; one that it lacks becomes -1, so that a batch says 0."""
         code_of = {kind: code for code, kind in enumerate(kinds)}
-        codes = np.array([code_of.get(kind, -1) for kind in self.kinds], np.int16)
-        return replace(self, kind=codes[self.kind] if len(codes) else self.kind, kinds=kinds)
+        codes = np.array([*(code_of.get(kind, -1) for kind in self.kinds), -1], np.int16)  # the last for code -1
+        return replace(self, kind=codes[self.kind], kinds=kinds)
