@@ -253,12 +253,20 @@ def join_pairs(parts: Sequence[PairSet]) -> PairSet:
     """Groups of several sources over one catalogue, in their order; the widest `span` holds for all."""
     filled = [part for part in parts if part.n_groups]
     if not filled:
-        return PairSet([], [], np.zeros(1, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+        return PairSet(
+            user_texts=[],
+            item_texts=[],
+            indptr=np.zeros(1, np.int64),
+            item=np.empty(0, np.int64),
+            label=np.empty(0, np.float32),
+        )
     starts = np.cumsum([0, *(len(part) for part in filled)])
     return PairSet(
         user_texts=[text for part in filled for text in part.user_texts],
         item_texts=filled[0].item_texts,
-        indptr=np.concatenate([[0], *(part.indptr[1:] + start for part, start in zip(filled, starts, strict=False))]),
+        indptr=np.concatenate(
+            [[0], *(part.indptr[1:] + start for part, start in zip(filled, starts[:-1], strict=True))]
+        ),
         item=np.concatenate([part.item for part in filled]),
         label=np.concatenate([part.label for part in filled]),
         span=max(part.span for part in filled),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ranking.pairs import BANDS, Band, GradeScale, judged_pairs, members, mine, with_negatives
+from ranking.pairs import BANDS, Band, GradeScale, join_pairs, judged_pairs, members, mine, with_negatives
 from retrieval.errors import BadData
 from retrieval.topk import CSR, Hits
 
@@ -172,3 +172,23 @@ def test_membership_is_by_line() -> None:
     rows = np.array([[1, 2, -1], [1, 2, 3]])
     got = members(rows, CSR.from_lists([[1, 9], [3, 3]]))
     assert got.tolist() == [[True, False, False], [False, False, True]]
+
+
+def test_sources_are_joined_group_by_group() -> None:
+    hits = _hits(2)
+    mined = mine(hits, CSR.from_lists([[hits.rows[0, 0]], [hits.rows[1, 0]]]), _nothing(2)).pairs(["a", "b"], TEXTS)
+    judged = judged_pairs(
+        np.array([0, 0]),
+        np.array([3, 4]),
+        np.array([1.0, 3.0]),
+        query_texts=["c"],
+        item_texts=TEXTS,
+        scale=GradeScale(1.0, 3.0),
+    )
+    empty = mined.select(np.empty(0, np.int64))
+    joined = join_pairs([mined, empty, judged])
+    assert list(joined.user_texts) == ["a", "b", "c"]
+    assert np.diff(joined.indptr).tolist() == [8, 8, 2]
+    assert joined.item[-2:].tolist() == [3, 4]
+    assert (joined.group[-1], joined.span) == (2, 2.0)
+    assert len(join_pairs([empty])) == 0
