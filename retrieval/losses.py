@@ -33,6 +33,12 @@ def in_batch_softmax(queries: Tensor, items: Tensor, is_positive: Tensor, *, tem
 
 
 def log_expected_count(frequency: Tensor, batch: int, uniform: int) -> Tensor:
-    """The log of how often each item is expected among the candidates: `batch` targets drawn by `frequency` (float
-    [n_items], sums to 1) and `uniform` draws over the catalogue, whichever of the two an item came from."""
-    return torch.log(frequency * batch + uniform / len(frequency))
+    """The log of how often each item is expected among distinct candidates, which is at most once: the chance to be
+    one of `batch` targets drawn by `frequency` (float [n_items], sums to 1) or of `uniform` draws over the catalogue.
+
+    Subtracted from the logits of all candidates, the target's included, it makes the softmax over a sample one over
+    the catalogue (Jean et al. 2015). The expected number of draws would be too much for what is drawn more than once.
+    """
+    evenly = torch.full_like(frequency, 1 / len(frequency), dtype=torch.float64)
+    missed = batch * torch.log1p(-frequency.double()) + uniform * torch.log1p(-evenly)
+    return torch.log(-torch.expm1(missed)).to(frequency.dtype)
