@@ -175,11 +175,15 @@ def adopt_cross_encoder(source: str | Path, out: Path) -> None:
     Raises BadBundle where it has more than one output, no fast tokenizer, or scores that differ from ours by more than
     1e-4: a prompt or a chat template around the pair, which we do not reproduce.
     """
+    import torch
+
+    from retrieval.training_progress import quiet_libraries
+
     model = open_cross_encoder(source)
-    model.save_pretrained(str(out), create_model_card=False)
+    with quiet_libraries():
+        model.save_pretrained(str(out), create_model_card=False)
     pairs = [("red mug", "Acme Mug | Kitchen"), ("", "Argan Oil Mask"), ("drill 18v; screws", "a"), ("x", "")]
-    identity = _identity()
-    wanted = np.asarray(model.predict(pairs, activation_fn=identity, show_progress_bar=False), np.float32)
+    wanted = np.asarray(model.predict(pairs, activation_fn=torch.nn.Identity(), show_progress_bar=False), np.float32)
     ours = run_pairs_of(model, out, pairs)
     difference = float(np.abs(wanted - ours).max())
     if not difference <= TOLERANCE:
@@ -253,9 +257,3 @@ def _activation(folder: Path) -> Activation:
     if kind not in ("sigmoid", "identity"):
         raise BadBundle(f"{folder}: the activation {named} is not known; save the model with Sigmoid or Identity")
     return "identity" if kind == "identity" else "sigmoid"
-
-
-def _identity() -> torch.nn.Module:
-    import torch
-
-    return torch.nn.Identity()

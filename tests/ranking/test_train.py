@@ -76,7 +76,9 @@ def test_each_loss_learns_and_the_result_opens_in_sentence_transformers(
     theirs = CrossEncoder(str(tmp_path / "ranker"), device="cpu").predict(
         pairs, activation_fn=nn.Identity(), show_progress_bar=False
     )
-    np.testing.assert_allclose(CrossEncoderScorer.load(tmp_path / "ranker").score(pairs), theirs, atol=1e-4)
+    ours = CrossEncoderScorer.load(tmp_path / "ranker")
+    assert ours.tokenizer.max_length == TINY.max_length
+    np.testing.assert_allclose(ours.score(pairs), theirs, atol=1e-4)
 
 
 def test_the_best_checkpoint_is_restored(tiny_bert_folder: Path, tmp_path: Path) -> None:
