@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import doctest
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import retrieval.rejected
+import retrieval.report
+import retrieval.schema
+import retrieval.split
 from retrieval.errors import BadData
 from retrieval.schema import CONTRACT, EVENTS, ITEMS, Holds, holds, open_source, plain
 
 
-def written(folder: Path, name: str = ITEMS, **columns: object) -> Path:
+def written(folder: Path, name: str = ITEMS, /, **columns: object) -> Path:
     pq.write_table(pa.table(columns), folder / name)
     return folder
 
@@ -81,7 +87,7 @@ def test_a_missing_column_is_named_beside_those_that_are_there(tmp_path: Path) -
 
 
 def test_a_column_of_a_control_character_cannot_break_the_line(tmp_path: Path) -> None:
-    line = refusal(written(tmp_path, item_id=["1"], **{"a\nb\x1b[2J": ["Mug"]}))
+    line = refusal(written(tmp_path, ITEMS, item_id=["1"], **{"a\nb\x1b[2J": ["Mug"]}))
     assert "\x1b" not in line
 
 
@@ -112,7 +118,7 @@ def test_a_repeated_column_is_refused(tmp_path: Path) -> None:
 def test_a_wrong_type_names_column_found_and_wanted(
     tmp_path: Path, name: str, column: str, value: object, wanted: str
 ) -> None:
-    good = {ITEMS: {"item_id": ["1"], "title": ["Mug"]}, EVENTS: {}}[name]
+    good: dict[str, list[object]] = {"item_id": ["1"], "title": ["Mug"]}
     if name == EVENTS:
         good = {"user_id": ["u"], "item_id": ["1"], "event": ["view"], "timestamp": [datetime(2024, 1, 1, tzinfo=UTC)]}
     written(tmp_path, name, **{**good, column: [value]})
@@ -171,3 +177,10 @@ def test_every_layout_of_lists_becomes_the_same_list(kind: pa.DataType) -> None:
 def test_a_sliced_list_keeps_its_own_rows() -> None:
     values = pa.array([["a"], None, ["b", "c"], []], pa.large_list(pa.string()))
     assert plain(values.slice(1, 2)).to_pylist() == [None, ["b", "c"]]
+
+
+@pytest.mark.parametrize("module", [retrieval.schema, retrieval.report, retrieval.rejected, retrieval.split])
+def test_the_docstrings_are_true(module: ModuleType) -> None:
+    told = doctest.testmod(module)
+    assert told.attempted > 0
+    assert told.failed == 0
