@@ -140,6 +140,12 @@ class Engine:
         request = Request(user_id=user_id, history=items, k=k, seen="remove")
         return self._run(request, HistoryBatch(*columns))
 
+    def titles(self, items: Sequence[str]) -> list[str]:
+        """The titles of items; an unknown one has none and is left out."""
+        rows = self.stages.version.rows_of(items)
+        found: list[str] = self.stages.version.items["title"].take(rows[rows >= 0]).to_pylist()
+        return found
+
     def answer(self, request: Request) -> Answer:
         """Any request."""
         return self._run(request, self._history(request.user_id, request.history))

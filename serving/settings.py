@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -65,13 +65,17 @@ class RunConfig(Settings):
     evaluation: EvaluationConfig = EvaluationConfig()
 
 
-def read_settings(file: Path | None = None, changes: Sequence[str] = ()) -> RunConfig:
-    """The defaults, changed by a TOML file, changed by `room.name=value` lines; raises BadConfig, naming the setting.
+def read_settings(
+    file: Path | None = None, changes: Sequence[str] = (), *, base: Mapping[str, object] | None = None
+) -> RunConfig:
+    """The defaults (or `base`, the settings of a release), changed by a TOML file, changed by `room.name=value` lines.
+
+    Raises BadConfig, naming the setting.
 
     >>> read_settings(changes=["ranking.depth=20"]).ranking.depth
     20
     """
-    tree = _read_toml(file) if file is not None else {}
+    tree = _merged(base or {}, _read_toml(file) if file is not None else {})
     for change in changes:
         name, equals, value = change.partition("=")
         if not equals or not name:
@@ -83,6 +87,16 @@ def read_settings(file: Path | None = None, changes: Sequence[str] = ()) -> RunC
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
         raise BadConfig(f"setting {name}: {first['msg']} (given: {first['input']!r})") from error
+
+
+def _merged(below: Mapping[str, object], above: Mapping[str, object]) -> dict[str, object]:
+    """Two trees as one; where both have a leaf, that of `above`."""
+    tree = dict(below)
+    for name, value in above.items():
+        under = tree.get(name)
+        both = isinstance(value, Mapping) and isinstance(under, Mapping)
+        tree[name] = _merged(under, value) if both else value  # type: ignore[arg-type]
+    return tree
 
 
 def _read_toml(file: Path) -> dict[str, object]:

@@ -1,0 +1,249 @@
+"""The command `shortlist`. Every command imports what it needs when it runs, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+
+import typer
+
+from retrieval.errors import BadRequest
+from serving.commands import ShortlistGroup
+from serving.show import say, show_answer, show_evaluation, show_json, show_seconds
+
+if TYPE_CHECKING:
+    from indexing.store import Bundle as Releases
+    from serving.settings import RunConfig
+
+app = typer.Typer(
+    cls=ShortlistGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+train = typer.Typer(no_args_is_help=True, help="Train one model alone.")
+index = typer.Typer(no_args_is_help=True, help="The vector index.")
+app.add_typer(train, name="train")
+app.add_typer(index, name="index")
+
+Bundle: TypeAlias = Annotated[Path, typer.Argument(help="The bundle, a folder that `shortlist run` wrote.")]
+DataArgument: TypeAlias = Annotated[Path, typer.Argument(help="A folder with items.parquet and the like.")]
+Data: TypeAlias = Annotated[Path, typer.Option("--data", help="A folder with items.parquet and the like.")]
+Out: TypeAlias = Annotated[Path, typer.Option("--out", help="The bundle to write to; made if there is none.")]
+ConfigFile: TypeAlias = Annotated[Path | None, typer.Option("--config", help="A TOML file of settings.")]
+Changes: TypeAlias = Annotated[
+    list[str] | None, typer.Option("--set", metavar="ROOM.NAME=VALUE", help="One setting; may be repeated.")
+]
+BudgetOption: TypeAlias = Annotated[Literal["quick", "default", "long"], typer.Option(help="How much training.")]
+Sample: TypeAlias = Annotated[
+    int | None, typer.Option("--rerank-sample", help="Requests that reranking is measured on; 0: all.")
+]
+Device: TypeAlias = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where models run.")]
+MaxBad: TypeAlias = Annotated[
+    float | None, typer.Option("--max-bad", help="Share of a file's rows that may be bad; 0.01 is 1 %.")
+]
+MaxUnknown: TypeAlias = Annotated[
+    float | None, typer.Option("--max-unknown", help="Share of events that may name unknown items.")
+]
+Debug: TypeAlias = Annotated[bool, typer.Option("--debug", help="Show tracebacks and libraries' warnings.")]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+K: TypeAlias = Annotated[int, typer.Option("-k", help="How many items.")]
+User: TypeAlias = Annotated[str | None, typer.Option("--user", help="A shopper of the data set.")]
+Seen: TypeAlias = Annotated[Literal["auto", "remove", "keep"], typer.Option(help="Items that the shopper took before.")]
+
+
+@app.callback()
+def main(debug: Debug = False) -> None:
+    """Two-tower retrieval and cross-encoder ranking for shops: parquet in, reranked answers out."""
+
+
+@app.command()
+def check(data: DataArgument, max_bad: MaxBad = None, max_unknown: MaxUnknown = None, as_json: AsJson = False) -> None:
+    """Validate a data set: what it holds, and what is wrong with it."""
+    from retrieval.dataset import check as check_data
+
+    limits = settings_of(None, None, max_bad=max_bad, max_unknown=max_unknown).data
+    report = check_data(data, max_bad=limits.max_bad, max_unknown=limits.max_unknown)
+    if as_json:
+        show_json(report.to_dict())
+    else:
+        print("\n".join(line for line in report.lines() if not line.startswith("refused: ")))
+    report.raise_if_refused()
+
+
+@app.command()
+def run(
+    data: Data,
+    out: Out,
+    config: ConfigFile = None,
+    changes: Changes = None,
+    budget: BudgetOption = "default",
+    rerank_sample: Sample = None,
+    device: Device = "auto",
+    max_bad: MaxBad = None,
+    max_unknown: MaxUnknown = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check, train towers, build the index, train the ranker, gate, evaluate, publish."""
+    from serving.pipeline import Pipeline
+
+    settings = settings_of(config, changes, max_bad=max_bad, max_unknown=max_unknown, rerank_sample=rerank_sample)
+    result = Pipeline(data, out, settings, budget, device, say=say).run()
+    if as_json:
+        show_json(result.evaluation)
+        return
+    show_evaluation(result.evaluation, result.report)
+    show_seconds(result.seconds)
+
+
+@app.command()
+def recommend(
+    bundle: Bundle,
+    user: User = None,
+    history: Annotated[str | None, typer.Option(metavar="ITEM,ITEM", help="Item ids, oldest first.")] = None,
+    query: Annotated[str | None, typer.Option(help="What is searched for.")] = None,
+    k: K = 10,
+    seen: Seen = "auto",
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """The best items for a shopper, or for a history of items."""
+    from serving.engine import Engine
+
+    if user is None and history is None and query is None:
+        raise BadRequest("recommend: give --user USER, --history ITEM,ITEM or --query TEXT")
+    items = None if history is None else item_ids(history)
+    answer = Engine.open(bundle, device=device).recommend(user_id=user, history=items, query=query, k=k, seen=seen)
+    show_json(answer.to_dict()) if as_json else show_answer(answer, f"for {user or history or query}")
+
+
+@app.command()
+def search(
+    bundle: Bundle,
+    text: Annotated[str, typer.Argument(help="What is searched for.")],
+    user: User = None,
+    k: K = 10,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """The best items for a query, leaning towards what the shopper likes, if one is given."""
+    from serving.engine import Engine
+
+    answer = Engine.open(bundle, device=device).search(text, user_id=user, k=k)
+    show_json(answer.to_dict()) if as_json else show_answer(answer, f"search: {text}")
+
+
+@app.command()
+def similar(
+    bundle: Bundle,
+    item: Annotated[str, typer.Argument(help="An item id.")],
+    k: K = 10,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """The items nearest to an item."""
+    from serving.engine import Engine
+
+    answer = Engine.open(bundle, device=device).similar(item, k=k)
+    show_json(answer.to_dict()) if as_json else show_answer(answer, f"like {item}")
+
+
+@app.command()
+def cart(
+    bundle: Bundle,
+    items: Annotated[str, typer.Argument(metavar="ITEM,ITEM", help="Item ids in the cart.")],
+    user: User = None,
+    k: K = 10,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """The items that best go on from a cart."""
+    from serving.engine import Engine
+
+    answer = Engine.open(bundle, device=device).complete_cart(item_ids(items), user_id=user, k=k)
+    show_json(answer.to_dict()) if as_json else show_answer(answer, f"with {items}")
+
+
+@app.command()
+def evaluate(
+    bundle: Bundle,
+    data: Data,
+    rerank_sample: Sample = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Every stage of the live release and every baseline, side by side."""
+    from indexing.store import Bundle as Releases
+    from serving.pipeline import Pipeline
+
+    releases = Releases.open(bundle)
+    settings = settings_of(None, None, base=recorded(releases), rerank_sample=rerank_sample)
+    pipeline = Pipeline(data, bundle, settings, device=device, say=say)
+    evaluation, report = pipeline.evaluate_live(pipeline.open_shop(), releases)
+    show_json(evaluation) if as_json else show_evaluation(evaluation, report)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="A folder for the generated shop and its bundle.")] = Path("demo"),
+    device: Device = "auto",
+) -> None:
+    """The whole pipeline on a generated shop, and some of its answers."""
+    from serving.demo import show_demo
+
+    show_demo(out, device=device)
+
+
+@app.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(help="Where the parquet files go.")],
+    seed: Annotated[int, typer.Option(help="Another seed, another shop.")] = 7,
+) -> None:
+    """Write a generated shop in the data contract."""
+    from retrieval.sample import write_sample
+
+    print(f"a generated shop, nothing in it is real: {write_sample(folder, seed=seed)}")
+
+
+def item_ids(text: str) -> list[str]:
+    """Ids separated by commas, or a JSON list where an id holds one.
+
+    >>> item_ids("a, b"), item_ids('["a,b", "c"]'), item_ids("")
+    (['a', 'b'], ['a,b', 'c'], [])
+    """
+    if text.startswith("["):
+        try:
+            found = json.loads(text)
+        except ValueError as error:
+            raise BadRequest(f"{text}: is not a JSON list of item ids ({error})") from error
+        return [str(item) for item in found]
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def settings_of(
+    config: Path | None,
+    changes: list[str] | None,
+    *,
+    base: Mapping[str, object] | None = None,
+    max_bad: float | None = None,
+    max_unknown: float | None = None,
+    rerank_sample: int | None = None,
+) -> RunConfig:
+    """The settings of a command: defaults or those of a release, a file, --set, and what has an option of its own."""
+    from serving.settings import read_settings
+
+    options = {
+        "data.max_bad": max_bad,
+        "data.max_unknown": max_unknown,
+        "evaluation.rerank_sample": rerank_sample,
+    }
+    said = [f"{name}={value}" for name, value in options.items() if value is not None]
+    return read_settings(config, [*(changes or []), *said], base=base)
+
+
+def recorded(releases: Releases) -> Mapping[str, object]:
+    """The settings that made the live release."""
+    found = releases.current().settings.get("config")
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,123 @@
+"""How every command ends: one line for an error, the exit code that belongs to it, and commands of other rooms."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from retrieval.errors import MissingDependency, ShortlistError
+
+ENTRY_POINTS = "shortlist.commands"
+OURS, INTERRUPTED = 1, 130  # exit codes: a fault of ours, Ctrl-C
+USAGE: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+QUIET = {
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "TOKENIZERS_PARALLELISM": "true",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+}
+
+
+class ShortlistGroup(TyperGroup):
+    """The root command: its own commands and those of the entry-point group `shortlist.commands`."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Every command, our own first."""
+        own = super().list_commands(ctx)
+        return [*own, *sorted(name for name in added() if name not in own)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A command by name; one of another room is loaded now."""
+        own = super().get_command(ctx, cmd_name)
+        return loaded(added()[cmd_name]) if own is None and cmd_name in added() else own
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command; an error becomes one line on stderr and an exit code."""
+        debug = bool(ctx.params.get("debug"))
+        quiet(debug)
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BaseException as error:
+            ended_by(error, debug)
+        return result
+
+
+def added() -> dict[str, EntryPoint]:
+    """What other rooms add, by the name of the command."""
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+
+
+def loaded(entry: EntryPoint) -> Any:
+    """The command of an entry point: a Typer application or a function. Raises MissingDependency, by name."""
+    try:
+        found = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise MissingDependency(
+            f"command {entry.name} ({entry.value}) cannot be loaded: {error}; reinstall it"
+        ) from error
+    if not isinstance(found, typer.Typer):
+        alone = typer.Typer()
+        alone.command(entry.name)(found)
+        found = alone
+    command = typer.main.get_command(found)
+    command.name = entry.name
+    return command
+
+
+def quiet(debug: bool) -> None:
+    """Keeps notes and warnings of libraries off the screen, unless faults are looked for."""
+    if debug:
+        return
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    warnings.simplefilter("ignore")
+
+
+def ended_by(error: BaseException, debug: bool) -> NoReturn:
+    """Ends the command as the error deserves. Raises typer.Exit, or what typer itself reports."""
+    if isinstance(error, typer.Exit | typer.Abort | SystemExit | GeneratorExit) or isinstance(error, USAGE):
+        raise error
+    if isinstance(error, BrokenPipeError):
+        silence_stdout()
+        raise typer.Exit(OURS) from error
+    if isinstance(error, KeyboardInterrupt):
+        complain("interrupted")
+        raise typer.Exit(INTERRUPTED) from error
+    if debug:
+        traceback.print_exception(error)
+    if isinstance(error, ShortlistError):
+        complain(f"error: {one_line(error)}")
+        raise typer.Exit(error.exit_code) from error
+    more = "" if debug else "; to see where: shortlist --debug COMMAND ..."
+    complain(f"error: a fault of shortlist, {type(error).__name__}: {one_line(error)}{more}")
+    raise typer.Exit(OURS) from error
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error, whatever it holds, on one line.
+
+    >>> one_line(ValueError("two\\nlines"))
+    'two lines'
+    """
+    return " ".join(str(error).split())
+
+
+def complain(line: str) -> None:
+    """A line on stderr, where that is still open."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        return
+
+
+def silence_stdout() -> None:
+    """Lets the interpreter end without a complaint of its own about a reader that has gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
