@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.dataset import Events
+from retrieval.events import Events
+from retrieval.requests import Groups, group_targets
 from retrieval.timeline import Timeline
 from retrieval.topk import CSR
 
@@ -30,71 +32,57 @@ class Windows:
 
     @classmethod
     def build(cls, events: Events, train: NDArray[np.bool_], is_target: NDArray[np.bool_], longest: int) -> Windows:
-        """`train` bool [n_events]: what may be read; `is_target`: what may be a target as well. Both are prefixes of
-        each user's events, so that a window never reads past what it may."""
+        """`train` bool [n_events], the first of each user's: what may be read; `is_target` bool [n_events]: which of
+        them may be a target as well. A stretch without any target is left out."""
         timeline, position = Timeline.from_events(events)
-        request, requests = _requests(events, train & is_target)
-        follows = _follows(events, timeline, position, train, request)
-        last = _last_positions(events, position, train)
-        user, start, stop = _cut(timeline.offsets[:-1], last, longest)
-        useful = np.array([(follows[a:b] >= 0).any() for a, b in zip(start, stop, strict=True)], bool)
-        liked = _liked(events, train & is_target)
+        target = train & is_target
+        groups = group_targets(events, target)
+        requests = groups.requests(events, target)
+        follows = _follows(events, position, train, groups)
+        user, start, stop = _cut(timeline.offsets[:-1], _last_positions(events, position, train), longest)
+        told = np.concatenate(([0], np.cumsum(follows >= 0)))
+        useful = told[stop] > told[start]
         return cls(
             timeline=timeline,
             user=user[useful],
             start=start[useful],
             stop=stop[useful],
             follows=follows,
-            requests=requests,
-            liked=liked,
+            requests=CSR(requests.target_ptr, requests.target_item.astype(np.int64)),
+            liked=_liked(events, target),
         )
 
 
-def _requests(events: Events, target: NDArray[np.bool_]) -> tuple[NDArray[np.int64], CSR]:
-    """The request of each target event, -1 elsewhere; events of one basket or one instant of it are one request."""
-    at = np.flatnonzero(target)
-    begins = np.ones(len(at), bool)
-    if events.has_baskets and len(at):
-        user, time, basket = events.user[at], events.time[at], events.basket[at]
-        together = (time[1:] == time[:-1]) | ((basket[1:] == basket[:-1]) & (basket[1:] >= 0))
-        begins[1:] = ~(together & (user[1:] == user[:-1]))
-    of = np.full(len(target), -1, np.int64)
-    of[at] = np.cumsum(begins) - 1
-    counts = np.bincount(of[at], minlength=int(begins.sum()))
-    return of, CSR(np.concatenate(([0], np.cumsum(counts))).astype(np.int64), events.item[at].astype(np.int64))
-
-
 def _follows(
-    events: Events,
-    timeline: Timeline,
-    position: NDArray[np.int64],
-    train: NDArray[np.bool_],
-    request: NDArray[np.int64],
+    events: Events, position: NDArray[np.int64], train: NDArray[np.bool_], groups: Groups
 ) -> NDArray[np.int64]:
-    """For each timeline position the first request after it, in the same user's training events, or -1.
+    """For each timeline position the first request after it, of the same user, or -1 where it may not be read.
 
-    Inside a request nothing follows but its last position, so that a basket is told as one thing.
+    Nothing follows a position inside a request but its last, so that a basket is told as one thing.
     """
-    n = len(request)
-    following = np.full(n + 1, -1, np.int64)
-    index = np.where(request >= 0, np.arange(n), n)
-    nearest = np.minimum.accumulate(index[::-1])[::-1]  # first target event at or after each event
-    found = nearest < n
-    following[:n][found] = request[nearest[found]]
-    same_user = np.zeros(n, bool)
-    same_user[found] = events.user[nearest[found]] == events.user[found]
-    following[:n][~same_user] = -1
-
-    follows = np.full(len(timeline.item), -1, np.int64)
-    at = position[:-1] + (np.diff(position) - 1)  # timeline position of each event itself
-    next_event = np.append(following[1:n], -1)
-    next_event[events.offsets[1:][events.offsets[1:] > 0] - 1] = -1  # a user's last event is followed by nothing
-    own = request
-    inside = (own >= 0) & (next_event == own)
-    follows[at] = np.where(train & ~inside, next_event, -1)
-    asked = np.flatnonzero(np.diff(position) == 2)  # a query's position is followed by what its own event leads to
-    follows[position[:-1][asked]] = np.where(train[asked], following[:n][asked], -1)
+    led = np.diff(position) == 2  # a query stands before the event
+    following = _following(events, groups)
+    event = np.arange(len(events))
+    follows = np.full(int(position[-1]), -1, np.int64)
+    follows[position[:-1] + led] = np.where(train, following(event + 1), -1)
+    follows[position[:-1][led]] = np.where(train, following(event), -1)[led]
     return follows
+
+
+def _following(events: Events, groups: Groups) -> Callable[[NDArray[np.int64]], NDArray[np.int64]]:
+    """Looks up the next request of each event's user, at a moment with so many events behind it, int64 [n_events]."""
+    last = groups.member[groups.ptr[1:] - 1]
+    user = np.append(events.user[last], -1)
+    steps = np.zeros(len(events) + 2, np.int64)
+    np.add.at(steps, groups.end + 1, 1)
+    np.add.at(steps, last + 1, -1)
+    inside = np.cumsum(steps) > 0
+
+    def following(behind: NDArray[np.int64]) -> NDArray[np.int64]:
+        request = np.searchsorted(groups.end, behind)  # ends ascend as their requests do
+        return np.where((user[request] == events.user) & ~inside[behind], request, -1)
+
+    return following
 
 
 def _last_positions(events: Events, position: NDArray[np.int64], train: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -117,6 +105,6 @@ def _cut(
 
 
 def _liked(events: Events, target: NDArray[np.bool_]) -> CSR:
-    pairs = np.unique(np.stack([events.user[target], events.item[target]]).astype(np.int64), axis=1)
-    counts = np.bincount(pairs[0], minlength=len(events.offsets) - 1)
-    return CSR(np.concatenate(([0], np.cumsum(counts))).astype(np.int64), pairs[1])
+    keys = np.sort(events.user[target].astype(np.int64) << 32 | events.item[target])
+    keys = keys[np.diff(keys, prepend=-1) != 0]
+    return CSR(np.searchsorted(keys >> 32, np.arange(len(events.offsets))), keys & 0xFFFFFFFF)

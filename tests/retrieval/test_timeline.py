@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
 import pytest
@@ -13,29 +15,8 @@ from hypothesis import strategies as st
 from retrieval.events import Events
 from retrieval.timeline import GAP_BUCKETS, HOUR, QUERY_KIND, Timeline
 
-KINDS = ("purchase", "view")
-
-
-def events_of(users: list[list[tuple[int, int, int, int]]], queries: int = 3) -> Events:
-    """Events from one list of (item, kind, hours since the event before, query or -1) a user."""
-    flat = [(user, *event) for user, events in enumerate(users) for event in events]
-    columns = np.array(flat, np.int64).reshape(len(flat), 5)
-    time = np.concatenate([np.cumsum([hours for _, _, hours, _ in events]) for events in users] or [[]])
-    n = len(flat)
-    return Events(
-        user=columns[:, 0].astype(np.int32),
-        item=columns[:, 1].astype(np.int32),
-        kind=columns[:, 2].astype(np.int16),
-        time=(time * HOUR).astype(np.int64),
-        query=columns[:, 4].astype(np.int32),
-        basket=np.full(n, -1, np.int32),
-        quantity=np.ones(n, np.float32),
-        price=np.full(n, np.nan, np.float32),
-        offsets=np.concatenate(([0], np.cumsum([len(events) for events in users]))).astype(np.int64),
-        kinds=KINDS,
-        query_texts=tuple(f"query {code}" for code in range(queries)),
-    )
-
+Steps: TypeAlias = Sequence[Sequence[tuple[int, ...]]]
+Story: TypeAlias = Callable[[Steps], Events]
 
 EVENT = st.tuples(st.integers(0, 5), st.integers(0, 1), st.integers(0, 40), st.integers(-1, 2))
 USERS = st.lists(st.lists(EVENT, max_size=7), min_size=1, max_size=5)
@@ -64,8 +45,8 @@ def every_moment(events: Events) -> list[tuple[int, int]]:
 
 @settings(max_examples=60, deadline=None)
 @given(users=USERS, longest=st.integers(1, 6))
-def test_a_batch_equals_a_naive_loop(users: list[list[tuple[int, int, int, int]]], longest: int) -> None:
-    events = events_of(users)
+def test_a_batch_equals_a_naive_loop(make_events: Story, users: Steps, longest: int) -> None:
+    events = make_events(users)
     timeline, position = Timeline.from_events(events)
     moments = every_moment(events)
     ends = position[np.array([end for _, end in moments])]
@@ -87,8 +68,8 @@ def test_a_batch_equals_a_naive_loop(users: list[list[tuple[int, int, int, int]]
 
 @settings(max_examples=60, deadline=None)
 @given(users=USERS, kinds=st.none() | st.lists(st.integers(0, 2), max_size=2))
-def test_items_before_equal_a_naive_loop(users: list[list[tuple[int, int, int, int]]], kinds: list[int] | None) -> None:
-    events = events_of(users)
+def test_items_before_equal_a_naive_loop(make_events: Story, users: Steps, kinds: list[int] | None) -> None:
+    events = make_events(users)
     timeline, position = Timeline.from_events(events)
     moments = every_moment(events)
     ends = position[np.array([end for _, end in moments])]
@@ -99,15 +80,15 @@ def test_items_before_equal_a_naive_loop(users: list[list[tuple[int, int, int, i
         assert found.rows[found.indptr[i] : found.indptr[i + 1]].tolist() == expected
 
 
-def test_no_moments_have_no_items_before() -> None:
-    timeline, _ = Timeline.from_events(events_of([[(1, 0, 1, -1)]]))
+def test_no_moments_have_no_items_before(make_events: Story) -> None:
+    timeline, _ = Timeline.from_events(make_events([[(1, 0, 1, -1)]]))
     none = timeline.items_before(np.empty(0, np.int64), np.empty(0, np.int64))
     assert none.n_lists == 0
     assert len(none.rows) == 0
 
 
-def test_a_query_stands_once_before_the_events_that_it_led_to() -> None:
-    timeline, position = Timeline.from_events(events_of([[(4, 1, 0, 2), (5, 0, 1, 2)], [(3, 0, 0, 2)]]))
+def test_a_query_stands_once_before_the_events_that_it_led_to(make_events: Story) -> None:
+    timeline, position = Timeline.from_events(make_events([[(4, 1, 0, 2), (5, 0, 1, 2)], [(3, 0, 0, 2)]]))
     assert timeline.query.tolist() == [2, -1, -1, 2, -1]
     assert timeline.item.tolist() == [-1, 4, 5, -1, 3]
     assert [timeline.kinds[kind] for kind in timeline.kind] == ["query", "view", "purchase", "query", "purchase"]
@@ -115,8 +96,8 @@ def test_a_query_stands_once_before_the_events_that_it_led_to() -> None:
     assert timeline.offsets.tolist() == [0, 3, 5]
 
 
-def test_a_history_never_reaches_into_the_user_before() -> None:
-    timeline, position = Timeline.from_events(events_of([[(1, 0, 0, -1), (2, 0, 900, -1)], [(3, 0, 5, -1)]]))
+def test_a_history_never_reaches_into_the_user_before(make_events: Story) -> None:
+    timeline, position = Timeline.from_events(make_events([[(1, 0, 0, -1), (2, 0, 900, -1)], [(3, 0, 5, -1)]]))
     batch = timeline.batch(np.array([1]), position[[3]], 10)
     assert batch.items[batch.present].tolist() == [3]
     assert batch.gaps[batch.present].tolist() == [0]
@@ -125,36 +106,36 @@ def test_a_history_never_reaches_into_the_user_before() -> None:
 @pytest.mark.parametrize(
     ("hours", "bucket"), [(0, 0), (0.9, 0), (1, 1), (2.9, 1), (3, 2), (24, 4), (24 * 365, 13), (24 * 365 * 50, 15)]
 )
-def test_the_gap_is_a_bucket_of_hours_since_the_event_before(hours: float, bucket: int) -> None:
-    events = events_of([[(1, 0, 0, -1), (2, 0, 1, -1)]])
+def test_the_gap_is_a_bucket_of_hours_since_the_event_before(make_events: Story, hours: float, bucket: int) -> None:
+    events = make_events([[(1, 0, 0, -1), (2, 0, 1, -1)]])
     events.time[1] = int(hours * HOUR)
     timeline, position = Timeline.from_events(events)
     assert timeline.batch(np.array([0]), position[[2]], 5).gaps[0, -1] == bucket
 
 
-def test_recoded_kinds_carry_their_name_and_unknown_ones_become_code_zero_of_a_batch() -> None:
-    timeline, position = Timeline.from_events(events_of([[(1, 0, 0, -1), (2, 1, 1, 0)]]))
+def test_recoded_kinds_carry_their_name_and_unknown_ones_become_code_zero_of_a_batch(make_events: Story) -> None:
+    timeline, position = Timeline.from_events(make_events([[(1, 0, 0, -1), (2, 1, 1, 0)]]))
     known = timeline.recoded(("cart", QUERY_KIND, "purchase"))
     batch = known.batch(np.array([0]), position[[2]], 5)
     assert batch.kinds.tolist() == [[3, 2, 0]]  # purchase, query, view
     assert batch.present.all()
 
 
-def test_recoding_twice_keeps_what_is_unknown_unknown() -> None:
-    timeline, position = Timeline.from_events(events_of([[(1, 0, 0, -1), (2, 1, 1, -1)]]))
+def test_recoding_twice_keeps_what_is_unknown_unknown(make_events: Story) -> None:
+    timeline, position = Timeline.from_events(make_events([[(1, 0, 0, -1), (2, 1, 1, -1)]]))
     twice = timeline.recoded((QUERY_KIND, "purchase")).recoded(("purchase", QUERY_KIND))
     assert twice.batch(np.array([0]), position[[2]], 5).kinds.tolist() == [[1, 0]]
 
 
-def test_a_shop_with_an_event_of_its_own_named_query_has_one_such_kind() -> None:
-    events = replace(events_of([[(1, 0, 0, 0), (2, 1, 1, -1)]]), kinds=("purchase", QUERY_KIND))
+def test_a_shop_with_an_event_of_its_own_named_query_has_one_such_kind(make_events: Story) -> None:
+    events = replace(make_events([[(1, 0, 0, 0), (2, 1, 1, -1)]]), kinds=("purchase", QUERY_KIND))
     timeline, position = Timeline.from_events(events)
     assert timeline.kinds == ("purchase", QUERY_KIND)
     assert timeline.batch(np.array([0]), position[[2]], 5).kinds.tolist() == [[2, 1, 2]]
 
 
-def test_recoding_to_the_same_kinds_changes_nothing() -> None:
-    timeline, position = Timeline.from_events(events_of([[(1, 0, 0, -1), (2, 1, 1, 0)]]))
+def test_recoding_to_the_same_kinds_changes_nothing(make_events: Story) -> None:
+    timeline, position = Timeline.from_events(make_events([[(1, 0, 0, -1), (2, 1, 1, 0)]]))
     again = timeline.recoded(timeline.kinds)
     for left, right in zip(
         timeline.batch(np.array([0]), position[[2]], 5), again.batch(np.array([0]), position[[2]], 5), strict=True
