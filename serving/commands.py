@@ -83,7 +83,7 @@ def quiet(debug: bool) -> None:
 
 def ended_by(error: BaseException, debug: bool) -> NoReturn:
     """Ends the command as the error deserves. Raises typer.Exit, or what typer itself reports."""
-    if isinstance(error, typer.Exit | typer.Abort | SystemExit | GeneratorExit) or isinstance(error, USAGE):
+    if isinstance(error, (typer.Exit, typer.Abort, SystemExit, USAGE)):
         raise error
     if isinstance(error, BrokenPipeError):
         silence_stdout()

@@ -1,4 +1,4 @@
-"""`shortlist demo`: the whole pipeline on a generated shop, small enough for two slow cores, and some of its answers."""
+"""`shortlist demo`: the whole pipeline on a generated shop, small enough for two slow cores, and its answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHOPPERS, K = 3, 5
 
 
 def show_demo(out: Path, *, device: str = "auto") -> None:
-    """Writes the generated shop below `out` if it is not there, runs the pipeline, and shows what the engine answers."""
+    """Writes the generated shop below `out` if it is not there, runs the pipeline, shows what the engine answers."""
     data, bundle = out / SAMPLE_MARK, out / "bundle"
     if not (data / "items.parquet").exists():
         write_sample(data)

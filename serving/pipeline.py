@@ -75,7 +75,7 @@ class Pipeline:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> RunResult:
-        """All stages. A reranker below the gate is published switched off; what it would have done is in the figures."""
+        """All stages. A reranker below the gate is published switched off; the figures say what it would have done."""
         shop, bundle = self.open_shop(), Bundle.create(self.out)
         with bundle.lock():
             draft = self.train_retriever(shop, bundle)

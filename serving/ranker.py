@@ -108,7 +108,8 @@ def ranker_data(
         train, usable = [pairs], mined.usable
         if usable < config.cross_fit_below:
             say(
-                f"ranker: {usable:,} positives were retrieved, under {config.cross_fit_below:,}: cross-fitting two towers"
+                f"ranker: {usable:,} positives were retrieved, under {config.cross_fit_below:,}: "
+                "cross-fitting two towers"
             )
             more = [miner.events(source) for source in cross_fit()]
             train += [pairs for _, pairs in more]

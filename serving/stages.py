@@ -43,7 +43,7 @@ class Stages:
     depth: int  # places that are reranked
 
     def history_vectors(self, batch: HistoryBatch, query_texts: Sequence[str]) -> Vectors:
-        """float32 [b, index_dim] of histories whose past queries are coded into `query_texts`; zero for an empty one."""
+        """float32 [b, index_dim] of histories, their past queries coded into `query_texts`; zero for an empty one."""
         asked = np.unique(batch.queries[batch.queries >= 0])
         vectors = self.user.queries([query_texts[int(code)] for code in asked]) if len(asked) else None
         codes = np.where(batch.queries >= 0, np.searchsorted(asked, batch.queries), -1)
