@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from retrieval.errors import BadData
 from retrieval.rows import Bools, Codebook, FileAudit, Screen
 from retrieval.screening import screen_amount, screen_ids, screen_times
-from retrieval.text import QUERY_LIMIT, clean, trim
+from retrieval.text import query_text
 
 MAX_KINDS = 1_000
 RETURNS = frozenset({"return", "returned", "refund"})
@@ -141,14 +141,10 @@ class EventReader:
         if "basket_id" in screen:
             rows["basket"] = self._baskets.add(screen.column("basket_id").cast(pa.string()), kept)
         if "query" in screen:
-            rows["query"] = self._queries.add(screen.column("query"), kept, _query_text)
+            rows["query"] = self._queries.add(screen.column("query"), kept, query_text)
 
 
 def as_returns(kinds: pa.Array) -> Bools:
     """Which of a column of event names give a purchase back, bool [n]."""
     names = pc.utf8_lower(pc.utf8_trim_whitespace(kinds))
     return np.asarray(pc.is_in(names, pa.array(sorted(RETURNS))).to_numpy(zero_copy_only=False), bool)
-
-
-def _query_text(text: str) -> str:
-    return trim(clean(text), QUERY_LIMIT)

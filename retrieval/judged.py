@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from retrieval.events import UNKNOWN_ITEM, Codes
 from retrieval.rows import Codebook, FileAudit, Screen
 from retrieval.screening import LARGEST, numbers, screen_ids, screen_repeats, screen_text
+from retrieval.text import query_text
 
 SPLITS = ("train", "valid", "test")
 UNKNOWN_QUERY = "query_id not in queries.parquet"
@@ -20,7 +21,7 @@ UNKNOWN_QUERY = "query_id not in queries.parquet"
 
 @dataclass(frozen=True, kw_only=True)
 class Queries:
-    """What was searched for: ids and texts in file order; `user` int32 [n] is a user's code, -1 where unknown."""
+    """What was searched for, by id, in file order: texts as models read them, a user's code or -1, int32 [n]."""
 
     ids: tuple[str, ...]
     texts: tuple[str, ...]
@@ -59,7 +60,7 @@ def read_queries(audit: FileAudit, users: Codebook) -> Queries:
         screen_repeats(screen, batch_ids.to_pylist(), seen, "query_id repeated", "query_id")
         kept = pa.array(~screen.dropped)
         ids += batch_ids.filter(kept).to_pylist()
-        texts += batch_texts.filter(kept).to_pylist()
+        texts += map(query_text, batch_texts.filter(kept).to_pylist())
         user.append(_user_codes(screen, users, kept)[~screen.dropped])
     return Queries(ids=tuple(ids), texts=tuple(texts), user=np.concatenate(user))
 

@@ -99,8 +99,17 @@ def user_text(titles: Iterable[str], query: str | None = None, *, limit: int = R
         if len(recent) >= limit:
             break
         recent[trim(clean(title), RECENT_TITLE_LIMIT)] = None
-    parts = [trim(clean(query or ""), QUERY_LIMIT), *recent]
+    parts = [query_text(query or ""), *recent]
     return "; ".join(part for part in parts if part)
+
+
+def query_text(text: str) -> str:
+    """What is read of a query, wherever it stands: in an event, in a judged query, in a request.
+
+    >>> query_text(" red\\t mug ")
+    'red mug'
+    """
+    return trim(clean(text), QUERY_LIMIT)
 
 
 def clean(text: str) -> str:
