@@ -9,21 +9,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from indexing.manifest import JsonMap
 from indexing.releases import Release
 from indexing.store import Bundle
 from indexing.version import IndexVersion
 from ranking.cross_encoder import CrossEncoderScorer
-from retrieval.timeline import HistoryBatch
-from retrieval.topk import CSR, Hits, Vectors
+from retrieval.topk import CSR, Hits, Rows
 from retrieval.towers import Towers
-from serving.requests import Answer, Hit, Request
+from serving.histories import Histories, Known
+from serving.requests import Answer, Hit, Request, Seen
 from serving.shoppers import Shoppers
-from serving.stages import SHORTLIST, Stages
+from serving.stages import SHORTLIST, Reranked, Stages
 
-POPULAR, QUERY_ONLY, KNOWN_ONLY = "popular items", "the query alone", "the known items of the history"
+LONGEST, TITLES = 50, 3  # where the release does not say: events that are read, newest titles that are reranked by
+POPULAR = "popular items"  # nothing is known of who asks, and nothing is asked for
+CATALOGUE = "items in the order of the catalogue"  # the same, and nothing is known to be popular
+QUERY_ALONE = "the query alone"  # a shopper or a history is named, and nothing is known of it
+KNOWN_ITEMS = "the known items of the history"  # others of it are not in the index
+RECOMMENDATION = "a recommendation"  # the query is empty
+FEWER = "all items that may be answered"  # they are fewer than k
 
 
 class Clock:
@@ -50,9 +55,9 @@ class Engine:
     release: Release
     stages: Stages
     shoppers: Shoppers
+    histories: Histories
     remove_seen: bool  # what `seen="auto"` means here
     reranks: frozenset[str]  # tasks whose gate the cross-encoder has passed: "recommend", "search"
-    cart_kind: str
 
     @classmethod
     def open(cls, path: str | Path, *, device: str = "auto", precision: str = "auto") -> Engine:
@@ -63,33 +68,26 @@ class Engine:
     @classmethod
     def of_release(cls, bundle: Bundle, release: Release, *, device: str = "auto", precision: str = "auto") -> Engine:
         """Any release of a bundle, live or not."""
-        towers_folder = bundle.path_of("towers", release.towers)
+        folder, cache = bundle.path_of("towers", release.towers), bundle.path / "runtime" / release.towers
+        towers = Towers.open(folder, device=device, precision=precision, cache=cache)
         version = IndexVersion.open(bundle.path_of("index", release.index), device=device)
-        towers = Towers.open(
-            towers_folder, device=device, precision=precision, cache=bundle.path / "runtime" / release.towers
-        )
-        scorer = None
-        if release.ranker is not None:
-            cache = bundle.path / "runtime" / release.ranker
-            folder = bundle.path_of("ranker", release.ranker)
-            scorer = CrossEncoderScorer.load(folder, device=device, precision=precision, cache=cache)
-        known = None if release.shoppers is None else bundle.path_of("shoppers", release.shoppers)
-        shoppers = Shoppers.open(known, version)
-        if towers.config.kinds:
-            shoppers = shoppers.recoded(towers.config.kinds)
+        shoppers = _shoppers(bundle, release, version, towers.config.kinds)
+        longest = int(towers.config.history.get("longest", LONGEST))
         settings = release.settings
         stages = Stages(
             towers.user,
             version,
-            scorer,
+            _scorer(bundle, release, device, precision),
             shoppers.popularity,
-            longest=int(towers.config.history.get("longest", 50)),
-            titles=setting_of(settings, "titles", 3),
+            longest=longest,
+            titles=setting_of(settings, "titles", TITLES),
             depth=setting_of(settings, "depth", SHORTLIST),
         )
-        gates = release.gates
-        passed = frozenset(task for task, gate in gates.items() if isinstance(gate, dict) and gate.get("on") is True)
-        return cls(release, stages, shoppers, settings.get("seen") != "keep", passed, str(settings.get("target", "")))
+        targets = settings.get("targets")
+        histories = Histories(version, shoppers, longest, tuple(map(str, targets if isinstance(targets, list) else ())))
+        gates = release.gates.items()
+        passed = frozenset(task for task, gate in gates if isinstance(gate, dict) and gate.get("on") is True)
+        return cls(release, stages, shoppers, histories, settings.get("seen") != "keep", passed)
 
     def recommend(
         self,
@@ -98,7 +96,7 @@ class Engine:
         history: Sequence[str] | None = None,
         query: str | None = None,
         k: int = 10,
-        seen: str = "auto",
+        seen: Seen = "auto",
         rerank: bool = True,
     ) -> Answer:
         """The k best items for a shopper, known by `user_id` or by the item ids of a `history`, oldest first.
@@ -107,38 +105,38 @@ class Engine:
         unknown items of a history are passed over; k beyond the catalogue gives the whole catalogue. What was fallen
         back to is said in the answer. Raises BadRequest for a k below 1.
         """
-        return self.answer(Request(user_id=user_id, history=history, query=query, k=k, seen=seen, rerank=rerank))  # type: ignore[arg-type]
+        return self.answer(Request(user_id=user_id, history=history, query=query, k=k, seen=seen, rerank=rerank))
 
     def search(
-        self, text: str, *, user_id: str | None = None, k: int = 10, seen: str = "keep", rerank: bool = True
+        self, text: str, *, user_id: str | None = None, k: int = 10, seen: Seen = "keep", rerank: bool = True
     ) -> Answer:
         """The k best items for a query, leaning towards what the shopper likes, if one is given.
 
         An empty query is a recommendation.
         """
-        return self.answer(Request(user_id=user_id, query=text, k=k, seen=seen, rerank=rerank))  # type: ignore[arg-type]
+        return self.answer(Request(user_id=user_id, query=text, k=k, seen=seen, rerank=rerank))
 
     def similar(self, item_id: str, *, k: int = 10) -> Answer:
         """The k items nearest to an item, itself left out; popular ones for an item that is not known."""
-        clock = Clock()
-        rows = self.stages.version.rows_of([item_id])
+        request, clock = Request(history=[item_id], k=k), Clock()
+        known = self.histories.of_items([item_id])
         vectors = np.zeros((1, self.stages.version.vectors.shape[1]), np.float32)
-        fallbacks: tuple[str, ...] = (POPULAR,)
-        if rows[0] >= 0:
-            dim = self.stages.user.config.dim
-            vectors[0, :dim] = self.stages.version.vectors[rows[0], :dim]
-            fallbacks = ()
+        dim = self.stages.user.config.dim
+        vectors[:, :dim] = self.stages.version.vectors[known.taken, :dim].sum(axis=0)
         with clock.stage("search"):
-            request = Request(k=k)
-            hits = self.stages.candidates(vectors, min(k, self.stages.version.size), CSR.from_lists([rows[rows >= 0]]))
+            hits = self.stages.candidates(vectors, self._depth(k), _excluding(known.taken))
+        fallbacks = () if len(known.taken) else (self._popular,)
         return self._answered(request, hits, fallbacks, clock)
 
     def complete_cart(self, items: Sequence[str], *, user_id: str | None = None, k: int = 10) -> Answer:
-        """The k items that best go on from a cart of item ids; what is in it is never answered."""
-        before, cart = self._history(user_id, None), self._given(items)
-        columns = (np.hstack(pair)[:, -self.stages.longest :] for pair in zip(before, cart, strict=True))
-        request = Request(user_id=user_id, history=items, k=k, seen="remove")
-        return self._run(request, HistoryBatch(*columns))
+        """The k items that best go on from a cart of item ids; what is in it is never answered.
+
+        Items that the shopper took before are left out as in a recommendation.
+        """
+        request = Request(user_id=user_id, history=items, k=k)
+        cart = self.histories.of_items(items).taken
+        known = self.histories.of_cart(items, user_id)
+        return self._run(request, known, np.union1d(cart, known.taken) if self.remove_seen else cart)
 
     def titles(self, items: Sequence[str]) -> list[str]:
         """The titles of items; an unknown one has none and is left out."""
@@ -148,85 +146,77 @@ class Engine:
 
     def answer(self, request: Request) -> Answer:
         """Any request."""
-        return self._run(request, self._history(request.user_id, request.history))
+        given = request.history is not None
+        known = self.histories.of_items(request.history or ()) if given else self.histories.of_shopper(request.user_id)
+        removed = request.seen == "remove" or (request.seen == "auto" and self.remove_seen and not request.text)
+        return self._run(request, known, known.taken if removed else known.taken[:0])
 
-    def _run(self, request: Request, batch: HistoryBatch) -> Answer:
-        clock = Clock()
-        query = (request.query or "").strip()
+    def _run(self, request: Request, known: Known, left_out: Rows) -> Answer:
+        clock, text = Clock(), request.text
         with clock.stage("history"):
-            vectors = self.stages.history_vectors(batch, self.shoppers.query_texts)
-        fallbacks = self._fallbacks(request, query, batch, vectors)
-        if query:
+            vectors = self.stages.history_vectors(known.batch, self.shoppers.query_texts)
+        fallbacks = self._fallbacks(request, known, bool(vectors.any()))
+        if text:
             with clock.stage("encode"):
-                vectors = self.stages.user.both(self.stages.user.queries([query]), vectors)
-        seen = batch.items[batch.items >= 0]
-        removed = request.seen == "remove" or (request.seen == "auto" and self.remove_seen and not query)
-        exclude = CSR.from_lists([np.unique(seen)]) if removed and len(seen) else None
+                vectors = self.stages.user.both(self.stages.user.queries([text]), vectors)
         with clock.stage("search"):
-            depth = min(max(request.k, SHORTLIST), self.stages.version.size)
-            hits = self.stages.candidates(vectors, depth, exclude)
-        task = "search" if query else "recommend"
-        texts = self.stages.user_texts(batch, [query or None])
-        if not request.rerank or task not in self.reranks or not texts[0]:
+            hits = self.stages.candidates(vectors, self._depth(request.k), _excluding(left_out))
+        about = self.stages.user_texts(known.batch, [text or None])
+        if not request.rerank or ("search" if text else "recommend") not in self.reranks or not about[0]:
             return self._answered(request, hits, fallbacks, clock)
         with clock.stage("rerank"):
-            reranked = self.stages.reranked(hits, self.stages.scores(texts, hits))
-        return self._answered(request, reranked.hits, fallbacks, clock, reranked.places[0], reranked.logits[0])
+            reranked = self.stages.reranked(hits, self.stages.scores(about, hits))
+        return self._answered(request, hits, fallbacks, clock, reranked)
 
     def _answered(
-        self,
-        request: Request,
-        hits: Hits,
-        fallbacks: tuple[str, ...],
-        clock: Clock,
-        places: NDArray[np.int64] | None = None,
-        logits: NDArray[np.float32] | None = None,
+        self, request: Request, hits: Hits, fallbacks: tuple[str, ...], clock: Clock, reranked: Reranked | None = None
     ) -> Answer:
-        rows = hits.rows[0][: request.k]
-        rows = rows[rows >= 0]
-        places = np.arange(len(hits.rows[0])) if places is None else places
-        scores = hits.scores[0] if logits is None else np.where(np.isfinite(logits), logits, hits.scores[0])
-        items = self.stages.version.items
-        ids, titles = self.stages.version.ids_of(rows), items["title"].take(rows).to_pylist()
-        found = tuple(
-            Hit(item_id, title, float(score), int(place) + 1)
-            for item_id, title, score, place in zip(ids, titles, scores, places, strict=False)
-        )
-        return Answer(found, self.release.id, fallbacks, logits is not None, clock.milliseconds)
+        rows, scores, places = hits.rows[0], hits.scores[0], np.arange(hits.rows.shape[1])
+        if reranked is not None:
+            rows, scores, places = reranked.hits.rows[0], self.stages.shown_scores(reranked)[0], reranked.places[0]
+        kept = np.flatnonzero(rows >= 0)[: request.k]
+        version = self.stages.version
+        ids, titles = version.ids_of(rows[kept]), version.items["title"].take(rows[kept]).to_pylist()
+        columns = zip(ids, titles, scores[kept].tolist(), (places[kept] + 1).tolist(), strict=True)
+        if len(kept) < request.k:
+            fallbacks = (*fallbacks, FEWER)
+        found = tuple(Hit(*column) for column in columns)
+        return Answer(found, self.release.id, fallbacks, reranked is not None, clock.milliseconds)
 
-    def _fallbacks(self, request: Request, query: str, batch: HistoryBatch, vectors: Vectors) -> tuple[str, ...]:
-        known = bool(vectors.any())
-        found = []
-        if request.history is not None and int((batch.items >= 0).sum()) < len(request.history):
-            found.append(KNOWN_ONLY)
-        if not known and not query:
-            found = [POPULAR]
-        elif not known and (request.user_id is not None or request.history is not None):
-            found = [QUERY_ONLY]
+    def _fallbacks(self, request: Request, known: Known, heard: bool) -> tuple[str, ...]:
+        found = [RECOMMENDATION] if request.query is not None and not request.text else []
+        named = request.user_id is not None or request.history is not None
+        if heard:
+            found += [KNOWN_ITEMS] if known.unknown else []
+        elif not request.text:
+            found.append(self._popular)
+        elif named:
+            found.append(QUERY_ALONE)
         return tuple(found)
 
-    def _history(self, user_id: str | None, history: Sequence[str] | None) -> HistoryBatch:
-        if history is not None:
-            return self._given(history)
-        timeline = self.shoppers.timeline
-        code = None if user_id is None else self.shoppers.code(user_id)
-        if code is None:
-            return self._given(())
-        end = timeline.offsets[code + 1 : code + 2]
-        return timeline.batch(np.array([code]), end, self.stages.longest)
+    @property
+    def _popular(self) -> str:
+        return POPULAR if self.shoppers.popularity.any() else CATALOGUE
 
-    def _given(self, history: Sequence[str]) -> HistoryBatch:
-        """A history of item ids, read as events of the target kind, one right after the other."""
-        rows = (
-            self.stages.version.rows_of(list(history)[-self.stages.longest :])
-            if len(history)
-            else np.empty(0, np.int64)
-        )
-        rows = rows[rows >= 0][None, :] if (rows >= 0).any() else np.full((1, 1), -1, np.int64)
-        kinds = self.shoppers.timeline.kinds
-        code = kinds.index(self.cart_kind) + 1 if self.cart_kind in kinds else 0
-        codes, gaps = np.where(rows >= 0, code, 0).astype(np.int64), np.zeros_like(rows)
-        return HistoryBatch(rows, np.full_like(rows, -1), codes, gaps, rows >= 0)
+    def _depth(self, k: int) -> int:
+        return min(max(k, SHORTLIST), self.stages.version.size)
+
+
+def _excluding(rows: Rows) -> CSR | None:
+    return CSR.from_lists([rows]) if len(rows) else None
+
+
+def _shoppers(bundle: Bundle, release: Release, version: IndexVersion, kinds: tuple[str, ...]) -> Shoppers:
+    folder = None if release.shoppers is None else bundle.path_of("shoppers", release.shoppers)
+    shoppers = Shoppers.open(folder, version)
+    return shoppers.recoded(kinds) if kinds else shoppers
+
+
+def _scorer(bundle: Bundle, release: Release, device: str, precision: str) -> CrossEncoderScorer | None:
+    if release.ranker is None:
+        return None
+    folder, cache = bundle.path_of("ranker", release.ranker), bundle.path / "runtime" / release.ranker
+    return CrossEncoderScorer.load(folder, device=device, precision=precision, cache=cache)
 
 
 def setting_of(settings: JsonMap, name: str, default: int) -> int:

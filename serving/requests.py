@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from retrieval.errors import BadRequest
+from retrieval.text import query_text
 
 Seen: TypeAlias = Literal["auto", "remove", "keep"]
-MAX_K = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,20 +26,30 @@ class Request:
     rerank: bool = True
 
     def __post_init__(self) -> None:
-        if isinstance(self.k, bool) or not isinstance(self.k, int) or not 0 < self.k <= MAX_K:
-            raise BadRequest(f"k is {self.k!r}; ask for 1 to {MAX_K} items")
-        if isinstance(self.history, str):
-            raise BadRequest("history is one string; give a list of item ids")
-        if self.query is not None and not isinstance(self.query, str):
-            raise BadRequest(f"query is {type(self.query).__name__}; give a string")
+        if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
+            raise BadRequest(f"k is {self.k!r}; ask for 1 item or more")
+        for name, value in (("query", self.query), ("user_id", self.user_id)):
+            if value is not None and not isinstance(value, str):
+                raise BadRequest(f"{name} is {type(value).__name__}; give a string")
+        if isinstance(self.history, str) or not all(isinstance(item, str) for item in self.history or ()):
+            raise BadRequest("history is not a list of item ids; give a list of strings, oldest first")
         if self.seen not in ("auto", "remove", "keep"):
             raise BadRequest(f"seen is {self.seen!r}; use auto, remove or keep")
+
+    @property
+    def text(self) -> str:
+        """The query as models read it; empty where nothing is asked for."""
+        return query_text((self.query or "").encode("utf-8", "replace").decode("utf-8"))
 
 
 @dataclass(frozen=True)
 class Hit:
-    """One answered item. `score` orders the answer: the cross-encoder's logit where the item was reranked, else the
-    tower's inner product; `retrieval_rank` is its place before reranking, from 1."""
+    """One answered item.
+
+    `score` falls from place to place among the reranked items, where it is what `CrossEncoder.predict` gives, and again
+    among those behind them, where it is the inner product of the towers' vectors (of popular items: how often they were
+    taken). `retrieval_rank` is the item's place before reranking, from 1.
+    """
 
     item_id: str
     title: str

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.version import IndexVersion
-from ranking.cross_encoder import CrossEncoderScorer
+from ranking.cross_encoder import CrossEncoderScorer, sigmoid
 from ranking.pair_tokens import TextByRow
 from ranking.rerank import rerank_order
 from retrieval.text import item_texts, user_text
@@ -44,6 +44,8 @@ class Stages:
 
     def history_vectors(self, batch: HistoryBatch, query_texts: Sequence[str]) -> Vectors:
         """float32 [b, index_dim] of histories, their past queries coded into `query_texts`; zero for an empty one."""
+        if not batch.present.any():
+            return np.zeros((len(batch.items), self.version.vectors.shape[1]), np.float32)
         asked = np.unique(batch.queries[batch.queries >= 0])
         vectors = self.user.queries([query_texts[int(code)] for code in asked]) if len(asked) else None
         codes = np.where(batch.queries >= 0, np.searchsorted(asked, batch.queries), -1)
@@ -86,7 +88,7 @@ class Stages:
         known = np.flatnonzero([bool(text) for text in user_texts])
         if self.scorer is not None and len(known):
             part = hits.select(known).head(depth)
-            texts = [user_texts[i] for i in known]
+            texts = [user_texts[i] for i in known.tolist()]
             scores[known] = self.scorer.score_shortlists(texts, self.texts_of(part.rows), part, depth, done=done)
         return scores
 
@@ -99,6 +101,13 @@ class Stages:
         places[:, :depth] = order
         logits[:, :depth] = np.take_along_axis(scores, order, axis=1)
         return Reranked(Hits(np.take_along_axis(hits.rows, places, axis=1), hits.scores), logits, places)
+
+    def shown_scores(self, reranked: Reranked) -> NDArray[np.float32]:
+        """float32 [n, k]: what `CrossEncoder.predict` gives where a place was reranked, else the inner product."""
+        logits = reranked.logits
+        sigmoided = self.scorer is not None and self.scorer.activation == "sigmoid"
+        scores = sigmoid(logits) if sigmoided else logits
+        return np.where(np.isfinite(logits), scores, reranked.hits.scores)
 
     def texts_of(self, rows: NDArray[np.int64]) -> TextByRow:
         """Rendered items by row: of a few rows only those, of many the whole catalogue once."""

@@ -1,0 +1,66 @@
+"""Who asks: a known shopper or given items, as the user tower reads them, and what they took before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from indexing.version import IndexVersion
+from retrieval.timeline import HistoryBatch
+from retrieval.topk import Rows
+from serving.shoppers import Shoppers
+
+
+class Known(NamedTuple):
+    """What is known of one who asks."""
+
+    batch: HistoryBatch  # [1, l], l >= 1; nothing present where nothing is known
+    taken: Rows  # item rows that were taken before, each once, over the whole history
+    unknown: int  # given items that the index does not hold
+
+
+@dataclass(frozen=True)
+class Histories:
+    """Reads shoppers and given items over one index version. Safe to call from many threads."""
+
+    version: IndexVersion
+    shoppers: Shoppers
+    longest: int  # newest events that the user tower reads
+    targets: tuple[str, ...]  # kinds of events by which an item is taken; given items are read as events of the first
+
+    def of_shopper(self, user_id: str | None) -> Known:
+        """A shopper of the release; nothing is known of any other."""
+        code = None if user_id is None else self.shoppers.code(user_id)
+        if code is None:
+            return self.of_items(())
+        timeline, user = self.shoppers.timeline, np.array([code])
+        end = timeline.offsets[code + 1 : code + 2]
+        taken = timeline.items_before(user, end, self._target_codes())
+        return Known(timeline.batch(user, end, self.longest), np.unique(taken.rows), 0)
+
+    def of_items(self, items: Sequence[str]) -> Known:
+        """Given items, oldest first, read as taken one right after the other; unknown ones are passed over."""
+        found = self.version.rows_of(list(items))
+        rows = found[found >= 0]
+        newest = rows[-self.longest :][None, :] if len(rows) else np.full((1, 1), -1, np.int64)
+        present = newest >= 0
+        codes = np.where(present, 1 + next(iter(self._target_codes()), -1), 0)
+        batch = HistoryBatch(newest, np.full_like(newest, -1), codes, np.zeros_like(newest), present)
+        return Known(batch, np.unique(rows), len(found) - len(rows))
+
+    def of_cart(self, items: Sequence[str], user_id: str | None) -> Known:
+        """A shopper's history followed by a cart; `taken` is the shopper's."""
+        before, cart = self.of_shopper(user_id), self.of_items(items)
+        if not before.batch.present.any():
+            return cart._replace(taken=before.taken)
+        if not cart.batch.present.any():
+            return before._replace(unknown=cart.unknown)
+        columns = (np.hstack(pair)[:, -self.longest :] for pair in zip(before.batch, cart.batch, strict=True))
+        return Known(HistoryBatch(*columns), before.taken, cart.unknown)
+
+    def _target_codes(self) -> list[int]:
+        kinds = self.shoppers.timeline.kinds
+        return [kinds.index(kind) for kind in self.targets if kind in kinds]
