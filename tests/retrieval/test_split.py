@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval.dataset import DataSet, Judgements, Queries, load
+from retrieval.dataset import DataSet, load
 from retrieval.errors import BadConfig, BadData
 from retrieval.events import Events
 from retrieval.report import CheckReport
@@ -450,71 +450,6 @@ def test_impossible_splits_are_refused_in_a_line() -> None:
         split_events(dataset([*bought("ann", "a"), returned("ann", "a", 1)]), target_events=["return"])
     with pytest.raises(BadData, match=r"needs events\.parquet"):
         split_events(replace(data, events=None))
-    with pytest.raises(BadData, match=r"needs queries\.parquet"):
-        split_judgements(data)
-
-
-# judgements
-
-
-def judged(splits: Sequence[str | None], per_query: int = 1) -> DataSet:
-    """One judgement after another, `per_query` of them for each query."""
-    codes = {"train": 0, "valid": 1, "test": 2, None: -1}
-    n = len(splits) // per_query
-    return replace(
-        dataset(bought("ann", "a")),
-        events=None,
-        queries=Queries(ids=tuple(f"q{k}" for k in range(n)), texts=("mug",) * n, user=np.full(n, -1, np.int32)),
-        judgements=Judgements(
-            query=np.repeat(np.arange(n), per_query).astype(np.int32),
-            item=np.tile(np.arange(per_query), n).astype(np.int32),
-            grade=np.ones(len(splits), np.float32),
-            split=np.array([codes[name] for name in splits], np.int8),
-        ),
-    )
-
-
-def sizes(data: DataSet) -> dict[str, int]:
-    folds = split_judgements(data).folds
-    together = np.concatenate(list(folds.values()))
-    assert data.queries is not None
-    assert sorted(together.tolist()) == list(range(len(data.queries)))
-    return {name: len(queries) for name, queries in folds.items()}
-
-
-def test_the_judgements_own_column_divides_the_queries() -> None:
-    data = judged(["train"] * 60 + ["valid"] * 10 + ["test"] * 30)
-    assert sizes(data) == {"train": 60, "ranker_valid": 5, "gate": 5, "test": 30}
-    assert split_judgements(data).folds["test"].tolist() == list(range(70, 100))
-
-
-def test_without_a_column_a_hash_of_the_query_divides() -> None:
-    assert sizes(judged([None] * 100)) == {"train": 70, "ranker_valid": 5, "gate": 5, "test": 20}
-    assert "70/10/20" in split_judgements(judged([None] * 100)).reason
-
-
-def test_a_query_of_several_splits_goes_to_the_strictest() -> None:
-    data = judged(["train", "test", "train", "train", "valid", "train", "test", "test"], per_query=2)
-    split = split_judgements(data)
-    assert split.folds["test"].tolist() == [0, 3]
-    assert split.folds["train"].tolist() == [1]
-    assert "2 queries name several splits" in split.reason
-
-
-def test_a_column_without_valid_holds_out_a_tenth_of_train() -> None:
-    assert sizes(judged(["train"] * 60 + ["test"] * 30)) == {"train": 54, "ranker_valid": 3, "gate": 3, "test": 30}
-
-
-@pytest.mark.parametrize("only", ["train", "test", "valid"])
-def test_a_column_without_train_or_test_leaves_it_to_the_hash(only: str) -> None:
-    data = judged([only] * 100)
-    assert sizes(data)["test"] == 20
-    assert "lacks train or test" in split_judgements(data).reason
-
-
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 5])
-def test_few_queries_are_each_in_one_fold(n: int) -> None:
-    assert sum(sizes(judged([None] * n)).values()) == n
 
 
 # real data
