@@ -23,13 +23,14 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import EarlyStoppingCallback
 
-from ranking.batches import LengthGroupedBatches, PairCollator
+from ranking.batches import PairCollator
 from ranking.cross_encoder import logit_module, run_pairs, takes_segments
 from ranking.first_token import read_first_token_only
 from ranking.losses import binary_cross_entropy, group_softmax, mean_squared_error
 from ranking.pair_tokens import PairTokenizer
 from ranking.pairs import PairSet
 from ranking.settings import RankerTraining, budget_examples
+from retrieval.batches import LengthGroupedBatches
 from retrieval.errors import BadBundle, BadData
 from retrieval.fingerprint import fingerprint
 from retrieval.metrics import by_score, ndcg_at

@@ -19,12 +19,14 @@ class TextConfig(Settings):
     """Contrastive fine-tuning of the text part."""
 
     model: str = PRETRAINED
-    examples: int | None = Field(None, ge=0, description="budget in pairs; none: derived from the data, 0: no training")
+    examples: int | None = Field(
+        default=None, ge=0, description="budget in pairs; none: derived from the data, 0: no training"
+    )
     batch: PositiveInt = 96
-    learning_rate: float = Field(4e-5, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
-    warmup: float = Field(0.1, ge=0, lt=1)
-    temperature: float = Field(0.05, gt=0)
+    learning_rate: float = Field(default=4e-5, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    temperature: float = Field(default=0.05, gt=0)
     max_tokens: PositiveInt = 64
     patience: PositiveInt = 3
 
@@ -32,22 +34,24 @@ class TextConfig(Settings):
 class HistoryConfig(Settings):
     """The history part and the item head, trained together over fixed text vectors."""
 
-    dim: int | None = Field(None, gt=0, description="of the items' space; none: 128 without search, else the text's")
+    dim: int | None = Field(
+        default=None, gt=0, description="of the items' space; none: 128 without search, else the text's"
+    )
     width: PositiveInt = 128
     layers: PositiveInt = 1
     heads: PositiveInt = 2
     longest: PositiveInt = 50
-    dropout: float = Field(0.5, ge=0, lt=1)
-    residual_drop: float = Field(0.2, ge=0, lt=1)
-    temperature: float = Field(0.07, gt=0)
-    learning_rate: float = Field(2e-3, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
-    warmup: float = Field(0.03, ge=0, lt=1)
-    epochs: int | None = Field(None, ge=0, description="none: derived from the data")
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+    residual_drop: float = Field(default=0.2, ge=0, lt=1)
+    temperature: float = Field(default=0.07, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup: float = Field(default=0.03, ge=0, lt=1)
+    epochs: int | None = Field(default=None, ge=0, description="none: derived from the data")
     batch_positions: PositiveInt = 1536
-    full_softmax_items: int = Field(5_000, ge=0, description="larger catalogues are sampled")
+    full_softmax_items: int = Field(default=5_000, ge=0, description="larger catalogues are sampled")
     uniform_negatives: PositiveInt = 2048
-    query_weight: float = Field(0.5, ge=0, description="weight of the query loss where there are queries")
+    query_weight: float = Field(default=0.5, ge=0, description="weight of the query loss where there are queries")
     evaluations: PositiveInt = 10
     patience: PositiveInt = 3
 

@@ -7,6 +7,9 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 BLOCK = 1 << 20
 
 
@@ -18,6 +21,15 @@ def fingerprint(*parts: object) -> str:
     """
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def array_sha256(array: NDArray[np.generic]) -> str:
+    """The SHA-256 of an array's numbers, hexadecimal; its shape does not count.
+
+    >>> array_sha256(np.array([1, 2])) == array_sha256(np.array([[1, 2]]))
+    True
+    """
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 def file_sha256(path: Path) -> str:

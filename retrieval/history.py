@@ -42,11 +42,13 @@ class ItemHead(nn.Module):
 
 
 class Block(nn.Module):
-    """One pre-norm causal transformer block."""
+    """One pre-norm causal transformer block; each head has a learned bias for each distance between two events."""
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, dropout: float, longest: int) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
+        slopes = 0.5 ** torch.arange(1, heads + 1, dtype=torch.float32)  # begins as ALiBi (Press et al. 2022)
+        self.distance = nn.Parameter(-slopes[:, None] * torch.arange(longest))
         self.norm_attention, self.norm_feed = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.merge = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.feed = nn.Sequential(
@@ -57,14 +59,16 @@ class Block(nn.Module):
             nn.Dropout(dropout),
         )
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """[b, l, width] and bool [b, 1, l, l], true where a position may look -> [b, l, width]."""
+    def forward(self, x: Tensor, mask: Tensor, apart: Tensor) -> Tensor:
+        """[b, l, width], bool [b, 1, l, l], true where a position may look, and int64 distances [l, l] ->
+        [b, l, width]."""
         b, length, width = x.shape
         q, k, v = (
             self.qkv(self.norm_attention(x)).view(b, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         )
         drop = self.dropout if self.training else 0.0
-        read = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=drop)
+        bias = self.distance[:, apart][None].masked_fill(~mask, -torch.inf).to(q.dtype)
+        read = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=drop)
         x = x + F.dropout(self.merge(read.transpose(1, 2).reshape(b, length, width)), drop, self.training)
         fed: Tensor = self.feed(self.norm_feed(x))
         return x + fed
@@ -73,7 +77,8 @@ class Block(nn.Module):
 class HistoryModel(nn.Module):
     """Recent events to one vector a position, in the items' space (SASRec, Kang and McAuley 2018, over vectors).
 
-    Sequences are padded at the front, so that position -1 is the newest event and positions count back from it.
+    Sequences are padded at the front, so that position -1 is the newest event. Only the distance between events is
+    told apart, never their absolute place: a prefix in training is read just as a whole history is when serving.
     """
 
     def __init__(
@@ -81,22 +86,19 @@ class HistoryModel(nn.Module):
     ) -> None:
         super().__init__()
         self.read = nn.Linear(dim, width)
-        self.position = nn.Parameter(torch.randn(longest, width) * 0.02)
         self.kind = nn.Parameter(torch.zeros(n_kinds + 1, width))  # code 0: a kind not seen in training
         self.gap = nn.Parameter(torch.zeros(GAP_BUCKETS, width))
-        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
+        self.blocks = nn.ModuleList(Block(width, heads, dropout, longest) for _ in range(layers))
         self.norm, self.write = nn.LayerNorm(width), nn.Linear(width, dim)
         self.dropout = nn.Dropout(dropout)
         self.longest = longest
 
     def forward(self, vectors: Tensor, kinds: Tensor, gaps: Tensor, present: Tensor) -> Tensor:
         """[b, l, dim], int64 [b, l], int64 buckets [b, l], bool [b, l] -> unit vectors [b, l, dim]."""
-        length = vectors.shape[1]
-        back = torch.arange(length, device=vectors.device).flip(0)
-        x = self.dropout(self.read(vectors) + self.position[back] + self.kind[kinds] + self.gap[gaps])
-        earlier = (back[:, None] <= back[None, :])[None, None]  # [1, 1, l, l]: a column at least as far back
-        itself = (back[:, None] == back[None, :])[None, None]  # padding reads itself, so that no row is empty
-        mask = (earlier & present[:, None, None, :]) | itself
+        x = self.dropout(self.read(vectors) + self.kind[kinds] + self.gap[gaps])
+        place = torch.arange(vectors.shape[1], device=vectors.device)
+        since = place[:, None] - place[None, :]  # row minus column: how long ago, below 0 for what is yet to come
+        mask = ((since >= 0)[None, None] & present[:, None, None, :]) | (since == 0)[None, None]  # padding reads itself
         for block in self.blocks:
-            x = block(x, mask)
+            x = block(x, mask, since.clamp(min=0))
         return F.normalize(self.write(self.norm(x)), dim=-1)

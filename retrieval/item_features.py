@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,9 +34,9 @@ class ItemFeatures:
         prices = _prices(items)
         known = prices[np.isfinite(prices)]
         edges = np.unique(np.quantile(known, np.linspace(0, 1, PRICE_BINS + 1)[1:-1])) if len(known) else np.empty(0)
-        names, counts = np.unique(np.array(_categories(items)[1], dtype=object).astype(str), return_counts=True)
-        frequent = sorted(zip(-counts, names, strict=True))[:MAX_CATEGORIES]
-        categories = tuple(str(name) for count, name in frequent if -count >= MIN_ITEMS)
+        counts = Counter(_categories(items)[1])
+        frequent = sorted(counts, key=lambda name: (-counts[name], name))[:MAX_CATEGORIES]
+        categories = tuple(name for name in frequent if counts[name] >= MIN_ITEMS)
         return cls(price_edges=tuple(edges.tolist()), categories=categories)
 
     @property

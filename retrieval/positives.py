@@ -43,24 +43,18 @@ def asked_pairs(data: DataSet, train: NDArray[np.bool_]) -> TextPairs:
     return TextPairs(texts, query.astype(np.int64), item.astype(np.int64), known)
 
 
-def history_pairs(
-    windows: Windows, titles: list[str], pairs: int, rng: np.random.Generator, users: NDArray[np.bool_] | None = None
-) -> TextPairs:
-    """At most `pairs` requests: the newest titles before each, and one of its items."""
+def history_pairs(windows: Windows, titles: list[str], pairs: int, rng: np.random.Generator) -> TextPairs:
+    """At most `pairs` moments after an item: the newest titles, and one item of the request that followed."""
     timeline = windows.timeline
-    at = np.flatnonzero(windows.follows >= 0)
+    at = rng.permutation(np.flatnonzero((windows.follows >= 0) & (timeline.item >= 0)))[:pairs]
     owner = np.searchsorted(timeline.offsets, at, side="right") - 1
-    if users is not None:
-        at, owner = at[users[owner]], owner[users[owner]]
-    chosen = rng.permutation(len(at))[:pairs]
-    at, owner = at[chosen], owner[chosen]
     requests = windows.requests.select(windows.follows[at])
-    first = requests.indptr[:-1] + rng.integers(0, np.maximum(np.diff(requests.indptr), 1))
+    one = requests.indptr[:-1] + rng.integers(0, np.diff(requests.indptr))
     texts = tuple(
         _recent(timeline.item[max(start, end - 8) : end + 1], titles)
         for start, end in zip(timeline.offsets[owner], at, strict=True)
     )
-    return TextPairs(texts, owner, requests.rows[first], windows.liked)
+    return TextPairs(texts, owner, requests.rows[one], windows.liked)
 
 
 def _recent(items: NDArray[np.int32], titles: list[str]) -> str:

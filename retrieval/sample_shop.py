@@ -24,7 +24,6 @@ class Category:
 
     name: str
     department: str
-    use: str
     price: float
     consumable: bool
     goes_with: list[str]
@@ -180,12 +179,8 @@ def _title(item: ItemWords) -> str:
 
 
 def _description(item: ItemWords) -> str:
-    product = described(item.noun, item.trait, item.second_trait)
     first, second = item.shelf.traits[item.trait], item.shelf.traits[item.second_trait]
-    return (
-        f"{product[:1].upper()}{product[1:]} by {item.brand} for {item.shelf.use}. "
-        f"It {first}, and it {second}. {item.size}, {item.look.lower()}."
-    )
+    return f"{first[:1].upper()}{first[1:]}. {item.second_trait[:1].upper()}{item.second_trait[1:]}: {second}."
 
 
 def items_table(rng: np.random.Generator, shop: Shop) -> pa.Table:

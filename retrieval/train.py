@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -13,9 +15,11 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
+from retrieval.checkpoint import claim
 from retrieval.config import HistoryConfig, RetrievalConfig
 from retrieval.dataset import DataSet
 from retrieval.encoder import TextEncoder, open_sentence_transformer
+from retrieval.fingerprint import fingerprint
 from retrieval.history import HistoryModel, ItemHead
 from retrieval.item_features import ItemFeatures
 from retrieval.metrics import recall_at
@@ -39,9 +43,10 @@ from retrieval.train_history import (
 from retrieval.train_text import TextPairs, hashed_share, train_text
 from retrieval.windows import Windows
 
+CHECKPOINT = "history.safetensors"
 Budget: TypeAlias = Literal["quick", "default", "long"]
 BUDGET_SCALE: dict[str, float] = {"quick": 0.25, "default": 1.0, "long": 3.0}
-QUERY_EXAMPLES = 60_000  # at most, and at most so many rounds over the pairs
+QUERY_EXAMPLES = 40_000  # at most, and at most so many rounds over the pairs
 QUERY_ROUNDS = 2.0
 HISTORY_EXAMPLES = 6_000  # pairs of histories, whose texts are long; the history part reads them all besides
 HISTORY_POSITIONS = 2_600_000  # positions that the history part reads in all
@@ -105,22 +110,20 @@ def train_towers(
     `text` is a text part that is there already and is taken as it is. What will be trained, and on how many examples,
     is told to `say` before it begins.
     """
-    where = pick_device(device)
-    windows = _windows(source, config.history.longest)
-    figures: dict[str, float] = {}
+    training = _Training(source, config, budget, pick_device(device), work, say)
+    figures: dict[str, float | None] = {}
     if text is None:
-        recall = _train_text(source, windows, folder / TEXT, config, budget, where, work / "text", say)
-        figures |= {} if recall is None else {"text_recall@10": recall}
-        text = embed_catalogue(source.data, folder / TEXT, config, where)
+        figures["text_recall@10"] = training.text_part(folder / TEXT)
+        text = embed_catalogue(source.data, folder / TEXT, config, training.device)
     else:
         shutil.copytree(text.folder, folder / TEXT, dirs_exist_ok=True)
     dim = text.vectors.shape[1]
     about = TowersConfig(dim=dim, text_dim=dim, rendering=rendering_fingerprint())
-    if windows is not None and len(windows.user) >= MIN_WINDOWS:
-        about, best = _train_history(source, windows, text, folder, config, budget, where, work, say)
-        figures["history_recall@20"] = best
+    if training.windows is not None and len(training.windows.user) >= MIN_WINDOWS:
+        about, figures["history_recall@20"] = training.history_part(training.windows, text, folder)
     write_config(folder, about)
-    return TrainedTowers(folder, text.vectors, figures)
+    training.forget()
+    return TrainedTowers(folder, text.vectors, {name: value for name, value in figures.items() if value is not None})
 
 
 def embed_catalogue(data: DataSet, folder: Path, config: RetrievalConfig, device: str) -> TextPart:
@@ -132,35 +135,88 @@ def embed_catalogue(data: DataSet, folder: Path, config: RetrievalConfig, device
     return TextPart(folder, encoder, vectors)
 
 
-def _windows(source: TowerData, longest: int) -> Windows | None:
-    if source.events is None or source.data.events is None:
-        return None
-    return Windows.build(source.data.events, source.train, source.events.train_target, longest)
+@dataclass(frozen=True)
+class _Training:
+    """What both parts are trained from."""
 
+    source: TowerData
+    config: RetrievalConfig
+    budget: Budget
+    device: str
+    work: Path
+    say: Callable[[str], None]
 
-def _train_text(
-    source: TowerData,
-    windows: Windows | None,
-    folder: Path,
-    config: RetrievalConfig,
-    budget: Budget,
-    device: str,
-    work: Path,
-    say: Callable[[str], None],
-) -> float | None:
-    model = open_sentence_transformer(pretrained_source(config.text.model), device=device)
-    pairs, held_out = _text_pairs(source, windows, BUDGET_SCALE[budget], config.seed)
-    examples = _text_examples(len(pairs), config.text.examples, BUDGET_SCALE[budget])
-    best = None
-    if examples >= config.text.batch:
-        say(f"text part: {len(pairs):,} pairs, budget {examples:,} examples")
-        best = train_text(
-            model, pairs, held_out, item_texts(source.data.items),
-            config=config.text, examples=examples, work=work, seed=config.seed, device=device,
+    @cached_property
+    def windows(self) -> Windows | None:
+        """The histories, where there are events."""
+        events, split = self.source.data.events, self.source.events
+        if events is None or split is None:
+            return None
+        return Windows.build(events, self.source.train, split.train_target, self.config.history.longest)
+
+    def text_part(self, folder: Path) -> float | None:
+        """Trains the text part into `folder`, or takes it from an earlier start of the same run."""
+        scale, config, work = BUDGET_SCALE[self.budget], self.config.text, self.work / "text"
+        pairs, held_out = _text_pairs(self.source, self.windows, scale, self.config.seed)
+        examples = _text_examples(len(pairs), config.examples, scale)
+        data = (self.source.data.fingerprint, rendering_fingerprint(), pairs.digest(), held_out.digest())
+        done = work / "model"
+        if not (claim(work, fingerprint(config.model_dump(), self.config.seed, examples, *data)) and done.exists()):
+            best = self._fit_text(pairs, held_out, examples, work, done)
+            (work / "best.json").write_text(json.dumps(best), "utf-8")
+        shutil.copytree(done, folder, dirs_exist_ok=True)
+        best = json.loads((work / "best.json").read_text("utf-8"))
+        return None if best is None else float(best)
+
+    def _fit_text(self, pairs: TextPairs, held_out: TextPairs, examples: int, work: Path, done: Path) -> float | None:
+        model = open_sentence_transformer(pretrained_source(self.config.text.model), device=self.device)
+        best = None
+        if examples >= self.config.text.batch:
+            self.say(f"text part: {len(pairs):,} pairs, budget {examples:,} examples")
+            best = train_text(
+                model, pairs, held_out, item_texts(self.source.data.items), config=self.config.text,
+                examples=examples, work=work, seed=self.config.seed, device=self.device,
+            )  # fmt: skip
+        beside = done.with_suffix(".part")
+        shutil.rmtree(beside, ignore_errors=True)
+        model.save(str(beside), create_model_card=False)
+        beside.rename(done)
+        for checkpoint in work.glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
+        return best
+
+    def history_part(self, windows: Windows, text: TextPart, folder: Path) -> tuple[TowersConfig, float | None]:
+        """Trains the item head and the history part into `folder`; with the recall that validation found."""
+        data, config = self.source.data, self.config.history
+        pairs = _query_pairs(self.source, text.encoder)
+        features = ItemFeatures.fit(data.items)
+        towers = _new_towers(text.vectors, features, windows, config, len(pairs.query) > 0, self.config.seed)
+        towers = towers.to(self.device)
+        catalogue = make_catalogue(text.vectors, data.items, features, windows, self.device)
+        positions = int((windows.stop - windows.start).sum())
+        epochs = config.epochs if config.epochs is not None else history_epochs(positions, self.budget)
+        self.say(f"history part: {len(windows.user):,} histories, {positions:,} positions, {epochs} epochs at most")
+        training = HistoryTraining(
+            config, windows, catalogue, towers, pairs, _validation(self.source, catalogue, pairs, config.longest),
+            self.device, self.config.seed, self.work / CHECKPOINT,
         )  # fmt: skip
-    model.save(str(folder), create_model_card=False)
-    shutil.rmtree(work, ignore_errors=True)
-    return best
+        best = training.run(epochs)
+        _save_history(folder, towers)
+        about = TowersConfig(
+            dim=len(towers.head.project),
+            text_dim=text.vectors.shape[1],
+            rendering=rendering_fingerprint(),
+            features={"price_edges": list(features.price_edges), "categories": list(features.categories)},
+            item_ids=tuple(data.item_ids),
+            kinds=windows.timeline.kinds,
+            history={"width": config.width, "layers": config.layers, "heads": config.heads, "longest": config.longest},
+        )
+        return about, best
+
+    def forget(self) -> None:
+        """Removes the checkpoints of a run that has ended."""
+        shutil.rmtree(self.work / "text", ignore_errors=True)
+        (self.work / CHECKPOINT).unlink(missing_ok=True)
 
 
 def _text_examples(pairs: int, wanted: int | None, scale: float) -> int:
@@ -188,50 +244,19 @@ def _text_pairs(source: TowerData, windows: Windows | None, scale: float, seed: 
     return (TextPairs.join(parts) if parts else none), (TextPairs.join(held) if held else none)
 
 
-def _train_history(
-    source: TowerData,
-    windows: Windows,
-    text: TextPart,
-    folder: Path,
-    config: RetrievalConfig,
-    budget: Budget,
-    device: str,
-    work: Path,
-    say: Callable[[str], None],
-) -> tuple[TowersConfig, float]:
-    pairs, vectors = _query_pairs(source, text.encoder), text.vectors
-    history = config.history
-    dim = min(vectors.shape[1], history.dim or (vectors.shape[1] if len(pairs.query) else 128))
-    features = ItemFeatures.fit(source.data.items)
-    torch.manual_seed(config.seed)
-    head = ItemHead(principal_projection(vectors, dim), features, len(vectors), residual_drop=history.residual_drop)
-    kinds = windows.timeline.kinds
-    model = HistoryModel(
-        dim, len(kinds), width=history.width, layers=history.layers, heads=history.heads,
-        dropout=history.dropout, longest=history.longest,
-    )  # fmt: skip
-    towers = HistoryTowers(head, model, history.temperature).to(device)
-    catalogue = make_catalogue(vectors, source.data.items, features, windows, device)
-    positions = int((windows.stop - windows.start).sum())
-    epochs = history.epochs if history.epochs is not None else history_epochs(positions, budget)
-    say(f"history part: {len(windows.user):,} histories, {positions:,} positions, {epochs} epochs at most")
-    validate = _validation(source, catalogue, pairs, history)
-    training = HistoryTraining(
-        history, windows, catalogue, towers, pairs, validate, device, config.seed, work / "history.safetensors"
-    )
-    best = training.run(epochs)
-    _save_history(folder, towers)
-    (work / "history.safetensors").unlink(missing_ok=True)
-    about = TowersConfig(
-        dim=dim,
-        text_dim=vectors.shape[1],
-        rendering=rendering_fingerprint(),
-        features={"price_edges": list(features.price_edges), "categories": list(features.categories)},
-        item_ids=tuple(source.data.item_ids),
-        kinds=kinds,
-        history={"width": history.width, "layers": history.layers, "heads": history.heads, "longest": history.longest},
-    )
-    return about, best
+def _new_towers(
+    vectors: Vectors, features: ItemFeatures, windows: Windows, config: HistoryConfig, has_queries: bool, seed: int
+) -> HistoryTowers:
+    """Parts to train, drawn from the seed; the projection begins as the text vectors' principal directions."""
+    dim = min(vectors.shape[1], config.dim or (vectors.shape[1] if has_queries else 128))
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        head = ItemHead(principal_projection(vectors, dim), features, len(vectors), residual_drop=config.residual_drop)
+        model = HistoryModel(
+            dim, len(windows.timeline.kinds), width=config.width, layers=config.layers, heads=config.heads,
+            dropout=config.dropout, longest=config.longest,
+        )  # fmt: skip
+        return HistoryTowers(head, model, config.temperature)
 
 
 def history_epochs(positions: int, budget: Budget) -> int:
@@ -243,52 +268,45 @@ def _query_pairs(source: TowerData, encoder: TextEncoder) -> QueryPairs:
     """Text vectors of every query in events, then of the judged ones, with the items that answer them."""
     data = source.data
     assert data.events is not None
-    texts = list(data.events.query_texts)
-    asked = asked_pairs(data, source.train)
-    query, item = [asked.owner], [asked.item]
+    texts, parts = list(data.events.query_texts), [asked_pairs(data, source.train)]
     if source.judgements is not None and data.queries is not None:
-        judged = judged_pairs(data, source.judgements.folds["train"])
-        query, item = [*query, judged.owner + len(texts)], [*item, judged.item]
+        parts.append(judged_pairs(data, source.judgements.folds["train"]))
         texts += data.queries.texts
-    return QueryPairs(encoder.encode(texts, "query"), np.concatenate(query), np.concatenate(item))
+    pairs = TextPairs.join(parts)
+    return QueryPairs(encoder.encode(texts, "query"), pairs.owner, pairs.item, pairs.known)
 
 
 def _validation(
-    source: TowerData, catalogue: Catalogue, pairs: QueryPairs, config: HistoryConfig
-) -> Callable[[HistoryTowers], float]:
-    """recall@20 on the fold `tower_valid`, seen items removed unless shoppers buy again."""
+    source: TowerData, catalogue: Catalogue, pairs: QueryPairs, longest: int
+) -> Callable[[HistoryTowers], float] | None:
+    """recall@20 on the fold `tower_valid`, what was taken before left out unless shoppers buy again; None where the
+    fold is too small to tell."""
     assert source.events is not None
     assert source.data.events is not None
-    events = source.data.events
     requests = source.events.folds["tower_valid"]
+    if len(requests) < MIN_VALID:
+        return None
     if len(requests) > VALID_REQUESTS:
         requests = requests.select(np.random.default_rng(0).permutation(len(requests))[:VALID_REQUESTS])
-    timeline, position = Timeline.from_events(events)
+    timeline, position = Timeline.from_events(source.data.events)
     ends = position[requests.end]
-    seen = timeline.items_before(requests.user, ends)
+    seen = timeline.items_before(
+        requests.user, ends, [timeline.kinds.index(kind) for kind in source.events.target_events]
+    )
     targets = CSR(requests.target_ptr, requests.target_item.astype(np.int64))
-    exclude = None if repeat_share(seen, targets) > REPEATS_MATTER else seen
-    ticks = iter(range(10**9))
+    again = 1 - len(targets.without(seen).rows) / len(targets.rows)
+    exclude = None if again > REPEATS_MATTER else seen
 
     def validate(towers: HistoryTowers) -> float:
-        if len(requests) < MIN_VALID:
-            return float(next(ticks))
         rows = torch.arange(len(catalogue.text), device=catalogue.text.device)
         items = catalogue.read(towers.head, rows)
-        users = _user_vectors(towers, timeline, requests, ends, items, pairs, config.longest)
+        users = _user_vectors(towers, timeline, requests, ends, items, pairs, longest)
         biased = np.column_stack([items.cpu().numpy(), (towers.head.bias / towers.scale).cpu().numpy()])
         ones = np.ones((len(users), 1), np.float32)
         hits = exact_topk(np.hstack([users, ones]), biased.astype(np.float32), VALID_DEPTH, exclude=exclude)
         return float(np.mean(recall_at(hits, targets, VALID_DEPTH)))
 
     return validate
-
-
-def repeat_share(seen: CSR, targets: CSR) -> float:
-    """The share of targets that stand in the request's own history."""
-    n = int(max(seen.rows.max(initial=0), targets.rows.max(initial=0))) + 1
-    known = np.isin(targets.owners * n + targets.rows, seen.owners * n + seen.rows)
-    return float(known.mean()) if len(known) else 0.0
 
 
 def _user_vectors(

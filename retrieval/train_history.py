@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from retrieval.checkpoint import load_checkpoint, save_checkpoint
+from retrieval.checkpoint import Standing, load_checkpoint, save_checkpoint
 from retrieval.config import HistoryConfig
+from retrieval.fingerprint import array_sha256, fingerprint
 from retrieval.history import HistoryModel, ItemHead
 from retrieval.item_features import ItemFeatures
 from retrieval.losses import catalogue_softmax, log_expected_count
@@ -31,6 +33,7 @@ class QueryPairs(NamedTuple):
     vectors: Vectors  # float32 [n_queries, text_dim] text vectors
     query: NDArray[np.int64]  # [n_pairs]
     item: NDArray[np.int64]  # [n_pairs]
+    known: CSR  # every item row that answers each query: those are never negatives
 
 
 @dataclass(frozen=True)
@@ -83,55 +86,69 @@ def principal_projection(text: Vectors, dim: int) -> Tensor:
 
 @dataclass
 class HistoryTraining:
-    """One training run; `validate` gives a recall from the towers as they are, higher is better."""
+    """One training run; `validate` gives a recall from the towers as they are, higher is better.
+
+    Without `validate` nothing stops the run early, and its last state is kept.
+    """
 
     config: HistoryConfig
     windows: Windows
     catalogue: Catalogue
     towers: HistoryTowers
     pairs: QueryPairs | None
-    validate: Callable[[HistoryTowers], float]
+    validate: Callable[[HistoryTowers], float] | None
     device: str
     seed: int
     checkpoint: Path | None = None
 
-    def run(self, epochs: int) -> float:
-        """Trains, keeps the best state by `validate` and returns its recall. Resumes from `checkpoint` if there is one."""
-        optimiser = self._optimiser()
-        rng = np.random.default_rng(self.seed)
-        torch.manual_seed(self.seed)
-        batches = self._plan(epochs, rng)
-        steps = len(batches)
-        every = max(1, steps // self.config.evaluations)
-        step, best, waited, kept = load_checkpoint(self.checkpoint, self.towers, optimiser)
-        meter = ProgressMeter(
-            sum(map(self._size, batches)), "history", unit="positions", done=sum(map(self._size, batches[:step]))
-        )
-        for step in range(step, steps):  # noqa: B020
-            self._learning_rate(optimiser, step, steps)
-            loss = self._step(batches[step], optimiser, rng)
-            meter.advance(self._size(batches[step]), loss=loss)
-            if (step + 1) % every == 0 or step + 1 == steps:
-                score = self._validate()
-                meter.advance(0, recall=score)
-                waited = 0 if score > best else waited + 1
-                if score > best:
-                    best, kept = score, {name: value.clone() for name, value in self.towers.state_dict().items()}
-                save_checkpoint(self.checkpoint, self.towers, optimiser, step + 1, best, waited, kept)
-                if waited >= self.config.patience:
-                    break
-        meter.close()
-        if kept:
-            self.towers.load_state_dict(kept)
-        self.towers.eval()
-        return best
+    def run(self, epochs: int) -> float | None:
+        """Trains, keeps the best state by `validate` and returns its recall.
 
-    def _validate(self) -> float:
+        A run that was interrupted goes on from `checkpoint` and ends as it would have; torch's own random state is
+        left as it was.
+        """
+        batches = self._plan(epochs)
+        sizes = [self._size(batch) for batch in batches]
+        optimiser, run = self._optimiser(), self._name(epochs)
+        standing = load_checkpoint(self.checkpoint, run, self.towers, optimiser)
+        every = max(1, len(batches) // self.config.evaluations)
+        meter = ProgressMeter(sum(sizes), "history", unit="positions", done=sum(sizes[: standing.step]))
+        self.towers.train()
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if self.device == "cuda" else ()):
+            while standing.step < len(batches) and standing.waited < self.config.patience:
+                self._learning_rate(optimiser, standing.step, len(batches))
+                loss = self._step(standing.step, batches[standing.step], optimiser)
+                meter.advance(sizes[standing.step], loss=loss)
+                standing.step += 1
+                if standing.step % every == 0 or standing.step == len(batches):
+                    self._evaluate(standing, meter)
+                    save_checkpoint(self.checkpoint, run, self.towers, optimiser, standing)
+        meter.close()
+        if standing.kept:
+            self.towers.load_state_dict(standing.kept)
+        self.towers.eval()
+        return standing.best if standing.kept else None
+
+    def _evaluate(self, standing: Standing, meter: ProgressMeter) -> None:
+        if self.validate is None:
+            return
         self.towers.eval()
         with torch.inference_mode():
             score = self.validate(self.towers)
         self.towers.train()
-        return score
+        meter.advance(0, recall=score)
+        standing.waited += 1
+        if score > standing.best:
+            kept = {name: value.detach().clone() for name, value in self.towers.state_dict().items()}
+            standing.best, standing.waited, standing.kept = score, 0, kept
+
+    def _name(self, epochs: int) -> str:
+        """What makes this run, so that it goes on from no other one's checkpoint."""
+        told = (self.windows.timeline.item, self.windows.start, self.windows.follows, self.windows.requests.rows)
+        read = (self.catalogue.text.sum(dim=0).cpu().numpy(), self.catalogue.price.cpu().numpy())
+        asked = () if self.pairs is None else (self.pairs.query, self.pairs.item)
+        digests = [array_sha256(array) for array in (*told, *read, *asked)]
+        return fingerprint(self.config.model_dump(), self.seed, epochs, digests)
 
     def _optimiser(self) -> torch.optim.AdamW:
         matrices = [p for p in self.towers.parameters() if p.ndim > 1]
@@ -151,14 +168,15 @@ class HistoryTraining:
     def _size(self, batch: NDArray[np.int64]) -> int:
         return int((self.windows.stop[batch] - self.windows.start[batch]).sum())
 
-    def _plan(self, epochs: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+    def _plan(self, epochs: int) -> list[NDArray[np.int64]]:
         """Windows of like length together, about `batch_positions` a batch, in another random order each epoch."""
-        lengths = self.windows.stop - self.windows.start
+        lengths, rng = self.windows.stop - self.windows.start, np.random.default_rng(self.seed)
         return [batch for _ in range(epochs) for batch in _epoch(lengths, self.config.batch_positions, rng)]
 
-    def _step(self, batch: NDArray[np.int64], optimiser: torch.optim.Optimizer, rng: np.random.Generator) -> float:
-        bf16 = torch.autocast(self.device, torch.bfloat16, enabled=training_bf16(self.device))
-        with bf16:
+    def _step(self, step: int, batch: NDArray[np.int64], optimiser: torch.optim.Optimizer) -> float:
+        rng = np.random.default_rng((self.seed, step))  # each step by itself, so that a resumed run draws the same
+        torch.manual_seed(int(rng.integers(2**63)))
+        with torch.autocast(self.device, torch.bfloat16, enabled=training_bf16(self.device)):
             loss = self._loss(batch, rng)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -170,8 +188,7 @@ class HistoryTraining:
         read = self.windows.timeline.batch(self.windows.user[batch], self.windows.stop[batch], self.config.longest)
         follows, owner, targets = self._targets(batch, read.present)
         asked = self._sample_pairs(rng)
-        wanted = targets if asked is None else np.concatenate([targets, asked[1]])
-        candidates = self._candidates(wanted, rng)
+        candidates = self._candidates(targets, np.empty(0, np.int64) if asked is None else asked[1], rng)
         rows = candidates.rows
         if candidates.log_q is not None:
             rows = torch.unique(torch.cat([rows, self._tensor(np.maximum(read.items, 0)).flatten()]))
@@ -181,7 +198,8 @@ class HistoryTraining:
         users = self.towers.history(inputs, *codes)[self._tensor(follows)]
         own = vectors[torch.searchsorted(rows, candidates.rows)]
         logits = self._logits(users, own, candidates, biased=True)
-        positives = self._positives(batch, follows, candidates.rows)
+        owners = np.repeat(self.windows.user[batch], follows.sum(axis=1))
+        positives = self._columns(self.windows.liked.select(owners), candidates.rows)
         column = torch.searchsorted(candidates.rows, self._tensor(targets))
         loss = catalogue_softmax(logits, self._tensor(owner), column, positives)
         return loss if asked is None else loss + self.config.query_weight * self._query_loss(asked, own, candidates)
@@ -198,25 +216,32 @@ class HistoryTraining:
         items = self.windows.requests.select(request[follows])
         return follows, items.owners, items.rows
 
-    def _positives(
-        self, batch: NDArray[np.int64], follows: NDArray[np.bool_], candidates: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """(position, column) of every candidate that the position's user likes."""
-        users = np.repeat(self.windows.user[batch], follows.sum(axis=1))
-        liked = self.windows.liked.select(users)
-        rows, wanted = self._tensor(liked.owners), self._tensor(liked.rows)
+    def _columns(self, lists: CSR, candidates: Tensor) -> tuple[Tensor, Tensor]:
+        """(line, column) of every candidate that stands in a line's list of item rows."""
+        lines, wanted = self._tensor(lists.owners), self._tensor(lists.rows)
         column = torch.searchsorted(candidates, wanted).clamp(max=len(candidates) - 1)
         found = candidates[column] == wanted
-        return rows[found], column[found]
+        return lines[found], column[found]
 
-    def _candidates(self, wanted: NDArray[np.int64], rng: np.random.Generator) -> Candidates:
+    def _candidates(
+        self, targets: NDArray[np.int64], answers: NDArray[np.int64], rng: np.random.Generator
+    ) -> Candidates:
+        """The whole catalogue, or what the step asks for (targets of histories, answers of queries) and even draws."""
         n = len(self.catalogue.text)
         if n <= self.config.full_softmax_items:
             return Candidates(torch.arange(n, device=self.catalogue.text.device), None)
         drawn = rng.integers(0, n, self.config.uniform_negatives)
-        rows = self._tensor(np.unique(np.concatenate([wanted, drawn])))
-        log_q = log_expected_count(self.catalogue.frequency, len(wanted), len(drawn))
-        return Candidates(rows, log_q[rows])
+        rows = self._tensor(np.unique(np.concatenate([targets, answers, drawn])))
+        frequency = (len(targets) * self.catalogue.frequency + len(answers) * self._answered) / max(
+            1, len(targets) + len(answers)
+        )
+        return Candidates(rows, log_expected_count(frequency, len(targets) + len(answers), len(drawn))[rows])
+
+    @cached_property
+    def _answered(self) -> Tensor:
+        """The share of each item among the answers of queries, float [n_items]."""
+        items = np.empty(0, np.int64) if self.pairs is None else self.pairs.item
+        return shares(items, len(self.catalogue.text)).to(self.catalogue.text.device)
 
     def _inputs(self, items: NDArray[np.int64], queries: NDArray[np.int64], rows: Tensor, vectors: Tensor) -> Tensor:
         """What the history part reads at each position: the item's vector, the query's, or nothing."""
@@ -252,11 +277,10 @@ class HistoryTraining:
         query, item = asked
         users = self.towers.head.queries(torch.from_numpy(self.pairs.vectors[query]).to(items.device))
         logits = self._logits(users, items, candidates, biased=False)
-        same_query, answer = np.nonzero(query[:, None] == query[None, :])
         columns = torch.searchsorted(candidates.rows, self._tensor(item))
         position = torch.arange(len(query), device=items.device)
-        positives = (self._tensor(same_query), columns[self._tensor(answer)])
-        return catalogue_softmax(logits, position, columns, positives)
+        known = self._columns(self.pairs.known.select(query), candidates.rows)
+        return catalogue_softmax(logits, position, columns, known)
 
     def _tensor(self, array: NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
@@ -274,10 +298,15 @@ def _epoch(lengths: NDArray[np.int64], positions: int, rng: np.random.Generator)
 
 def make_catalogue(text: Vectors, items: pa.Table, features: ItemFeatures, windows: Windows, device: str) -> Catalogue:
     """Tensors of the catalogue and how often each item is a target."""
-    counts = np.bincount(windows.requests.rows, minlength=len(text)).astype(np.float32)
     return Catalogue(
         torch.from_numpy(text).to(device),
         torch.from_numpy(features.price_codes(items)).to(device),
         features.category_codes(items),
-        torch.from_numpy(counts / max(1.0, counts.sum())).to(device),
+        shares(windows.requests.rows, len(text)).to(device),
     )
+
+
+def shares(items: NDArray[np.int64], n: int) -> Tensor:
+    """How much of `items` each of the n rows is, float32 [n]."""
+    counts = np.bincount(items, minlength=n).astype(np.float32)
+    return torch.from_numpy(counts / max(1.0, counts.sum()))

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,16 +16,17 @@ from sentence_transformers.sentence_transformer.evaluation import SentenceEvalua
 from torch import Tensor, nn
 from transformers import EarlyStoppingCallback
 
+from retrieval.checkpoint import last_checkpoint
+from retrieval.batches import LengthGroupedBatches
 from retrieval.config import TextConfig
+from retrieval.fingerprint import array_sha256, fingerprint
 from retrieval.losses import in_batch_softmax
 from retrieval.runtime import training_bf16
 from retrieval.topk import CSR, exact_topk
-from retrieval.training_progress import TrainingProgress
-
-if TYPE_CHECKING:
-    from transformers import TrainerCallback
+from retrieval.training_progress import TrainingProgress, quiet_libraries, show_training
 
 EVALUATIONS = 5
+RECALL = "recall@10"
 EVALUATED_PAIRS, EVALUATED_ITEMS = 400, 1500
 
 
@@ -44,6 +44,11 @@ class TextPairs:
 
     def __len__(self) -> int:
         return len(self.item)
+
+    def digest(self) -> str:
+        """A fingerprint of what the pairs say."""
+        arrays = (self.owner, self.item, self.known.indptr, self.known.rows)
+        return fingerprint(list(self.text), [array_sha256(array) for array in arrays])
 
     def take(self, index: NDArray[np.int64]) -> TextPairs:
         """Some of the pairs; what is known stays whole."""
@@ -102,7 +107,7 @@ class HeldOutRecall(SentenceEvaluator):
 
     def __init__(self, pairs: TextPairs, item_texts: Sequence[str], rng: np.random.Generator) -> None:
         super().__init__()
-        self.primary_metric, self.greater_is_better, self.name = "recall@10", True, ""
+        self.primary_metric, self.greater_is_better, self.name = RECALL, True, ""
         keep = rng.permutation(len(pairs))[:EVALUATED_PAIRS]
         self.pairs = pairs.take(np.sort(keep))
         others = rng.permutation(len(item_texts))[:EVALUATED_ITEMS]
@@ -113,12 +118,11 @@ class HeldOutRecall(SentenceEvaluator):
         self, model: SentenceTransformer, output_path: str | None = None, epoch: int = -1, steps: int = -1
     ) -> dict[str, float]:
         """Called by the trainer."""
-        encode = {"batch_size": 64, "show_progress_bar": False, "normalize_embeddings": True}
-        items = model.encode_document(self.texts, **encode)
-        asked = model.encode_query(list(self.pairs.text), **encode)
-        best = exact_topk(np.asarray(asked), np.asarray(items), min(10, len(items))).rows
+        encoded = (model.encode_document(self.texts), model.encode_query(list(self.pairs.text)))
+        items, asked = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12) for vectors in encoded)
+        best = exact_topk(asked, items, min(10, len(items))).rows
         found = (self.rows[best] == self.pairs.item[:, None]).any(axis=1)
-        return {self.primary_metric: float(found.mean())}
+        return {RECALL: float(found.mean())}
 
 
 def train_text(
@@ -135,7 +139,8 @@ def train_text(
 ) -> float | None:
     """Fine-tunes `model` in place on `examples` pairs and returns its best held-out recall@10, if any was measured.
 
-    Checkpoints lie under `work`; a run that was interrupted goes on from the last one.
+    Checkpoints lie under `work`; a run that was interrupted goes on from the last one, so that `work` must hold no
+    other run's.
     """
     rng = np.random.default_rng(seed)
     chosen = pairs.take(_draw(len(pairs), examples, rng))
@@ -143,25 +148,35 @@ def train_text(
     dataset = Dataset.from_dict(
         {"asked": list(chosen.text), "item": [item_texts[row] for row in chosen.item], "label": label.tolist()}
     )
-    steps = max(1, examples // config.batch)
+    lengths = np.array([len(row["asked"]) + len(row["item"]) for row in dataset])
     evaluator = HeldOutRecall(held_out, item_texts, rng) if len(held_out) else None
-    callbacks: list[TrainerCallback] = [TrainingProgress("text part")]
-    if evaluator is not None:
-        callbacks.append(EarlyStoppingCallback(config.patience))
     longest = model.max_seq_length
     model.max_seq_length = min(config.max_tokens, longest or config.max_tokens)
-    trainer = SentenceTransformerTrainer(
-        model=model,
-        args=_arguments(config, steps, work, seed, device, evaluated=evaluator is not None),
-        train_dataset=dataset,
-        loss=InBatchSoftmax(model, KnownPositives(chosen.known, len(item_texts)), config.temperature),
-        evaluator=evaluator,
-        callbacks=callbacks,
-    )
-    trainer.train(resume_from_checkpoint=any(work.glob("checkpoint-*")) or None)
+    shown = TrainingProgress("text part")
+    with quiet_libraries():
+        trainer = _Trainer(
+            model=model,
+            args=_arguments(model, config, lengths, work, seed, device, evaluated=evaluator is not None),
+            train_dataset=dataset,
+            loss=InBatchSoftmax(model, KnownPositives(chosen.known, len(item_texts)), config.temperature),
+            evaluator=evaluator,
+            callbacks=[EarlyStoppingCallback(config.patience)] if evaluator is not None else None,
+        )
+        show_training(trainer, shown)
+        try:
+            trainer.train(resume_from_checkpoint=last_checkpoint(work))
+        finally:
+            shown.close()
     model.max_seq_length = longest
     model.eval()
     return trainer.state.best_metric
+
+
+class _Trainer(SentenceTransformerTrainer):
+    """The trainer without a generated model card: it would quote shoppers' texts as examples."""
+
+    def add_model_card_callback(self, default_args_dict: dict[str, object]) -> None:
+        """No card."""
 
 
 def _draw(n: int, examples: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -171,30 +186,45 @@ def _draw(n: int, examples: int, rng: np.random.Generator) -> NDArray[np.int64]:
 
 
 def _arguments(
-    config: TextConfig, steps: int, work: Path, seed: int, device: str, *, evaluated: bool
+    model: SentenceTransformer,
+    config: TextConfig,
+    lengths: NDArray[np.int64],
+    work: Path,
+    seed: int,
+    device: str,
+    *,
+    evaluated: bool,
 ) -> SentenceTransformerTrainingArguments:
+    steps = max(1, len(lengths) // config.batch)
     every = max(1, steps // EVALUATIONS)
-    schedule = {"eval_strategy": "steps", "eval_steps": every, "load_best_model_at_end": True} if evaluated else {}
+    prompts = {"asked": model.prompts.get("query") or "", "item": model.prompts.get("document") or ""}
     return SentenceTransformerTrainingArguments(
         output_dir=str(work),
         max_steps=steps,
         per_device_train_batch_size=config.batch,
+        batch_sampler=LengthGroupedBatches.by(lengths),
+        prompts=prompts if any(prompts.values()) else None,
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
         warmup_steps=int(config.warmup * steps),
         lr_scheduler_type="linear",
+        eval_strategy="steps" if evaluated else "no",
+        eval_steps=every,
         save_strategy="steps",
         save_steps=every,
         save_total_limit=2,
-        metric_for_best_model="eval_recall@10",
-        greater_is_better=True,
+        load_best_model_at_end=evaluated,
+        metric_for_best_model=f"eval_{RECALL}" if evaluated else None,
+        greater_is_better=True if evaluated else None,
+        restore_callback_states_from_checkpoint=evaluated,
         logging_steps=5,
         report_to="none",
         disable_tqdm=True,
+        log_level="error",
         seed=seed,
         bf16=training_bf16(device),
         use_cpu=device == "cpu",
-        **schedule,
+        dataloader_pin_memory=device == "cuda",
     )
 
 

@@ -1,1 +1,25 @@
-"""Public names are exported here."""
+"""Answers: open a bundle with `Engine.open(path)` and ask."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from retrieval.lazy import exports
+
+if TYPE_CHECKING:
+    from serving.engine import Engine as Engine
+    from serving.requests import Answer as Answer
+    from serving.requests import Hit as Hit
+    from serving.requests import Request as Request
+
+_MODULES = {
+    "serving.engine": "Engine",
+    "serving.requests": "Answer Hit Request",
+}
+__all__ = [
+    "Answer",
+    "Engine",
+    "Hit",
+    "Request",
+]
+__getattr__, __dir__ = exports(__name__, _MODULES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from retrieval.baselines import targets_of
 from retrieval.dataset import DataSet, load
+from retrieval.errors import BadData
 from retrieval.split import EventSplit, JudgementSplit, split_events, split_judgements
 from retrieval.timeline import Timeline
 from retrieval.topk import CSR
@@ -29,9 +30,30 @@ class Shop:
     judgements: JudgementSplit | None
 
     @classmethod
-    def open(cls, folder: Path, config: DataConfig, *, now: datetime, rejected: Path | None = None) -> Shop:
-        """Reads, validates and splits; raises BadData in one line. Rows set aside are written to `rejected`."""
-        data = load(folder, max_bad=config.max_bad, max_unknown=config.max_unknown, rejected=rejected, now=now)
+    def open(
+        cls,
+        folder: Path,
+        config: DataConfig,
+        *,
+        now: datetime,
+        rejected: Path | None = None,
+        like: Sequence[str] | None = None,
+        catalogue_alone: bool = False,
+    ) -> Shop:
+        """Reads, validates and splits; raises BadData in one line. Rows set aside are written to `rejected`.
+
+        `like` gives the item ids of an index, whose row order the items then have. `catalogue_alone`: there may be
+        neither events nor judgements.
+        """
+        data = load(
+            folder,
+            max_bad=config.max_bad,
+            max_unknown=config.max_unknown,
+            rejected=rejected,
+            now=now,
+            require_interactions=not catalogue_alone,
+        )
+        data = data if like is None else in_order(data, like, folder)
         events = None
         if data.has_recommend:
             events = split_events(data, kind=config.split, target_events=config.target_events)
@@ -96,6 +118,26 @@ class Shop:
         kept = np.asarray(rows, np.int64)
         found: list[str] = self.data.items["title"].take(kept[kept >= 0]).to_pylist()
         return found
+
+
+def in_order(data: DataSet, ids: Sequence[str], folder: Path) -> DataSet:
+    """The data set with its items in the order of `ids`; BadData where they are not the same items."""
+    row_of = {item_id: row for row, item_id in enumerate(data.item_ids)}
+    rows = np.fromiter((row_of.get(item_id, -1) for item_id in ids), np.int64, len(ids))
+    if len(ids) != data.n_items or (rows < 0).any():
+        raise BadData(
+            f"{folder}: its {data.n_items:,} items are not the {len(ids):,} of the bundle's index; first run: "
+            f"shortlist index build BUNDLE --data {folder}"
+        )
+    place = np.empty(len(rows), np.int32)
+    place[rows] = np.arange(len(rows), dtype=np.int32)
+    return replace(
+        data,
+        items=data.items.take(rows),
+        item_ids=tuple(ids),
+        events=data.events and replace(data.events, item=place[data.events.item]),
+        judgements=data.judgements and replace(data.judgements, item=place[data.judgements.item]),
+    )
 
 
 def repeat_share(seen: CSR, targets: CSR) -> float:

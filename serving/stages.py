@@ -104,10 +104,11 @@ class Stages:
 
     def shown_scores(self, reranked: Reranked) -> NDArray[np.float32]:
         """float32 [n, k]: what `CrossEncoder.predict` gives where a place was reranked, else the inner product."""
-        logits = reranked.logits
-        sigmoided = self.scorer is not None and self.scorer.activation == "sigmoid"
-        scores = sigmoid(logits) if sigmoided else logits
-        return np.where(np.isfinite(logits), scores, reranked.hits.scores)
+        scored = np.isfinite(reranked.logits)
+        scores = reranked.logits[scored]
+        shown = reranked.hits.scores.copy()
+        shown[scored] = sigmoid(scores) if self.scorer is not None and self.scorer.activation == "sigmoid" else scores
+        return shown
 
     def texts_of(self, rows: NDArray[np.int64]) -> TextByRow:
         """Rendered items by row: of a few rows only those, of many the whole catalogue once."""

@@ -13,7 +13,8 @@ from sentence_transformers import CrossEncoder
 from torch import nn
 from transformers import TrainerCallback
 
-from ranking.batches import LengthGroupedBatches, PairCollator
+from ranking.batches import PairCollator
+from retrieval.batches import LengthGroupedBatches
 from ranking.cross_encoder import CrossEncoderScorer
 from ranking.pairs import GradeScale, PairSet, judged_pairs
 from ranking.settings import RankerTraining, budget_examples
