@@ -17,7 +17,7 @@ from ranking.batches import PairCollator
 from retrieval.batches import LengthGroupedBatches
 from ranking.cross_encoder import CrossEncoderScorer
 from ranking.pairs import GradeScale, PairSet, judged_pairs
-from ranking.settings import RankerTraining, budget_examples
+from ranking.settings import TOKENS, RankerTraining, budget_examples
 from ranking.train import RankerLoss, layer_rates, new_cross_encoder, tokenizer_of, train_ranker
 from retrieval.errors import BadBundle, BadData
 
@@ -287,5 +287,5 @@ def test_layer_decay_trains(tiny_bert_folder: Path, tmp_path: Path) -> None:
 def test_a_budget_is_bounded_by_passes_and_by_tokens() -> None:
     assert budget_examples(1_000, 25.0) == 2_000
     assert budget_examples(1_000, 25.0, "quick") == 1_000
-    assert budget_examples(10**6, 100.0) == 35_000
+    assert budget_examples(10**6, 100.0) == TOKENS["default"] // 100
     assert budget_examples(0, 0.0) == 1
