@@ -14,11 +14,11 @@ from torch import nn
 from transformers import TrainerCallback
 
 from ranking.batches import PairCollator
-from retrieval.batches import LengthGroupedBatches
 from ranking.cross_encoder import CrossEncoderScorer
 from ranking.pairs import GradeScale, PairSet, judged_pairs
 from ranking.settings import TOKENS, RankerTraining, budget_examples
 from ranking.train import RankerLoss, layer_rates, new_cross_encoder, tokenizer_of, train_ranker
+from retrieval.batches import LengthGroupedBatches
 from retrieval.errors import BadBundle, BadData
 
 pytestmark = pytest.mark.usefixtures("one_thread")
