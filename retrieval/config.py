@@ -29,6 +29,7 @@ class TextConfig(Settings):
     temperature: float = Field(default=0.05, gt=0)
     max_tokens: PositiveInt = 64
     patience: PositiveInt = 3
+    freeze_word_embeddings: bool = Field(default=True, description="half of MiniLM's weights, and few words are new")
 
 
 class HistoryConfig(Settings):
@@ -45,7 +46,7 @@ class HistoryConfig(Settings):
     residual_drop: float = Field(default=0.2, ge=0, lt=1)
     temperature: float = Field(default=0.07, gt=0)
     learning_rate: float = Field(default=2e-3, gt=0)
-    weight_decay: float = Field(default=0.01, ge=0)
+    weight_decay: float = Field(default=0.1, ge=0)
     warmup: float = Field(default=0.03, ge=0, lt=1)
     epochs: int | None = Field(default=None, ge=0, description="none: derived from the data")
     batch_positions: PositiveInt = 1536

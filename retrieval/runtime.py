@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -187,10 +188,11 @@ class OpenVinoModel:
 def openvino_model(path: Path | None, build: Callable[[], openvino.Model], precision: str = "fp32") -> OpenVinoModel:
     """The graph kept at `path` (an `.xml`), made by `build` where it is missing and kept if the folder can be written.
 
-    `build` may import torch; a service that finds the file never does.
+    `build` may import torch; a service that finds the file never does. A file that does not open is made again.
     """
     if path is not None and path.with_suffix(".bin").exists() and path.exists():
-        return OpenVinoModel.compile(path, precision)
+        with suppress(RuntimeError):
+            return OpenVinoModel.compile(path, precision)
     model = build()
     if path is not None:
         _keep(model, path)
@@ -213,7 +215,7 @@ def _keep(model: openvino.Model, path: Path) -> None:
 
 
 def convert(module: torch.nn.Module, names: Sequence[str], example: Sequence[torch.Tensor]) -> openvino.Model:
-    """A traced torch module as an OpenVINO graph whose inputs carry `names`, every size but the last ranks' free."""
+    """A traced torch module as an OpenVINO graph whose inputs carry `names`, for batches and lengths of any size."""
     import warnings
 
     import openvino

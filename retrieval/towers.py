@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from retrieval.encoder import TextEncoder, read_json
-from retrieval.errors import BadBundle, StaleArtefact
+from retrieval.errors import BadBundle, CorruptBundle, StaleArtefact
 from retrieval.fingerprint import folder_fingerprint
 from retrieval.item_features import ItemFeatures
 from retrieval.runtime import OpenVinoModel, convert, openvino_model
@@ -115,23 +115,29 @@ class UserTower:
     def histories(self, batch: HistoryBatch, item_vectors: Vectors, query_vectors: Vectors | None = None) -> Vectors:
         """float32 [b, index_dim] of histories over index vectors [n_items, index_dim]; all zero for an empty one.
 
-        `query_vectors` [n_queries, index_dim] stand for the past queries. Without a history part, the mean of the
-        events' vectors is given.
+        `query_vectors` [n_queries, index_dim] stand for the past queries; an event that has no vector is passed over.
+        The newest events are read, as many as the history part knows. Without one, the mean of the events' vectors is
+        given.
         """
-        dim = self.config.dim
-        vectors = np.asarray(item_vectors[np.maximum(batch.items, 0)][..., :dim])
-        if query_vectors is not None and len(query_vectors):
-            asked = batch.queries >= 0
-            vectors[asked] = query_vectors[batch.queries[asked], :dim]
-        present = batch.present & ((batch.items >= 0) | ((batch.queries >= 0) & (query_vectors is not None)))
-        vectors[~present] = 0
-        if self.history is None:
-            out = unit(vectors.sum(axis=1))
-        else:
-            inputs = dict(zip(HISTORY_INPUTS, (vectors, batch.kinds, batch.gaps, present), strict=True))
-            out = self.history.infer(inputs)
-        out[~present.any(axis=1)] = 0
-        return self._with_bias(out, present.any(axis=1).astype(np.float32))
+        asked = batch.present & (batch.queries >= 0) & bool(query_vectors is not None and len(query_vectors))
+        taken = batch.present & (batch.items >= 0)
+        vectors = np.zeros((*batch.items.shape, self.config.dim), np.float32)
+        vectors[taken] = item_vectors[batch.items[taken], : self.config.dim]
+        if query_vectors is not None:
+            vectors[asked] = query_vectors[batch.queries[asked], : self.config.dim]
+        known: NDArray[np.bool_] = (asked | taken).any(axis=1)
+        out = unit(vectors.sum(axis=1)) if self.history is None else self._read(batch, vectors, asked | taken)
+        out[~known] = 0
+        return self._with_bias(out, known.astype(np.float32))
+
+    def _read(self, batch: HistoryBatch, vectors: Vectors, present: NDArray[np.bool_]) -> Vectors:
+        """What the history part makes of the newest events that are `present`, [b, dim]."""
+        assert self.history is not None
+        order = np.argsort(present, axis=1, kind="stable")  # gaps go to the front, where padding is
+        order = order[:, -int(self.config.history["longest"]) :]
+        columns = (np.take_along_axis(array, order, axis=1) for array in (batch.kinds, batch.gaps, present))
+        inputs = (np.take_along_axis(vectors, order[..., None], axis=1), *columns)
+        return self.history.infer(dict(zip(HISTORY_INPUTS, inputs, strict=True)))
 
     def both(self, queries: Vectors, histories: Vectors) -> Vectors:
         """A query's vector leaning towards its user's history; an empty history changes nothing."""
@@ -169,15 +175,13 @@ class Towers:
         cache: Path | None = None,
     ) -> Towers:
         """Opens a towers folder; graphs are kept under `cache`. Raises BadBundle or StaleArtefact by name."""
-        from safetensors.numpy import load_file
-
-        config = _read_config(folder)
+        config = read_config(folder)
         if config.rendering != rendering_fingerprint():
             raise StaleArtefact(
                 f"{folder} was trained on item texts of another rendering ({config.rendering}, this is "
                 f"{rendering_fingerprint()}); run: shortlist train retriever"
             )
-        weights = load_file(folder / HEAD) if config.item_ids else {}
+        weights = read_weights(folder / HEAD) if config.item_ids else {}
         encoder = TextEncoder.load(folder / TEXT, device=device, precision=precision, cache=cache)
         history = None
         if config.history:
@@ -194,7 +198,8 @@ class Towers:
 def unit(vectors: NDArray[np.floating], dim: int | None = None) -> Vectors:
     """Rows scaled so that their first `dim` numbers have length one; a zero row stays zero."""
     length = np.linalg.norm(vectors[:, :dim], axis=1, keepdims=True)
-    return np.divide(vectors, length, out=np.zeros_like(vectors, np.float32), where=length > 0).astype(np.float32)
+    scaled: Vectors = np.divide(vectors, length, out=np.zeros_like(vectors, np.float32), where=length > 0)
+    return scaled
 
 
 def write_config(folder: Path, config: TowersConfig) -> None:
@@ -202,20 +207,34 @@ def write_config(folder: Path, config: TowersConfig) -> None:
     (folder / ABOUT).write_text(json.dumps(asdict(config), ensure_ascii=False, indent=1), "utf-8")
 
 
-def _read_config(folder: Path) -> TowersConfig:
+def read_config(folder: Path) -> TowersConfig:
+    """Reads `towers.json`. Raises BadBundle where it is missing or of another version."""
     if not (folder / ABOUT).exists():
         raise BadBundle(f"{folder} has no {ABOUT}, so it is no towers folder; run: shortlist train retriever")
-    found = read_json(folder / ABOUT)
+    found: dict[str, Any] = read_json(folder / ABOUT)
     try:
-        tuples = {name: tuple(found[name]) for name in ("item_ids", "kinds")}  # type: ignore[arg-type]
-        return TowersConfig(**(found | tuples))  # type: ignore[arg-type]
+        tuples = {name: tuple(found[name]) for name in ("item_ids", "kinds")}
+        return TowersConfig(**(found | tuples))
     except (TypeError, KeyError) as error:
         raise BadBundle(f"{folder / ABOUT} is not of this version: {error}; run: shortlist train retriever") from error
 
 
+def read_weights(path: Path) -> dict[str, Vectors]:
+    """The arrays of a safetensors file, by name. Raises BadBundle where it is missing, CorruptBundle where it is torn."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    if not path.exists():
+        raise BadBundle(f"{path} is missing; restore it or run: shortlist train retriever")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise CorruptBundle(f"{path} cannot be read ({error}); restore it or run: shortlist train retriever") from error
+
+
 def load_history(folder: Path, config: TowersConfig) -> HistoryModel:
     """The history part as a torch module."""
-    from safetensors.torch import load_file
+    import torch
 
     from retrieval.history import HistoryModel
 
@@ -229,7 +248,7 @@ def load_history(folder: Path, config: TowersConfig) -> HistoryModel:
         dropout=0.0,
         longest=int(sizes["longest"]),
     )
-    model.load_state_dict(load_file(folder / HISTORY))
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in read_weights(folder / HISTORY).items()})
     return model.eval()
 
 

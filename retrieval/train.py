@@ -46,7 +46,7 @@ from retrieval.windows import Windows
 CHECKPOINT = "history.safetensors"
 Budget: TypeAlias = Literal["quick", "default", "long"]
 BUDGET_SCALE: dict[str, float] = {"quick": 0.25, "default": 1.0, "long": 3.0}
-QUERY_EXAMPLES = 40_000  # at most, and at most so many rounds over the pairs
+QUERY_EXAMPLES = 28_000  # at most, and at most so many rounds over the pairs
 QUERY_ROUNDS = 2.0
 HISTORY_EXAMPLES = 6_000  # pairs of histories, whose texts are long; the history part reads them all besides
 HISTORY_POSITIONS = 2_600_000  # positions that the history part reads in all

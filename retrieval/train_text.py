@@ -6,24 +6,28 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 from datasets import Dataset
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
+from sentence_transformers.base.evaluation import BaseEvaluator
 from torch import Tensor, nn
 from transformers import EarlyStoppingCallback
 
-from retrieval.checkpoint import last_checkpoint
 from retrieval.batches import LengthGroupedBatches
+from retrieval.checkpoint import last_checkpoint
 from retrieval.config import TextConfig
 from retrieval.fingerprint import array_sha256, fingerprint
 from retrieval.losses import in_batch_softmax
 from retrieval.runtime import training_bf16
 from retrieval.topk import CSR, exact_topk
 from retrieval.training_progress import TrainingProgress, quiet_libraries, show_training
+
+if TYPE_CHECKING:
+    from sentence_transformers.base.model import BaseModel
 
 EVALUATIONS = 5
 RECALL = "recall@10"
@@ -102,11 +106,11 @@ class InBatchSoftmax(nn.Module):
         )
 
 
-class HeldOutRecall(SentenceEvaluator):
+class HeldOutRecall(BaseEvaluator):
     """recall@10 of held-out pairs among a sample of the catalogue."""
 
     def __init__(self, pairs: TextPairs, item_texts: Sequence[str], rng: np.random.Generator) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.primary_metric, self.greater_is_better, self.name = RECALL, True, ""
         keep = rng.permutation(len(pairs))[:EVALUATED_PAIRS]
         self.pairs = pairs.take(np.sort(keep))
@@ -115,10 +119,11 @@ class HeldOutRecall(SentenceEvaluator):
         self.texts = [item_texts[row] for row in self.rows]
 
     def __call__(
-        self, model: SentenceTransformer, output_path: str | None = None, epoch: int = -1, steps: int = -1
+        self, model: BaseModel, output_path: str | None = None, epoch: float = -1, steps: int = -1
     ) -> dict[str, float]:
         """Called by the trainer."""
-        encoded = (model.encode_document(self.texts), model.encode_query(list(self.pairs.text)))
+        text_part = cast("SentenceTransformer", model)
+        encoded = (text_part.encode_document(self.texts), text_part.encode_query(list(self.pairs.text)))
         items, asked = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12) for vectors in encoded)
         best = exact_topk(asked, items, min(10, len(items))).rows
         found = (self.rows[best] == self.pairs.item[:, None]).any(axis=1)
@@ -150,6 +155,7 @@ def train_text(
     )
     lengths = np.array([len(row["asked"]) + len(row["item"]) for row in dataset])
     evaluator = HeldOutRecall(held_out, item_texts, rng) if len(held_out) else None
+    model[0].model.get_input_embeddings().weight.requires_grad_(not config.freeze_word_embeddings)
     longest = model.max_seq_length
     model.max_seq_length = min(config.max_tokens, longest or config.max_tokens)
     shown = TrainingProgress("text part")
