@@ -194,7 +194,8 @@ class HistoryTraining:
             rows = torch.unique(torch.cat([rows, self._tensor(np.maximum(read.items, 0)).flatten()]))
         vectors = self.catalogue.read(self.towers.head, rows)
         inputs = self._inputs(read.items, read.queries, rows, vectors)
-        codes = (self._tensor(read.kinds), self._tensor(read.gaps), self._tensor(read.present))
+        kept = read.present & (rng.random(read.present.shape) >= self.config.event_drop)
+        codes = (self._tensor(read.kinds), self._tensor(read.gaps), self._tensor(kept))
         users = self.towers.history(inputs, *codes)[self._tensor(follows)]
         own = vectors[torch.searchsorted(rows, candidates.rows)]
         logits = self._logits(users, own, candidates, biased=True)

@@ -80,13 +80,17 @@ class PairMiner:
         return with_negatives(pairs, hits, seed=self.seed)
 
     def _liked(self, requests: Requests) -> CSR:
-        """All that each request's shopper took, whenever: never a negative."""
+        """What else each request's shopper took, before or later: never a negative.
+
+        Where seen items are answered, what was taken before and not again is one: else the ranker would learn that
+        whatever it reads among the recent titles was bought.
+        """
         assert self.shop.data.events is not None
         events = self.shop.data.events
-        whole = Requests(
-            requests.user, events.offsets[1:][requests.user], requests.target_ptr, requests.target_item, requests.time
-        )
-        return histories(events, whole, self.shop.target_events)
+        ends = events.offsets[1:][requests.user]
+        whole = Requests(requests.user, ends, requests.target_ptr, requests.target_item, requests.time)
+        taken = histories(events, whole, self.shop.target_events)
+        return taken if self.remove_seen else taken.without(histories(events, requests, self.shop.target_events))
 
 
 def ranker_data(
