@@ -25,7 +25,7 @@ from serving.evaluate import (
     relevant_rows,
     rerank_sample,
 )
-from serving.offline import Offline, query_shortlists, scored
+from serving.offline import Logits, Offline, query_shortlists
 from serving.report import Example
 from serving.shop import Shop
 from serving.stages import Stages
@@ -110,11 +110,13 @@ class Measurement:
         counts = np.bincount(events.item[self.shop.events.train_target], minlength=n_items)
         texts = offline.user_texts(requests)
         found: dict[str, Task] = {}
+        logits = Logits(self.stages)
         for mode, exclude in (("seen_removed", seen), ("seen_kept", None)):
             targets = targets_of(requests) if exclude is None else targets_of(requests).without(exclude)
             hits = offline.shortlists(requests, exclude)
             default = self.remove_seen == (exclude is not None)
-            ranked = self._ranked(hits, targets, texts, f"test: recommendation, {mode}", size=self.rerank_sample)
+            what = f"test: recommendation, {mode}"
+            ranked = self._ranked(hits, targets, texts, what, size=self.rerank_sample, logits=logits)
             if default:
                 shown += self._examples("shopper", [text.split("; ") for text in texts], ranked, targets, examples)
             found[mode] = Task(
@@ -179,15 +181,21 @@ class Measurement:
             return {"final": given}
         return {"reranked": ranked.reranked, "final": ranked.reranked if on else settled(given)}
 
-    def _ranked(self, hits: Hits, targets: CSR, texts: list[str], what: str, *, size: int) -> Ranked:
-        """Reranks the sampled requests that have a target in the head of their shortlist; no other can change."""
+    def _ranked(
+        self, hits: Hits, targets: CSR, texts: list[str], what: str, *, size: int, logits: Logits | None = None
+    ) -> Ranked:
+        """Reranks the sampled requests that have a target in the head of their shortlist; no other can change.
+
+        `logits` are those of the same requests, kept from one way of asking to the next.
+        """
         sample = rerank_sample(len(hits.rows), size)
         part, wanted = hits.select(sample), targets.select(sample)
         which = np.flatnonzero(needs_rerank(part.head(self.stages.depth), wanted))
         if self.stages.scorer is None or not len(which):
             return Ranked(hits, sample, settled(part), which)
         head = part.select(which)
-        scores = scored(self.stages, [texts[i] for i in sample[which]], head, what)
+        logits = logits or Logits(self.stages)
+        scores = logits.of(sample[which], [texts[i] for i in sample[which]], head, what)
         return Ranked(hits, sample, merge_reranked(part, which, self.stages.reranked(head, scores).hits), which)
 
     def _examples(

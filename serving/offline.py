@@ -71,10 +71,33 @@ def joined(parts: Sequence[Hits], k: int) -> Hits:
     return Hits(np.concatenate([part.rows for part in parts]), np.concatenate([part.scores for part in parts]))
 
 
-def scored(stages: Stages, texts: Sequence[str], hits: Hits, what: str) -> NDArray[np.float32]:
-    """The cross-encoder's logits of the head of each shortlist, with progress; see `Stages.scores`."""
-    depth = min(stages.depth, hits.rows.shape[1])
-    meter = ProgressMeter(int((hits.rows[:, :depth] >= 0).sum()), what, unit="pairs")
-    scores = stages.scores(texts, hits, done=meter.advance)
-    meter.close()
-    return scores
+class Logits:
+    """The cross-encoder's logits of (request, item) pairs, each computed once however many lists it stands in."""
+
+    def __init__(self, stages: Stages) -> None:
+        self._stages = stages
+        self._keys = np.empty(0, np.int64)  # request * n_items + row, ascending
+        self._values = np.empty(0, np.float32)
+
+    def of(self, requests: NDArray[np.int64], texts: Sequence[str], hits: Hits, what: str) -> NDArray[np.float32]:
+        """`Stages.scores` of the heads of shortlists, float32 [n, depth], with progress.
+
+        `requests` int64 [n] names each line, and `texts` is what stands for it, the same in every call.
+        """
+        depth = min(self._stages.depth, hits.rows.shape[1])
+        rows = hits.rows[:, :depth]
+        keys = np.where(rows >= 0, requests[:, None] * self._stages.version.size + rows, -1)
+        at = np.searchsorted(self._keys, keys).clip(max=max(0, len(self._keys) - 1))
+        known = self._keys[at] == keys if len(self._keys) else np.zeros(keys.shape, bool)
+        missing = Hits(np.where(known, -1, rows), hits.scores[:, :depth])
+        meter = ProgressMeter(int((missing.rows >= 0).sum()), what, unit="pairs")
+        scores = self._stages.scores(texts, missing, done=meter.advance)
+        meter.close()
+        if len(self._keys):
+            scores = np.where(known, self._values[at], scores)
+        self._remember(keys[rows >= 0], scores[rows >= 0])
+        return scores
+
+    def _remember(self, keys: NDArray[np.int64], values: NDArray[np.float32]) -> None:
+        merged, first = np.unique(np.concatenate([self._keys, keys]), return_index=True)
+        self._keys, self._values = merged, np.concatenate([self._values, values])[first]
