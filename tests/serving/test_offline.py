@@ -1,0 +1,54 @@
+"""Offline requests: a pair is scored once, whichever of two lists it stands in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.topk import Hits
+from serving.offline import Logits
+from serving.stages import Stages
+
+
+class CountingStages:
+    """Scores a pair by its request's text and its row, and counts what it was asked."""
+
+    def __init__(self, depth: int) -> None:
+        self.depth, self.asked = depth, 0
+        self.version = SimpleNamespace(size=100)
+
+    def scores(
+        self, texts: Sequence[str], hits: Hits, *, done: Callable[[int], None] | None = None
+    ) -> NDArray[np.float32]:
+        rows = hits.rows[:, : self.depth]
+        self.asked += int((rows >= 0).sum())
+        values = np.array([len(text) for text in texts])[:, None] * 1000 + rows
+        return np.where(rows >= 0, values, np.nan).astype(np.float32)
+
+
+def hits_of(rows: list[list[int]]) -> Hits:
+    table = np.array(rows)
+    return Hits(table, -np.arange(table.shape[1], dtype=np.float32)[None].repeat(len(table), 0))
+
+
+def test_a_pair_of_a_second_list_is_not_scored_again() -> None:
+    fake = CountingStages(depth=3)
+    logits = Logits(cast("Stages", fake))
+    first = logits.of(np.array([4, 7]), ["a", "bb"], hits_of([[1, 2, 3, 9], [5, 6, -1, 9]]), "first")
+    assert fake.asked == 5
+    second = logits.of(np.array([7, 4]), ["bb", "a"], hits_of([[6, 8, 5, 0], [3, 1, 2, 0]]), "second")
+    assert fake.asked == 6
+    np.testing.assert_array_equal(first, np.array([[1001, 1002, 1003], [2005, 2006, np.nan]], np.float32))
+    np.testing.assert_array_equal(second, np.array([[2006, 2008, 2005], [1003, 1001, 1002]], np.float32))
+
+
+def test_the_same_row_of_another_request_is_another_pair() -> None:
+    fake = CountingStages(depth=1)
+    logits = Logits(cast("Stages", fake))
+    logits.of(np.array([0]), ["a"], hits_of([[1]]), "first")
+    scores = logits.of(np.array([1]), ["bb"], hits_of([[1]]), "second")
+    assert scores.tolist() == [[2001.0]]
