@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 TOKENISED_AT_ONCE = 8192  # texts; more would hold a whole catalogue's tokens in memory
+LONGEST, NO_LIMIT = 512, 1_000_000  # tokens: of a model that names no limit, and what some say instead of none
 Side = Literal["query", "document"]
 
 
@@ -65,12 +66,13 @@ class TextEncoder:
         only where it is not there yet. CUDA is served by torch. Raises BadBundle where the folder is no such model."""
         where = pick_device(device)
         kind = resolve_precision(precision, where)
+        inner = _transformer_folder(folder)
+        tokenizer, pad_id = load_tokenizer(inner, max_tokens(inner))
         runner: Runner
         if runtime == "torch" or where == "cuda":
             runner = TorchRunner(_sentence_module(folder).to(where), where, kind)
         else:
             runner = openvino_model(cache and cache / "encoder.xml", partial(_openvino_graph, folder), kind)
-        tokenizer, pad_id = load_tokenizer(folder, max_tokens(folder))
         return cls(tokenizer, runner, _prompts(folder), pad_id, folder_fingerprint(folder))
 
     def encode(
@@ -105,7 +107,24 @@ def load_tokenizer(folder: Path, longest: int | None) -> tuple[tokenizers.Tokeni
         tokenizer.no_truncation()
     else:
         tokenizer.enable_truncation(longest)
+    if read_json(folder / "sentence_bert_config.json").get("do_lower_case"):
+        _lower(tokenizer)
     return tokenizer, pad_id
+
+
+def _lower(tokenizer: tokenizers.Tokenizer) -> None:
+    """Lower case before whatever else the tokenizer makes of a text, as the older sentence-transformers ask for."""
+    from tokenizers.normalizers import Lowercase, Sequence
+
+    after = [tokenizer.normalizer] if tokenizer.normalizer is not None else []
+    tokenizer.normalizer = Sequence([Lowercase(), *after])
+
+
+def _transformer_folder(folder: Path) -> Path:
+    """Where the transformer and its tokenizer lie: the folder itself, or a part of it in the older layout."""
+    modules = _parsed(folder / "modules.json")
+    first = modules[0] if isinstance(modules, list) and modules else None
+    return folder / str(first.get("path", "")) if isinstance(first, dict) else folder
 
 
 def _pad_id(folder: Path, tokenizer: tokenizers.Tokenizer) -> int:
@@ -116,23 +135,33 @@ def _pad_id(folder: Path, tokenizer: tokenizers.Tokenizer) -> int:
 
 def max_tokens(folder: Path) -> int:
     """The longest text that the model reads, in tokens, special tokens included."""
-    limits = [
-        read_json(folder / "sentence_bert_config.json").get("max_seq_length"),
-        read_json(folder / "tokenizer_config.json").get("model_max_length"),
-        read_json(folder / "config.json").get("max_position_embeddings"),
-    ]
-    return int(min((float(limit) for limit in limits if isinstance(limit, int | float) and limit > 0), default=512))
+    own = read_json(folder / "sentence_bert_config.json").get("max_seq_length")
+    limits = (
+        [own]
+        if own
+        else [
+            read_json(folder / "tokenizer_config.json").get("model_max_length"),
+            read_json(folder / "config.json").get("max_position_embeddings"),
+        ]
+    )
+    known = [limit for limit in limits if isinstance(limit, int | float) and 0 < limit < NO_LIMIT]
+    return int(min(known, default=LONGEST))
 
 
 def read_json(path: Path) -> dict[str, object]:
     """A JSON object, or an empty one where there is no such file. Raises BadBundle where it is not JSON."""
+    value = _parsed(path)
+    return value if isinstance(value, dict) else {}
+
+
+def _parsed(path: Path) -> object:
     if not path.exists():
-        return {}
+        return None
     try:
-        value = json.loads(path.read_text("utf-8"))
+        value: object = json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise BadBundle(f"{path} is not JSON ({error}); restore the file or build the model again") from error
-    return value if isinstance(value, dict) else {}
+    return value
 
 
 def _prompts(folder: Path) -> dict[str, str]:
@@ -144,8 +173,11 @@ def open_sentence_transformer(source: str | Path, *, device: str = "cpu") -> Sen
     """A sentence-transformers model from a folder or a model id. Raises BadBundle, in one line, where there is none."""
     from sentence_transformers import SentenceTransformer
 
+    from retrieval.training_progress import quiet_libraries
+
     try:
-        return SentenceTransformer(str(source), device=device)
+        with quiet_libraries():
+            return SentenceTransformer(str(source), device=device)
     except (OSError, ValueError, KeyError, ImportError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BadBundle(f"{source} does not open as a sentence-transformers model: {first}") from error
@@ -160,6 +192,12 @@ def _sentence_module(folder: Path) -> torch.nn.Module:
             super().__init__()
             self.model = open_sentence_transformer(folder)
             self.takes_segments = "token_type_ids" in getattr(self.model.tokenizer, "model_input_names", ())
+            if any(self.model.prompts.values()) and not all(
+                getattr(part, "include_prompt", True) for part in self.model
+            ):
+                raise BadBundle(
+                    f"{folder} leaves its prompts out of the pooling, which is not supported; drop the prompts"
+                )
 
         def forward(
             self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor
@@ -167,7 +205,8 @@ def _sentence_module(folder: Path) -> torch.nn.Module:
             features = {"input_ids": input_ids, "attention_mask": attention_mask}
             if self.takes_segments:
                 features["token_type_ids"] = token_type_ids
-            return torch.nn.functional.normalize(self.model(features)["sentence_embedding"], dim=-1)
+            vectors = self.model(features)["sentence_embedding"][:, : self.model.truncate_dim]
+            return torch.nn.functional.normalize(vectors, dim=-1)
 
     return Pipeline().eval()
 

@@ -125,7 +125,7 @@ class UserTower:
         vectors[taken] = item_vectors[batch.items[taken], : self.config.dim]
         if query_vectors is not None:
             vectors[asked] = query_vectors[batch.queries[asked], : self.config.dim]
-        known: NDArray[np.bool_] = (asked | taken).any(axis=1)
+        known = np.asarray((asked | taken).any(axis=1))
         out = unit(vectors.sum(axis=1)) if self.history is None else self._read(batch, vectors, asked | taken)
         out[~known] = 0
         return self._with_bias(out, known.astype(np.float32))
@@ -220,7 +220,7 @@ def read_config(folder: Path) -> TowersConfig:
 
 
 def read_weights(path: Path) -> dict[str, Vectors]:
-    """The arrays of a safetensors file, by name. Raises BadBundle where it is missing, CorruptBundle where it is torn."""
+    """The arrays of a safetensors file. Raises BadBundle where it is missing, CorruptBundle where it is torn."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.evaluation import BaseEvaluator
 from torch import Tensor, nn
-from transformers import EarlyStoppingCallback
+from transformers import EarlyStoppingCallback, PreTrainedModel
 
 from retrieval.batches import LengthGroupedBatches
 from retrieval.checkpoint import last_checkpoint
@@ -153,9 +153,9 @@ def train_text(
     dataset = Dataset.from_dict(
         {"asked": list(chosen.text), "item": [item_texts[row] for row in chosen.item], "label": label.tolist()}
     )
-    lengths = np.array([len(row["asked"]) + len(row["item"]) for row in dataset])
+    lengths = np.array([len(text) + len(item_texts[row]) for text, row in zip(chosen.text, chosen.item, strict=True)])
     evaluator = HeldOutRecall(held_out, item_texts, rng) if len(held_out) else None
-    model[0].model.get_input_embeddings().weight.requires_grad_(not config.freeze_word_embeddings)
+    _freeze_words(model, config.freeze_word_embeddings)
     longest = model.max_seq_length
     model.max_seq_length = min(config.max_tokens, longest or config.max_tokens)
     shown = TrainingProgress("text part")
@@ -183,6 +183,12 @@ class _Trainer(SentenceTransformerTrainer):
 
     def add_model_card_callback(self, default_args_dict: dict[str, object]) -> None:
         """No card."""
+
+
+def _freeze_words(model: SentenceTransformer, freeze: bool) -> None:
+    inner = getattr(model[0], "model", None)
+    if isinstance(inner, PreTrainedModel):
+        inner.get_input_embeddings().weight.requires_grad_(not freeze)
 
 
 def _draw(n: int, examples: int, rng: np.random.Generator) -> NDArray[np.int64]:

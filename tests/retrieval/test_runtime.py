@@ -1,0 +1,166 @@
+"""Devices, precisions, batches of few shapes, and graphs that are kept."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import openvino
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from retrieval import runtime
+from retrieval.errors import BadConfig, MissingDependency
+from retrieval.runtime import (
+    TOKEN_INPUTS,
+    Encoded,
+    OpenVinoModel,
+    TorchRunner,
+    convert,
+    openvino_model,
+    pick_device,
+    resolve_precision,
+    run_batched,
+    token_batches,
+    token_example,
+)
+
+
+class Sums(torch.nn.Module):
+    """A model that can be worked out by hand: the sum of the tokens, of their segments, and how many there are."""
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
+        rows = [(input_ids * attention_mask).sum(1), (segments * attention_mask).sum(1), attention_mask.sum(1)]
+        return torch.stack(rows, dim=1).float()
+
+
+def texts(lengths: list[int]) -> Encoded:
+    """A text of each length, whose tokens and segments are told apart."""
+    ids = [[100 * row + place + 1 for place in range(length)] for row, length in enumerate(lengths)]
+    return Encoded(ids, [[place % 2 for place in range(length)] for length in lengths])
+
+
+def by_hand(encoded: Encoded) -> list[list[int]]:
+    return [[sum(ids), sum(kinds), len(ids)] for ids, kinds in zip(*encoded, strict=True)]
+
+
+def graph() -> openvino.Model:
+    return convert(Sums(), TOKEN_INPUTS, token_example())
+
+
+@settings(max_examples=100, deadline=None)
+@given(lengths=st.lists(st.integers(0, 300), max_size=60), budget=st.integers(8, 512))
+def test_batches_hold_every_text_once_and_keep_to_the_budget(lengths: list[int], budget: int) -> None:
+    batches = token_batches(np.array(lengths, np.int64), budget_tokens=budget)
+    assert sorted(position for batch in batches for position in batch.tolist()) == list(range(len(lengths)))
+    for batch in batches:
+        padded = max(8, -(-max(lengths[i] for i in batch) // 8) * 8)
+        assert len(batch) == 1 or len(batch) * padded <= budget
+    in_order = [lengths[i] for batch in batches for i in batch]
+    assert in_order == sorted(in_order)
+
+
+@settings(max_examples=30, deadline=None)
+@given(lengths=st.lists(st.integers(1, 30), max_size=20))
+def test_rows_come_back_in_the_order_of_the_texts(lengths: list[int]) -> None:
+    encoded, heard = texts(lengths), list[int]()
+    found = run_batched(encoded, TorchRunner(Sums(), "cpu", "fp32"), budget_tokens=64, pad_id=7, done=heard.append)
+    assert found.tolist() == by_hand(encoded)
+    assert sum(heard) == len(lengths)
+
+
+def test_few_shapes_are_seen() -> None:
+    shapes = set()
+
+    def runner(ids: NDArray[np.int64], mask: NDArray[np.int64], segments: NDArray[np.int64]) -> NDArray[np.float32]:
+        shapes.add(ids.shape[1])
+        return np.zeros((len(ids), 1), np.float32)
+
+    run_batched(texts(list(range(1, 65))), runner, budget_tokens=64)
+    assert shapes == {8, 16, 24, 32, 40, 48, 56, 64}
+
+
+def test_no_texts_give_no_rows() -> None:
+    assert run_batched(texts([]), TorchRunner(Sums(), "cpu", "fp32")).shape == (0, 0)
+
+
+def test_a_graph_takes_batches_and_lengths_that_it_was_not_traced_with() -> None:
+    encoded = texts([1, 8, 9, 40, 3, 17])
+    assert run_batched(encoded, OpenVinoModel.compile(graph()), budget_tokens=80).tolist() == by_hand(encoded)
+
+
+def test_one_graph_serves_many_threads() -> None:
+    model, encoded = OpenVinoModel.compile(graph()), texts([1, 8, 9, 40, 3, 17])
+    found: list[list[list[float]]] = []
+    work = [threading.Thread(target=lambda: found.append(run_batched(encoded, model).tolist())) for _ in range(4)]
+    for thread in work:
+        thread.start()
+    for thread in work:
+        thread.join()
+    assert found == [by_hand(encoded)] * 4
+
+
+def test_a_kept_graph_is_not_made_again(tmp_path: Path) -> None:
+    def never() -> openvino.Model:
+        raise AssertionError("it was kept")
+
+    path, encoded = tmp_path / "new" / "model.xml", texts([2, 5])
+    openvino_model(path, graph)
+    assert sorted(file.name for file in path.parent.iterdir()) == ["model.bin", "model.xml"]
+    assert run_batched(encoded, openvino_model(path, never)).tolist() == by_hand(encoded)
+
+
+def test_a_kept_graph_that_does_not_open_is_made_again(tmp_path: Path) -> None:
+    path, encoded = tmp_path / "model.xml", texts([2, 5])
+    openvino_model(path, graph)
+    path.write_text("half of a gra", "utf-8")
+    assert run_batched(encoded, openvino_model(path, graph)).tolist() == by_hand(encoded)
+    assert "half" not in path.read_text("utf-8")
+
+
+def test_where_nothing_can_be_written_nothing_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    model = openvino_model(tmp_path / "file" / "model.xml", graph)
+    assert run_batched(texts([3]), model).tolist() == by_hand(texts([3]))
+
+
+def test_auto_takes_cuda_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "_has_cuda", lambda: True)
+    assert [pick_device(wanted) for wanted in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]
+    monkeypatch.setattr(runtime, "_has_cuda", lambda: False)
+    assert [pick_device(wanted) for wanted in ("auto", "cpu")] == ["cpu", "cpu"]
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "_has_cuda", lambda: False)
+    with pytest.raises(MissingDependency, match="device=cpu"):
+        pick_device("cuda")
+    with pytest.raises(BadConfig, match="tpu"):
+        pick_device("tpu")
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "hardware", "taken"),
+    [
+        ("auto", "cpu", True, "fp32"),
+        ("auto", "cuda", False, "bf16"),
+        ("fp32", "cuda", True, "fp32"),
+        ("bf16", "cpu", True, "bf16"),
+        ("bf16", "cpu", False, "fp32"),
+        ("bf16", "cuda", False, "bf16"),
+    ],
+)
+def test_bf16_is_taken_only_where_hardware_multiplies_it(
+    monkeypatch: pytest.MonkeyPatch, precision: str, device: str, hardware: bool, taken: str
+) -> None:
+    monkeypatch.setattr(runtime, "has_fast_bf16", lambda: hardware)
+    assert resolve_precision(precision, device) == taken
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(BadConfig, match="int4"):
+        resolve_precision("int4", "cpu")
