@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import platform
@@ -12,42 +11,33 @@ from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from indexing.manifest import JsonMap
-from indexing.rebuild import Built, build_version
-from indexing.releases import Release, release_id
+from indexing.durable import writing_to
+from indexing.releases import Release
 from indexing.store import Bundle
-from indexing.version import IndexVersion
-from ranking.cross_encoder import CrossEncoderScorer
 from ranking.settings import Budget
-from retrieval.encoder import TextEncoder
 from retrieval.errors import BadData
-from retrieval.fingerprint import fingerprint, folder_fingerprint
+from retrieval.fingerprint import fingerprint
 from retrieval.pretrained import pretrained_source
-from retrieval.progress import ProgressMeter
-from retrieval.text import item_texts
-from retrieval.topk import Vectors
-from retrieval.towers import Towers
+from serving.assemble import Assembly, plain
 from serving.engine import Engine
 from serving.evaluate import Figures
 from serving.measure import Measurement, Untuned
 from serving.report import Example, Report, write_report
 from serving.settings import RunConfig
 from serving.shop import Shop
-from serving.shoppers import write_shoppers
+from serving.untuned import keep_untuned, untuned_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from retrieval.train import TextPart
+    from retrieval.train import TrainedTowers
     from serving.ranker import PairSource
 
-LIBRARIES = ("torch", "transformers", "sentence-transformers", "openvino", "numpy", "pyarrow", "shortlist")
+REJECTED = "rejected.parquet"
 SAMPLE_MARK = "sample-shop"
 
 
@@ -73,28 +63,54 @@ class Pipeline:
     say: Callable[[str], None] = print
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     seconds: dict[str, float] = field(default_factory=dict)
+    scratch: Path | None = None  # for what is only worked on; none: a folder in the bundle, from which a run goes on
 
     def run(self) -> RunResult:
         """All stages. A reranker below the gate is published switched off; the figures say what it would have done."""
-        shop, bundle = self.open_shop(), Bundle.create(self.out)
-        with bundle.lock():
+        with self.writing() as (shop, bundle):
             draft = self.train_retriever(shop, bundle)
             draft = self.train_ranker(shop, bundle, draft)
-            release, evaluation, examples = self.evaluate(shop, bundle, draft)
-            with self._timed("publish"):
-                live = bundle.publish(release)
-        report = self.write_report(shop, live, evaluation, examples)
-        shutil.rmtree(self._work, ignore_errors=True)
-        return RunResult(live, evaluation, report, self.seconds)
+            return self.finish(shop, bundle, draft)
 
-    def open_shop(self) -> Shop:
-        """Reads, validates and splits the data set; what was set aside lies beside the bundle's folders."""
+    @contextmanager
+    def writing(
+        self, *, like: Sequence[str] | None = None, catalogue_alone: bool = False
+    ) -> Iterator[tuple[Shop, Bundle]]:
+        """The shop and the bundle to write to, its writer lock held; what was worked on is removed at a good end."""
+        with TemporaryDirectory() as scratch:
+            rejected = Path(scratch) / REJECTED
+            shop = self.open_shop(like=like, catalogue_alone=catalogue_alone, rejected=rejected)
+            bundle = Bundle.create(self.out)
+            with bundle.lock():
+                keep_rejected(rejected, self.out)
+                yield shop, bundle
+        shutil.rmtree(self.out / "work", ignore_errors=True)
+
+    def open_shop(
+        self, *, like: Sequence[str] | None = None, catalogue_alone: bool = False, rejected: Path | None = None
+    ) -> Shop:
+        """Reads, validates and splits the data set; see `Shop.open`. What was set aside is written to `rejected`."""
         with self._timed("read"):
-            self.out.mkdir(parents=True, exist_ok=True)
-            shop = Shop.open(self.data_folder, self.config.data, now=self.now(), rejected=self.out / "rejected.parquet")
+            shop = Shop.open(
+                self.data_folder,
+                self.config.data,
+                now=self.now(),
+                rejected=rejected,
+                like=like,
+                catalogue_alone=catalogue_alone,
+            )
         for line in [*shop.data.report.lines(), *shop.split_lines()]:
             self.say(line)
         return shop
+
+    def finish(self, shop: Shop, bundle: Bundle, draft: Release) -> RunResult:
+        """Gates, evaluates and publishes the draft, and writes the report."""
+        release, evaluation, examples = self.evaluate(shop, bundle, draft)
+        with self._timed("publish"):
+            live = bundle.publish(release)
+            keep_untuned(shop, bundle, self.config, work=self._work)
+        report = self.write_report(shop, live, evaluation, examples)
+        return RunResult(live, evaluation, report, self.seconds)
 
     def train_retriever(self, shop: Shop, bundle: Bundle) -> Release:
         """Towers, index and shoppers, as a release that is not yet recorded."""
@@ -108,17 +124,23 @@ class Pipeline:
                 config=self.config.retrieval,
                 budget=self.budget,
                 device=self.device,
-                work=self._work / "checkpoints",
+                work=self._checkpoints(shop, "towers"),
                 say=self.say,
             )
         with self._timed("build index"):
-            draft = self._assemble(shop, bundle, trained.folder, trained.text_vectors)
+            draft = self._assemble(shop, bundle, trained)
         return replace(draft, figures=plain(trained.figures))
 
-    def build_index(self, shop: Shop, bundle: Bundle, towers: str) -> Built:
-        """A new index version of the shop's items under towers that the bundle holds; unchanged texts are reused."""
-        opened = Towers.open(bundle.path_of("towers", towers), device=self.device, cache=self._runtime(bundle, towers))
-        return self._index(shop, bundle, towers, opened, self._encode_with_progress(opened))
+    def build_index(self, shop: Shop, bundle: Bundle, live: Release) -> Release:
+        """A draft of the live release with a new index of the shop's items; unchanged texts are not embedded again."""
+        assembly = self._assembly(bundle)
+        towers = assembly.towers(live.towers)
+        with self._timed("build index"):
+            built = assembly.add_index(shop, towers, say=self.say)
+        shoppers = assembly.add_shoppers(shop) or live.shoppers
+        figures = {name: value for name, value in live.figures.items() if name != "evaluation"}
+        draft = replace(live, index=built.name, shoppers=shoppers, figures=figures, why=f"index build after {live.id}")
+        return assembly.named(draft)
 
     def train_ranker(self, shop: Shop, bundle: Bundle, draft: Release) -> Release:
         """The draft with a ranker, where there is anything to learn from."""
@@ -134,7 +156,7 @@ class Pipeline:
                 self.config.ranking,
                 remove_seen=engine.remove_seen,
                 seed=self.config.retrieval.seed,
-                cross_fit=lambda: self._cross_fit(shop),
+                cross_fit=lambda: self._cross_fit(shop, bundle),
                 say=self.say,
             )
         if not len(data.train):
@@ -147,15 +169,13 @@ class Pipeline:
                 self.config.ranking,
                 start=pretrained_source(self.config.ranking.model or self.config.retrieval.text.model),
                 out=folder,
-                work=self._work / "checkpoints" / "ranker",
+                work=self._checkpoints(shop, "ranker"),
                 budget=self.budget,
                 device=self.device,
                 say=self.say,
             )
-        name = folder_fingerprint(folder)
-        self._keep_graphs(bundle, name, lambda cache: CrossEncoderScorer.load(folder, device=self.device, cache=cache))
-        bundle.add("ranker", name, folder)
-        return self._named(replace(draft, ranker=name))
+        assembly = self._assembly(bundle)
+        return assembly.named(replace(draft, ranker=assembly.add_ranker(folder)))
 
     def evaluate(self, shop: Shop, bundle: Bundle, draft: Release) -> tuple[Release, Figures, list[Example]]:
         """The release with its gates and figures, the evaluation object and some real requests."""
@@ -169,19 +189,20 @@ class Pipeline:
         return replace(draft, gates=plain(gates), figures=plain(figures)), evaluation, examples
 
     def evaluate_live(self, shop: Shop, bundle: Bundle) -> tuple[Figures, Path]:
-        """The evaluation of the live release, as it is, and its report."""
+        """The evaluation of the live release, as it is, and its report. Takes no lock."""
         release = bundle.current()
-        measured = self._measurement(self._engine(bundle, release), shop)
-        untuned = self._untuned(shop, bundle)
-        gates: dict[str, Figures] = json.loads(json.dumps(release.gates))
-        with self._timed("evaluate"):
-            evaluation, examples = measured.evaluate(untuned, gates, release.id, self.config.evaluation.examples)
+        with TemporaryDirectory() as scratch:
+            aside = replace(self, scratch=Path(scratch))
+            measured = aside._measurement(aside._engine(bundle, release), shop)
+            untuned = aside._untuned(shop, bundle)
+            gates: dict[str, Figures] = json.loads(json.dumps(release.gates))
+            with aside._timed("evaluate"):
+                evaluation, examples = measured.evaluate(untuned, gates, release.id, self.config.evaluation.examples)
         return evaluation, self.write_report(shop, release, evaluation, examples)
 
     def write_report(self, shop: Shop, release: Release, evaluation: Figures, examples: Sequence[Example]) -> Path:
         """`report.html` and `evaluation.json` beside the bundle's folders."""
         path = self.out / "report.html"
-        (self.out / "evaluation.json").write_text(json.dumps(evaluation, indent=1), "utf-8")
         facts = {"items": f"{shop.data.n_items:,}", "shoppers": f"{shop.data.n_users:,}"}
         if shop.data.events is not None:
             facts["events"] = f"{len(shop.data.events):,}"
@@ -199,83 +220,29 @@ class Pipeline:
             environment=environment | dict(release.libraries),
             generated=self.data_folder.name == SAMPLE_MARK,
         )
-        write_report(report, path)
+        with writing_to(self.out):
+            (self.out / "evaluation.json").write_text(json.dumps(evaluation, indent=1), "utf-8")
+            write_report(report, path)
         return path
 
-    def _assemble(self, shop: Shop, bundle: Bundle, folder: Path, text_vectors: Vectors) -> Release:
-        """Towers, index and shoppers as parts of a bundle, and a draft release that names them."""
-        name = folder_fingerprint(folder)
-        self._keep_graphs(bundle, name, lambda cache: Towers.open(folder, device=self.device, cache=cache))
-        bundle.add("towers", name, folder)
-        opened = Towers.open(bundle.path_of("towers", name), device=self.device, cache=self._runtime(bundle, name))
-        row_of = {text: row for row, text in enumerate(item_texts(shop.data.items))}
-        built = self._index(shop, bundle, name, opened, lambda texts: text_vectors[[row_of[text] for text in texts]])
-        shoppers = self._shoppers(shop, bundle)
-        draft = Release(
-            id="draft",
-            created=self.now().isoformat(timespec="seconds"),
-            towers=name,
-            index=built.name,
-            shoppers=shoppers,
-            settings=plain(self._settings(shop)),
-            split=plain({"lines": shop.split_lines(), "folds": shop.fold_sizes()}),
-            who=getpass.getuser(),
-            why=f"run --budget {self.budget}",
-            libraries={library: version(library) for library in LIBRARIES},
-        )
-        return self._named(draft)
+    def _assemble(self, shop: Shop, bundle: Bundle, trained: TrainedTowers) -> Release:
+        """Trained towers, index and shoppers as parts of a bundle, and a draft release that names them."""
+        assembly = self._assembly(bundle)
+        towers = assembly.add_towers(trained.folder)
+        built = assembly.add_index(shop, towers, text_vectors=trained.text_vectors, say=self.say)
+        return assembly.draft(shop, towers, built, f"run --budget {self.budget}")
 
-    def _index(
-        self, shop: Shop, bundle: Bundle, towers: str, opened: Towers, encode: Callable[[Sequence[str]], Vectors]
-    ) -> Built:
-        return build_version(
-            bundle,
-            items=shop.data.items,
-            texts=item_texts(shop.data.items),
-            encode=encode,
-            item_vectors=opened.item.vectors,
-            towers=towers,
-            text_encoder=opened.encoder.fingerprint,
-            factory=self.config.index.factory,
-            recall_target=self.config.index.recall,
-            previous=self._previous(bundle),
-        )
+    def _assembly(self, bundle: Bundle) -> Assembly:
+        return Assembly(bundle, self.config, self.device, self.now)
 
-    def _previous(self, bundle: Bundle) -> IndexVersion | None:
-        if bundle.current_id() is None:
-            return None
-        return IndexVersion.open(bundle.path_of("index", bundle.current().index))
-
-    def _shoppers(self, shop: Shop, bundle: Bundle) -> str | None:
-        if shop.data.events is None or shop.events is None:
-            return None
-        with bundle.stage("shoppers") as folder:
-            counted = shop.data.events.is_kind(shop.target_events)
-            write_shoppers(folder, shop.data, counted)
-            name = fingerprint(shop.data.fingerprint, shop.target_events)
-            bundle.add("shoppers", name, folder)
-        return name
-
-    def _settings(self, shop: Shop) -> dict[str, object]:
-        """What the engine follows, and the whole tree that made the release."""
-        events = shop.target_events
-        return {
-            "seen": "keep" if shop.shoppers_buy_again() else "remove",
-            "target": events[0] if events else "",
-            "targets": list(events),
-            "titles": self.config.ranking.titles,
-            "depth": self.config.ranking.depth,
-            "config": self.config.model_dump(mode="json"),
-        }
-
-    def _cross_fit(self, shop: Shop) -> list[PairSource]:
+    def _cross_fit(self, shop: Shop, bundle: Bundle) -> list[PairSource]:
         """Two towers over the untuned text part, each trained on half of the shoppers, with the last training requests
         of the other half."""
         from retrieval.train import TowerData, train_towers
         from serving.crossfit import halves, last_training_requests
         from serving.ranker import PairSource
 
-        text, sources = self._untuned_text(shop), []
+        text, sources = untuned_text(shop, bundle, self.config, device=self.device, work=self._work), []
         for number, half in enumerate(halves(shop)):
             scratch = Bundle.create(self._work / f"fold-{number}")
             trained = train_towers(
@@ -284,34 +251,18 @@ class Pipeline:
                 config=self.config.retrieval,
                 budget=self.budget,
                 device=self.device,
-                work=self._work / "checkpoints" / f"fold-{number}",
+                work=self._checkpoints(shop, f"fold-{number}"),
                 text=text,
                 say=self.say,
             )
-            draft = self._assemble(shop, scratch, trained.folder, trained.text_vectors)
+            draft = self._assemble(shop, scratch, trained)
             sources.append(PairSource(self._engine(scratch, draft).stages, last_training_requests(shop, ~half)))
         return sources
 
-    def _untuned_text(self, shop: Shop) -> TextPart:
-        """The pretrained encoder over the catalogue, in sentence-transformers' layout."""
-        from retrieval.encoder import open_sentence_transformer
-        from retrieval.train import TextPart, embed_catalogue
-
-        folder = self._work / "untuned"
-        if not folder.exists():
-            model = open_sentence_transformer(pretrained_source(self.config.retrieval.text.model))
-            model.save(str(folder), create_model_card=False)
-        kept = self._work / f"untuned-{shop.data.fingerprint}.npy"
-        if kept.exists():
-            return TextPart(folder, TextEncoder.load(folder, device=self.device), np.load(kept))
-        part = embed_catalogue(shop.data, folder, self.config.retrieval, self.device)
-        np.save(kept, part.vectors)
-        return part
-
     def _untuned(self, shop: Shop, bundle: Bundle) -> Untuned:
-        """The untuned encoder's vectors, a baseline of every evaluation; the items' are kept with the derived files."""
+        """The untuned encoder's vectors, a baseline of every evaluation."""
         with self._timed("untuned encoder"):
-            part = self._untuned_text(shop)
+            part = untuned_text(shop, bundle, self.config, device=self.device, work=self._work)
             texts = [] if shop.judgements is None else shop.query_texts(shop.judgements.folds["test"])
             return Untuned(part.vectors, part.encoder.encode(texts, "query"))
 
@@ -330,39 +281,15 @@ class Pipeline:
     def _measurement(self, engine: Engine, shop: Shop) -> Measurement:
         ids = engine.stages.version.ids.to_pylist()
         if ids != list(shop.data.item_ids):
-            raise BadData(
-                f"{self.data_folder}: its items are not those of the bundle's index; run: shortlist index build "
-                f"{self.out} --data {self.data_folder}"
-            )
+            raise BadData(f"{self.data_folder}: its items are not in the order of the index; open the shop like it")
         return Measurement(engine.stages, shop, engine.remove_seen, self.config.evaluation.rerank_sample)
 
     def _engine(self, bundle: Bundle, release: Release) -> Engine:
         return Engine.of_release(bundle, release, device=self.device)
 
-    def _encode_with_progress(self, opened: Towers) -> Callable[[Sequence[str]], Vectors]:
-        def encode(texts: Sequence[str]) -> Vectors:
-            meter = ProgressMeter(len(texts), "embedding items", unit="items")
-            vectors = opened.encode_items(texts, done=meter.advance)
-            meter.close()
-            return vectors
-
-        return encode
-
-    def _named(self, draft: Release) -> Release:
-        return replace(draft, id=release_id(draft.created, draft.towers, draft.index, draft.ranker, draft.shoppers))
-
-    def _keep_graphs(self, bundle: Bundle, name: str, open_with: Callable[[Path], object]) -> None:
-        """Derives the OpenVINO graphs once, so that serving never needs torch."""
-        with bundle.stage("runtime") as folder:
-            open_with(folder)
-            bundle.keep_runtime(name, folder)
-
-    def _runtime(self, bundle: Bundle, name: str) -> Path:
-        return bundle.path / "runtime" / name
-
     @property
     def _work(self) -> Path:
-        path = self.out / "work"
+        path = self.scratch or self.out / "work"
         path.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -373,6 +300,11 @@ class Pipeline:
         path.mkdir(parents=True)
         return path
 
+    def _checkpoints(self, shop: Shop, model: str) -> Path:
+        """Where an interrupted training goes on, if its data, its settings and its budget are the same."""
+        made_of = fingerprint(shop.data.fingerprint, self.config.model_dump(mode="json"), self.budget)
+        return self._work / "checkpoints" / made_of / model
+
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
         begun = time.monotonic()
@@ -381,7 +313,11 @@ class Pipeline:
         self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.monotonic() - begun, 1)
 
 
-def plain(value: Mapping[str, object]) -> JsonMap:
-    """What JSON makes of it."""
-    found: JsonMap = json.loads(json.dumps(value))
-    return found
+def keep_rejected(rejected: Path, out: Path) -> None:
+    """Puts the rows that were set aside beside the output; removes those of an earlier run where there are none."""
+    if rejected.exists():
+        with writing_to(out):
+            shutil.copyfile(rejected, out / f".{REJECTED}")
+            (out / f".{REJECTED}").replace(out / REJECTED)
+    else:
+        (out / REJECTED).unlink(missing_ok=True)

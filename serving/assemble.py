@@ -1,0 +1,182 @@
+"""The parts of a release out of a shop and model folders: towers, index, shoppers, and the draft that names them."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from indexing.manifest import JsonMap
+from indexing.rebuild import Built, ItemVectors, build_version
+from indexing.releases import Release, release_id
+from indexing.store import Bundle
+from indexing.version import IndexVersion
+from ranking.cross_encoder import CrossEncoderScorer
+from retrieval.fingerprint import fingerprint, folder_fingerprint
+from retrieval.progress import ProgressMeter
+from retrieval.text import item_texts
+from retrieval.topk import Vectors
+from retrieval.towers import Towers
+from serving.settings import RunConfig
+from serving.shop import Shop
+from serving.shoppers import write_shoppers
+
+LIBRARIES = ("torch", "transformers", "sentence-transformers", "openvino", "numpy", "pyarrow", "shortlist")
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """Adds parts to one bundle, whose writer lock the caller holds."""
+
+    bundle: Bundle
+    config: RunConfig
+    device: str
+    now: Callable[[], datetime]
+
+    def add_towers(self, folder: Path) -> Towers:
+        """Towers from a folder as a part of the bundle, their graphs derived, opened from there."""
+        name = folder_fingerprint(folder)
+        self._keep_graphs(name, lambda cache: Towers.open(folder, device=self.device, cache=cache))
+        self.bundle.add("towers", name, folder)
+        return self.towers(name)
+
+    def towers(self, name: str) -> Towers:
+        """Towers that the bundle holds."""
+        cache = self.bundle.path / "runtime" / name
+        return Towers.open(self.bundle.path_of("towers", name), device=self.device, cache=cache)
+
+    def add_ranker(self, folder: Path) -> str:
+        """A cross-encoder from a folder as a part of the bundle, its graph derived."""
+        name = folder_fingerprint(folder)
+        self._keep_graphs(name, lambda cache: CrossEncoderScorer.load(folder, device=self.device, cache=cache))
+        self.bundle.add("ranker", name, folder)
+        return name
+
+    def add_index(
+        self,
+        shop: Shop,
+        towers: Towers,
+        *,
+        text_vectors: Vectors | None = None,
+        item_vectors: ItemVectors | None = None,
+        say: Callable[[str], None],
+    ) -> Built:
+        """An index version of the shop's items.
+
+        Items are embedded, those of unchanged text taken over from the live release, unless `text_vectors` [n_items,
+        text_dim] are at hand. `item_vectors` in place of the item tower's: nothing is embedded.
+        """
+        texts = item_texts(shop.data.items)
+        encode = encode_with_progress(towers) if text_vectors is None else looked_up(texts, text_vectors)
+        built = build_version(
+            self.bundle,
+            items=shop.data.items,
+            texts=texts,
+            encode=encode if item_vectors is None else None,
+            item_vectors=item_vectors or towers.item.vectors,
+            towers=towers.folder.name,
+            text_encoder=towers.encoder.fingerprint,
+            factory=self.config.index.factory,
+            recall_target=self.config.index.recall,
+            previous=self._previous(),
+        )
+        say(f"index: {len(texts):,} items, {built.reused:,} texts as they were, recall@100 {built.recall:.3f}")
+        return built
+
+    def add_shoppers(self, shop: Shop) -> str | None:
+        """Every shopper's events as a part of the bundle, None where there are no events."""
+        if shop.data.events is None:
+            return None
+        name = fingerprint(shop.data.fingerprint, shop.target_events)
+        with self.bundle.stage("shoppers") as folder:
+            write_shoppers(folder, shop.data, shop.data.events.is_kind(shop.target_events))
+            self.bundle.add("shoppers", name, folder)
+        return name
+
+    def draft(self, shop: Shop, towers: Towers, built: Built, why: str) -> Release:
+        """A release of these parts and the shop's shoppers that is not yet recorded."""
+        return self.named(
+            Release(
+                id="draft",
+                created="",
+                towers=towers.folder.name,
+                index=built.name,
+                shoppers=self.add_shoppers(shop),
+                settings=self.settings(shop),
+                split=plain({"lines": shop.split_lines(), "folds": shop.fold_sizes()}),
+                why=why,
+            )
+        )
+
+    def settings(self, shop: Shop) -> JsonMap:
+        """What the engine follows, and the whole tree that made the release."""
+        return plain(
+            {
+                "seen": "keep" if shop.shoppers_buy_again() else "remove",
+                "targets": list(shop.target_events),
+                "titles": self.config.ranking.titles,
+                "depth": self.config.ranking.depth,
+                "config": self.config.model_dump(mode="json"),
+            }
+        )
+
+    def named(self, draft: Release) -> Release:
+        """The draft as of now, by this machine's user, under the id that its parts give it."""
+        created = self.now().isoformat(timespec="seconds")
+        return replace(
+            draft,
+            id=release_id(created, draft.towers, draft.index, draft.ranker, draft.shoppers),
+            created=created,
+            who=user_name(),
+            libraries={library: version(library) for library in LIBRARIES},
+            parent=None,
+            manifests={},
+        )
+
+    def _previous(self) -> IndexVersion | None:
+        if self.bundle.current_id() is None:
+            return None
+        return IndexVersion.open(self.bundle.path_of("index", self.bundle.current().index))
+
+    def _keep_graphs(self, name: str, open_with: Callable[[Path], object]) -> None:
+        """Derives the OpenVINO graphs once, so that serving never needs torch."""
+        if self.bundle.runtime(name) is None:
+            with self.bundle.stage("runtime") as folder:
+                open_with(folder)
+                self.bundle.keep_runtime(name, folder)
+
+
+def plain(value: Mapping[str, object]) -> JsonMap:
+    """What JSON makes of it."""
+    found: JsonMap = json.loads(json.dumps(value))
+    return found
+
+
+def encode_with_progress(towers: Towers) -> Callable[[Sequence[str]], Vectors]:
+    """The text part of towers, with a progress bar."""
+
+    def encode(texts: Sequence[str]) -> Vectors:
+        meter = ProgressMeter(len(texts), "embedding items", unit="items")
+        vectors = towers.encode_items(texts, done=meter.advance)
+        meter.close()
+        return vectors
+
+    return encode
+
+
+def looked_up(texts: Sequence[str], vectors: Vectors) -> Callable[[Sequence[str]], Vectors]:
+    """An encoder of texts whose vectors are known."""
+    row_of = {text: row for row, text in enumerate(texts)}
+    return lambda wanted: vectors[[row_of[text] for text in wanted]]
+
+
+def user_name() -> str:
+    """Who runs this, as far as the machine can tell."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return "unknown"

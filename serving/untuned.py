@@ -1,0 +1,55 @@
+"""The pretrained encoder before any training: a baseline of every evaluation, and what cross-fitting starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from indexing.store import Bundle
+from retrieval.encoder import TextEncoder, open_sentence_transformer
+from retrieval.fingerprint import fingerprint
+from retrieval.pretrained import pretrained_source
+from retrieval.text import item_texts
+from serving.settings import RunConfig
+from serving.shop import Shop
+
+if TYPE_CHECKING:
+    from retrieval.train import TextPart
+
+VECTORS = "vectors.npy"
+
+
+def untuned_text(shop: Shop, bundle: Bundle, config: RunConfig, *, device: str, work: Path) -> TextPart:
+    """The encoder in sentence-transformers' layout below `work`, and its vectors of the catalogue.
+
+    The vectors are taken from the bundle's derived files where `keep_untuned` has put them.
+    """
+    from retrieval.train import TextPart, embed_catalogue
+
+    folder, made = work / "untuned", work / untuned_name(shop, config)
+    if not folder.exists():
+        model = open_sentence_transformer(pretrained_source(config.retrieval.text.model))
+        model.save(str(folder), create_model_card=False)
+    kept = bundle.runtime(made.name) or made
+    if (kept / VECTORS).exists():
+        return TextPart(folder, TextEncoder.load(folder, device=device), np.load(kept / VECTORS))
+    part = embed_catalogue(shop.data, folder, config.retrieval, device)
+    made.mkdir()
+    np.save(made / VECTORS, part.vectors)
+    return part
+
+
+def keep_untuned(shop: Shop, bundle: Bundle, config: RunConfig, *, work: Path) -> None:
+    """Keeps the vectors of the catalogue with the bundle's derived files, so that an evaluation need not make them."""
+    made = work / untuned_name(shop, config)
+    if made.exists() and bundle.runtime(made.name) is None:
+        with bundle.stage("runtime") as folder:
+            (made / VECTORS).rename(folder / VECTORS)
+            bundle.keep_runtime(made.name, folder)
+
+
+def untuned_name(shop: Shop, config: RunConfig) -> str:
+    """Changes with the model, the items' texts and their order."""
+    return f"untuned-{fingerprint(config.retrieval.text.model, item_texts(shop.data.items))}"
