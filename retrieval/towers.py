@@ -182,11 +182,11 @@ class Towers:
                 f"{rendering_fingerprint()}); run: shortlist train retriever"
             )
         weights = read_weights(folder / HEAD) if config.item_ids else {}
-        encoder = TextEncoder.load(folder / TEXT, device=device, precision=precision, cache=cache)
         history = None
         if config.history:
             path = cache and cache / "history.xml"
             history = openvino_model(path, partial(_history_graph, folder, config))
+        encoder = TextEncoder.load(folder / TEXT, device=device, precision=precision, cache=cache)
         user = UserTower(config, encoder, weights.get("project"), history)
         return cls(folder, config, ItemTower(config, weights), user, folder_fingerprint(folder))
 
