@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
@@ -14,7 +15,7 @@ from serving.commands import ShortlistGroup
 from serving.show import say, show_answer, show_evaluation, show_json, show_seconds
 
 if TYPE_CHECKING:
-    from indexing.store import Bundle as Releases
+    from serving.pipeline import Pipeline, RunResult
     from serving.settings import RunConfig
 
 app = typer.Typer(
@@ -36,7 +37,8 @@ ConfigFile: TypeAlias = Annotated[Path | None, typer.Option("--config", help="A 
 Changes: TypeAlias = Annotated[
     list[str] | None, typer.Option("--set", metavar="ROOM.NAME=VALUE", help="One setting; may be repeated.")
 ]
-BudgetOption: TypeAlias = Annotated[Literal["quick", "default", "long"], typer.Option(help="How much training.")]
+BudgetName: TypeAlias = Literal["quick", "default", "long"]
+BudgetOption: TypeAlias = Annotated[BudgetName, typer.Option(help="How much training.")]
 Sample: TypeAlias = Annotated[
     int | None, typer.Option("--rerank-sample", help="Requests that reranking is measured on; 0: all.")
 ]
@@ -53,6 +55,13 @@ K: TypeAlias = Annotated[int, typer.Option("-k", help="How many items.")]
 User: TypeAlias = Annotated[str | None, typer.Option("--user", help="A shopper of the data set.")]
 Seen: TypeAlias = Annotated[Literal["auto", "remove", "keep"], typer.Option(help="Items that the shopper took before.")]
 
+Limits: TypeAlias = Mapping[str, float | None]
+OPTIONS = {
+    "max_bad": "data.max_bad",
+    "max_unknown": "data.max_unknown",
+    "rerank_sample": "evaluation.rerank_sample",
+}  # settings with an option of their own
+
 
 @app.callback()
 def main(debug: Debug = False) -> None:
@@ -64,7 +73,7 @@ def check(data: DataArgument, max_bad: MaxBad = None, max_unknown: MaxUnknown = 
     """Validate a data set: what it holds, and what is wrong with it."""
     from retrieval.dataset import check as check_data
 
-    limits = settings_of(None, None, max_bad=max_bad, max_unknown=max_unknown).data
+    limits = settings_of(options={"max_bad": max_bad, "max_unknown": max_unknown}).data
     report = check_data(data, max_bad=limits.max_bad, max_unknown=limits.max_unknown)
     if as_json:
         show_json(report.to_dict())
@@ -87,15 +96,11 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Check, train towers, build the index, train the ranker, gate, evaluate, publish."""
-    from serving.pipeline import Pipeline
-
-    settings = settings_of(config, changes, max_bad=max_bad, max_unknown=max_unknown, rerank_sample=rerank_sample)
-    result = Pipeline(data, out, settings, budget, device, say=say).run()
-    if as_json:
-        show_json(result.evaluation)
-        return
-    show_evaluation(result.evaluation, result.report)
-    show_seconds(result.seconds)
+    limits: Limits = {"max_bad": max_bad, "max_unknown": max_unknown, "rerank_sample": rerank_sample}
+    pipeline = pipeline_of(data, out, config, changes, budget=budget, device=device, options=limits)
+    with quiet_libraries():
+        result = pipeline.run()
+    show_run(result, as_json)
 
 
 @app.command()
@@ -176,13 +181,97 @@ def evaluate(
 ) -> None:
     """Every stage of the live release and every baseline, side by side."""
     from indexing.store import Bundle as Releases
+    from serving.jobs import index_ids, recorded_settings
     from serving.pipeline import Pipeline
 
     releases = Releases.open(bundle)
-    settings = settings_of(None, None, base=recorded(releases), rerank_sample=rerank_sample)
+    settings = settings_of(base=recorded_settings(releases), options={"rerank_sample": rerank_sample})
     pipeline = Pipeline(data, bundle, settings, device=device, say=say)
-    evaluation, report = pipeline.evaluate_live(pipeline.open_shop(), releases)
+    with quiet_libraries():
+        shop = pipeline.open_shop(like=index_ids(releases, releases.current()))
+        evaluation, report = pipeline.evaluate_live(shop, releases)
     show_json(evaluation) if as_json else show_evaluation(evaluation, report)
+
+
+@app.command()
+def adopt(
+    data: Data,
+    out: Out,
+    encoder: Annotated[str, typer.Option(help="A SentenceTransformer: a folder or a model id.")],
+    ranker: Annotated[str | None, typer.Option(help="A CrossEncoder: a folder or a model id.")] = None,
+    vectors: Annotated[Path | None, typer.Option(help="Item vectors: parquet of item_id and vector.")] = None,
+    config: ConfigFile = None,
+    changes: Changes = None,
+    device: Device = "auto",
+    max_bad: MaxBad = None,
+    max_unknown: MaxUnknown = None,
+) -> None:
+    """A bundle from models that are there already; nothing is trained."""
+    from serving.adopt import Adoption
+
+    limits = {"max_bad": max_bad, "max_unknown": max_unknown}
+    pipeline = pipeline_of(data, out, config, changes, device=device, options=limits)
+    with quiet_libraries():
+        release = Adoption(encoder, ranker, vectors).publish(pipeline)
+    print(f"release {release.id} of {out} is live, {'with' if release.ranker else 'without'} a reranker")
+
+
+@train.command()
+def retriever(
+    data: Data,
+    out: Out,
+    config: ConfigFile = None,
+    changes: Changes = None,
+    budget: BudgetOption = "default",
+    device: Device = "auto",
+    max_bad: MaxBad = None,
+    max_unknown: MaxUnknown = None,
+) -> None:
+    """Train the towers and build the index; publish them without a reranker."""
+    from serving.jobs import train_retriever
+
+    limits = {"max_bad": max_bad, "max_unknown": max_unknown}
+    pipeline = pipeline_of(data, out, config, changes, budget=budget, device=device, options=limits)
+    with quiet_libraries():
+        release = train_retriever(pipeline)
+    print(f"release {release.id} of {out} is live, without a reranker")
+    show_seconds(pipeline.seconds)
+
+
+@train.command()
+def ranker(
+    data: Data,
+    out: Out,
+    config: ConfigFile = None,
+    changes: Changes = None,
+    budget: BudgetOption = "default",
+    rerank_sample: Sample = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Train a reranker over the live release; gate, evaluate, publish. Settings not named here stay as they were."""
+    from indexing.store import Bundle as Releases
+    from serving.jobs import recorded_settings, train_ranker
+
+    base = recorded_settings(Releases.open(out))
+    options = {"rerank_sample": rerank_sample}
+    pipeline = pipeline_of(data, out, config, changes, budget=budget, device=device, base=base, options=options)
+    with quiet_libraries():
+        result = train_ranker(pipeline)
+    show_run(result, as_json)
+
+
+@index.command()
+def build(bundle: Bundle, data: Data, device: Device = "auto") -> None:
+    """Index the data set's items as they are now, with the live release's models; publish."""
+    from indexing.store import Bundle as Releases
+    from serving.jobs import build_index, recorded_settings
+
+    pipeline = pipeline_of(data, bundle, None, None, device=device, base=recorded_settings(Releases.open(bundle)))
+    with quiet_libraries():
+        release = build_index(pipeline)
+    print(f"release {release.id} of {bundle} is live")
+    show_seconds(pipeline.seconds)
 
 
 @app.command()
@@ -193,7 +282,8 @@ def demo(
     """The whole pipeline on a generated shop, and some of its answers."""
     from serving.demo import show_demo
 
-    show_demo(out, device=device)
+    with quiet_libraries():
+        show_demo(out, device=device)
 
 
 @app.command()
@@ -222,28 +312,48 @@ def item_ids(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def settings_of(
+def pipeline_of(
+    data: Path,
+    out: Path,
     config: Path | None,
     changes: list[str] | None,
     *,
+    budget: BudgetName = "default",
+    device: str = "auto",
     base: Mapping[str, object] | None = None,
-    max_bad: float | None = None,
-    max_unknown: float | None = None,
-    rerank_sample: int | None = None,
+    options: Limits | None = None,
+) -> Pipeline:
+    """A pipeline that tells its progress on stderr, under the settings that a command was given."""
+    from serving.pipeline import Pipeline
+
+    return Pipeline(data, out, settings_of(config, changes, base=base, options=options), budget, device, say=say)
+
+
+def settings_of(
+    config: Path | None = None,
+    changes: list[str] | None = None,
+    *,
+    base: Mapping[str, object] | None = None,
+    options: Limits | None = None,
 ) -> RunConfig:
-    """The settings of a command: defaults or those of a release, a file, --set, and what has an option of its own."""
+    """Defaults or the settings of a release, changed by a file, by --set, and by what has an option of its own."""
     from serving.settings import read_settings
 
-    options = {
-        "data.max_bad": max_bad,
-        "data.max_unknown": max_unknown,
-        "evaluation.rerank_sample": rerank_sample,
-    }
-    said = [f"{name}={value}" for name, value in options.items() if value is not None]
+    said = [f"{OPTIONS[name]}={value}" for name, value in (options or {}).items() if value is not None]
     return read_settings(config, [*(changes or []), *said], base=base)
 
 
-def recorded(releases: Releases) -> Mapping[str, object]:
-    """The settings that made the live release."""
-    found = releases.current().settings.get("config")
-    return found if isinstance(found, dict) else {}
+def show_run(result: RunResult, as_json: bool) -> None:
+    """The tables and how long it took, or the evaluation object."""
+    if as_json:
+        show_json(result.evaluation)
+    else:
+        show_evaluation(result.evaluation, result.report)
+        show_seconds(result.seconds)
+
+
+def quiet_libraries() -> AbstractContextManager[None]:
+    """Keeps the notes of the training libraries off the screen; imports them."""
+    from retrieval.training_progress import quiet_libraries as quiet
+
+    return quiet()

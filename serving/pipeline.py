@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from retrieval.train import TrainedTowers
     from serving.ranker import PairSource
 
-REJECTED = "rejected.parquet"
+REJECTED, WORK = "rejected.parquet", "work"
 SAMPLE_MARK = "sample-shop"
 
 
@@ -76,15 +76,19 @@ class Pipeline:
     def writing(
         self, *, like: Sequence[str] | None = None, catalogue_alone: bool = False
     ) -> Iterator[tuple[Shop, Bundle]]:
-        """The shop and the bundle to write to, its writer lock held; what was worked on is removed at a good end."""
-        with TemporaryDirectory() as scratch:
+        """The shop and the bundle to write to, its writer lock held.
+
+        What was worked on is removed at a good end. After an error it stays, so that a training can go on; a new bundle
+        in which no training has begun is removed.
+        """
+        with TemporaryDirectory() as scratch, removed_unless_begun(self.out):
             rejected = Path(scratch) / REJECTED
             shop = self.open_shop(like=like, catalogue_alone=catalogue_alone, rejected=rejected)
             bundle = Bundle.create(self.out)
             with bundle.lock():
                 keep_rejected(rejected, self.out)
                 yield shop, bundle
-        shutil.rmtree(self.out / "work", ignore_errors=True)
+        shutil.rmtree(self.out / WORK, ignore_errors=True)
 
     def open_shop(
         self, *, like: Sequence[str] | None = None, catalogue_alone: bool = False, rejected: Path | None = None
@@ -133,7 +137,7 @@ class Pipeline:
 
     def build_index(self, shop: Shop, bundle: Bundle, live: Release) -> Release:
         """A draft of the live release with a new index of the shop's items; unchanged texts are not embedded again."""
-        assembly = self._assembly(bundle)
+        assembly = self.assembly(bundle)
         towers = assembly.towers(live.towers)
         with self._timed("build index"):
             built = assembly.add_index(shop, towers, say=self.say)
@@ -174,7 +178,7 @@ class Pipeline:
                 device=self.device,
                 say=self.say,
             )
-        assembly = self._assembly(bundle)
+        assembly = self.assembly(bundle)
         return assembly.named(replace(draft, ranker=assembly.add_ranker(folder)))
 
     def evaluate(self, shop: Shop, bundle: Bundle, draft: Release) -> tuple[Release, Figures, list[Example]]:
@@ -227,12 +231,13 @@ class Pipeline:
 
     def _assemble(self, shop: Shop, bundle: Bundle, trained: TrainedTowers) -> Release:
         """Trained towers, index and shoppers as parts of a bundle, and a draft release that names them."""
-        assembly = self._assembly(bundle)
+        assembly = self.assembly(bundle)
         towers = assembly.add_towers(trained.folder)
         built = assembly.add_index(shop, towers, text_vectors=trained.text_vectors, say=self.say)
         return assembly.draft(shop, towers, built, f"run --budget {self.budget}")
 
-    def _assembly(self, bundle: Bundle) -> Assembly:
+    def assembly(self, bundle: Bundle) -> Assembly:
+        """What adds parts to a bundle under this run's settings."""
         return Assembly(bundle, self.config, self.device, self.now)
 
     def _cross_fit(self, shop: Shop, bundle: Bundle) -> list[PairSource]:
@@ -289,7 +294,7 @@ class Pipeline:
 
     @property
     def _work(self) -> Path:
-        path = self.scratch or self.out / "work"
+        path = self.scratch or self.out / WORK
         path.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -311,6 +316,18 @@ class Pipeline:
         self.say(f"-- {stage}")
         yield
         self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.monotonic() - begun, 1)
+
+
+@contextmanager
+def removed_unless_begun(out: Path) -> Iterator[None]:
+    """Removes the folder `out`, if it was not there before, after an error that came before any training."""
+    there = out.exists()
+    try:
+        yield
+    except BaseException:
+        if not there and not (out / WORK).exists():
+            shutil.rmtree(out, ignore_errors=True)
+        raise
 
 
 def keep_rejected(rejected: Path, out: Path) -> None:

@@ -28,6 +28,7 @@ VERDICTS = {
     "proven": ("Proven", "The 95 % interval of the change lies above zero."),
     "likely": ("Likely", "The mean change is above zero, and so are at least 80 % of its resamples."),
     "no": ("Not shown", "These requests do not show an improvement."),
+    "adopted": ("Adopted", "The model was taken as it was, and no gate was asked."),
 }
 RECOMMENDED = ("seen_removed", "seen_kept")
 
@@ -264,7 +265,12 @@ def _dots(task: Mapping[str, Json], stages: Mapping[str, Mapping[str, Json]]) ->
 
 def _gate(name: str, verdict: Mapping[str, Json]) -> GateCard:
     headline, meaning = VERDICTS[str(verdict["verdict"])]
-    facts = {
+    facts = {} if "mean" not in verdict else _gate_facts(verdict)
+    return GateCard(TITLES.get(name, said(name).capitalize()), str(verdict["verdict"]), headline, meaning, facts)
+
+
+def _gate_facts(verdict: Mapping[str, Json]) -> dict[str, str]:
+    return {
         "change of nDCG@10": _signed(verdict["mean"]),
         "95 % interval": f"{_signed(verdict['low'])} to {_signed(verdict['high'])}",
         "requests": f"{verdict['n']:,}",
@@ -273,7 +279,6 @@ def _gate(name: str, verdict: Mapping[str, Json]) -> GateCard:
         else "–",
         "smallest detectable change": shown(verdict["mde"]),
     }
-    return GateCard(TITLES.get(name, said(name).capitalize()), str(verdict["verdict"]), headline, meaning, facts)
 
 
 def _column(task: Mapping[str, Json], key: str) -> dict[str, float]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, PositiveInt, ValidationError
+from pydantic import BaseModel, Field, PositiveInt, ValidationError
 
 from ranking.settings import RankerTraining
 from retrieval.config import RetrievalConfig, Settings
@@ -75,7 +75,7 @@ def read_settings(
     >>> read_settings(changes=["ranking.depth=20"]).ranking.depth
     20
     """
-    tree = _merged(base or {}, _read_toml(file) if file is not None else {})
+    tree = _merged(_known(base or {}, RunConfig), _read_toml(file) if file is not None else {})
     for change in changes:
         name, equals, value = change.partition("=")
         if not equals or not name:
@@ -87,6 +87,18 @@ def read_settings(
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
         raise BadConfig(f"setting {name}: {first['msg']} (given: {first['input']!r})") from error
+
+
+def _known(tree: Mapping[str, object], settings: type[BaseModel]) -> dict[str, object]:
+    """A recorded tree without what this version has no name for."""
+    kept: dict[str, object] = {}
+    for name, field in settings.model_fields.items():
+        value, below = tree.get(name), field.annotation
+        if isinstance(value, Mapping) and isinstance(below, type) and issubclass(below, BaseModel):
+            kept[name] = _known(value, below)
+        elif name in tree:
+            kept[name] = value
+    return kept
 
 
 def _merged(below: Mapping[str, object], above: Mapping[str, object]) -> dict[str, object]:

@@ -1,0 +1,146 @@
+"""A bundle from models that are there already: a sentence-transformers encoder, a cross-encoder, item vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from indexing.manifest import JsonMap
+from indexing.releases import Release
+from indexing.store import Bundle
+from ranking.cross_encoder import adopt_cross_encoder
+from retrieval.encoder import TextEncoder, open_sentence_transformer
+from retrieval.errors import BadBundle, BadData
+from retrieval.text import rendering_fingerprint
+from retrieval.topk import Vectors
+from retrieval.towers import TEXT, TowersConfig, unit, write_config
+from serving.pipeline import Pipeline
+from serving.shop import Shop
+
+TOLERANCE = 1e-4  # between our vectors and the library's
+PROBES = ("red mug", "", "Acme Mug | Kitchen | price 5 to 10", "drill " * 400)
+ADOPTED: JsonMap = {task: {"verdict": "adopted", "on": True} for task in ("recommend", "search")}
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """Where the models are: an encoder, perhaps a cross-encoder and item vectors (parquet: item_id, vector)."""
+
+    encoder: str
+    ranker: str | None = None
+    vectors: Path | None = None
+
+    def publish(self, pipeline: Pipeline) -> Release:
+        """Makes a release of them and of the pipeline's data set live; nothing is trained.
+
+        An adopted ranker is on, since there is nothing to gate it by. Raises BadBundle for a model that cannot be
+        served with its own scores, BadData for vectors that do not fit.
+        """
+        with TemporaryDirectory() as scratch, pipeline.writing(catalogue_alone=True) as (shop, bundle):
+            draft = self._draft(pipeline, shop, bundle, Path(scratch))
+            return bundle.publish(draft)
+
+    def _draft(self, pipeline: Pipeline, shop: Shop, bundle: Bundle, scratch: Path) -> Release:
+        dim = adopt_encoder(self.encoder, scratch / "towers")
+        given = None if self.vectors is None else read_vectors(self.vectors, shop.data.item_ids, dim)
+        if self.ranker is not None:
+            adopt_cross_encoder(self.ranker, scratch / "ranker")
+        assembly = pipeline.assembly(bundle)
+        towers = assembly.add_towers(scratch / "towers")
+        lookup = None if given is None else looked_up_by_id(shop.data.item_ids, given)
+        built = assembly.add_index(shop, towers, item_vectors=lookup, say=pipeline.say)
+        draft = assembly.draft(shop, towers, built, f"adopt {self.encoder}")
+        about: JsonMap = {"adopted": True, "vectors": "given" if given is not None else "made"}
+        ranker = None if self.ranker is None else assembly.add_ranker(scratch / "ranker")
+        gates = {} if ranker is None else ADOPTED
+        return assembly.named(replace(draft, ranker=ranker, gates=gates, settings=draft.settings | about))
+
+
+def adopt_encoder(source: str, folder: Path) -> int:
+    """Writes a towers folder around a SentenceTransformer (a folder or a model id); returns its dimension.
+
+    Raises BadBundle where our vectors differ from the library's by more than 1e-4: a model with other ways for queries
+    and for documents than a prompt.
+    """
+    model = open_sentence_transformer(source)
+    model.save(str(folder / TEXT), create_model_card=False)
+    ours = TextEncoder.load(folder / TEXT, runtime="torch", device="cpu", precision="fp32")
+    for side, encode in (("query", model.encode_query), ("document", model.encode_document)):
+        wanted = encode(list(PROBES), normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False)
+        vectors = ours.encode(PROBES, "query" if side == "query" else "document")
+        difference = float(np.abs(np.asarray(wanted, np.float32) - vectors).max())
+        if not difference <= TOLERANCE:
+            raise BadBundle(
+                f"{source}: our {side} vectors differ from SentenceTransformer's by {difference:.2g}; adopt a model of "
+                "one transformer for queries and documents, whose tokenizer is a fast one"
+            )
+    dim = int(vectors.shape[1])
+    write_config(folder, TowersConfig(dim=dim, text_dim=dim, rendering=rendering_fingerprint()))
+    return dim
+
+
+def read_vectors(path: Path, item_ids: Sequence[str], dim: int) -> Vectors:
+    """Unit vectors of the items in their order, float32 [n_items, dim], from a parquet file of item_id and vector.
+
+    Raises BadData, naming the first item, where items are missing, unknown or named twice, or where a vector has
+    another dimension than `dim`, is null, zero or not finite.
+    """
+    ids, column = _columns(path)
+    row_of = {item_id: row for row, item_id in enumerate(ids)}
+    known = set(item_ids)
+    _refuse(path, "items without a vector", [item for item in item_ids if item not in row_of])
+    _refuse(path, "items that items.parquet lacks", [item for item in ids if item not in known])
+    _refuse(path, "repeated items", [item for row, item in enumerate(ids) if row_of[item] != row])
+    sizes = column.value_lengths().fill_null(-1).to_numpy(zero_copy_only=False)
+    others = [f"{ids[row]} with {max(0, sizes[row])}" for row in np.flatnonzero(sizes != dim).tolist()]
+    _refuse(path, f"vectors of other than the encoder's {dim} numbers", others)
+    flat = column.flatten().cast(pa.float32()).fill_null(np.nan).to_numpy(zero_copy_only=False)
+    vectors = flat.reshape(len(ids), dim)
+    _refuse(path, "vectors with null, nan or infinity", _named(ids, ~np.isfinite(vectors).all(axis=1)))
+    _refuse(path, "vectors of length 0", _named(ids, ~vectors.any(axis=1)))
+    return unit(vectors[[row_of[item] for item in item_ids]])
+
+
+def looked_up_by_id(item_ids: Sequence[str], vectors: Vectors) -> Callable[[Vectors, pa.Table], Vectors]:
+    """The vectors of a part of the items, whatever their text."""
+    row_of = {item_id: row for row, item_id in enumerate(item_ids)}
+    return lambda _, items: vectors[[row_of[item] for item in items["item_id"].to_pylist()]]
+
+
+def _columns(path: Path) -> tuple[list[str], pa.ListArray]:
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise BadData(f"{path}: cannot be read as parquet ({reason}); write item_id and vector to it") from error
+    for name in ("item_id", "vector"):
+        if name not in table.column_names:
+            raise BadData(f"{path}: has no column {name}; it holds {', '.join(table.column_names)}")
+    kind = table.schema.field("vector").type
+    if not _is_list_of_numbers(kind):
+        raise BadData(f"{path}: column vector is {kind}; write it as list<float>")
+    ids = table["item_id"].cast(pa.string())
+    if ids.null_count:
+        raise BadData(f"{path}: {ids.null_count:,} of {table.num_rows:,} item ids are null; give each vector its item")
+    vector = table["vector"].cast(pa.list_(kind.value_type)).combine_chunks()
+    return ids.to_pylist(), vector
+
+
+def _is_list_of_numbers(kind: pa.DataType) -> bool:
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(is_kind(kind) for is_kind in lists) and pa.types.is_floating(kind.value_type)
+
+
+def _named(ids: Sequence[str], wrong: np.ndarray) -> list[str]:
+    return [ids[row] for row in np.flatnonzero(wrong).tolist()]
+
+
+def _refuse(path: Path, what: str, found: Sequence[str]) -> None:
+    if found:
+        raise BadData(f"{path}: {len(found):,} {what} (first: {found[0]}); repair the file and adopt again")

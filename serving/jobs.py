@@ -1,0 +1,63 @@
+"""Parts of a run by themselves: the retriever alone, the ranker alone, the index alone; each publishes a release."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from indexing.manifest import JsonMap
+from indexing.releases import Release
+from indexing.store import Bundle
+from indexing.version import IndexVersion
+from retrieval.errors import BadBundle
+from retrieval.towers import TEXT
+from serving.pipeline import Pipeline, RunResult
+
+
+def train_retriever(pipeline: Pipeline) -> Release:
+    """Towers, index and shoppers, live without a ranker."""
+    with pipeline.writing() as (shop, bundle):
+        draft = pipeline.train_retriever(shop, bundle)
+        return bundle.publish(replace(draft, why=f"train retriever --budget {pipeline.budget}"))
+
+
+def train_ranker(pipeline: Pipeline) -> RunResult:
+    """A new ranker over the live release's towers and index, gated, evaluated and published."""
+    bundle = Bundle.open(pipeline.out)
+    live = bundle.current()
+    with pipeline.writing(like=index_ids(bundle, live)) as (shop, bundle):
+        settings = live.settings | pipeline.assembly(bundle).settings(shop)
+        why = f"train ranker --budget {pipeline.budget} after {live.id}"
+        draft = replace(live, ranker=None, gates={}, settings=settings, why=why)
+        return pipeline.finish(shop, bundle, pipeline.train_ranker(shop, bundle, draft))
+
+
+def build_index(pipeline: Pipeline) -> Release:
+    """A new index of the data set's items, and its shoppers if it has events, with the live release's models."""
+    live = Bundle.open(pipeline.out).current()
+    if live.settings.get("vectors") == "given":
+        raise BadBundle(
+            f"{pipeline.out}: the item vectors of release {live.id} were given and cannot be made here; run: "
+            "shortlist adopt with --vectors for all items"
+        )
+    with pipeline.writing(catalogue_alone=True) as (shop, bundle):
+        return bundle.publish(pipeline.build_index(shop, bundle, live))
+
+
+def index_ids(bundle: Bundle, release: Release) -> list[str]:
+    """The item ids of a release's index, by row."""
+    ids: list[str] = IndexVersion.open(bundle.path_of("index", release.index)).ids.to_pylist()
+    return ids
+
+
+def recorded_settings(bundle: Bundle) -> Mapping[str, object]:
+    """The settings that made the live release; one of adopted models starts from its own encoder."""
+    live = bundle.current()
+    found = live.settings.get("config")
+    settings = dict(found) if isinstance(found, dict) else {}
+    retrieval = settings.get("retrieval")
+    if live.settings.get("adopted") and isinstance(retrieval, dict):
+        text = retrieval.get("text")
+        own: JsonMap = {"model": str(bundle.path_of("towers", live.towers) / TEXT)}
+        settings["retrieval"] = retrieval | {"text": (text if isinstance(text, dict) else {}) | own}
+    return settings
