@@ -142,13 +142,15 @@ def train_text(
     seed: int,
     device: str,
 ) -> float | None:
-    """Fine-tunes `model` in place on `examples` pairs and returns its best held-out recall@10, if any was measured.
+    """Fine-tunes `model` in place and returns its best held-out recall@10, if any was measured.
+
+    `examples` pairs are read: some of them, or all in turn, as often as that makes.
 
     Checkpoints lie under `work`; a run that was interrupted goes on from the last one, so that `work` must hold no
     other run's.
     """
     rng = np.random.default_rng(seed)
-    chosen = pairs.take(_draw(len(pairs), examples, rng))
+    chosen = pairs.take(rng.permutation(len(pairs))[:examples])
     label = np.stack([chosen.owner, chosen.item], axis=1)
     dataset = Dataset.from_dict(
         {"asked": list(chosen.text), "item": [item_texts[row] for row in chosen.item], "label": label.tolist()}
@@ -162,7 +164,7 @@ def train_text(
     with quiet_libraries():
         trainer = _Trainer(
             model=model,
-            args=_arguments(model, config, lengths, work, seed, device, evaluated=evaluator is not None),
+            args=_arguments(model, config, examples, lengths, work, seed, device, evaluated=evaluator is not None),
             train_dataset=dataset,
             loss=InBatchSoftmax(model, KnownPositives(chosen.known, len(item_texts)), config.temperature),
             evaluator=evaluator,
@@ -191,15 +193,10 @@ def _freeze_words(model: SentenceTransformer, freeze: bool) -> None:
         inner.get_input_embeddings().weight.requires_grad_(not freeze)
 
 
-def _draw(n: int, examples: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """`examples` positions, every one of `n` as often as the others, or once less."""
-    rounds = -(-examples // max(1, n))
-    return np.concatenate([rng.permutation(n) for _ in range(rounds)])[:examples]
-
-
 def _arguments(
     model: SentenceTransformer,
     config: TextConfig,
+    examples: int,
     lengths: NDArray[np.int64],
     work: Path,
     seed: int,
@@ -207,7 +204,7 @@ def _arguments(
     *,
     evaluated: bool,
 ) -> SentenceTransformerTrainingArguments:
-    steps = max(1, len(lengths) // config.batch)
+    steps = max(1, examples // config.batch)
     every = max(1, steps // EVALUATIONS)
     prompts = {"asked": model.prompts.get("query") or "", "item": model.prompts.get("document") or ""}
     return SentenceTransformerTrainingArguments(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from retrieval.dataset import DataSet, load
 from retrieval.events import Events
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -95,3 +99,16 @@ def events_of(users: Sequence[Sequence[Step]]) -> Events:
         kinds=("purchase", "view"),
         query_texts=tuple(f"red mug {code}" for code in range(int(columns[:, 4].max(initial=-1)) + 1)),
     )
+
+
+@pytest.fixture(scope="session")
+def load_shop(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., DataSet]:
+    """A data set out of columns by file, written as parquet and read: `load_shop(items={...}, events={...})`."""
+
+    def loaded(**files: Mapping[str, Sequence[object] | pa.Array]) -> DataSet:
+        folder = tmp_path_factory.mktemp("shop")
+        for name, columns in files.items():
+            pq.write_table(pa.table(dict(columns)), folder / f"{name}.parquet")
+        return load(folder, now=datetime(2026, 1, 1, tzinfo=UTC), require_interactions=False)
+
+    return loaded
