@@ -14,12 +14,12 @@ from serving.settings import read_settings
 from serving.show import console, say, show_answer, show_evaluation, show_seconds
 
 SETTINGS = (
-    "retrieval.text.examples=6000",
+    "retrieval.text.examples=4000",
     "retrieval.history.epochs=8",
-    "ranking.depth=30",
+    "ranking.depth=20",
     "ranking.cross_fit_below=0",
-    "ranking.training.examples=8000",
-    "ranking.training.valid_pairs=800",
+    "ranking.training.examples=3000",
+    "ranking.training.valid_pairs=400",
     "evaluation.rerank_sample=300",
 )
 SHOPPERS, K = 3, 5

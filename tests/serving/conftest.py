@@ -1,0 +1,86 @@
+"""A generated shop and a bundle of tiny random models over it, made once by a whole run."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from retrieval.sample import write_sample
+from serving.engine import Engine
+from serving.pipeline import Pipeline, RunResult
+from serving.settings import RunConfig, read_settings
+
+LONGEST = 6  # events of a history: fewer than many shoppers have
+
+
+@pytest.fixture(scope="session")
+def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The four files of the contract, small."""
+    folder = tmp_path_factory.mktemp("data") / "sample-shop"
+    return write_sample(folder, items=120, shoppers=150, events=2_500, queries=60)
+
+
+@pytest.fixture(scope="session")
+def quick_settings(tiny_encoder_folder: Path, tiny_bert_folder: Path) -> RunConfig:
+    """Settings under which a whole run takes seconds."""
+    return read_settings(
+        changes=[
+            f"retrieval.text.model={tiny_encoder_folder}",
+            "retrieval.text.examples=192",
+            "retrieval.history.epochs=1",
+            f"retrieval.history.longest={LONGEST}",
+            f"ranking.model={tiny_bert_folder}",
+            "ranking.depth=10",
+            "ranking.cross_fit_below=0",
+            "ranking.training.examples=64",
+            "ranking.training.valid_pairs=64",
+            "evaluation.rerank_sample=20",
+        ]
+    )
+
+
+@pytest.fixture(scope="session")
+def run_result(
+    sample_folder: Path, quick_settings: RunConfig, tmp_path_factory: pytest.TempPathFactory, one_thread: None
+) -> RunResult:
+    """What a whole run over the shop left."""
+    out = tmp_path_factory.mktemp("run") / "bundle"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tracing and of the trainers, whose own tests they are about
+        return quick_pipeline(sample_folder, out, quick_settings).run()
+
+
+@pytest.fixture(scope="session")
+def bundle_path(run_result: RunResult) -> Path:
+    """The bundle of that run; nobody writes to it."""
+    return run_result.report.parent
+
+
+@pytest.fixture(scope="session")
+def engine(bundle_path: Path) -> Engine:
+    """Its live release, as the gates left it."""
+    return Engine.open(bundle_path, device="cpu")
+
+
+@pytest.fixture
+def own_bundle(bundle_path: Path, tmp_path: Path) -> Path:
+    """A copy of the bundle to write to."""
+    return Path(shutil.copytree(bundle_path, tmp_path / "bundle"))
+
+
+@pytest.fixture(scope="session")
+def make_pipeline() -> Callable[[Path, Path, RunConfig], Pipeline]:
+    """See `quick_pipeline`."""
+    return quick_pipeline
+
+
+def quick_pipeline(data: Path, out: Path, settings: RunConfig) -> Pipeline:
+    """A silent pipeline on the CPU whose clock stands after the last event."""
+    clock = partial(datetime, 2026, 1, 1, tzinfo=UTC)
+    return Pipeline(data, out, settings, "quick", "cpu", say=lambda _: None, now=clock)

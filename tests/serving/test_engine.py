@@ -1,0 +1,262 @@
+"""The engine: what it answers, what it leaves out, and what it falls back to."""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retrieval.dataset import DataSet, load
+from retrieval.errors import BadRequest
+from retrieval.requests import Requests
+from serving.engine import CATALOGUE, FEWER, KNOWN_ITEMS, POPULAR, QUERY_ALONE, RECOMMENDATION, Engine
+from serving.offline import Offline
+from serving.requests import Answer, Request
+from serving.shoppers import Shoppers
+
+USERS = 12
+
+
+@pytest.fixture(scope="module")
+def data(sample_folder: Path) -> DataSet:
+    return load(sample_folder)
+
+
+@pytest.fixture(scope="module")
+def reranking(engine: Engine) -> Engine:
+    """The engine with both gates open, whatever the tiny ranker is worth."""
+    return replace(engine, reranks=frozenset({"recommend", "search"}))
+
+
+@pytest.fixture(scope="module")
+def offline(engine: Engine, data: DataSet) -> Offline:
+    assert data.events is not None
+    return Offline.of(engine.stages, data.events, engine.histories.targets)
+
+
+@pytest.fixture(scope="module")
+def everyone(data: DataSet) -> Requests:
+    """A request of some shoppers after their last event; its target does not matter."""
+    assert data.events is not None
+    users = np.arange(USERS, dtype=np.int32)
+    return Requests(users, data.events.offsets[1:][users], np.zeros(USERS + 1, np.int64), users[:0], np.zeros(USERS))
+
+
+def ids(answer: Answer) -> list[str]:
+    return [hit.item_id for hit in answer.items]
+
+
+def taken(data: DataSet, user: int, kinds: tuple[str, ...]) -> set[str]:
+    assert data.events is not None
+    events = data.events
+    mine = slice(events.offsets[user], events.offsets[user + 1])
+    rows = events.item[mine][np.isin(events.kind[mine], [events.kinds.index(kind) for kind in kinds])]
+    return {data.item_ids[row] for row in rows}
+
+
+@pytest.mark.parametrize("seen", ["remove", "keep"])
+def test_the_offline_path_and_the_engine_give_the_same_shortlist_and_scores(
+    engine: Engine, offline: Offline, everyone: Requests, data: DataSet, seen: str
+) -> None:
+    hits = offline.shortlists(everyone, offline.seen(everyone) if seen == "remove" else None)
+    for user, rows, scores in zip(everyone.user, *hits, strict=True):
+        answer = engine.recommend(user_id=data.user_ids[user], k=100, seen=seen, rerank=False)  # type: ignore[arg-type]
+        kept = rows >= 0
+        assert ids(answer) == [data.item_ids[row] for row in rows[kept]]
+        np.testing.assert_allclose([hit.score for hit in answer.items], scores[kept], atol=1e-5)
+
+
+def test_the_offline_path_and_the_engine_rerank_alike(
+    reranking: Engine, offline: Offline, everyone: Requests, data: DataSet
+) -> None:
+    hits = offline.shortlists(everyone, None)
+    stages = reranking.stages
+    logits = stages.scores(offline.user_texts(everyone), hits)
+    expected = stages.reranked(hits, logits)
+    shown = stages.shown_scores(expected)
+    for line, user in enumerate(everyone.user):
+        answer = reranking.recommend(user_id=data.user_ids[user], k=100, seen="keep")
+        assert answer.reranked
+        assert ids(answer) == [data.item_ids[row] for row in expected.hits.rows[line]]
+        assert [hit.retrieval_rank for hit in answer.items] == (expected.places[line] + 1).tolist()
+        np.testing.assert_allclose([hit.score for hit in answer.items], shown[line], atol=1e-5)
+
+
+def test_a_reranked_score_is_what_the_cross_encoder_library_predicts(reranking: Engine, bundle_path: Path) -> None:
+    from sentence_transformers import CrossEncoder
+
+    assert reranking.release.ranker is not None
+    library = CrossEncoder(str(bundle_path / "ranker" / reranking.release.ranker), device="cpu")
+    answer = reranking.search("red mug", k=5)
+    rows = reranking.stages.version.rows_of(ids(answer))
+    texts = reranking.stages.texts_of(rows)
+    wanted = library.predict([("red mug", texts[row]) for row in rows.tolist()], show_progress_bar=False)
+    np.testing.assert_allclose([hit.score for hit in answer.items], wanted, atol=1e-4)
+
+
+def test_only_what_was_taken_is_left_out_however_long_ago(engine: Engine, data: DataSet) -> None:
+    assert data.events is not None
+    user = int(np.argmax(np.diff(data.events.offsets)))
+    assert np.diff(data.events.offsets)[user] > 2 * engine.histories.longest
+    bought = taken(data, user, engine.histories.targets)
+    looked_at = taken(data, user, data.events.kinds) - bought
+    answered = set(ids(engine.recommend(user_id=data.user_ids[user], k=data.n_items, seen="remove")))
+    assert bought
+    assert looked_at
+    assert answered == set(data.item_ids) - bought
+
+
+def test_every_given_item_is_left_out_and_read_as_taken(engine: Engine, data: DataSet) -> None:
+    history = list(data.item_ids[: engine.histories.longest + 3])
+    answer = engine.recommend(history=history, k=data.n_items, seen="remove")
+    assert set(ids(answer)) == set(data.item_ids) - set(history)
+    batch = engine.histories.of_items(history).batch
+    assert batch.items.shape == (1, engine.histories.longest)
+    kinds = engine.shoppers.timeline.kinds
+    assert {kinds[code - 1] for code in batch.kinds.ravel()} == {engine.histories.targets[0]}
+
+
+def test_an_unknown_shopper_is_answered_by_what_is_popular(engine: Engine) -> None:
+    answer = engine.recommend(user_id="nobody")
+    counts = engine.shoppers.popularity
+    assert answer.fell_back_to == (POPULAR,)
+    assert not answer.reranked
+    assert [hit.score for hit in answer.items] == sorted(counts.tolist(), reverse=True)[:10]
+
+
+@pytest.mark.parametrize("history", [[], ["no such item"], ["", "\udcff"]])
+def test_a_history_that_says_nothing_is_answered_by_what_is_popular(engine: Engine, history: list[str]) -> None:
+    assert engine.recommend(history=history).items == engine.recommend().items
+    assert engine.recommend(history=history).fell_back_to == (POPULAR,)
+
+
+def test_unknown_items_of_a_history_are_passed_over(engine: Engine, data: DataSet) -> None:
+    known = list(data.item_ids[:3])
+    answer = engine.recommend(history=[known[0], "no such item", *known[1:]])
+    assert answer.items == engine.recommend(history=known).items
+    assert answer.fell_back_to == (KNOWN_ITEMS,)
+
+
+@pytest.mark.parametrize("query", ["", "  \n\x00 "])
+def test_an_empty_query_is_a_recommendation(engine: Engine, data: DataSet, query: str) -> None:
+    user = data.user_ids[0]
+    answer = engine.search(query, user_id=user)
+    assert answer.items == engine.recommend(user_id=user, seen="keep").items
+    assert answer.fell_back_to == (RECOMMENDATION,)
+    assert engine.search(query).fell_back_to == (RECOMMENDATION, POPULAR)
+
+
+def test_a_search_by_an_unknown_shopper_is_answered_by_the_query_alone(engine: Engine) -> None:
+    answer = engine.search("red mug", user_id="nobody")
+    assert answer.items == engine.search("red mug").items
+    assert answer.fell_back_to == (QUERY_ALONE,)
+    assert engine.search("red mug").fell_back_to == ()
+
+
+def test_a_shopper_bends_a_search(engine: Engine, data: DataSet) -> None:
+    alone = engine.search("red mug", rerank=False, k=30)
+    bent = engine.search("red mug", user_id=data.user_ids[0], rerank=False, k=30)
+    assert [hit.score for hit in bent.items] != [hit.score for hit in alone.items]
+
+
+@pytest.mark.parametrize("reranks", [True, False])
+def test_more_items_than_there_are_gives_each_one_once(reranking: Engine, data: DataSet, reranks: bool) -> None:
+    user = data.user_ids[1]
+    answer = reranking.recommend(user_id=user, k=10 * data.n_items, seen="remove", rerank=reranks)
+    expected = set(data.item_ids) - taken(data, 1, reranking.histories.targets)
+    assert len(answer.items) == len(expected)
+    assert set(ids(answer)) == expected
+    assert sorted(hit.retrieval_rank for hit in answer.items) == list(range(1, len(expected) + 1))
+    assert all(np.isfinite(hit.score) for hit in answer.items)
+    assert FEWER in answer.fell_back_to
+
+
+def test_similar_items_leave_the_item_itself_out(engine: Engine, data: DataSet) -> None:
+    item = data.item_ids[5]
+    answer = engine.similar(item, k=data.n_items)
+    assert set(ids(answer)) == set(data.item_ids) - {item}
+    dim = engine.stages.user.config.dim
+    vectors = engine.stages.version.vectors[:, :dim]
+    cosines = vectors @ vectors[5]
+    np.testing.assert_allclose([hit.score for hit in answer.items], np.sort(np.delete(cosines, 5))[::-1], atol=1e-5)
+    assert engine.similar("no such item").items == engine.recommend().items
+    assert engine.similar("no such item").fell_back_to == (POPULAR,)
+
+
+def test_a_cart_is_never_answered(engine: Engine, data: DataSet) -> None:
+    cart = list(data.item_ids[3:5])
+    answer = engine.complete_cart(cart, k=data.n_items)
+    assert set(ids(answer)) == set(data.item_ids) - set(cart)
+    assert answer.items[:10] == engine.recommend(history=cart, seen="remove").items
+
+
+def test_a_cart_goes_on_from_its_shoppers_history(engine: Engine, data: DataSet) -> None:
+    user, cart = data.user_ids[2], [data.item_ids[3], "no such item"]
+    answer = engine.complete_cart(cart, user_id=user)
+    assert data.item_ids[3] not in ids(answer)
+    assert answer.fell_back_to == (KNOWN_ITEMS,)
+    assert ids(answer) != ids(engine.complete_cart(cart))
+    assert engine.complete_cart([], user_id="nobody").fell_back_to == (POPULAR,)
+    empty = engine.complete_cart([], user_id=user)
+    assert empty.items == engine.recommend(user_id=user).items
+
+
+def test_a_query_longer_than_the_model_is_read_from_its_beginning(engine: Engine) -> None:
+    long = "red mug and a small steel lamp " * 20_000
+    assert engine.search(long).items == engine.search(long[:290]).items
+
+
+def test_a_query_of_broken_text_is_still_answered(engine: Engine) -> None:
+    assert len(engine.search("red \udcff mug").items) == 10
+
+
+def test_nothing_known_to_be_popular_is_answered_in_the_order_of_the_catalogue(engine: Engine) -> None:
+    nobody = Shoppers.nobody(engine.stages.version.size)
+    bare = replace(
+        engine,
+        shoppers=nobody,
+        histories=replace(engine.histories, shoppers=nobody),
+        stages=replace(engine.stages, popularity=nobody.popularity),
+    )
+    answer = bare.recommend(user_id="nobody", k=3)
+    assert ids(answer) == bare.stages.version.ids_of(np.arange(3))
+    assert answer.fell_back_to == (CATALOGUE,)
+    assert len(bare.recommend(history=ids(answer)).items) == 10
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"k": 0}, {"k": -3}, {"k": True}, {"k": 2.0}, {"history": "abc"}, {"history": [1]}, {"query": 3}]
+)
+def test_a_request_that_cannot_mean_anything_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(BadRequest, match=next(iter(wrong))):
+        Request(**wrong)  # type: ignore[arg-type]
+
+
+def test_many_threads_get_the_answers_of_one(reranking: Engine, data: DataSet) -> None:
+    users = list(data.user_ids[:8]) * 3
+    alone = [reranking.recommend(user_id=user).items for user in users]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda user: reranking.recommend(user_id=user).items, users))
+    for first, second in zip(alone, together, strict=True):
+        assert [hit.item_id for hit in first] == [hit.item_id for hit in second]
+
+
+def test_a_bundle_that_cannot_be_written_is_served_without_its_derived_files(own_bundle: Path, engine: Engine) -> None:
+    shutil.rmtree(own_bundle / "runtime")
+    (own_bundle / "runtime").write_text("a file where no folder can be made")
+    answer = Engine.open(own_bundle, device="cpu").search("red mug")
+    assert ids(answer) == ids(engine.search("red mug"))
+
+
+def test_an_answer_names_its_release_and_is_json(engine: Engine, data: DataSet) -> None:
+    import json
+
+    answer = engine.recommend(user_id=data.user_ids[0], k=2)
+    found = json.loads(json.dumps(answer.to_dict()))
+    assert found["release"] == engine.release.id
+    assert set(found["items"][0]) == {"item_id", "title", "score", "retrieval_rank"}
+    assert engine.titles([found["items"][0]["item_id"], "no such item"]) == [found["items"][0]["title"]]
