@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 import warnings
 from collections.abc import Callable
-from datetime import UTC, datetime
-from functools import partial
+from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from serving.engine import Engine
 from serving.pipeline import Pipeline, RunResult
 from serving.settings import RunConfig, read_settings
 
+CLOCK = (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=look) for look in count())
 LONGEST = 6  # events of a history: fewer than many shoppers have
 
 
@@ -81,6 +82,5 @@ def make_pipeline() -> Callable[[Path, Path, RunConfig], Pipeline]:
 
 
 def quick_pipeline(data: Path, out: Path, settings: RunConfig) -> Pipeline:
-    """A silent pipeline on the CPU whose clock stands after the last event."""
-    clock = partial(datetime, 2026, 1, 1, tzinfo=UTC)
-    return Pipeline(data, out, settings, "quick", "cpu", say=lambda _: None, now=clock)
+    """A silent pipeline on the CPU, whose clock begins after the last event and goes on a second a look."""
+    return Pipeline(data, out, settings, "quick", "cpu", say=lambda _: None, now=CLOCK.__next__)

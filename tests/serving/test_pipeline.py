@@ -1,0 +1,208 @@
+"""Whole runs and parts of runs: what they leave on the disk, and what they leave alone."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from indexing.store import Bundle
+from retrieval.errors import BadBundle, BadData
+from serving.engine import Engine
+from serving.jobs import build_index, index_ids, recorded_settings, train_ranker, train_retriever
+from serving.pipeline import Pipeline, RunResult
+from serving.settings import RunConfig, read_settings
+
+Make = Callable[[Path, Path, RunConfig], Pipeline]
+
+
+@pytest.fixture(autouse=True)
+def warnings_of_trainers() -> Iterator[None]:
+    """Tracing and the trainers warn of what these tests are not about."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@pytest.fixture
+def shuffled(sample_folder: Path, tmp_path: Path) -> Path:
+    """The same shop, the rows of every file in another order."""
+    folder = tmp_path / "shuffled"
+    folder.mkdir()
+    rng = np.random.default_rng(3)
+    for path in sample_folder.glob("*.parquet"):
+        table = pq.read_table(path)
+        pq.write_table(table.take(rng.permutation(table.num_rows)), folder / path.name)
+    return folder
+
+
+@pytest.fixture
+def fewer_items(sample_folder: Path, tmp_path: Path) -> Path:
+    """The catalogue alone, ten items fewer and one new."""
+    folder = tmp_path / "catalogue"
+    folder.mkdir()
+    items = pq.read_table(sample_folder / "items.parquet")
+    kept = items.slice(10)
+    names = {"item_id": "brand-new", "title": "Small Red Mug"}
+    new = pa.table({name: pa.array([names.get(name)], kept.schema.field(name).type) for name in kept.column_names})
+    pq.write_table(pa.concat_tables([kept, new]), folder / "items.parquet")
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_leaves_a_live_release_with_gates_figures_and_settings(run_result: RunResult, bundle_path: Path) -> None:
+    release = Bundle.open(bundle_path).current()
+    assert release.id == run_result.release.id
+    assert set(release.gates) == {"recommend", "search"}
+    assert all({"verdict", "n", "mean", "low", "high", "mde", "on"} <= set(gate) for gate in release.gates.values())  # type: ignore[arg-type]
+    assert release.settings["config"]["ranking"]["depth"] == 10  # type: ignore[index,call-overload]
+    assert set(release.split["folds"]) >= {"tower_valid", "ranker_train", "ranker_valid", "gate", "test"}  # type: ignore[arg-type]
+    assert set(release.figures["evaluation"]) == {"recommend", "search", "judged"}  # type: ignore[arg-type]
+    Bundle.open(bundle_path).verify().require_sound()
+
+
+def test_a_run_reports_every_stage_beside_every_baseline(run_result: RunResult) -> None:
+    found = json.loads((run_result.report.parent / "evaluation.json").read_text("utf-8"))
+    assert set(found) == {"tasks", "gate", "release"}
+    stages = found["tasks"]["recommend"]["seen_removed"]["stages"]
+    assert {"popularity", "item_knn", "own_frequency", "retrieval", "reranked", "final"} <= set(stages)
+    assert {f"{name}@{k}" for name in ("recall", "ndcg", "mrr") for k in (5, 10, 20, 50, 100)} <= set(stages["final"])
+    assert {"bm25", "retrieval", "reranked", "final"} <= set(found["tasks"]["search"]["stages"])
+    assert "rmse" in found["tasks"]["judged"]["stages"]["reranked"]
+    assert run_result.release.id in run_result.report.read_text("utf-8")
+
+
+def test_a_run_removes_what_it_worked_on(run_result: RunResult, bundle_path: Path) -> None:
+    assert not (bundle_path / "work").exists()
+    assert not any((bundle_path / ".staging").iterdir())
+    assert not (bundle_path / "rejected.parquet").exists()
+    assert all(seconds >= 0 for seconds in run_result.seconds.values())
+
+
+def test_the_order_of_rows_changes_no_figure(
+    run_result: RunResult, own_bundle: Path, shuffled: Path, make_pipeline: Make
+) -> None:
+    bundle = Bundle.open(own_bundle)
+    before = contents(own_bundle / "releases")
+    settings = read_settings(base=recorded_settings(bundle))
+    pipeline = make_pipeline(shuffled, own_bundle, settings)
+    shop = pipeline.open_shop(like=index_ids(bundle, bundle.current()))
+    evaluation, _ = pipeline.evaluate_live(shop, bundle)
+    assert evaluation["release"] == run_result.release.id
+    for one, other in zip(figures(evaluation), figures(run_result.evaluation), strict=True):
+        assert one == pytest.approx(other, abs=2e-3)
+    assert contents(own_bundle / "releases") == before
+
+
+def figures(evaluation: object) -> list[float]:
+    """Recall and MRR of retrieval in each task."""
+    tasks = json.loads(json.dumps(evaluation))["tasks"]
+    stages = [task["stages"] for task in (*tasks["recommend"].values(), tasks["search"], tasks["judged"])]
+    return [stage["retrieval"][name] for stage in stages for name in ("recall@10", "recall@50", "mrr@10")]
+
+
+def test_items_that_are_not_those_of_the_index_are_refused(
+    own_bundle: Path, fewer_items: Path, sample_folder: Path, make_pipeline: Make, quick_settings: RunConfig
+) -> None:
+    for path in sample_folder.glob("[!i]*.parquet"):
+        (fewer_items / path.name).write_bytes(path.read_bytes())
+    lenient = quick_settings.model_copy(
+        update={"data": quick_settings.data.model_copy(update={"max_unknown": 1.0, "max_bad": 1.0})}
+    )
+    pipeline = make_pipeline(fewer_items, own_bundle, lenient)
+    with pytest.raises(BadData, match="shortlist index build"):
+        train_ranker(pipeline)
+    assert not (own_bundle / "work").exists()
+
+
+def test_an_index_build_follows_the_catalogue_and_keeps_the_models_and_the_shoppers(
+    own_bundle: Path, engine: Engine, fewer_items: Path, make_pipeline: Make, quick_settings: RunConfig
+) -> None:
+    said: list[str] = []
+    pipeline = make_pipeline(fewer_items, own_bundle, quick_settings)
+    pipeline.say = said.append
+    release = build_index(pipeline)
+    before = engine.release
+    assert (release.towers, release.ranker, release.shoppers) == (before.towers, before.ranker, before.shoppers)
+    assert release.index != before.index
+    assert release.gates == before.gates
+    assert "evaluation" not in release.figures
+    rebuilt = Engine.open(own_bundle, device="cpu")
+    everything = {hit.item_id for hit in rebuilt.recommend(k=1000, seen="keep").items}
+    assert everything == set(index_ids(Bundle.open(own_bundle), release))
+    assert "brand-new" in everything
+    assert len(everything) == engine.stages.version.size - 9
+    known = engine.shoppers.user_ids[0].as_py()
+    assert rebuilt.recommend(user_id=known).fell_back_to == ()
+    assert any("110 texts as they were" in line for line in said)
+
+
+def test_the_retriever_alone_is_published_without_a_ranker(
+    own_bundle: Path, sample_folder: Path, make_pipeline: Make, quick_settings: RunConfig
+) -> None:
+    before = Bundle.open(own_bundle).current()
+    release = train_retriever(make_pipeline(sample_folder, own_bundle, quick_settings))
+    assert release.ranker is None
+    assert release.gates == {}
+    assert release.parent == before.id
+    user = Engine.open(own_bundle, device="cpu").shoppers.user_ids[0].as_py()
+    assert not Engine.open(own_bundle, device="cpu").recommend(user_id=user).reranked
+
+
+def test_the_ranker_alone_stands_on_the_live_towers_and_index(
+    own_bundle: Path, sample_folder: Path, make_pipeline: Make, quick_settings: RunConfig
+) -> None:
+    before = Bundle.open(own_bundle).current()
+    changed = read_settings(base=quick_settings.model_dump(), changes=["ranking.titles=2", "ranking.training.seed=9"])
+    result = train_ranker(make_pipeline(sample_folder, own_bundle, changed))
+    release = result.release
+    assert (release.towers, release.index) == (before.towers, before.index)
+    assert release.ranker != before.ranker
+    assert release.settings["titles"] == 2
+    assert release.id != before.id
+    assert result.report.exists()
+
+
+def test_rows_that_were_set_aside_lie_beside_the_output(
+    sample_folder: Path, own_bundle: Path, tmp_path: Path, make_pipeline: Make, quick_settings: RunConfig
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    items = pq.read_table(sample_folder / "items.parquet")
+    nameless = items.slice(0, 1).set_column(
+        items.column_names.index("item_id"), "item_id", pa.array([None], pa.string())
+    )
+    pq.write_table(pa.concat_tables([items, nameless]), folder / "items.parquet")
+    build_index(make_pipeline(folder, own_bundle, quick_settings))
+    assert pq.read_table(own_bundle / "rejected.parquet")["row"].to_pylist() == [items.num_rows]
+    pq.write_table(items, folder / "items.parquet")
+    build_index(make_pipeline(folder, own_bundle, quick_settings))
+    assert not (own_bundle / "rejected.parquet").exists()
+
+
+def test_a_folder_of_other_things_is_left_alone(
+    sample_folder: Path, tmp_path: Path, make_pipeline: Make, quick_settings: RunConfig
+) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "to-you.txt").write_text("dear you")
+    before = contents(tmp_path)
+    with pytest.raises(BadBundle, match="no bundle"):
+        make_pipeline(sample_folder, tmp_path / "letters", quick_settings).run()
+    assert contents(tmp_path) == before
+
+
+def test_a_data_set_that_is_refused_leaves_nothing_behind(
+    sample_folder: Path, tmp_path: Path, make_pipeline: Make, quick_settings: RunConfig
+) -> None:
+    with pytest.raises(BadData):
+        make_pipeline(tmp_path / "nowhere", tmp_path / "bundle", quick_settings).run()
+    assert not (tmp_path / "bundle").exists()

@@ -1,0 +1,74 @@
+"""Settings: defaults, a file, single changes, and what a release recorded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from retrieval.errors import BadConfig
+from serving.settings import RunConfig, read_settings
+
+
+def test_a_change_wins_over_the_file_and_the_file_over_the_release(tmp_path: Path) -> None:
+    file = tmp_path / "shop.toml"
+    file.write_text('[ranking]\ndepth = 20\ntitles = 4\n[retrieval.history]\nwidth = 64\n[data]\nsplit = "temporal"\n')
+    base = {"ranking": {"depth": 10, "gate": "proven"}, "evaluation": {"examples": 2}}
+    found = read_settings(file, ["ranking.titles=1", "retrieval.seed=5"], base=base)
+    assert (found.ranking.depth, found.ranking.titles, found.ranking.gate) == (20, 1, "proven")
+    assert (found.retrieval.history.width, found.retrieval.seed) == (64, 5)
+    assert found.evaluation.examples == 2
+    assert found.data.split == "temporal"
+
+
+def test_what_a_release_recorded_reads_back() -> None:
+    made = read_settings(changes=["retrieval.text.model=m", 'data.target_events=["buy","rent"]'])
+    assert read_settings(base=made.model_dump(mode="json")) == made
+
+
+def test_a_recorded_setting_that_this_version_lacks_is_passed_over() -> None:
+    base = {"ranking": {"depth": 7, "gone": 1}, "old_room": {"x": 2}}
+    assert read_settings(base=base) == read_settings(changes=["ranking.depth=7"])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("ranking.dept=20", "ranking.dept"),
+        ("nothing=1", "nothing"),
+        ("ranking.depth=0", "ranking.depth"),
+        ("ranking.depth=many", "ranking.depth"),
+        ("ranking.depth", "room.name=value"),
+        ("=3", "room.name=value"),
+        ("ranking.depth.deeper=1", "ranking.depth"),
+        ("data.max_bad=2", "data.max_bad"),
+        ("retrieval.seed=NaN", "retrieval.seed"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named(change: str, told: str) -> None:
+    with pytest.raises(BadConfig, match=told) as caught:
+        read_settings(changes=[change])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_value_below_a_value_is_no_setting() -> None:
+    with pytest.raises(BadConfig, match="depth is a value"):
+        read_settings(changes=["ranking.depth=1", "ranking.depth.deeper=1"])
+
+
+@pytest.mark.parametrize("text", ["not toml at all [", 'depth = "\udcff"'])
+def test_a_file_that_is_not_toml_is_named(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "shop.toml"
+    file.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(BadConfig, match=r"shop\.toml"):
+        read_settings(file)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadConfig, match=r"missing\.toml"):
+        read_settings(tmp_path / "missing.toml")
+
+
+def test_settings_do_not_change_afterwards() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        RunConfig().ranking.depth = 3  # type: ignore[misc]
