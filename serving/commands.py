@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -42,6 +43,7 @@ class ShortlistGroup(TyperGroup):
         """Runs the command; an error becomes one line on stderr and an exit code."""
         debug = bool(ctx.params.get("debug"))
         quiet(debug)
+        print_anything()
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
@@ -79,6 +81,13 @@ def quiet(debug: bool) -> None:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     warnings.simplefilter("ignore")
+
+
+def print_anything() -> None:
+    """Has what a terminal's encoding lacks printed as escapes, where it would be an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def ended_by(error: BaseException, debug: bool) -> NoReturn:
