@@ -162,16 +162,15 @@ class _Training:
         data = (self.source.data.fingerprint, rendering_fingerprint(), pairs.digest(), held_out.digest())
         done = work / "model"
         if not (claim(work, fingerprint(config.model_dump(), self.config.seed, examples, *data)) and done.exists()):
-            best = self._fit_text(pairs, held_out, examples, work, done)
-            (work / "best.json").write_text(json.dumps(best), "utf-8")
+            self._fit_text(pairs, held_out, examples, work, done)
         shutil.copytree(done, folder, dirs_exist_ok=True)
         best = json.loads((work / "best.json").read_text("utf-8"))
         return None if best is None else float(best)
 
-    def _fit_text(self, pairs: TextPairs, held_out: TextPairs, examples: int, work: Path, done: Path) -> float | None:
+    def _fit_text(self, pairs: TextPairs, held_out: TextPairs, examples: int, work: Path, done: Path) -> None:
         model = open_sentence_transformer(pretrained_source(self.config.text.model), device=self.device)
         best = None
-        if examples >= self.config.text.batch:
+        if len(pairs) and examples >= self.config.text.batch:
             self.say(f"text part: {len(pairs):,} pairs, budget {examples:,} examples")
             best = train_text(
                 model, pairs, held_out, item_texts(self.source.data.items), config=self.config.text,
@@ -180,10 +179,10 @@ class _Training:
         beside = done.with_suffix(".part")
         shutil.rmtree(beside, ignore_errors=True)
         model.save(str(beside), create_model_card=False)
+        (work / "best.json").write_text(json.dumps(best), "utf-8")
         beside.rename(done)
         for checkpoint in work.glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
-        return best
 
     def history_part(self, windows: Windows, text: TextPart, folder: Path) -> tuple[TowersConfig, float | None]:
         """Trains the item head and the history part into `folder`; with the recall that validation found."""

@@ -1,0 +1,298 @@
+"""A pair of towers from a data set, whole, with a tiny random encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from retrieval import train as train_module
+from retrieval.config import HistoryConfig, RetrievalConfig, TextConfig
+from retrieval.dataset import DataSet
+from retrieval.encoder import TextEncoder
+from retrieval.fingerprint import folder_fingerprint
+from retrieval.metrics import recall_at
+from retrieval.requests import Requests
+from retrieval.split import EventSplit, split_events, split_judgements
+from retrieval.text import item_texts
+from retrieval.timeline import Timeline
+from retrieval.topk import CSR, Hits, exact_topk
+from retrieval.towers import HEAD, HISTORY, TEXT, Towers
+from retrieval.train import TextPart, TowerData, TrainedTowers, history_epochs, train_towers
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+Shop: TypeAlias = Callable[..., DataSet]
+GROUPS, SIZE, USERS, BOUGHT = 20, 6, 600, 5
+WORDS = ("red", "blue", "green", "large", "small", "steel", "wood", "argan", "kitchen", "garden")
+ITEMS = {
+    "item_id": [f"i{row:03}" for row in range(GROUPS * SIZE)],
+    "title": [f"{WORDS[row // 2 % 10]} {WORDS[row % 7]} {'abcdefghij'[row % 10]}" for row in range(GROUPS * SIZE)],
+    "price": [float(1 + row % 9) for row in range(GROUPS * SIZE)],
+}
+
+
+def walks(users: int = USERS) -> dict[str, object]:
+    """Each shopper walks around one group of items, one after the other; some groups are far more popular."""
+    rng, weights = np.random.default_rng(5), 1 / np.arange(3, GROUPS + 3)
+    group, start = rng.choice(GROUPS, users, p=weights / weights.sum()), rng.integers(0, SIZE, users)
+    items = [
+        SIZE * int(g) + (int(s) + step) % SIZE for g, s in zip(group, start, strict=True) for step in range(BOUGHT)
+    ]
+    times = [1_600_000_000 + 86_400 * step for _ in range(users) for step in range(BOUGHT)]
+    return {
+        "user_id": [f"u{user:04}" for user in range(users) for _ in range(BOUGHT)],
+        "item_id": [ITEMS["item_id"][row] for row in items],
+        "event": ["purchase"] * (users * BOUGHT),
+        "timestamp": pa.array(times, pa.timestamp("s")),
+    }
+
+
+QUERIES = {"query_id": [f"q{row}" for row in range(60)], "text": [f"{WORDS[row % 10]} {row}" for row in range(60)]}
+JUDGEMENTS = {
+    "query_id": [f"q{row}" for row in range(60) for _ in range(2)],
+    "item_id": [ITEMS["item_id"][(7 * row + other) % 120] for row in range(60) for other in range(2)],
+    "grade": [float(3 - other) for _ in range(60) for other in range(2)],
+}
+
+
+def config_of(folder: Path, *, examples: int = 0, epochs: int = 20) -> RetrievalConfig:
+    history = HistoryConfig(
+        dim=16, width=16, longest=6, dropout=0.1, residual_drop=0.0, learning_rate=0.02, weight_decay=0.0,
+        temperature=0.2, batch_positions=250, epochs=epochs, evaluations=5,
+    )  # fmt: skip
+    text = TextConfig(model=str(folder), examples=examples, batch=16, learning_rate=1e-3, max_tokens=16)
+    return RetrievalConfig(text=text, history=history)
+
+
+@pytest.fixture(scope="module")
+def shop(load_shop: Shop) -> DataSet:
+    return load_shop(items=ITEMS, events=walks())
+
+
+@pytest.fixture(scope="module")
+def split(shop: DataSet) -> EventSplit:
+    return split_events(shop)
+
+
+@pytest.fixture(scope="module")
+def trained(
+    shop: DataSet, split: EventSplit, tiny_encoder_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> TrainedTowers:
+    """Towers of the shop, whose text part is left as it was."""
+    folder = tmp_path_factory.mktemp("trained")
+    return fit(TowerData(shop, split, None), folder, config_of(tiny_encoder_folder))
+
+
+@pytest.fixture(scope="module")
+def towers(trained: TrainedTowers, tmp_path_factory: pytest.TempPathFactory) -> Towers:
+    return Towers.open(trained.folder, device="cpu", cache=tmp_path_factory.mktemp("graphs"))
+
+
+@pytest.fixture(scope="module")
+def untuned(tiny_encoder_folder: Path, shop: DataSet) -> TextPart:
+    """The encoder as it is, taken as a text part by trainings that are about something else."""
+    encoder = TextEncoder.load(tiny_encoder_folder, runtime="torch", device="cpu")
+    return TextPart(tiny_encoder_folder, encoder, encoder.encode(item_texts(shop.items)))
+
+
+def fit(
+    source: TowerData,
+    root: Path,
+    config: RetrievalConfig,
+    *,
+    text: TextPart | None = None,
+    told: list[str] | None = None,
+) -> TrainedTowers:
+    say = (told if told is not None else []).append
+    return train_towers(source, root / "towers", config=config, device="cpu", work=root / "work", text=text, say=say)
+
+
+def answers(towers: Towers, trained: TrainedTowers, data: DataSet, requests: Requests, k: int) -> Hits:
+    """The k best items of each request by the towers as they are used, what was bought before left out."""
+    assert data.events is not None
+    timeline, position = Timeline.from_events(data.events)
+    items = towers.item.vectors(trained.text_vectors, data.items)
+    ends = position[requests.end]
+    batch = timeline.recoded(towers.config.kinds).batch(requests.user, ends, 6)
+    return exact_topk(towers.user.histories(batch, items), items, k, exclude=timeline.items_before(requests.user, ends))
+
+
+def recall(hits: Hits, requests: Requests, k: int) -> float:
+    targets = CSR(requests.target_ptr, requests.target_item.astype(np.int64))
+    return float(np.mean(recall_at(hits, targets, k)))
+
+
+def test_towers_learn_what_follows_what_far_beyond_popularity(
+    shop: DataSet, split: EventSplit, trained: TrainedTowers, towers: Towers
+) -> None:
+    assert shop.events is not None
+    requests = split.folds["test"]
+    counts = np.bincount(shop.events.item[split.train], minlength=shop.n_items).astype(np.float32)
+    popular = exact_topk(np.ones((len(requests), 1), np.float32), counts[:, None], 5)
+    found = recall(answers(towers, trained, shop, requests, 5), requests, 5)
+    assert found > 0.6
+    assert recall(popular, requests, 5) < 0.2
+
+
+def test_the_recall_that_validation_found_is_that_of_the_towers_as_they_are_used(
+    shop: DataSet, split: EventSplit, trained: TrainedTowers, towers: Towers
+) -> None:
+    requests = split.folds["tower_valid"]
+    found = recall(answers(towers, trained, shop, requests, 20), requests, 20)
+    assert trained.figures == {"history_recall@20": pytest.approx(found, abs=1 / len(requests))}
+
+
+def test_the_saved_text_part_is_the_librarys_and_gives_the_same_vectors(
+    shop: DataSet, trained: TrainedTowers, towers: Towers
+) -> None:
+    model = SentenceTransformer(str(trained.folder / TEXT), device="cpu")
+    texts = item_texts(shop.items)
+    by_library = model.encode(texts, normalize_embeddings=True)
+    np.testing.assert_allclose(trained.text_vectors, by_library, atol=1e-5)
+    np.testing.assert_allclose(towers.encode_items(texts), by_library, atol=1e-5)
+
+
+def test_the_towers_say_what_they_know(shop: DataSet, trained: TrainedTowers, towers: Towers) -> None:
+    assert towers.config.item_ids == shop.item_ids
+    assert towers.config.kinds == ("purchase", "query")
+    assert towers.config.index_dim == 17
+    assert towers.user.reads_history
+    assert not list((trained.folder.parent / "work").rglob("*"))  # nothing is left of the checkpoints
+
+
+def test_the_same_seed_gives_the_same_towers(
+    shop: DataSet, split: EventSplit, tiny_encoder_folder: Path, untuned: TextPart, tmp_path: Path
+) -> None:
+    config = config_of(tiny_encoder_folder, epochs=1)
+    state = torch.random.get_rng_state()
+    made = [
+        fit(TowerData(shop, split, None), tmp_path / str(i), config.model_copy(update={"seed": seed}), text=untuned)
+        for i, seed in enumerate((1, 1, 2))
+    ]
+    marks = [folder_fingerprint(one.folder) for one in made]
+    assert marks[0] == marks[1]
+    assert marks[0] != marks[2]
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+class Interrupted(Exception):
+    """What a test throws into a run."""
+
+
+def test_an_interrupted_run_trains_nothing_twice_and_ends_as_it_would_have(
+    shop: DataSet, split: EventSplit, tiny_encoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, source = config_of(tiny_encoder_folder, examples=64, epochs=2), TowerData(shop, split, None)
+    whole = fit(source, tmp_path / "whole", config)
+
+    def fails(*parts: object) -> None:
+        raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_module, "_save_history", fails)
+        with pytest.raises(Interrupted):
+            fit(source, tmp_path / "other", config)
+
+    monkeypatch.setattr(train_module, "train_text", fails)  # it is done
+    resumed = fit(source, tmp_path / "other", config)
+    assert folder_fingerprint(resumed.folder) == folder_fingerprint(whole.folder)
+    assert resumed.figures == whole.figures
+    assert set(whole.figures) == {"text_recall@10", "history_recall@20"}
+
+
+def test_what_an_earlier_run_on_other_settings_left_is_not_taken(
+    shop: DataSet, split: EventSplit, tiny_encoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = TowerData(shop, split, None)
+
+    def fails(*parts: object) -> None:
+        raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_module, "_save_history", fails)
+        with pytest.raises(Interrupted):
+            fit(source, tmp_path, config_of(tiny_encoder_folder, examples=32, epochs=1))
+    told: list[str] = []
+    fit(source, tmp_path, config_of(tiny_encoder_folder, examples=16, epochs=1), told=told)
+    assert any(line.startswith("text part") and "16 examples" in line for line in told)
+
+
+def test_judged_queries_alone_train_a_text_part_and_no_history(
+    load_shop: Shop, tiny_encoder_folder: Path, tmp_path: Path
+) -> None:
+    data, told = load_shop(items=ITEMS, queries=QUERIES, judgements=JUDGEMENTS), list[str]()
+    trained = fit(
+        TowerData(data, None, split_judgements(data)), tmp_path, config_of(tiny_encoder_folder, examples=64), told=told
+    )
+    assert [line.split(":")[0] for line in told] == ["text part"]
+    assert not (trained.folder / HEAD).exists()
+    assert not (trained.folder / HISTORY).exists()
+    towers = Towers.open(trained.folder, device="cpu")
+    assert not towers.user.reads_history
+    assert towers.config.index_dim == towers.config.text_dim == 32
+    np.testing.assert_array_equal(towers.item.vectors(trained.text_vectors, data.items), trained.text_vectors)
+    np.testing.assert_array_equal(towers.user.queries(["red"]), towers.encoder.encode(["red"], "query"))
+    before = SentenceTransformer(str(tiny_encoder_folder), device="cpu").encode(["red"], normalize_embeddings=True)
+    assert np.abs(towers.encoder.encode(["red"], "query") - before).max() > 1e-3
+
+
+def test_events_and_judged_queries_together_share_one_space(
+    load_shop: Shop, tiny_encoder_folder: Path, untuned: TextPart, tmp_path: Path
+) -> None:
+    events = walks(60)
+    asked = [f"{WORDS[row % 10]} {row % 3}" if row % 2 else None for row in range(60 * BOUGHT)]
+    data = load_shop(items=ITEMS, events=events | {"query": asked}, queries=QUERIES, judgements=JUDGEMENTS)
+    source = TowerData(data, split_events(data), split_judgements(data))
+    config = config_of(tiny_encoder_folder, epochs=2)
+    config = config.model_copy(update={"history": config.history.model_copy(update={"dim": None})})
+    trained = fit(source, tmp_path, config, text=untuned)
+    towers = Towers.open(trained.folder, device="cpu")
+    assert towers.config.dim == 32  # with queries the space is as wide as the text's
+    assert trained.figures == {}  # six shoppers are too few to validate on
+    queries = towers.user.queries(["red 1"])
+    assert queries.shape == (1, towers.config.index_dim)
+    assert towers.item.vectors(trained.text_vectors, data.items).shape == (data.n_items, towers.config.index_dim)
+
+
+def test_too_few_histories_train_no_history(
+    load_shop: Shop, tiny_encoder_folder: Path, untuned: TextPart, tmp_path: Path
+) -> None:
+    data, told = load_shop(items=ITEMS, events=walks(10)), list[str]()
+    trained = fit(
+        TowerData(data, split_events(data), None), tmp_path, config_of(tiny_encoder_folder), text=untuned, told=told
+    )
+    assert told == []
+    assert not (trained.folder / HISTORY).exists()
+
+
+def test_nothing_to_ask_leaves_the_text_part_as_it_was(
+    load_shop: Shop, tiny_encoder_folder: Path, tmp_path: Path
+) -> None:
+    data = load_shop(items=ITEMS)
+    trained = fit(TowerData(data, None, None), tmp_path, config_of(tiny_encoder_folder, examples=64))
+    before = SentenceTransformer(str(tiny_encoder_folder), device="cpu")
+    by_library = before.encode(item_texts(data.items), normalize_embeddings=True)
+    np.testing.assert_allclose(trained.text_vectors, by_library, atol=1e-5)
+
+
+def test_users_left_out_for_cross_fitting_are_not_read(shop: DataSet, split: EventSplit) -> None:
+    assert shop.events is not None
+    half = np.arange(shop.n_users) % 2 == 0
+    train = TowerData(shop, split, None, half).train
+    assert train.any()
+    assert not train[~half[shop.events.user]].any()
+    assert (train <= split.train).all()
+
+
+def test_rounds_fall_as_the_data_grow_and_follow_the_budget() -> None:
+    rounds = [history_epochs(positions, "default") for positions in (0, 1_000, 300_000, 10**7)]
+    assert rounds == sorted(rounds, reverse=True)
+    assert rounds[0] > rounds[-1] >= 1
+    assert history_epochs(1_000, "quick") < rounds[1] < history_epochs(1_000, "long")
+    assert history_epochs(10**9, "quick") >= 1
