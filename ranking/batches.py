@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ranking.pair_tokens import PairTokenizer, TokenisedPairs
 
+
 @dataclass
 class PairCollator:
     """Turns rows of the training set into tensors; a row is one unit: a pair, or a whole group of pairs.

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 _MODULES = {
     "retrieval.dataset": "DataSet check load",
     "retrieval.encoder": "TextEncoder",
-    "retrieval.errors": "BadBundle BadConfig BadData BadRequest CorruptBundle GateRefused MissingDependency ShortlistError StaleArtefact",
+    "retrieval.errors": "BadBundle BadConfig BadData BadRequest CorruptBundle "
+    "GateRefused MissingDependency ShortlistError StaleArtefact",
     "retrieval.events": "Events",
     "retrieval.judged": "Judgements Queries",
     "retrieval.report": "CheckReport",
