@@ -68,11 +68,11 @@ def test_it_takes_the_place_of_the_trainers_own(tmp_path: object) -> None:
 
 
 def test_libraries_are_quiet_inside_and_as_before_outside() -> None:
-    before = transformers_logging.get_verbosity()
+    before, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     with quiet_libraries():
         assert transformers_logging.get_verbosity() == logging.ERROR
         assert not transformers_logging.is_progress_bar_enabled()
         assert logging.getLogger("sentence_transformers").level == logging.ERROR
     assert transformers_logging.get_verbosity() == before
-    assert transformers_logging.is_progress_bar_enabled()
+    assert transformers_logging.is_progress_bar_enabled() == bars  # off from the start where the environment says so
     assert logging.getLogger("sentence_transformers").level != logging.ERROR
