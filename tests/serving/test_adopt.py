@@ -1,0 +1,198 @@
+"""Adopted models: their own scores, nothing trained, and vectors that fit."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from indexing.store import Bundle
+from retrieval.dataset import DataSet, load
+from retrieval.errors import BadBundle, BadData
+from retrieval.text import item_texts
+from serving.adopt import Adoption, read_vectors
+from serving.engine import POPULAR, Engine
+from serving.jobs import build_index, index_ids, recorded_settings
+from serving.pipeline import Pipeline
+from serving.settings import RunConfig, read_settings
+
+Make = Callable[[Path, Path, RunConfig], Pipeline]
+DIM = 32
+
+
+@pytest.fixture(autouse=True, scope="module")
+def warnings_of_tracing() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(sample_folder: Path) -> DataSet:
+    return load(sample_folder)
+
+
+@pytest.fixture(scope="module")
+def adopted(
+    sample_folder: Path,
+    tiny_encoder_folder: Path,
+    tiny_ranker_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    make_pipeline: Make,
+    one_thread: None,
+) -> Path:
+    out = tmp_path_factory.mktemp("adopted") / "bundle"
+    pipeline = make_pipeline(sample_folder, out, RunConfig())
+    Adoption(str(tiny_encoder_folder), str(tiny_ranker_folder)).publish(pipeline)
+    return out
+
+
+@pytest.fixture(scope="module")
+def engine(adopted: Path) -> Engine:
+    return Engine.open(adopted, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def cosines(data: DataSet, tiny_encoder_folder: Path) -> Callable[[str], np.ndarray]:
+    """What the library says of a query and every item."""
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(tiny_encoder_folder), device="cpu")
+    items = model.encode_document(item_texts(data.items), show_progress_bar=False)
+    return lambda query: model.similarity(model.encode_query([query]), items).numpy()[0]
+
+
+def vectors_file(path: Path, ids: list[str], vectors: object, kind: pa.DataType | None = None) -> Path:
+    table = {"item_id": ids, "vector": pa.array(vectors, kind or pa.list_(pa.float32()))}
+    pq.write_table(pa.table(table), path)
+    return path
+
+
+@pytest.mark.parametrize("query", ["red mug", "large steel drill for the garden", "x"])
+def test_a_search_scores_as_the_encoder_does(
+    engine: Engine, data: DataSet, cosines: Callable[[str], np.ndarray], query: str
+) -> None:
+    answer = engine.search(query, k=50, rerank=False)
+    wanted = dict(zip(data.item_ids, cosines(query).tolist(), strict=True))
+    np.testing.assert_allclose(
+        [hit.score for hit in answer.items], [wanted[hit.item_id] for hit in answer.items], atol=1e-4
+    )
+    assert answer.items[-1].score >= np.sort(cosines(query))[::-1][49] - 1e-4
+
+
+def test_a_reranked_search_scores_as_the_cross_encoder_does(
+    engine: Engine, data: DataSet, tiny_ranker_folder: Path
+) -> None:
+    from sentence_transformers import CrossEncoder
+
+    text_of = dict(zip(data.item_ids, item_texts(data.items), strict=True))
+    answer = engine.search("red mug", k=30)
+    pairs = [("red mug", text_of[hit.item_id]) for hit in answer.items]
+    wanted = CrossEncoder(str(tiny_ranker_folder), device="cpu").predict(pairs, show_progress_bar=False)
+    assert answer.reranked
+    np.testing.assert_allclose([hit.score for hit in answer.items], wanted, atol=1e-4)
+    assert np.all(np.diff(wanted) <= 1e-4)
+
+
+def test_a_shopper_is_answered_near_the_mean_of_what_was_done(engine: Engine, data: DataSet) -> None:
+    history = list(data.item_ids[:2])
+    answer = engine.recommend(history=history, seen="keep", rerank=False, k=3)
+    vectors = engine.stages.version.vectors
+    mean = vectors[:2].sum(axis=0) / np.linalg.norm(vectors[:2].sum(axis=0))
+    np.testing.assert_allclose([hit.score for hit in answer.items], np.sort(vectors @ mean)[::-1][:3], atol=1e-5)
+    assert engine.recommend(user_id="nobody").fell_back_to == (POPULAR,)
+
+
+def test_an_adopted_ranker_is_on_and_said_to_be_adopted(adopted: Path) -> None:
+    release = Bundle.open(adopted).current()
+    assert release.gates == {task: {"verdict": "adopted", "on": True} for task in ("recommend", "search")}
+    assert not (adopted / "work").exists()
+
+
+def test_adopted_models_can_be_evaluated_against_their_own_encoder(
+    adopted: Path, sample_folder: Path, make_pipeline: Make
+) -> None:
+    bundle = Bundle.open(adopted)
+    settings = read_settings(base=recorded_settings(bundle), changes=["evaluation.rerank_sample=5"])
+    pipeline = make_pipeline(sample_folder, adopted, settings)
+    evaluation, report = pipeline.evaluate_live(pipeline.open_shop(like=index_ids(bundle, bundle.current())), bundle)
+    stages = evaluation["tasks"]["search"]["stages"]  # type: ignore[call-overload,index]
+    assert stages["untuned_encoder"]["recall@10"] == stages["retrieval"]["recall@10"]  # type: ignore[index,call-overload]
+    assert "Adopted" in report.read_text("utf-8")
+
+
+def test_given_vectors_stand_for_the_items(
+    sample_folder: Path, data: DataSet, tiny_encoder_folder: Path, tmp_path: Path, make_pipeline: Make
+) -> None:
+    for path in sample_folder.glob("items.parquet"):
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / path.name).write_bytes(path.read_bytes())
+    given = np.random.default_rng(0).normal(size=(data.n_items, DIM)).astype(np.float32)
+    file = vectors_file(tmp_path / "v.parquet", list(reversed(data.item_ids)), list(given[::-1]))
+    pipeline = make_pipeline(tmp_path / "data", tmp_path / "bundle", RunConfig())
+    Adoption(str(tiny_encoder_folder), vectors=file).publish(pipeline)
+    engine = Engine.open(tmp_path / "bundle", device="cpu")
+    query = engine.stages.user.queries(["red mug"])[0]
+    wanted = np.sort(given / np.linalg.norm(given, axis=1, keepdims=True) @ query)[::-1]
+    np.testing.assert_allclose([hit.score for hit in engine.search("red mug", k=5).items], wanted[:5], atol=1e-4)
+    with pytest.raises(BadBundle, match="adopt with --vectors"):
+        build_index(pipeline)
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.float64()), pa.large_list(pa.float32()), pa.list_(pa.float32(), 2)])
+def test_vectors_of_every_kind_of_list_are_read(tmp_path: Path, kind: pa.DataType) -> None:
+    file = vectors_file(tmp_path / "v.parquet", ["b", "a"], [[0.0, 2.0], [3.0, 4.0]], kind)
+    np.testing.assert_allclose(read_vectors(file, ("a", "b"), 2), [[0.6, 0.8], [0.0, 1.0]], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("ids", "vectors", "told"),
+    [
+        (["a"], [[1.0, 0.0]], "1 items without a vector .first: b."),
+        (["a", "b", "c"], [[1.0, 0.0]] * 3, "1 items that items.parquet lacks .first: c."),
+        (["a", "b", "a"], [[1.0, 0.0]] * 3, "1 repeated items .first: a."),
+        (["a", "b"], [[1.0, 0.0], [1.0]], "other than the encoder's 2 numbers .first: b with 1."),
+        (["a", "b"], [[1.0, 0.0], None], "other than the encoder's 2 numbers .first: b with 0."),
+        (["a", "b"], [[1.0, 0.0], [1.0, float("nan")]], "null, nan or infinity .first: b."),
+        (["a", "b"], [[1.0, 0.0], [1.0, None]], "null, nan or infinity .first: b."),
+        (["a", "b"], [[0.0, 0.0], [1.0, 0.0]], "length 0 .first: a."),
+        (["a", None], [[0.0, 1.0], [1.0, 0.0]], "1 of 2 item ids are null"),
+    ],
+)
+def test_vectors_that_do_not_fit_are_refused_by_item(
+    tmp_path: Path, ids: list[str], vectors: list[object], told: str
+) -> None:
+    file = vectors_file(tmp_path / "v.parquet", ids, vectors)
+    with pytest.raises(BadData, match=rf"v\.parquet: .*{told}"):
+        read_vectors(file, ("a", "b"), 2)
+
+
+def test_a_vectors_file_of_another_shape_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "v.parquet"
+    with pytest.raises(BadData, match="cannot be read as parquet"):
+        read_vectors(path, ("a",), 2)
+    path.write_text("item_id,vector")
+    with pytest.raises(BadData, match="cannot be read as parquet"):
+        read_vectors(path, ("a",), 2)
+    pq.write_table(pa.table({"item_id": ["a"], "embedding": [[1.0]]}), path)
+    with pytest.raises(BadData, match="has no column vector; it holds item_id, embedding"):
+        read_vectors(path, ("a",), 2)
+    pq.write_table(pa.table({"item_id": ["a"], "vector": ["1 2"]}), path)
+    with pytest.raises(BadData, match="column vector is string"):
+        read_vectors(path, ("a",), 2)
+
+
+@pytest.mark.parametrize("part", ["encoder", "ranker"])
+def test_what_is_no_model_is_refused_and_leaves_nothing(
+    sample_folder: Path, tiny_encoder_folder: Path, tmp_path: Path, make_pipeline: Make, part: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    models = {"encoder": str(tiny_encoder_folder)} | {part: str(tmp_path / "empty")}
+    with pytest.raises(BadBundle, match="empty does not open as a sentence-transformers"):
+        Adoption(**models).publish(make_pipeline(sample_folder, tmp_path / "bundle", RunConfig()))
+    assert not (tmp_path / "bundle").exists()
