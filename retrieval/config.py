@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 PRETRAINED = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -57,6 +57,12 @@ class HistoryConfig(Settings):
     evaluations: PositiveInt = 10
     patience: PositiveInt = 3
 
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        return self
+
 
 class RetrievalConfig(Settings):
     """Everything that makes a pair of towers."""
@@ -64,4 +70,4 @@ class RetrievalConfig(Settings):
     text: TextConfig = TextConfig()
     history: HistoryConfig = HistoryConfig()
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    seed: int = 1
+    seed: int = Field(default=1, ge=0)
