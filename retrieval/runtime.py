@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -151,10 +154,17 @@ def _pad(
 
 
 @cache
-def _core() -> openvino.Core:
-    import openvino
+def _library() -> ModuleType:
+    """OpenVINO, its report of usage left out: without the package that sends it, it takes its own silent stand-in."""
+    if "openvino" not in sys.modules:
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    return import_module("openvino")
 
-    return openvino.Core()
+
+@cache
+def _core() -> openvino.Core:
+    core: openvino.Core = _library().Core()
+    return core
 
 
 @dataclass(frozen=True)
@@ -201,13 +211,11 @@ def openvino_model(path: Path | None, build: Callable[[], openvino.Model], preci
 
 def _keep(model: openvino.Model, path: Path) -> None:
     """Writes beside and renames, the graph last, so that a reader never sees half; a read-only bundle keeps nothing."""
-    import openvino
-
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".making-") as folder:
             made = Path(folder) / path.name
-            openvino.save_model(model, made, compress_to_fp16=False)
+            _library().save_model(model, made, compress_to_fp16=False)
             made.with_suffix(".bin").replace(path.with_suffix(".bin"))
             made.replace(path)
     except OSError:
@@ -218,12 +226,11 @@ def convert(module: torch.nn.Module, names: Sequence[str], example: Sequence[tor
     """A traced torch module as an OpenVINO graph whose inputs carry `names`, for batches and lengths of any size."""
     import warnings
 
-    import openvino
     import torch
 
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns of branches that do not depend on the data
-        model = openvino.convert_model(module.eval(), example_input=tuple(example))
+        model: openvino.Model = _library().convert_model(module.eval(), example_input=tuple(example))
     for port, name in zip(model.inputs, names, strict=True):
         port.get_tensor().set_names({name})
     model.validate_nodes_and_infer_types()
