@@ -102,7 +102,11 @@ def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 
 
-@pytest.mark.parametrize("config", [CONFIG, SAMPLED], ids=["whole catalogue", "sampled"])
+@pytest.mark.parametrize(
+    "config",
+    [CONFIG, SAMPLED, CONFIG.model_copy(update={"event_drop": 0.8})],
+    ids=["whole catalogue", "sampled", "the past mostly hidden"],  # the newest event is always read
+)
 def test_items_that_follow_each_other_are_learned_far_beyond_popularity(
     windows: Windows, config: HistoryConfig
 ) -> None:
