@@ -15,6 +15,7 @@ from retrieval.sample import write_sample
 from serving.engine import Engine
 from serving.pipeline import Pipeline, RunResult
 from serving.settings import RunConfig, read_settings
+from serving.shop import Shop
 
 CLOCK = (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=look) for look in count())
 LONGEST = 6  # events of a history: fewer than many shoppers have
@@ -92,6 +93,12 @@ def own_bundle(bundle_path: Path, tmp_path: Path) -> Path:
 def make_pipeline() -> Callable[[Path, Path, RunConfig], Pipeline]:
     """See `quick_pipeline`."""
     return quick_pipeline
+
+
+@pytest.fixture(scope="session")
+def open_shop() -> Callable[[Path, RunConfig], Shop]:
+    """A data set, read and split."""
+    return lambda folder, settings: Shop.open(folder, settings.data, now=next(CLOCK))
 
 
 def quick_pipeline(data: Path, out: Path, settings: RunConfig) -> Pipeline:

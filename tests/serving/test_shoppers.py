@@ -1,0 +1,99 @@
+"""What the engine knows of its shoppers, over whichever index it is opened with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
+import pytest
+
+from indexing.lookup import HashIndex, hash_keys
+from indexing.version import IndexVersion
+from retrieval.dataset import DataSet, load
+from retrieval.errors import BadBundle
+from serving.shoppers import Shoppers, write_shoppers
+
+
+@pytest.fixture(scope="module")
+def data(sample_folder: Path) -> DataSet:
+    return load(sample_folder)
+
+
+@pytest.fixture(scope="module")
+def folder(data: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    assert data.events is not None
+    path = tmp_path_factory.mktemp("shoppers")
+    write_shoppers(path, data, data.events.is_kind(["purchase"]))
+    return path
+
+
+def index_of(ids: list[str]) -> IndexVersion:
+    """An index that knows its items, and nothing else."""
+    lookup = HashIndex.build(hash_keys(ids))
+    found = SimpleNamespace(size=len(ids), rows_of=lambda wanted: lookup.find(hash_keys(wanted)))
+    return cast("IndexVersion", found)
+
+
+def items_of(shoppers: Shoppers, user: str, ids: list[str]) -> list[str | None]:
+    code = shoppers.code(user)
+    assert code is not None
+    offsets, items = shoppers.timeline.offsets, shoppers.timeline.item
+    mine = slice(offsets[code], offsets[code + 1])
+    asked = shoppers.timeline.query[mine] >= 0
+    return [ids[row] if row >= 0 else None for row in items[mine][~asked]]
+
+
+def test_every_event_is_there_in_its_order(data: DataSet, folder: Path) -> None:
+    assert data.events is not None
+    ids = list(data.item_ids)
+    shoppers = Shoppers.open(folder, index_of(ids))
+    for user in (0, 7, data.n_users - 1):
+        rows = data.events.item[data.events.offsets[user] : data.events.offsets[user + 1]]
+        assert items_of(shoppers, data.user_ids[user], ids) == [ids[row] for row in rows]
+
+
+def test_rows_follow_the_index_and_items_that_it_lacks_are_absent(data: DataSet, folder: Path) -> None:
+    assert data.events is not None
+    ids = list(data.item_ids)
+    fewer = ids[:0:-2]
+    whole, part = Shoppers.open(folder, index_of(ids)), Shoppers.open(folder, index_of(fewer))
+    user = data.user_ids[3]
+    expected = [item if item in fewer else None for item in items_of(whole, user, ids)]
+    assert items_of(part, user, fewer) == expected
+    assert part.popularity.shape == (len(fewer),)
+    for row in (0, len(fewer) - 1):
+        assert part.popularity[row] == whole.popularity[ids.index(fewer[row])]
+
+
+def test_popularity_counts_the_events_that_count(data: DataSet, folder: Path) -> None:
+    assert data.events is not None
+    shoppers = Shoppers.open(folder, index_of(list(data.item_ids)))
+    bought = data.events.item[data.events.is_kind(["purchase"])]
+    np.testing.assert_array_equal(shoppers.popularity, np.bincount(bought, minlength=data.n_items))
+
+
+def test_a_shopper_who_is_not_known_has_no_code(folder: Path, data: DataSet) -> None:
+    shoppers = Shoppers.open(folder, index_of(list(data.item_ids)))
+    assert shoppers.code("nobody") is None
+    assert shoppers.code("") is None
+    assert Shoppers.nobody(3).code(data.user_ids[0]) is None
+
+
+def test_kinds_are_coded_as_a_tower_knows_them(folder: Path, data: DataSet) -> None:
+    shoppers = Shoppers.open(folder, index_of(list(data.item_ids)))
+    recoded = shoppers.recoded(("view", "purchase"))
+    names = np.array([*shoppers.timeline.kinds])[shoppers.timeline.kind]
+    assert set(names[recoded.timeline.kind == 1]) == {"purchase"}
+    assert set(names[recoded.timeline.kind == 0]) == {"view"}
+    assert set(names[recoded.timeline.kind == -1]) == set(names) - {"view", "purchase"}
+
+
+def test_a_folder_that_names_no_kinds_is_refused(folder: Path, data: DataSet, tmp_path: Path) -> None:
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "about.json").write_text(json.dumps({"kinds": 3}))
+    with pytest.raises(BadBundle, match=r"about\.json names no kinds"):
+        Shoppers.open(tmp_path, index_of(list(data.item_ids)))
