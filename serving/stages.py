@@ -20,6 +20,7 @@ from retrieval.topk import CSR, Hits, Vectors, exact_topk
 from retrieval.towers import UserTower
 
 SHORTLIST = 100
+REMEMBERED = 50_000  # past queries whose vectors are kept in memory
 
 
 class Reranked(NamedTuple):
@@ -47,7 +48,7 @@ class Stages:
         if not batch.present.any():
             return np.zeros((len(batch.items), self.version.vectors.shape[1]), np.float32)
         asked = np.unique(batch.queries[batch.queries >= 0])
-        vectors = self.user.queries([query_texts[int(code)] for code in asked]) if len(asked) else None
+        vectors = self._past_queries([query_texts[int(code)] for code in asked]) if len(asked) else None
         codes = np.where(batch.queries >= 0, np.searchsorted(asked, batch.queries), -1)
         return self.user.histories(batch._replace(queries=codes), self.version.vectors, vectors)
 
@@ -120,6 +121,22 @@ class Stages:
     @cached_property
     def _every_text(self) -> list[str]:
         return item_texts(self.version.items)
+
+    def _past_queries(self, texts: Sequence[str]) -> Vectors:
+        """Their vectors [n, index_dim]; those of late are remembered, for a shopper comes again."""
+        known = self._remembered
+        found = {text: known.get(text) for text in texts}
+        new = [text for text, vector in found.items() if vector is None]
+        if new:
+            found.update(zip(new, self.user.queries(new), strict=True))
+            if len(known) + len(new) > REMEMBERED:
+                known.clear()
+            known.update({text: found[text] for text in new})
+        return np.stack([vector for text in texts if (vector := found[text]) is not None])
+
+    @cached_property
+    def _remembered(self) -> dict[str, Vectors | None]:
+        return {}
 
     def _titles(self, rows: NDArray[np.int64]) -> list[str]:
         return self.version.items["title"].take(rows).to_pylist() if len(rows) else []

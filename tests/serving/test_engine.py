@@ -260,3 +260,21 @@ def test_an_answer_names_its_release_and_is_json(engine: Engine, data: DataSet) 
     assert found["release"] == engine.release.id
     assert set(found["items"][0]) == {"item_id", "title", "score", "retrieval_rank"}
     assert engine.titles([found["items"][0]["item_id"], "no such item"]) == [found["items"][0]["title"]]
+
+
+def test_a_past_query_is_read_once_and_as_any_other(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = replace(engine.stages)
+    read: list[str] = []
+    encode = type(stages.user).queries
+
+    def counted(tower: object, texts: list[str]) -> np.ndarray:
+        read.extend(texts)
+        return encode(tower, texts)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(stages.user), "queries", counted)
+    monkeypatch.setattr("serving.stages.REMEMBERED", 2)
+    wanted = encode(stages.user, ["red mug", "steel saw", "oil"])
+    np.testing.assert_allclose(stages._past_queries(["red mug", "steel saw"]), wanted[:2], atol=1e-6)
+    np.testing.assert_allclose(stages._past_queries(["steel saw", "oil", "red mug"]), wanted[[1, 2, 0]], atol=1e-6)
+    assert read == ["red mug", "steel saw", "oil"]
+    np.testing.assert_allclose(stages._past_queries(["steel saw"]), wanted[[1]], atol=1e-6)
