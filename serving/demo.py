@@ -14,13 +14,15 @@ from serving.settings import read_settings
 from serving.show import console, say, show_answer, show_evaluation, show_seconds
 
 SETTINGS = (
-    "retrieval.text.examples=4000",
+    "retrieval.text.examples=1500",
+    "retrieval.text.patience=1",
     "retrieval.history.epochs=8",
-    "ranking.depth=20",
+    "ranking.depth=15",
     "ranking.cross_fit_below=0",
-    "ranking.training.examples=3000",
-    "ranking.training.valid_pairs=400",
-    "evaluation.rerank_sample=300",
+    "ranking.training.examples=1600",
+    "ranking.training.valid_pairs=300",
+    "ranking.training.evaluations=3",
+    "evaluation.rerank_sample=150",
 )
 SHOPPERS, K = 3, 5
 
