@@ -206,3 +206,40 @@ def test_a_data_set_that_is_refused_leaves_nothing_behind(
     with pytest.raises(BadData):
         make_pipeline(tmp_path / "nowhere", tmp_path / "bundle", quick_settings).run()
     assert not (tmp_path / "bundle").exists()
+
+
+def write_few_shoppers(folder: Path) -> None:
+    """Three shoppers, five odd ids, one time, an event of the shop's own, short titles, no optional column."""
+    ids = ["a, b", "../x", "☃", "1", "x" * 200]
+    rows = [(user, ids[(user + step) % 5]) for user in range(3) for step in range(4)]
+    events = {
+        "user_id": [f"user {user}" for user, _ in rows],
+        "item_id": [item for _, item in rows],
+        "event": ["rent"] * len(rows),
+        "timestamp": pa.array([1_600_000_000] * len(rows), pa.timestamp("s")),
+    }
+    pq.write_table(pa.table({"item_id": ids, "title": ["x", "y", "x", "Ω", "-"]}), folder / "items.parquet")
+    pq.write_table(pa.table(events), folder / "events.parquet")
+
+
+def write_few_queries(folder: Path) -> None:
+    """Three judged queries and no event."""
+    items = {"item_id": list(range(6)), "title": ["red mug", "blue mug", "steel saw", "oil", "lamp", "chair"]}
+    judged = {"query_id": [q for q in (1, 2, 3) for _ in range(6)], "item_id": [*range(6)] * 3, "grade": [1, 2, 3] * 6}
+    pq.write_table(pa.table(items), folder / "items.parquet")
+    pq.write_table(pa.table(judged), folder / "judgements.parquet")
+    pq.write_table(pa.table({"query_id": [1, 2, 3], "text": ["mug", "saw", "red"]}), folder / "queries.parquet")
+
+
+@pytest.mark.parametrize("write", [write_few_shoppers, write_few_queries])
+def test_small_and_odd_data_sets_just_work(
+    tmp_path: Path, make_pipeline: Make, quick_settings: RunConfig, write: Callable[[Path], None]
+) -> None:
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data")
+    result = make_pipeline(tmp_path / "data", tmp_path / "bundle", quick_settings).run()
+    engine = Engine.open(tmp_path / "bundle", device="cpu")
+    everything = set(engine.stages.version.ids.to_pylist())
+    assert {hit.item_id for hit in engine.search("red mug", k=9).items} == everything
+    assert {hit.item_id for hit in engine.recommend(user_id="user 1", k=9, seen="keep").items} == everything
+    assert result.evaluation["release"] == engine.release.id
