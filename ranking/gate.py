@@ -13,7 +13,7 @@ from retrieval.errors import BadRequest
 Verdict: TypeAlias = Literal["proven", "likely", "no"]
 
 LIKELY_SHARE = 0.8  # of the resamples have a mean above 0
-MIN_USERS = 20  # below this the percentile interval is too narrow to prove anything
+MIN_USERS = 20  # below this the resamples are too alike to show anything
 DETECTABLE = 1.95996 + 0.84162  # standard errors: two-sided 5 % and 80 % power under a normal mean
 BLOCK = 4_194_304  # drawn users held at once
 
@@ -63,8 +63,8 @@ def gate(
     """Compare a figure (nDCG@10) of the same n requests under two orders, by a paired bootstrap over users.
 
     before and after are float [n]; `users` int [n] names each request's user (each its own where not given), whose
-    requests are drawn together. `proven`: the 95 % percentile interval of the mean lies above 0 and at least 20 users
-    were seen. `likely`: the mean and 80 % of the resamples are above 0. `no`: otherwise, and where there is no request.
+    requests are drawn together. `proven`: the 95 % percentile interval of the mean lies above 0. `likely`: the mean and
+    80 % of the resamples are above 0. `no`: otherwise, and where fewer than 20 users were seen.
     Raises BadRequest where the arrays differ in length. Follows Sakai, SIGIR 2006, and Efron and Tibshirani, 1993.
     """
     if len(before) != len(after) or (users is not None and len(users) != len(before)):
@@ -90,7 +90,9 @@ def gate(
 
 
 def _verdict(mean: float, low: float, share_positive: float, n_users: int) -> Verdict:
-    if low > 0 and n_users >= MIN_USERS:
+    if n_users < MIN_USERS:
+        return "no"
+    if low > 0:
         return "proven"
     return "likely" if mean > 0 and share_positive >= LIKELY_SHARE else "no"
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from retrieval.errors import BadData
 from retrieval.rows import Bools, Codebook, FileAudit, Screen
-from retrieval.screening import screen_amount, screen_ids, screen_times
+from retrieval.screening import first_believable, screen_amount, screen_ids, screen_times
 from retrieval.text import query_text
 
 MAX_KINDS = 1_000
@@ -94,8 +94,9 @@ class EventReader:
             BadData: there are more kinds of event than anyone can mean, or the file breaks off.
         """
         columns = tuple(name for name in _COLUMNS if name in audit.source.columns)
+        first = first_believable(batch["timestamp"] for batch in audit.source.batches(("timestamp",)))
         for screen in audit.screens(columns):
-            self._parts.append(self._rows(screen, latest))
+            self._parts.append(self._rows(screen, first, latest))
             if len(self._kinds) > MAX_KINDS:
                 raise BadData(
                     f"{audit.source.path}: column event has more than {MAX_KINDS:,} distinct values; it should name "
@@ -119,11 +120,11 @@ class EventReader:
             query_texts=tuple(self._queries.codes),
         )
 
-    def _rows(self, screen: Screen, latest: int) -> NDArray[np.void]:
+    def _rows(self, screen: Screen, first: int, latest: int) -> NDArray[np.void]:
         users, items = screen_ids(screen, "user_id"), screen_ids(screen, "item_id")
         kinds = screen_ids(screen, "event")
         rows = np.zeros(screen.n, _ROW)
-        rows["time"] = screen_times(screen, "timestamp", latest)
+        rows["time"] = screen_times(screen, "timestamp", first, latest)
         rows["item"] = self._items.look_up(items)
         screen.drop(UNKNOWN_ITEM, rows["item"] < 0, "item_id", unknown=True)
         kept = pa.array(~screen.dropped)

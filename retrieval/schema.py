@@ -81,7 +81,7 @@ CONTRACT: Mapping[str, tuple[Column, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class ParquetSource:
-    """An open file of a data set whose columns agree with the contract.
+    """A file of a data set whose columns agree with the contract; it can be read any number of times.
 
     `columns` are those of the contract that it has and that hold anything (a column of type null counts as missing),
     `missing` the optional ones that it has not, `extra` its further ones.
@@ -92,7 +92,6 @@ class ParquetSource:
     columns: tuple[str, ...]
     missing: tuple[str, ...]
     extra: tuple[str, ...]
-    file: pq.ParquetFile
 
     def batches(self, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
         """The rows in file order, some 131,000 at a time, every string column as plain `string` or `list<string>`.
@@ -101,8 +100,9 @@ class ParquetSource:
             BadData: the file breaks off or cannot be decoded; the message names the row that could not be reached.
         """
         reached = 0
-        with self.file:
-            batches = self.file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns))
+        file, _ = _open_parquet(self.path)
+        with file:
+            batches = file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns))
             while True:
                 try:
                     batch = next(batches, None)
@@ -121,7 +121,7 @@ class ParquetSource:
 
 
 def open_source(folder: Path, name: str) -> ParquetSource:
-    """Open file `name` of the data set in `folder` and hold it to the contract.
+    """Hold file `name` of the data set in `folder` to the contract.
 
     Raises:
         BadData: missing, empty, cut short, not parquet, unreadable, without rows, or with a column that is missing,
@@ -129,7 +129,8 @@ def open_source(folder: Path, name: str) -> ParquetSource:
     """
     path = folder / name
     file, schema = _open_parquet(path)
-    rows = file.metadata.num_rows
+    with file:
+        rows = file.metadata.num_rows
     _check_columns(path, schema, CONTRACT[name])
     if rows == 0:
         raise BadData(f"{path}: holds no rows; write at least one, or remove the file if it is not needed")
@@ -141,7 +142,6 @@ def open_source(folder: Path, name: str) -> ParquetSource:
         columns=present,
         missing=tuple(c.name for c in CONTRACT[name] if c.name not in present),
         extra=tuple(column for column in schema.names if column not in known),
-        file=file,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ from retrieval.schema import list_like
 TEXT_BYTES = 100_000
 SECOND, DAY = 1_000_000, 86_400_000_000  # in microseconds
 LARGEST = float(np.finfo(np.float32).max)  # what is larger counts as infinite
-EARLIEST = 631_152_000 * SECOND  # 1990-01-01: no shop's events are older, but a date that failed to parse is
+FIRST_SHOP = 631_152_000  # seconds, 1990-01-01
 SEEN = r"[^\pZ\pC]"  # something that leaves ink: neither space, nor control, nor format character
 # controls that no text has; the white ones (tab, line ends) and those of a botched encoding are only blanked
 BINARY_CONTROLS = r"[\x00-\x08\x0e-\x1f\x7f]"
@@ -68,17 +68,32 @@ def screen_amount(screen: Screen, name: str, *, signless: Bools | None = None) -
     return np.where(bad, np.nan, values)
 
 
-def screen_times(screen: Screen, name: str, latest: int) -> NDArray[np.int64]:
+def first_believable(columns: Iterable[pa.Array]) -> int:
+    """The first second since 1970 that a time of this file may name, given its column of times in parts.
+
+    1990, before which no shop's events lie but a date that failed to parse does; or 1970 where most of the times lie
+    before 1990, for then they count steps and mean no dates.
+    """
+    early = known = 0
+    for column in columns:
+        values, per_second = _ticks(column)
+        told = ~as_mask(column.is_null())
+        known += int(told.sum())
+        early += int((told & (values < FIRST_SHOP * per_second)).sum())
+    return 0 if early * 2 > known else FIRST_SHOP
+
+
+def screen_times(screen: Screen, name: str, first: int, latest: int) -> NDArray[np.int64]:
     """A required column of times as microseconds since 1970 in UTC; times without a zone are taken as UTC.
 
-    Rows whose time is null, before 1990, or after `latest` (microseconds) are set aside; their value is 0.
+    Rows whose time is null, before `first` (seconds), or after `latest` (microseconds) are set aside; their value is 0.
     """
     column = screen.column(name)
     null = as_mask(column.is_null())
     values, per_second = _ticks(column)
-    early, late = EARLIEST // SECOND * per_second, latest * per_second // SECOND
+    early, late = first * per_second, latest * per_second // SECOND
     screen.drop(f"{name} null", null, name)
-    screen.drop(f"{name} before 1990", values < early, name)
+    screen.drop(f"{name} before {1990 if first else 1970}", values < early, name)
     screen.drop(f"{name} in the future", values > late, name)
     inside = np.where(screen.dropped | null, 0, values)
     return inside * (SECOND // per_second) if per_second <= SECOND else inside // (per_second // SECOND)

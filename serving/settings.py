@@ -86,7 +86,21 @@ def read_settings(
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(_names_beside(first["loc"]))
+            raise BadConfig(f"setting {name} is not known; its place holds: {known}") from error
         raise BadConfig(f"setting {name}: {first['msg']} (given: {first['input']!r})") from error
+
+
+def _names_beside(path: tuple[int | str, ...]) -> list[str]:
+    """The settings that there are in the group of an unknown one."""
+    group: type[BaseModel] = RunConfig
+    for room in path[:-1]:
+        below = group.model_fields[str(room)].annotation
+        if not (isinstance(below, type) and issubclass(below, BaseModel)):
+            break
+        group = below
+    return sorted(group.model_fields)
 
 
 def _known(tree: Mapping[str, object], settings: type[BaseModel]) -> dict[str, object]:

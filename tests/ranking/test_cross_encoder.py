@@ -72,11 +72,13 @@ def test_a_warm_start_leaves_torch_out(tiny_ranker_folder: Path, tmp_path: Path)
     program = (
         "import sys; from pathlib import Path; from ranking.cross_encoder import CrossEncoderScorer\n"
         f"s = CrossEncoderScorer.load(Path({str(tiny_ranker_folder)!r}), cache=Path({str(tmp_path)!r}))\n"
-        "assert s.score([('red mug', 'mug')]).shape == (1,)\n"
-        "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
+        "print(s.score([('red mug', 'mug')]).shape, sorted({'torch', 'transformers'} & set(sys.modules)))"
     )
     root = Path(__file__).parents[2]
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=root, timeout=60)
+    run = subprocess.run(
+        [sys.executable, "-c", program], check=True, cwd=root, timeout=60, capture_output=True, text=True
+    )
+    assert run.stdout.split("\n")[0] == "(1,) []"
 
 
 def test_the_fingerprint_follows_the_weights_and_the_tokenizer(tiny_ranker_folder: Path, tmp_path: Path) -> None:

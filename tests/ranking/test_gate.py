@@ -74,8 +74,9 @@ def test_blocks_do_not_change_what_is_drawn_for(monkeypatch: pytest.MonkeyPatch)
     assert gate(before, after).low == pytest.approx(whole.low, abs=1e-12)
 
 
-def test_a_handful_of_users_proves_nothing() -> None:
-    assert gate(np.zeros(5), np.full(5, 0.4)).verdict == "likely"
+def test_a_handful_of_users_shows_nothing() -> None:
+    assert gate(np.zeros(5), np.full(5, 0.4)).verdict == "no"
+    assert gate(np.zeros(40), np.full(40, 0.4), users=np.arange(40) % 5).verdict == "no"
     assert gate(np.zeros(40), np.full(40, 0.4)).verdict == "proven"
 
 

@@ -12,74 +12,25 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from retrieval.dataset import DataSet, check, load
+from data_sets import (
+    N_EVENTS,
+    N_ITEMS,
+    N_QUERIES,
+    NOW,
+    START,
+    Columns,
+    events,
+    items,
+    judgements,
+    one_finding,
+    queries,
+    refusal,
+    replaced,
+    searches,
+    shop,
+)
+from retrieval.dataset import check, load
 from retrieval.errors import BadConfig, BadData
-
-NOW = datetime(2024, 6, 1, tzinfo=UTC)
-START = datetime(2024, 1, 1, tzinfo=UTC)
-N_ITEMS, N_EVENTS, N_QUERIES = 200, 300, 120
-Columns = dict[str, list[object]]
-
-
-def items(**changes: object) -> Columns:
-    columns: Columns = {"item_id": [f"i{n}" for n in range(N_ITEMS)], "title": [f"Mug {n}" for n in range(N_ITEMS)]}
-    return {**columns, **changes}  # type: ignore[dict-item]
-
-
-def events(**changes: object) -> Columns:
-    columns: Columns = {
-        "user_id": [f"u{n % 30}" for n in range(N_EVENTS)],
-        "item_id": [f"i{n % 50}" for n in range(N_EVENTS)],
-        "event": ["purchase" if n % 3 else "view" for n in range(N_EVENTS)],
-        "timestamp": [START + timedelta(hours=n) for n in range(N_EVENTS)],
-    }
-    return {**columns, **changes}  # type: ignore[dict-item]
-
-
-def queries(**changes: object) -> Columns:
-    columns: Columns = {"query_id": [f"q{n}" for n in range(N_QUERIES)], "text": [f"mug {n}" for n in range(N_QUERIES)]}
-    return {**columns, **changes}  # type: ignore[dict-item]
-
-
-def judgements(**changes: object) -> Columns:
-    columns: Columns = {
-        "query_id": [f"q{n}" for n in range(N_QUERIES)],
-        "item_id": [f"i{n}" for n in range(N_QUERIES)],
-        "grade": [float(n % 3) for n in range(N_QUERIES)],
-    }
-    return {**columns, **changes}  # type: ignore[dict-item]
-
-
-def shop(folder: Path, **files: Columns | pa.Table | None) -> Path:
-    """A good data set of items and events, with files replaced or, by None, left out."""
-    for name, columns in {"items": items(), "events": events(), **files}.items():
-        if columns is not None:
-            table = columns if isinstance(columns, pa.Table) else pa.table(columns)
-            pq.write_table(table, folder / f"{name}.parquet")
-    return folder
-
-
-def searches(folder: Path, **files: Columns | None) -> Path:
-    return shop(folder, **{"events": None, "queries": queries(), "judgements": judgements(), **files})
-
-
-def replaced(values: list[object], row: int, value: object) -> list[object]:
-    return [*values[:row], value, *values[row + 1 :]]
-
-
-def one_finding(dataset: DataSet, file: int) -> tuple[str, str, int, int, str]:
-    (finding,) = dataset.report.files[file].findings
-    return finding.rule, finding.action, finding.rows, finding.first_row, finding.value
-
-
-def refusal(folder: Path, **options: object) -> str:
-    with pytest.raises(BadData) as caught:
-        load(folder, now=NOW, **options)  # type: ignore[arg-type]
-    line = str(caught.value)
-    assert "\n" not in line
-    assert len(line) < 700
-    return line
-
 
 # what is wrong in a few rows
 
@@ -453,10 +404,20 @@ def test_every_event_is_either_kept_or_set_aside(
         }
     )
     report = check(shop(tmp_path, events=table), now=NOW, max_bad=1, max_unknown=1).files[1]
+    shops_began, told = datetime(1990, 1, 1, tzinfo=UTC), [moment for moment in moments if moment]
+    counts_steps = sum(moment < shops_began for moment in told) * 2 > len(told)
+    first = datetime(1970, 1, 1, tzinfo=UTC) if counts_steps else shops_began
     good = [
-        u and i in ("i1", "i2") and t and datetime(1990, 1, 1, tzinfo=UTC) <= t <= NOW + timedelta(days=1)
+        u and i in ("i1", "i2") and t and first <= t <= NOW + timedelta(days=1)
         for u, i, t in zip(users, bought, moments, strict=True)
     ]
     assert report.kept == sum(map(bool, good))
     assert report.kept + report.bad + report.unknown == report.rows == 12
     assert sum(finding.rows for finding in report.findings) == report.rows - report.kept
+
+
+def test_times_that_count_steps_from_1970_are_taken(tmp_path: Path) -> None:
+    steps = [datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=n) for n in range(N_EVENTS)]
+    dataset = load(shop(tmp_path, events=events(timestamp=steps)), now=NOW)
+    assert dataset.events is not None
+    assert len(dataset.events) == N_EVENTS

@@ -49,10 +49,12 @@ def test_a_resumed_run_starts_where_it_stopped() -> None:
 
 
 def test_events_outside_of_a_run_do_nothing() -> None:
-    shown = TrainingProgress("ranker")
+    console, out = _console()
+    shown = TrainingProgress("ranker", console=console)
     shown.on_step_end(_arguments(), SimpleNamespace(global_step=1), None)
     shown.on_log(_arguments(), SimpleNamespace(), None, logs={"loss": 1.0})
     shown.close()
+    assert out.getvalue() == ""
 
 
 def test_it_takes_the_place_of_the_trainers_own(tmp_path: object) -> None:
