@@ -44,7 +44,7 @@ class HistoryConfig(Settings):
     longest: PositiveInt = 50
     dropout: float = Field(default=0.5, ge=0, lt=1)
     event_drop: float = Field(default=0.2, ge=0, lt=1, description="share of past events that a step does not see")
-    residual_drop: float = Field(default=0.2, ge=0, lt=1)
+    residual_drop: float = Field(default=0.05, ge=0, lt=1)
     temperature: float = Field(default=0.07, gt=0)
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=0.1, ge=0)
