@@ -137,22 +137,22 @@ def _draw_changes(axes: Axes, changes: Mapping[str, Interval], label: str) -> No
         axes.plot(mean, line, "D", color=RERANKED, markersize=8)
         axes.annotate(
             f"{'+' if mean > 0 else ''}{short(mean)}",
-            (high, line),
-            xytext=(8, 0),
+            (mean, line),
+            xytext=(0, 8),
             textcoords="offset points",
-            va="center",
+            ha="center",
             color=RERANKED,
             fontweight="bold",
         )
     ends = [0.0, *(bound for change in changes.values() for bound in change)]
     reach = (max(ends) - min(ends)) or 0.001
     axes.set_xlim(min(ends) - 0.1 * reach, max(ends) + 0.3 * reach)
-    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.set_ylim(-0.6, len(names) - 0.2)
     axes.set_yticks(range(len(names)), [said(name) for name in names])
     axes.set_xlabel(label)
     axes.grid(axis="x", color=FAINT, linewidth=0.6)
     axes.tick_params(length=0)
-    axes.locator_params(axis="x", nbins=5)
+    axes.locator_params(axis="x", nbins=3)
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:
