@@ -120,6 +120,7 @@ class Assembly:
                 "targets": list(shop.target_events),
                 "titles": self.config.ranking.titles,
                 "depth": self.config.ranking.depth,
+                "blend": {},  # by task, once a ranker is fitted
                 "config": self.config.model_dump(mode="json"),
             }
         )

@@ -14,6 +14,7 @@ from indexing.manifest import JsonMap
 from indexing.releases import Release
 from indexing.store import Bundle
 from indexing.version import IndexVersion
+from ranking.blend import Blend
 from ranking.cross_encoder import CrossEncoderScorer
 from retrieval.topk import CSR, Hits, Rows
 from retrieval.towers import Towers
@@ -82,6 +83,7 @@ class Engine:
             longest=longest,
             titles=setting_of(settings, "titles", TITLES),
             depth=setting_of(settings, "depth", SHORTLIST),
+            blends=blends_of(settings),
         )
         targets = settings.get("targets")
         histories = Histories(version, shoppers, longest, tuple(map(str, targets if isinstance(targets, list) else ())))
@@ -162,10 +164,11 @@ class Engine:
         with clock.stage("search"):
             hits = self.stages.candidates(vectors, self._depth(request.k), _excluding(left_out))
         about = self.stages.user_texts(known.batch, [text or None])
-        if not request.rerank or ("search" if text else "recommend") not in self.reranks or not about[0]:
+        task = "search" if text else "recommend"
+        if not request.rerank or task not in self.reranks or not about[0]:
             return self._answered(request, hits, fallbacks, clock)
         with clock.stage("rerank"):
-            reranked = self.stages.reranked(hits, self.stages.scores(about, hits))
+            reranked = self.stages.reranked(hits, self.stages.scores(about, hits), task)
         return self._answered(request, hits, fallbacks, clock, reranked)
 
     def _answered(
@@ -223,3 +226,10 @@ def setting_of(settings: JsonMap, name: str, default: int) -> int:
     """A whole number that the release recorded."""
     value = settings.get(name, default)
     return value if isinstance(value, int) else default
+
+
+def blends_of(settings: JsonMap) -> dict[str, Blend]:
+    """The blend of each task that the release recorded."""
+    recorded = settings.get("blend")
+    tasks = recorded.items() if isinstance(recorded, dict) else ()
+    return {task: Blend.of(weights) for task, weights in tasks if isinstance(weights, dict)}

@@ -70,7 +70,7 @@ class Measurement:
         targets = targets_of(requests)
         targets = targets.without(seen) if seen is not None else targets
         hits = offline.shortlists(requests, seen)
-        ranked = self._ranked(hits, targets, offline.user_texts(requests), "gate: recommendation", size=0)
+        ranked = self._ranked(hits, targets, offline.user_texts(requests), "recommend", "gate: recommendation", size=0)
         return _verdict(hits, ranked.reranked, targets, requests.user)
 
     def gate_search(self) -> GateVerdict | None:
@@ -79,9 +79,9 @@ class Measurement:
             return None
         queries = self.shop.judgements.folds["gate"]
         texts = self.shop.query_texts(queries)
-        targets = relevant_rows(*self._judged(queries))
+        targets = relevant_rows(*self.shop.judged(queries))
         hits = query_shortlists(self.stages, self.stages.user.queries(texts))
-        ranked = self._ranked(hits, targets, texts, "gate: search", size=self.rerank_sample)
+        ranked = self._ranked(hits, targets, texts, "search", "gate: search", size=self.rerank_sample)
         part = ranked.sample
         return _verdict(hits.select(part), ranked.reranked, targets.select(part), part)
 
@@ -116,7 +116,7 @@ class Measurement:
             hits = offline.shortlists(requests, exclude)
             default = self.remove_seen == (exclude is not None)
             what = f"test: recommendation, {mode}"
-            ranked = self._ranked(hits, targets, texts, what, size=self.rerank_sample, logits=logits)
+            ranked = self._ranked(hits, targets, texts, "recommend", what, size=self.rerank_sample, logits=logits)
             if default:
                 shown += self._examples("shopper", [text.split("; ") for text in texts], ranked, targets, examples)
             found[mode] = Task(
@@ -135,7 +135,7 @@ class Measurement:
     ) -> tuple[Task, JudgedTask]:
         assert self.shop.judgements is not None
         queries = self.shop.judgements.folds["test"]
-        texts, (judged, grades) = self.shop.query_texts(queries), self._judged(queries)
+        texts, (judged, grades) = self.shop.query_texts(queries), self.shop.judged(queries)
         vectors = self.stages.user.queries(texts)
         hits = query_shortlists(self.stages, vectors)
         targets = relevant_rows(judged, grades)
@@ -145,7 +145,7 @@ class Measurement:
             query_vectors=None if untuned is None else untuned.queries,
             item_vectors=None if untuned is None else untuned.items,
         )
-        ranked = self._ranked(hits, targets, texts, "test: search", size=self.rerank_sample)
+        ranked = self._ranked(hits, targets, texts, "search", "test: search", size=self.rerank_sample)
         shown += self._examples("search", [[text] for text in texts], ranked, targets, examples)
         on = _is_on(gates, "search")
         search = Task(
@@ -157,23 +157,24 @@ class Measurement:
             grades=grades,
         )
         scores = {name: baseline.pair_scores(judged) for name, baseline in baselines.items()}
-        scores["retrieval"] = np.einsum(
-            "ij,ij->i", vectors[judged.owners], np.asarray(self.stages.version.vectors[judged.rows])
-        )
-        predicted = self._predicted(texts, judged)
+        scores["retrieval"] = self.stages.pair_scores(vectors, judged)
+        predicted = self._predicted(texts, judged, scores["retrieval"])
         final = {"final": predicted["reranked"]} if on and predicted else {}
         scores |= {} if final else {"final": scores["retrieval"]}
         return search, JudgedTask(judged=judged, grades=grades, scores=scores, predicted=predicted | final)
 
-    def _predicted(self, texts: list[str], judged: CSR) -> dict[str, NDArray[np.float32]]:
-        """The grade that the cross-encoder gives to each judged pair."""
+    def _predicted(
+        self, texts: list[str], judged: CSR, retrieval: NDArray[np.float32]
+    ) -> dict[str, NDArray[np.float32]]:
+        """The grade that the blended cross-encoder gives to each judged pair."""
         if self.stages.scorer is None or self.shop.data.judgements is None:
             return {}
         items = item_texts(self.shop.data.items.take(judged.rows))
         logits = self.stages.scorer.score(
             [(texts[owner], item) for owner, item in zip(judged.owners, items, strict=True)]
         )
-        return {"reranked": GradeScale.of(self.shop.data.judgements.grade).grade(logits)}
+        blended = self.stages.blended("search", logits, retrieval)
+        return {"reranked": GradeScale.of(self.shop.data.judgements.grade).grade(blended)}
 
     def _sampled_stages(self, ranked: Ranked, on: bool) -> dict[str, Hits]:
         given = ranked.hits.select(ranked.sample)
@@ -182,7 +183,15 @@ class Measurement:
         return {"reranked": ranked.reranked, "final": ranked.reranked if on else settled(given)}
 
     def _ranked(
-        self, hits: Hits, targets: CSR, texts: list[str], what: str, *, size: int, logits: Logits | None = None
+        self,
+        hits: Hits,
+        targets: CSR,
+        texts: list[str],
+        task: str,
+        what: str,
+        *,
+        size: int,
+        logits: Logits | None = None,
     ) -> Ranked:
         """Reranks the sampled requests that have a target in the head of their shortlist; no other can change.
 
@@ -196,7 +205,7 @@ class Measurement:
         head = part.select(which)
         logits = logits or Logits(self.stages)
         scores = logits.of(sample[which], [texts[i] for i in sample[which]], head, what)
-        return Ranked(hits, sample, merge_reranked(part, which, self.stages.reranked(head, scores).hits), which)
+        return Ranked(hits, sample, merge_reranked(part, which, self.stages.reranked(head, scores, task).hits), which)
 
     def _examples(
         self, kind: str, asked: list[list[str]], ranked: Ranked, targets: CSR, examples: int
@@ -218,9 +227,6 @@ class Measurement:
     def _offline(self) -> Offline:
         assert self.shop.data.events is not None
         return Offline.of(self.stages, self.shop.data.events, self.shop.target_events)
-
-    def _judged(self, queries: NDArray[np.integer]) -> tuple[CSR, NDArray[np.float32]]:
-        return self.shop.judged(queries)
 
     def _sampled(self, requests: Requests) -> Requests:
         return requests.select(rerank_sample(len(requests), self.rerank_sample))

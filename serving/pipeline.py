@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from indexing.durable import writing_to
+from indexing.manifest import JsonMap
 from indexing.releases import Release
 from indexing.store import Bundle
 from ranking.settings import Budget
@@ -179,7 +180,10 @@ class Pipeline:
                 say=self.say,
             )
         assembly = self.assembly(bundle)
-        return assembly.named(replace(draft, ranker=assembly.add_ranker(folder)))
+        draft = replace(draft, ranker=assembly.add_ranker(folder))
+        with self._timed("blend"):
+            blends = self._blends(shop, self._engine(bundle, draft))
+        return assembly.named(replace(draft, settings=draft.settings | {"blend": blends}))
 
     def evaluate(self, shop: Shop, bundle: Bundle, draft: Release) -> tuple[Release, Figures, list[Example]]:
         """The release with its gates and figures, the evaluation object and some real requests."""
@@ -239,6 +243,15 @@ class Pipeline:
     def assembly(self, bundle: Bundle) -> Assembly:
         """What adds parts to a bundle under this run's settings."""
         return Assembly(bundle, self.config, self.device, self.now)
+
+    def _blends(self, shop: Shop, engine: Engine) -> JsonMap:
+        """How the ranker's logit and retrieval's score come together, by task."""
+        from serving.blending import fit_blends
+
+        blends = dict(fit_blends(engine.stages, shop, remove_seen=engine.remove_seen))
+        for task, blend in blends.items():
+            self.say(f"blend, {task}: {blend}")
+        return plain({task: blend.as_json() for task, blend in blends.items()})
 
     def _cross_fit(self, shop: Shop, bundle: Bundle) -> list[PairSource]:
         """Two towers over the untuned text part, each trained on half of the shoppers, with the last training requests

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.version import IndexVersion
+from ranking.blend import Blend
 from ranking.cross_encoder import CrossEncoderScorer, sigmoid
 from ranking.pair_tokens import TextByRow
 from ranking.rerank import rerank_order
@@ -24,7 +25,7 @@ REMEMBERED = 50_000  # past queries whose vectors are kept in memory
 
 
 class Reranked(NamedTuple):
-    """A reranked shortlist, its logits in the new order (nan: not reranked), and each row's place before."""
+    """A reranked shortlist, its blended logits in the new order (nan: not reranked), and each row's place before."""
 
     hits: Hits
     logits: NDArray[np.float32]  # [n, k]
@@ -42,6 +43,7 @@ class Stages:
     longest: int  # events of a history that are read
     titles: int  # newest titles that the cross-encoder reads
     depth: int  # places that are reranked
+    blends: Mapping[str, Blend] = field(default_factory=dict)  # by task, "recommend" and "search"
 
     def history_vectors(self, batch: HistoryBatch, query_texts: Sequence[str]) -> Vectors:
         """float32 [b, index_dim] of histories, their past queries coded into `query_texts`; zero for an empty one."""
@@ -93,18 +95,31 @@ class Stages:
             scores[known] = self.scorer.score_shortlists(texts, self.texts_of(part.rows), part, depth, done=done)
         return scores
 
-    def reranked(self, hits: Hits, scores: NDArray[np.float32]) -> Reranked:
-        """The shortlists in the order of `scores` [n, depth]; what has none keeps its place."""
+    def pair_scores(self, vectors: Vectors, pairs: CSR) -> NDArray[np.float32]:
+        """Retrieval's score of each pair, float32 [n_pairs]: list i holds index rows against user vector i."""
+        scores: NDArray[np.float32] = np.einsum(
+            "ij,ij->i", vectors[pairs.owners], np.asarray(self.version.vectors[pairs.rows])
+        )
+        return scores
+
+    def blended(self, task: str, logits: NDArray[np.float32], retrieval: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The logits [any shape] with retrieval's scores of the same pairs, as was fitted for the task."""
+        return self.blends.get(task, Blend())(logits, retrieval)
+
+    def reranked(self, hits: Hits, logits: NDArray[np.float32], task: str) -> Reranked:
+        """The shortlists in the order of their blended `logits` [n, depth]; what has none keeps its place."""
         places = np.broadcast_to(np.arange(hits.rows.shape[1]), hits.rows.shape).copy()
-        logits = np.full(hits.rows.shape, np.nan, np.float32)
-        depth = min(scores.shape[1], hits.rows.shape[1])
-        order = rerank_order(hits, scores, depth)
+        shown = np.full(hits.rows.shape, np.nan, np.float32)
+        depth = min(logits.shape[1], hits.rows.shape[1])
+        blended = self.blended(task, logits[:, :depth], hits.scores[:, :depth])
+        order = rerank_order(hits, blended, depth)
         places[:, :depth] = order
-        logits[:, :depth] = np.take_along_axis(scores, order, axis=1)
-        return Reranked(Hits(np.take_along_axis(hits.rows, places, axis=1), hits.scores), logits, places)
+        shown[:, :depth] = np.take_along_axis(blended, order, axis=1)
+        return Reranked(Hits(np.take_along_axis(hits.rows, places, axis=1), hits.scores), shown, places)
 
     def shown_scores(self, reranked: Reranked) -> NDArray[np.float32]:
-        """float32 [n, k]: what `CrossEncoder.predict` gives where a place was reranked, else the inner product."""
+        """float32 [n, k]: the blended logit under the model's activation where a place was reranked (without a blend
+        what `CrossEncoder.predict` gives), else the inner product."""
         scored = np.isfinite(reranked.logits)
         scores = reranked.logits[scored]
         shown = reranked.hits.scores.copy()

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ranking.blend import Blend
 from retrieval.dataset import DataSet, load
 from retrieval.errors import BadRequest
 from retrieval.requests import Requests
@@ -30,6 +31,10 @@ def data(sample_folder: Path) -> DataSet:
 def reranking(engine: Engine) -> Engine:
     """The engine with both gates open, whatever the tiny ranker is worth."""
     return replace(engine, reranks=frozenset({"recommend", "search"}))
+
+
+def with_blend(engine: Engine, blend: Blend) -> Engine:
+    return replace(engine, stages=replace(engine.stages, blends={"recommend": blend, "search": blend}))
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +81,7 @@ def test_the_offline_path_and_the_engine_rerank_alike(
     hits = offline.shortlists(everyone, None)
     stages = reranking.stages
     logits = stages.scores(offline.user_texts(everyone), hits)
-    expected = stages.reranked(hits, logits)
+    expected = stages.reranked(hits, logits, "recommend")
     shown = stages.shown_scores(expected)
     for line, user in enumerate(everyone.user):
         answer = reranking.recommend(user_id=data.user_ids[user], k=100, seen="keep")
@@ -86,12 +91,29 @@ def test_the_offline_path_and_the_engine_rerank_alike(
         np.testing.assert_allclose([hit.score for hit in answer.items], shown[line], atol=1e-5)
 
 
-def test_a_reranked_score_is_what_the_cross_encoder_library_predicts(reranking: Engine, bundle_path: Path) -> None:
+def test_the_blend_decides_between_the_two_orders(reranking: Engine) -> None:
+    given = reranking.search("red mug", k=10, rerank=False)
+    logit_alone = with_blend(reranking, Blend(1.0, 0.0)).search("red mug", k=10)
+    assert ids(with_blend(reranking, Blend(0.0, 1.0)).search("red mug", k=10)) == ids(given)
+    assert ids(with_blend(reranking, Blend(1e-9, 1.0)).search("red mug", k=10)) == ids(given)
+    assert ids(with_blend(reranking, Blend(1.0, 1e-9)).search("red mug", k=10)) == ids(logit_alone) != ids(given)
+
+
+def test_the_engine_follows_the_blend_of_its_release(engine: Engine) -> None:
+    recorded = engine.release.settings["blend"]
+    assert isinstance(recorded, dict)
+    assert {task: blend.as_json() for task, blend in engine.stages.blends.items()} == recorded
+    assert set(recorded) == {"recommend", "search"}
+
+
+def test_without_a_blend_a_reranked_score_is_what_the_cross_encoder_library_predicts(
+    reranking: Engine, bundle_path: Path
+) -> None:
     from sentence_transformers import CrossEncoder
 
     assert reranking.release.ranker is not None
     library = CrossEncoder(str(bundle_path / "ranker" / reranking.release.ranker), device="cpu")
-    answer = reranking.search("red mug", k=5)
+    answer = with_blend(reranking, Blend()).search("red mug", k=5)
     rows = reranking.stages.version.rows_of(ids(answer))
     texts = reranking.stages.texts_of(rows)
     wanted = library.predict([("red mug", texts[row]) for row in rows.tolist()], show_progress_bar=False)

@@ -53,11 +53,12 @@ def test_leaving_requests_without_a_reachable_target_unranked_changes_no_figure(
     requests = everyone.select(np.resize(np.arange(len(everyone)), 300))
     offline = Offline.of(measured.stages, shop.data.events, shop.target_events)
     hits, targets, texts = offline.shortlists(requests, None), targets_of(requests), offline.user_texts(requests)
-    whole = measured.stages.reranked(hits, measured.stages.scores(texts, hits)).hits
+    whole = measured.stages.reranked(hits, measured.stages.scores(texts, hits), "recommend").hits
     which = np.flatnonzero(needs_rerank(hits.head(measured.stages.depth), targets))
     assert 0 < len(which) < len(requests)
     head = hits.select(which)
-    part = measured.stages.reranked(head, measured.stages.scores([texts[i] for i in which.tolist()], head)).hits
+    scores = measured.stages.scores([texts[i] for i in which.tolist()], head)
+    part = measured.stages.reranked(head, scores, "recommend").hits
     merged = merge_reranked(hits, which, part)
     for measure in (ndcg_at, recall_at):
         for k in (5, 10, 20, 100):

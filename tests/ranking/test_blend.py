@@ -1,0 +1,87 @@
+"""The blend: what the two scores are worth is found again, never with a weight below 0."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ranking.blend import MIN_LISTS, Blend, fit_blend
+
+LENGTH = 8
+
+
+def scores_of(lists: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    random = np.random.default_rng(0)
+    logits, retrieval = random.normal(0, 2, lists * LENGTH), random.normal(0.5, 0.1, lists * LENGTH)
+    return logits, retrieval, np.arange(lists + 1) * LENGTH
+
+
+def one_taken(utility: NDArray[np.float64]) -> NDArray[np.float64]:
+    """One item of each list, chosen as a shopper of a multinomial logit chooses."""
+    noisy = utility.reshape(-1, LENGTH) + np.random.default_rng(1).gumbel(size=(len(utility) // LENGTH, LENGTH))
+    return (noisy == noisy.max(axis=1, keepdims=True)).astype(float).ravel()
+
+
+def test_the_weights_of_a_choice_are_found_again() -> None:
+    logits, retrieval, indptr = scores_of(4_000)
+    blend = fit_blend(logits, retrieval, one_taken(0.8 * logits + 12.0 * retrieval), indptr)
+    assert blend.logit == pytest.approx(0.8, abs=0.05)
+    assert blend.retrieval == pytest.approx(12.0, abs=0.8)
+
+
+def test_graded_labels_are_predicted_by_the_sigmoid_of_the_blend() -> None:
+    logits, retrieval, indptr = scores_of(4_000)
+    labels = 1 / (1 + np.exp(-(0.5 * logits + 3.0 * retrieval - 2.0)))
+    blend = fit_blend(logits, retrieval, labels, indptr)
+    assert (blend.logit, blend.retrieval, blend.offset) == pytest.approx((0.5, 3.0, -2.0), abs=0.02)
+
+
+def test_the_mean_of_what_is_predicted_is_the_mean_of_what_was_taken() -> None:
+    logits, retrieval, indptr = scores_of(500)
+    labels = one_taken(logits)
+    predicted = 1 / (1 + np.exp(-fit_blend(logits, retrieval, labels, indptr)(logits, retrieval)))
+    assert predicted.mean() == pytest.approx(labels.mean(), abs=1e-3)
+
+
+def test_a_score_that_misleads_has_no_weight_rather_than_one_below_0() -> None:
+    logits, retrieval, indptr = scores_of(500)
+    blend = fit_blend(logits, retrieval, one_taken(-1.0 * logits + 10.0 * retrieval), indptr)
+    assert blend.logit == 0.0
+    assert blend.retrieval > 5.0
+
+
+def test_a_score_that_is_the_same_everywhere_changes_no_order() -> None:
+    logits, retrieval, indptr = scores_of(200)
+    blend = fit_blend(logits, np.full_like(retrieval, 0.7), one_taken(logits), indptr)
+    assert blend.logit > 0.5
+    assert np.isfinite(blend(logits, retrieval)).all()
+
+
+def test_too_few_lists_leave_the_logit_alone() -> None:
+    logits, retrieval, indptr = scores_of(MIN_LISTS - 1)
+    assert fit_blend(logits, retrieval, one_taken(retrieval), indptr) == Blend()
+    assert fit_blend(logits[:0], retrieval[:0], logits[:0], np.zeros(3, np.int64)) == Blend()
+
+
+def test_empty_lists_and_lists_without_a_positive_are_passed_over() -> None:
+    logits, retrieval, indptr = scores_of(300)
+    labels = one_taken(logits)
+    labels[: 50 * LENGTH] = 0
+    with_empty = np.concatenate(([0, 0], indptr[1:], indptr[-1:]))
+    told = fit_blend(logits[50 * LENGTH :], retrieval[50 * LENGTH :], labels[50 * LENGTH :], indptr[:251])
+    found = fit_blend(logits, retrieval, labels, with_empty)
+    assert found.logit == pytest.approx(told.logit, rel=0.02)
+
+
+def test_a_blend_survives_its_own_record_and_refuses_what_is_no_number() -> None:
+    blend = Blend(0.5, 2.0, -1.0)
+    assert Blend.of(blend.as_json()) == blend
+    with pytest.raises(TypeError, match="a weight is a number"):
+        Blend.of({"logit": "1"})
+
+
+def test_a_pair_without_a_logit_has_no_blended_score() -> None:
+    blended = Blend(1.0, 1.0)(np.array([np.nan, 1.0]), np.array([1.0, 1.0]))
+    assert np.isnan(blended[0])
+    assert blended[1] == 2.0
