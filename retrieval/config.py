@@ -39,6 +39,10 @@ class HistoryConfig(Settings):
         default=None, gt=0, description="of the items' space; none: 128 without search, else the text's"
     )
     width: PositiveInt = 128
+    identity: int = Field(default=128, ge=0, description="dimensions for which item it is, beside what it is; 0: none")
+    identity_weight: float | None = Field(
+        default=None, ge=0, description="of its score beside the content's; none: the best one on tower_valid"
+    )
     layers: PositiveInt = 1
     heads: PositiveInt = 2
     longest: PositiveInt = 50

@@ -1,6 +1,8 @@
-"""The trainable parts beside the text: the item head, and the causal transformer that reads a history."""
+"""The trainable parts beside the text: the item head, and the causal transformers that read a history."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -9,36 +11,44 @@ from torch.nn import functional as F  # noqa: N812
 from retrieval.item_features import ItemFeatures
 from retrieval.timeline import GAP_BUCKETS
 
+IDENTITY_SPREAD = 0.02  # standard deviation of the identity vectors when training begins
+
 
 class ItemHead(nn.Module):
-    """text vector, price, category and an optional residual per known item -> unit vectors and a bias.
+    """What an item is, as a unit vector (text, price, category, an optional residual per known item), beside which item
+    it is, as a free vector per known item; and a bias.
 
     The residual is dropped for a random share of items in training, so that a vector from text alone stays good.
+    `identity` is the width of the free vectors, 0 for none.
     """
 
-    def __init__(self, projection: Tensor, features: ItemFeatures, n_items: int, *, residual_drop: float) -> None:
+    def __init__(
+        self, projection: Tensor, features: ItemFeatures, n_items: int, *, identity: int, residual_drop: float
+    ) -> None:
         super().__init__()
         dim = len(projection)
         self.project = nn.Parameter(projection.clone())  # [dim, text_dim]
         self.price = nn.Parameter(torch.zeros(features.n_prices, dim))
         self.category = nn.Parameter(torch.zeros(max(1, len(features.categories)), dim))
         self.residual = nn.Parameter(torch.zeros(n_items, dim))
+        self.identity = nn.Parameter(torch.randn(n_items, identity) * IDENTITY_SPREAD)
         self.bias = nn.Parameter(torch.zeros(n_items))
         self.residual_drop = residual_drop
 
     def forward(self, text: Tensor, price: Tensor, category: tuple[Tensor, Tensor], rows: Tensor) -> Tensor:
         """Text [n, text_dim], price codes int64 [n], category codes end to end with where each item's begin, rows of
-        the residuals int64 [n] -> unit vectors [n, dim]."""
+        the known items int64 [n] -> unit vectors and identity vectors side by side [n, dim + identity]."""
         own = self.residual[rows]
         if self.training and self.residual_drop:
             own = own * (torch.rand(len(own), 1, device=own.device) >= self.residual_drop)
         codes, begin = category
         shared = F.embedding_bag(codes, self.category, begin, mode="mean")
-        return F.normalize(text @ self.project.T + self.price[price] + shared + own, dim=-1)
+        content = F.normalize(text @ self.project.T + self.price[price] + shared + own, dim=-1)
+        return torch.cat([content, self.identity[rows]], dim=-1)
 
     def queries(self, text: Tensor) -> Tensor:
-        """Query text vectors [n, text_dim] in the items' space, unit length [n, dim]."""
-        return F.normalize(text @ self.project.T, dim=-1)
+        """Query text vectors [n, text_dim] as items are, unit length and no identity [n, dim + identity]."""
+        return F.pad(F.normalize(text @ self.project.T, dim=-1), (0, self.identity.shape[1]))
 
 
 class Block(nn.Module):
@@ -74,31 +84,79 @@ class Block(nn.Module):
         return x + fed
 
 
-class HistoryModel(nn.Module):
-    """Recent events to one vector a position, in the items' space (SASRec, Kang and McAuley 2018, over vectors).
+class Stream(nn.Module):
+    """Recent events to one vector a position (SASRec, Kang and McAuley 2018, over vectors).
 
     Sequences are padded at the front, so that position -1 is the newest event. Only the distance between events is
     told apart, never their absolute place: a prefix in training is read just as a whole history is when serving.
+    With `unit` both sides have unit length. Without, vectors are read as they are and answered by those of the last
+    layer, as is best where they are free.
     """
 
     def __init__(
-        self, dim: int, n_kinds: int, *, width: int, layers: int, heads: int, dropout: float, longest: int
+        self, dim: int, n_kinds: int, *, unit: bool, width: int, layers: int, heads: int, dropout: float, longest: int
     ) -> None:
         super().__init__()
+        self.unit = unit
         self.read = nn.Linear(dim, width)
         self.kind = nn.Parameter(torch.zeros(n_kinds + 1, width))  # code 0: a kind not seen in training
         self.gap = nn.Parameter(torch.zeros(GAP_BUCKETS, width))
         self.blocks = nn.ModuleList(Block(width, heads, dropout, longest) for _ in range(layers))
-        self.norm, self.write = nn.LayerNorm(width), nn.Linear(width, dim)
+        self.norm = nn.LayerNorm(width)
+        self.write = nn.Linear(width, dim) if unit else nn.Identity()
         self.dropout = nn.Dropout(dropout)
-        self.longest = longest
+        if not unit:
+            nn.init.eye_(self.read.weight)
+            nn.init.zeros_(self.read.bias)
 
     def forward(self, vectors: Tensor, kinds: Tensor, gaps: Tensor, present: Tensor) -> Tensor:
-        """[b, l, dim], int64 [b, l], int64 buckets [b, l], bool [b, l] -> unit vectors [b, l, dim]."""
-        x = self.dropout(self.read(vectors) + self.kind[kinds] + self.gap[gaps])
+        """[b, l, dim], int64 [b, l], int64 buckets [b, l], bool [b, l] -> [b, l, dim]."""
+        read: Tensor = self.read(vectors if self.unit else vectors * math.sqrt(vectors.shape[-1]))
+        x = self.dropout(read + self.kind[kinds] + self.gap[gaps])
         place = torch.arange(vectors.shape[1], device=vectors.device)
         since = place[:, None] - place[None, :]  # row minus column: how long ago, below 0 for what is yet to come
         mask = ((since >= 0)[None, None] & present[:, None, None, :]) | (since == 0)[None, None]  # padding reads itself
         for block in self.blocks:
             x = block(x, mask, since.clamp(min=0))
-        return F.normalize(self.write(self.norm(x)), dim=-1)
+        out: Tensor = self.write(self.norm(x))
+        return F.normalize(out, dim=-1) if self.unit else out
+
+
+class HistoryModel(nn.Module):
+    """Two readings of one history: of what its items are, and of which items they are.
+
+    Each stream reads its own part of the item vectors and answers in it, so that an inner product is the sum of two
+    scores. `identity_weight` is what the second counts against the first.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        n_kinds: int,
+        *,
+        identity: int,
+        layers: int,
+        width: int,
+        heads: int,
+        dropout: float,
+        longest: int,
+    ) -> None:
+        super().__init__()
+        self.dim, self.longest = dim, longest
+        sizes: dict[str, int] = {"width": width, "layers": layers, "heads": heads, "longest": longest}
+        self.content = Stream(dim, n_kinds, unit=True, dropout=dropout, **sizes)
+        sizes |= {"width": identity, "heads": 1}
+        self.identity = Stream(identity, n_kinds, unit=False, dropout=dropout, **sizes) if identity else None
+        self.identity_weight: Tensor
+        self.register_buffer("identity_weight", torch.ones(()))
+
+    def streams(self, vectors: Tensor, kinds: Tensor, gaps: Tensor, present: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What each stream makes of [b, l, dim + identity]: unit vectors [b, l, dim] and [b, l, identity]."""
+        codes = (kinds, gaps, present)
+        content = self.content(vectors[..., : self.dim], *codes)
+        return content, None if self.identity is None else self.identity(vectors[..., self.dim :], *codes)
+
+    def forward(self, vectors: Tensor, kinds: Tensor, gaps: Tensor, present: Tensor) -> Tensor:
+        """[b, l, dim + identity], int64 [b, l], int64 buckets [b, l], bool [b, l] -> [b, l, dim + identity]."""
+        content, identity = self.streams(vectors, kinds, gaps, present)
+        return content if identity is None else torch.cat([content, self.identity_weight * identity], dim=-1)

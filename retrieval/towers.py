@@ -35,32 +35,38 @@ HISTORY_INPUTS = ("vectors", "kinds", "gaps", "present")
 class TowersConfig:
     """What a saved pair of towers says of itself in `towers.json`."""
 
-    dim: int  # of the items' space, without the bias dimension
+    dim: int  # of the space that items and queries share: what an item is
     text_dim: int
     rendering: str  # fingerprint of the text rendering that the text part was trained on
     features: dict[str, list[float] | list[str]] = field(default_factory=lambda: {"price_edges": [], "categories": []})
     item_ids: tuple[str, ...] = ()  # of the residuals and biases, in their order
     kinds: tuple[str, ...] = ()  # event kinds that the history part knows, in the order of their codes
+    identity: int = 0  # dimensions beside it: which item it is, learned from histories alone
     history: dict[str, float] = field(default_factory=dict)  # arguments of HistoryModel; empty: no history part
     history_weight: float = 0.25  # of the history beside a query
 
     @property
+    def read_dim(self) -> int:
+        """Dimensions that a history is read from: all of an item's but its bias."""
+        return self.dim + self.identity
+
+    @property
     def index_dim(self) -> int:
-        """Dimensions of an index vector: the space, and the bias where there is one."""
-        return self.dim + (1 if self.item_ids else 0)
+        """Dimensions of an index vector: what an item is, which it is, its bias; of a text part alone, the first."""
+        return self.read_dim + (1 if self.item_ids else 0)
 
 
 @dataclass(frozen=True)
 class ItemTower:
-    """Items to index vectors: text, price, category, the residual of a known item; the last dimension its bias."""
+    """Items to index vectors: text, price, category and the residual of a known item; which item it is; its bias."""
 
     config: TowersConfig
     weights: dict[str, Vectors]
 
     def vectors(self, text_vectors: Vectors, items: pa.Table) -> Vectors:
-        """float32 [n, index_dim] from text vectors [n, text_dim] of the same items; the space's part has unit length.
+        """float32 [n, index_dim] from text vectors [n, text_dim] of the same items; the first `dim` have unit length.
 
-        An item that training did not know has a vector from its text, price and category, and the mean bias.
+        An item that training did not know has a vector from its text, price and category; else it is the mean item.
         """
         if not self.config.item_ids:
             return text_vectors
@@ -75,8 +81,8 @@ class ItemTower:
         rows = self._known_rows(items)
         known = rows >= 0
         summed[known] += self.weights["residual"][rows[known]]
-        bias = np.where(known, self.weights["bias"][rows], self.weights["bias"].mean())
-        return np.column_stack([unit(summed), bias]).astype(np.float32)
+        own = np.column_stack([self.weights["identity"], self.weights["bias"]])
+        return np.column_stack([unit(summed), np.where(known[:, None], own[rows], own.mean(axis=0))]).astype(np.float32)
 
     def _known_rows(self, items: pa.Table) -> NDArray[np.int64]:
         return np.fromiter(
@@ -90,7 +96,7 @@ class ItemTower:
 
 @dataclass(frozen=True)
 class UserTower:
-    """A query, a history or both to one vector in the items' space, with 1 against the bias where history speaks."""
+    """A query, a history or both to one index vector, with 1 against the bias where a history speaks."""
 
     config: TowersConfig
     encoder: TextEncoder
@@ -110,7 +116,8 @@ class UserTower:
         """Query text vectors [n, text_dim] in the items' space."""
         if self.project is None:
             return text_vectors
-        return self._with_bias(unit(text_vectors @ self.project.T), 0.0)
+        content = unit(text_vectors @ self.project.T)
+        return self._with_bias(np.pad(content, ((0, 0), (0, self.config.identity))), 0.0)
 
     def histories(self, batch: HistoryBatch, item_vectors: Vectors, query_vectors: Vectors | None = None) -> Vectors:
         """float32 [b, index_dim] of histories over index vectors [n_items, index_dim]; all zero for an empty one.
@@ -121,17 +128,17 @@ class UserTower:
         """
         asked = batch.present & (batch.queries >= 0) & bool(query_vectors is not None and len(query_vectors))
         taken = batch.present & (batch.items >= 0)
-        vectors = np.zeros((*batch.items.shape, self.config.dim), np.float32)
-        vectors[taken] = item_vectors[batch.items[taken], : self.config.dim]
+        vectors = np.zeros((*batch.items.shape, self.config.read_dim), np.float32)
+        vectors[taken] = item_vectors[batch.items[taken], : self.config.read_dim]
         if query_vectors is not None:
-            vectors[asked] = query_vectors[batch.queries[asked], : self.config.dim]
+            vectors[asked] = query_vectors[batch.queries[asked], : self.config.read_dim]
         known = np.asarray((asked | taken).any(axis=1))
         out = unit(vectors.sum(axis=1)) if self.history is None else self._read(batch, vectors, asked | taken)
         out[~known] = 0
         return self._with_bias(out, known.astype(np.float32))
 
     def _read(self, batch: HistoryBatch, vectors: Vectors, present: NDArray[np.bool_]) -> Vectors:
-        """What the history part makes of the newest events that are `present`, [b, dim]."""
+        """What the history part makes of the newest events that are `present`, [b, read_dim]."""
         assert self.history is not None
         order = np.argsort(present, axis=1, kind="stable")  # gaps go to the front, where padding is
         order = order[:, -int(self.config.history["longest"]) :]
@@ -242,6 +249,7 @@ def load_history(folder: Path, config: TowersConfig) -> HistoryModel:
     model = HistoryModel(
         config.dim,
         len(config.kinds),
+        identity=config.identity,
         width=int(sizes["width"]),
         layers=int(sizes["layers"]),
         heads=int(sizes["heads"]),
@@ -267,5 +275,5 @@ def _history_graph(folder: Path, config: TowersConfig) -> openvino.Model:
             return every[:, -1]
 
     codes = torch.zeros(2, 4, dtype=torch.long)
-    example = (torch.randn(2, 4, config.dim), codes, codes, torch.ones(2, 4, dtype=torch.bool))
+    example = (torch.randn(2, 4, config.read_dim), codes, codes, torch.ones(2, 4, dtype=torch.bool))
     return convert(Newest(), HISTORY_INPUTS, example)

@@ -46,15 +46,16 @@ from retrieval.windows import Windows
 CHECKPOINT = "history.safetensors"
 Budget: TypeAlias = Literal["quick", "default", "long"]
 BUDGET_SCALE: dict[str, float] = {"quick": 0.25, "default": 1.0, "long": 3.0}
-QUERY_EXAMPLES = 28_000  # at most, and at most so many rounds over the pairs
+QUERY_EXAMPLES = 24_000  # at most, and at most so many rounds over the pairs
 QUERY_ROUNDS = 2.0
-HISTORY_EXAMPLES = 3_000  # pairs of histories, whose texts are long; the history part reads them all besides
-HISTORY_POSITIONS = 2_600_000  # positions that the history part reads in all
+HISTORY_EXAMPLES = 2_000  # pairs of histories; the history part reads them all besides
+HISTORY_POSITIONS = 2_200_000  # positions that the history part reads in all
 MIN_WINDOWS = 20  # fewer histories than this train nothing that holds
 HELD_OUT = 0.04  # of the training queries, for early stopping of the text part
 MIN_VALID = 50  # requests under which a validation recall is noise, and the last state is kept
 REPEATS_MATTER = 0.05  # share of targets bought before, above which validation keeps seen items
 VALID_DEPTH = 20
+IDENTITY_WEIGHTS = (0.25, 0.5, 0.75, 1.0)  # tried in validation; the second where there is none
 VALID_REQUESTS = 4_000
 
 
@@ -103,14 +104,15 @@ def train_towers(
     device: str = "auto",
     work: Path,
     text: TextPart | None = None,
+    rounds: float = 1.0,
     say: Callable[[str], None] = print,
 ) -> TrainedTowers:
     """Trains and writes a towers folder. `work` holds checkpoints, from which an interrupted run goes on.
 
-    `text` is a text part that is there already and is taken as it is. What will be trained, and on how many examples,
-    is told to `say` before it begins.
+    `text` is a text part that is there already and is taken as it is. `rounds` is the share of the budget's rounds over
+    the histories. What will be trained, and on how many examples, is told to `say` before it begins.
     """
-    training = _Training(source, config, budget, pick_device(device), work, say)
+    training = _Training(source, config, budget, rounds, pick_device(device), work, say)
     figures: dict[str, float | None] = {}
     if text is None:
         figures["text_recall@10"] = training.text_part(folder / TEXT)
@@ -142,6 +144,7 @@ class _Training:
     source: TowerData
     config: RetrievalConfig
     budget: Budget
+    rounds: float
     device: str
     work: Path
     say: Callable[[str], None]
@@ -189,17 +192,24 @@ class _Training:
         data, config = self.source.data, self.config.history
         pairs = _query_pairs(self.source, text.encoder)
         features = ItemFeatures.fit(data.items)
-        towers = _new_towers(text.vectors, features, windows, config, len(pairs.query) > 0, self.config.seed)
+        towers = new_towers(
+            text.vectors, features, windows, config, has_queries=len(pairs.query) > 0, seed=self.config.seed
+        )
         towers = towers.to(self.device)
         catalogue = make_catalogue(text.vectors, data.items, features, windows, self.device)
         positions = int((windows.stop - windows.start).sum())
-        epochs = config.epochs if config.epochs is not None else history_epochs(positions, self.budget)
+        epochs = config.epochs
+        if epochs is None:
+            epochs = max(1, round(self.rounds * history_epochs(positions, self.budget)))
         self.say(f"history part: {len(windows.user):,} histories, {positions:,} positions, {epochs} epochs at most")
+        validate = validation(self.source, catalogue, pairs, config)
         training = HistoryTraining(
-            config, windows, catalogue, towers, pairs, _validation(self.source, catalogue, pairs, config.longest),
-            self.device, self.config.seed, self.work / CHECKPOINT,
+            config, windows, catalogue, towers, pairs, validate, self.device, self.config.seed,
+            self.work / CHECKPOINT,
         )  # fmt: skip
         best = training.run(epochs)
+        if validate is None:
+            towers.weigh_identity(IDENTITY_WEIGHTS[1] if config.identity_weight is None else config.identity_weight)
         _save_history(folder, towers)
         about = TowersConfig(
             dim=len(towers.head.project),
@@ -208,6 +218,7 @@ class _Training:
             features={"price_edges": list(features.price_edges), "categories": list(features.categories)},
             item_ids=tuple(data.item_ids),
             kinds=windows.timeline.kinds,
+            identity=config.identity,
             history={"width": config.width, "layers": config.layers, "heads": config.heads, "longest": config.longest},
         )
         return about, best
@@ -243,17 +254,23 @@ def _text_pairs(source: TowerData, windows: Windows | None, scale: float, seed: 
     return (TextPairs.join(parts) if parts else none), (TextPairs.join(held) if held else none)
 
 
-def _new_towers(
-    vectors: Vectors, features: ItemFeatures, windows: Windows, config: HistoryConfig, has_queries: bool, seed: int
+def new_towers(
+    vectors: Vectors, features: ItemFeatures, windows: Windows, config: HistoryConfig, *, has_queries: bool, seed: int
 ) -> HistoryTowers:
     """Parts to train, drawn from the seed; the projection begins as the text vectors' principal directions."""
     dim = min(vectors.shape[1], config.dim or (vectors.shape[1] if has_queries else 128))
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
-        head = ItemHead(principal_projection(vectors, dim), features, len(vectors), residual_drop=config.residual_drop)
+        head = ItemHead(
+            principal_projection(vectors, dim),
+            features,
+            len(vectors),
+            identity=config.identity,
+            residual_drop=config.residual_drop,
+        )
         model = HistoryModel(
-            dim, len(windows.timeline.kinds), width=config.width, layers=config.layers, heads=config.heads,
-            dropout=config.dropout, longest=config.longest,
+            dim, len(windows.timeline.kinds), identity=config.identity, width=config.width, layers=config.layers,
+            heads=config.heads, dropout=config.dropout, longest=config.longest,
         )  # fmt: skip
         return HistoryTowers(head, model, config.temperature)
 
@@ -275,11 +292,11 @@ def _query_pairs(source: TowerData, encoder: TextEncoder) -> QueryPairs:
     return QueryPairs(encoder.encode(texts, "query"), pairs.owner, pairs.item, pairs.known)
 
 
-def _validation(
-    source: TowerData, catalogue: Catalogue, pairs: QueryPairs, longest: int
+def validation(
+    source: TowerData, catalogue: Catalogue, pairs: QueryPairs, config: HistoryConfig
 ) -> Callable[[HistoryTowers], float] | None:
     """recall@20 on the fold `tower_valid`, what was taken before left out unless shoppers buy again; None where the
-    fold is too small to tell."""
+    fold is too small to tell. Leaves the towers with the identity weight that it found best."""
     assert source.events is not None
     assert source.data.events is not None
     requests = source.events.folds["tower_valid"]
@@ -296,14 +313,22 @@ def _validation(
     again = 1 - len(targets.without(seen).rows) / len(targets.rows)
     exclude = None if again > REPEATS_MATTER else seen
 
+    weights = IDENTITY_WEIGHTS if config.identity_weight is None else (config.identity_weight,)
+
     def validate(towers: HistoryTowers) -> float:
         rows = torch.arange(len(catalogue.text), device=catalogue.text.device)
         items = catalogue.read(towers.head, rows)
-        users = _user_vectors(towers, timeline, requests, ends, items, pairs, longest)
         biased = np.column_stack([items.cpu().numpy(), (towers.head.bias / towers.scale).cpu().numpy()])
-        ones = np.ones((len(users), 1), np.float32)
-        hits = exact_topk(np.hstack([users, ones]), biased.astype(np.float32), VALID_DEPTH, exclude=exclude)
-        return float(np.mean(recall_at(hits, targets, VALID_DEPTH)))
+        recalls = {}
+        for weight in weights if config.identity else weights[:1]:
+            towers.weigh_identity(weight)
+            users = _user_vectors(towers, timeline, requests, ends, items, pairs, config.longest)
+            users = np.column_stack([users, np.ones(len(users), np.float32)])
+            hits = exact_topk(users, biased.astype(np.float32), VALID_DEPTH, exclude=exclude)
+            recalls[weight] = float(np.mean(recall_at(hits, targets, VALID_DEPTH)))
+        best = max(recalls, key=recalls.__getitem__)
+        towers.weigh_identity(best)
+        return recalls[best]
 
     return validate
 

@@ -46,7 +46,7 @@ class Catalogue:
     frequency: Tensor  # float [n], share of each item among the training targets
 
     def read(self, head: ItemHead, rows: Tensor) -> Tensor:
-        """Item vectors [len(rows), dim]."""
+        """Item vectors [len(rows), dim + identity]."""
         codes = self.category.select(rows.cpu().numpy())
         device = self.text.device
         flat, begin = torch.from_numpy(codes.rows).to(device), torch.from_numpy(codes.indptr[:-1]).to(device)
@@ -66,6 +66,10 @@ class HistoryTowers(nn.Module):
     def scale(self) -> Tensor:
         """One over the temperature, at most 100."""
         return self.log_scale.exp().clamp(max=100.0)
+
+    def weigh_identity(self, weight: float) -> None:
+        """From here on the identity's logits count `weight` times beside the content's in what a history gives."""
+        self.history.identity_weight.fill_(weight / float(self.scale.detach()))
 
 
 class Candidates(NamedTuple):
@@ -196,13 +200,16 @@ class HistoryTraining:
         inputs = self._inputs(read.items, read.queries, rows, vectors)
         kept = read.present & (rng.random(read.present.shape) >= self.config.event_drop)
         codes = (self._tensor(read.kinds), self._tensor(read.gaps), self._tensor(kept))
-        users = self.towers.history(inputs, *codes)[self._tensor(follows)]
+        told, dim = self._tensor(follows), self.towers.history.dim
+        content, identity = self.towers.history.streams(inputs, *codes)
         own = vectors[torch.searchsorted(rows, candidates.rows)]
-        logits = self._logits(users, own, candidates, biased=True)
         owners = np.repeat(self.windows.user[batch], follows.sum(axis=1))
         positives = self._columns(self.windows.liked.select(owners), candidates.rows)
         column = torch.searchsorted(candidates.rows, self._tensor(targets))
-        loss = catalogue_softmax(logits, self._tensor(owner), column, positives)
+        answers = (self._tensor(owner), column, positives)
+        loss = catalogue_softmax(self._logits(content[told], own[:, :dim], candidates, biased=True), *answers)
+        if identity is not None:  # each stream learns by itself: trained as one sum, the quicker one leaves no work
+            loss = loss + catalogue_softmax(self._identity_logits(identity[told], own[:, dim:], candidates), *answers)
         return loss if asked is None else loss + self.config.query_weight * self._query_loss(asked, own, candidates)
 
     def _targets(
@@ -264,6 +271,12 @@ class HistoryTraining:
             added = added - candidates.log_q
         return torch.addmm(added, users * self.towers.scale, items.T)
 
+    def _identity_logits(self, users: Tensor, items: Tensor, candidates: Candidates) -> Tensor:
+        """Inner products of free vectors, corrected for the sample."""
+        if candidates.log_q is None:
+            return users @ items.T
+        return torch.addmm(-candidates.log_q, users, items.T)
+
     def _sample_pairs(self, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
         if self.pairs is None or not len(self.pairs.query) or not self.config.query_weight:
             return None
@@ -276,8 +289,9 @@ class HistoryTraining:
         """Softmax over the same candidates; other answers of the same query are no negatives."""
         assert self.pairs is not None
         query, item = asked
-        users = self.towers.head.queries(torch.from_numpy(self.pairs.vectors[query]).to(items.device))
-        logits = self._logits(users, items, candidates, biased=False)
+        dim = self.towers.history.dim
+        users = self.towers.head.queries(torch.from_numpy(self.pairs.vectors[query]).to(items.device))[:, :dim]
+        logits = self._logits(users, items[:, :dim], candidates, biased=False)
         columns = torch.searchsorted(candidates.rows, self._tensor(item))
         position = torch.arange(len(query), device=items.device)
         known = self._columns(self.pairs.known.select(query), candidates.rows)

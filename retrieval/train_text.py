@@ -29,7 +29,7 @@ from retrieval.training_progress import TrainingProgress, quiet_libraries, show_
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
 
-EVALUATIONS = 5
+EVALUATIONS = 3
 RECALL = "recall@10"
 EVALUATED_PAIRS, EVALUATED_ITEMS = 400, 1500
 

@@ -15,7 +15,7 @@ from serving.offline import Logits, Offline
 from serving.shop import Shop
 from serving.stages import Stages
 
-LISTS = 400  # shortlists that hold a target: two weights need no more
+LISTS = 300  # shortlists that hold a target: two weights need no more
 
 
 def fit_blends(stages: Stages, shop: Shop, *, remove_seen: bool) -> Iterator[tuple[str, Blend]]:

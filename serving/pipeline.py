@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from retrieval.train import TrainedTowers
     from serving.ranker import PairSource
 
+CROSS_FIT_ROUNDS = 0.5  # of the budget's, for towers that only propose candidates
 REJECTED, WORK = "rejected.parquet", "work"
 SAMPLE_MARK = "sample-shop"
 
@@ -271,6 +272,7 @@ class Pipeline:
                 device=self.device,
                 work=self._checkpoints(shop, f"fold-{number}"),
                 text=text,
+                rounds=CROSS_FIT_ROUNDS,
                 say=self.say,
             )
             draft = self._assemble(shop, scratch, trained)

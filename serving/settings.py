@@ -38,7 +38,7 @@ class RankConfig(Settings):
     model: str | None = Field(
         default=None, description="a pretrained BERT; none: the one that the text part starts from"
     )
-    depth: PositiveInt = Field(default=40, description="places of a shortlist that are reranked")
+    depth: PositiveInt = Field(default=30, description="places of a shortlist that are reranked")
     titles: PositiveInt = Field(default=3, description="newest titles that stand for a shopper")
     gate: Literal["no", "likely", "proven"] = "likely"
     judged_negatives: bool = Field(default=False, description="add unjudged candidates as negatives to judged queries")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import Tensor
@@ -11,14 +13,14 @@ from retrieval.item_features import ItemFeatures
 from retrieval.timeline import GAP_BUCKETS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-DIM, KINDS, LONGEST = 6, 3, 12
+DIM, IDENTITY, KINDS, LONGEST = 6, 4, 3, 12
 
 
 @pytest.fixture(scope="module")
 def model() -> HistoryModel:
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
-        made = HistoryModel(DIM, KINDS, width=8, layers=2, heads=2, dropout=0.5, longest=LONGEST)
+        made = HistoryModel(DIM, KINDS, identity=IDENTITY, width=8, layers=2, heads=2, dropout=0.5, longest=LONGEST)
         for parameter in made.parameters():
             torch.nn.init.normal_(parameter, std=0.5)
     return made.eval()
@@ -28,7 +30,7 @@ def history(length: int, seed: int = 0, batch: int = 1) -> tuple[Tensor, Tensor,
     """A batch of random histories without padding."""
     generator = torch.Generator().manual_seed(seed)
     return (
-        torch.randn(batch, length, DIM, generator=generator),
+        torch.randn(batch, length, DIM + IDENTITY, generator=generator),
         torch.randint(0, KINDS + 1, (batch, length), generator=generator),
         torch.randint(0, GAP_BUCKETS, (batch, length), generator=generator),
         torch.ones(batch, length, dtype=torch.bool),
@@ -77,11 +79,34 @@ def test_padding_and_the_rest_of_the_batch_never_change_a_vector(model: HistoryM
     torch.testing.assert_close(together[1:], model(*long))
 
 
-def test_vectors_have_unit_length_and_a_history_of_nothing_is_no_fault(model: HistoryModel) -> None:
+def test_what_an_item_is_has_unit_length_and_a_history_of_nothing_is_no_fault(model: HistoryModel) -> None:
     vectors, kinds, gaps, present = history(4)
     read = model(vectors, kinds, gaps, torch.zeros_like(present))
     assert torch.isfinite(read).all()
-    torch.testing.assert_close(read.norm(dim=-1), torch.ones(1, 4))
+    torch.testing.assert_close(read[..., :DIM].norm(dim=-1), torch.ones(1, 4))
+
+
+def test_each_stream_reads_its_own_part_and_the_second_counts_by_its_weight(model: HistoryModel) -> None:
+    vectors, *codes = history(5)
+    both = model(vectors, *codes)
+    for part, other in ((slice(DIM), slice(DIM, None)), (slice(DIM, None), slice(DIM))):
+        changed = vectors.clone()
+        changed[..., part] += 1
+        read = model(changed, *codes)
+        torch.testing.assert_close(read[..., other], both[..., other])
+        assert (read[..., part] - both[..., part]).abs().max() > 0.01
+    weighed = deepcopy(model)
+    weighed.identity_weight.fill_(0.25)
+    torch.testing.assert_close(weighed(vectors, *codes)[..., :DIM], both[..., :DIM])
+    torch.testing.assert_close(weighed(vectors, *codes)[..., DIM:], 0.25 * both[..., DIM:])
+
+
+def test_without_an_identity_there_is_one_stream() -> None:
+    made = HistoryModel(DIM, KINDS, identity=0, width=8, layers=1, heads=2, dropout=0.5, longest=LONGEST).eval()
+    vectors, *codes = history(3)
+    read = made(vectors[..., :DIM], *codes)
+    assert read.shape == (1, 3, DIM)
+    torch.testing.assert_close(read.norm(dim=-1), torch.ones(1, 3))
 
 
 FEATURES = ItemFeatures(price_edges=(1.0,), categories=("a", "b"))
@@ -89,7 +114,7 @@ FEATURES = ItemFeatures(price_edges=(1.0,), categories=("a", "b"))
 
 def head(drop: float) -> ItemHead:
     """An item head of five items with something in every part."""
-    made = ItemHead(torch.eye(4), FEATURES, 5, residual_drop=drop)
+    made = ItemHead(torch.eye(4), FEATURES, 5, identity=IDENTITY, residual_drop=drop)
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
         for parameter in made.parameters():
@@ -104,13 +129,14 @@ def read(made: ItemHead, text: Tensor) -> Tensor:
     return vectors
 
 
-def test_an_item_is_text_price_mean_category_and_residual() -> None:
+def test_an_item_is_text_price_mean_category_and_residual_and_beside_them_itself() -> None:
     made, text = head(0.5).eval(), torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
     found = read(made, text)
     category = [made.category[0], 0, made.category.mean(0), made.category[1], 0]
     price = made.price[[0, 1, 2, 0, 1]]
     by_hand = torch.stack([made.project @ text[i] + price[i] + category[i] + made.residual[i] for i in range(5)])
-    torch.testing.assert_close(found, by_hand / by_hand.norm(dim=1, keepdim=True))
+    torch.testing.assert_close(found[:, :4], by_hand / by_hand.norm(dim=1, keepdim=True))
+    torch.testing.assert_close(found[:, 4:], made.identity)
 
 
 def test_residuals_are_dropped_for_some_items_in_training_only() -> None:
@@ -133,13 +159,14 @@ def test_residuals_are_dropped_for_some_items_in_training_only() -> None:
 
 
 def test_a_catalogue_without_categories_has_vectors_all_the_same() -> None:
-    made = ItemHead(torch.eye(4), ItemFeatures(price_edges=(), categories=()), 2, residual_drop=0.0)
+    made = ItemHead(torch.eye(4), ItemFeatures(price_edges=(), categories=()), 2, identity=0, residual_drop=0.0)
     none = (torch.empty(0, dtype=torch.long), torch.zeros(2, dtype=torch.long))
     found = made(torch.eye(4)[:2], torch.zeros(2, dtype=torch.long), none, torch.arange(2))
     torch.testing.assert_close(found, torch.eye(4)[:2])
 
 
-def test_a_query_is_projected_as_items_are() -> None:
+def test_a_query_is_projected_as_items_are_and_is_no_item() -> None:
     made, text = head(0.0), torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
     by_hand = text @ made.project.T
-    torch.testing.assert_close(made.queries(text), by_hand / by_hand.norm(dim=1, keepdim=True))
+    torch.testing.assert_close(made.queries(text)[:, :4], by_hand / by_hand.norm(dim=1, keepdim=True))
+    assert (made.queries(text)[:, 4:] == 0).all()

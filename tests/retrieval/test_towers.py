@@ -38,7 +38,7 @@ from retrieval.towers import (
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 Story: TypeAlias = Callable[[Sequence[Sequence[tuple[int, ...]]]], Events]
-DIM, TEXT_DIM, LONGEST, KINDS = 8, 32, 6, ("purchase", "view", QUERY_KIND)
+DIM, IDENTITY, TEXT_DIM, LONGEST, KINDS = 8, 4, 32, 6, ("purchase", "view", QUERY_KIND)
 ITEMS = pa.table(
     {
         "item_id": ["a", "b", "c", "d", "e", "f"],
@@ -55,6 +55,7 @@ CONFIG = TowersConfig(
     features={"price_edges": list(FEATURES.price_edges), "categories": list(FEATURES.categories)},
     item_ids=tuple(ITEMS["item_id"].to_pylist()),
     kinds=KINDS,
+    identity=IDENTITY,
     history={"width": 8, "layers": 2, "heads": 2, "longest": LONGEST},
 )
 
@@ -70,15 +71,20 @@ def drawn(module: torch.nn.Module, seed: int) -> torch.nn.Module:
 
 @pytest.fixture(scope="module")
 def head() -> ItemHead:
-    made = drawn(ItemHead(torch.zeros(DIM, TEXT_DIM), FEATURES, ITEMS.num_rows, residual_drop=0.2), 1)
+    made = drawn(
+        ItemHead(torch.zeros(DIM, TEXT_DIM), FEATURES, ITEMS.num_rows, identity=IDENTITY, residual_drop=0.2), 1
+    )
     assert isinstance(made, ItemHead)
     return made
 
 
 @pytest.fixture(scope="module")
 def model() -> HistoryModel:
-    made = drawn(HistoryModel(DIM, len(KINDS), width=8, layers=2, heads=2, dropout=0.5, longest=LONGEST), 2)
+    made = drawn(
+        HistoryModel(DIM, len(KINDS), identity=IDENTITY, width=8, layers=2, heads=2, dropout=0.5, longest=LONGEST), 2
+    )
     assert isinstance(made, HistoryModel)
+    made.identity_weight.fill_(0.3)
     return made
 
 
@@ -141,7 +147,7 @@ def some_histories(lengths: Sequence[int], width: int, seed: int = 0) -> History
 
 
 def read_by_torch(model: HistoryModel, batch: HistoryBatch, item_vectors: Vectors) -> Vectors:
-    vectors = np.where(batch.present[..., None], item_vectors[np.maximum(batch.items, 0), :DIM], 0)
+    vectors = np.where(batch.present[..., None], item_vectors[np.maximum(batch.items, 0), : DIM + IDENTITY], 0)
     with torch.no_grad():
         read = model(*(torch.from_numpy(array) for array in (vectors, batch.kinds, batch.gaps, batch.present)))
     return read[:, -1].numpy()
@@ -161,19 +167,20 @@ def test_a_part_of_the_catalogue_in_another_order_has_the_same_vectors(
     rows = [4, 1, 2]
     np.testing.assert_allclose(towers.item.vectors(text_vectors[rows], ITEMS.take(rows)), item_vectors[rows], atol=1e-6)
     np.testing.assert_allclose(towers.item.vectors(text_vectors[2:5], ITEMS.slice(2, 3)), item_vectors[2:5], atol=1e-6)
-    assert towers.item.vectors(text_vectors[:0], ITEMS.slice(0, 0)).shape == (0, DIM + 1)
+    assert towers.item.vectors(text_vectors[:0], ITEMS.slice(0, 0)).shape == (0, DIM + IDENTITY + 1)
 
 
-def test_an_unknown_item_has_text_price_and_category_and_the_mean_bias(
+def test_an_unknown_item_has_text_price_and_category_and_is_else_the_mean_item(
     head: ItemHead, towers: Towers, text_vectors: Vectors
 ) -> None:
     new = ITEMS.set_column(0, "item_id", pa.array(["x", "y", "z", "u", "v", "a"]))
-    bare = ItemHead(torch.zeros(DIM, TEXT_DIM), FEATURES, ITEMS.num_rows, residual_drop=0.0).eval()
+    bare = ItemHead(torch.zeros(DIM, TEXT_DIM), FEATURES, ITEMS.num_rows, identity=IDENTITY, residual_drop=0.0).eval()
     bare.load_state_dict(head.state_dict() | {"residual": torch.zeros(ITEMS.num_rows, DIM)})
     found = towers.item.vectors(text_vectors, new)
     np.testing.assert_allclose(found[:5, :DIM], by_torch(bare, text_vectors, ITEMS)[:5, :DIM], atol=1e-5)
-    np.testing.assert_allclose(found[:5, DIM], float(head.bias.detach().mean()), atol=1e-6)
-    np.testing.assert_allclose(found[5, DIM], float(head.bias.detach()[0]), atol=1e-6)
+    own = np.column_stack([head.identity.detach(), head.bias.detach()])
+    np.testing.assert_allclose(found[:5, DIM:], np.tile(own.mean(axis=0), (5, 1)), atol=1e-6)
+    np.testing.assert_allclose(found[5, DIM:], own[0], atol=1e-6)
 
 
 def test_without_price_and_category_columns_both_are_unknown(
@@ -204,8 +211,8 @@ def test_histories_equal_the_trained_model_at_every_length(
 ) -> None:
     batch = some_histories([width, 1, max(1, width - 1), width][: 1 + width % 4], width, seed=width)
     found = towers.user.histories(batch, item_vectors)
-    np.testing.assert_allclose(found[:, :DIM], read_by_torch(model, batch, item_vectors), atol=1e-5)
-    assert (found[:, DIM] == 1).all()
+    np.testing.assert_allclose(found[:, :-1], read_by_torch(model, batch, item_vectors), atol=1e-5)
+    assert (found[:, -1] == 1).all()
 
 
 def test_padding_and_the_rest_of_the_batch_never_change_a_user(towers: Towers, item_vectors: Vectors) -> None:
@@ -250,10 +257,10 @@ def test_past_queries_are_events_with_the_querys_vector(
     pretend = batch._replace(items=batch.items.copy())
     pretend.items[0, 1] = len(item_vectors)  # as if the query were an item
     by_hand = read_by_torch(model, pretend, np.vstack([item_vectors, queries[1]]))
-    np.testing.assert_allclose(towers.user.histories(asked, item_vectors, queries)[:, :DIM], by_hand, atol=1e-5)
+    np.testing.assert_allclose(towers.user.histories(asked, item_vectors, queries)[:, :-1], by_hand, atol=1e-5)
 
 
-@pytest.mark.parametrize("queries", [None, np.empty((0, DIM + 1), np.float32)])
+@pytest.mark.parametrize("queries", [None, np.empty((0, DIM + IDENTITY + 1), np.float32)])
 def test_past_queries_without_vectors_are_passed_over(
     towers: Towers, item_vectors: Vectors, queries: Vectors | None
 ) -> None:
@@ -280,11 +287,12 @@ def test_kinds_are_read_by_name_whatever_codes_the_shop_gives_them(
     assert np.abs(found[0] - found[2]).max() > 1e-3  # a kind that was not there in training has a code of its own
 
 
-def test_queries_are_projected_and_do_not_lean_on_the_bias(head: ItemHead, towers: Towers) -> None:
+def test_queries_are_projected_and_lean_neither_on_identity_nor_on_the_bias(head: ItemHead, towers: Towers) -> None:
     found = towers.user.queries(["red mug", ""])
     text = torch.from_numpy(towers.encoder.encode(["red mug", ""], "query"))
-    np.testing.assert_allclose(found[:, :DIM], head.queries(text).detach().numpy(), atol=1e-5)
-    assert not found[:, DIM].any()
+    np.testing.assert_allclose(found[:, :DIM], head.queries(text).detach().numpy()[:, :DIM], atol=1e-5)
+    assert found.shape[1] == CONFIG.index_dim
+    assert not found[:, DIM:].any()
 
 
 def test_a_query_leans_towards_its_users_history(towers: Towers, item_vectors: Vectors) -> None:

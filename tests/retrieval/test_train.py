@@ -17,6 +17,7 @@ from retrieval.config import HistoryConfig, RetrievalConfig, TextConfig
 from retrieval.dataset import DataSet
 from retrieval.encoder import TextEncoder
 from retrieval.fingerprint import folder_fingerprint
+from retrieval.item_features import ItemFeatures
 from retrieval.metrics import recall_at
 from retrieval.requests import Requests
 from retrieval.split import EventSplit, split_events, split_judgements
@@ -24,7 +25,18 @@ from retrieval.text import item_texts
 from retrieval.timeline import Timeline
 from retrieval.topk import CSR, Hits, exact_topk
 from retrieval.towers import HEAD, HISTORY, TEXT, Towers
-from retrieval.train import TextPart, TowerData, TrainedTowers, history_epochs, train_towers
+from retrieval.train import (
+    IDENTITY_WEIGHTS,
+    TextPart,
+    TowerData,
+    TrainedTowers,
+    history_epochs,
+    new_towers,
+    train_towers,
+    validation,
+)
+from retrieval.train_history import QueryPairs, make_catalogue
+from retrieval.windows import Windows
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 Shop: TypeAlias = Callable[..., DataSet]
@@ -63,7 +75,7 @@ JUDGEMENTS = {
 
 def config_of(folder: Path, *, examples: int = 0, epochs: int = 20) -> RetrievalConfig:
     history = HistoryConfig(
-        dim=16, width=16, longest=6, dropout=0.1, residual_drop=0.0, learning_rate=0.02, weight_decay=0.0,
+        dim=16, width=16, identity=8, longest=6, dropout=0.1, residual_drop=0.0, learning_rate=0.02, weight_decay=0.0,
         temperature=0.2, batch_positions=250, epochs=epochs, evaluations=5,
     )  # fmt: skip
     text = TextConfig(model=str(folder), examples=examples, batch=16, learning_rate=1e-3, max_tokens=16)
@@ -161,9 +173,45 @@ def test_the_saved_text_part_is_the_librarys_and_gives_the_same_vectors(
 def test_the_towers_say_what_they_know(shop: DataSet, trained: TrainedTowers, towers: Towers) -> None:
     assert towers.config.item_ids == shop.item_ids
     assert towers.config.kinds == ("purchase", "query")
-    assert towers.config.index_dim == 17
+    assert towers.config.index_dim == 16 + 8 + 1
     assert towers.user.reads_history
     assert not list((trained.folder.parent / "work").rglob("*"))  # nothing is left of the checkpoints
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_the_identity_counts_as_it_is_told_to(
+    shop: DataSet, split: EventSplit, tiny_encoder_folder: Path, untuned: TextPart, tmp_path: Path, weight: float
+) -> None:
+    config = config_of(tiny_encoder_folder, epochs=1)
+    config = config.model_copy(update={"history": config.history.model_copy(update={"identity_weight": weight})})
+    made = Towers.open(fit(TowerData(shop, split, None), tmp_path, config, text=untuned).folder, device="cpu")
+    assert shop.events is not None
+    timeline, position = Timeline.from_events(shop.events)
+    batch = timeline.recoded(made.config.kinds).batch(np.array([0, 1]), position[shop.events.offsets[1:3]], 6)
+    users = made.user.histories(batch, made.item.vectors(untuned.vectors, shop.items))
+    assert bool(users[:, 16:24].any()) == (weight > 0)
+
+
+def test_validation_leaves_the_identity_weight_that_it_found_best(
+    shop: DataSet, split: EventSplit, untuned: TextPart
+) -> None:
+    config = HistoryConfig(dim=16, width=16, identity=8, longest=6)
+    windows = Windows.build(shop.events, split.train, split.train_target, 6)  # type: ignore[arg-type]
+    features = ItemFeatures.fit(shop.items)
+    towers = new_towers(untuned.vectors, features, windows, config, has_queries=False, seed=1).eval()
+    catalogue = make_catalogue(untuned.vectors, shop.items, features, windows, "cpu")
+    none = QueryPairs(np.empty((0, 32), np.float32), np.empty(0, np.int64), np.empty(0, np.int64), CSR.from_lists([]))
+    source = TowerData(shop, split, None)
+    recalls = {}
+    with torch.inference_mode():
+        for weight in (*IDENTITY_WEIGHTS, None):
+            validate = validation(source, catalogue, none, config.model_copy(update={"identity_weight": weight}))
+            assert validate is not None
+            recalls[weight] = validate(towers)
+            if weight is not None:
+                assert float(towers.history.identity_weight * towers.scale) == pytest.approx(weight)
+        found = round(float(towers.history.identity_weight * towers.scale), 2)
+    assert recalls[found] == recalls[None] == max(recalls.values())
 
 
 def test_the_same_seed_gives_the_same_towers(

@@ -31,8 +31,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 Story: TypeAlias = Callable[[Sequence[Sequence[tuple[int, ...]]]], Events]
 N_ITEMS, TEXT_DIM = 24, 12
 CONFIG = HistoryConfig(
-    dim=8, width=16, heads=2, longest=8, dropout=0.1, residual_drop=0.1, learning_rate=0.02, temperature=0.2,
-    batch_positions=120, uniform_negatives=6, evaluations=4,
+    dim=8, width=16, identity=12, heads=2, longest=8, dropout=0.1, residual_drop=0.1, learning_rate=0.02,
+    temperature=0.2, batch_positions=120, uniform_negatives=6, evaluations=4,
 )  # fmt: skip
 SAMPLED = CONFIG.model_copy(update={"full_softmax_items": 0})
 
@@ -72,9 +72,15 @@ def make_training(
     items = pa.table({"item_id": [str(row) for row in range(n_items)]})
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
-        head = ItemHead(principal_projection(text, 8), features, n_items, residual_drop=config.residual_drop)
+        head = ItemHead(
+            principal_projection(text, 8),
+            features,
+            n_items,
+            identity=config.identity,
+            residual_drop=config.residual_drop,
+        )
         sizes = {"width": config.width, "layers": config.layers, "heads": config.heads, "longest": config.longest}
-        model = HistoryModel(8, len(windows.timeline.kinds), dropout=config.dropout, **sizes)
+        model = HistoryModel(8, len(windows.timeline.kinds), identity=config.identity, dropout=config.dropout, **sizes)
     towers = HistoryTowers(head, model, config.temperature)
     catalogue = make_catalogue(text, items, features, windows, "cpu")
     return HistoryTraining(config, windows, catalogue, towers, pairs, validate, "cpu", seed, checkpoint)
