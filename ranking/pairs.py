@@ -86,7 +86,7 @@ class Band(NamedTuple):
 
 
 BANDS = (Band(0, 10, 3), Band(10, 30, 2), Band(30, 100, 2))
-VALID_BANDS = (Band(0, 10, 9), Band(10, 30, 10), Band(30, 100, 10))  # nearly the whole head, a sample of the tail
+VALID_BANDS = (Band(0, 10, 9), Band(10, 30, 5), Band(30, 100, 5))  # nearly the whole head, a sample of the rest
 
 
 class Mined(NamedTuple):

@@ -46,7 +46,7 @@ from retrieval.windows import Windows
 CHECKPOINT = "history.safetensors"
 Budget: TypeAlias = Literal["quick", "default", "long"]
 BUDGET_SCALE: dict[str, float] = {"quick": 0.25, "default": 1.0, "long": 3.0}
-QUERY_EXAMPLES = 24_000  # at most, and at most so many rounds over the pairs
+QUERY_EXAMPLES = 20_000  # at most, and at most so many rounds over the pairs
 QUERY_ROUNDS = 2.0
 HISTORY_EXAMPLES = 2_000  # pairs of histories; the history part reads them all besides
 HISTORY_POSITIONS = 2_200_000  # positions that the history part reads in all
@@ -319,11 +319,12 @@ def validation(
         rows = torch.arange(len(catalogue.text), device=catalogue.text.device)
         items = catalogue.read(towers.head, rows)
         biased = np.column_stack([items.cpu().numpy(), (towers.head.bias / towers.scale).cpu().numpy()])
-        recalls = {}
+        towers.weigh_identity(1.0)
+        users = _user_vectors(towers, timeline, requests, ends, items, pairs, config.longest)
+        users = np.column_stack([users, np.ones(len(users), np.float32)])
+        recalls, identity = {}, users[:, towers.history.dim : -1].copy()
         for weight in weights if config.identity else weights[:1]:
-            towers.weigh_identity(weight)
-            users = _user_vectors(towers, timeline, requests, ends, items, pairs, config.longest)
-            users = np.column_stack([users, np.ones(len(users), np.float32)])
+            users[:, towers.history.dim : -1] = weight * identity
             hits = exact_topk(users, biased.astype(np.float32), VALID_DEPTH, exclude=exclude)
             recalls[weight] = float(np.mean(recall_at(hits, targets, VALID_DEPTH)))
         best = max(recalls, key=recalls.__getitem__)

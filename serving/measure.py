@@ -173,7 +173,7 @@ class Measurement:
         logits = self.stages.scorer.score(
             [(texts[owner], item) for owner, item in zip(judged.owners, items, strict=True)]
         )
-        blended = self.stages.blended("search", logits, retrieval)
+        blended = self.stages.blend("search")(logits, retrieval)
         return {"reranked": GradeScale.of(self.shop.data.judgements.grade).grade(blended)}
 
     def _sampled_stages(self, ranked: Ranked, on: bool) -> dict[str, Hits]:

@@ -291,7 +291,13 @@ class Pipeline:
         for task, verdict in (("recommend", measured.gate_recommend()), ("search", measured.gate_search())):
             if verdict is not None:
                 on = verdict.passes(self.config.ranking.gate)
-                found[task] = {**verdict.as_json(), "required": self.config.ranking.gate, "on": on}
+                blend = measured.stages.blend(task)
+                found[task] = {
+                    **verdict.as_json(),
+                    "required": self.config.ranking.gate,
+                    "on": on,
+                    "blend": blend.as_json(),
+                }
                 self.say(
                     f"gate, {task}: {verdict.verdict} (nDCG@10 {verdict.mean:+.4f}, 95 % {verdict.low:+.4f} to "
                     f"{verdict.high:+.4f}, n {verdict.n:,}); the reranker is {'on' if on else 'off'}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from ranking.blend import Blend
 from serving.evaluate import CUTS, Json, as_object
 from serving.figures import COLOURS, Interval, change_bars, recall_curves, short, stage_dots
 from serving.tables import caption, heading, is_best, said, shown, stage_name
@@ -278,6 +279,7 @@ def _gate_facts(verdict: Mapping[str, Json]) -> dict[str, str]:
         if isinstance(share := verdict["share_positive"], float)
         else "–",
         "smallest detectable change": shown(verdict["mde"]),
+        **({"order": str(Blend.of(as_object(verdict["blend"])))} if "blend" in verdict else {}),
     }
 
 

@@ -102,16 +102,16 @@ class Stages:
         )
         return scores
 
-    def blended(self, task: str, logits: NDArray[np.float32], retrieval: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The logits [any shape] with retrieval's scores of the same pairs, as was fitted for the task."""
-        return self.blends.get(task, Blend())(logits, retrieval)
+    def blend(self, task: str) -> Blend:
+        """What was fitted for a task; the logit alone where nothing was."""
+        return self.blends.get(task, Blend())
 
     def reranked(self, hits: Hits, logits: NDArray[np.float32], task: str) -> Reranked:
         """The shortlists in the order of their blended `logits` [n, depth]; what has none keeps its place."""
         places = np.broadcast_to(np.arange(hits.rows.shape[1]), hits.rows.shape).copy()
         shown = np.full(hits.rows.shape, np.nan, np.float32)
         depth = min(logits.shape[1], hits.rows.shape[1])
-        blended = self.blended(task, logits[:, :depth], hits.scores[:, :depth])
+        blended = self.blend(task)(logits[:, :depth], hits.scores[:, :depth])
         order = rerank_order(hits, blended, depth)
         places[:, :depth] = order
         shown[:, :depth] = np.take_along_axis(blended, order, axis=1)

@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from ranking.blend import Blend
 from ranking.gate import gate
 from ranking.rerank import rerank
 from retrieval.topk import CSR, Hits
@@ -49,7 +50,7 @@ def evaluation():
             predicted={"reranked": np.ones(20, np.float32)},
         ),
         gates={
-            "recommend": gate(np.zeros(30), rng.random(30)).as_json(),
+            "recommend": {**gate(np.zeros(30), rng.random(30)).as_json(), "blend": Blend(0.5, 12.0, -3.0).as_json()},
             "search": gate(np.zeros(0), np.zeros(0)).as_json(),
         },
         release="r1",
@@ -156,6 +157,7 @@ def test_the_page_shows_the_figures_the_interval_the_gate_and_what_moved(report,
         "linear gain",
         "exponential gain, 2^(grade - 1) - 1",
         "deck screw",
+        "0.5 * logit + 12 * retrieval",
         "▲ 1",
         "▼ 1",
     ):
