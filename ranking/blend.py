@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.errors import BadBundle
 from retrieval.topk import Scores
 
-MIN_LISTS = 20  # fewer lists than this cannot tell two weights apart
+MIN_LISTS = 20  # fewer lists that tell good from bad cannot tell two weights apart
+RIDGE = 1e-4  # on the weights of features of spread 1: what separates perfectly still ends somewhere
 
 
 @dataclass(frozen=True)
@@ -22,12 +25,13 @@ class Blend:
     offset: float = 0.0
 
     def __call__(self, logits: NDArray[np.floating], retrieval: NDArray[np.floating]) -> Scores:
-        """The blended logits, of the shape of both, float32; nan where a logit is.
+        """The blended logits, of the shape of both, float32; nan where there is no logit, whatever retrieval says.
 
-        >>> Blend(2.0, 1.0, -1.0)(np.array([1.0, 0.5]), np.array([0.5, 0.0])).tolist()
-        [1.5, 0.0]
+        >>> Blend(2.0, 1.0, -1.0)(np.array([1.0, np.nan]), np.array([0.5, -np.inf])).tolist()
+        [1.5, nan]
         """
-        blended: Scores = (self.logit * logits + self.retrieval * retrieval + self.offset).astype(np.float32)
+        blended, scored = np.full(np.shape(logits), np.nan, np.float32), np.isfinite(logits)
+        blended[scored] = self.logit * logits[scored] + self.retrieval * retrieval[scored] + self.offset
         return blended
 
     def __str__(self) -> str:
@@ -39,8 +43,11 @@ class Blend:
 
     @classmethod
     def of(cls, weights: Mapping[str, object]) -> Blend:
-        """From `as_json`; TypeError where a weight is not a number."""
-        return cls(**{name: _number(value) for name, value in weights.items()})
+        """From `as_json`. Raises BadBundle for a weight that is not known or no finite number."""
+        for name, value in weights.items():
+            if name not in cls.__dataclass_fields__ or not isinstance(value, int | float) or not math.isfinite(value):
+                raise BadBundle(f"the blend's weight {name} = {value!r} is not of this version; train the ranker again")
+        return cls(**{name: float(value) for name, value in weights.items()})  # type: ignore[arg-type]
 
 
 def fit_blend(
@@ -49,47 +56,54 @@ def fit_blend(
     labels: NDArray[np.floating],
     indptr: NDArray[np.int64],
 ) -> Blend:
-    """The weights of least cross-entropy over lists whose outcome is known; the logit alone under MIN_LISTS of them.
+    """The weights of least cross-entropy over lists whose outcome is known.
 
-    `logits`, `retrieval` and `labels` (in [0, 1]) are float [n_pairs]; list i is `indptr[i]:indptr[i + 1]`. Labels that
-    are 0 or 1 are told within their list (softmax, a conditional logit: only the order matters); graded ones each by
-    themselves, so that the sigmoid of the blend is the expected label. The offset makes it so for both on average.
+    `logits`, `retrieval` and `labels` (in [0, 1]) are float [n_pairs]; list i is `indptr[i]:indptr[i + 1]`. With fewer
+    than MIN_LISTS lists of more than one label nothing is fitted, and the logit stands alone. Labels of 0 or 1 are told
+    within their list (softmax, a conditional logit: only the order matters; lists of one label tell nothing), graded
+    ones each by themselves, so that the sigmoid of the blend is the expected label. The offset makes it so on the
+    average of these lists for both.
     """
-    filled = np.flatnonzero(np.diff(indptr))
-    if len(filled) < MIN_LISTS:
+    owner = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+    telling, graded = _pairs_that_tell(np.asarray(labels), owner), not np.isin(labels, (0.0, 1.0)).all()
+    starts = np.flatnonzero(np.diff(owner[telling], prepend=-1))
+    if len(starts) < MIN_LISTS:
         return Blend()
     from scipy.optimize import minimize
 
-    features = np.column_stack([logits, retrieval]).astype(np.float64)
-    spread = features.std(axis=0)
-    spread[spread < 1e-9] = 1.0
-    features = (features - features.mean(axis=0)) / spread
-    labels, starts = np.asarray(labels, np.float64), indptr[filled]
-    listwise = bool(np.isin(labels, (0.0, 1.0)).all())
+    kept = telling | graded
+    labels, features = (
+        np.asarray(labels, np.float64)[kept],
+        np.column_stack([logits, retrieval])[kept].astype(np.float64),
+    )
+    middle, spread = features.mean(axis=0), features.std(axis=0)
+    useful = spread > 1e-9
+    features = np.where(useful, (features - middle) / np.where(useful, spread, 1.0), 0.0)
 
     def pointwise_loss(weights: NDArray[np.float64]) -> float:
         blended = features @ weights[:2] + weights[2]
-        return float(np.mean(np.logaddexp(0.0, blended) - labels * blended))
+        return float(np.mean(np.logaddexp(0.0, blended) - labels * blended) + RIDGE * weights[:2] @ weights[:2])
 
     def listwise_loss(weights: NDArray[np.float64]) -> float:
         blended = features @ weights
         every, taken = (np.logaddexp.reduceat(v, starts) for v in (blended, np.where(labels > 0, blended, -np.inf)))
-        known = np.isfinite(taken)
-        return float(np.mean((every - taken)[known])) if known.any() else 0.0
+        return float(np.mean(every - taken) + RIDGE * weights @ weights)
 
     free, positive = (None, None), (0.0, None)
-    if listwise:
+    if graded:
+        found = minimize(pointwise_loss, np.array([1.0, 1.0, 0.0]), method="L-BFGS-B", bounds=[positive] * 2 + [free]).x
+    else:
         weights = minimize(listwise_loss, np.ones(2), method="L-BFGS-B", bounds=[positive] * 2).x
         offset = minimize(lambda c: pointwise_loss(np.append(weights, c)), np.zeros(1), method="L-BFGS-B").x
         found = np.append(weights, offset)
-    else:
-        found = minimize(pointwise_loss, np.array([1.0, 1.0, 0.0]), method="L-BFGS-B", bounds=[positive] * 2 + [free]).x
-    slopes = found[:2] / spread
-    shift = found[2] - float(slopes @ np.array([np.mean(logits), np.mean(retrieval)]))
-    return Blend(float(slopes[0]), float(slopes[1]), float(shift))
+    slopes = np.where(useful, found[:2] / np.where(useful, spread, 1.0), 0.0)
+    return Blend(float(slopes[0]), float(slopes[1]), float(found[2] - slopes @ middle))
 
 
-def _number(value: object) -> float:
-    if not isinstance(value, int | float):
-        raise TypeError(f"a weight is a number, not {type(value).__name__}")
-    return float(value)
+def _pairs_that_tell(labels: NDArray[np.floating], owner: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """The pairs of lists that hold more than one label, bool [n_pairs]; `owner` names each pair's list."""
+    lists = int(owner.max(initial=-1)) + 1
+    lowest, highest = np.full(lists, np.inf), np.full(lists, -np.inf)
+    np.minimum.at(lowest, owner, labels)
+    np.maximum.at(highest, owner, labels)
+    return np.asarray((highest > lowest)[owner])

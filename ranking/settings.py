@@ -17,8 +17,10 @@ class RankerTraining(BaseModel):
 
     `loss`: `bce` reads each pair by itself (bought or not, or a scaled grade), `softmax` sets the items of a group
     against each other, `mse` fits a scaled grade. `batch_size` counts pairs. `layer_decay` below 1 multiplies the rate
-    once for each layer away from the head. `warmup` is a share of the steps; the rate then falls linearly to 0.
-    `examples` is the number of pairs to read in all, and comes from `budget_examples` where it is None.
+    once for each layer away from the head. `warmup` is a share of the steps; the rate then falls linearly to 0. The
+    best state of `evaluations` is kept, and `patience` of them in a row without a new best end a run (so that the
+    default three are always reached). `examples` is the number of pairs to read in all, and comes from
+    `budget_examples` where it is None.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

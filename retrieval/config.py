@@ -38,13 +38,13 @@ class HistoryConfig(Settings):
     dim: int | None = Field(
         default=None, gt=0, description="of the items' space; none: 128 without search, else the text's"
     )
-    width: PositiveInt = 128
+    width: PositiveInt = Field(default=128, description="of the transformer that reads what items are")
     identity: int = Field(default=128, ge=0, description="dimensions for which item it is, beside what it is; 0: none")
     identity_weight: float | None = Field(
-        default=None, ge=0, description="of its score beside the content's; none: the best one on tower_valid"
+        default=None, ge=0, description="of its logits beside the content's; none: the best one on tower_valid"
     )
     layers: PositiveInt = 1
-    heads: PositiveInt = 2
+    heads: PositiveInt = Field(default=2, description="of the same; the one that reads identities has one")
     longest: PositiveInt = 50
     dropout: float = Field(default=0.5, ge=0, lt=1)
     event_drop: float = Field(default=0.2, ge=0, lt=1, description="share of past events that a step does not see")

@@ -89,8 +89,8 @@ class Stream(nn.Module):
 
     Sequences are padded at the front, so that position -1 is the newest event. Only the distance between events is
     told apart, never their absolute place: a prefix in training is read just as a whole history is when serving.
-    With `unit` both sides have unit length. Without, vectors are read as they are and answered by those of the last
-    layer, as is best where they are free.
+    With `unit` both sides have unit length. Without, vectors are free: they are read scaled by the root of their
+    dimensions, and the normed last layer is the answer.
     """
 
     def __init__(
@@ -126,7 +126,8 @@ class HistoryModel(nn.Module):
     """Two readings of one history: of what its items are, and of which items they are.
 
     Each stream reads its own part of the item vectors and answers in it, so that an inner product is the sum of two
-    scores. `identity_weight` is what the second counts against the first.
+    scores; the second is scaled by `identity_scale`. `layers`, `longest` and `dropout` are those of both; the second is
+    `identity` wide and has one head.
     """
 
     def __init__(
@@ -147,8 +148,8 @@ class HistoryModel(nn.Module):
         self.content = Stream(dim, n_kinds, unit=True, dropout=dropout, **sizes)
         sizes |= {"width": identity, "heads": 1}
         self.identity = Stream(identity, n_kinds, unit=False, dropout=dropout, **sizes) if identity else None
-        self.identity_weight: Tensor
-        self.register_buffer("identity_weight", torch.ones(()))
+        self.identity_scale: Tensor
+        self.register_buffer("identity_scale", torch.ones(()))
 
     def streams(self, vectors: Tensor, kinds: Tensor, gaps: Tensor, present: Tensor) -> tuple[Tensor, Tensor | None]:
         """What each stream makes of [b, l, dim + identity]: unit vectors [b, l, dim] and [b, l, identity]."""
@@ -159,4 +160,4 @@ class HistoryModel(nn.Module):
     def forward(self, vectors: Tensor, kinds: Tensor, gaps: Tensor, present: Tensor) -> Tensor:
         """[b, l, dim + identity], int64 [b, l], int64 buckets [b, l], bool [b, l] -> [b, l, dim + identity]."""
         content, identity = self.streams(vectors, kinds, gaps, present)
-        return content if identity is None else torch.cat([content, self.identity_weight * identity], dim=-1)
+        return content if identity is None else torch.cat([content, self.identity_scale * identity], dim=-1)

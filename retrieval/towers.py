@@ -81,8 +81,14 @@ class ItemTower:
         rows = self._known_rows(items)
         known = rows >= 0
         summed[known] += self.weights["residual"][rows[known]]
-        own = np.column_stack([self.weights["identity"], self.weights["bias"]])
-        return np.column_stack([unit(summed), np.where(known[:, None], own[rows], own.mean(axis=0))]).astype(np.float32)
+        own = np.column_stack([self.weights["identity"][rows], self.weights["bias"][rows]])
+        own[~known] = self._mean_item
+        return np.column_stack([unit(summed), own]).astype(np.float32)
+
+    @cached_property
+    def _mean_item(self) -> Vectors:
+        """Identity and bias of an item that training did not know, float32 [identity + 1]."""
+        return np.append(self.weights["identity"].mean(axis=0), self.weights["bias"].mean()).astype(np.float32)
 
     def _known_rows(self, items: pa.Table) -> NDArray[np.int64]:
         return np.fromiter(
@@ -221,7 +227,7 @@ def read_config(folder: Path) -> TowersConfig:
     found: dict[str, Any] = read_json(folder / ABOUT)
     try:
         tuples = {name: tuple(found[name]) for name in ("item_ids", "kinds")}
-        return TowersConfig(**(found | tuples))
+        return TowersConfig(**(found | tuples | {"identity": int(found["identity"])}))
     except (TypeError, KeyError) as error:
         raise BadBundle(f"{folder / ABOUT} is not of this version: {error}; run: shortlist train retriever") from error
 

@@ -208,9 +208,9 @@ class _Training:
             self.work / CHECKPOINT,
         )  # fmt: skip
         best = training.run(epochs)
-        if validate is None:
+        if best is None:
             towers.weigh_identity(IDENTITY_WEIGHTS[1] if config.identity_weight is None else config.identity_weight)
-        _save_history(folder, towers)
+        _save_history(folder, towers, catalogue.frequency.cpu() > 0)
         about = TowersConfig(
             dim=len(towers.head.project),
             text_dim=text.vectors.shape[1],
@@ -356,10 +356,17 @@ def _user_vectors(
     return np.concatenate(out)
 
 
-def _save_history(folder: Path, towers: HistoryTowers) -> None:
-    """Weights as the towers read them: the bias in units of the unit vectors' inner product."""
+def _save_history(folder: Path, towers: HistoryTowers, taken: torch.Tensor) -> None:
+    """Weights as the towers read them: the bias in units of the unit vectors' inner product.
+
+    What was never a target (`taken` bool [n_items]) learned its identity and bias as a negative alone, which says when
+    it came, not what it is worth: it has those of the mean item, as one that comes after training has.
+    """
     head = {name: value.detach().cpu().contiguous() for name, value in towers.head.state_dict().items()}
     head["bias"] = (towers.head.bias / towers.scale).detach().cpu().contiguous()
+    for name in ("identity", "bias"):
+        head[name] = head[name].clone()
+        head[name][~taken] = head[name][taken].mean(dim=0)
     folder.mkdir(parents=True, exist_ok=True)
     save_file(head, folder / HEAD)
     history = {name: value.detach().cpu().contiguous() for name, value in towers.history.state_dict().items()}

@@ -69,7 +69,7 @@ class HistoryTowers(nn.Module):
 
     def weigh_identity(self, weight: float) -> None:
         """From here on the identity's logits count `weight` times beside the content's in what a history gives."""
-        self.history.identity_weight.fill_(weight / float(self.scale.detach()))
+        self.history.identity_scale.fill_(weight / float(self.scale.detach()))
 
 
 class Candidates(NamedTuple):

@@ -8,17 +8,16 @@ import numpy as np
 
 from ranking.blend import Blend, fit_blend
 from ranking.pairs import GradeScale, members
-from retrieval.baselines import targets_of
-from retrieval.text import item_texts
 from serving.evaluate import needs_rerank
 from serving.offline import Logits, Offline
 from serving.shop import Shop
-from serving.stages import Stages
+from serving.stages import Stages, TaskName
 
 LISTS = 300  # shortlists that hold a target: two weights need no more
+PAIRS = 9_000  # judged pairs, of as many queries as hold them
 
 
-def fit_blends(stages: Stages, shop: Shop, *, remove_seen: bool) -> Iterator[tuple[str, Blend]]:
+def fit_blends(stages: Stages, shop: Shop, *, remove_seen: bool) -> Iterator[tuple[TaskName, Blend]]:
     """Each task's blend, by its name.
 
     Recommendation is fitted on shortlists of ranker_valid that hold a target, search on pairs judged for its queries.
@@ -34,29 +33,25 @@ def _of_recommendation(stages: Stages, shop: Shop, *, remove_seen: bool) -> Blen
     assert shop.data.events is not None
     requests = shop.events.folds["ranker_valid"]
     offline = Offline.of(stages, shop.data.events, shop.target_events)
-    seen = offline.seen(requests) if remove_seen else None
-    targets = targets_of(requests) if seen is None else targets_of(requests).without(seen)
-    hits = offline.shortlists(requests, seen).head(stages.depth)
-    told = np.flatnonzero(needs_rerank(hits, targets))
-    if len(told) > LISTS:
-        told = np.sort(np.random.default_rng(0).choice(told, LISTS, replace=False))
-    if not len(told):
-        return Blend()
-    texts, heads = offline.user_texts(requests.select(told)), hits.select(told)
-    logits = Logits(stages).of(told, texts, heads, "blend: recommendation")
+    hits, targets = offline.told(requests, remove_seen=remove_seen)
+    heads, texts = hits.head(stages.depth), offline.user_texts(requests)
+    told = np.flatnonzero(needs_rerank(heads, targets) & np.array([bool(text) for text in texts], bool))
+    told = np.sort(np.random.default_rng(0).permutation(told)[:LISTS])
+    heads = heads.select(told)
+    logits = Logits(stages).of(told, [texts[i] for i in told.tolist()], heads, "blend: recommendation")
     kept = np.isfinite(logits)
-    labels = members(heads.rows, targets.select(told))
-    indptr = np.concatenate(([0], np.cumsum(kept.sum(axis=1))))
-    return fit_blend(logits[kept], heads.scores[kept], labels[kept].astype(np.float32), indptr)
+    labels = members(heads.rows, targets.select(told))[kept].astype(np.float32)
+    return fit_blend(logits[kept], heads.scores[kept], labels, np.concatenate(([0], np.cumsum(kept.sum(axis=1)))))
 
 
 def _of_search(stages: Stages, shop: Shop) -> Blend:
     assert shop.judgements is not None
     assert shop.data.judgements is not None
-    assert stages.scorer is not None
-    queries = shop.judgements.folds["ranker_valid"]
+    queries = np.random.default_rng(0).permutation(shop.judgements.folds["ranker_valid"])
+    sizes = np.diff(shop.judged(queries)[0].indptr)
+    queries = queries[np.cumsum(sizes) <= PAIRS]
     judged, grades = shop.judged(queries)
-    texts, items = shop.query_texts(queries), item_texts(shop.data.items.take(judged.rows))
-    logits = stages.scorer.score([(texts[owner], item) for owner, item in zip(judged.owners, items, strict=True)])
+    texts = shop.query_texts(queries)
     labels = GradeScale.of(shop.data.judgements.grade).label(grades)
-    return fit_blend(logits, stages.pair_scores(stages.user.queries(texts), judged), labels, judged.indptr)
+    retrieval = stages.pair_scores(stages.user.queries(texts), judged)
+    return fit_blend(stages.pair_logits(texts, judged), retrieval, labels, judged.indptr)

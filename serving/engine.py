@@ -21,7 +21,7 @@ from retrieval.towers import Towers
 from serving.histories import Histories, Known
 from serving.requests import Answer, Hit, Request, Seen
 from serving.shoppers import Shoppers
-from serving.stages import SHORTLIST, Reranked, Stages
+from serving.stages import SHORTLIST, Reranked, Stages, TaskName
 
 LONGEST, TITLES = 50, 3  # where the release does not say: events that are read, newest titles that are reranked by
 POPULAR = "popular items"  # nothing is known of who asks, and nothing is asked for
@@ -164,7 +164,7 @@ class Engine:
         with clock.stage("search"):
             hits = self.stages.candidates(vectors, self._depth(request.k), _excluding(left_out))
         about = self.stages.user_texts(known.batch, [text or None])
-        task = "search" if text else "recommend"
+        task: TaskName = "search" if text else "recommend"
         if not request.rerank or task not in self.reranks or not about[0]:
             return self._answered(request, hits, fallbacks, clock)
         with clock.stage("rerank"):
@@ -229,7 +229,7 @@ def setting_of(settings: JsonMap, name: str, default: int) -> int:
 
 
 def blends_of(settings: JsonMap) -> dict[str, Blend]:
-    """The blend of each task that the release recorded."""
+    """The blend of each task that the release recorded. Raises BadBundle for one of another version."""
     recorded = settings.get("blend")
     tasks = recorded.items() if isinstance(recorded, dict) else ()
     return {task: Blend.of(weights) for task, weights in tasks if isinstance(weights, dict)}

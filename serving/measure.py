@@ -28,7 +28,7 @@ from serving.evaluate import (
 from serving.offline import Logits, Offline, query_shortlists
 from serving.report import Example
 from serving.shop import Shop
-from serving.stages import Stages
+from serving.stages import Stages, TaskName
 
 SHOWN = 5  # titles of an example
 
@@ -66,10 +66,7 @@ class Measurement:
             return None
         offline = self._offline()
         requests = self._sampled(self.shop.events.folds["gate"])
-        seen = offline.seen(requests) if self.remove_seen else None
-        targets = targets_of(requests)
-        targets = targets.without(seen) if seen is not None else targets
-        hits = offline.shortlists(requests, seen)
+        hits, targets = offline.told(requests, remove_seen=self.remove_seen)
         ranked = self._ranked(hits, targets, offline.user_texts(requests), "recommend", "gate: recommendation", size=0)
         return _verdict(hits, ranked.reranked, targets, requests.user)
 
@@ -169,11 +166,7 @@ class Measurement:
         """The grade that the blended cross-encoder gives to each judged pair."""
         if self.stages.scorer is None or self.shop.data.judgements is None:
             return {}
-        items = item_texts(self.shop.data.items.take(judged.rows))
-        logits = self.stages.scorer.score(
-            [(texts[owner], item) for owner, item in zip(judged.owners, items, strict=True)]
-        )
-        blended = self.stages.blend("search")(logits, retrieval)
+        blended = self.stages.blend("search")(self.stages.pair_logits(texts, judged), retrieval)
         return {"reranked": GradeScale.of(self.shop.data.judgements.grade).grade(blended)}
 
     def _sampled_stages(self, ranked: Ranked, on: bool) -> dict[str, Hits]:
@@ -187,7 +180,7 @@ class Measurement:
         hits: Hits,
         targets: CSR,
         texts: list[str],
-        task: str,
+        task: TaskName,
         what: str,
         *,
         size: int,

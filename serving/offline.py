@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.baselines import targets_of
 from retrieval.dataset import Events
 from retrieval.progress import ProgressMeter
 from retrieval.requests import Requests
@@ -44,6 +45,13 @@ class Offline:
     def seen(self, requests: Requests) -> CSR:
         """What each request's shopper had taken before (targets, not mere views)."""
         return self.timeline.items_before(requests.user, self.position[requests.end], self.target_kinds)
+
+    def told(self, requests: Requests, *, remove_seen: bool) -> tuple[Hits, CSR]:
+        """The candidates of requests and the targets that may stand among them; what was taken before is in neither
+        where it is removed."""
+        seen = self.seen(requests) if remove_seen else None
+        targets = targets_of(requests)
+        return self.shortlists(requests, seen), targets if seen is None else targets.without(seen)
 
     def shortlists(self, requests: Requests, exclude: CSR | None, k: int = SHORTLIST) -> Hits:
         """The candidates of each request."""

@@ -19,6 +19,7 @@ from indexing.durable import writing_to
 from indexing.manifest import JsonMap
 from indexing.releases import Release
 from indexing.store import Bundle
+from ranking.gate import GateVerdict
 from ranking.settings import Budget
 from retrieval.errors import BadData
 from retrieval.fingerprint import fingerprint
@@ -30,6 +31,7 @@ from serving.measure import Measurement, Untuned
 from serving.report import Example, Report, write_report
 from serving.settings import RunConfig
 from serving.shop import Shop
+from serving.stages import TaskName
 from serving.untuned import keep_untuned, untuned_text
 
 if TYPE_CHECKING:
@@ -288,16 +290,13 @@ class Pipeline:
 
     def _gates(self, measured: Measurement) -> dict[str, Figures]:
         found: dict[str, Figures] = {}
-        for task, verdict in (("recommend", measured.gate_recommend()), ("search", measured.gate_search())):
+        verdicts: dict[TaskName, GateVerdict | None]
+        verdicts = {"recommend": measured.gate_recommend(), "search": measured.gate_search()}
+        for task, verdict in verdicts.items():
             if verdict is not None:
                 on = verdict.passes(self.config.ranking.gate)
-                blend = measured.stages.blend(task)
-                found[task] = {
-                    **verdict.as_json(),
-                    "required": self.config.ranking.gate,
-                    "on": on,
-                    "blend": blend.as_json(),
-                }
+                judged: Figures = {"blend": measured.stages.blend(task).as_json()}
+                found[task] = {**verdict.as_json(), "required": self.config.ranking.gate, "on": on, **judged}
                 self.say(
                     f"gate, {task}: {verdict.verdict} (nDCG@10 {verdict.mean:+.4f}, 95 % {verdict.low:+.4f} to "
                     f"{verdict.high:+.4f}, n {verdict.n:,}); the reranker is {'on' if on else 'off'}"

@@ -11,7 +11,7 @@ import numpy as np
 from ranking.pairs import BANDS, VALID_BANDS, GradeScale, Mined, PairSet, join_pairs, judged_pairs, mine, with_negatives
 from ranking.settings import Budget, budget_examples
 from ranking.train import RankerRun, train_ranker
-from retrieval.baselines import histories, targets_of
+from retrieval.baselines import histories
 from retrieval.requests import Requests
 from retrieval.text import item_texts
 from retrieval.topk import CSR
@@ -51,10 +51,7 @@ class PairMiner:
         """Groups of one positive that retrieval found and negatives from its rank bands."""
         assert self.shop.data.events is not None
         offline = Offline.of(source.stages, self.shop.data.events, self.shop.target_events)
-        seen = offline.seen(source.requests) if self.remove_seen else None
-        targets = targets_of(source.requests)
-        targets = targets if seen is None else targets.without(seen)
-        hits = offline.shortlists(source.requests, seen)
+        hits, targets = offline.told(source.requests, remove_seen=self.remove_seen)
         bands = VALID_BANDS if valid else BANDS
         mined = mine(hits, targets, self._liked(source.requests), bands=bands, seed=self.seed)
         return mined, mined.pairs(offline.user_texts(source.requests), self.item_texts)

@@ -46,9 +46,10 @@ class Request:
 class Hit:
     """One answered item.
 
-    `score` falls from place to place among the reranked items, where it is what `CrossEncoder.predict` gives, and again
-    among those behind them, where it is the inner product of the towers' vectors (of popular items: how often they were
-    taken). `retrieval_rank` is the item's place before reranking, from 1.
+    `score` falls from place to place among the reranked items, where it is the cross-encoder's logit, blended with
+    retrieval's score if the release has a blend, under the model's activation (without a blend it is what
+    `CrossEncoder.predict` gives); and again among those behind them, where it is the inner product of the towers'
+    vectors (of popular items: how often they were taken). `retrieval_rank` is the place before reranking, from 1.
     """
 
     item_id: str

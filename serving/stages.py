@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from retrieval.topk import CSR, Hits, Vectors, exact_topk
 from retrieval.towers import UserTower
 
 SHORTLIST = 100
+TaskName: TypeAlias = Literal["recommend", "search"]
 REMEMBERED = 50_000  # past queries whose vectors are kept in memory
 
 
@@ -43,7 +44,7 @@ class Stages:
     longest: int  # events of a history that are read
     titles: int  # newest titles that the cross-encoder reads
     depth: int  # places that are reranked
-    blends: Mapping[str, Blend] = field(default_factory=dict)  # by task, "recommend" and "search"
+    blends: Mapping[str, Blend] = field(default_factory=dict)  # by task
 
     def history_vectors(self, batch: HistoryBatch, query_texts: Sequence[str]) -> Vectors:
         """float32 [b, index_dim] of histories, their past queries coded into `query_texts`; zero for an empty one."""
@@ -95,6 +96,13 @@ class Stages:
             scores[known] = self.scorer.score_shortlists(texts, self.texts_of(part.rows), part, depth, done=done)
         return scores
 
+    def pair_logits(self, user_texts: Sequence[str], pairs: CSR) -> NDArray[np.float32]:
+        """The cross-encoder's logit of each pair, float32 [n_pairs]: list i holds index rows against user text i."""
+        assert self.scorer is not None
+        texts = self.texts_of(pairs.rows)
+        owners, rows = pairs.owners.tolist(), pairs.rows.tolist()
+        return self.scorer.score([(user_texts[i], texts[row]) for i, row in zip(owners, rows, strict=True)])
+
     def pair_scores(self, vectors: Vectors, pairs: CSR) -> NDArray[np.float32]:
         """Retrieval's score of each pair, float32 [n_pairs]: list i holds index rows against user vector i."""
         scores: NDArray[np.float32] = np.einsum(
@@ -102,11 +110,11 @@ class Stages:
         )
         return scores
 
-    def blend(self, task: str) -> Blend:
+    def blend(self, task: TaskName) -> Blend:
         """What was fitted for a task; the logit alone where nothing was."""
         return self.blends.get(task, Blend())
 
-    def reranked(self, hits: Hits, logits: NDArray[np.float32], task: str) -> Reranked:
+    def reranked(self, hits: Hits, logits: NDArray[np.float32], task: TaskName) -> Reranked:
         """The shortlists in the order of their blended `logits` [n, depth]; what has none keeps its place."""
         places = np.broadcast_to(np.arange(hits.rows.shape[1]), hits.rows.shape).copy()
         shown = np.full(hits.rows.shape, np.nan, np.float32)

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ranking.blend import MIN_LISTS, Blend, fit_blend
+from retrieval.errors import BadBundle
 
 LENGTH = 8
 
@@ -55,7 +56,22 @@ def test_a_score_that_is_the_same_everywhere_changes_no_order() -> None:
     logits, retrieval, indptr = scores_of(200)
     blend = fit_blend(logits, np.full_like(retrieval, 0.7), one_taken(logits), indptr)
     assert blend.logit > 0.5
-    assert np.isfinite(blend(logits, retrieval)).all()
+    assert blend.retrieval == 0.0
+
+
+def test_lists_of_one_label_tell_nothing() -> None:
+    logits, retrieval, indptr = scores_of(200)
+    labels = one_taken(logits)
+    for nothing in (np.zeros_like(labels), np.ones_like(labels)):
+        assert fit_blend(logits, retrieval, nothing, indptr) == Blend()
+        mixed = np.where(np.arange(len(labels)) < (MIN_LISTS - 1) * LENGTH, labels, nothing)
+        assert fit_blend(logits, retrieval, mixed, indptr) == Blend()
+
+
+def test_what_separates_perfectly_gets_weights_that_end_somewhere() -> None:
+    logits, retrieval, indptr = scores_of(40)
+    blend = fit_blend(logits, retrieval, one_taken(1e6 * logits), indptr)
+    assert 1.0 < blend.logit < 100.0
 
 
 def test_too_few_lists_leave_the_logit_alone() -> None:
@@ -77,11 +93,12 @@ def test_empty_lists_and_lists_without_a_positive_are_passed_over() -> None:
 def test_a_blend_survives_its_own_record_and_refuses_what_is_no_number() -> None:
     blend = Blend(0.5, 2.0, -1.0)
     assert Blend.of(blend.as_json()) == blend
-    with pytest.raises(TypeError, match="a weight is a number"):
-        Blend.of({"logit": "1"})
+    for other in ({"logit": "1"}, {"logit": float("nan")}, {"lexical": 1.0}):
+        with pytest.raises(BadBundle, match="not of this version"):
+            Blend.of(other)
 
 
 def test_a_pair_without_a_logit_has_no_blended_score() -> None:
-    blended = Blend(1.0, 1.0)(np.array([np.nan, 1.0]), np.array([1.0, 1.0]))
+    blended = Blend(1.0, 0.0)(np.array([np.nan, 1.0]), np.array([-np.inf, 1.0]))  # a pad of a shortlist, and a place
     assert np.isnan(blended[0])
-    assert blended[1] == 2.0
+    assert blended[1] == 1.0

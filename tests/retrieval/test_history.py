@@ -96,7 +96,7 @@ def test_each_stream_reads_its_own_part_and_the_second_counts_by_its_weight(mode
         torch.testing.assert_close(read[..., other], both[..., other])
         assert (read[..., part] - both[..., part]).abs().max() > 0.01
     weighed = deepcopy(model)
-    weighed.identity_weight.fill_(0.25)
+    weighed.identity_scale.fill_(0.25)
     torch.testing.assert_close(weighed(vectors, *codes)[..., :DIM], both[..., :DIM])
     torch.testing.assert_close(weighed(vectors, *codes)[..., DIM:], 0.25 * both[..., DIM:])
 

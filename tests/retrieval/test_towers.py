@@ -84,7 +84,7 @@ def model() -> HistoryModel:
         HistoryModel(DIM, len(KINDS), identity=IDENTITY, width=8, layers=2, heads=2, dropout=0.5, longest=LONGEST), 2
     )
     assert isinstance(made, HistoryModel)
-    made.identity_weight.fill_(0.3)
+    made.identity_scale.fill_(0.3)
     return made
 
 

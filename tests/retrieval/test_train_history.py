@@ -124,6 +124,15 @@ def test_items_that_follow_each_other_are_learned_far_beyond_popularity(
 
 
 @pytest.mark.parametrize("config", [CONFIG, SAMPLED], ids=["whole catalogue", "sampled"])
+def test_each_stream_learns_by_itself(windows: Windows, config: HistoryConfig) -> None:
+    training = make_training(windows, config)
+    training.run(30)
+    for weight in (0.0, 1e3):  # content alone, identity all but alone
+        training.towers.weigh_identity(weight)
+        assert recall_of_the_other(training, windows) >= 0.6
+
+
+@pytest.mark.parametrize("config", [CONFIG, SAMPLED], ids=["whole catalogue", "sampled"])
 def test_the_same_seed_gives_the_same_weights(windows: Windows, config: HistoryConfig) -> None:
     first, again, other = (make_training(windows, config, seed=seed) for seed in (3, 3, 4))
     for training in (first, again, other):

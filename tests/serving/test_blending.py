@@ -1,0 +1,121 @@
+"""The blend is fitted on ranker_valid, on what the engine would have answered, for each task apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ranking import blend as blend_module
+from ranking.blend import Blend
+from ranking.pairs import members
+from retrieval.baselines import targets_of
+from retrieval.topk import CSR, Hits
+from serving import blending
+from serving.blending import fit_blends
+from serving.engine import Engine
+from serving.offline import Logits, Offline
+from serving.settings import RunConfig
+from serving.shop import Shop
+from serving.stages import Stages
+
+Open = Callable[[Path, RunConfig], Shop]
+
+
+@pytest.fixture(scope="module")
+def shop(sample_folder: Path, quick_settings: RunConfig, open_shop: Open) -> Shop:
+    return open_shop(sample_folder, quick_settings)
+
+
+@pytest.fixture(scope="module")
+def larger(shop: Shop) -> Shop:
+    """The shop with the requests and queries of its training as ranker_valid: a fold to fit on."""
+    assert shop.events is not None
+    assert shop.judgements is not None
+    events = replace(shop.events, folds={**shop.events.folds, "ranker_valid": shop.events.folds["test"]})
+    queries = {**shop.judgements.folds, "ranker_valid": shop.judgements.folds["train"]}
+    return replace(shop, events=events, judgements=replace(shop.judgements, folds=queries))
+
+
+def test_few_requests_leave_the_logit_alone(engine: Engine, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blend_module, "MIN_LISTS", 10_000)
+    assert dict(fit_blends(engine.stages, shop, remove_seen=True)) == {"recommend": Blend(), "search": Blend()}
+
+
+def test_the_fit_sees_whole_heads_of_shortlists_that_hold_a_target(
+    engine: Engine, larger: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert larger.events is not None
+    seen: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+    monkeypatch.setattr(blending, "fit_blend", lambda *given: seen.append(given) or Blend())
+    dict(fit_blends(engine.stages, larger, remove_seen=False))
+    (logits, retrieval, labels, indptr), (_, _, grades, queries) = seen
+    lists = CSR(indptr, np.arange(len(labels)))
+    assert lists.n_lists > 0
+    assert (np.diff(indptr) == engine.stages.depth).all()
+    assert (np.add.reduceat(labels, indptr[:-1]) >= 1).all()
+    assert (np.diff(retrieval.reshape(-1, engine.stages.depth), axis=1) <= 1e-6).all()  # in retrieval's own order
+    assert np.isfinite(logits).all()
+    assert len(queries) - 1 == len(larger.judgements.folds["ranker_valid"])  # type: ignore[union-attr]
+    assert grades.min() >= 0
+    assert grades.max() <= 1
+
+
+def test_a_ranker_that_knows_what_was_taken_decides_alone(
+    engine: Engine, larger: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert larger.events is not None
+    targets = targets_of(larger.events.folds["ranker_valid"])
+
+    def knows(_: object, requests: np.ndarray, texts: list[str], hits: Hits, what: str) -> np.ndarray:
+        return members(hits.rows, targets.select(requests)).astype(np.float32)
+
+    monkeypatch.setattr(Logits, "of", knows)
+    monkeypatch.setattr(Stages, "pair_logits", lambda self, texts, pairs: grades_of(larger, texts, pairs))
+    blends = dict(fit_blends(engine.stages, larger, remove_seen=False))
+    for task in ("recommend", "search"):
+        assert blends[task].logit > 3  # of scores between 0 and 1, or grades
+
+
+def grades_of(shop: Shop, texts: list[str], pairs: CSR) -> np.ndarray:
+    """The grade of each judged pair, found by the query's text and the item's row."""
+    judged, queries = shop.data.judgements, shop.data.queries
+    assert judged is not None
+    assert queries is not None
+    grades = {(queries.texts[q], int(i)): g for q, i, g in zip(judged.query, judged.item, judged.grade, strict=True)}
+    return np.array([grades[texts[owner], row] for owner, row in zip(pairs.owners, pairs.rows.tolist(), strict=True)])
+
+
+@pytest.mark.parametrize("removed", [True, False])
+def test_what_a_shopper_had_is_in_no_list_where_it_is_removed(
+    engine: Engine, larger: Shop, monkeypatch: pytest.MonkeyPatch, removed: bool
+) -> None:
+    assert larger.events is not None
+    assert larger.data.events is not None
+    offline = Offline.of(engine.stages, larger.data.events, larger.target_events)
+    seen, had = offline.seen(larger.events.folds["ranker_valid"]), []
+
+    def listen(_: object, requests: np.ndarray, texts: list[str], hits: Hits, what: str) -> np.ndarray:
+        had.append(members(hits.rows, seen.select(requests)))
+        return np.zeros(hits.rows.shape, np.float32)
+
+    monkeypatch.setattr(Logits, "of", listen)
+    dict(fit_blends(engine.stages, larger, remove_seen=removed))
+    assert had[0].any() != removed
+
+
+def test_no_more_lists_and_pairs_are_scored_than_two_weights_need(
+    engine: Engine, larger: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[tuple[int, int]] = []
+    monkeypatch.setattr(blending, "LISTS", 3)
+    monkeypatch.setattr(blending, "PAIRS", 25)
+    monkeypatch.setattr(
+        blending, "fit_blend", lambda logits, _r, _l, indptr: sizes.append((len(indptr) - 1, len(logits))) or Blend()
+    )
+    dict(fit_blends(engine.stages, larger, remove_seen=False))
+    assert sizes[0][0] == 3
+    assert 0 < sizes[1][1] <= 25
