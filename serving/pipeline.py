@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from retrieval.train import TrainedTowers
     from serving.ranker import PairSource
 
-CROSS_FIT_ROUNDS = 0.5  # of the budget's, for towers that only propose candidates
+CROSS_FIT_ROUNDS = 0.35  # of the budget's, for towers that only propose candidates
 REJECTED, WORK = "rejected.parquet", "work"
 SAMPLE_MARK = "sample-shop"
 
