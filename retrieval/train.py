@@ -46,9 +46,9 @@ from retrieval.windows import Windows
 CHECKPOINT = "history.safetensors"
 Budget: TypeAlias = Literal["quick", "default", "long"]
 BUDGET_SCALE: dict[str, float] = {"quick": 0.25, "default": 1.0, "long": 3.0}
-QUERY_EXAMPLES = 20_000  # at most, and at most so many rounds over the pairs
+QUERY_EXAMPLES = 20_000  # of queries at most, and at most so many rounds over their pairs
 QUERY_ROUNDS = 2.0
-HISTORY_EXAMPLES = 2_000  # pairs of histories; the history part reads them all besides
+HISTORY_EXAMPLES = 4_000  # pairs of histories, each read once; the history part reads them all besides
 HISTORY_POSITIONS = 1_600_000  # positions that the history part reads in all
 MIN_WINDOWS = 20  # fewer histories than this train nothing that holds
 HELD_OUT = 0.04  # of the training queries, for early stopping of the text part
@@ -160,8 +160,8 @@ class _Training:
     def text_part(self, folder: Path) -> float | None:
         """Trains the text part into `folder`, or takes it from an earlier start of the same run."""
         scale, config, work = BUDGET_SCALE[self.budget], self.config.text, self.work / "text"
-        pairs, held_out = _text_pairs(self.source, self.windows, scale, self.config.seed)
-        examples = _text_examples(len(pairs), config.examples, scale)
+        pairs, held_out, budget = _text_pairs(self.source, self.windows, scale, self.config.seed)
+        examples = budget if config.examples is None else config.examples
         data = (self.source.data.fingerprint, rendering_fingerprint(), pairs.digest(), held_out.digest())
         done = work / "model"
         if not (claim(work, fingerprint(config.model_dump(), self.config.seed, examples, *data)) and done.exists()):
@@ -229,14 +229,12 @@ class _Training:
         (self.work / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _text_examples(pairs: int, wanted: int | None, scale: float) -> int:
-    return int(min(QUERY_EXAMPLES, QUERY_ROUNDS * pairs) * scale) if wanted is None else wanted
-
-
-def _text_pairs(source: TowerData, windows: Windows | None, scale: float, seed: int) -> tuple[TextPairs, TextPairs]:
-    """Pairs to train on and pairs held out: queries by query, histories by shopper."""
+def _text_pairs(
+    source: TowerData, windows: Windows | None, scale: float, seed: int
+) -> tuple[TextPairs, TextPairs, int]:
+    """Pairs to train on, pairs held out (queries by query, histories by shopper), and the budget in examples."""
     rng = np.random.default_rng(seed)
-    parts, held = [], []
+    parts, held, n_told = [], [], 0
     if source.judgements is not None and source.data.queries is not None:
         queries = source.judgements.folds["train"]
         out = hashed_share([source.data.queries.ids[query] for query in queries], HELD_OUT)
@@ -250,8 +248,11 @@ def _text_pairs(source: TowerData, windows: Windows | None, scale: float, seed: 
             out = hashed_share([source.data.user_ids[user] for user in told.owner], HELD_OUT)
             parts[-1] = told.take(np.flatnonzero(~out))
             held.append(told.take(np.flatnonzero(out)))
+        n_told = len(parts[-1]) if len(told) else 0
+    n_asked = sum(map(len, parts)) - n_told
+    examples = int(min(QUERY_EXAMPLES, QUERY_ROUNDS * n_asked) * scale) + n_told
     none = TextPairs((), np.empty(0, np.int64), np.empty(0, np.int64), CSR.from_lists([]))
-    return (TextPairs.join(parts) if parts else none), (TextPairs.join(held) if held else none)
+    return (TextPairs.join(parts) if parts else none), (TextPairs.join(held) if held else none), examples
 
 
 def new_towers(
