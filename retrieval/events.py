@@ -36,8 +36,9 @@ _ROW = np.dtype(
 
 @dataclass(frozen=True, kw_only=True)
 class Events:
-    """What shoppers did, sorted by user, then time, then file order; one entry an event.
+    """What shoppers did, sorted by user, then time; one entry an event.
 
+    Events of one time stand by item and kind where there are baskets, else in file order.
     `user` and `item` int32 are positions in the data set's `user_ids` and `item_ids`; `kind` int16 in `kinds`; `time`
     int64 is microseconds since 1970, UTC; `query` int32 is a position in `query_texts`, -1 where none; `basket` int32
     tells baskets apart, -1 where none; `quantity` float32 is 1 and `price` float32 NaN where not given. The events of
@@ -108,7 +109,7 @@ class EventReader:
         rows = np.concatenate(self._parts)
         self._parts = []
         user = self.users.recoded(user_ids)[rows["user"]]
-        rows = rows[np.lexsort((rows["time"], user))]
+        rows = rows[np.lexsort((*self._within_a_moment(rows), rows["time"], user))]
         user = np.sort(user)
         kinds = sorted(self._kinds.codes)
         columns = {name: np.ascontiguousarray(rows[name]) for name in _ROW.names or ()}
@@ -119,6 +120,14 @@ class EventReader:
             kinds=tuple(kinds),
             query_texts=tuple(self._queries.codes),
         )
+
+    def _within_a_moment(self, rows: NDArray[np.void]) -> tuple[NDArray[np.integer], ...]:
+        """What orders events of one time, the last key first: kind and item by name where there are baskets, whose rows
+        come in any order; nothing, which leaves the file's own order, where there are none."""
+        if not (rows["basket"] >= 0).any():
+            return ()
+        books = {"kind": self._kinds, "item": self._items}
+        return tuple(book.recoded(sorted(book.codes))[rows[name]] for name, book in books.items())
 
     def _rows(self, screen: Screen, first: int, latest: int) -> NDArray[np.void]:
         users, items = screen_ids(screen, "user_id"), screen_ids(screen, "item_id")

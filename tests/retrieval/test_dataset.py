@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -27,7 +28,7 @@ from data_sets import (
     searches,
     shop,
 )
-from retrieval.dataset import check, load
+from retrieval.dataset import DataSet, check, load
 
 # what is right
 
@@ -268,3 +269,16 @@ def test_the_report_of_a_refused_set_names_every_file(tmp_path: Path) -> None:
     report = check(folder, now=NOW)
     assert len(report.refusals) == 2
     assert sum(line.startswith("refused: ") for line in report.lines()) == 2
+
+
+@pytest.mark.parametrize(("basket", "by_name"), [(["b"] * 4, True), (None, False)])
+def test_a_baskets_rows_may_come_in_any_order(
+    load_shop: Callable[..., DataSet], basket: list[str] | None, by_name: bool
+) -> None:
+    """Without baskets the file's own order is all that tells what came first."""
+    columns = {"user_id": ["u"] * 4, "item_id": ["c", "a", "d", "b"], "event": ["purchase"] * 4}
+    events = columns | {"timestamp": [datetime(2024, 1, 1)] * 4} | ({"basket_id": basket} if basket else {})
+    found = load_shop(items={"item_id": ["d", "c", "b", "a"], "title": list("dcba")}, events=events)
+    assert found.events is not None
+    order = [found.item_ids[row] for row in found.events.item]
+    assert order == (["a", "b", "c", "d"] if by_name else columns["item_id"])
