@@ -187,8 +187,10 @@ def example(
         rise = places.get(title, place) - place
         move = "" if rise == 0 else f"{'▲' if rise > 0 else '▼'} {abs(rise)}"
         reranked.append(Line(place + 1, title, title in targets, move, rise > 0))
-    kicker = "Somebody searched for" if kind == "search" else "A shopper whose last items were, newest first"
-    return ExampleCard(kicker, asked, retrieved, reranked)
+    said_of = [text for text in asked if text]
+    known = "A shopper whose last items were, newest first" if said_of else "A shopper of whom nothing is known yet"
+    kicker = "Somebody searched for" if kind == "search" else known
+    return ExampleCard(kicker, said_of, retrieved, reranked)
 
 
 def folds(sizes: Mapping[str, int]) -> list[Fold]:

@@ -166,6 +166,13 @@ def test_the_page_shows_the_figures_the_interval_the_gate_and_what_moved(report,
     assert "1 March 2025, 09:05" in page
 
 
+def test_a_shopper_without_a_history_is_named_as_one(report):
+    stranger = Example(kind="shopper", asked=[""], before=["a"], after=["a"], targets=frozenset())
+    page = render_report(replace(report, examples=[stranger]))
+    assert "of whom nothing is known yet" in page
+    assert "newest first" not in page
+
+
 def test_made_up_data_are_named_as_such_only_where_they_are(report, page):
     assert "These data were generated" not in page
     assert "These data were generated" in render_report(replace(report, generated=True))
