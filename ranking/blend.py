@@ -13,6 +13,7 @@ from retrieval.errors import BadBundle
 from retrieval.topk import Scores
 
 MIN_LISTS = 20  # fewer lists that tell good from bad cannot tell two weights apart
+FLATTEST = 0.05  # of what a list's own order asks for: flatter still, and it would be lost
 RIDGE = 1e-4  # on the weights of features of spread 1: what separates perfectly still ends somewhere
 
 
@@ -61,8 +62,8 @@ def fit_blend(
     `logits`, `retrieval` and `labels` (in [0, 1]) are float [n_pairs]; list i is `indptr[i]:indptr[i + 1]`. With fewer
     than MIN_LISTS lists of more than one label nothing is fitted, and the logit stands alone. Labels of 0 or 1 are told
     within their list (softmax, a conditional logit: only the order matters; lists of one label tell nothing), graded
-    ones each by themselves, so that the sigmoid of the blend is the expected label. The offset makes it so on the
-    average of these lists for both.
+    ones each by themselves, so that the sigmoid of the blend is the expected label. What was told within lists is then
+    flattened and shifted to be that as well (Platt 1999), which changes no order.
     """
     owner = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
     telling, graded = _pairs_that_tell(np.asarray(labels), owner), not np.isin(labels, (0.0, 1.0)).all()
@@ -94,8 +95,11 @@ def fit_blend(
         found = minimize(pointwise_loss, np.array([1.0, 1.0, 0.0]), method="L-BFGS-B", bounds=[positive] * 2 + [free]).x
     else:
         weights = minimize(listwise_loss, np.ones(2), method="L-BFGS-B", bounds=[positive] * 2).x
-        offset = minimize(lambda c: pointwise_loss(np.append(weights, c)), np.zeros(1), method="L-BFGS-B").x
-        found = np.append(weights, offset)
+        steep, offset = minimize(
+            lambda line: pointwise_loss(np.append(line[0] * weights, line[1])),
+            np.array([1.0, 0.0]), method="L-BFGS-B", bounds=[(FLATTEST, 1.0), free],
+        ).x  # fmt: skip
+        found = np.append(steep * weights, offset)
     slopes = np.where(useful, found[:2] / np.where(useful, spread, 1.0), 0.0)
     return Blend(float(slopes[0]), float(slopes[1]), float(found[2] - slopes @ middle))
 
