@@ -38,6 +38,14 @@ def test_graded_labels_are_predicted_by_the_sigmoid_of_the_blend() -> None:
     assert (blend.logit, blend.retrieval, blend.offset) == pytest.approx((0.5, 3.0, -2.0), abs=0.02)
 
 
+def test_graded_lists_of_one_grade_are_part_of_what_is_predicted() -> None:
+    logits, retrieval, indptr = scores_of(200)
+    labels = 1 / (1 + np.exp(-logits))
+    labels[: 100 * LENGTH] = 1.0  # as many lists of nothing but the highest grade
+    predicted = 1 / (1 + np.exp(-fit_blend(logits, retrieval, labels, indptr)(logits, retrieval)))
+    assert predicted.mean() == pytest.approx(labels.mean(), abs=0.01)
+
+
 def test_the_mean_of_what_is_predicted_is_the_mean_of_what_was_taken() -> None:
     logits, retrieval, indptr = scores_of(500)
     labels = one_taken(logits)
