@@ -223,7 +223,7 @@ def test_what_was_never_taken_is_the_mean_item_as_what_comes_later_is(
     known = made.item.vectors(trained.text_vectors, data.items)[:, 16:]
     new = made.item.vectors(trained.text_vectors, later)[:, 16:]
     np.testing.assert_allclose(new, np.tile(known[-1], (data.n_items, 1)), atol=1e-6)
-    assert np.abs(known[:-1] - known[-1]).max(axis=1).min() > 1e-4
+    assert np.median(np.abs(known[:-1] - known[-1]).max(axis=1)) > 0.01  # others differ from it
 
 
 @pytest.mark.parametrize(("rounds", "epochs"), [(1.0, 20), (0.5, 10)])
