@@ -46,7 +46,7 @@ from retrieval.windows import Windows
 CHECKPOINT = "history.safetensors"
 Budget: TypeAlias = Literal["quick", "default", "long"]
 BUDGET_SCALE: dict[str, float] = {"quick": 0.25, "default": 1.0, "long": 3.0}
-QUERY_EXAMPLES = 20_000  # of queries at most, and at most so many rounds over their pairs
+QUERY_EXAMPLES = 16_000  # of queries at most, and at most so many rounds over their pairs
 QUERY_ROUNDS = 2.0
 HISTORY_EXAMPLES = 4_000  # pairs of histories, each read once; the history part reads them all besides
 HISTORY_POSITIONS = 1_600_000  # positions that the history part reads in all

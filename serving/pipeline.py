@@ -24,6 +24,7 @@ from ranking.settings import Budget
 from retrieval.errors import BadData
 from retrieval.fingerprint import fingerprint
 from retrieval.pretrained import pretrained_source
+from retrieval.towers import TEXT
 from serving.assemble import Assembly, plain
 from serving.engine import Engine
 from serving.evaluate import Figures
@@ -175,7 +176,7 @@ class Pipeline:
             fit_ranker(
                 data,
                 self.config.ranking,
-                start=pretrained_source(self.config.ranking.model or self.config.retrieval.text.model),
+                start=self._ranker_start(bundle, draft),
                 out=folder,
                 work=self._checkpoints(shop, "ranker"),
                 budget=self.budget,
@@ -187,6 +188,13 @@ class Pipeline:
         with self._timed("blend"):
             blends = self._blends(shop, self._engine(bundle, draft))
         return assembly.named(replace(draft, settings=draft.settings | {"blend": blends}))
+
+    def _ranker_start(self, bundle: Bundle, draft: Release) -> str:
+        """What the cross-encoder starts from: the model that is configured, else the towers' own tuned text part."""
+        tuned = bundle.path_of("towers", draft.towers) / TEXT
+        if self.config.ranking.model is None and (tuned / "config.json").exists():
+            return str(tuned)
+        return pretrained_source(self.config.ranking.model or self.config.retrieval.text.model)
 
     def evaluate(self, shop: Shop, bundle: Bundle, draft: Release) -> tuple[Release, Figures, list[Example]]:
         """The release with its gates and figures, the evaluation object and some real requests."""

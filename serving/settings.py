@@ -36,7 +36,7 @@ class RankConfig(Settings):
 
     enabled: bool = True
     model: str | None = Field(
-        default=None, description="a pretrained BERT; none: the one that the text part starts from"
+        default=None, description="a pretrained BERT; none: the towers' own tuned text part"
     )
     depth: PositiveInt = Field(default=30, description="places of a shortlist that are reranked")
     titles: PositiveInt = Field(default=3, description="newest titles that stand for a shopper")
