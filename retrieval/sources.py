@@ -1,0 +1,245 @@
+"""Candidate sources beside the towers: what goes with a history, what was taken before, what sells now, and words.
+
+Each gives every item a score that is 0 where it knows nothing and grows slowly, so that a weighted sum of sources
+(`retrieval.fusion`) is moved by none alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.topk import CSR, Hits, Mask, Scores, best_columns
+from retrieval.words import words
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+    from retrieval.events import Events
+
+DAY = 86_400_000_000  # microseconds
+KEPT_DAYS = 32  # whose popularity is remembered
+DEEPEST = 1_000  # items of a day's popularity that are kept in order
+
+
+class Asked(NamedTuple):
+    """What sources may know of a block of requests."""
+
+    history: CSR  # item rows of each shopper's earlier events, oldest first, as often as they occurred
+    taken: CSR  # of those, what was taken and not only looked at
+    day: NDArray[np.int64]  # [n] of the request, in whole days since 1970, UTC
+    texts: Sequence[str]  # [n] of queries; empty: none was asked
+
+    @classmethod
+    def of_texts(cls, texts: Sequence[str]) -> Asked:
+        """Queries of nobody known.
+
+        >>> Asked.of_texts(["red mug"]).history.n_lists
+        1
+        """
+        nothing = CSR(np.zeros(len(texts) + 1, np.int64), np.empty(0, np.int64))
+        return cls(nothing, nothing, np.zeros(len(texts), np.int64), texts)
+
+
+class Scored(Protocol):
+    """The scores that one source gives to every item, for each request of a block."""
+
+    def top(self, k: int, exclude: CSR | None = None) -> Hits:
+        """The k best rows of each request whose score is above 0, without those that `exclude` lists for it."""
+        ...
+
+    def at(self, pairs: CSR) -> Scores:
+        """The score of each listed row, float32 [len(pairs.rows)]: list i belongs to request i."""
+        ...
+
+
+class CandidateSource(Protocol):
+    """Something that proposes items. Safe to read from many threads."""
+
+    def read(self, asked: Asked) -> Scored:
+        """Scores for a block of requests."""
+        ...
+
+
+@dataclass(frozen=True)
+class SparseScores:
+    """Few scores above 0 for each request: `lists` holds their rows, ascending and each once, `values` the scores."""
+
+    lists: CSR
+    values: Scores
+
+    def top(self, k: int, exclude: CSR | None = None) -> Hits:
+        """See Scored."""
+        values = self.values
+        if exclude is not None and len(self.lists.rows):
+            values = np.where(_listed(self.lists, exclude), -np.inf, values)
+        return best_of_lists(self.lists, values, k)
+
+    def at(self, pairs: CSR) -> Scores:
+        """See Scored."""
+        if not len(self.lists.rows):
+            return np.zeros(len(pairs.rows), np.float32)
+        span = int(max(self.lists.rows.max(), pairs.rows.max(initial=0))) + 1
+        keys, wanted = self.lists.owners * span + self.lists.rows, pairs.owners * span + pairs.rows
+        at = np.searchsorted(keys, wanted).clip(max=len(keys) - 1)
+        return np.where(keys[at] == wanted, self.values[at], np.float32(0))
+
+
+@dataclass(frozen=True)
+class SharedScores:
+    """The same scores for many requests: request i has the line `which[i]`, of which `best` are the best rows."""
+
+    lines: Scores  # [n_lines, n_items]
+    best: Hits  # of each line
+    which: NDArray[np.int64]  # [n]
+
+    def top(self, k: int, exclude: CSR | None = None) -> Hits:
+        """See Scored. Of more than DEEPEST rows, excluded ones counted, only those are given."""
+        rows, scores = self.best.rows[self.which], self.best.scores[self.which]
+        listed = np.flatnonzero(rows.ravel() >= 0)
+        counts = np.count_nonzero(rows >= 0, axis=1)
+        lists = CSR(np.concatenate(([0], np.cumsum(counts))), rows.ravel()[listed])
+        values = scores.ravel()[listed]
+        if exclude is not None:
+            values = np.where(_listed(lists, exclude), -np.inf, values)
+        return best_of_lists(lists, values, k)
+
+    def at(self, pairs: CSR) -> Scores:
+        """See Scored."""
+        return self.lines[self.which[pairs.owners], pairs.rows]
+
+
+@dataclass(frozen=True)
+class CoOccurrence:
+    """What shoppers of the same items took: log(1 + the sum of cosines to the distinct items of the history).
+
+    `similar` is a sparse float32 [n_items, n_items], see `retrieval.baselines.cooccurrence`.
+    """
+
+    similar: csr_array
+
+    def read(self, asked: Asked) -> SparseScores:
+        """See CandidateSource."""
+        summed = incidence(asked.history, self.similar.shape[0]) @ self.similar
+        summed.sort_indices()
+        lists = CSR(summed.indptr.astype(np.int64), summed.indices.astype(np.int64))
+        return SparseScores(lists, np.log1p(summed.data).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class OwnFrequency:
+    """What the shopper took before: log(1 + how often)."""
+
+    def read(self, asked: Asked) -> SparseScores:
+        """See CandidateSource."""
+        taken = asked.taken
+        span = int(taken.rows.max(initial=0)) + 1
+        keys, counts = np.unique(taken.owners * span + taken.rows, return_counts=True)
+        indptr = np.searchsorted(keys, np.arange(taken.n_lists + 1) * span)
+        return SparseScores(CSR(indptr, keys % span), np.log1p(counts).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class RecentPopularity:
+    """What sold in the `days` whole days before the request's own: log(1 + how often).
+
+    `day` int64 [n_events] ascending and `item` int64 [n_events] are what was taken.
+    """
+
+    day: NDArray[np.int64]
+    item: NDArray[np.int64]
+    n_items: int
+    days: int
+    _kept: dict[int, tuple[Scores, Hits]] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, events: Events, counted: Mask, n_items: int, *, days: int) -> RecentPopularity:
+        """From the events `counted`, bool [n_events]."""
+        used = np.flatnonzero(counted)
+        used = used[np.argsort(events.time[used], kind="stable")]
+        return cls(events.time[used] // DAY, events.item[used].astype(np.int64), n_items, days)
+
+    def read(self, asked: Asked) -> SharedScores:
+        """See CandidateSource."""
+        distinct, which = np.unique(asked.day, return_inverse=True)
+        lines = [self._line(int(today)) for today in distinct]
+        best = [hits for _, hits in lines]
+        rows, scores = (np.concatenate(parts) for parts in zip(*best, strict=True))
+        return SharedScores(np.stack([line for line, _ in lines]), Hits(rows, scores), which.astype(np.int64))
+
+    def _line(self, today: int) -> tuple[Scores, Hits]:
+        if (kept := self._kept.get(today)) is not None:
+            return kept
+        window = slice(*np.searchsorted(self.day, [today - self.days, today]))
+        line = np.log1p(np.bincount(self.item[window], minlength=self.n_items)).astype(np.float32)
+        best = best_columns(line[None], DEEPEST)
+        made = line, Hits(np.where(best.scores > 0, best.rows, -1), best.scores)
+        if len(self._kept) >= KEPT_DAYS:
+            self._kept.clear()
+        self._kept[today] = made
+        return made
+
+
+@dataclass(frozen=True)
+class Lexical:
+    """BM25 of the query's words: a word's items and their scores are `indptr[code]:indptr[code + 1]` of both arrays.
+
+    `codes` names the words; the arrays are those of a `bm25s` index, which is not needed to read them.
+    """
+
+    codes: Mapping[str, int]
+    indptr: NDArray[np.int64]
+    rows: NDArray[np.int32]
+    scores: Scores
+
+    def read(self, asked: Asked) -> SparseScores:
+        """See CandidateSource."""
+        found = [self._query(text) for text in asked.texts]
+        sizes = [len(rows) for rows, _ in found]
+        indptr = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
+        rows = np.concatenate([rows for rows, _ in found] or [np.empty(0, np.int64)])
+        scores = np.concatenate([scores for _, scores in found] or [np.empty(0, np.float32)])
+        return SparseScores(CSR(indptr, rows), scores)
+
+    def _query(self, text: str) -> tuple[NDArray[np.int64], Scores]:
+        """The rows that share a word with the query, ascending, and their scores."""
+        codes = [code for word in words(text) if (code := self.codes.get(word)) is not None]
+        parts = [slice(self.indptr[code], self.indptr[code + 1]) for code in codes]
+        if not parts:
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        rows = np.concatenate([self.rows[part] for part in parts])
+        scores = np.concatenate([self.scores[part] for part in parts])
+        distinct, which = np.unique(rows, return_inverse=True)
+        return distinct.astype(np.int64), np.bincount(which, scores).astype(np.float32)
+
+
+def incidence(lists: CSR, n_items: int) -> csr_array:
+    """1 where a list holds an item, float32 [n_lists, n_items]."""
+    from scipy.sparse import csr_array
+
+    matrix = csr_array((np.ones(len(lists.rows), np.float32), lists.rows, lists.indptr), (lists.n_lists, n_items))
+    matrix.sum_duplicates()
+    matrix.data[:] = 1
+    return matrix
+
+
+def best_of_lists(lists: CSR, scores: Scores, k: int) -> Hits:
+    """The k best rows of each list, best first, ties by row; those of score -inf are left out."""
+    order = np.lexsort((lists.rows, -scores, lists.owners))
+    owners = lists.owners[order]
+    rank = np.arange(len(order)) - lists.indptr[owners]
+    kept = (rank < k) & (scores[order] > -np.inf)
+    hits = Hits(np.full((lists.n_lists, k), -1, np.int64), np.full((lists.n_lists, k), -np.inf, np.float32))
+    hits.rows[owners[kept], rank[kept]] = lists.rows[order[kept]]
+    hits.scores[owners[kept], rank[kept]] = scores[order[kept]]
+    return hits
+
+
+def _listed(lists: CSR, other: CSR) -> Mask:
+    """Whether each row of `lists` stands in the other's list of the same request."""
+    span = int(max(lists.rows.max(initial=0), other.rows.max(initial=0))) + 1
+    return np.isin(lists.owners * span + lists.rows, other.owners * span + other.rows)

@@ -1,0 +1,97 @@
+"""Candidate sources: what each proposes, what it leaves out, and that one score says the same in both ways."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from retrieval.sources import DAY, Asked, CoOccurrence, Lexical, OwnFrequency, RecentPopularity, best_of_lists
+from retrieval.topk import CSR
+
+N = 6
+
+
+def asked(history: list[list[int]], day: list[int] | None = None, texts: list[str] | None = None) -> Asked:
+    lists = CSR.from_lists(history)
+    n = len(history)
+    return Asked(lists, lists, np.array(day or [0] * n, np.int64), texts or [""] * n)
+
+
+def every_pair(n: int) -> CSR:
+    return CSR.from_lists([list(range(N))] * n)
+
+
+@pytest.fixture
+def together() -> CoOccurrence:
+    similar = np.zeros((N, N), np.float32)
+    similar[0, 1], similar[0, 2], similar[1, 2], similar[3, 2] = 0.5, 0.25, 0.5, 1.0
+    return CoOccurrence(csr_array(similar))
+
+
+def test_what_goes_with_a_history_is_the_sum_over_its_distinct_items(together: CoOccurrence) -> None:
+    hits = together.read(asked([[0, 0, 1], [5]])).top(3)
+    assert hits.rows.tolist() == [[2, 1, -1], [-1, -1, -1]]
+    np.testing.assert_allclose(hits.scores[0, :2], np.log1p([0.75, 0.5]), rtol=1e-6)
+
+
+def test_own_frequency_counts_what_was_taken(together: CoOccurrence) -> None:
+    hits = OwnFrequency().read(asked([[4, 1, 4], [], [2]])).top(2)
+    assert hits.rows.tolist() == [[4, 1], [-1, -1], [2, -1]]
+    np.testing.assert_allclose(hits.scores[0], np.log1p([2, 1]), rtol=1e-6)
+
+
+def test_recent_popularity_ends_before_the_day_of_the_request() -> None:
+    source = RecentPopularity(np.array([1, 1, 2, 2, 2, 9]), np.array([3, 3, 3, 0, 0, 5]), N, 2)
+    hits = source.read(asked([[]] * 4, day=[3, 2, 4, 40])).top(2)
+    assert hits.rows.tolist() == [[3, 0], [3, -1], [0, 3], [-1, -1]]
+    np.testing.assert_allclose(hits.scores[0], np.log1p([3, 2]), rtol=1e-6)
+
+
+def test_lexical_adds_up_the_words_of_the_query_and_passes_over_unknown_ones() -> None:
+    source = Lexical(
+        {"red": 0, "mug": 1}, np.array([0, 2, 4]), np.array([0, 3, 1, 3], np.int32), np.array([1, 2, 3, 1], np.float32)
+    )
+    hits = source.read(asked([[]] * 3, texts=["Red MUG, please", "lamp", ""])).top(3)
+    assert hits.rows.tolist() == [[1, 3, 0], [-1] * 3, [-1] * 3]
+    assert hits.scores[0].tolist() == [3.0, 3.0, 1.0]
+
+
+@pytest.mark.parametrize("name", ["together", "own", "recent", "lexical"])
+def test_a_source_scores_a_pair_as_it_scores_its_best(name: str, together: CoOccurrence) -> None:
+    rng = np.random.default_rng(3)
+    days = np.sort(rng.integers(0, 5, 40))
+    sources = {
+        "together": together,
+        "own": OwnFrequency(),
+        "recent": RecentPopularity(days, rng.integers(0, N, 40), N, 2),
+        "lexical": Lexical({"a": 0, "b": 1}, np.array([0, 3, 5]), np.array([0, 1, 4, 1, 2], np.int32), np.ones(5, "f4")),
+    }
+    scored = sources[name].read(asked([[0, 1], [3], [0, 0, 4]], day=[1, 3, 3], texts=["a b", "b", "c"]))
+    hits, dense = scored.top(N), scored.at(every_pair(3)).reshape(3, N)
+    for line in range(3):
+        shown = hits.rows[line] >= 0
+        assert set(hits.rows[line][shown]) == set(np.flatnonzero(dense[line] > 0))
+        np.testing.assert_array_equal(hits.scores[line][shown], dense[line][hits.rows[line][shown]])
+        assert (np.diff(hits.scores[line][shown]) <= 0).all()
+
+
+def test_excluded_rows_make_room_for_the_next() -> None:
+    source = RecentPopularity(np.array([1, 1, 1, 1, 1, 1]), np.array([3, 3, 3, 0, 0, 5]), N, 7)
+    scored = source.read(asked([[], []], day=[2, 2]))
+    assert scored.top(2, CSR.from_lists([[3], []])).rows.tolist() == [[0, 5], [3, 0]]
+    own = OwnFrequency().read(asked([[1, 1, 2], [2]]))
+    assert own.top(1, CSR.from_lists([[1], [2]])).rows.tolist() == [[2], [-1]]
+
+
+def test_equal_scores_go_by_row() -> None:
+    lists = CSR.from_lists([[5, 2, 4], [1]])
+    assert best_of_lists(lists, np.ones(4, np.float32), 2).rows.tolist() == [[2, 4], [1, -1]]
+
+
+def test_events_become_days() -> None:
+    from types import SimpleNamespace
+
+    events = SimpleNamespace(time=np.array([3 * DAY + 5, DAY, 2 * DAY]), item=np.array([1, 2, 0], np.int32))
+    source = RecentPopularity.of(events, np.array([True, True, False]), N, days=2)  # type: ignore[arg-type]
+    assert (source.day.tolist(), source.item.tolist()) == ([1, 3], [2, 1])
