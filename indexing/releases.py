@@ -13,13 +13,14 @@ from indexing.manifest import JsonMap, Manifest, dump_json, load_json, sha256
 from retrieval.errors import BadBundle, CorruptBundle, StaleArtefact
 
 SCHEMA = 1
-KINDS = ("towers", "ranker", "index", "shoppers")
+KINDS = ("towers", "ranker", "index", "shoppers", "words")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _REMEDY = {
     "towers": "shortlist train retriever --data DATA --out {bundle}",
     "ranker": "shortlist train ranker --data DATA --out {bundle}",
     "index": "shortlist index build {bundle} --data DATA",
     "shoppers": "shortlist index build {bundle} --data DATA",
+    "words": "shortlist index build {bundle} --data DATA",
 }
 
 
@@ -27,9 +28,9 @@ _REMEDY = {
 class Release:
     """The parts that answer together, and how they came to be.
 
-    `towers`, `ranker`, `index` and `shoppers` name folders of the bundle. `created` is an ISO 8601 time from the
-    caller's clock. `parent` (the release that was live when this one was recorded) and `manifests` (the sha256 of each
-    part's manifest) are filled in by `Bundle.record`.
+    `towers`, `ranker`, `index`, `shoppers` and `words` name folders of the bundle. `created` is an ISO 8601 time from
+    the caller's clock. `parent` (the release that was live when this one was recorded) and `manifests` (the sha256 of
+    each part's manifest) are filled in by `Bundle.record`.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Release:
     index: str
     ranker: str | None = None
     shoppers: str | None = None
+    words: str | None = None
     figures: JsonMap = field(default_factory=dict)
     gates: JsonMap = field(default_factory=dict)
     settings: JsonMap = field(default_factory=dict)

@@ -4,7 +4,7 @@
       CURRENT                        name of the live release, replaced atomically
       LOCK                           the writer lock, never deleted
       releases/<id>.json             see Release
-      towers/<name>/ ranker/<name>/ index/<name>/ shoppers/<name>/     immutable, each with manifest.json
+      towers/<name>/ ranker/<name>/ index/<name>/ shoppers/<name>/ words/<name>/     immutable, each with manifest.json
       runtime/<name>/                derived files, may be deleted
       .staging/                      what a writer has in hand; emptied by the next writer
 

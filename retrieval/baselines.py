@@ -6,7 +6,6 @@ knows nothing of, fall back to popularity, so that no baseline is weaker than it
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.metrics import Counts, Places
+from retrieval.sources import DAY, Asked, Lexical, incidence
 from retrieval.topk import CSR, Hits, Mask, Scores, Vectors, best_columns
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from retrieval.split import EventSplit, Requests
 
 Positions: TypeAlias = NDArray[np.int64]
-DAY = 86_400_000_000  # microseconds
-WORD = re.compile(r"[^\W\d_]+|\d+")
 CELLS = 8_388_608  # scores held at once: 32 MB
 
 
@@ -135,7 +133,7 @@ def item_knn(history: CSR, similar: csr_array, counts: Counts) -> Baseline:
     fallback = _tie_breaker(counts) - 1
 
     def score(part: Positions) -> Scores:
-        scores: Scores = (_incidence(history.select(part), len(counts)) @ similar).toarray()
+        scores: Scores = (incidence(history.select(part), len(counts)) @ similar).toarray()
         return np.where(scores > 0, scores, fallback)
 
     return Baseline(history.n_lists, len(counts), score)
@@ -159,7 +157,7 @@ def untuned_encoder(queries: Vectors, items: Vectors, counts: Counts | None = No
 
 def history_mean(history: CSR, items: Vectors) -> Vectors:
     """The unit mean vector of each request's distinct history items, float32 [n_requests, dim]; zero without any."""
-    total = np.asarray(_incidence(history, len(items)) @ items, np.float32)
+    total = np.asarray(incidence(history, len(items)) @ items, np.float32)
     norms = np.sqrt(np.square(total).sum(axis=1, keepdims=True))
     unit: Vectors = total / np.maximum(norms, np.float32(1e-12))
     return unit
@@ -208,32 +206,18 @@ def cooccurrence(
     return csr_array(vstack(blocks))
 
 
-def words(text: str) -> list[str]:
-    """Lower-case words, digits apart from letters, so that "3/4in" and "3/4 in" meet.
-
-    >>> words("Deck screw, 3/4in.")
-    ['deck', 'screw', '3', '4', 'in']
-    """
-    return WORD.findall(text.lower())
-
-
 def bm25(texts: Sequence[str], item_texts: Sequence[str]) -> Baseline:
     """BM25 (Lucene's variant, as `bm25s` has it by default) of query texts over item texts.
 
     An item that shares no word with the query is not answered.
     """
-    import bm25s
-
-    index = bm25s.BM25()
-    # the empty word stands in every item, so that a catalogue without any words can be indexed too
-    index.index([[*words(text), ""] for text in item_texts], show_progress=False)
-    asked = [words(text) for text in texts]
+    source = Lexical.of(item_texts)
 
     def score(part: Positions) -> Scores:
-        scores = np.zeros((len(part), len(item_texts)), np.float32)
-        for line, query in zip(scores, part, strict=True):
-            line[:] = index.get_scores(asked[query]) if asked[query] else 0
-        return np.where(scores > 0, scores, -np.inf)
+        found = source.read(Asked.of_texts([texts[query] for query in part]))
+        scores = np.full((len(part), len(item_texts)), -np.inf, np.float32)
+        scores[found.lists.owners, found.lists.rows] = found.values
+        return scores
 
     return Baseline(len(texts), len(item_texts), score)
 
@@ -281,16 +265,6 @@ def _tie_breaker(counts: Counts) -> Scores:
     """Popularity squeezed into [0, 1), order and ties kept: added to whole numbers it decides only between equals."""
     distinct, rank = np.unique(counts, return_inverse=True)
     return (rank / (len(distinct) + 1)).astype(np.float32)
-
-
-def _incidence(lists: CSR, n_items: int) -> csr_array:
-    """1 where a list holds an item, float32 [n_lists, n_items]."""
-    from scipy.sparse import csr_array
-
-    matrix = csr_array((np.ones(len(lists.rows), np.float32), lists.rows, lists.indptr), (lists.n_lists, n_items))
-    matrix.sum_duplicates()
-    matrix.data[:] = 1
-    return matrix
 
 
 def _latest_pairs(

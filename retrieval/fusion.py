@@ -58,7 +58,9 @@ class Fusion:
         return cls({name: float(value) for name, value in weights.items()})  # type: ignore[arg-type]
 
 
-def fit_fusion(names: Sequence[str], features: NDArray[np.floating], labels: NDArray[np.floating], lists: CSR) -> Fusion:
+def fit_fusion(
+    names: Sequence[str], features: NDArray[np.floating], labels: NDArray[np.floating], lists: CSR
+) -> Fusion:
     """The weights of `names` under which lists with a known outcome are likeliest, see `listwise_weights`."""
     weights = listwise_weights(features, labels, lists.indptr)
     return Fusion({name: round(float(weight), 6) for name, weight in zip(names, weights, strict=True)})

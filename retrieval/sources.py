@@ -6,8 +6,8 @@ Each gives every item a score that is 0 where it knows nothing and grows slowly,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
@@ -18,8 +18,6 @@ from retrieval.words import words
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
-
-    from retrieval.events import Events
 
 DAY = 86_400_000_000  # microseconds
 KEPT_DAYS = 32  # whose popularity is remembered
@@ -144,10 +142,20 @@ class OwnFrequency:
 
 
 @dataclass(frozen=True)
+class TakenBefore:
+    """What the shopper took before, however often: 1."""
+
+    def read(self, asked: Asked) -> SparseScores:
+        """See CandidateSource."""
+        counted = OwnFrequency().read(asked)
+        return replace(counted, values=np.ones_like(counted.values))
+
+
+@dataclass(frozen=True)
 class RecentPopularity:
     """What sold in the `days` whole days before the request's own: log(1 + how often).
 
-    `day` int64 [n_events] ascending and `item` int64 [n_events] are what was taken.
+    `day` int64 [n_events] and `item` int64 [n_events] are what was taken, days ascending.
     """
 
     day: NDArray[np.int64]
@@ -157,11 +165,10 @@ class RecentPopularity:
     _kept: dict[int, tuple[Scores, Hits]] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, events: Events, counted: Mask, n_items: int, *, days: int) -> RecentPopularity:
-        """From the events `counted`, bool [n_events]."""
-        used = np.flatnonzero(counted)
-        used = used[np.argsort(events.time[used], kind="stable")]
-        return cls(events.time[used] // DAY, events.item[used].astype(np.int64), n_items, days)
+    def of(cls, time: NDArray[np.int64], item: NDArray[np.integer], n_items: int, *, days: int) -> RecentPopularity:
+        """From the times, in microseconds since 1970, and the items of what was taken, in any order."""
+        order = np.argsort(time, kind="stable")
+        return cls(time[order] // DAY, item[order].astype(np.int64), n_items, days)
 
     def read(self, asked: Asked) -> SharedScores:
         """See CandidateSource."""
@@ -196,6 +203,17 @@ class Lexical:
     rows: NDArray[np.int32]
     scores: Scores
 
+    @classmethod
+    def of(cls, item_texts: Sequence[str]) -> Lexical:
+        """BM25 in Lucene's variant, as `bm25s` has it by default."""
+        import bm25s
+
+        index = bm25s.BM25()
+        # the empty word stands in every item, so that a catalogue without any words can be indexed too
+        index.index([[*words(text), ""] for text in item_texts], show_progress=False)
+        scores = index.scores
+        return cls(index.vocab_dict, scores["indptr"].astype(np.int64), scores["indices"], scores["data"])
+
     def read(self, asked: Asked) -> SparseScores:
         """See CandidateSource."""
         found = [self._query(text) for text in asked.texts]
@@ -215,6 +233,23 @@ class Lexical:
         scores = np.concatenate([self.scores[part] for part in parts])
         distinct, which = np.unique(rows, return_inverse=True)
         return distinct.astype(np.int64), np.bincount(which, scores).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class ExactMatch:
+    """The item whose id or code the query is: 1.
+
+    Each of `lookups` gives the row of every text, -1 for one that is none of its codes.
+    """
+
+    lookups: Sequence[Callable[[Sequence[str]], NDArray[np.int64]]]
+
+    def read(self, asked: Asked) -> SparseScores:
+        """See CandidateSource."""
+        texts = [text.strip() for text in asked.texts]
+        rows = np.stack([lookup(texts) for lookup in self.lookups], axis=1)
+        lists = CSR.from_lists([np.unique(found[found >= 0]) for found in rows])
+        return SparseScores(lists, np.ones(len(lists.rows), np.float32))
 
 
 def incidence(lists: CSR, n_items: int) -> csr_array:

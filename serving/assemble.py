@@ -10,13 +10,16 @@ from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from indexing.manifest import JsonMap
 from indexing.rebuild import Built, ItemVectors, build_version
 from indexing.releases import Release, release_id
 from indexing.store import Bundle
 from indexing.version import IndexVersion
 from ranking.cross_encoder import CrossEncoderScorer
-from retrieval.fingerprint import fingerprint, folder_fingerprint
+from retrieval.fingerprint import array_sha256, fingerprint, folder_fingerprint
 from retrieval.progress import ProgressMeter
 from retrieval.text import item_texts
 from retrieval.topk import Vectors
@@ -24,6 +27,7 @@ from retrieval.towers import Towers
 from serving.settings import RunConfig
 from serving.shop import Shop
 from serving.shoppers import write_shoppers
+from serving.sources import write_words
 
 LIBRARIES = ("torch", "transformers", "sentence-transformers", "openvino", "numpy", "pyarrow", "shortlist")
 
@@ -87,25 +91,39 @@ class Assembly:
         say(f"index: {len(texts):,} items, {built.reused:,} texts as they were, recall@100 {built.recall:.3f}")
         return built
 
-    def add_shoppers(self, shop: Shop) -> str | None:
-        """Every shopper's events as a part of the bundle, None where there are no events."""
-        if shop.data.events is None:
+    def add_shoppers(self, shop: Shop, train: NDArray[np.bool_] | None = None) -> str | None:
+        """Every shopper's events as a part of the bundle, None where there are no events.
+
+        `train` bool [n_events] are those that say what goes together; none: the split's.
+        """
+        if shop.data.events is None or shop.events is None:
             return None
-        name = fingerprint(shop.data.fingerprint, shop.target_events)
+        train = shop.events.train if train is None else train
+        name = fingerprint(shop.data.fingerprint, shop.target_events, array_sha256(train))
         with self.bundle.stage("shoppers") as folder:
-            write_shoppers(folder, shop.data, shop.data.events.is_kind(shop.target_events))
+            write_shoppers(folder, shop.data, shop.data.events.is_kind(shop.target_events), train)
             self.bundle.add("shoppers", name, folder)
         return name
 
-    def draft(self, shop: Shop, towers: Towers, built: Built, why: str) -> Release:
-        """A release of these parts and the shop's shoppers that is not yet recorded."""
+    def add_words(self, shop: Shop, index: str) -> str:
+        """The words of the shop's items as a part of the bundle, by the rows of an index of it."""
+        with self.bundle.stage("words") as folder:
+            write_words(folder, item_texts(shop.data.items))
+            self.bundle.add("words", index, folder, requires={"index": index})
+        return index
+
+    def draft(
+        self, shop: Shop, towers: Towers, built: Built, why: str, train: NDArray[np.bool_] | None = None
+    ) -> Release:
+        """A release of these parts, the shop's shoppers (see `add_shoppers`) and words that is not yet recorded."""
         return self.named(
             Release(
                 id="draft",
                 created="",
                 towers=towers.folder.name,
                 index=built.name,
-                shoppers=self.add_shoppers(shop),
+                shoppers=self.add_shoppers(shop, train),
+                words=self.add_words(shop, built.name),
                 settings=self.settings(shop),
                 split=plain({"lines": shop.split_lines(), "folds": shop.fold_sizes()}),
                 why=why,
@@ -120,6 +138,7 @@ class Assembly:
                 "targets": list(shop.target_events),
                 "titles": self.config.ranking.titles,
                 "depth": self.config.ranking.depth,
+                "fusion": {},  # by task, once it is fitted
                 "blend": {},  # by task, once a ranker is fitted
                 "config": self.config.model_dump(mode="json"),
             }
@@ -130,7 +149,7 @@ class Assembly:
         created = self.now().isoformat(timespec="seconds")
         return replace(
             draft,
-            id=release_id(created, draft.towers, draft.index, draft.ranker, draft.shoppers),
+            id=release_id(created, draft.towers, draft.index, draft.ranker, draft.shoppers, draft.words),
             created=created,
             who=user_name(),
             libraries={library: version(library) for library in LIBRARIES},

@@ -8,10 +8,12 @@ import numpy as np
 
 from ranking.blend import Blend, fit_blend
 from ranking.pairs import GradeScale, members
+from retrieval.sources import Asked
 from serving.evaluate import needs_rerank
 from serving.offline import Logits, Offline
+from serving.retriever import TaskName
 from serving.shop import Shop
-from serving.stages import Stages, TaskName
+from serving.stages import Stages
 
 LISTS = 300  # shortlists that hold a target: two weights need no more
 PAIRS = 9_000  # judged pairs, of as many queries as hold them
@@ -53,5 +55,5 @@ def _of_search(stages: Stages, shop: Shop) -> Blend:
     judged, grades = shop.judged(queries)
     texts = shop.query_texts(queries)
     labels = GradeScale.of(shop.data.judgements.grade).label(grades)
-    retrieval = stages.pair_scores(stages.user.queries(texts), judged)
+    retrieval = stages.retriever.pair_scores(stages.user.queries(texts), Asked.of_texts(texts), judged, "search")
     return fit_blend(stages.pair_logits(texts, judged), retrieval, labels, judged.indptr)

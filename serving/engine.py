@@ -16,12 +16,15 @@ from indexing.store import Bundle
 from indexing.version import IndexVersion
 from ranking.blend import Blend
 from ranking.cross_encoder import CrossEncoderScorer
-from retrieval.topk import CSR, Hits, Rows
+from retrieval.fusion import TOWERS, Fusion
+from retrieval.topk import CSR, Rows
 from retrieval.towers import Towers
 from serving.histories import Histories, Known
 from serving.requests import Answer, Hit, Request, Seen
+from serving.retriever import Retriever, Shortlists, TaskName
 from serving.shoppers import Shoppers
-from serving.stages import SHORTLIST, Reranked, Stages, TaskName
+from serving.sources import open_sources
+from serving.stages import SHORTLIST, Reranked, Stages
 
 LONGEST, TITLES = 50, 3  # where the release does not say: events that are read, newest titles that are reranked by
 POPULAR = "popular items"  # nothing is known of who asks, and nothing is asked for
@@ -75,18 +78,20 @@ class Engine:
         shoppers = _shoppers(bundle, release, version, towers.config.kinds)
         longest = int(towers.config.history.get("longest", LONGEST))
         settings = release.settings
+        targets = settings.get("targets")
+        kinds = tuple(map(str, targets if isinstance(targets, list) else ()))
+        words = None if release.words is None else bundle.path_of("words", release.words)
+        sources = open_sources(words, version, shoppers, kinds)
         stages = Stages(
             towers.user,
-            version,
+            Retriever(version, shoppers.popularity, sources, fusions_of(settings)),
             _scorer(bundle, release, device, precision),
-            shoppers.popularity,
             longest=longest,
             titles=setting_of(settings, "titles", TITLES),
             depth=setting_of(settings, "depth", SHORTLIST),
             blends=blends_of(settings),
         )
-        targets = settings.get("targets")
-        histories = Histories(version, shoppers, longest, tuple(map(str, targets if isinstance(targets, list) else ())))
+        histories = Histories(version, shoppers, longest, kinds)
         gates = release.gates.items()
         passed = frozenset(task for task, gate in gates if isinstance(gate, dict) and gate.get("on") is True)
         return cls(release, stages, shoppers, histories, settings.get("seen") != "keep", passed)
@@ -126,9 +131,10 @@ class Engine:
         dim = self.stages.user.config.dim
         vectors[:, :dim] = self.stages.version.vectors[known.taken, :dim].sum(axis=0)
         with clock.stage("search"):
-            hits = self.stages.candidates(vectors, self._depth(k), _excluding(known.taken))
+            hits = self.stages.retriever.by_towers(vectors, self._depth(k), _excluding(known.taken))
         fallbacks = () if len(known.taken) else (self._popular,)
-        return self._answered(request, hits, fallbacks, clock)
+        proposed = np.full(hits.rows.shape, bool(len(known.taken)))
+        return self._answered(request, Shortlists(hits, {TOWERS: proposed}), fallbacks, clock)
 
     def complete_cart(self, items: Sequence[str], *, user_id: str | None = None, k: int = 10) -> Answer:
         """The k items that best go on from a cart of item ids; what is in it is never answered.
@@ -161,26 +167,37 @@ class Engine:
         if text:
             with clock.stage("encode"):
                 vectors = self.stages.user.both(self.stages.user.queries([text]), vectors)
-        with clock.stage("search"):
-            hits = self.stages.candidates(vectors, self._depth(request.k), _excluding(left_out))
-        about = self.stages.user_texts(known.batch, [text or None])
         task: TaskName = "search" if text else "recommend"
+        with clock.stage("search"):
+            asked, left_out_lists = known.asked._replace(texts=[text]), _excluding(left_out)
+            found = self.stages.retriever.shortlists(vectors, asked, self._depth(request.k), task, left_out_lists)
+        about = self.stages.user_texts(known.batch, [text or None])
         if not request.rerank or task not in self.reranks or not about[0]:
-            return self._answered(request, hits, fallbacks, clock)
+            return self._answered(request, found, fallbacks, clock)
         with clock.stage("rerank"):
-            reranked = self.stages.reranked(hits, self.stages.scores(about, hits), task)
-        return self._answered(request, hits, fallbacks, clock, reranked)
+            logits = self.stages.scores(about, found.hits)
+            logits[found.exact[:, : logits.shape[1]]] = np.nan  # what was named stands first, whatever is thought of it
+            reranked = self.stages.reranked(found.hits, logits, task)
+        return self._answered(request, found, fallbacks, clock, reranked)
 
     def _answered(
-        self, request: Request, hits: Hits, fallbacks: tuple[str, ...], clock: Clock, reranked: Reranked | None = None
+        self,
+        request: Request,
+        shortlist: Shortlists,
+        fallbacks: tuple[str, ...],
+        clock: Clock,
+        reranked: Reranked | None = None,
     ) -> Answer:
+        hits = shortlist.hits
         rows, scores, places = hits.rows[0], hits.scores[0], np.arange(hits.rows.shape[1])
         if reranked is not None:
             rows, scores, places = reranked.hits.rows[0], self.stages.shown_scores(reranked)[0], reranked.places[0]
         kept = np.flatnonzero(rows >= 0)[: request.k]
         version = self.stages.version
         ids, titles = version.ids_of(rows[kept]), version.items["title"].take(rows[kept]).to_pylist()
-        columns = zip(ids, titles, scores[kept].tolist(), (places[kept] + 1).tolist(), strict=True)
+        before = places[kept].tolist()
+        sources = [shortlist.sources_of(0, place) for place in before]
+        columns = zip(ids, titles, scores[kept].tolist(), [place + 1 for place in before], sources, strict=True)
         if len(kept) < request.k:
             fallbacks = (*fallbacks, FEWER)
         found = tuple(Hit(*column) for column in columns)
@@ -203,6 +220,13 @@ class Engine:
 
     def _depth(self, k: int) -> int:
         return min(max(k, SHORTLIST), self.stages.version.size)
+
+
+def fusions_of(settings: JsonMap) -> dict[str, Fusion]:
+    """The fusion of each task that the release recorded. Raises BadBundle for one of another version."""
+    recorded = settings.get("fusion")
+    tasks = recorded.items() if isinstance(recorded, dict) else ()
+    return {task: Fusion.of(weights) for task, weights in tasks if isinstance(weights, dict)}
 
 
 def _excluding(rows: Rows) -> CSR | None:

@@ -6,7 +6,7 @@ Ties count at their expected value (`retrieval.metrics`), intervals are seeded p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -89,7 +89,7 @@ def evaluate(
 
 
 def task_figures(task: Task, *, seed: int = 0) -> Figures:
-    """`n`, `gain`, `stages`, and under `reranking` the sampled stages against retrieval on the same requests."""
+    """`n`, `gain`, `stages`, and under `reranking` the sampled stages against the order that they were given."""
     everyone = np.arange(task.targets.n_lists)
     sample = everyone if task.sample is None else task.sample
     stages: dict[str, Figures] = {name: _stage(ranked, task, everyone) for name, ranked in task.stages.items()}
@@ -131,6 +131,15 @@ def as_object(value: Json) -> Mapping[str, Json]:
     if not isinstance(value, Mapping):
         raise TypeError(f"an evaluation holds an object here, not {type(value).__name__}")
     return value
+
+
+def given_stage(stages: Collection[str]) -> str:
+    """The stage whose order a reranker is given: all sources together where there are several, else the towers alone.
+
+    >>> given_stage(["bm25", "retrieval"]), given_stage(["retrieval", "fused", "final"])
+    ('retrieval', 'fused')
+    """
+    return "fused" if "fused" in stages else "retrieval"
 
 
 def relevant_rows(judged: CSR, grades: NDArray[np.floating]) -> CSR:
@@ -212,7 +221,7 @@ def _among_judged(hits: Hits, judged: CSR, grades: NDArray[np.floating], lowest:
 
 def _against_retrieval(task: Task, sample: Positions, seed: int) -> Figures:
     targets = task.targets.select(sample)
-    before = metrics.ndcg_at(task.stages["retrieval"], task.targets, 10)[sample]
+    before = metrics.ndcg_at(task.stages[given_stage(task.stages)], task.targets, 10)[sample]
     users = None if task.users is None else task.users[sample]
     found: Figures = {}
     for name, hits in task.sampled.items():

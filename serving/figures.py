@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
 
 # matplotlib draws in these stand-ins, which then become the page's CSS variables
-NAMES = ("ink", "muted", "faint", "retrieval", "reranked", "final")
+NAMES = ("ink", "muted", "faint", "retrieval", "fused", "reranked", "final")
 STAND_INS = tuple(f"#{n:02d}00{n:02d}" for n in range(1, len(NAMES) + 1))
-INK, MUTED, FAINT, RETRIEVAL, RERANKED, FINAL = STAND_INS
-COLOURS = {"retrieval": RETRIEVAL, "reranked": RERANKED, "final": FINAL}
-MARKERS = {"retrieval": "o", "reranked": "D", "final": "s"}
+INK, MUTED, FAINT, RETRIEVAL, FUSED, RERANKED, FINAL = STAND_INS
+COLOURS = {"retrieval": RETRIEVAL, "fused": FUSED, "reranked": RERANKED, "final": FINAL}
+MARKERS = {"retrieval": "o", "fused": "^", "reranked": "D", "final": "s"}
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (9, 3)), (0, (2, 3)))
 HEIGHT = 3.9
 WIDTH = 5.2  # inches: wide enough for the labels, narrow enough to be read on a phone

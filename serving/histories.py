@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from indexing.version import IndexVersion
+from retrieval.sources import DAY, Asked
 from retrieval.timeline import HistoryBatch
-from retrieval.topk import Rows
+from retrieval.topk import CSR, Rows
 from serving.shoppers import Shoppers
 
 
@@ -20,6 +23,7 @@ class Known(NamedTuple):
     batch: HistoryBatch  # [1, l], l >= 1; nothing present where nothing is known
     taken: Rows  # item rows that were taken before, each once, over the whole history
     unknown: int  # given items that the index does not hold
+    asked: Asked  # the same as candidate sources read it
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,8 @@ class Histories:
         timeline, user = self.shoppers.timeline, np.array([code])
         end = timeline.offsets[code + 1 : code + 2]
         taken = timeline.items_before(user, end, self._target_codes())
-        return Known(timeline.batch(user, end, self.longest), np.unique(taken.rows), 0)
+        asked = Asked(timeline.items_before(user, end), taken, self.today, [""])
+        return Known(timeline.batch(user, end, self.longest), np.unique(taken.rows), 0, asked)
 
     def of_items(self, items: Sequence[str]) -> Known:
         """Given items, oldest first, read as taken one right after the other; unknown ones are passed over."""
@@ -49,7 +54,8 @@ class Histories:
         present = newest >= 0
         codes = np.where(present, 1 + next(iter(self._target_codes()), -1), 0)
         batch = HistoryBatch(newest, np.full_like(newest, -1), codes, np.zeros_like(newest), present)
-        return Known(batch, np.unique(rows), len(found) - len(rows))
+        lists = CSR.from_lists([rows])
+        return Known(batch, np.unique(rows), len(found) - len(rows), Asked(lists, lists, self.today, [""]))
 
     def of_cart(self, items: Sequence[str], user_id: str | None) -> Known:
         """A shopper's history followed by a cart; `taken` is the shopper's."""
@@ -59,7 +65,13 @@ class Histories:
         if not cart.batch.present.any():
             return before._replace(unknown=cart.unknown)
         columns = (np.hstack(pair)[:, -self.longest :] for pair in zip(before.batch, cart.batch, strict=True))
-        return Known(HistoryBatch(*columns), before.taken, cart.unknown)
+        both = CSR.from_lists([np.concatenate([before.asked.history.rows, cart.asked.history.rows])])
+        return Known(HistoryBatch(*columns), before.taken, cart.unknown, before.asked._replace(history=both))
+
+    @cached_property
+    def today(self) -> NDArray[np.int64]:
+        """The day after the last event, int64 [1]: as of when the release answers."""
+        return np.array([self.shoppers.timeline.time.max(initial=0) // DAY + 1])
 
     def _target_codes(self) -> list[int]:
         kinds = self.shoppers.timeline.kinds

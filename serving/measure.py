@@ -13,6 +13,7 @@ from ranking.pairs import GradeScale
 from retrieval.baselines import event_baselines, histories, query_baselines, targets_of
 from retrieval.metrics import ndcg_at, settled
 from retrieval.requests import Requests
+from retrieval.sources import Asked
 from retrieval.text import item_texts
 from retrieval.topk import CSR, Hits, Vectors
 from serving.evaluate import (
@@ -25,10 +26,11 @@ from serving.evaluate import (
     relevant_rows,
     rerank_sample,
 )
-from serving.offline import Logits, Offline, query_shortlists
+from serving.offline import Logits, Offline, by_towers, query_shortlists
 from serving.report import Example
+from serving.retriever import TaskName
 from serving.shop import Shop
-from serving.stages import Stages, TaskName
+from serving.stages import Stages
 
 SHOWN = 5  # titles of an example
 
@@ -77,7 +79,7 @@ class Measurement:
         queries = self.shop.judgements.folds["gate"]
         texts = self.shop.query_texts(queries)
         targets = relevant_rows(*self.shop.judged(queries))
-        hits = query_shortlists(self.stages, self.stages.user.queries(texts))
+        hits = query_shortlists(self.stages, texts, self.stages.user.queries(texts))
         ranked = self._ranked(hits, targets, texts, "search", "gate: search", size=self.rerank_sample)
         part = ranked.sample
         return _verdict(hits.select(part), ranked.reranked, targets.select(part), part)
@@ -107,10 +109,11 @@ class Measurement:
         counts = np.bincount(events.item[self.shop.events.train_target], minlength=n_items)
         texts = offline.user_texts(requests)
         found: dict[str, Task] = {}
-        logits = Logits(self.stages)
+        logits, fused = Logits(self.stages), bool(self.stages.retriever.fusion("recommend").sources)
         for mode, exclude in (("seen_removed", seen), ("seen_kept", None)):
             targets = targets_of(requests) if exclude is None else targets_of(requests).without(exclude)
             hits = offline.shortlists(requests, exclude)
+            towers = offline.by_towers(requests, exclude) if fused else hits
             default = self.remove_seen == (exclude is not None)
             what = f"test: recommendation, {mode}"
             ranked = self._ranked(hits, targets, texts, "recommend", what, size=self.rerank_sample, logits=logits)
@@ -119,7 +122,8 @@ class Measurement:
             found[mode] = Task(
                 targets=targets,
                 stages={name: baseline.places(targets, exclude=exclude) for name, baseline in baselines.items()}
-                | {"retrieval": hits},
+                | {"retrieval": towers}
+                | ({"fused": hits} if fused else {}),
                 sampled=self._sampled_stages(ranked, _is_on(gates, "recommend")),
                 sample=ranked.sample,
                 users=requests.user,
@@ -134,7 +138,10 @@ class Measurement:
         queries = self.shop.judgements.folds["test"]
         texts, (judged, grades) = self.shop.query_texts(queries), self.shop.judged(queries)
         vectors = self.stages.user.queries(texts)
-        hits = query_shortlists(self.stages, vectors)
+        retriever = self.stages.retriever
+        fused = bool(retriever.fusion("search").sources)
+        hits = query_shortlists(self.stages, texts, vectors)
+        towers = by_towers(self.stages, vectors) if fused else hits
         targets = relevant_rows(judged, grades)
         baselines = query_baselines(
             texts,
@@ -147,17 +154,21 @@ class Measurement:
         on = _is_on(gates, "search")
         search = Task(
             targets=targets,
-            stages={name: baseline.rank(300) for name, baseline in baselines.items()} | {"retrieval": hits},
+            stages={name: baseline.rank(300) for name, baseline in baselines.items()}
+            | {"retrieval": towers}
+            | ({"fused": hits} if fused else {}),
             sampled=self._sampled_stages(ranked, on),
             sample=ranked.sample,
             judged=judged,
             grades=grades,
         )
         scores = {name: baseline.pair_scores(judged) for name, baseline in baselines.items()}
-        scores["retrieval"] = self.stages.pair_scores(vectors, judged)
-        predicted = self._predicted(texts, judged, scores["retrieval"])
+        scores["retrieval"] = retriever.tower_scores(vectors, judged)
+        given = retriever.pair_scores(vectors, Asked.of_texts(texts), judged, "search")
+        scores |= {"fused": given} if fused else {}
+        predicted = self._predicted(texts, judged, given)
         final = {"final": predicted["reranked"]} if on and predicted else {}
-        scores |= {} if final else {"final": scores["retrieval"]}
+        scores |= {} if final else {"final": given}
         return search, JudgedTask(judged=judged, grades=grades, scores=scores, predicted=predicted | final)
 
     def _predicted(

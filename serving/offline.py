@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from retrieval.baselines import targets_of
 from retrieval.dataset import Events
 from retrieval.progress import ProgressMeter
 from retrieval.requests import Requests
+from retrieval.sources import DAY, Asked
 from retrieval.timeline import HistoryBatch, Timeline
 from retrieval.topk import CSR, Hits, Vectors
 from serving.stages import SHORTLIST, Stages
@@ -46,30 +47,63 @@ class Offline:
         """What each request's shopper had taken before (targets, not mere views)."""
         return self.timeline.items_before(requests.user, self.position[requests.end], self.target_kinds)
 
+    def targets(self, requests: Requests, seen: CSR | None) -> CSR:
+        """What each request was for, without what is removed as `seen`."""
+        return targets_of(requests) if seen is None else targets_of(requests).without(seen)
+
     def told(self, requests: Requests, *, remove_seen: bool) -> tuple[Hits, CSR]:
         """The candidates of requests and the targets that may stand among them; what was taken before is in neither
         where it is removed."""
         seen = self.seen(requests) if remove_seen else None
-        targets = targets_of(requests)
-        return self.shortlists(requests, seen), targets if seen is None else targets.without(seen)
+        return self.shortlists(requests, seen), self.targets(requests, seen)
+
+    def vectors(self, requests: Requests) -> Vectors:
+        """The user tower's vector of each request, float32 [n, index_dim]."""
+        return self.stages.history_vectors(self.batch(requests), self.query_texts)
+
+    def asked(self, requests: Requests) -> Asked:
+        """What candidate sources read of each request."""
+        ends = self.position[requests.end]
+        history = self.timeline.items_before(requests.user, ends)
+        return Asked(history, self.seen(requests), requests.time // DAY, [""] * len(requests))
+
+    def by_towers(self, requests: Requests, exclude: CSR | None, k: int = SHORTLIST) -> Hits:
+        """The candidates of each request by the towers alone."""
+        parts = _blocks(requests, exclude)
+        return joined([self.stages.retriever.by_towers(self.vectors(part), k, own) for part, own in parts], k)
 
     def shortlists(self, requests: Requests, exclude: CSR | None, k: int = SHORTLIST) -> Hits:
-        """The candidates of each request."""
-        parts = []
-        for start in range(0, len(requests), BLOCK):
-            part = np.arange(start, min(start + BLOCK, len(requests)))
-            vectors = self.stages.history_vectors(self.batch(requests.select(part)), self.query_texts)
-            parts.append(self.stages.candidates(vectors, k, None if exclude is None else exclude.select(part)))
-        return joined(parts, k)
+        """The candidates of each request by all sources."""
+        found = (
+            self.stages.retriever.shortlists(self.vectors(part), self.asked(part), k, "recommend", own)
+            for part, own in _blocks(requests, exclude)
+        )
+        return joined([shortlists.hits for shortlists in found], k)
 
     def user_texts(self, requests: Requests) -> list[str]:
         """What the cross-encoder reads of each request's shopper."""
         return self.stages.user_texts(self.batch(requests), [None] * len(requests))
 
 
-def query_shortlists(stages: Stages, vectors: Vectors, k: int = SHORTLIST) -> Hits:
-    """The candidates of queries given by their vectors [n, index_dim]."""
-    return joined([stages.candidates(vectors[i : i + BLOCK], k) for i in range(0, len(vectors), BLOCK)], k)
+def _blocks(requests: Requests, exclude: CSR | None) -> Iterator[tuple[Requests, CSR | None]]:
+    for start in range(0, len(requests), BLOCK):
+        part = np.arange(start, min(start + BLOCK, len(requests)))
+        yield requests.select(part), None if exclude is None else exclude.select(part)
+
+
+def by_towers(stages: Stages, vectors: Vectors, k: int = SHORTLIST) -> Hits:
+    """The candidates of queries, given by their vectors [n, index_dim], by the towers alone."""
+    parts = (vectors[start : start + BLOCK] for start in range(0, len(vectors), BLOCK))
+    return joined([stages.retriever.by_towers(part, k) for part in parts], k)
+
+
+def query_shortlists(stages: Stages, texts: Sequence[str], vectors: Vectors, k: int = SHORTLIST) -> Hits:
+    """The candidates of queries, given with their vectors [n, index_dim], by all sources."""
+    parts = (slice(start, start + BLOCK) for start in range(0, len(vectors), BLOCK))
+    found = (
+        stages.retriever.shortlists(vectors[part], Asked.of_texts(texts[part]), k, "search").hits for part in parts
+    )
+    return joined(list(found), k)
 
 
 def joined(parts: Sequence[Hits], k: int) -> Hits:

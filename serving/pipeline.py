@@ -30,13 +30,16 @@ from serving.engine import Engine
 from serving.evaluate import Figures
 from serving.measure import Measurement, Untuned
 from serving.report import Example, Report, write_report
+from serving.retriever import TaskName
 from serving.settings import RunConfig
 from serving.shop import Shop
-from serving.stages import TaskName
 from serving.untuned import keep_untuned, untuned_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from retrieval.train import TrainedTowers
     from serving.ranker import PairSource
@@ -138,7 +141,10 @@ class Pipeline:
             )
         with self._timed("build index"):
             draft = self._assemble(shop, bundle, trained)
-        return replace(draft, figures=plain(trained.figures))
+        with self._timed("fuse sources"):
+            fusions = self._fusions(shop, self._engine(bundle, draft))
+        settings = draft.settings | {"fusion": fusions}
+        return replace(draft, figures=plain(trained.figures), settings=settings)
 
     def build_index(self, shop: Shop, bundle: Bundle, live: Release) -> Release:
         """A draft of the live release with a new index of the shop's items; unchanged texts are not embedded again."""
@@ -146,10 +152,10 @@ class Pipeline:
         towers = assembly.towers(live.towers)
         with self._timed("build index"):
             built = assembly.add_index(shop, towers, say=self.say)
-        shoppers = assembly.add_shoppers(shop) or live.shoppers
+        shoppers, words = assembly.add_shoppers(shop) or live.shoppers, assembly.add_words(shop, built.name)
         figures = {name: value for name, value in live.figures.items() if name != "evaluation"}
-        draft = replace(live, index=built.name, shoppers=shoppers, figures=figures, why=f"index build after {live.id}")
-        return assembly.named(draft)
+        why = f"index build after {live.id}"
+        return assembly.named(replace(live, index=built.name, shoppers=shoppers, words=words, figures=figures, why=why))
 
     def train_ranker(self, shop: Shop, bundle: Bundle, draft: Release) -> Release:
         """The draft with a ranker, where there is anything to learn from."""
@@ -165,7 +171,7 @@ class Pipeline:
                 self.config.ranking,
                 remove_seen=engine.remove_seen,
                 seed=self.config.retrieval.seed,
-                cross_fit=lambda: self._cross_fit(shop, bundle),
+                cross_fit=lambda: self._cross_fit(shop, bundle, draft),
                 say=self.say,
             )
         if not len(data.train):
@@ -244,16 +250,30 @@ class Pipeline:
             write_report(report, path)
         return path
 
-    def _assemble(self, shop: Shop, bundle: Bundle, trained: TrainedTowers) -> Release:
-        """Trained towers, index and shoppers as parts of a bundle, and a draft release that names them."""
+    def _assemble(
+        self, shop: Shop, bundle: Bundle, trained: TrainedTowers, train: NDArray[np.bool_] | None = None
+    ) -> Release:
+        """Trained towers, index, shoppers and words as parts of a bundle, and a draft release that names them.
+
+        `train` bool [n_events] are the events that say what goes together; none: the split's.
+        """
         assembly = self.assembly(bundle)
         towers = assembly.add_towers(trained.folder)
         built = assembly.add_index(shop, towers, text_vectors=trained.text_vectors, say=self.say)
-        return assembly.draft(shop, towers, built, f"run --budget {self.budget}")
+        return assembly.draft(shop, towers, built, f"run --budget {self.budget}", train)
 
     def assembly(self, bundle: Bundle) -> Assembly:
         """What adds parts to a bundle under this run's settings."""
         return Assembly(bundle, self.config, self.device, self.now)
+
+    def _fusions(self, shop: Shop, engine: Engine) -> JsonMap:
+        """How candidate sources come together, by task."""
+        from serving.fusing import fit_fusions
+
+        fusions = dict(fit_fusions(engine.stages, shop, remove_seen=engine.remove_seen))
+        for task, fusion in fusions.items():
+            self.say(f"fusion, {task}: {fusion}")
+        return plain({task: fusion.as_json() for task, fusion in fusions.items()})
 
     def _blends(self, shop: Shop, engine: Engine) -> JsonMap:
         """How the ranker's logit and retrieval's score come together, by task."""
@@ -264,7 +284,7 @@ class Pipeline:
             self.say(f"blend, {task}: {blend}")
         return plain({task: blend.as_json() for task, blend in blends.items()})
 
-    def _cross_fit(self, shop: Shop, bundle: Bundle) -> list[PairSource]:
+    def _cross_fit(self, shop: Shop, bundle: Bundle, draft: Release) -> list[PairSource]:
         """Two towers over the untuned text part, each trained on half of the shoppers, with the last training requests
         of the other half."""
         from retrieval.train import TowerData, train_towers
@@ -274,8 +294,9 @@ class Pipeline:
         text, sources = untuned_text(shop, bundle, self.config, device=self.device, work=self._work), []
         for number, half in enumerate(halves(shop)):
             scratch = Bundle.create(self._work / f"fold-{number}")
+            source = TowerData(shop.data, shop.events, None, half)
             trained = train_towers(
-                TowerData(shop.data, shop.events, None, half),
+                source,
                 self._fresh(f"towers-{number}"),
                 config=self.config.retrieval,
                 budget=self.budget,
@@ -285,8 +306,9 @@ class Pipeline:
                 rounds=CROSS_FIT_ROUNDS,
                 say=self.say,
             )
-            draft = self._assemble(shop, scratch, trained)
-            sources.append(PairSource(self._engine(scratch, draft).stages, last_training_requests(shop, ~half)))
+            part = self._assemble(shop, scratch, trained, source.train)
+            fused = replace(part, settings=part.settings | {"fusion": draft.settings["fusion"]})
+            sources.append(PairSource(self._engine(scratch, fused).stages, last_training_requests(shop, ~half)))
         return sources
 
     def _untuned(self, shop: Shop, bundle: Bundle) -> Untuned:

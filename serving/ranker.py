@@ -73,7 +73,8 @@ class PairMiner:
         )
         if not self.config.judged_negatives or not pairs.n_groups:
             return pairs
-        hits = query_shortlists(stages, stages.user.queries(list(pairs.user_texts)))
+        texts = list(pairs.user_texts)
+        hits = query_shortlists(stages, texts, stages.user.queries(texts))
         return with_negatives(pairs, hits, seed=self.seed)
 
     def _liked(self, requests: Requests) -> CSR:

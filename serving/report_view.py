@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ranking.blend import Blend
-from serving.evaluate import CUTS, Json, as_object
+from serving.evaluate import CUTS, Json, as_object, given_stage
 from serving.figures import COLOURS, Interval, change_bars, recall_curves, short, stage_dots
 from serving.tables import caption, heading, is_best, said, shown, stage_name
 
@@ -201,11 +201,12 @@ def folds(sizes: Mapping[str, int]) -> list[Fold]:
 
 def _recall_tile(name: str, task: Mapping[str, Json]) -> Iterator[Tile]:
     found = _column(task, "recall@100")
-    if "retrieval" in found:
+    given = given_stage(found)
+    if given in found:
         wanted = "of the best-graded items are" if name == "search" else "of what shoppers took next is"
-        label = f"{wanted} among the 100 candidates that retrieval proposes"
+        label = f"{wanted} among the 100 candidates that are proposed"
         beside = _best_baseline(found, lambda value: f"{100 * value:.1f} %")
-        yield Tile([(f"{100 * found['retrieval']:.1f} %", "retrieval")], label, beside)
+        yield Tile([(f"{100 * found[given]:.1f} %", given)], label, beside)
 
 
 def _reranking_tile(name: str, task: Mapping[str, Json]) -> Iterator[Tile]:
@@ -215,13 +216,14 @@ def _reranking_tile(name: str, task: Mapping[str, Json]) -> Iterator[Tile]:
         before, after, by = (_interval(one[part]) for part in ("before", "after", "change"))
         label = f"nDCG@10 of {'search' if name == 'search' else 'recommendation'}, as retrieved and as reranked"
         note = f"change {_signed(by.mean)}, 95 % interval {_signed(by.low)} to {_signed(by.high)}, n = {one['n']:,}"
-        parts = [(short(before.mean), "retrieval"), (" → ", "quiet"), (short(after.mean), "reranked")]
+        given = given_stage(as_object(task["stages"]))
+        parts = [(short(before.mean), given), (" → ", "quiet"), (short(after.mean), "reranked")]
         yield Tile(parts, label, note)
 
 
 def _judged_tile(task: Mapping[str, Json]) -> Iterator[Tile]:
     found = _column(task, "ndcg@10")
-    for name in [stage for stage in ("final", "reranked", "retrieval") if stage in found][:1]:
+    for name in [stage for stage in ("final", "reranked", "fused", "retrieval") if stage in found][:1]:
         figures = as_object(as_object(task["stages"])[name])
         extra = [f"{heading(key)} {shown(figures[key])}" for key in ("rmse", "spearman") if key in figures]
         note = "; ".join(part for part in (_best_baseline(found, short), *extra) if part)
@@ -235,7 +237,7 @@ def _curves(stages: Mapping[str, Mapping[str, Json]]) -> Chart:
         curves[stage] = {k: value for k, value in known.items() if isinstance(value, int | float)}
     text = (
         "The share of what was wanted that is among the first k. "
-        "Reranking permutes the candidates, so that it ends where retrieval does."
+        "Reranking permutes the candidates, so that it ends where they do."
     )
     return Chart("Recall by how many items are looked at", text, recall_curves(curves))
 
@@ -243,7 +245,7 @@ def _curves(stages: Mapping[str, Mapping[str, Json]]) -> Chart:
 def _without_repeated_final(
     task: Mapping[str, Json], stages: Mapping[str, Mapping[str, Json]]
 ) -> Mapping[str, Mapping[str, Json]]:
-    """Charts leave out a final order that is the reranked or the retrieved one; tables show it all the same."""
+    """Charts leave out a final order that is the reranked one or the one before; tables show it all the same."""
     changes = as_object(task.get("reranking", {}))
     kept = "final" in changes and _interval(as_object(changes["final"])["change"]) == Interval(0, 0, 0)
     if "final" not in stages or not (kept or stages["final"] == stages.get("reranked")):
@@ -255,14 +257,14 @@ def _dots(task: Mapping[str, Json], stages: Mapping[str, Mapping[str, Json]]) ->
     changes = {name: as_object(one) for name, one in as_object(task.get("reranking", {})).items()}
     intervals = {name: _interval(one["after"]) for name, one in changes.items()}
     for one in list(changes.values())[:1]:
-        intervals["retrieval"] = _interval(one["before"])
+        intervals[given_stage(stages)] = _interval(one["before"])
     values = _column(task, "ndcg@10") | {name: interval.mean for name, interval in intervals.items()}
     values = {name: value for name, value in values.items() if name in stages}
     intervals = {name: interval for name, interval in intervals.items() if name in stages}
     text = f"nDCG with {task['gain']}."
     if changes:
         n = next(iter(changes.values()))["n"]
-        text += f" Retrieval and what follows it on the same {n:,} requests, with 95 % intervals."
+        text += f" What was reranked, and what came of it, on the same {n:,} requests, with 95 % intervals."
     return Chart("How high the right items stand: nDCG@10", text, stage_dots(values, intervals, "nDCG@10"))
 
 

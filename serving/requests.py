@@ -49,13 +49,15 @@ class Hit:
     `score` falls from place to place among the reranked items, where it is the cross-encoder's logit, blended with
     retrieval's score if the release has a blend, under the model's activation (without a blend it is what
     `CrossEncoder.predict` gives); and again among those behind them, where it is the inner product of the towers'
-    vectors (of popular items: how often they were taken). `retrieval_rank` is the place before reranking, from 1.
+    vectors, or the weighted sum of several sources' scores if the release has a fusion (of popular items: how often
+    they were taken). `retrieval_rank` is the place before reranking, from 1; `sources` are those that proposed it.
     """
 
     item_id: str
     title: str
     score: float
     retrieval_rank: int
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Answer:
     def to_dict(self) -> dict[str, object]:
         """As JSON."""
         return {
-            "items": [vars(hit) for hit in self.items],
+            "items": [{**vars(hit), "sources": list(hit.sources)} for hit in self.items],
             "release": self.release,
             "fell_back_to": list(self.fell_back_to),
             "reranked": self.reranked,

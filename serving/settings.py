@@ -35,9 +35,7 @@ class RankConfig(Settings):
     """The cross-encoder, what it reads, and the gate."""
 
     enabled: bool = True
-    model: str | None = Field(
-        default=None, description="a pretrained BERT; none: the towers' own tuned text part"
-    )
+    model: str | None = Field(default=None, description="a pretrained BERT; none: the towers' own tuned text part")
     depth: PositiveInt = Field(default=30, description="places of a shortlist that are reranked")
     titles: PositiveInt = Field(default=3, description="newest titles that stand for a shopper")
     gate: Literal["no", "likely", "proven"] = "likely"

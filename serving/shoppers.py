@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -13,20 +14,26 @@ from numpy.typing import NDArray
 from indexing.columns import read_table, write_table
 from indexing.lookup import HashIndex, hash_keys, rows_of
 from indexing.version import IndexVersion
+from retrieval.baselines import cooccurrence
 from retrieval.dataset import DataSet
 from retrieval.encoder import read_json
 from retrieval.errors import BadBundle
 from retrieval.timeline import Timeline
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
 ARRAYS = ("item", "query", "kind", "time", "offsets")
+TOGETHER = ("together", "together_rows", "together_indptr")  # cosines, their columns, where each item's begin
 
 
 @dataclass(frozen=True)
 class Shoppers:
-    """The timeline of every known shopper, over the rows of one index version, and how often each item was taken.
+    """The timeline of every known shopper, over the rows of one index version, how often each item was taken, and what
+    goes with what.
 
-    `popularity` float32 [n_items] counts the target events of each item; events of items that the index lacks are
-    read as absent.
+    `popularity` float32 [n_items] counts the target events of each item; `together` is a sparse float32 [n_items,
+    n_items] of `retrieval.baselines.cooccurrence`. Events of items that the index lacks are read as absent.
     """
 
     timeline: Timeline
@@ -34,6 +41,7 @@ class Shoppers:
     query_texts: tuple[str, ...]
     popularity: NDArray[np.float32]
     lookup: HashIndex
+    together: csr_array | None = None
 
     def code(self, user_id: str) -> int | None:
         """The position of a shopper in the timeline, or None for one who is not known."""
@@ -59,7 +67,8 @@ class Shoppers:
         users = read_table(folder / "users.arrow")["user_id"]
         texts = tuple(read_table(folder / "queries.arrow")["text"].to_pylist())
         timeline = Timeline(kinds=tuple(map(str, kinds)), **(arrays | {"item": item}))
-        return cls(timeline, users, texts, popularity, HashIndex.build(hash_keys(users.to_pylist())))
+        lookup = HashIndex.build(hash_keys(users.to_pylist()))
+        return cls(timeline, users, texts, popularity, lookup, _together(folder, rows.astype(np.int64), version.size))
 
     @classmethod
     def nobody(cls, n_items: int) -> Shoppers:
@@ -77,14 +86,30 @@ class Shoppers:
         return replace(self, timeline=self.timeline.recoded(kinds))
 
 
-def write_shoppers(folder: Path, data: DataSet, counted: NDArray[np.bool_]) -> None:
-    """Writes every event of the data set, and how often each item stands in the events `counted`, bool [n_events]."""
+def write_shoppers(folder: Path, data: DataSet, counted: NDArray[np.bool_], train: NDArray[np.bool_]) -> None:
+    """Writes every event of the data set, how often each item stands in the events `counted`, bool [n_events], and what
+    goes together in the events `train`, bool [n_events]."""
     assert data.events is not None
     timeline, _ = Timeline.from_events(data.events)
     for name in ARRAYS:
         np.save(folder / f"{name}.npy", getattr(timeline, name))
     np.save(folder / "counts.npy", np.bincount(data.events.item[counted], minlength=data.n_items).astype(np.float32))
+    together = cooccurrence(data.events, train, data.n_items)
+    for name, array in zip(TOGETHER, (together.data, together.indices, together.indptr), strict=True):
+        np.save(folder / f"{name}.npy", array)
     write_table(folder / "items.arrow", pa.table({"item_id": pa.array(data.item_ids, pa.string())}))
     write_table(folder / "users.arrow", pa.table({"user_id": pa.array(data.user_ids, pa.string())}))
     write_table(folder / "queries.arrow", pa.table({"text": pa.array(data.events.query_texts, pa.string())}))
     (folder / "about.json").write_text(json.dumps({"kinds": list(timeline.kinds)}, ensure_ascii=False), "utf-8")
+
+
+def _together(folder: Path, rows: NDArray[np.int64], n_items: int) -> csr_array:
+    """What goes with what, from the rows that it was written by to those of an index, `rows` int64 [n_written]."""
+    from scipy.sparse import csr_array
+
+    cosines, columns, indptr = (np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in TOGETHER)
+    if len(rows) == n_items and (rows == np.arange(n_items)).all():
+        return csr_array((cosines, columns, indptr), (n_items, n_items))
+    owners, columns = rows[np.repeat(np.arange(len(rows)), np.diff(indptr))], rows[columns]
+    kept = (owners >= 0) & (columns >= 0)
+    return csr_array((cosines[kept], (owners[kept], columns[kept])), (n_items, n_items))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,11 @@ from ranking.pair_tokens import TextByRow
 from ranking.rerank import rerank_order
 from retrieval.text import item_texts, user_text
 from retrieval.timeline import HistoryBatch
-from retrieval.topk import CSR, Hits, Vectors, exact_topk
+from retrieval.topk import CSR, Hits, Vectors
 from retrieval.towers import UserTower
+from serving.retriever import Retriever, TaskName
 
 SHORTLIST = 100
-TaskName: TypeAlias = Literal["recommend", "search"]
 REMEMBERED = 50_000  # past queries whose vectors are kept in memory
 
 
@@ -35,16 +35,20 @@ class Reranked(NamedTuple):
 
 @dataclass(frozen=True)
 class Stages:
-    """A user tower, an index version, a cross-encoder if there is one, and what is popular."""
+    """A user tower, a retriever, and a cross-encoder if there is one."""
 
     user: UserTower
-    version: IndexVersion
+    retriever: Retriever
     scorer: CrossEncoderScorer | None
-    popularity: NDArray[np.float32]  # [n_items]
     longest: int  # events of a history that are read
     titles: int  # newest titles that the cross-encoder reads
     depth: int  # places that are reranked
     blends: Mapping[str, Blend] = field(default_factory=dict)  # by task
+
+    @property
+    def version(self) -> IndexVersion:
+        """The items and their index."""
+        return self.retriever.version
 
     def history_vectors(self, batch: HistoryBatch, query_texts: Sequence[str]) -> Vectors:
         """float32 [b, index_dim] of histories, their past queries coded into `query_texts`; zero for an empty one."""
@@ -54,23 +58,6 @@ class Stages:
         vectors = self._past_queries([query_texts[int(code)] for code in asked]) if len(asked) else None
         codes = np.where(batch.queries >= 0, np.searchsorted(asked, batch.queries), -1)
         return self.user.histories(batch._replace(queries=codes), self.version.vectors, vectors)
-
-    def candidates(self, vectors: Vectors, k: int, exclude: CSR | None = None) -> Hits:
-        """The k best items of each user vector; popular ones for a vector of zeros, scored by how often they sold."""
-        hits = self.version.index.search(vectors, k, exclude=exclude)
-        nothing = np.flatnonzero(~vectors.any(axis=1))
-        if len(nothing):
-            rows, scores = hits.rows.copy(), hits.scores.copy()
-            without = None if exclude is None else exclude.select(nothing)
-            popular = self.popular(len(nothing), k, without)
-            rows[nothing], scores[nothing] = popular.rows, popular.scores
-            hits = Hits(rows, scores)
-        return hits
-
-    def popular(self, n: int, k: int, exclude: CSR | None = None) -> Hits:
-        """The most taken items, for each of n requests."""
-        ones = np.ones((n, 1), np.float32)
-        return exact_topk(ones, self.popularity[:, None], k, exclude=exclude)
 
     def user_texts(self, batch: HistoryBatch, queries: Sequence[str | None]) -> list[str]:
         """What the cross-encoder reads of each request: the query, then the newest titles."""
@@ -102,13 +89,6 @@ class Stages:
         texts = self.texts_of(pairs.rows)
         owners, rows = pairs.owners.tolist(), pairs.rows.tolist()
         return self.scorer.score([(user_texts[i], texts[row]) for i, row in zip(owners, rows, strict=True)])
-
-    def pair_scores(self, vectors: Vectors, pairs: CSR) -> NDArray[np.float32]:
-        """Retrieval's score of each pair, float32 [n_pairs]: list i holds index rows against user vector i."""
-        scores: NDArray[np.float32] = np.einsum(
-            "ij,ij->i", vectors[pairs.owners], np.asarray(self.version.vectors[pairs.rows])
-        )
-        return scores
 
     def blend(self, task: TaskName) -> Blend:
         """What was fitted for a task; the logit alone where nothing was."""

@@ -27,7 +27,7 @@ SHORT = {
     "popularity_bias": "pop. bias",
 }
 NEITHER = ("judged_share", "coverage", "novelty", "popularity_bias")
-OURS = ("retrieval", "reranked", "final")
+OURS = ("retrieval", "fused", "reranked", "final")
 
 SPOKEN = {
     "popularity_7d": "popularity, 7 days",
@@ -98,7 +98,7 @@ def caption(task: Mapping[str, Json]) -> str:
     if "gain_plain" in task:
         lines[0] += f"; nDCG plain with {task['gain_plain']}; {task['pairs']:,} pairs"
     for name, change in as_object(task.get("reranking", {})).items():
-        lines.append(f"{name} against retrieval: {change_line(as_object(change))}")
+        lines.append(f"{name} against the order given: {change_line(as_object(change))}")
     return "\n".join(lines)
 
 

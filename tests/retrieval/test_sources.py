@@ -6,8 +6,18 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from retrieval.sources import DAY, Asked, CoOccurrence, Lexical, OwnFrequency, RecentPopularity, best_of_lists
+from retrieval.sources import (
+    DAY,
+    Asked,
+    CoOccurrence,
+    Lexical,
+    OwnFrequency,
+    RecentPopularity,
+    TakenBefore,
+    best_of_lists,
+)
 from retrieval.topk import CSR
+from retrieval.words import words
 
 N = 6
 
@@ -39,6 +49,7 @@ def test_own_frequency_counts_what_was_taken(together: CoOccurrence) -> None:
     hits = OwnFrequency().read(asked([[4, 1, 4], [], [2]])).top(2)
     assert hits.rows.tolist() == [[4, 1], [-1, -1], [2, -1]]
     np.testing.assert_allclose(hits.scores[0], np.log1p([2, 1]), rtol=1e-6)
+    assert TakenBefore().read(asked([[4, 1, 4]])).top(2).scores.tolist() == [[1, 1]]
 
 
 def test_recent_popularity_ends_before_the_day_of_the_request() -> None:
@@ -65,7 +76,9 @@ def test_a_source_scores_a_pair_as_it_scores_its_best(name: str, together: CoOcc
         "together": together,
         "own": OwnFrequency(),
         "recent": RecentPopularity(days, rng.integers(0, N, 40), N, 2),
-        "lexical": Lexical({"a": 0, "b": 1}, np.array([0, 3, 5]), np.array([0, 1, 4, 1, 2], np.int32), np.ones(5, "f4")),
+        "lexical": Lexical(
+            {"a": 0, "b": 1}, np.array([0, 3, 5]), np.array([0, 1, 4, 1, 2], np.int32), np.ones(5, np.float32)
+        ),
     }
     scored = sources[name].read(asked([[0, 1], [3], [0, 0, 4]], day=[1, 3, 3], texts=["a b", "b", "c"]))
     hits, dense = scored.top(N), scored.at(every_pair(3)).reshape(3, N)
@@ -89,9 +102,19 @@ def test_equal_scores_go_by_row() -> None:
     assert best_of_lists(lists, np.ones(4, np.float32), 2).rows.tolist() == [[2, 4], [1, -1]]
 
 
-def test_events_become_days() -> None:
-    from types import SimpleNamespace
-
-    events = SimpleNamespace(time=np.array([3 * DAY + 5, DAY, 2 * DAY]), item=np.array([1, 2, 0], np.int32))
-    source = RecentPopularity.of(events, np.array([True, True, False]), N, days=2)  # type: ignore[arg-type]
+def test_times_become_days() -> None:
+    source = RecentPopularity.of(np.array([3 * DAY + 5, DAY]), np.array([1, 2], np.int32), N, days=2)
     assert (source.day.tolist(), source.item.tolist()) == ([1, 3], [2, 1])
+
+
+def test_lexical_scores_are_those_of_the_library() -> None:
+    import bm25s
+
+    texts = ["red mug", "blue mug mug", "a red lamp, 40w", ""]
+    library = bm25s.BM25()
+    library.index([[*words(text), ""] for text in texts], show_progress=False)
+    found = Lexical.of(texts).read(Asked.of_texts(["mug red mug", "40 w", "nothing"]))
+    dense = found.at(CSR.from_lists([list(range(4))] * 3)).reshape(3, 4)
+    np.testing.assert_allclose(dense[0], library.get_scores(["mug", "red", "mug"]), rtol=1e-6)
+    np.testing.assert_allclose(dense[1], library.get_scores(["40", "w"]), rtol=1e-6)
+    assert not dense[2].any()

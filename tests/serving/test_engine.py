@@ -13,11 +13,14 @@ import pytest
 from ranking.blend import Blend
 from retrieval.dataset import DataSet, load
 from retrieval.errors import BadRequest
+from retrieval.fusion import Fusion
 from retrieval.requests import Requests
+from retrieval.sources import DAY
 from serving.engine import CATALOGUE, FEWER, KNOWN_ITEMS, POPULAR, QUERY_ALONE, RECOMMENDATION, Engine
 from serving.offline import Offline
 from serving.requests import Answer, Request
 from serving.shoppers import Shoppers
+from serving.stages import Stages
 
 USERS = 12
 
@@ -31,6 +34,16 @@ def data(sample_folder: Path) -> DataSet:
 def reranking(engine: Engine) -> Engine:
     """The engine with both gates open, whatever the tiny ranker is worth."""
     return replace(engine, reranks=frozenset({"recommend", "search"}))
+
+
+FUSIONS = {
+    "recommend": Fusion({"towers": 1.0, "co_occurrence": 0.7, "own_frequency": 0.5, "popularity_30d": 0.2}),
+    "search": Fusion({"towers": 1.0, "words": 0.1}),
+}
+
+
+def with_fusion(stages: Stages) -> Stages:
+    return replace(stages, retriever=replace(stages.retriever, fusions=FUSIONS))
 
 
 def with_blend(engine: Engine, blend: Blend) -> Engine:
@@ -63,10 +76,15 @@ def taken(data: DataSet, user: int, kinds: tuple[str, ...]) -> set[str]:
     return {data.item_ids[row] for row in rows}
 
 
+@pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("seen", ["remove", "keep"])
 def test_the_offline_path_and_the_engine_give_the_same_shortlist_and_scores(
-    engine: Engine, offline: Offline, everyone: Requests, data: DataSet, seen: str
+    engine: Engine, offline: Offline, everyone: Requests, data: DataSet, seen: str, fused: bool
 ) -> None:
+    if fused:
+        engine = replace(engine, stages=with_fusion(engine.stages))
+        offline = replace(offline, stages=engine.stages)
+        everyone = replace(everyone, time=np.full(USERS, engine.histories.today[0] * DAY))
     hits = offline.shortlists(everyone, offline.seen(everyone) if seen == "remove" else None)
     for user, rows, scores in zip(everyone.user, *hits, strict=True):
         answer = engine.recommend(user_id=data.user_ids[user], k=100, seen=seen, rerank=False)  # type: ignore[arg-type]
@@ -280,7 +298,7 @@ def test_an_answer_names_its_release_and_is_json(engine: Engine, data: DataSet) 
     answer = engine.recommend(user_id=data.user_ids[0], k=2)
     found = json.loads(json.dumps(answer.to_dict()))
     assert found["release"] == engine.release.id
-    assert set(found["items"][0]) == {"item_id", "title", "score", "retrieval_rank"}
+    assert set(found["items"][0]) == {"item_id", "title", "score", "retrieval_rank", "sources"}
     assert engine.titles([found["items"][0]["item_id"], "no such item"]) == [found["items"][0]["title"]]
 
 
@@ -300,3 +318,40 @@ def test_a_past_query_is_read_once_and_as_any_other(engine: Engine, monkeypatch:
     np.testing.assert_allclose(stages._past_queries(["steel saw", "oil", "red mug"]), wanted[[1, 2, 0]], atol=1e-6)
     assert read == ["red mug", "steel saw", "oil"]
     np.testing.assert_allclose(stages._past_queries(["steel saw"]), wanted[[1]], atol=1e-6)
+
+
+def test_every_hit_names_the_sources_that_proposed_it(engine: Engine, data: DataSet) -> None:
+    fused = replace(engine, stages=with_fusion(engine.stages))
+    user = data.user_ids[0]
+    answer = fused.recommend(user_id=user, k=100, seen="keep")
+    own = taken(data, 0, engine.histories.targets)
+    assert own <= set(ids(answer))
+    for hit in answer.items:
+        assert ("own_frequency" in hit.sources) == (hit.item_id in own)
+        assert hit.sources
+    assert {hit.sources for hit in engine.recommend(user_id=user).items} == {("towers",)}
+
+
+@pytest.mark.parametrize("fuse", [False, True])
+def test_an_item_that_is_searched_by_its_id_stands_first(reranking: Engine, data: DataSet, fuse: bool) -> None:
+    engine = replace(reranking, stages=with_fusion(reranking.stages)) if fuse else reranking
+    for row in (0, 7, 33):
+        answer = engine.search(f" {data.item_ids[row]} ", k=5)
+        assert ids(answer)[0] == data.item_ids[row]
+        assert "exact" in answer.items[0].sources
+        assert not any("exact" in hit.sources for hit in answer.items[1:])
+        assert answer.reranked
+
+
+def test_a_source_that_a_release_lacks_is_passed_over(engine: Engine) -> None:
+    retriever = engine.stages.retriever
+    lacking = replace(retriever, sources={}, fusions=FUSIONS)
+    bare = replace(engine, stages=replace(engine.stages, retriever=lacking))
+    assert ids(bare.search("red mug")) == ids(engine.search("red mug"))
+
+
+def test_a_shopper_of_whom_the_towers_know_nothing_is_answered_by_what_sells_now(engine: Engine) -> None:
+    fused = replace(engine, stages=with_fusion(engine.stages))
+    answer = fused.recommend(history=[], k=5)
+    assert all(hit.sources == ("popularity_30d",) for hit in answer.items)
+    assert answer.fell_back_to == (POPULAR,)

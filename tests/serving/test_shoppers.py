@@ -26,7 +26,7 @@ def data(sample_folder: Path) -> DataSet:
 def folder(data: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert data.events is not None
     path = tmp_path_factory.mktemp("shoppers")
-    write_shoppers(path, data, data.events.is_kind(["purchase"]))
+    write_shoppers(path, data, data.events.is_kind(["purchase"]), np.ones(len(data.events), bool))
     return path
 
 
@@ -66,6 +66,17 @@ def test_rows_follow_the_index_and_items_that_it_lacks_are_absent(data: DataSet,
     assert part.popularity.shape == (len(fewer),)
     for row in (0, len(fewer) - 1):
         assert part.popularity[row] == whole.popularity[ids.index(fewer[row])]
+
+
+def test_what_goes_together_follows_the_rows_of_the_index(data: DataSet, folder: Path) -> None:
+    ids = list(data.item_ids)
+    fewer = ids[:0:-2]
+    whole, part = (Shoppers.open(folder, index_of(some)).together for some in (ids, fewer))
+    assert whole is not None
+    assert part is not None
+    rows = [ids.index(item) for item in fewer]
+    assert whole.nnz > part.nnz > 0
+    np.testing.assert_array_equal(part.toarray(), whole.toarray()[np.ix_(rows, rows)])
 
 
 def test_popularity_counts_the_events_that_count(data: DataSet, folder: Path) -> None:

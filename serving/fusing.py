@@ -1,0 +1,83 @@
+"""The fusion of candidate sources, fitted on ranker_valid: for recommendation and for search apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ranking.pairs import members
+from retrieval.fusion import TOWERS, Fusion, fit_fusion
+from retrieval.metrics import ndcg_at
+from retrieval.sources import Asked, best_of_lists
+from retrieval.topk import CSR, Vectors
+from serving.evaluate import relevant_rows
+from serving.offline import Offline
+from serving.retriever import TaskName
+from serving.shop import Shop
+from serving.sources import BEFORE, MONTH, OWN, TOGETHER, WEEK, WORDS
+from serving.stages import SHORTLIST, Stages
+
+REQUESTS = 1_500  # at most: a handful of weights needs no more
+MIN_REQUESTS = 50  # with a target among their candidates; fewer cannot tell sources apart
+JUDGED_AT = 20  # the places that must not get worse than by the towers alone
+
+
+@dataclass(frozen=True)
+class Told:
+    """Requests with a known outcome, as sources read them."""
+
+    vectors: Vectors
+    asked: Asked
+    targets: CSR
+    exclude: CSR | None
+
+
+def fit_fusions(stages: Stages, shop: Shop, *, remove_seen: bool) -> Iterator[tuple[TaskName, Fusion]]:
+    """Each task's fusion, by its name.
+
+    Popularity of late is a source only where the split is temporal: elsewhere times of different shoppers may mean
+    nothing. What was taken before is one only where it is answered again.
+    """
+    if shop.events is not None:
+        names: tuple[str, ...] = (TOGETHER,) if remove_seen else (TOGETHER, OWN, BEFORE)
+        names += (WEEK, MONTH) if shop.events.kind == "temporal" else ()
+        yield "recommend", fit(stages, _recommendation(stages, shop, remove_seen=remove_seen), names)
+    if shop.judgements is not None:
+        yield "search", fit(stages, _search(stages, shop), (WORDS,))
+
+
+def fit(stages: Stages, told: Told, names: tuple[str, ...]) -> Fusion:
+    """The weights of the towers and of the named sources; the towers alone where too little is known, or where they
+    order the first places as well by themselves."""
+    found = stages.retriever.candidates(told.vectors, told.asked, SHORTLIST, names, told.exclude)
+    lists = found.pairs
+    taken = members(lists.rows[:, None], told.targets.select(lists.owners))[:, 0]
+    if np.count_nonzero(np.bincount(lists.owners, taken, lists.n_lists)) < MIN_REQUESTS:
+        return Fusion.of_towers()
+    every = (TOWERS, *names)
+    features = np.column_stack([found.scores[name] for name in every])
+    fusion = fit_fusion(every, features, taken.astype(np.float32), lists)
+    fused, alone = (
+        np.nanmean(ndcg_at(best_of_lists(lists, scores, SHORTLIST), told.targets, JUDGED_AT))
+        for scores in (fusion(found.scores), found.scores[TOWERS])
+    )
+    return fusion if fused > alone else Fusion.of_towers()
+
+
+def _recommendation(stages: Stages, shop: Shop, *, remove_seen: bool) -> Told:
+    assert shop.events is not None
+    assert shop.data.events is not None
+    requests = shop.events.folds["ranker_valid"]
+    some = np.sort(np.random.default_rng(0).permutation(len(requests))[:REQUESTS])
+    requests, offline = requests.select(some), Offline.of(stages, shop.data.events, shop.target_events)
+    seen = offline.seen(requests) if remove_seen else None
+    return Told(offline.vectors(requests), offline.asked(requests), offline.targets(requests, seen), seen)
+
+
+def _search(stages: Stages, shop: Shop) -> Told:
+    assert shop.judgements is not None
+    queries = shop.judgements.folds["ranker_valid"][:REQUESTS]
+    texts = shop.query_texts(queries)
+    return Told(stages.user.queries(texts), Asked.of_texts(texts), relevant_rows(*shop.judged(queries)), None)

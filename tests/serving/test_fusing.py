@@ -1,0 +1,83 @@
+"""The fusion is fitted on ranker_valid, on what the sources propose, for each task apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retrieval.fusion import TOWERS, Fusion
+from retrieval.metrics import ndcg_at
+from serving import fusing
+from serving.engine import Engine
+from serving.fusing import fit_fusions
+from serving.offline import Offline
+from serving.settings import RunConfig
+from serving.shop import Shop
+
+Open = Callable[[Path, RunConfig], Shop]
+
+
+@pytest.fixture(scope="module")
+def shop(sample_folder: Path, quick_settings: RunConfig, open_shop: Open) -> Shop:
+    """The sample shop with its test requests as ranker_valid: a fold to fit on."""
+    shop = open_shop(sample_folder, quick_settings)
+    assert shop.events is not None
+    assert shop.judgements is not None
+    events = replace(shop.events, folds={**shop.events.folds, "ranker_valid": shop.events.folds["test"]})
+    queries = {**shop.judgements.folds, "ranker_valid": shop.judgements.folds["train"]}
+    return replace(shop, events=events, judgements=replace(shop.judgements, folds=queries))
+
+
+def test_few_requests_leave_the_towers_alone(engine: Engine, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fusing, "MIN_REQUESTS", 10_000)
+    alone = Fusion.of_towers()
+    assert dict(fit_fusions(engine.stages, shop, remove_seen=True)) == {"recommend": alone, "search": alone}
+
+
+def test_a_fusion_that_orders_no_better_leaves_the_towers_alone(
+    engine: Engine, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fusing, "fit_fusion", lambda *_: Fusion({TOWERS: 2.0, "co_occurrence": 1e-9, "words": 1e-9}))
+    alone = Fusion.of_towers()
+    assert dict(fit_fusions(engine.stages, shop, remove_seen=True)) == {"recommend": alone, "search": alone}
+
+
+@pytest.mark.parametrize("remove_seen", [True, False])
+@pytest.mark.parametrize("kind", ["temporal", "leave_one_out"])
+def test_which_sources_are_asked_depends_on_the_split_and_on_repeats(
+    engine: Engine, shop: Shop, remove_seen: bool, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(fusing, "fit", lambda _, __, names: asked.append(names) or Fusion.of_towers())
+    assert shop.events is not None
+    of_kind = replace(shop, events=replace(shop.events, kind=kind))
+    dict(fit_fusions(engine.stages, of_kind, remove_seen=remove_seen))
+    recommend, search = asked
+    assert search == ("words",)
+    assert "co_occurrence" in recommend
+    assert ("own_frequency" in recommend) == ("taken_before" in recommend) == (not remove_seen)
+    assert ("popularity_7d" in recommend) == ("popularity_30d" in recommend) == (kind == "temporal")
+
+
+def test_on_what_it_was_fitted_the_fusion_orders_better_than_the_towers(engine: Engine, shop: Shop) -> None:
+    assert shop.events is not None
+    assert shop.data.events is not None
+    fusions = dict(fit_fusions(engine.stages, shop, remove_seen=False))
+    assert fusions["recommend"].sources
+    stages = replace(engine.stages, retriever=replace(engine.stages.retriever, fusions=fusions))
+    offline = Offline.of(stages, shop.data.events, shop.target_events)
+    requests = shop.events.folds["test"]
+    targets = offline.targets(requests, None)
+    fused, alone = offline.shortlists(requests, None), offline.by_towers(requests, None)
+    assert np.nanmean(ndcg_at(fused, targets, 20)) > np.nanmean(ndcg_at(alone, targets, 20))
+
+
+def test_the_engine_follows_the_fusion_of_its_release(engine: Engine) -> None:
+    recorded = engine.release.settings["fusion"]
+    assert isinstance(recorded, dict)
+    assert {task: fusion.as_json() for task, fusion in engine.stages.retriever.fusions.items()} == recorded
+    assert set(recorded) == {"recommend", "search"}
