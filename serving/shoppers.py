@@ -103,10 +103,13 @@ def write_shoppers(folder: Path, data: DataSet, counted: NDArray[np.bool_], trai
     (folder / "about.json").write_text(json.dumps({"kinds": list(timeline.kinds)}, ensure_ascii=False), "utf-8")
 
 
-def _together(folder: Path, rows: NDArray[np.int64], n_items: int) -> csr_array:
-    """What goes with what, from the rows that it was written by to those of an index, `rows` int64 [n_written]."""
+def _together(folder: Path, rows: NDArray[np.int64], n_items: int) -> csr_array | None:
+    """What goes with what, from the rows that it was written by to those of an index, `rows` int64 [n_written]; None in
+    a bundle from before it was kept."""
     from scipy.sparse import csr_array
 
+    if not (folder / f"{TOGETHER[0]}.npy").exists():
+        return None
     cosines, columns, indptr = (np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in TOGETHER)
     if len(rows) == n_items and (rows == np.arange(n_items)).all():
         return csr_array((cosines, columns, indptr), (n_items, n_items))

@@ -19,6 +19,7 @@ from retrieval.sources import DAY
 from serving.engine import CATALOGUE, FEWER, KNOWN_ITEMS, POPULAR, QUERY_ALONE, RECOMMENDATION, Engine
 from serving.offline import Offline
 from serving.requests import Answer, Request
+from serving.retriever import Retriever
 from serving.shoppers import Shoppers
 from serving.stages import Stages
 
@@ -260,7 +261,7 @@ def test_nothing_known_to_be_popular_is_answered_in_the_order_of_the_catalogue(e
         engine,
         shoppers=nobody,
         histories=replace(engine.histories, shoppers=nobody),
-        stages=replace(engine.stages, popularity=nobody.popularity),
+        stages=replace(engine.stages, retriever=Retriever(engine.stages.version, nobody.popularity)),
     )
     answer = bare.recommend(user_id="nobody", k=3)
     assert ids(answer) == bare.stages.version.ids_of(np.arange(3))

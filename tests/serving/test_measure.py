@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from retrieval.baselines import histories, targets_of
+from retrieval.fusion import Fusion
 from retrieval.metrics import ndcg_at, recall_at, settled
 from serving.engine import Engine
 from serving.evaluate import Figures, as_object, merge_reranked, needs_rerank
@@ -135,3 +136,29 @@ def test_a_judged_order_has_an_error_only_where_grades_are_predicted(evaluated: 
     found = stages(evaluated, "judged")
     assert [name for name, stage in found.items() if "rmse" in stage] == ["reranked", "final"]
     assert "ndcg@10" in found["random"]
+
+
+def test_with_several_sources_the_towers_alone_stand_beside_the_fused_order(
+    measured: Measurement, evaluated: Figures
+) -> None:
+    fusions = {
+        "recommend": Fusion({"towers": 1.0, "co_occurrence": 1.0, "own_frequency": 1.0}),
+        "search": Fusion({"towers": 1.0, "words": 0.2}),
+    }
+    retriever = replace(measured.stages.retriever, fusions=fusions)
+    fused = replace(measured, stages=replace(measured.stages, retriever=retriever, scorer=None))
+    found, _ = fused.evaluate(None, {}, "r", 1)
+    for task, mode in (("recommend", "seen_kept"), ("recommend", "seen_removed"), ("search", None), ("judged", None)):
+        given, before = stages(found, task, mode), stages(evaluated, task, mode)
+        assert given["retrieval"] == pytest.approx(before["retrieval"])
+        assert given["fused"]["ndcg@10"] != given["retrieval"]["ndcg@10"]
+        assert given["final"]["ndcg@10"] == pytest.approx(given["fused"]["ndcg@10"])
+
+
+def test_reranking_is_measured_against_the_order_that_it_is_given(measured: Measurement) -> None:
+    fusions = {"recommend": Fusion({"towers": 1.0, "own_frequency": 5.0})}
+    retriever = replace(measured.stages.retriever, fusions=fusions)
+    found, _ = replace(measured, stages=replace(measured.stages, retriever=retriever)).evaluate(None, ON, "r", 0)
+    kept = as_object(as_object(as_object(found["tasks"])["recommend"])["seen_kept"])
+    before = as_object(as_object(as_object(kept["reranking"])["reranked"])["before"])
+    assert before["mean"] == pytest.approx(as_object(as_object(kept["stages"])["fused"])["ndcg@10"])
