@@ -1,33 +1,35 @@
-"""The blend of a ranker with its retriever, fitted on ranker_valid: for recommendation and for search apart."""
+"""The blends of a ranker with its retriever, fitted on ranker_valid: for each order, and for grades."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from ranking.blend import Blend, fit_blend
 from ranking.pairs import GradeScale, members
-from retrieval.sources import Asked
-from serving.evaluate import needs_rerank
-from serving.offline import Logits, Offline
-from serving.retriever import TaskName
+from retrieval.topk import CSR, Hits
+from serving.evaluate import needs_rerank, relevant_rows
+from serving.offline import Logits, Offline, query_shortlists
 from serving.shop import Shop
-from serving.stages import Stages
+from serving.stages import BlendName, Stages
 
 LISTS = 300  # shortlists that hold a target: two weights need no more
 PAIRS = 9_000  # judged pairs, of as many queries as hold them
 
 
-def fit_blends(stages: Stages, shop: Shop, *, remove_seen: bool) -> Iterator[tuple[TaskName, Blend]]:
-    """Each task's blend, by its name.
+def fit_blends(stages: Stages, shop: Shop, *, remove_seen: bool) -> Iterator[tuple[BlendName, Blend]]:
+    """Each blend, by its name.
 
-    Recommendation is fitted on shortlists of ranker_valid that hold a target, search on pairs judged for its queries.
+    Those of recommendation and of search order a shortlist: they are fitted on shortlists of ranker_valid that hold a
+    target. That of grades predicts how good one item is for one query: it is fitted on the pairs judged for those
+    queries, beside the towers' inner product alone, for words tell little among items that all of them share.
     """
     if shop.events is not None:
         yield "recommend", _of_recommendation(stages, shop, remove_seen=remove_seen)
     if shop.judgements is not None:
         yield "search", _of_search(stages, shop)
+        yield "grade", _of_grades(stages, shop)
 
 
 def _of_recommendation(stages: Stages, shop: Shop, *, remove_seen: bool) -> Blend:
@@ -36,17 +38,29 @@ def _of_recommendation(stages: Stages, shop: Shop, *, remove_seen: bool) -> Blen
     requests = shop.events.folds["ranker_valid"]
     offline = Offline.of(stages, shop.data.events, shop.target_events)
     hits, targets = offline.told(requests, remove_seen=remove_seen)
-    heads, texts = hits.head(stages.depth), offline.user_texts(requests)
+    return _of_shortlists(stages, hits, targets, offline.user_texts(requests), "blend: recommendation")
+
+
+def _of_search(stages: Stages, shop: Shop) -> Blend:
+    assert shop.judgements is not None
+    queries = shop.judgements.folds["ranker_valid"]
+    texts, targets = shop.query_texts(queries), relevant_rows(*shop.judged(queries))
+    hits = query_shortlists(stages, texts, stages.user.queries(texts))
+    return _of_shortlists(stages, hits, targets, texts, "blend: search")
+
+
+def _of_shortlists(stages: Stages, hits: Hits, targets: CSR, texts: Sequence[str], what: str) -> Blend:
+    heads = hits.head(stages.depth)
     told = np.flatnonzero(needs_rerank(heads, targets) & np.array([bool(text) for text in texts], bool))
     told = np.sort(np.random.default_rng(0).permutation(told)[:LISTS])
     heads = heads.select(told)
-    logits = Logits(stages).of(told, [texts[i] for i in told.tolist()], heads, "blend: recommendation")
+    logits = Logits(stages).of(told, [texts[i] for i in told.tolist()], heads, what)
     kept = np.isfinite(logits)
     labels = members(heads.rows, targets.select(told))[kept].astype(np.float32)
     return fit_blend(logits[kept], heads.scores[kept], labels, np.concatenate(([0], np.cumsum(kept.sum(axis=1)))))
 
 
-def _of_search(stages: Stages, shop: Shop) -> Blend:
+def _of_grades(stages: Stages, shop: Shop) -> Blend:
     assert shop.judgements is not None
     assert shop.data.judgements is not None
     queries = np.random.default_rng(0).permutation(shop.judgements.folds["ranker_valid"])
@@ -55,5 +69,5 @@ def _of_search(stages: Stages, shop: Shop) -> Blend:
     judged, grades = shop.judged(queries)
     texts = shop.query_texts(queries)
     labels = GradeScale.of(shop.data.judgements.grade).label(grades)
-    retrieval = stages.retriever.pair_scores(stages.user.queries(texts), Asked.of_texts(texts), judged, "search")
+    retrieval = stages.retriever.tower_scores(stages.user.queries(texts), judged)
     return fit_blend(stages.pair_logits(texts, judged), retrieval, labels, judged.indptr)

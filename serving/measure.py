@@ -166,18 +166,16 @@ class Measurement:
         scores["retrieval"] = retriever.tower_scores(vectors, judged)
         given = retriever.pair_scores(vectors, Asked.of_texts(texts), judged, "search")
         scores |= {"fused": given} if fused else {}
-        predicted = self._predicted(texts, judged, given)
+        predicted = self._predicted(texts, judged, scores["retrieval"])
         final = {"final": predicted["reranked"]} if on and predicted else {}
         scores |= {} if final else {"final": given}
         return search, JudgedTask(judged=judged, grades=grades, scores=scores, predicted=predicted | final)
 
-    def _predicted(
-        self, texts: list[str], judged: CSR, retrieval: NDArray[np.float32]
-    ) -> dict[str, NDArray[np.float32]]:
-        """The grade that the blended cross-encoder gives to each judged pair."""
+    def _predicted(self, texts: list[str], judged: CSR, towers: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """The grade that the cross-encoder and the towers' scores together give to each judged pair."""
         if self.stages.scorer is None or self.shop.data.judgements is None:
             return {}
-        blended = self.stages.blend("search")(self.stages.pair_logits(texts, judged), retrieval)
+        blended = self.stages.blend("grade")(self.stages.pair_logits(texts, judged), towers)
         return {"reranked": GradeScale.of(self.shop.data.judgements.grade).grade(blended)}
 
     def _sampled_stages(self, ranked: Ranked, on: bool) -> dict[str, Hits]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from retrieval.towers import UserTower
 from serving.retriever import Retriever, TaskName
 
 SHORTLIST = 100
+BlendName: TypeAlias = TaskName | Literal["grade"]
 REMEMBERED = 50_000  # past queries whose vectors are kept in memory
 
 
@@ -43,7 +44,7 @@ class Stages:
     longest: int  # events of a history that are read
     titles: int  # newest titles that the cross-encoder reads
     depth: int  # places that are reranked
-    blends: Mapping[str, Blend] = field(default_factory=dict)  # by task
+    blends: Mapping[str, Blend] = field(default_factory=dict)  # by BlendName
 
     @property
     def version(self) -> IndexVersion:
@@ -90,9 +91,9 @@ class Stages:
         owners, rows = pairs.owners.tolist(), pairs.rows.tolist()
         return self.scorer.score([(user_texts[i], texts[row]) for i, row in zip(owners, rows, strict=True)])
 
-    def blend(self, task: TaskName) -> Blend:
-        """What was fitted for a task; the logit alone where nothing was."""
-        return self.blends.get(task, Blend())
+    def blend(self, name: BlendName) -> Blend:
+        """What was fitted for a task or for grades; the logit alone where nothing was."""
+        return self.blends.get(name, Blend())
 
     def reranked(self, hits: Hits, logits: NDArray[np.float32], task: TaskName) -> Reranked:
         """The shortlists in the order of their blended `logits` [n, depth]; what has none keeps its place."""

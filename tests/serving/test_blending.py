@@ -17,11 +17,13 @@ from retrieval.topk import CSR, Hits
 from serving import blending
 from serving.blending import fit_blends
 from serving.engine import Engine
+from serving.evaluate import relevant_rows
 from serving.offline import Logits, Offline
 from serving.settings import RunConfig
 from serving.shop import Shop
 from serving.stages import Stages
 
+NAMES = ("recommend", "search", "grade")
 Open = Callable[[Path, RunConfig], Shop]
 
 
@@ -42,7 +44,7 @@ def larger(shop: Shop) -> Shop:
 
 def test_few_requests_leave_the_logit_alone(engine: Engine, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blend_module, "MIN_LISTS", 10_000)
-    assert dict(fit_blends(engine.stages, shop, remove_seen=True)) == {"recommend": Blend(), "search": Blend()}
+    assert dict(fit_blends(engine.stages, shop, remove_seen=True)) == {name: Blend() for name in NAMES}
 
 
 def test_the_fit_sees_whole_heads_of_shortlists_that_hold_a_target(
@@ -52,13 +54,15 @@ def test_the_fit_sees_whole_heads_of_shortlists_that_hold_a_target(
     seen: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
     monkeypatch.setattr(blending, "fit_blend", lambda *given: seen.append(given) or Blend())
     dict(fit_blends(engine.stages, larger, remove_seen=False))
-    (logits, retrieval, labels, indptr), (_, _, grades, queries) = seen
-    lists = CSR(indptr, np.arange(len(labels)))
-    assert lists.n_lists > 0
-    assert (np.diff(indptr) == engine.stages.depth).all()
-    assert (np.add.reduceat(labels, indptr[:-1]) >= 1).all()
-    assert (np.diff(retrieval.reshape(-1, engine.stages.depth), axis=1) <= 1e-6).all()  # in retrieval's own order
-    assert np.isfinite(logits).all()
+    *orders, (_, _, grades, queries) = seen
+    assert len(orders) == 2
+    for logits, retrieval, labels, indptr in orders:
+        lists = CSR(indptr, np.arange(len(labels)))
+        assert lists.n_lists > 0
+        assert (np.diff(indptr) == engine.stages.depth).all()
+        assert (np.add.reduceat(labels, indptr[:-1]) >= 1).all()
+        assert (np.diff(retrieval.reshape(-1, engine.stages.depth), axis=1) <= 1e-6).all()  # in retrieval's own order
+        assert np.isfinite(logits).all()
     assert len(queries) - 1 == len(larger.judgements.folds["ranker_valid"])  # type: ignore[union-attr]
     assert grades.min() >= 0
     assert grades.max() <= 1
@@ -68,16 +72,21 @@ def test_a_ranker_that_knows_what_was_taken_decides_alone(
     engine: Engine, larger: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert larger.events is not None
-    targets = targets_of(larger.events.folds["ranker_valid"])
+    assert larger.judgements is not None
+    targets = {
+        "blend: recommendation": targets_of(larger.events.folds["ranker_valid"]),
+        "blend: search": relevant_rows(*larger.judged(larger.judgements.folds["ranker_valid"])),
+    }
 
     def knows(_: object, requests: np.ndarray, texts: list[str], hits: Hits, what: str) -> np.ndarray:
-        return members(hits.rows, targets.select(requests)).astype(np.float32)
+        return members(hits.rows, targets[what].select(requests)).astype(np.float32)
 
+    monkeypatch.setattr(blend_module, "MIN_LISTS", 3)  # the tiny towers find few of the right items
     monkeypatch.setattr(Logits, "of", knows)
     monkeypatch.setattr(Stages, "pair_logits", lambda self, texts, pairs: grades_of(larger, texts, pairs))
     blends = dict(fit_blends(engine.stages, larger, remove_seen=False))
-    for task in ("recommend", "search"):
-        assert blends[task].logit > 1  # of scores between 0 and 1, or grades
+    for name in NAMES:
+        assert blends[name].logit > 1  # of scores between 0 and 1, or grades
 
 
 def grades_of(shop: Shop, texts: list[str], pairs: CSR) -> np.ndarray:
@@ -117,5 +126,5 @@ def test_no_more_lists_and_pairs_are_scored_than_two_weights_need(
         blending, "fit_blend", lambda logits, _r, _l, indptr: sizes.append((len(indptr) - 1, len(logits))) or Blend()
     )
     dict(fit_blends(engine.stages, larger, remove_seen=False))
-    assert sizes[0][0] == 3
-    assert 0 < sizes[1][1] <= 25
+    assert sizes[0][0] == sizes[1][0] == 3
+    assert 0 < sizes[2][1] <= 25

@@ -122,7 +122,7 @@ def test_the_engine_follows_the_blend_of_its_release(engine: Engine) -> None:
     recorded = engine.release.settings["blend"]
     assert isinstance(recorded, dict)
     assert {task: blend.as_json() for task, blend in engine.stages.blends.items()} == recorded
-    assert set(recorded) == {"recommend", "search"}
+    assert set(recorded) == {"recommend", "search", "grade"}
 
 
 def test_without_a_blend_a_reranked_score_is_what_the_cross_encoder_library_predicts(
