@@ -108,6 +108,10 @@ class Bundle:
             raise BadBundle(f"{path} is missing; restore it from a copy or build again")
         return path
 
+    def has(self, kind: str, name: str) -> bool:
+        """Whether there is a part of that name."""
+        return self._part_path(kind, name).is_dir()
+
     def manifest(self, kind: str, name: str) -> Manifest:
         """The manifest of a part."""
         return Manifest.read(self.path_of(kind, name))

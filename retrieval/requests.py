@@ -122,7 +122,7 @@ def _levels(pair: Positions, opens: Bools) -> Positions:
 
 def _linked(events: Events, at: Positions) -> Positions:
     """A group number for each event of `at`, ascending in the order of the groups' first events."""
-    from scipy.sparse import coo_array  # here, for it takes long to import and serving has no use for it
+    from scipy.sparse import coo_array  # here, for it takes long to import and serving need not split
     from scipy.sparse.csgraph import connected_components
 
     instant = _numbered(events.user[at], events.time[at])

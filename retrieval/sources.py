@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.topk import CSR, Hits, Mask, Scores, best_columns
+from retrieval.topk import CSR, Hits, Mask, Scores
 from retrieval.words import words
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DAY = 86_400_000_000  # microseconds
 KEPT_DAYS = 32  # whose popularity is remembered
-DEEPEST = 1_000  # items of a day's popularity that are kept in order
+NEWEST = 100  # events of a history whose items are asked what goes with them
 
 
 class Asked(NamedTuple):
@@ -31,6 +31,11 @@ class Asked(NamedTuple):
     taken: CSR  # of those, what was taken and not only looked at
     day: NDArray[np.int64]  # [n] of the request, in whole days since 1970, UTC
     texts: Sequence[str]  # [n] of queries; empty: none was asked
+
+    def select(self, part: NDArray[np.int64]) -> Asked:
+        """Some of the requests, by position."""
+        texts = [self.texts[i] for i in part.tolist()]
+        return Asked(self.history.select(part), self.taken.select(part), self.day[part], texts)
 
     @classmethod
     def of_texts(cls, texts: Sequence[str]) -> Asked:
@@ -88,32 +93,8 @@ class SparseScores:
 
 
 @dataclass(frozen=True)
-class SharedScores:
-    """The same scores for many requests: request i has the line `which[i]`, of which `best` are the best rows."""
-
-    lines: Scores  # [n_lines, n_items]
-    best: Hits  # of each line
-    which: NDArray[np.int64]  # [n]
-
-    def top(self, k: int, exclude: CSR | None = None) -> Hits:
-        """See Scored. Of more than DEEPEST rows, excluded ones counted, only those are given."""
-        rows, scores = self.best.rows[self.which], self.best.scores[self.which]
-        listed = np.flatnonzero(rows.ravel() >= 0)
-        counts = np.count_nonzero(rows >= 0, axis=1)
-        lists = CSR(np.concatenate(([0], np.cumsum(counts))), rows.ravel()[listed])
-        values = scores.ravel()[listed]
-        if exclude is not None:
-            values = np.where(_listed(lists, exclude), -np.inf, values)
-        return best_of_lists(lists, values, k)
-
-    def at(self, pairs: CSR) -> Scores:
-        """See Scored."""
-        return self.lines[self.which[pairs.owners], pairs.rows]
-
-
-@dataclass(frozen=True)
 class CoOccurrence:
-    """What shoppers of the same items took: log(1 + the sum of cosines to the distinct items of the history).
+    """What shoppers of the same items took: log(1 + the sum of cosines to the distinct items of the NEWEST events).
 
     `similar` is a sparse float32 [n_items, n_items], see `retrieval.baselines.cooccurrence`.
     """
@@ -122,7 +103,7 @@ class CoOccurrence:
 
     def read(self, asked: Asked) -> SparseScores:
         """See CandidateSource."""
-        summed = incidence(asked.history, self.similar.shape[0]) @ self.similar
+        summed = incidence(newest(asked.history, NEWEST), self.similar.shape[0]) @ self.similar
         summed.sort_indices()
         lists = CSR(summed.indptr.astype(np.int64), summed.indices.astype(np.int64))
         return SparseScores(lists, np.log1p(summed.data).astype(np.float32))
@@ -160,31 +141,28 @@ class RecentPopularity:
 
     day: NDArray[np.int64]
     item: NDArray[np.int64]
-    n_items: int
     days: int
-    _kept: dict[int, tuple[Scores, Hits]] = field(default_factory=dict, repr=False)
+    _kept: dict[int, tuple[NDArray[np.int64], Scores]] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, time: NDArray[np.int64], item: NDArray[np.integer], n_items: int, *, days: int) -> RecentPopularity:
+    def of(cls, time: NDArray[np.int64], item: NDArray[np.integer], *, days: int) -> RecentPopularity:
         """From the times, in microseconds since 1970, and the items of what was taken, in any order."""
         order = np.argsort(time, kind="stable")
-        return cls(time[order] // DAY, item[order].astype(np.int64), n_items, days)
+        return cls(time[order] // DAY, item[order].astype(np.int64), days)
 
-    def read(self, asked: Asked) -> SharedScores:
+    def read(self, asked: Asked) -> SparseScores:
         """See CandidateSource."""
-        distinct, which = np.unique(asked.day, return_inverse=True)
-        lines = [self._line(int(today)) for today in distinct]
-        best = [hits for _, hits in lines]
-        rows, scores = (np.concatenate(parts) for parts in zip(*best, strict=True))
-        return SharedScores(np.stack([line for line, _ in lines]), Hits(rows, scores), which.astype(np.int64))
+        lines = [self._line(int(today)) for today in asked.day]
+        lists = CSR.from_lists([rows for rows, _ in lines])
+        return SparseScores(lists, np.concatenate([np.empty(0, np.float32), *(values for _, values in lines)]))
 
-    def _line(self, today: int) -> tuple[Scores, Hits]:
+    def _line(self, today: int) -> tuple[NDArray[np.int64], Scores]:
+        """The rows of one day, ascending, and their scores."""
         if (kept := self._kept.get(today)) is not None:
             return kept
         window = slice(*np.searchsorted(self.day, [today - self.days, today]))
-        line = np.log1p(np.bincount(self.item[window], minlength=self.n_items)).astype(np.float32)
-        best = best_columns(line[None], DEEPEST)
-        made = line, Hits(np.where(best.scores > 0, best.rows, -1), best.scores)
+        rows, counts = np.unique(self.item[window], return_counts=True)
+        made = rows, np.log1p(counts).astype(np.float32)
         if len(self._kept) >= KEPT_DAYS:
             self._kept.clear()
         self._kept[today] = made
@@ -262,9 +240,21 @@ def incidence(lists: CSR, n_items: int) -> csr_array:
     return matrix
 
 
-def best_of_lists(lists: CSR, scores: Scores, k: int) -> Hits:
-    """The k best rows of each list, best first, ties by row; those of score -inf are left out."""
-    order = np.lexsort((lists.rows, -scores, lists.owners))
+def newest(lists: CSR, n: int) -> CSR:
+    """The last n rows of each list.
+
+    >>> newest(CSR.from_lists([[3, 1, 2], [5]]), 2).rows.tolist()
+    [1, 2, 5]
+    """
+    owners = lists.owners
+    kept = lists.indptr[1:][owners] - np.arange(len(owners)) <= n
+    return CSR(np.concatenate(([0], np.cumsum(kept)))[lists.indptr], lists.rows[kept])
+
+
+def best_of_lists(lists: CSR, scores: Scores, k: int, *, then: Scores | None = None) -> Hits:
+    """The k best rows of each list, best first, ties by `then` and by row; those of score -inf are left out."""
+    ties = (lists.rows,) if then is None else (lists.rows, -then)
+    order = np.lexsort((*ties, -scores, lists.owners))
     owners = lists.owners[order]
     rank = np.arange(len(order)) - lists.indptr[owners]
     kept = (rank < k) & (scores[order] > -np.inf)

@@ -24,6 +24,7 @@ from retrieval.progress import ProgressMeter
 from retrieval.text import item_texts
 from retrieval.topk import Vectors
 from retrieval.towers import Towers
+from retrieval.words import WORD
 from serving.settings import RunConfig
 from serving.shop import Shop
 from serving.shoppers import write_shoppers
@@ -107,10 +108,13 @@ class Assembly:
 
     def add_words(self, shop: Shop, index: str) -> str:
         """The words of the shop's items as a part of the bundle, by the rows of an index of it."""
+        name = fingerprint(index, WORD.pattern, version("bm25s"))
+        if self.bundle.has("words", name):
+            return name
         with self.bundle.stage("words") as folder:
             write_words(folder, item_texts(shop.data.items))
-            self.bundle.add("words", index, folder, requires={"index": index})
-        return index
+            self.bundle.add("words", name, folder, requires={"index": index})
+        return name
 
     def draft(
         self, shop: Shop, towers: Towers, built: Built, why: str, train: NDArray[np.bool_] | None = None
@@ -123,7 +127,7 @@ class Assembly:
                 towers=towers.folder.name,
                 index=built.name,
                 shoppers=self.add_shoppers(shop, train),
-                words=self.add_words(shop, built.name),
+                words=self.add_words(shop, built.name) if train is None else None,
                 settings=self.settings(shop),
                 split=plain({"lines": shop.split_lines(), "folds": shop.fold_sizes()}),
                 why=why,

@@ -95,7 +95,7 @@ def run(
     max_unknown: MaxUnknown = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check, train towers, build the index, train the ranker, gate, evaluate, publish."""
+    """Check, train towers, build the index, fuse sources, train the ranker, gate, evaluate, publish."""
     limits: Limits = {"max_bad": max_bad, "max_unknown": max_unknown, "rerank_sample": rerank_sample}
     pipeline = pipeline_of(data, out, config, changes, budget=budget, device=device, options=limits)
     with quiet_libraries():

@@ -171,6 +171,8 @@ class Engine:
         with clock.stage("search"):
             asked, left_out_lists = known.asked._replace(texts=[text]), _excluding(left_out)
             found = self.stages.retriever.shortlists(vectors, asked, self._depth(request.k), task, left_out_lists)
+            if text:
+                found = self.stages.retriever.named_first(found, asked, left_out_lists)
         about = self.stages.user_texts(known.batch, [text or None])
         if not request.rerank or task not in self.reranks or not about[0]:
             return self._answered(request, found, fallbacks, clock)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ranking.pairs import members
 from retrieval.fusion import TOWERS, Fusion, fit_fusion
 from retrieval.metrics import ndcg_at
 from retrieval.sources import Asked, best_of_lists
@@ -25,7 +24,7 @@ JUDGED_AT = 20  # the places that must not get worse than by the towers alone
 
 
 @dataclass(frozen=True)
-class Told:
+class Outcomes:
     """Requests with a known outcome, as sources read them."""
 
     vectors: Vectors
@@ -48,36 +47,36 @@ def fit_fusions(stages: Stages, shop: Shop, *, remove_seen: bool) -> Iterator[tu
         yield "search", fit(stages, _search(stages, shop), (WORDS,))
 
 
-def fit(stages: Stages, told: Told, names: tuple[str, ...]) -> Fusion:
+def fit(stages: Stages, told: Outcomes, names: tuple[str, ...]) -> Fusion:
     """The weights of the towers and of the named sources; the towers alone where too little is known, or where they
     order the first places as well by themselves."""
     found = stages.retriever.candidates(told.vectors, told.asked, SHORTLIST, names, told.exclude)
     lists = found.pairs
-    taken = members(lists.rows[:, None], told.targets.select(lists.owners))[:, 0]
+    span = stages.version.size
+    taken = np.isin(lists.owners * span + lists.rows, told.targets.owners * span + told.targets.rows)
     if np.count_nonzero(np.bincount(lists.owners, taken, lists.n_lists)) < MIN_REQUESTS:
         return Fusion.of_towers()
     every = (TOWERS, *names)
     features = np.column_stack([found.scores[name] for name in every])
     fusion = fit_fusion(every, features, taken.astype(np.float32), lists)
-    fused, alone = (
-        np.nanmean(ndcg_at(best_of_lists(lists, scores, SHORTLIST), told.targets, JUDGED_AT))
-        for scores in (fusion(found.scores), found.scores[TOWERS])
-    )
-    return fusion if fused > alone else Fusion.of_towers()
+    fused = best_of_lists(lists, fusion(found.scores), SHORTLIST, then=found.scores[TOWERS])
+    alone = stages.retriever.by_towers(told.vectors, SHORTLIST, told.exclude)
+    better, before = (np.nanmean(ndcg_at(hits, told.targets, JUDGED_AT)) for hits in (fused, alone))
+    return fusion if better > before else Fusion.of_towers()
 
 
-def _recommendation(stages: Stages, shop: Shop, *, remove_seen: bool) -> Told:
+def _recommendation(stages: Stages, shop: Shop, *, remove_seen: bool) -> Outcomes:
     assert shop.events is not None
     assert shop.data.events is not None
     requests = shop.events.folds["ranker_valid"]
     some = np.sort(np.random.default_rng(0).permutation(len(requests))[:REQUESTS])
     requests, offline = requests.select(some), Offline.of(stages, shop.data.events, shop.target_events)
     seen = offline.seen(requests) if remove_seen else None
-    return Told(offline.vectors(requests), offline.asked(requests), offline.targets(requests, seen), seen)
+    return Outcomes(offline.vectors(requests), offline.asked(requests), offline.targets(requests, seen), seen)
 
 
-def _search(stages: Stages, shop: Shop) -> Told:
+def _search(stages: Stages, shop: Shop) -> Outcomes:
     assert shop.judgements is not None
     queries = shop.judgements.folds["ranker_valid"][:REQUESTS]
     texts = shop.query_texts(queries)
-    return Told(stages.user.queries(texts), Asked.of_texts(texts), relevant_rows(*shop.judged(queries)), None)
+    return Outcomes(stages.user.queries(texts), Asked.of_texts(texts), relevant_rows(*shop.judged(queries)), None)

@@ -26,7 +26,8 @@ def train_ranker(pipeline: Pipeline) -> RunResult:
     bundle = Bundle.open(pipeline.out)
     live = bundle.current()
     with pipeline.writing(like=index_ids(bundle, live)) as (shop, bundle):
-        settings = live.settings | pipeline.assembly(bundle).settings(shop)
+        kept = {"fusion": live.settings.get("fusion", {})}
+        settings = live.settings | pipeline.assembly(bundle).settings(shop) | kept
         why = f"train ranker --budget {pipeline.budget} after {live.id}"
         draft = replace(live, ranker=None, gates={}, settings=settings, why=why)
         return pipeline.finish(shop, bundle, pipeline.train_ranker(shop, bundle, draft))

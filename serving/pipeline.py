@@ -1,4 +1,4 @@
-"""A whole run: check, train towers, build the index, mine, train the ranker, gate, evaluate, publish."""
+"""A whole run: check, train towers, build the index, fuse sources, mine, train the ranker, gate, evaluate, publish."""
 
 from __future__ import annotations
 
@@ -307,7 +307,7 @@ class Pipeline:
                 say=self.say,
             )
             part = self._assemble(shop, scratch, trained, source.train)
-            fused = replace(part, settings=part.settings | {"fusion": draft.settings["fusion"]})
+            fused = replace(part, settings=part.settings | {"fusion": draft.settings.get("fusion", {})})
             sources.append(PairSource(self._engine(scratch, fused).stages, last_training_requests(shop, ~half)))
         return sources
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -16,6 +16,7 @@ from retrieval.topk import CSR, Hits, Mask, Scores, Vectors, exact_topk
 
 TaskName: TypeAlias = Literal["recommend", "search"]
 EXACT = "exact"  # the source that stands above all others
+CELLS = 8_388_608  # scores of items that sources may hold at once
 PAIRS = 65_536  # whose vectors are multiplied at once
 
 
@@ -60,31 +61,80 @@ class Retriever:
     def by_towers(self, vectors: Vectors, k: int, exclude: CSR | None = None) -> Hits:
         """The k best items of each user vector; popular ones for a vector of zeros, scored by how often they sold."""
         hits = self.version.index.search(vectors, k, exclude=exclude)
-        return self._popular_where(~vectors.any(axis=1), hits, exclude)
+        nothing = ~vectors.any(axis=1)
+        hits.rows[nothing], hits.scores[nothing] = -1, -np.inf
+        return self._followed_by_popular(nothing, hits, exclude)
 
     def shortlists(
         self, vectors: Vectors, asked: Asked, k: int, task: TaskName, exclude: CSR | None = None
     ) -> Shortlists:
-        """The k best items of each request by all sources that count for the task.
+        """The k best items of each request by all sources that count for the task, equal ones as the towers have them.
 
-        Without a fusion those are the towers' alone. An item that the query names by its id stands first. A request of
-        which no source knows anything gets what is popular.
+        Without a fusion those are the towers' alone. Of a request of which the towers know nothing, what is popular
+        follows what the sources propose.
         """
         fusion = self.fusion(task)
-        names = (*fusion.sources, EXACT) if task == "search" and EXACT in self.sources else fusion.sources
-        found = self.candidates(vectors, asked, k, names, exclude)
-        fused = fusion(found.scores)
-        if EXACT in names:
-            fused = _above_all(fused, found.scores[EXACT] > 0, found.pairs.owners)
-        hits = best_of_lists(found.pairs, fused, k)
+        found = self.candidates(vectors, asked, k, fusion.sources, exclude)
+        hits = best_of_lists(found.pairs, fusion(found.scores), k, then=found.scores[TOWERS])
         at = _place_of(found.pairs, hits, self.version.size)
         proposed = {name: _looked_up(mask, at) for name, mask in found.proposed.items()}
-        return Shortlists(self._popular_where((hits.rows < 0).all(axis=1), hits, exclude), proposed)
+        return Shortlists(self._followed_by_popular(~vectors.any(axis=1), hits, exclude), proposed)
+
+    def named_first(self, given: Shortlists, asked: Asked, exclude: CSR | None = None) -> Shortlists:
+        """The same with the items that a query names by their id or code in front of all others."""
+        hits, k = given.hits, given.hits.rows.shape[1]
+        named = self.sources[EXACT].read(asked).top(k, exclude) if EXACT in self.sources else None
+        if named is None or (named.rows < 0).all():
+            return given
+        rows, scores, places = hits.rows.copy(), hits.scores.copy(), np.tile(np.arange(k), (len(hits.rows), 1))
+        exact = np.zeros(rows.shape, bool)
+        for line in np.flatnonzero((named.rows >= 0).any(axis=1)):
+            first = named.rows[line][named.rows[line] >= 0]
+            others = np.flatnonzero(~np.isin(hits.rows[line], first))[: k - len(first)]
+            places[line] = np.concatenate([_find(hits.rows[line], first), others, np.full(k, -1)])[:k]
+            rows[line] = np.concatenate([first, hits.rows[line, others], np.full(k, -1)])[:k]
+            scores[line, len(first) : len(first) + len(others)] = hits.scores[line, others]
+            scores[line, : len(first)] = hits.scores[line, others].max(initial=0.0) + 1
+            exact[line, : len(first)] = True
+        proposed = {
+            name: np.take_along_axis(mask, places, axis=1) & (places >= 0) for name, mask in given.proposed.items()
+        }
+        return Shortlists(Hits(rows, scores), proposed | {EXACT: exact})
 
     def candidates(
         self, vectors: Vectors, asked: Asked, k: int, names: tuple[str, ...], exclude: CSR | None = None
     ) -> Candidates:
         """The k best items of the towers and of each named source, with the scores that all of them give."""
+        found = []
+        for part in self._parts(len(vectors)):
+            without = None if exclude is None else exclude.select(part)
+            found.append(self._candidates(vectors[part], asked.select(part), k, names, without))
+        return _joined(found)
+
+    def pair_scores(self, vectors: Vectors, asked: Asked, pairs: CSR, task: TaskName) -> Scores:
+        """The score under which each pair would stand in a shortlist, float32 [n_pairs]: list i holds index rows."""
+        fusion = self.fusion(task)
+        found = [np.empty(0, np.float32)]
+        for part in self._parts(len(vectors)):
+            read = {name: self.sources[name].read(asked.select(part)) for name in fusion.sources}
+            found.append(fusion(self._all_scores(vectors[part], read, pairs.select(part))))
+        return np.concatenate(found)
+
+    def tower_scores(self, vectors: Vectors, pairs: CSR) -> Scores:
+        """The towers' inner product of each pair, float32 [n_pairs]: list i holds index rows against user vector i."""
+        found, owners = np.empty(len(pairs.rows), np.float32), pairs.owners
+        for part in _slices(len(found)):
+            items = np.asarray(self.version.vectors[pairs.rows[part]])
+            found[part] = np.einsum("ij,ij->i", vectors[owners[part]], items)
+        return found
+
+    def popular(self, n: int, k: int, exclude: CSR | None = None) -> Hits:
+        """The most taken items, for each of n requests."""
+        return exact_topk(np.ones((n, 1), np.float32), self.popularity[:, None], k, exclude=exclude)
+
+    def _candidates(
+        self, vectors: Vectors, asked: Asked, k: int, names: tuple[str, ...], exclude: CSR | None
+    ) -> Candidates:
         heard = np.flatnonzero(vectors.any(axis=1))
         tops = {TOWERS: Hits(np.full((len(vectors), k), -1, np.int64), np.full((len(vectors), k), -np.inf, np.float32))}
         if len(heard):
@@ -99,45 +149,32 @@ class Retriever:
         proposed = {name: np.isin(keys, _keys(hits, self.version.size)) for name, hits in tops.items()}
         return Candidates(pairs, self._all_scores(vectors, read, pairs), proposed)
 
-    def pair_scores(self, vectors: Vectors, asked: Asked, pairs: CSR, task: TaskName) -> Scores:
-        """The score under which each pair would stand in a shortlist, float32 [n_pairs]: list i holds index rows."""
-        fusion = self.fusion(task)
-        read = {name: self.sources[name].read(asked) for name in fusion.sources}
-        return fusion(self._all_scores(vectors, read, pairs))
-
-    def tower_scores(self, vectors: Vectors, pairs: CSR) -> Scores:
-        """The towers' inner product of each pair, float32 [n_pairs]: list i holds index rows against user vector i."""
-        found, owners = np.empty(len(pairs.rows), np.float32), pairs.owners
-        for part in _slices(len(found)):
-            items = np.asarray(self.version.vectors[pairs.rows[part]])
-            found[part] = np.einsum("ij,ij->i", vectors[owners[part]], items)
-        return found
-
-    def popular(self, n: int, k: int, exclude: CSR | None = None) -> Hits:
-        """The most taken items, for each of n requests."""
-        return exact_topk(np.ones((n, 1), np.float32), self.popularity[:, None], k, exclude=exclude)
+    def _parts(self, n: int) -> Iterator[NDArray[np.int64]]:
+        """Requests whose scores of every item are few enough to be held at once."""
+        size = max(1, CELLS // max(1, self.version.size))
+        return (np.arange(start, min(start + size, n)) for start in range(0, max(n, 1), size))
 
     def _all_scores(self, vectors: Vectors, read: Mapping[str, Scored], pairs: CSR) -> dict[str, Scores]:
         return {TOWERS: self.tower_scores(vectors, pairs)} | {name: scored.at(pairs) for name, scored in read.items()}
 
-    def _popular_where(self, nothing: Mask | np.bool_, hits: Hits, exclude: CSR | None) -> Hits:
+    def _followed_by_popular(self, nothing: Mask | np.bool_, hits: Hits, exclude: CSR | None) -> Hits:
+        """The hits, those of the requests `nothing` filled up with what is popular, whose scores fall below theirs."""
         lines = np.flatnonzero(nothing)
         if not len(lines):
             return hits
         k = hits.rows.shape[1]
         popular = self.popular(len(lines), k, None if exclude is None else exclude.select(lines))
         rows, scores = hits.rows.copy(), hits.scores.copy()
-        rows[lines], scores[lines] = popular
+        for line, more, counts in zip(lines.tolist(), *popular, strict=True):
+            found = int(np.count_nonzero(rows[line] >= 0))
+            kept = ~np.isin(more, rows[line][:found]) & (more >= 0)
+            added = min(int(kept.sum()), k - found)
+            rows[line, found : found + added] = more[kept][:added]
+            below = counts[kept][:added]
+            if found and added:
+                below = below - below[0] + scores[line, found - 1] - 1
+            scores[line, found : found + added] = below
         return Hits(rows, scores)
-
-
-def _above_all(scores: Scores, named: Mask, owners: NDArray[np.int64]) -> Scores:
-    """The scores, with those of `named` pairs one above the best of their request."""
-    if not named.any():
-        return scores
-    best = np.full(int(owners.max()) + 1, -np.inf, np.float32)
-    np.maximum.at(best, owners, scores)
-    return np.where(named, best[owners] + 1, scores)
 
 
 def _keys(hits: Hits, span: int) -> NDArray[np.int64]:
@@ -158,3 +195,20 @@ def _looked_up(mask: Mask, at: NDArray[np.int64]) -> Mask:
 
 def _slices(n: int) -> Iterator[slice]:
     return (slice(start, min(start + PAIRS, n)) for start in range(0, n, PAIRS))
+
+
+def _joined(parts: Sequence[Candidates]) -> Candidates:
+    """Blocks of candidates, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    sizes = np.concatenate([np.diff(part.pairs.indptr) for part in parts])
+    pairs = CSR(np.concatenate(([0], np.cumsum(sizes))), np.concatenate([part.pairs.rows for part in parts]))
+    scores = {name: np.concatenate([part.scores[name] for part in parts]) for name in parts[0].scores}
+    proposed = {name: np.concatenate([part.proposed[name] for part in parts]) for name in parts[0].proposed}
+    return Candidates(pairs, scores, proposed)
+
+
+def _find(rows: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each wanted row stands, -1 where it does not."""
+    found = rows[None, :] == wanted[:, None]
+    return np.where(found.any(axis=1), found.argmax(axis=1), -1)

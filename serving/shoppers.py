@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,8 +34,9 @@ class Shoppers:
     """The timeline of every known shopper, over the rows of one index version, how often each item was taken, and what
     goes with what.
 
-    `popularity` float32 [n_items] counts the target events of each item; `together` is a sparse float32 [n_items,
-    n_items] of `retrieval.baselines.cooccurrence`. Events of items that the index lacks are read as absent.
+    `popularity` float32 [n_items] counts the target events of each item; `together` reads a sparse float32 [n_items,
+    n_items] of `retrieval.baselines.cooccurrence`, None in a bundle from before it was kept. Events of items that the
+    index lacks are read as absent.
     """
 
     timeline: Timeline
@@ -41,7 +44,7 @@ class Shoppers:
     query_texts: tuple[str, ...]
     popularity: NDArray[np.float32]
     lookup: HashIndex
-    together: csr_array | None = None
+    together: Callable[[], csr_array] | None = None
 
     def code(self, user_id: str) -> int | None:
         """The position of a shopper in the timeline, or None for one who is not known."""
@@ -68,7 +71,10 @@ class Shoppers:
         texts = tuple(read_table(folder / "queries.arrow")["text"].to_pylist())
         timeline = Timeline(kinds=tuple(map(str, kinds)), **(arrays | {"item": item}))
         lookup = HashIndex.build(hash_keys(users.to_pylist()))
-        return cls(timeline, users, texts, popularity, lookup, _together(folder, rows.astype(np.int64), version.size))
+        together = None
+        if (folder / f"{TOGETHER[0]}.npy").exists():
+            together = partial(_together, folder, rows.astype(np.int64), version.size)
+        return cls(timeline, users, texts, popularity, lookup, together)
 
     @classmethod
     def nobody(cls, n_items: int) -> Shoppers:
@@ -103,13 +109,10 @@ def write_shoppers(folder: Path, data: DataSet, counted: NDArray[np.bool_], trai
     (folder / "about.json").write_text(json.dumps({"kinds": list(timeline.kinds)}, ensure_ascii=False), "utf-8")
 
 
-def _together(folder: Path, rows: NDArray[np.int64], n_items: int) -> csr_array | None:
-    """What goes with what, from the rows that it was written by to those of an index, `rows` int64 [n_written]; None in
-    a bundle from before it was kept."""
+def _together(folder: Path, rows: NDArray[np.int64], n_items: int) -> csr_array:
+    """What goes with what, from the rows that it was written by to those of an index, `rows` int64 [n_written]."""
     from scipy.sparse import csr_array
 
-    if not (folder / f"{TOGETHER[0]}.npy").exists():
-        return None
     cosines, columns, indptr = (np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in TOGETHER)
     if len(rows) == n_items and (rows == np.arange(n_items)).all():
         return csr_array((cosines, columns, indptr), (n_items, n_items))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -44,27 +44,54 @@ def write_words(folder: Path, item_texts: list[str]) -> None:
 
 def open_sources(
     words: Path | None, version: IndexVersion, shoppers: Shoppers, targets: tuple[str, ...]
-) -> dict[str, CandidateSource]:
+) -> Mapping[str, CandidateSource]:
     """Every source by its name, over the rows of one index version. `words` is a folder of `write_words` for it,
     `targets` are the kinds of events by which an item is taken."""
-    timeline, n_items = shoppers.timeline, version.size
-    codes = [timeline.kinds.index(kind) for kind in targets if kind in timeline.kinds]
-    taken = np.flatnonzero(np.isin(timeline.kind, codes) & (timeline.item >= 0))
-    found: dict[str, CandidateSource] = {OWN: OwnFrequency(), BEFORE: TakenBefore(), EXACT: _exact(version)}
-    for name, days in ((WEEK, 7), (MONTH, 30)):
-        found[name] = RecentPopularity.of(timeline.time[taken], timeline.item[taken], n_items, days=days)
-    if shoppers.together is not None:
-        found[TOGETHER] = CoOccurrence(shoppers.together)
+    timeline = shoppers.timeline
+
+    def sold(days: int) -> RecentPopularity:
+        codes = [timeline.kinds.index(kind) for kind in targets if kind in timeline.kinds]
+        taken = np.flatnonzero(np.isin(timeline.kind, codes) & (timeline.item >= 0))
+        return RecentPopularity.of(timeline.time[taken], timeline.item[taken], days=days)
+
+    makers: dict[str, Callable[[], CandidateSource]] = {
+        OWN: OwnFrequency,
+        BEFORE: TakenBefore,
+        WEEK: lambda: sold(7),
+        MONTH: lambda: sold(30),
+        EXACT: lambda: _exact(version),
+    }
+    if (together := shoppers.together) is not None:
+        makers[TOGETHER] = lambda: CoOccurrence(together())
     if words is not None:
-        found[WORDS] = _read_words(words)
-    return found
+        makers[WORDS] = lambda: _read_words(words)
+    return Sources(makers)
+
+
+class Sources(Mapping[str, CandidateSource]):
+    """Sources by their name, each made when it is first read."""
+
+    def __init__(self, makers: Mapping[str, Callable[[], CandidateSource]]) -> None:
+        self._makers, self._made = makers, dict[str, CandidateSource]()
+
+    def __getitem__(self, name: str) -> CandidateSource:
+        if name not in self._made:
+            self._made[name] = self._makers[name]()
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
 
 
 def _exact(version: IndexVersion) -> ExactMatch:
     lookups: list[Callable[[Sequence[str]], Rows]] = [version.rows_of]
     for name in version.items.column_names:
-        if name.lower() in CODES and pa.types.is_string(version.items.schema.field(name).type):
-            column = version.items[name]
+        kind = version.items.schema.field(name).type
+        if name.lower() in CODES and (pa.types.is_string(kind) or pa.types.is_integer(kind)):
+            column = version.items[name].cast(pa.string())
             known = column.is_valid().to_numpy(zero_copy_only=False)
             rows, codes = np.flatnonzero(known), column.drop_null()
             lookups.append(partial(_rows_of_codes, HashIndex.build(hash_keys(codes.to_pylist())), codes, rows))
@@ -80,6 +107,6 @@ def _read_words(folder: Path) -> Lexical:
     try:
         codes = json.loads((folder / VOCABULARY).read_text("utf-8"))
         arrays = [np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in ARRAYS]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise CorruptBundle(f"{folder} cannot be read ({error}); restore it or build the index again") from error
     return Lexical(codes, *arrays)

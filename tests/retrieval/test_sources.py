@@ -53,7 +53,7 @@ def test_own_frequency_counts_what_was_taken(together: CoOccurrence) -> None:
 
 
 def test_recent_popularity_ends_before_the_day_of_the_request() -> None:
-    source = RecentPopularity(np.array([1, 1, 2, 2, 2, 9]), np.array([3, 3, 3, 0, 0, 5]), N, 2)
+    source = RecentPopularity(np.array([1, 1, 2, 2, 2, 9]), np.array([3, 3, 3, 0, 0, 5]), 2)
     hits = source.read(asked([[]] * 4, day=[3, 2, 4, 40])).top(2)
     assert hits.rows.tolist() == [[3, 0], [3, -1], [0, 3], [-1, -1]]
     np.testing.assert_allclose(hits.scores[0], np.log1p([3, 2]), rtol=1e-6)
@@ -75,7 +75,7 @@ def test_a_source_scores_a_pair_as_it_scores_its_best(name: str, together: CoOcc
     sources = {
         "together": together,
         "own": OwnFrequency(),
-        "recent": RecentPopularity(days, rng.integers(0, N, 40), N, 2),
+        "recent": RecentPopularity(days, rng.integers(0, N, 40), 2),
         "lexical": Lexical(
             {"a": 0, "b": 1}, np.array([0, 3, 5]), np.array([0, 1, 4, 1, 2], np.int32), np.ones(5, np.float32)
         ),
@@ -90,7 +90,7 @@ def test_a_source_scores_a_pair_as_it_scores_its_best(name: str, together: CoOcc
 
 
 def test_excluded_rows_make_room_for_the_next() -> None:
-    source = RecentPopularity(np.array([1, 1, 1, 1, 1, 1]), np.array([3, 3, 3, 0, 0, 5]), N, 7)
+    source = RecentPopularity(np.array([1, 1, 1, 1, 1, 1]), np.array([3, 3, 3, 0, 0, 5]), 7)
     scored = source.read(asked([[], []], day=[2, 2]))
     assert scored.top(2, CSR.from_lists([[3], []])).rows.tolist() == [[0, 5], [3, 0]]
     own = OwnFrequency().read(asked([[1, 1, 2], [2]]))
@@ -99,11 +99,13 @@ def test_excluded_rows_make_room_for_the_next() -> None:
 
 def test_equal_scores_go_by_row() -> None:
     lists = CSR.from_lists([[5, 2, 4], [1]])
-    assert best_of_lists(lists, np.ones(4, np.float32), 2).rows.tolist() == [[2, 4], [1, -1]]
+    ones = np.ones(4, np.float32)
+    assert best_of_lists(lists, ones, 2).rows.tolist() == [[2, 4], [1, -1]]
+    assert best_of_lists(lists, ones, 2, then=np.array([0, 1, 2, 0], np.float32)).rows.tolist() == [[4, 2], [1, -1]]
 
 
 def test_times_become_days() -> None:
-    source = RecentPopularity.of(np.array([3 * DAY + 5, DAY]), np.array([1, 2], np.int32), N, days=2)
+    source = RecentPopularity.of(np.array([3 * DAY + 5, DAY]), np.array([1, 2], np.int32), days=2)
     assert (source.day.tolist(), source.item.tolist()) == ([1, 3], [2, 1])
 
 

@@ -71,9 +71,8 @@ def test_rows_follow_the_index_and_items_that_it_lacks_are_absent(data: DataSet,
 def test_what_goes_together_follows_the_rows_of_the_index(data: DataSet, folder: Path) -> None:
     ids = list(data.item_ids)
     fewer = ids[:0:-2]
-    whole, part = (Shoppers.open(folder, index_of(some)).together for some in (ids, fewer))
-    assert whole is not None
-    assert part is not None
+    readers = [Shoppers.open(folder, index_of(some)).together for some in (ids, fewer)]
+    whole, part = (read() for read in readers if read is not None)
     rows = [ids.index(item) for item in fewer]
     assert whole.nnz > part.nnz > 0
     np.testing.assert_array_equal(part.toarray(), whole.toarray()[np.ix_(rows, rows)])
