@@ -50,7 +50,8 @@ class Hit:
     score before if the release has a blend, under the model's activation (without a blend it is what
     `CrossEncoder.predict` gives); and again among the others, those behind and what a search names by its id. There it
     is the inner product of the towers' vectors, or the weighted sum of several sources' scores if the release has a
-    fusion (of popular items alone: how often they were taken). `retrieval_rank` is the place before reranking, from 1; `sources` are those that proposed it.
+    fusion (of popular items alone: how often they were taken). `retrieval_rank` is the place before reranking, from 1;
+    `sources` are those that proposed it.
     """
 
     item_id: str

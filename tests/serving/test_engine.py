@@ -16,8 +16,9 @@ from retrieval.errors import BadRequest
 from retrieval.fusion import Fusion
 from retrieval.requests import Requests
 from retrieval.sources import DAY
+from serving import retriever
 from serving.engine import CATALOGUE, FEWER, KNOWN_ITEMS, POPULAR, QUERY_ALONE, RECOMMENDATION, Engine
-from serving.offline import Offline
+from serving.offline import Offline, query_shortlists
 from serving.requests import Answer, Request
 from serving.retriever import Retriever
 from serving.shoppers import Shoppers
@@ -43,8 +44,8 @@ FUSIONS = {
 }
 
 
-def with_fusion(stages: Stages) -> Stages:
-    return replace(stages, retriever=replace(stages.retriever, fusions=FUSIONS))
+def with_fusion(stages: Stages, **fusions: Fusion) -> Stages:
+    return replace(stages, retriever=replace(stages.retriever, fusions=FUSIONS | fusions))
 
 
 def with_blend(engine: Engine, blend: Blend) -> Engine:
@@ -345,8 +346,7 @@ def test_an_item_that_is_searched_by_its_id_stands_first(reranking: Engine, data
 
 
 def test_a_source_that_a_release_lacks_is_passed_over(engine: Engine) -> None:
-    retriever = engine.stages.retriever
-    lacking = replace(retriever, sources={}, fusions=FUSIONS)
+    lacking = replace(engine.stages.retriever, sources={}, fusions=FUSIONS)
     bare = replace(engine, stages=replace(engine.stages, retriever=lacking))
     assert ids(bare.search("red mug")) == ids(engine.search("red mug"))
 
@@ -356,3 +356,31 @@ def test_a_shopper_of_whom_the_towers_know_nothing_is_answered_by_what_sells_now
     answer = fused.recommend(history=[], k=5)
     assert all(hit.sources == ("popularity_30d",) for hit in answer.items)
     assert answer.fell_back_to == (POPULAR,)
+
+
+def test_what_did_not_sell_of_late_follows_what_did(engine: Engine, data: DataSet) -> None:
+    a_week = replace(engine, stages=with_fusion(engine.stages, recommend=Fusion({"towers": 1.0, "popularity_7d": 1.0})))
+    answer = a_week.recommend(user_id="nobody", k=data.n_items)
+    assert sorted(ids(answer)) == sorted(data.item_ids)
+    assert (np.diff([hit.score for hit in answer.items]) <= 0).all()
+    proposed = [bool(hit.sources) for hit in answer.items]
+    assert proposed == sorted(proposed, reverse=True)
+    assert 0 < sum(proposed) < data.n_items
+    assert set(ids(answer)[: sum(proposed)]) <= set(ids(a_week.recommend(user_id="nobody", k=sum(proposed))))
+
+
+def test_how_many_requests_are_read_at_once_changes_nothing(
+    engine: Engine, offline: Offline, everyone: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fused = replace(offline, stages=with_fusion(engine.stages))
+    seen = offline.seen(everyone)
+    whole = fused.shortlists(everyone, seen)
+    texts, vectors = ["red mug", "lamp", "", "steel"], engine.stages.user.queries(["red mug", "lamp", "", "steel"])
+    searched = query_shortlists(fused.stages, texts, vectors)
+    monkeypatch.setattr(retriever, "CELLS", 3 * engine.stages.version.size)
+    for one, other in (
+        (whole, fused.shortlists(everyone, seen)),
+        (searched, query_shortlists(fused.stages, texts, vectors)),
+    ):
+        np.testing.assert_array_equal(one.rows, other.rows)
+        np.testing.assert_allclose(one.scores, other.scores, rtol=1e-5)

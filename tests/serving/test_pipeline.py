@@ -168,6 +168,7 @@ def test_the_ranker_alone_stands_on_the_live_towers_and_index(
     assert (release.towers, release.index) == (before.towers, before.index)
     assert release.ranker != before.ranker
     assert release.settings["titles"] == 2
+    assert release.settings["fusion"] == before.settings["fusion"] != {}
     assert release.id != before.id
     assert result.report.exists()
 

@@ -36,6 +36,8 @@ def test_an_item_is_found_by_its_codes(engine: Engine) -> None:
     version = engine.stages.version
     codes = [None if row % 2 else f"0-19-85{row:04d}" for row in range(version.size)]
     coded = replace(version, items=version.items.append_column("ISBN", pa.array(codes, pa.string())))
+    numbers = pa.array(range(9_000_000, 9_000_000 + version.size), pa.int64())
+    coded = replace(coded, items=coded.items.append_column("gtin", numbers))
     exact = open_sources(None, coded, engine.shoppers, ())["exact"]
-    asked = Asked.of_texts([codes[4] or "", f" {version.ids[9].as_py()}", "0-19-859999", ""])
-    assert exact.read(asked).top(1).rows[:, 0].tolist() == [4, 9, -1, -1]
+    asked = Asked.of_texts([codes[4] or "", f" {version.ids[9].as_py()}", "0-19-859999", "", "9000003"])
+    assert exact.read(asked).top(1).rows[:, 0].tolist() == [4, 9, -1, -1, 3]
