@@ -29,7 +29,7 @@ def test_torn_words_are_named(engine: Engine, tmp_path: Path) -> None:
     write_words(tmp_path, TEXTS)
     (tmp_path / VOCABULARY).write_text("{", "utf-8")
     with pytest.raises(CorruptBundle, match=str(tmp_path)):
-        open_sources(tmp_path, engine.stages.version, engine.shoppers, ())
+        open_sources(tmp_path, engine.stages.version, engine.shoppers, ())["words"]
 
 
 def test_an_item_is_found_by_its_codes(engine: Engine) -> None:
