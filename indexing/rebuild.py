@@ -69,6 +69,7 @@ def build_version(
     factory: str = "auto",
     recall_target: float = RECALL_TARGET,
     columns: Sequence[ItemColumn] = (),
+    searched: int | None = None,
     previous: IndexVersion | None = None,
     queries: Vectors | None = None,
     seed: int = 0,
@@ -78,7 +79,8 @@ def build_version(
 
     items: the table with item_id, one row per item. texts: the rendered text of each. encode: texts to float32
     [m, text_dim]; None where there is no text encoder, and `item_vectors` then gets arrays of no columns.
-    item_vectors: text vectors [m, text_dim] and those items to the final vectors float32 [m, dim]. towers names the
+    item_vectors: text vectors [m, text_dim] and those items to the final vectors float32 [m, dim], of which the first
+    `searched` numbers are indexed (none: all) and the others kept beside them for reading histories. towers names the
     towers of the bundle that `item_vectors` stands for, text_encoder is the fingerprint under which text vectors of
     `previous` may be taken over. queries float32 [q, dim]: user vectors on which recall is measured, else item vectors.
 
@@ -95,7 +97,7 @@ def build_version(
         vectors = _write_vectors(folder, items, item_vectors, report)
         _write_items(folder, items)
         stored: JsonMap = {column.name: _stored(folder, column, items, report) for column in columns}
-        found = _write_index(folder, vectors, factory, recall_target, queries, seed, report)
+        found = _write_index(folder, vectors[:, :searched], factory, recall_target, queries, seed, report)
         about: JsonMap = {"n": items.num_rows, "text_encoder": text_encoder, "columns": stored, **found}
         requires = {"towers": towers}
         name = _version_name(file_sums(folder), requires, about)

@@ -34,14 +34,16 @@ COLUMNS = "columns"
 class IndexVersion:
     """The items of a release: their attributes, vectors and index. A row is a position in all of them.
 
-    `items` holds item_id and every column of the data set's items. `text_vectors` float32 [n, text_dim] is None where
-    the vectors were given and not made from text; `text_hashes` uint64 [n, 2] are those of the rendered texts.
+    `items` holds item_id and every column of the data set's items. `vectors` float32 [n, dim] are searched, `readings`
+    [n, dim and more] begin with them and are what histories are read from. `text_vectors` float32 [n, text_dim] is
+    None where the vectors were given and not made from text; `text_hashes` uint64 [n, 2] are those of the rendered texts.
     """
 
     folder: Path
     manifest: Manifest
     items: pa.Table
     vectors: Vectors
+    readings: Vectors
     text_vectors: Vectors | None
     text_hashes: Hashes
     index: VectorIndex
@@ -51,15 +53,17 @@ class IndexVersion:
     def open(cls, folder: Path, *, device: str = "auto") -> IndexVersion:
         """Open a version's folder. CorruptBundle names a file that cannot be read; see `choose_device` for others."""
         manifest = Manifest.read(folder)
-        vectors = _mapped(folder / VECTORS)
+        factory, effort, dim = _settings(folder, manifest.about)
+        readings = _mapped(folder / VECTORS)
+        vectors = readings[:, :dim]
         text_path = folder / TEXT_VECTORS
         lookup = HashIndex(*(_mapped(folder / name) for name in (ID_FIRST, ID_ROWS, ID_HASHES)))
-        factory, effort = _settings(folder, manifest.about)
         return cls(
             folder=folder,
             manifest=manifest,
             items=_items(folder / ITEMS),
             vectors=vectors,
+            readings=readings,
             text_vectors=_mapped(text_path) if text_path.exists() else None,
             text_hashes=_mapped(folder / TEXT_HASHES),
             index=open_index(folder / FAISS_FILE, vectors, factory=factory, effort=effort, device=device),
@@ -117,11 +121,11 @@ def _items(path: Path) -> pa.Table:
         raise CorruptBundle(f"{path} cannot be read ({error}); restore it or build the index again") from error
 
 
-def _settings(folder: Path, about: JsonMap) -> tuple[str, Effort]:
+def _settings(folder: Path, about: JsonMap) -> tuple[str, Effort, int]:
     try:
-        effort = about["effort"]
-        return str(about["factory"]), Effort(**effort)  # type: ignore[arg-type]
-    except (KeyError, TypeError) as error:
+        effort, dim = about["effort"], about["dim"]
+        return str(about["factory"]), Effort(**effort), int(dim)  # type: ignore[arg-type]
+    except (KeyError, TypeError, ValueError) as error:
         raise CorruptBundle(
             f"{folder}/manifest.json does not say how to search ({error}); build the index again"
         ) from error

@@ -43,6 +43,7 @@ class HistoryConfig(Settings):
     identity_weight: float | None = Field(
         default=None, ge=0, description="of its logits beside the content's; none: the best one on tower_valid"
     )
+    linear: int = Field(default=512, ge=0, description="dimensions of the closed-form item-to-item reading; 0: none")
     layers: PositiveInt = 1
     heads: PositiveInt = Field(default=2, description="of the same; the one that reads identities has one")
     longest: PositiveInt = 50

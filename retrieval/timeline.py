@@ -28,6 +28,14 @@ class HistoryBatch(NamedTuple):
     gaps: NDArray[np.int64]  # [b, l] buckets of the time since the event before
     present: NDArray[np.bool_]  # [b, l]
 
+    def recency(self, decay: float) -> NDArray[np.float32]:
+        """What each item counts in a mean over the history, float32 [b, l], summing to 1: with n visits after its own
+        `decay ** n`. A visit ends where an hour passes; queries and padding count nothing."""
+        later = (self.gaps > 0) & self.present
+        after: NDArray[np.int64] = np.cumsum(later[:, ::-1], axis=1)[:, ::-1] - later
+        counts = np.where(self.present & (self.items >= 0), decay**after, 0.0).astype(np.float32)
+        return counts / np.maximum(counts.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Timeline:

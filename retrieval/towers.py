@@ -42,18 +42,21 @@ class TowersConfig:
     item_ids: tuple[str, ...] = ()  # of the residuals and biases, in their order
     kinds: tuple[str, ...] = ()  # event kinds that the history part knows, in the order of their codes
     identity: int = 0  # dimensions beside it: which item it is, learned from histories alone
+    linear: int = 0  # dimensions beside them: what the items of a history say of others, in closed form
+    linear_decay: float = 1.0  # of what an item of a history says for each visit after its own
     history: dict[str, float] = field(default_factory=dict)  # arguments of HistoryModel; empty: no history part
     history_weight: float = 0.25  # of the history beside a query
 
     @property
     def read_dim(self) -> int:
-        """Dimensions that a history is read from: all of an item's but its bias."""
+        """Dimensions that the transformers read a history from: what items are and which they are."""
         return self.dim + self.identity
 
     @property
     def index_dim(self) -> int:
-        """Dimensions of an index vector: what an item is, which it is, its bias; of a text part alone, the first."""
-        return self.read_dim + (1 if self.item_ids else 0)
+        """Dimensions of an index vector: what an item is, which it is, what histories say of it, its bias; of a text
+        part alone, the first."""
+        return self.read_dim + self.linear + (1 if self.item_ids else 0)
 
 
 @dataclass(frozen=True)
@@ -64,9 +67,10 @@ class ItemTower:
     weights: dict[str, Vectors]
 
     def vectors(self, text_vectors: Vectors, items: pa.Table) -> Vectors:
-        """float32 [n, index_dim] from text vectors [n, text_dim] of the same items; the first `dim` have unit length.
+        """float32 [n, index_dim + linear] from text vectors [n, text_dim] of the same items: the index vector, whose
+        first `dim` numbers have unit length, and what the item says of others when it stands in a history.
 
-        An item that training did not know has a vector from its text, price and category; else it is the mean item.
+        An item that training did not know has these from its text, price and category; else it is the mean item.
         """
         if not self.config.item_ids:
             return text_vectors
@@ -81,14 +85,21 @@ class ItemTower:
         rows = self._known_rows(items)
         known = rows >= 0
         summed[known] += self.weights["residual"][rows[known]]
-        own = np.column_stack([self.weights["identity"][rows], self.weights["bias"][rows]])
-        own[~known] = self._mean_item
-        return np.column_stack([unit(summed), own]).astype(np.float32)
+        identity, bias = (
+            np.where(known[:, None], learned[rows], learned.mean(axis=0))
+            for learned in (self.weights["identity"], self.weights["bias"][:, None])
+        )
+        takes, gives = self._linear(text_vectors, rows)
+        return np.column_stack([unit(summed), identity, takes, bias, gives]).astype(np.float32)
 
-    @cached_property
-    def _mean_item(self) -> Vectors:
-        """Identity and bias of an item that training did not know, float32 [identity + 1]."""
-        return np.append(self.weights["identity"].mean(axis=0), self.weights["bias"].mean()).astype(np.float32)
+    def _linear(self, text_vectors: Vectors, rows: NDArray[np.int64]) -> tuple[Vectors, Vectors]:
+        """What is said of items, and what they say, float32 [n, linear] each, from their texts where row is -1."""
+        if not self.config.linear:
+            return np.empty((len(rows), 0), np.float32), np.empty((len(rows), 0), np.float32)
+        gives, takes = np.split(text_vectors @ self.weights["factors_from_text"].T, 2, axis=1)
+        known = rows >= 0
+        takes[known], gives[known] = self.weights["takes"][rows[known]], self.weights["gives"][rows[known]]
+        return takes, gives
 
     def _known_rows(self, items: pa.Table) -> NDArray[np.int64]:
         return np.fromiter(
@@ -123,10 +134,11 @@ class UserTower:
         if self.project is None:
             return text_vectors
         content = unit(text_vectors @ self.project.T)
-        return self._with_bias(np.pad(content, ((0, 0), (0, self.config.identity))), 0.0)
+        return self._with_bias(np.pad(content, ((0, 0), (0, self.config.identity + self.config.linear))), 0.0)
 
     def histories(self, batch: HistoryBatch, item_vectors: Vectors, query_vectors: Vectors | None = None) -> Vectors:
-        """float32 [b, index_dim] of histories over index vectors [n_items, index_dim]; all zero for an empty one.
+        """float32 [b, index_dim] of histories over what the item tower gives [n_items, index_dim + linear]; all zero
+        for an empty one.
 
         `query_vectors` [n_queries, index_dim] stand for the past queries; an event that has no vector is passed over.
         The newest events are read, as many as the history part knows. Without one, the mean of the events' vectors is
@@ -140,8 +152,17 @@ class UserTower:
             vectors[asked] = query_vectors[batch.queries[asked], : self.config.read_dim]
         known = np.asarray((asked | taken).any(axis=1))
         out = unit(vectors.sum(axis=1)) if self.history is None else self._read(batch, vectors, asked | taken)
+        out = np.column_stack([out, self._linear(batch._replace(present=taken), item_vectors)])
         out[~known] = 0
         return self._with_bias(out, known.astype(np.float32))
+
+    def _linear(self, batch: HistoryBatch, item_vectors: Vectors) -> Vectors:
+        """What the items of each history say together, float32 [b, linear]."""
+        gives = item_vectors[:, item_vectors.shape[1] - self.config.linear :]
+        counts, out = batch.recency(self.config.linear_decay), np.zeros((len(batch.items), self.config.linear))
+        lines, places = np.nonzero(counts)
+        np.add.at(out, lines, counts[lines, places][:, None] * gives[batch.items[lines, places]])
+        return out.astype(np.float32)
 
     def _read(self, batch: HistoryBatch, vectors: Vectors, present: NDArray[np.bool_]) -> Vectors:
         """What the history part makes of the newest events that are `present`, [b, read_dim]."""
@@ -227,7 +248,7 @@ def read_config(folder: Path) -> TowersConfig:
     found: dict[str, Any] = read_json(folder / ABOUT)
     try:
         tuples = {name: tuple(found[name]) for name in ("item_ids", "kinds")}
-        return TowersConfig(**(found | tuples | {"identity": int(found["identity"])}))
+        return TowersConfig(**(found | tuples | {name: int(found[name]) for name in ("identity", "linear")}))
     except (TypeError, KeyError) as error:
         raise BadBundle(f"{folder / ABOUT} is not of this version: {error}; run: shortlist train retriever") from error
 

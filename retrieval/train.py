@@ -22,15 +22,14 @@ from retrieval.encoder import TextEncoder, open_sentence_transformer
 from retrieval.fingerprint import fingerprint
 from retrieval.history import HistoryModel, ItemHead
 from retrieval.item_features import ItemFeatures
-from retrieval.metrics import recall_at
+from retrieval.linear import DECAY, ItemFactors, fit_factors
 from retrieval.positives import asked_pairs, history_pairs, judged_pairs
 from retrieval.pretrained import pretrained_source
 from retrieval.progress import ProgressMeter
 from retrieval.runtime import pick_device
-from retrieval.split import EventSplit, JudgementSplit, Requests
+from retrieval.split import EventSplit, JudgementSplit
 from retrieval.text import item_texts, rendering_fingerprint
-from retrieval.timeline import Timeline
-from retrieval.topk import CSR, Vectors, exact_topk
+from retrieval.topk import CSR, Vectors
 from retrieval.towers import HEAD, HISTORY, TEXT, TowersConfig, write_config
 from retrieval.train_history import (
     Catalogue,
@@ -41,6 +40,7 @@ from retrieval.train_history import (
     principal_projection,
 )
 from retrieval.train_text import TextPairs, hashed_share, train_text
+from retrieval.validation import IDENTITY_WEIGHTS, Validation
 from retrieval.windows import Windows
 
 CHECKPOINT = "history.safetensors"
@@ -52,11 +52,6 @@ HISTORY_EXAMPLES = 4_000  # pairs of histories, each read once; the history part
 HISTORY_POSITIONS = 1_600_000  # positions that the history part reads in all
 MIN_WINDOWS = 20  # fewer histories than this train nothing that holds
 HELD_OUT = 0.04  # of the training queries, for early stopping of the text part
-MIN_VALID = 50  # requests under which a validation recall is noise, and the last state is kept
-REPEATS_MATTER = 0.05  # share of targets bought before, above which validation keeps seen items
-VALID_DEPTH = 20
-IDENTITY_WEIGHTS = (0.25, 0.5, 0.75, 1.0)  # tried in validation; the second where there is none
-VALID_REQUESTS = 4_000
 
 
 @dataclass(frozen=True)
@@ -202,15 +197,17 @@ class _Training:
         if epochs is None:
             epochs = max(1, round(self.rounds * history_epochs(positions, self.budget)))
         self.say(f"history part: {len(windows.user):,} histories, {positions:,} positions, {epochs} epochs at most")
-        validate = validation(self.source, catalogue, pairs, config)
+        validate = self._validation(catalogue, pairs)
         training = HistoryTraining(
             config, windows, catalogue, towers, pairs, validate, self.device, self.config.seed,
             self.work / CHECKPOINT,
         )  # fmt: skip
-        best = training.run(epochs)
+        best, factors = training.run(epochs), None
         if best is None:
             towers.weigh_identity(IDENTITY_WEIGHTS[1] if config.identity_weight is None else config.identity_weight)
-        _save_history(folder, towers, catalogue.frequency.cpu() > 0)
+        elif config.linear and validate is not None:
+            factors, best = self._linear(windows, text.vectors, catalogue, towers, validate)
+        _save_history(folder, towers, catalogue.frequency.cpu() > 0, factors)
         about = TowersConfig(
             dim=len(towers.head.project),
             text_dim=text.vectors.shape[1],
@@ -219,9 +216,31 @@ class _Training:
             item_ids=tuple(data.item_ids),
             kinds=windows.timeline.kinds,
             identity=config.identity,
+            linear=0 if factors is None else factors.gives.shape[1],
+            linear_decay=DECAY,
             history={"width": config.width, "layers": config.layers, "heads": config.heads, "longest": config.longest},
         )
         return about, best
+
+    def _validation(self, catalogue: Catalogue, pairs: QueryPairs) -> Validation | None:
+        events, split = self.source.data.events, self.source.events
+        assert events is not None
+        assert split is not None
+        return Validation.over(events, split, catalogue, pairs, self.config.history)
+
+    def _linear(
+        self, windows: Windows, text: Vectors, catalogue: Catalogue, towers: HistoryTowers, validate: Validation
+    ) -> tuple[ItemFactors | None, float]:
+        """The closed-form reading at the weight that validation found best, none at 0, and the recall with it."""
+        config = self.config.history
+        self.say(f"linear part: {len(windows.asker):,} requests, {len(text):,} items, {config.linear} dimensions")
+        factors = fit_factors(
+            windows, text, catalogue.category, rank=config.linear, longest=config.longest, device=self.device,
+            seed=self.config.seed,
+        )  # fmt: skip
+        weight, best = validate.weigh_linear(towers, factors)
+        self.say(f"linear part: weight {weight:g}, recall@20 {best:.4f}")
+        return (factors.louder(weight / float(towers.scale)) if weight else None), best
 
     def forget(self) -> None:
         """Removes the checkpoints of a run that has ended."""
@@ -293,71 +312,7 @@ def _query_pairs(source: TowerData, encoder: TextEncoder) -> QueryPairs:
     return QueryPairs(encoder.encode(texts, "query"), pairs.owner, pairs.item, pairs.known)
 
 
-def validation(
-    source: TowerData, catalogue: Catalogue, pairs: QueryPairs, config: HistoryConfig
-) -> Callable[[HistoryTowers], float] | None:
-    """recall@20 on the fold `tower_valid`, what was taken before left out unless shoppers buy again; None where the
-    fold is too small to tell. Leaves the towers with the identity weight that it found best."""
-    assert source.events is not None
-    assert source.data.events is not None
-    requests = source.events.folds["tower_valid"]
-    if len(requests) < MIN_VALID:
-        return None
-    if len(requests) > VALID_REQUESTS:
-        requests = requests.select(np.random.default_rng(0).permutation(len(requests))[:VALID_REQUESTS])
-    timeline, position = Timeline.from_events(source.data.events)
-    ends = position[requests.end]
-    seen = timeline.items_before(
-        requests.user, ends, [timeline.kinds.index(kind) for kind in source.events.target_events]
-    )
-    targets = CSR(requests.target_ptr, requests.target_item.astype(np.int64))
-    again = 1 - len(targets.without(seen).rows) / len(targets.rows)
-    exclude = None if again > REPEATS_MATTER else seen
-
-    weights = IDENTITY_WEIGHTS if config.identity_weight is None else (config.identity_weight,)
-
-    def validate(towers: HistoryTowers) -> float:
-        rows = torch.arange(len(catalogue.text), device=catalogue.text.device)
-        items = catalogue.read(towers.head, rows)
-        biased = np.column_stack([items.cpu().numpy(), (towers.head.bias / towers.scale).cpu().numpy()])
-        towers.weigh_identity(1.0)
-        users = _user_vectors(towers, timeline, requests, ends, items, pairs, config.longest)
-        users = np.column_stack([users, np.ones(len(users), np.float32)])
-        recalls, identity = {}, users[:, towers.history.dim : -1].copy()
-        for weight in weights if config.identity else weights[:1]:
-            users[:, towers.history.dim : -1] = weight * identity
-            hits = exact_topk(users, biased.astype(np.float32), VALID_DEPTH, exclude=exclude)
-            recalls[weight] = float(np.mean(recall_at(hits, targets, VALID_DEPTH)))
-        best = max(recalls, key=recalls.__getitem__)
-        towers.weigh_identity(best)
-        return recalls[best]
-
-    return validate
-
-
-def _user_vectors(
-    towers: HistoryTowers,
-    timeline: Timeline,
-    requests: Requests,
-    ends: NDArray[np.int64],
-    items: torch.Tensor,
-    pairs: QueryPairs,
-    longest: int,
-) -> Vectors:
-    out = []
-    queries = towers.head.queries(torch.from_numpy(pairs.vectors).to(items.device))
-    for start in range(0, len(requests), 512):
-        part = slice(start, start + 512)
-        batch = timeline.batch(requests.user[part], ends[part], longest)
-        at = [torch.from_numpy(array).to(items.device) for array in batch]
-        inputs = items[at[0].clamp(min=0)] * (at[0] >= 0)[..., None]
-        if len(queries):
-            inputs = torch.where((at[1] >= 0)[..., None], queries[at[1].clamp(min=0)], inputs)
-        out.append(towers.history(inputs, at[2], at[3], at[4])[:, -1].cpu().numpy())
-    return np.concatenate(out)
-
-
-def _save_history(folder: Path, towers: HistoryTowers, taken: torch.Tensor) -> None:
+def _save_history(folder: Path, towers: HistoryTowers, taken: torch.Tensor, factors: ItemFactors | None) -> None:
     """Weights as the towers read them: the bias in units of the unit vectors' inner product.
 
     What was never a target (`taken` bool [n_items]) learned its identity and bias as a negative alone, which says when
@@ -368,6 +323,9 @@ def _save_history(folder: Path, towers: HistoryTowers, taken: torch.Tensor) -> N
     for name in ("identity", "bias"):
         head[name] = head[name].clone()
         head[name][~taken] = head[name][taken].mean(dim=0)
+    if factors is not None:
+        told = {"gives": factors.gives, "takes": factors.takes, "factors_from_text": factors.from_text}
+        head |= {name: torch.from_numpy(array) for name, array in told.items()}
     folder.mkdir(parents=True, exist_ok=True)
     save_file(head, folder / HEAD)
     history = {name: value.detach().cpu().contiguous() for name, value in towers.history.state_dict().items()}

@@ -19,7 +19,8 @@ class Windows:
     """Stretches of the timeline of at most `longest` events, and what followed each position.
 
     `follows[p]` is the request that comes next after timeline position p, or -1; `requests` holds the item rows of
-    each; `liked` all target items of each user, which never count as negatives.
+    each, `asker` whose it is, `asked_at` the timeline position before which its history stands; `liked` all target
+    items of each user, which never count as negatives.
     """
 
     timeline: Timeline
@@ -28,6 +29,8 @@ class Windows:
     stop: NDArray[np.int64]  # [n_windows]
     follows: NDArray[np.int64]  # [len(timeline.item)]
     requests: CSR
+    asker: NDArray[np.int64]  # [n_requests]
+    asked_at: NDArray[np.int64]  # [n_requests]
     liked: CSR
 
     @classmethod
@@ -49,6 +52,8 @@ class Windows:
             stop=stop[useful],
             follows=follows,
             requests=CSR(requests.target_ptr, requests.target_item.astype(np.int64)),
+            asker=requests.user.astype(np.int64),
+            asked_at=position[requests.end],
             liked=_liked(events, target),
         )
 

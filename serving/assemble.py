@@ -83,6 +83,7 @@ class Assembly:
             texts=texts,
             encode=encode if item_vectors is None else None,
             item_vectors=item_vectors or towers.item.vectors,
+            searched=towers.config.index_dim,
             towers=towers.folder.name,
             text_encoder=towers.encoder.fingerprint,
             factory=self.config.index.factory,

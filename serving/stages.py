@@ -58,7 +58,7 @@ class Stages:
         asked = np.unique(batch.queries[batch.queries >= 0])
         vectors = self._past_queries([query_texts[int(code)] for code in asked]) if len(asked) else None
         codes = np.where(batch.queries >= 0, np.searchsorted(asked, batch.queries), -1)
-        return self.user.histories(batch._replace(queries=codes), self.version.vectors, vectors)
+        return self.user.histories(batch._replace(queries=codes), self.version.readings, vectors)
 
     def user_texts(self, batch: HistoryBatch, queries: Sequence[str | None]) -> list[str]:
         """What the cross-encoder reads of each request: the query, then the newest titles."""
