@@ -36,7 +36,7 @@ class IndexVersion:
 
     `items` holds item_id and every column of the data set's items. `vectors` float32 [n, dim] are searched, `readings`
     [n, dim and more] begin with them and are what histories are read from. `text_vectors` float32 [n, text_dim] is
-    None where the vectors were given and not made from text; `text_hashes` uint64 [n, 2] are those of the rendered texts.
+    None where the vectors were given and not made from text; `text_hashes` uint64 [n, 2] are of the rendered texts.
     """
 
     folder: Path

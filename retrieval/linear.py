@@ -66,7 +66,7 @@ def fit_factors(
     gives, takes = _factors(weights, min(rank, len(core)), seed)
     near = text[core].astype(np.float64)
     guess = np.linalg.solve(near.T @ near + np.eye(near.shape[1]), near.T @ np.hstack([gives, takes])).T
-    from_text = guess.astype(np.float32)
+    from_text = np.ascontiguousarray(guess, np.float32)
     both = text @ from_text.T
     both[core] = np.hstack([gives, takes])
     gives, takes = np.split(both, 2, axis=1)

@@ -28,13 +28,25 @@ class HistoryBatch(NamedTuple):
     gaps: NDArray[np.int64]  # [b, l] buckets of the time since the event before
     present: NDArray[np.bool_]  # [b, l]
 
+    def newest(self, present: NDArray[np.bool_], longest: int) -> HistoryBatch:
+        """The newest of the events that are `present`, bool [b, l], at most `longest` of each history."""
+        order = np.argsort(present, axis=1, kind="stable")[:, -longest:]  # gaps go to the front, where padding is
+
+        def told(column: NDArray[np.int64]) -> NDArray[np.int64]:
+            return np.take_along_axis(column, order, axis=1)
+
+        columns = (told(self.items), told(self.queries), told(self.kinds), told(self.gaps))
+        return HistoryBatch(*columns, np.take_along_axis(present, order, axis=1))
+
     def recency(self, decay: float) -> NDArray[np.float32]:
         """What each item counts in a mean over the history, float32 [b, l], summing to 1: with n visits after its own
         `decay ** n`. A visit ends where an hour passes; queries and padding count nothing."""
         later = (self.gaps > 0) & self.present
         after: NDArray[np.int64] = np.cumsum(later[:, ::-1], axis=1)[:, ::-1] - later
-        counts = np.where(self.present & (self.items >= 0), decay**after, 0.0).astype(np.float32)
-        return counts / np.maximum(counts.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        counts = np.where(self.present & (self.items >= 0), decay**after, 0.0)
+        total = counts.sum(axis=1, keepdims=True)
+        counts /= np.where(total > 0, total, 1.0)
+        return counts.astype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)

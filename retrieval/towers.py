@@ -144,15 +144,23 @@ class UserTower:
         The newest events are read, as many as the history part knows. Without one, the mean of the events' vectors is
         given.
         """
-        asked = batch.present & (batch.queries >= 0) & bool(query_vectors is not None and len(query_vectors))
-        taken = batch.present & (batch.items >= 0)
-        vectors = np.zeros((*batch.items.shape, self.config.read_dim), np.float32)
-        vectors[taken] = item_vectors[batch.items[taken], : self.config.read_dim]
+        has_queries = query_vectors is not None and len(query_vectors) > 0
+        read = batch.newest(
+            batch.present & ((batch.items >= 0) | ((batch.queries >= 0) & has_queries)),
+            int(self.config.history["longest"]) if self.config.history else batch.items.shape[1],
+        )
+        vectors = np.zeros((*read.items.shape, self.config.read_dim), np.float32)
+        taken, asked = read.present & (read.items >= 0), read.present & (read.queries >= 0)
+        vectors[taken] = item_vectors[read.items[taken], : self.config.read_dim]
         if query_vectors is not None:
-            vectors[asked] = query_vectors[batch.queries[asked], : self.config.read_dim]
-        known = np.asarray((asked | taken).any(axis=1))
-        out = unit(vectors.sum(axis=1)) if self.history is None else self._read(batch, vectors, asked | taken)
-        out = np.column_stack([out, self._linear(batch._replace(present=taken), item_vectors)])
+            vectors[asked] = query_vectors[read.queries[asked], : self.config.read_dim]
+        if self.history is None:
+            out = unit(vectors.sum(axis=1))
+        else:
+            inputs = (vectors, read.kinds, read.gaps, read.present)
+            answer = self.history.infer(dict(zip(HISTORY_INPUTS, inputs, strict=True)))
+            out = np.column_stack([answer, self._linear(read, item_vectors)])
+        known = np.asarray(read.present.any(axis=1))
         out[~known] = 0
         return self._with_bias(out, known.astype(np.float32))
 
@@ -163,15 +171,6 @@ class UserTower:
         lines, places = np.nonzero(counts)
         np.add.at(out, lines, counts[lines, places][:, None] * gives[batch.items[lines, places]])
         return out.astype(np.float32)
-
-    def _read(self, batch: HistoryBatch, vectors: Vectors, present: NDArray[np.bool_]) -> Vectors:
-        """What the history part makes of the newest events that are `present`, [b, read_dim]."""
-        assert self.history is not None
-        order = np.argsort(present, axis=1, kind="stable")  # gaps go to the front, where padding is
-        order = order[:, -int(self.config.history["longest"]) :]
-        columns = (np.take_along_axis(array, order, axis=1) for array in (batch.kinds, batch.gaps, present))
-        inputs = (np.take_along_axis(vectors, order[..., None], axis=1), *columns)
-        return self.history.infer(dict(zip(HISTORY_INPUTS, inputs, strict=True)))
 
     def both(self, queries: Vectors, histories: Vectors) -> Vectors:
         """A query's vector leaning towards its user's history; an empty history changes nothing."""

@@ -48,7 +48,7 @@ Budget: TypeAlias = Literal["quick", "default", "long"]
 BUDGET_SCALE: dict[str, float] = {"quick": 0.25, "default": 1.0, "long": 3.0}
 QUERY_EXAMPLES = 16_000  # of queries at most, and at most so many rounds over their pairs
 QUERY_ROUNDS = 2.0
-HISTORY_EXAMPLES = 4_000  # pairs of histories, each read once; the history part reads them all besides
+HISTORY_EXAMPLES = 4_000  # pairs of histories beside queries, each read once
 HISTORY_POSITIONS = 1_600_000  # positions that the history part reads in all
 MIN_WINDOWS = 20  # fewer histories than this train nothing that holds
 HELD_OUT = 0.04  # of the training queries, for early stopping of the text part
@@ -240,7 +240,7 @@ class _Training:
         )  # fmt: skip
         weight, best = validate.weigh_linear(towers, factors)
         self.say(f"linear part: weight {weight:g}, recall@20 {best:.4f}")
-        return (factors.louder(weight / float(towers.scale)) if weight else None), best
+        return (factors.louder(weight / float(towers.scale.detach())) if weight else None), best
 
     def forget(self) -> None:
         """Removes the checkpoints of a run that has ended."""
@@ -251,7 +251,8 @@ class _Training:
 def _text_pairs(
     source: TowerData, windows: Windows | None, scale: float, seed: int
 ) -> tuple[TextPairs, TextPairs, int]:
-    """Pairs to train on, pairs held out (queries by query, histories by shopper), and the budget in examples."""
+    """Pairs to train on, pairs held out (queries by query, histories by shopper), and the budget in examples: none
+    without queries, for histories alone were read no better with a text part that was tuned on them."""
     rng = np.random.default_rng(seed)
     parts, held, n_told = [], [], 0
     if source.judgements is not None and source.data.queries is not None:
@@ -269,7 +270,7 @@ def _text_pairs(
             held.append(told.take(np.flatnonzero(out)))
         n_told = len(parts[-1]) if len(told) else 0
     n_asked = sum(map(len, parts)) - n_told
-    examples = int(min(QUERY_EXAMPLES, QUERY_ROUNDS * n_asked) * scale) + n_told
+    examples = int(min(QUERY_EXAMPLES, QUERY_ROUNDS * n_asked) * scale) + n_told if n_asked else 0
     none = TextPairs((), np.empty(0, np.int64), np.empty(0, np.int64), CSR.from_lists([]))
     return (TextPairs.join(parts) if parts else none), (TextPairs.join(held) if held else none), examples
 

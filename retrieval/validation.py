@@ -78,10 +78,10 @@ class Validation:
                           for part in self._parts())
         ])  # fmt: skip
         items = np.column_stack([items, factors.takes])
-        found = {}
+        found, scale = {}, float(towers.scale.detach())
         for linear, identity in product(LINEAR_WEIGHTS, self._identity_weights):
             heard = self._heard(towers, users, identity)
-            loud = said * np.float32(linear / float(towers.scale))
+            loud = said * np.float32(linear / scale)
             found[linear, identity] = self._recall(np.column_stack([heard, loud]), items)
         best = max(found, key=found.__getitem__)
         towers.weigh_identity(best[1])

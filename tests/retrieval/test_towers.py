@@ -38,7 +38,7 @@ from retrieval.towers import (
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 Story: TypeAlias = Callable[[Sequence[Sequence[tuple[int, ...]]]], Events]
-DIM, IDENTITY, TEXT_DIM, LONGEST, KINDS = 8, 4, 32, 6, ("purchase", "view", QUERY_KIND)
+DIM, IDENTITY, LINEAR, TEXT_DIM, LONGEST, KINDS = 8, 4, 3, 32, 6, ("purchase", "view", QUERY_KIND)
 ITEMS = pa.table(
     {
         "item_id": ["a", "b", "c", "d", "e", "f"],
@@ -56,8 +56,19 @@ CONFIG = TowersConfig(
     item_ids=tuple(ITEMS["item_id"].to_pylist()),
     kinds=KINDS,
     identity=IDENTITY,
+    linear=LINEAR,
+    linear_decay=0.5,
     history={"width": 8, "layers": 2, "heads": 2, "longest": LONGEST},
 )
+
+
+FACTORS = {
+    name: torch.randn(size, generator=torch.Generator().manual_seed(9))
+    for name, size in {
+        "gives": (ITEMS.num_rows, LINEAR), "takes": (ITEMS.num_rows, LINEAR),
+        "factors_from_text": (2 * LINEAR, TEXT_DIM),
+    }.items()
+}  # fmt: skip
 
 
 def drawn(module: torch.nn.Module, seed: int) -> torch.nn.Module:
@@ -95,7 +106,7 @@ def folder(
     """What a training leaves."""
     made = tmp_path_factory.mktemp("towers")
     shutil.copytree(tiny_encoder_folder, made / TEXT)
-    save_file(head.state_dict(), made / HEAD)
+    save_file(head.state_dict() | FACTORS, made / HEAD)
     save_file(model.state_dict(), made / HISTORY)
     write_config(made, CONFIG)
     return made
@@ -122,7 +133,7 @@ def item_vectors(towers: Towers, text_vectors: Vectors) -> Vectors:
 
 
 def by_torch(head: ItemHead, text: Vectors, items: pa.Table) -> Vectors:
-    """Vectors and biases of known items."""
+    """Vectors, factors and biases of known items."""
     codes, rows = (
         FEATURES.category_codes(items),
         torch.tensor([CONFIG.item_ids.index(i) for i in items["item_id"].to_pylist()]),
@@ -130,7 +141,8 @@ def by_torch(head: ItemHead, text: Vectors, items: pa.Table) -> Vectors:
     price, flat = torch.from_numpy(FEATURES.price_codes(items)), torch.from_numpy(codes.rows)
     with torch.no_grad():
         vectors = head(torch.from_numpy(text), price, (flat, torch.from_numpy(codes.indptr[:-1])), rows)
-        return np.column_stack([vectors.numpy(), head.bias[rows].numpy()])
+        parts = (vectors, FACTORS["takes"][rows], head.bias[rows], FACTORS["gives"][rows])
+        return np.column_stack([part.numpy() for part in parts])
 
 
 def some_histories(lengths: Sequence[int], width: int, seed: int = 0) -> HistoryBatch:
@@ -167,7 +179,7 @@ def test_a_part_of_the_catalogue_in_another_order_has_the_same_vectors(
     rows = [4, 1, 2]
     np.testing.assert_allclose(towers.item.vectors(text_vectors[rows], ITEMS.take(rows)), item_vectors[rows], atol=1e-6)
     np.testing.assert_allclose(towers.item.vectors(text_vectors[2:5], ITEMS.slice(2, 3)), item_vectors[2:5], atol=1e-6)
-    assert towers.item.vectors(text_vectors[:0], ITEMS.slice(0, 0)).shape == (0, DIM + IDENTITY + 1)
+    assert towers.item.vectors(text_vectors[:0], ITEMS.slice(0, 0)).shape == (0, CONFIG.index_dim + LINEAR)
 
 
 def test_an_unknown_item_has_text_price_and_category_and_is_else_the_mean_item(
@@ -179,8 +191,31 @@ def test_an_unknown_item_has_text_price_and_category_and_is_else_the_mean_item(
     found = towers.item.vectors(text_vectors, new)
     np.testing.assert_allclose(found[:5, :DIM], by_torch(bare, text_vectors, ITEMS)[:5, :DIM], atol=1e-5)
     own = np.column_stack([head.identity.detach(), head.bias.detach()])
-    np.testing.assert_allclose(found[:5, DIM:], np.tile(own.mean(axis=0), (5, 1)), atol=1e-6)
-    np.testing.assert_allclose(found[5, DIM:], own[0], atol=1e-6)
+    learned = [*range(DIM, DIM + IDENTITY), CONFIG.index_dim - 1]
+    np.testing.assert_allclose(found[:5, learned], np.tile(own.mean(axis=0), (5, 1)), atol=1e-6)
+    np.testing.assert_allclose(found[5, learned], own[0], atol=1e-6)
+
+
+def test_an_unknown_item_has_the_factors_that_its_text_guesses(towers: Towers, text_vectors: Vectors) -> None:
+    new = ITEMS.set_column(0, "item_id", pa.array(["x", "y", "z", "u", "v", "a"]))
+    found = towers.item.vectors(text_vectors, new)
+    guessed = text_vectors @ FACTORS["factors_from_text"].numpy().T
+    takes, gives = slice(DIM + IDENTITY, DIM + IDENTITY + LINEAR), slice(CONFIG.index_dim, None)
+    np.testing.assert_allclose(found[:5, gives], guessed[:5, :LINEAR], atol=1e-5)
+    np.testing.assert_allclose(found[:5, takes], guessed[:5, LINEAR:], atol=1e-5)
+    np.testing.assert_array_equal(found[5, gives], FACTORS["gives"][0].numpy())
+
+
+def test_items_of_a_history_are_heard_the_less_the_more_visits_came_after(
+    towers: Towers, item_vectors: Vectors
+) -> None:
+    batch = HistoryBatch(
+        np.array([[5, 0, 1, 2]]), np.full((1, 4), -1), np.ones((1, 4), np.int64), np.array([[0, 3, 0, 5]]),
+        np.array([[False, True, True, True]]),
+    )  # fmt: skip
+    found = towers.user.histories(batch, item_vectors)[0, DIM + IDENTITY : DIM + IDENTITY + LINEAR]
+    gives = FACTORS["gives"].numpy()  # the first two in one visit, the third a visit later
+    np.testing.assert_allclose(found, (0.5 * gives[0] + 0.5 * gives[1] + gives[2]) / 2, atol=1e-6)
 
 
 def test_without_price_and_category_columns_both_are_unknown(
@@ -211,7 +246,7 @@ def test_histories_equal_the_trained_model_at_every_length(
 ) -> None:
     batch = some_histories([width, 1, max(1, width - 1), width][: 1 + width % 4], width, seed=width)
     found = towers.user.histories(batch, item_vectors)
-    np.testing.assert_allclose(found[:, :-1], read_by_torch(model, batch, item_vectors), atol=1e-5)
+    np.testing.assert_allclose(found[:, : DIM + IDENTITY], read_by_torch(model, batch, item_vectors), atol=1e-5)
     assert (found[:, -1] == 1).all()
 
 
@@ -256,11 +291,12 @@ def test_past_queries_are_events_with_the_querys_vector(
     asked.items[0, 1], asked.queries[0, 1] = -1, 1
     pretend = batch._replace(items=batch.items.copy())
     pretend.items[0, 1] = len(item_vectors)  # as if the query were an item
-    by_hand = read_by_torch(model, pretend, np.vstack([item_vectors, queries[1]]))
-    np.testing.assert_allclose(towers.user.histories(asked, item_vectors, queries)[:, :-1], by_hand, atol=1e-5)
+    by_hand = read_by_torch(model, pretend, np.vstack([item_vectors[:, : CONFIG.index_dim], queries[1]]))
+    found = towers.user.histories(asked, item_vectors, queries)
+    np.testing.assert_allclose(found[:, : DIM + IDENTITY], by_hand, atol=1e-5)
 
 
-@pytest.mark.parametrize("queries", [None, np.empty((0, DIM + IDENTITY + 1), np.float32)])
+@pytest.mark.parametrize("queries", [None, np.empty((0, CONFIG.index_dim), np.float32)])
 def test_past_queries_without_vectors_are_passed_over(
     towers: Towers, item_vectors: Vectors, queries: Vectors | None
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -19,6 +20,7 @@ from retrieval.dataset import DataSet
 from retrieval.encoder import TextEncoder
 from retrieval.fingerprint import folder_fingerprint
 from retrieval.item_features import ItemFeatures
+from retrieval.linear import ItemFactors
 from retrieval.metrics import recall_at
 from retrieval.requests import Requests
 from retrieval.split import EventSplit, split_events, split_judgements
@@ -27,16 +29,15 @@ from retrieval.timeline import Timeline
 from retrieval.topk import CSR, Hits, exact_topk
 from retrieval.towers import HEAD, HISTORY, TEXT, Towers
 from retrieval.train import (
-    IDENTITY_WEIGHTS,
     TextPart,
     TowerData,
     TrainedTowers,
     history_epochs,
     new_towers,
     train_towers,
-    validation,
 )
-from retrieval.train_history import QueryPairs, make_catalogue
+from retrieval.train_history import HistoryTowers, QueryPairs, make_catalogue
+from retrieval.validation import IDENTITY_WEIGHTS, Validation
 from retrieval.windows import Windows
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -76,8 +77,8 @@ JUDGEMENTS = {
 
 def config_of(folder: Path, *, examples: int = 0, epochs: int = 20) -> RetrievalConfig:
     history = HistoryConfig(
-        dim=16, width=16, identity=8, longest=6, dropout=0.1, residual_drop=0.0, learning_rate=0.02, weight_decay=0.0,
-        temperature=0.2, batch_positions=250, epochs=epochs, evaluations=5,
+        dim=16, width=16, identity=8, linear=12, longest=6, dropout=0.1, residual_drop=0.0, learning_rate=0.02,
+        weight_decay=0.0, temperature=0.2, batch_positions=250, epochs=epochs, evaluations=5,
     )  # fmt: skip
     text = TextConfig(model=str(folder), examples=examples, batch=16, learning_rate=1e-3, max_tokens=16)
     return RetrievalConfig(text=text, history=history)
@@ -133,7 +134,8 @@ def answers(towers: Towers, trained: TrainedTowers, data: DataSet, requests: Req
     items = towers.item.vectors(trained.text_vectors, data.items)
     ends = position[requests.end]
     batch = timeline.recoded(towers.config.kinds).batch(requests.user, ends, 6)
-    return exact_topk(towers.user.histories(batch, items), items, k, exclude=timeline.items_before(requests.user, ends))
+    users, searched = towers.user.histories(batch, items), items[:, : towers.config.index_dim]
+    return exact_topk(users, searched, k, exclude=timeline.items_before(requests.user, ends))
 
 
 def recall(hits: Hits, requests: Requests, k: int) -> float:
@@ -197,7 +199,7 @@ def test_towers_without_an_identity_are_trained_saved_and_opened(
     shop: DataSet, split: EventSplit, tiny_encoder_folder: Path, untuned: TextPart, tmp_path: Path
 ) -> None:
     config = config_of(tiny_encoder_folder, epochs=1)
-    config = config.model_copy(update={"history": config.history.model_copy(update={"identity": 0})})
+    config = config.model_copy(update={"history": config.history.model_copy(update={"identity": 0, "linear": 0})})
     trained = fit(TowerData(shop, split, None), tmp_path, config, text=untuned)
     made = Towers.open(trained.folder, device="cpu")
     assert made.item.vectors(untuned.vectors, shop.items).shape == (shop.n_items, 17)
@@ -220,8 +222,9 @@ def test_what_was_never_taken_is_the_mean_item_as_what_comes_later_is(
     trained = fit(TowerData(data, split_events(data), None), tmp_path, config_of(tiny_encoder_folder, epochs=2))
     made = Towers.open(trained.folder, device="cpu")
     later = data.items.set_column(0, "item_id", pa.array([f"new {row}" for row in range(data.n_items)]))
-    known = made.item.vectors(trained.text_vectors, data.items)[:, 16:]
-    new = made.item.vectors(trained.text_vectors, later)[:, 16:]
+    learned = [*range(16, 24), made.config.index_dim - 1]  # identity and bias
+    known = made.item.vectors(trained.text_vectors, data.items)[:, learned]
+    new = made.item.vectors(trained.text_vectors, later)[:, learned]
     np.testing.assert_allclose(new, np.tile(known[-1], (data.n_items, 1)), atol=1e-6)
     assert np.median(np.abs(known[:-1] - known[-1]).max(axis=1)) > 0.01  # others differ from it
 
@@ -260,29 +263,88 @@ def test_a_share_of_the_rounds_over_histories_can_be_asked_for(
     assert f"{epochs} epochs at most" in told[-1]
 
 
-def test_validation_leaves_the_identity_weight_that_it_found_best(
-    shop: DataSet, split: EventSplit, untuned: TextPart
-) -> None:
+@pytest.fixture(scope="module")
+def untrained(shop: DataSet, split: EventSplit, untuned: TextPart) -> tuple[HistoryTowers, Callable[..., Validation]]:
+    """Towers before training, and their validation under changed settings."""
     config = HistoryConfig(dim=16, width=16, identity=8, longest=6)
-    windows = Windows.build(shop.events, split.train, split.train_target, 6)  # type: ignore[arg-type]
+    assert shop.events is not None
+    windows = Windows.build(shop.events, split.train, split.train_target, 6)
     features = ItemFeatures.fit(shop.items)
     towers = new_towers(untuned.vectors, features, windows, config, has_queries=False, seed=1).eval()
-    with torch.no_grad():  # what is far too loud drowns the content: the lightest weight hears most of it
-        towers.head.identity.mul_(30)
     catalogue = make_catalogue(untuned.vectors, shop.items, features, windows, "cpu")
     none = QueryPairs(np.empty((0, 32), np.float32), np.empty(0, np.int64), np.empty(0, np.int64), CSR.from_lists([]))
-    source = TowerData(shop, split, None)
+
+    def validation(**changes: object) -> Validation:
+        assert shop.events is not None
+        found = Validation.over(shop.events, split, catalogue, none, config.model_copy(update=changes))
+        assert found is not None
+        return found
+
+    return towers, validation
+
+
+def test_validation_leaves_the_identity_weight_that_it_found_best(
+    untrained: tuple[HistoryTowers, Callable[..., Validation]],
+) -> None:
+    towers, validation = copy.deepcopy(untrained[0]), untrained[1]
+    with torch.no_grad():  # what is far too loud drowns the content: the lightest weight hears most of it
+        towers.head.identity.mul_(30)
     recalls = {}
     with torch.inference_mode():
         for weight in (*IDENTITY_WEIGHTS, None):
-            validate = validation(source, catalogue, none, config.model_copy(update={"identity_weight": weight}))
-            assert validate is not None
-            recalls[weight] = validate(towers)
+            recalls[weight] = validation(identity_weight=weight)(towers)
             if weight is not None:
                 assert float(towers.history.identity_scale * towers.scale) == pytest.approx(weight)
         found = round(float(towers.history.identity_scale * towers.scale), 2)
     assert recalls[found] == recalls[None] == max(recalls.values())
     assert len(set(recalls.values())) > 1
+
+
+def test_the_closed_form_is_heard_where_it_finds_more_and_not_where_it_is_noise(
+    untrained: tuple[HistoryTowers, Callable[..., Validation]],
+) -> None:
+    towers, validation = copy.deepcopy(untrained[0]), untrained[1]()
+    with torch.inference_mode():
+        before = validation(towers)
+    n, each, none = GROUPS * SIZE, np.eye(GROUPS * SIZE, dtype=np.float32), np.empty((0, 0), np.float32)
+    step = np.arange(n) // SIZE * SIZE + (np.arange(n) % SIZE + 1) % SIZE  # where a walk goes on
+    weight, recall = validation.weigh_linear(
+        towers, ItemFactors(np.eye(n, dtype="f")[step], np.eye(n, dtype="f"), none)
+    )
+    assert weight > 0
+    assert recall > before + 0.2
+    elsewhere = each[(step + 3 * SIZE) % n]  # nothing but other groups
+    assert validation.weigh_linear(towers, ItemFactors(elsewhere, each, none)) == (0, before)
+
+
+def test_the_closed_form_is_in_the_towers_at_the_weight_that_was_found(
+    shop: DataSet, split: EventSplit, tiny_encoder_folder: Path, untuned: TextPart, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    config = config_of(tiny_encoder_folder, epochs=1)  # so few that much is left to find
+    trained = fit(TowerData(shop, split, None), tmp_path, config, text=untuned, told=told)
+    made = Towers.open(trained.folder, device="cpu")
+    assert made.config.linear == 12
+    weight, recall = told[-1].removeprefix("linear part: weight ").split(", recall@20 ")
+    assert float(weight) > 0
+    assert float(recall) == pytest.approx(trained.figures["history_recall@20"], abs=1e-4)
+    items = made.item.vectors(untuned.vectors, shop.items)
+    assert items.shape == (shop.n_items, 16 + 8 + 12 + 1 + 12)
+    weights = items[:, 37:] @ items[:, 24:36].T
+    step = np.arange(shop.n_items) // SIZE * SIZE + (np.arange(shop.n_items) % SIZE + 1) % SIZE
+    assert np.mean(weights[np.arange(shop.n_items), step]) > 5 * np.abs(weights).mean()
+
+
+def test_without_queries_the_text_part_stays_as_it_is_unless_examples_are_asked_for(
+    shop: DataSet, split: EventSplit, tiny_encoder_folder: Path, tmp_path: Path
+) -> None:
+    config, told = config_of(tiny_encoder_folder, epochs=1), list[str]()
+    config = config.model_copy(update={"text": config.text.model_copy(update={"examples": None})})
+    trained = fit(TowerData(shop, split, None), tmp_path, config, told=told)
+    assert not any(line.startswith("text part") for line in told)
+    before = SentenceTransformer(str(tiny_encoder_folder), device="cpu").encode(["red"], normalize_embeddings=True)
+    found = Towers.open(trained.folder, device="cpu").encoder.encode(["red"], "query")
+    np.testing.assert_allclose(found, before, atol=1e-4)
 
 
 def test_the_same_seed_gives_the_same_towers(
