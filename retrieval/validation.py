@@ -23,7 +23,7 @@ from retrieval.train_history import Catalogue, HistoryTowers, QueryPairs
 MIN_VALID = 50  # requests under which a validation recall is noise, and the last state is kept
 MAX_VALID = 4_000
 REPEATS_MATTER = 0.05  # share of targets bought before, above which validation keeps seen items
-DEPTH = 20
+DEPTH, SHORTLIST = 20, 100  # how far down is looked in training, and what a ranker is given
 IDENTITY_WEIGHTS = (0.25, 0.5, 0.75, 1.0)  # tried in validation; the second where there is none
 LINEAR_WEIGHTS = (0.0, 150.0, 300.0, 600.0, 1200.0, 2400.0)  # of the closed form's weights among logits
 
@@ -68,8 +68,9 @@ class Validation:
         return found[best]
 
     def weigh_linear(self, towers: HistoryTowers, factors: ItemFactors) -> tuple[float, float]:
-        """The weight of the closed form's weights among the logits that finds most, and the recall with it; the towers
-        are left with the identity weight that goes with it."""
+        """The weight of the closed form's weights among the logits that finds most, and recall@20 with it; the towers
+        are left with the identity weight that goes with it. Most by the mean of recall@20 and recall@100: by the first
+        alone, identity counts so much that the end of a shortlist suffers."""
         with torch.inference_mode():
             users, items = self._vectors(towers)
         said = np.concatenate([
@@ -82,10 +83,11 @@ class Validation:
         for linear, identity in product(LINEAR_WEIGHTS, self._identity_weights):
             heard = self._heard(towers, users, identity)
             loud = said * np.float32(linear / scale)
-            found[linear, identity] = self._recall(np.column_stack([heard, loud]), items)
-        best = max(found, key=found.__getitem__)
+            told = np.column_stack([heard, loud])
+            found[linear, identity] = self._recall(told, items), self._recall(told, items, SHORTLIST)
+        best = max(found, key=lambda weights: sum(found[weights]))
         towers.weigh_identity(best[1])
-        return best[0], found[best]
+        return best[0], found[best][0]
 
     @property
     def _identity_weights(self) -> Sequence[float]:
@@ -108,9 +110,9 @@ class Validation:
         weighed[:, towers.history.dim : -1] *= np.float32(identity)
         return weighed
 
-    def _recall(self, users: Vectors, items: Vectors) -> float:
-        hits = exact_topk(users, items, DEPTH, exclude=self.exclude)
-        return float(np.mean(recall_at(hits, self.targets, DEPTH)))
+    def _recall(self, users: Vectors, items: Vectors, depth: int = DEPTH) -> float:
+        hits = exact_topk(users, items, depth, exclude=self.exclude)
+        return float(np.mean(recall_at(hits, self.targets, depth)))
 
     def _parts(self) -> Iterator[slice]:
         return (slice(start, start + 512) for start in range(0, len(self.requests), 512))
