@@ -331,8 +331,9 @@ def test_the_closed_form_is_in_the_towers_at_the_weight_that_was_found(
     items = made.item.vectors(untuned.vectors, shop.items)
     assert items.shape == (shop.n_items, 16 + 8 + 12 + 1 + 12)
     weights = items[:, 37:] @ items[:, 24:36].T
-    step = np.arange(shop.n_items) // SIZE * SIZE + (np.arange(shop.n_items) % SIZE + 1) % SIZE
-    assert np.mean(weights[np.arange(shop.n_items), step]) > 5 * np.abs(weights).mean()
+    often = np.arange(5 * SIZE)  # items of the groups that sold most
+    step = often // SIZE * SIZE + (often % SIZE + 1) % SIZE
+    assert np.mean(weights[often, step]) > 5 * np.abs(weights).mean()
 
 
 def test_without_queries_the_text_part_stays_as_it_is_unless_examples_are_asked_for(
