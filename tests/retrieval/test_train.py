@@ -333,7 +333,7 @@ def test_the_closed_form_is_in_the_towers_at_the_weight_that_was_found(
     weights = items[:, 37:] @ items[:, 24:36].T
     often = np.arange(5 * SIZE)  # items of the groups that sold most
     step = often // SIZE * SIZE + (often % SIZE + 1) % SIZE
-    assert np.mean(weights[often, step]) > 5 * np.abs(weights).mean()
+    assert np.mean(weights[often, step]) > 3 * np.abs(weights).mean()  # twelve dimensions for twenty groups
 
 
 def test_without_queries_the_text_part_stays_as_it_is_unless_examples_are_asked_for(
