@@ -23,7 +23,7 @@ from retrieval.windows import Windows
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-CORE_ITEMS = 16_000  # the most taken items, among which all pairs are weighed: four square matrices of them in memory
+CORE_ITEMS = 16_000  # the most taken items, among which all pairs are weighed: five square matrices of them in memory
 RIDGE = 200.0  # what a weight has to be worth, in shoppers
 TEXT_PAIRS = 100.0  # how many shoppers the likeness of two texts is worth at a cosine of 1
 CATEGORY_PAIRS = 60.0  # the same of two items that alone make up a category
@@ -77,15 +77,19 @@ def _weights(
     windows: Windows, core: NDArray[np.int64], text: Vectors, categories: CSR, longest: int, device: str
 ) -> Tensor:
     """Weight of each core item (row) for each other (column), [n, n]; an item says nothing of itself."""
-    follows, together = _counts(windows, core, longest)
-    near = torch.from_numpy(text).to(device)
-    alike = TEXT_PAIRS * (near @ near.T) + torch.from_numpy(_shared_categories(categories)).to(device)
-    gram = torch.from_numpy(together).to(device) + alike
+    follows, gram = (torch.from_numpy(counts).to(device) for counts in _counts(windows, core, longest))
+    near, wanted = torch.from_numpy(text).to(device), torch.from_numpy(_shared_categories(categories)).to(device)
+    wanted.addmm_(near, near.T, alpha=TEXT_PAIRS)
+    gram += wanted
     gram.diagonal().add_(RIDGE)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram))
+    wanted.add_(follows).add_(follows.T, alpha=BACKWARD)
+    del follows
+    lower = torch.linalg.cholesky(gram)
     del gram
-    counted = torch.from_numpy(follows).to(device)
-    weights = inverse @ (alike + counted + BACKWARD * counted.T)
+    inverse = torch.cholesky_inverse(lower)
+    del lower
+    weights = inverse @ wanted
+    del wanted
     weights -= inverse * (weights.diagonal() / inverse.diagonal())[None, :]
     return weights.fill_diagonal_(0)
 
