@@ -316,14 +316,16 @@ def _query_pairs(source: TowerData, encoder: TextEncoder) -> QueryPairs:
 def _save_history(folder: Path, towers: HistoryTowers, taken: torch.Tensor, factors: ItemFactors | None) -> None:
     """Weights as the towers read them: the bias in units of the unit vectors' inner product.
 
-    What was never a target (`taken` bool [n_items]) learned its identity and bias as a negative alone, which says when
-    it came, not what it is worth: it has those of the mean item, as one that comes after training has.
+    What was never a target (`taken` bool [n_items]) learned its residual, identity and bias as a negative alone, which
+    says when it came, not what it is worth: it has no residual and else those of the mean item, as one that comes after
+    training has.
     """
     head = {name: value.detach().cpu().contiguous() for name, value in towers.head.state_dict().items()}
     head["bias"] = (towers.head.bias / towers.scale).detach().cpu().contiguous()
     for name in ("identity", "bias"):
         head[name] = head[name].clone()
         head[name][~taken] = head[name][taken].mean(dim=0)
+    head["residual"] = head["residual"] * taken[:, None]
     if factors is not None:
         told = {"gives": factors.gives, "takes": factors.takes, "factors_from_text": factors.from_text}
         head |= {name: torch.from_numpy(array) for name, array in told.items()}

@@ -222,6 +222,12 @@ def test_what_was_never_taken_is_the_mean_item_as_what_comes_later_is(
     trained = fit(TowerData(data, split_events(data), None), tmp_path, config_of(tiny_encoder_folder, epochs=2))
     made = Towers.open(trained.folder, device="cpu")
     later = data.items.set_column(0, "item_id", pa.array([f"new {row}" for row in range(data.n_items)]))
+    same = data.items.slice(data.n_items - 1)
+    as_new = same.set_column(0, "item_id", pa.array(["new"]))
+    text = trained.text_vectors[-1:]
+    np.testing.assert_allclose(
+        made.item.vectors(text, same)[:, :16], made.item.vectors(text, as_new)[:, :16], atol=1e-6
+    )
     learned = [*range(16, 24), made.config.index_dim - 1]  # identity and bias
     known = made.item.vectors(trained.text_vectors, data.items)[:, learned]
     new = made.item.vectors(trained.text_vectors, later)[:, learned]
