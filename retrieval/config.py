@@ -46,9 +46,16 @@ class HistoryConfig(Settings):
     linear: int = Field(default=512, ge=0, description="dimensions of the closed-form item-to-item reading; 0: none")
     layers: PositiveInt = 1
     heads: PositiveInt = Field(default=2, description="of the same; the one that reads identities has one")
-    longest: PositiveInt = 50
+    gated: bool = Field(default=False, description="LiGR blocks: gated residuals and SwiGLU")
+    longest: PositiveInt = Field(default=50, le=1000, description="newest events of a history that are read")
+    target_weights: dict[str, float] = Field(
+        default_factory=dict, description="kinds of events that are learned, with weights; none: the split's, each 1"
+    )
+    loss: Literal["softmax", "bce"] = "softmax"
     dropout: float = Field(default=0.5, ge=0, lt=1)
     event_drop: float = Field(default=0.2, ge=0, lt=1, description="share of past events that a step does not see")
+    crop: float = Field(default=0.0, ge=0, le=1, description="share of histories whose oldest events are cut in a step")
+    reorder: float = Field(default=0.0, ge=0, le=1, description="share of which a short stretch is shuffled in a step")
     residual_drop: float = Field(default=0.05, ge=0, lt=1)
     temperature: float = Field(default=0.07, gt=0)
     learning_rate: float = Field(default=2e-3, gt=0)
@@ -58,6 +65,9 @@ class HistoryConfig(Settings):
     batch_positions: PositiveInt = 1536
     full_softmax_items: int = Field(default=5_000, ge=0, description="larger catalogues are sampled")
     uniform_negatives: PositiveInt = 2048
+    cached_negatives: int = Field(default=0, ge=0, description="targets of earlier steps as candidates")
+    hard_negatives: int = Field(default=0, ge=0, description="of each target: items that the towers find most like it")
+    negative_window: tuple[int, int] = Field(default=(1, 50), description="ranks that hard negatives come from")
     query_weight: float = Field(default=0.5, ge=0, description="weight of the query loss where there are queries")
     evaluations: PositiveInt = 10
     patience: PositiveInt = 3
@@ -66,6 +76,14 @@ class HistoryConfig(Settings):
     def _heads_divide_the_width(self) -> Self:
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_are_above_zero(self) -> Self:
+        if any(weight <= 0 for weight in self.target_weights.values()):
+            raise ValueError("target_weights must be above 0; leave out what is not to be learned")
+        if not 0 <= self.negative_window[0] < self.negative_window[1]:
+            raise ValueError(f"negative_window {self.negative_window} is not (first rank, last rank) from 0")
         return self
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -52,22 +53,22 @@ class ItemHead(nn.Module):
 
 
 class Block(nn.Module):
-    """One pre-norm causal transformer block; each head has a learned bias for each distance between two events."""
+    """One pre-norm causal transformer block; each head has a learned bias for each distance between two events.
 
-    def __init__(self, width: int, heads: int, dropout: float, longest: int) -> None:
+    With `gated` it is one of LiGR (Borisyuk et al. 2025): what each half adds is scaled by a learned gate of its input,
+    and the feed-forward half is SwiGLU.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float, longest: int, *, gated: bool) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
         slopes = 0.5 ** torch.arange(1, heads + 1, dtype=torch.float32)  # begins as ALiBi (Press et al. 2022)
         self.distance = nn.Parameter(-slopes[:, None] * torch.arange(longest))
         self.norm_attention, self.norm_feed = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.merge = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.feed = nn.Sequential(
-            nn.Linear(width, 4 * width),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(4 * width, width),
-            nn.Dropout(dropout),
-        )
+        widened = [SwiGLU(width, 4 * width)] if gated else [nn.Linear(width, 4 * width), nn.GELU()]
+        self.feed = nn.Sequential(*widened, nn.Dropout(dropout), nn.Linear(4 * width, width), nn.Dropout(dropout))
+        self.gates = nn.ModuleList(nn.Linear(width, width) for _ in range(2)) if gated else None
 
     def forward(self, x: Tensor, mask: Tensor, apart: Tensor) -> Tensor:
         """[b, l, width], bool [b, 1, l, l], true where a position may look, and int64 distances [l, l] ->
@@ -79,9 +80,25 @@ class Block(nn.Module):
         drop = self.dropout if self.training else 0.0
         bias = self.distance[:, apart][None].masked_fill(~mask, -torch.inf).to(q.dtype)
         read = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=drop)
-        x = x + F.dropout(self.merge(read.transpose(1, 2).reshape(b, length, width)), drop, self.training)
-        fed: Tensor = self.feed(self.norm_feed(x))
-        return x + fed
+        x = self._added(
+            x, F.dropout(self.merge(read.transpose(1, 2).reshape(b, length, width)), drop, self.training), 0
+        )
+        return self._added(x, self.feed(self.norm_feed(x)), 1)
+
+    def _added(self, x: Tensor, more: Tensor, half: int) -> Tensor:
+        return x + (more if self.gates is None else torch.sigmoid(self.gates[half](x)) * more)
+
+
+class SwiGLU(nn.Module):
+    """A gated linear layer (Shazeer 2020)."""
+
+    def __init__(self, width: int, wide: int) -> None:
+        super().__init__()
+        self.up, self.gate = nn.Linear(width, wide), nn.Linear(width, wide)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., width] -> [..., wide]."""
+        return F.silu(self.gate(x)) * self.up(x)
 
 
 class Stream(nn.Module):
@@ -94,14 +111,24 @@ class Stream(nn.Module):
     """
 
     def __init__(
-        self, dim: int, n_kinds: int, *, unit: bool, width: int, layers: int, heads: int, dropout: float, longest: int
+        self,
+        dim: int,
+        n_kinds: int,
+        *,
+        unit: bool,
+        width: int,
+        layers: int,
+        heads: int,
+        dropout: float,
+        longest: int,
+        gated: bool,
     ) -> None:
         super().__init__()
         self.unit = unit
         self.read = nn.Linear(dim, width)
         self.kind = nn.Parameter(torch.zeros(n_kinds + 1, width))  # code 0: a kind not seen in training
         self.gap = nn.Parameter(torch.zeros(GAP_BUCKETS, width))
-        self.blocks = nn.ModuleList(Block(width, heads, dropout, longest) for _ in range(layers))
+        self.blocks = nn.ModuleList(Block(width, heads, dropout, longest, gated=gated) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.write = nn.Linear(width, dim) if unit else nn.Identity()
         self.dropout = nn.Dropout(dropout)
@@ -126,8 +153,8 @@ class HistoryModel(nn.Module):
     """Two readings of one history: of what its items are, and of which items they are.
 
     Each stream reads its own part of the item vectors and answers in it, so that an inner product is the sum of two
-    scores; the second is scaled by `identity_scale`. `layers`, `longest` and `dropout` are those of both; the second is
-    `identity` wide and has one head.
+    scores; the second is scaled by `identity_scale`. `layers`, `longest`, `dropout` and `gated` are those of both; the
+    second is `identity` wide and has one head.
     """
 
     def __init__(
@@ -141,13 +168,13 @@ class HistoryModel(nn.Module):
         heads: int,
         dropout: float,
         longest: int,
+        gated: bool,
     ) -> None:
         super().__init__()
         self.dim, self.longest = dim, longest
-        sizes: dict[str, int] = {"width": width, "layers": layers, "heads": heads, "longest": longest}
-        self.content = Stream(dim, n_kinds, unit=True, dropout=dropout, **sizes)
-        sizes |= {"width": identity, "heads": 1}
-        self.identity = Stream(identity, n_kinds, unit=False, dropout=dropout, **sizes) if identity else None
+        stream = partial(Stream, n_kinds=n_kinds, layers=layers, dropout=dropout, longest=longest, gated=gated)
+        self.content = stream(dim, unit=True, width=width, heads=heads)
+        self.identity = stream(identity, unit=False, width=identity, heads=1) if identity else None
         self.identity_scale: Tensor
         self.register_buffer("identity_scale", torch.ones(()))
 

@@ -1,4 +1,4 @@
-"""What text carries badly: price and category as codes, each with an unknown value."""
+"""What text carries badly: price, category and brand as codes, each with an unknown value."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from retrieval.topk import CSR
 
 PRICE_BINS = 16
 MAX_CATEGORIES = 5_000
+BRAND = "brand: "
 MIN_ITEMS = 3  # a category of fewer items says nothing that the item itself does not
 
 
@@ -22,7 +23,8 @@ class ItemFeatures:
     """The vocabulary of the codes, learned from one catalogue and applied to any other.
 
     `price_edges` are ascending prices, in the shop's own currency; code 0 is an unknown price, code i lies above
-    `price_edges[i - 2]`. `categories` are the known names in the order of their codes.
+    `price_edges[i - 2]`. `categories` are the known names in the order of their codes: those of categories, and brands
+    with BRAND before them. An item of which none is known has none, which the item head reads as zero.
     """
 
     price_edges: tuple[float, ...]
@@ -30,7 +32,7 @@ class ItemFeatures:
 
     @classmethod
     def fit(cls, items: pa.Table) -> ItemFeatures:
-        """Quantile bins of the prices and the most frequent categories."""
+        """Quantile bins of the prices, the most frequent categories and brands."""
         prices = _prices(items)
         known = prices[np.isfinite(prices)]
         edges = np.unique(np.quantile(known, np.linspace(0, 1, PRICE_BINS + 1)[1:-1])) if len(known) else np.empty(0)
@@ -51,7 +53,7 @@ class ItemFeatures:
         return np.where(np.isfinite(prices), codes, 0).astype(np.int64)
 
     def category_codes(self, items: pa.Table) -> CSR:
-        """The known categories of each item, as codes into `categories`."""
+        """The known categories of each item, its brand among them, as codes into `categories`."""
         owners, names = _categories(items)
         code_of = {name: code for code, name in enumerate(self.categories)}
         codes = np.fromiter((code_of.get(name, -1) for name in names), np.int64, len(names))
@@ -68,15 +70,23 @@ def _prices(items: pa.Table) -> NDArray[np.float64]:
 
 
 def _categories(items: pa.Table) -> tuple[NDArray[np.int64], list[str]]:
-    """Every (item, category) once: owners int64, ascending, and the names."""
-    if "category" not in items.column_names:
-        return np.empty(0, np.int64), []
-    column = items["category"].combine_chunks()
-    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-        owners = pc.list_parent_indices(column).to_numpy(zero_copy_only=False).astype(np.int64)
-        names = pc.list_flatten(column)
+    """Every (item, category or brand) once: owners int64, ascending, and the names; a brand that stands among the
+    item's categories counts once."""
+    pairs = dict.fromkeys(_named(items, "category"))
+    pairs |= {(owner, BRAND + name): None for owner, name in _named(items, "brand") if (owner, name) not in pairs}
+    ordered = sorted(pairs, key=lambda pair: pair[0])
+    return np.array([owner for owner, _ in ordered], np.int64), [name for _, name in ordered]
+
+
+def _named(items: pa.Table, column: str) -> list[tuple[int, str]]:
+    """(item, name) of a column of names or of lists of names, unknown ones left out."""
+    if column not in items.column_names:
+        return []
+    values = items[column].combine_chunks()
+    if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
+        owners = pc.list_parent_indices(values).to_numpy(zero_copy_only=False).astype(np.int64)
+        names = pc.list_flatten(values)
     else:
-        owners, names = np.arange(len(column)), column
+        owners, names = np.arange(len(values)), values
     known = names.is_valid().to_numpy(zero_copy_only=False)
-    pairs = dict.fromkeys(zip(owners[known].tolist(), names.drop_null().to_pylist(), strict=True))
-    return np.array([owner for owner, _ in pairs], np.int64), [name for _, name in pairs]
+    return list(zip(owners[known].tolist(), names.drop_null().to_pylist(), strict=True))

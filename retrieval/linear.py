@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from retrieval.timeline import HOUR, Timeline
-from retrieval.topk import CSR, Vectors
+from retrieval.topk import CSR, Vectors, ranges
 from retrieval.windows import Windows
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _counts(windows: Windows, core: NDArray[np.int64], longest: int) -> tuple[ND
         part = np.arange(start, min(start + BLOCK, len(windows.asker)))
         end = windows.asked_at[part]
         begin = np.maximum(timeline.offsets[windows.asker[part]], end - longest)
-        line, position = _ranges(begin, end)
+        line, position = ranges(begin, end)
         weight = DECAY ** (visit[end - 1][line] - visit[position])
         sources = _sparse(line, at[timeline.item[position]], weight, (len(part), n))
         taken = windows.requests.select(part)
@@ -131,16 +131,9 @@ def _sparse(
 
 def _positions(windows: Windows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(user, timeline position) of every training event that is an item's."""
-    line, position = _ranges(windows.start, windows.stop)
+    line, position = ranges(windows.start, windows.stop)
     items = windows.timeline.item[position] >= 0
     return windows.user[line][items], position[items]
-
-
-def _ranges(begin: NDArray[np.int64], end: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(line, number) of all numbers from begin[line] to end[line]."""
-    sizes = np.maximum(end - begin, 0)
-    line = np.repeat(np.arange(len(sizes)), sizes)
-    return line, np.arange(len(line)) - np.repeat(np.cumsum(sizes) - sizes - begin, sizes)
 
 
 def _visits(timeline: Timeline) -> NDArray[np.int64]:

@@ -165,3 +165,10 @@ def _topk_of_few(queries: Vectors, items: Vectors, k: int, few: Rows, exclude: C
         exclude = CSR(indptr, place[kept])
     hits = exact_topk(queries, items[few], k, exclude=exclude, block=block)
     return Hits(np.append(few, -1)[hits.rows], hits.scores)
+
+
+def ranges(begin: NDArray[np.int64], end: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(line, number) of all numbers from begin[line] to end[line]."""
+    sizes = np.maximum(end - begin, 0)
+    line = np.repeat(np.arange(len(sizes)), sizes)
+    return line, np.arange(len(line)) - np.repeat(np.cumsum(sizes) - sizes - begin, sizes)

@@ -281,6 +281,7 @@ def load_history(folder: Path, config: TowersConfig) -> HistoryModel:
         heads=int(sizes["heads"]),
         dropout=0.0,
         longest=int(sizes["longest"]),
+        gated=bool(sizes["gated"]),
     )
     model.load_state_dict({name: torch.from_numpy(array) for name, array in read_weights(folder / HISTORY).items()})
     return model.eval()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,8 @@ from retrieval.checkpoint import claim
 from retrieval.config import HistoryConfig, RetrievalConfig
 from retrieval.dataset import DataSet
 from retrieval.encoder import TextEncoder, open_sentence_transformer
+from retrieval.errors import BadConfig
+from retrieval.events import Events
 from retrieval.fingerprint import fingerprint
 from retrieval.history import HistoryModel, ItemHead
 from retrieval.item_features import ItemFeatures
@@ -150,7 +152,8 @@ class _Training:
         events, split = self.source.data.events, self.source.events
         if events is None or split is None:
             return None
-        return Windows.build(events, self.source.train, split.train_target, self.config.history.longest)
+        counts = target_weights(events, split, self.config.history.target_weights)
+        return Windows.build(events, self.source.train, counts, self.config.history.longest)
 
     def text_part(self, folder: Path) -> float | None:
         """Trains the text part into `folder`, or takes it from an earlier start of the same run."""
@@ -218,7 +221,7 @@ class _Training:
             identity=config.identity,
             linear=0 if factors is None else factors.gives.shape[1],
             linear_decay=DECAY,
-            history={"width": config.width, "layers": config.layers, "heads": config.heads, "longest": config.longest},
+            history={name: getattr(config, name) for name in ("width", "layers", "heads", "longest", "gated")},
         )
         return about, best
 
@@ -291,9 +294,23 @@ def new_towers(
         )
         model = HistoryModel(
             dim, len(windows.timeline.kinds), identity=config.identity, width=config.width, layers=config.layers,
-            heads=config.heads, dropout=config.dropout, longest=config.longest,
+            heads=config.heads, dropout=config.dropout, longest=config.longest, gated=config.gated,
         )  # fmt: skip
         return HistoryTowers(head, model, config.temperature)
+
+
+def target_weights(events: Events, split: EventSplit, weights: Mapping[str, float]) -> NDArray[np.float32]:
+    """What each event counts as a target, float32 [n_events]: by its kind, 0 for one of another kind and for what was
+    given back; without `weights` 1 for the split's own targets. Raises BadConfig for an unknown kind."""
+    if not weights:
+        return split.train_target.astype(np.float32)
+    if unknown := sorted(set(weights) - set(events.kinds)):
+        raise BadConfig(f"target_weights names {', '.join(unknown)}; the events are: {', '.join(events.kinds)}")
+    counts = np.zeros(len(events), np.float32)
+    for kind, weight in weights.items():
+        counted = split.train_target if kind in split.target_events else split.train
+        counts[counted & events.is_kind([kind])] = weight
+    return counts
 
 
 def history_epochs(positions: int, budget: Budget) -> int:

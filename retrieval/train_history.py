@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -15,16 +15,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from retrieval.candidates import Candidates, CandidateSampler, shares
 from retrieval.checkpoint import Standing, load_checkpoint, save_checkpoint
 from retrieval.config import HistoryConfig
 from retrieval.fingerprint import array_sha256, fingerprint
 from retrieval.history import HistoryModel, ItemHead
 from retrieval.item_features import ItemFeatures
-from retrieval.losses import catalogue_softmax, log_expected_count
+from retrieval.losses import catalogue_bce, catalogue_softmax
 from retrieval.progress import ProgressMeter
 from retrieval.runtime import training_bf16
-from retrieval.topk import CSR, Vectors
+from retrieval.sequence_augment import cropped, masked, reordered
+from retrieval.topk import CSR, Vectors, ranges
 from retrieval.windows import Windows
+
+LOSSES = {"softmax": catalogue_softmax, "bce": catalogue_bce}
 
 
 class QueryPairs(NamedTuple):
@@ -72,13 +76,6 @@ class HistoryTowers(nn.Module):
         self.history.identity_scale.fill_(weight / float(self.scale.detach()))
 
 
-class Candidates(NamedTuple):
-    """The items that a step scores, and what the loss corrects for."""
-
-    rows: Tensor  # int64 [n], ascending
-    log_q: Tensor | None  # float [n]; none where the whole catalogue is scored
-
-
 def principal_projection(text: Vectors, dim: int) -> Tensor:
     """The `dim` directions that hold most of the text vectors' inner products, float32 [dim, text_dim]."""
     text_dim = text.shape[1]
@@ -86,6 +83,15 @@ def principal_projection(text: Vectors, dim: int) -> Tensor:
         return torch.eye(text_dim)
     _, directions = np.linalg.eigh((text.T @ text).astype(np.float64))
     return torch.from_numpy(np.ascontiguousarray(directions[:, ::-1][:, :dim].T.astype(np.float32)))
+
+
+class Aims(NamedTuple):
+    """What the positions of a batch are to find."""
+
+    follows: NDArray[np.bool_]  # [b, l] which positions have a target
+    owner: NDArray[np.int64]  # [n] position, counted among those
+    items: NDArray[np.int64]  # [n] item row, all of a request's
+    weight: NDArray[np.float32]  # [n]
 
 
 @dataclass
@@ -104,6 +110,7 @@ class HistoryTraining:
     device: str
     seed: int
     checkpoint: Path | None = None
+    _batches: list[NDArray[np.int64]] = field(default_factory=list)
 
     def run(self, epochs: int) -> float | None:
         """Trains, keeps the best state by `validate` and returns its recall.
@@ -111,13 +118,14 @@ class HistoryTraining:
         A run that was interrupted goes on from `checkpoint` and ends as it would have; torch's own random state is
         left as it was.
         """
-        batches = self._plan(epochs)
+        self._batches = batches = self._plan(epochs)
         sizes = [self._size(batch) for batch in batches]
         optimiser, run = self._optimiser(), self._name(epochs)
         standing = load_checkpoint(self.checkpoint, run, self.towers, optimiser)
         every = max(1, len(batches) // self.config.evaluations)
         meter = ProgressMeter(sum(sizes), "history", unit="positions", done=sum(sizes[: standing.step]))
         self.towers.train()
+        self._look_around()
         with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if self.device == "cuda" else ()):
             while standing.step < len(batches) and standing.waited < self.config.patience:
                 self._learning_rate(optimiser, standing.step, len(batches))
@@ -126,6 +134,7 @@ class HistoryTraining:
                 standing.step += 1
                 if standing.step % every == 0 or standing.step == len(batches):
                     self._evaluate(standing, meter)
+                    self._look_around()
                     save_checkpoint(self.checkpoint, run, self.towers, optimiser, standing)
         meter.close()
         if standing.kept:
@@ -181,48 +190,64 @@ class HistoryTraining:
         rng = np.random.default_rng((self.seed, step))  # each step by itself, so that a resumed run draws the same
         torch.manual_seed(int(rng.integers(2**63)))
         with torch.autocast(self.device, torch.bfloat16, enabled=training_bf16(self.device)):
-            loss = self._loss(batch, rng)
+            loss = self._loss(step, batch, rng)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.towers.parameters(), 1.0)
         optimiser.step()
         return float(loss.detach())
 
-    def _loss(self, batch: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
-        read = self.windows.timeline.batch(self.windows.user[batch], self.windows.stop[batch], self.config.longest)
-        follows, owner, targets = self._targets(batch, read.present)
+    def _loss(self, step: int, batch: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
+        config = self.config
+        whole = self.windows.timeline.batch(self.windows.user[batch], self.windows.stop[batch], config.longest)
+        read, told = reordered(whole, config.reorder, rng)
+        aims = self._aims(batch, told)
         asked = self._sample_pairs(rng)
-        candidates = self._candidates(targets, np.empty(0, np.int64) if asked is None else asked[1], rng)
+        answers = np.empty(0, np.int64) if asked is None else asked[1]
+        candidates = self._sampler.draw(aims.items, answers, self._earlier(step), rng)
         rows = candidates.rows
         if candidates.log_q is not None:
             rows = torch.unique(torch.cat([rows, self._tensor(np.maximum(read.items, 0)).flatten()]))
         vectors = self.catalogue.read(self.towers.head, rows)
         inputs = self._inputs(read.items, read.queries, rows, vectors)
-        kept = read.present & (rng.random(read.present.shape) >= self.config.event_drop)
+        kept = cropped(masked(read.present, config.event_drop, rng), config.crop, rng)
         codes = (self._tensor(read.kinds), self._tensor(read.gaps), self._tensor(kept))
-        told, dim = self._tensor(follows), self.towers.history.dim
         content, identity = self.towers.history.streams(inputs, *codes)
         own = vectors[torch.searchsorted(rows, candidates.rows)]
-        owners = np.repeat(self.windows.user[batch], follows.sum(axis=1))
-        positives = self._columns(self.windows.liked.select(owners), candidates.rows)
-        column = torch.searchsorted(candidates.rows, self._tensor(targets))
-        answers = (self._tensor(owner), column, positives)
-        loss = catalogue_softmax(self._logits(content[told], own[:, :dim], candidates, biased=True), *answers)
-        if identity is not None:  # each stream learns by itself: trained as one sum, the quicker one leaves no work
-            loss = loss + catalogue_softmax(self._identity_logits(identity[told], own[:, dim:], candidates), *answers)
-        return loss if asked is None else loss + self.config.query_weight * self._query_loss(asked, own, candidates)
+        loss = self._history_loss(batch, aims, content, identity, own, candidates)
+        return loss if asked is None else loss + config.query_weight * self._query_loss(asked, own, candidates)
 
-    def _targets(
-        self, batch: NDArray[np.int64], present: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
-        """Which positions [b, l] have a target; and each (position among those, item row), all of a request's items."""
-        length = present.shape[1]
+    def _history_loss(
+        self,
+        batch: NDArray[np.int64],
+        aims: Aims,
+        content: Tensor,
+        identity: Tensor | None,
+        own: Tensor,
+        candidates: Candidates,
+    ) -> Tensor:
+        """Each stream learns by itself: trained as one sum, the quicker one leaves no work."""
+        told, dim = self._tensor(aims.follows), self.towers.history.dim
+        owners = np.repeat(self.windows.user[batch], aims.follows.sum(axis=1))
+        positives = self._columns(self.windows.liked.select(owners), candidates.rows)
+        column = torch.searchsorted(candidates.rows, self._tensor(aims.items))
+        answers = (self._tensor(aims.owner), column, positives, self._tensor(aims.weight))
+        loss = LOSSES[self.config.loss]
+        total = loss(self._logits(content[told], own[:, :dim], candidates, biased=True), *answers)
+        if identity is not None:
+            total = total + loss(self._identity_logits(identity[told], own[:, dim:], candidates), *answers)
+        return total
+
+    def _aims(self, batch: NDArray[np.int64], told: NDArray[np.bool_]) -> Aims:
+        """What the positions that are `told` [b, l] have as targets."""
+        length = told.shape[1]
         index = self.windows.stop[batch][:, None] - np.arange(length, 0, -1)
-        request = np.where(present, self.windows.follows[np.maximum(index, 0)], -1)
+        request = np.where(told, self.windows.follows[np.maximum(index, 0)], -1)
         within = index >= self.windows.start[batch][:, None]
         follows = (request >= 0) & within
-        items = self.windows.requests.select(request[follows])
-        return follows, items.owners, items.rows
+        requests = self.windows.requests
+        items, places = requests.select(request[follows]), CSR(requests.indptr, np.arange(len(requests.rows)))
+        return Aims(follows, items.owners, items.rows, self.windows.weight[places.select(request[follows]).rows])
 
     def _columns(self, lists: CSR, candidates: Tensor) -> tuple[Tensor, Tensor]:
         """(line, column) of every candidate that stands in a line's list of item rows."""
@@ -231,25 +256,42 @@ class HistoryTraining:
         found = candidates[column] == wanted
         return lines[found], column[found]
 
-    def _candidates(
-        self, targets: NDArray[np.int64], answers: NDArray[np.int64], rng: np.random.Generator
-    ) -> Candidates:
-        """The whole catalogue, or what the step asks for (targets of histories, answers of queries) and even draws."""
-        n = len(self.catalogue.text)
-        if n <= self.config.full_softmax_items:
-            return Candidates(torch.arange(n, device=self.catalogue.text.device), None)
-        drawn = rng.integers(0, n, self.config.uniform_negatives)
-        rows = self._tensor(np.unique(np.concatenate([targets, answers, drawn])))
-        frequency = (len(targets) * self.catalogue.frequency + len(answers) * self._answered) / max(
-            1, len(targets) + len(answers)
-        )
-        return Candidates(rows, log_expected_count(frequency, len(targets) + len(answers), len(drawn))[rows])
-
     @cached_property
-    def _answered(self) -> Tensor:
-        """The share of each item among the answers of queries, float [n_items]."""
+    def _sampler(self) -> CandidateSampler:
+        n = len(self.catalogue.text)
         items = np.empty(0, np.int64) if self.pairs is None else self.pairs.item
-        return shares(items, len(self.catalogue.text)).to(self.catalogue.text.device)
+        return CandidateSampler(
+            self.catalogue.frequency,
+            shares(items, n).to(self.catalogue.text.device),
+            self.config.full_softmax_items,
+            self.config.uniform_negatives,
+            self.config.hard_negatives,
+        )
+
+    def _look_around(self) -> None:
+        """Finds hard negatives of every item by the item vectors as they are, where they are asked for."""
+        if not self.config.hard_negatives or self._sampler.scores_everything:
+            return
+        self.towers.eval()
+        with torch.inference_mode():
+            rows = torch.arange(len(self.catalogue.text), device=self.catalogue.text.device)
+            vectors = self.catalogue.read(self.towers.head, rows)[:, : self.towers.history.dim]
+        self.towers.train()
+        self._sampler.look_around(vectors.float().cpu().numpy(), self.config.negative_window)
+
+    def _earlier(self, step: int) -> NDArray[np.int64]:
+        """The newest targets of the steps before, as many as are cached: found again from the plan, so that a run that
+        goes on from a checkpoint has the same."""
+        found, wanted = [np.empty(0, np.int64)], self.config.cached_negatives
+        for batch in reversed(self._batches[max(0, step - wanted) : step] if wanted else []):
+            if wanted <= 0:
+                break
+            _, position = ranges(self.windows.start[batch], self.windows.stop[batch])
+            request = self.windows.follows[position]
+            rows = self.windows.requests.select(request[request >= 0]).rows[:wanted]
+            found.append(rows)
+            wanted -= len(rows)
+        return np.concatenate(found)
 
     def _inputs(self, items: NDArray[np.int64], queries: NDArray[np.int64], rows: Tensor, vectors: Tensor) -> Tensor:
         """What the history part reads at each position: the item's vector, the query's, or nothing."""
@@ -319,9 +361,3 @@ def make_catalogue(text: Vectors, items: pa.Table, features: ItemFeatures, windo
         features.category_codes(items),
         shares(windows.requests.rows, len(text)).to(device),
     )
-
-
-def shares(items: NDArray[np.int64], n: int) -> Tensor:
-    """How much of `items` each of the n rows is, float32 [n]."""
-    counts = np.bincount(items, minlength=n).astype(np.float32)
-    return torch.from_numpy(counts / max(1.0, counts.sum()))

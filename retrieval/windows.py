@@ -19,8 +19,8 @@ class Windows:
     """Stretches of the timeline of at most `longest` events, and what followed each position.
 
     `follows[p]` is the request that comes next after timeline position p, or -1; `requests` holds the item rows of
-    each, `asker` whose it is, `asked_at` the timeline position before which its history stands; `liked` all target
-    items of each user, which never count as negatives.
+    each and `weight` what each of them counts in the loss, `asker` whose it is, `asked_at` the timeline position before
+    which its history stands; `liked` all target items of each user, which never count as negatives.
     """
 
     timeline: Timeline
@@ -29,16 +29,19 @@ class Windows:
     stop: NDArray[np.int64]  # [n_windows]
     follows: NDArray[np.int64]  # [len(timeline.item)]
     requests: CSR
+    weight: NDArray[np.float32]  # [len(requests.rows)]
     asker: NDArray[np.int64]  # [n_requests]
     asked_at: NDArray[np.int64]  # [n_requests]
     liked: CSR
 
     @classmethod
-    def build(cls, events: Events, train: NDArray[np.bool_], is_target: NDArray[np.bool_], longest: int) -> Windows:
-        """`train` bool [n_events], the first of each user's: what may be read; `is_target` bool [n_events]: which of
-        them may be a target as well. A stretch without any target is left out."""
+    def build(
+        cls, events: Events, train: NDArray[np.bool_], counts: NDArray[np.bool_] | NDArray[np.float32], longest: int
+    ) -> Windows:
+        """`train` bool [n_events], the first of each user's: what may be read; `counts` [n_events]: which of them may
+        be a target as well, and what it counts, 0 for nothing. A stretch without any target is left out."""
         timeline, position = Timeline.from_events(events)
-        target = train & is_target
+        target = train & (counts > 0)
         groups = group_targets(events, target)
         requests = groups.requests(events, target)
         follows = _follows(events, position, train, groups)
@@ -52,10 +55,20 @@ class Windows:
             stop=stop[useful],
             follows=follows,
             requests=CSR(requests.target_ptr, requests.target_item.astype(np.int64)),
+            weight=_weights(events, groups, counts),
             asker=requests.user.astype(np.int64),
             asked_at=position[requests.end],
             liked=_liked(events, target),
         )
+
+
+def _weights(events: Events, groups: Groups, counts: NDArray[np.bool_] | NDArray[np.float32]) -> NDArray[np.float32]:
+    """What each item of each request counts: the most that one of its events does."""
+    group = np.repeat(np.arange(len(groups.end)), np.diff(groups.ptr))
+    keys, which = np.unique(group << 32 | events.item[groups.member], return_inverse=True)
+    weight = np.zeros(len(keys), np.float32)
+    np.maximum.at(weight, which, counts[groups.member].astype(np.float32))
+    return weight
 
 
 def _follows(

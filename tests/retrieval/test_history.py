@@ -20,7 +20,9 @@ DIM, IDENTITY, KINDS, LONGEST = 6, 4, 3, 12
 def model() -> HistoryModel:
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
-        made = HistoryModel(DIM, KINDS, identity=IDENTITY, width=8, layers=2, heads=2, dropout=0.5, longest=LONGEST)
+        made = HistoryModel(
+            DIM, KINDS, identity=IDENTITY, width=8, layers=2, heads=2, dropout=0.5, longest=LONGEST, gated=False
+        )
         for parameter in made.parameters():
             torch.nn.init.normal_(parameter, std=0.5)
     return made.eval()
@@ -102,7 +104,9 @@ def test_each_stream_reads_its_own_part_and_the_second_counts_by_its_weight(mode
 
 
 def test_without_an_identity_there_is_one_stream() -> None:
-    made = HistoryModel(DIM, KINDS, identity=0, width=8, layers=1, heads=2, dropout=0.5, longest=LONGEST).eval()
+    made = HistoryModel(
+        DIM, KINDS, identity=0, width=8, layers=1, heads=2, dropout=0.5, longest=LONGEST, gated=False
+    ).eval()
     vectors, *codes = history(3)
     read = made(vectors[..., :DIM], *codes)
     assert read.shape == (1, 3, DIM)

@@ -95,7 +95,7 @@ def test_the_expected_count_of_distinct_candidates_equals_the_count_of_all_draws
     for *targets, even in product(range(4), repeat=3):  # two targets and one even draw
         chance = math.prod(frequency[row] for row in targets) / 4
         held[list({*targets, even})] += chance
-    found = log_expected_count(torch.tensor(frequency), 2, 1).exp()
+    found = log_expected_count((torch.tensor(frequency), 2), (torch.full((4,), 0.25), 1)).exp()
     np.testing.assert_allclose(found.numpy(), held, rtol=1e-5)
 
 
@@ -103,7 +103,9 @@ def test_the_expected_count_of_distinct_candidates_equals_the_count_of_all_draws
 @given(weights=st.lists(st.integers(0, 1000), min_size=1, max_size=8), batch=st.integers(1, 5000))
 def test_the_expected_count_is_at_most_one_and_grows_with_frequency(weights: list[int], batch: int) -> None:
     counts = torch.tensor(weights, dtype=torch.float32)
-    found = log_expected_count(counts / max(1.0, float(counts.sum())), batch, 3)
+    found = log_expected_count(
+        (counts / max(1.0, float(counts.sum())), batch), (torch.full_like(counts, 1 / len(counts)), 3)
+    )
     assert torch.isfinite(found).all()
     assert (found <= 0).all()
     assert (found[counts.argsort()].diff() >= 0).all()
@@ -112,7 +114,7 @@ def test_the_expected_count_is_at_most_one_and_grows_with_frequency(weights: lis
 def test_a_corrected_softmax_over_samples_prefers_what_the_softmax_over_the_catalogue_prefers() -> None:
     frequency = torch.tensor([0.6, 0.3, 0.06, 0.04])
     rng = np.random.default_rng(0)
-    log_q = log_expected_count(frequency, 8, 2)
+    log_q = log_expected_count((frequency, 8), (torch.full((4,), 0.25), 2))
     logits = torch.zeros(4, requires_grad=True)
     optimiser = torch.optim.Adam([logits], lr=0.03)
     for _ in range(300):

@@ -58,7 +58,7 @@ CONFIG = TowersConfig(
     identity=IDENTITY,
     linear=LINEAR,
     linear_decay=0.5,
-    history={"width": 8, "layers": 2, "heads": 2, "longest": LONGEST},
+    history={"width": 8, "layers": 2, "heads": 2, "longest": LONGEST, "gated": 0},
 )
 
 
@@ -92,7 +92,10 @@ def head() -> ItemHead:
 @pytest.fixture(scope="module")
 def model() -> HistoryModel:
     made = drawn(
-        HistoryModel(DIM, len(KINDS), identity=IDENTITY, width=8, layers=2, heads=2, dropout=0.5, longest=LONGEST), 2
+        HistoryModel(
+            DIM, len(KINDS), identity=IDENTITY, width=8, layers=2, heads=2, dropout=0.5, longest=LONGEST, gated=False
+        ),
+        2,
     )
     assert isinstance(made, HistoryModel)
     made.identity_scale.fill_(0.3)

@@ -80,7 +80,14 @@ def make_training(
             residual_drop=config.residual_drop,
         )
         sizes = {"width": config.width, "layers": config.layers, "heads": config.heads, "longest": config.longest}
-        model = HistoryModel(8, len(windows.timeline.kinds), identity=config.identity, dropout=config.dropout, **sizes)
+        model = HistoryModel(
+            8,
+            len(windows.timeline.kinds),
+            identity=config.identity,
+            dropout=config.dropout,
+            gated=config.gated,
+            **sizes,
+        )
     towers = HistoryTowers(head, model, config.temperature)
     catalogue = make_catalogue(text, items, features, windows, "cpu")
     return HistoryTraining(config, windows, catalogue, towers, pairs, validate, "cpu", seed, checkpoint)
