@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from retrieval.cold_start import fit_guess, guess
 from retrieval.timeline import HOUR, Timeline
 from retrieval.topk import CSR, Vectors, ranges
 from retrieval.windows import Windows
@@ -37,7 +38,8 @@ BLOCK = 65_536  # requests counted at once
 class ItemFactors:
     """What each item says of others when it stands in a history, and what is said of it, float32 [n_items, rank].
 
-    `from_text` float32 [2 * rank, text_dim] guesses both, `gives` first, of an item that training did not know.
+    `from_text` float32 [text_dim + 1, 2 * rank] guesses both, `gives` first, of an item that training did not know; see
+    `retrieval.cold_start`.
     """
 
     gives: Vectors
@@ -46,10 +48,8 @@ class ItemFactors:
 
     def louder(self, by: float) -> ItemFactors:
         """The same with everything said `by` times as loud."""
-        gives, takes = np.split(self.from_text, 2)
-        return ItemFactors(
-            self.gives * np.float32(by), self.takes, np.concatenate([gives * np.float32(by), takes]).astype(np.float32)
-        )
+        louder, (gives, takes) = np.float32(by), np.split(self.from_text, 2, axis=1)
+        return ItemFactors(self.gives * louder, self.takes, np.hstack([gives * louder, takes]))
 
 
 def fit_factors(
@@ -64,10 +64,8 @@ def fit_factors(
     core = np.sort(np.argsort(-taken, kind="stable")[:CORE_ITEMS])
     weights = _weights(windows, core, text[core], categories.select(core), longest, device)
     gives, takes = _factors(weights, min(rank, len(core)), seed)
-    near = text[core].astype(np.float64)
-    guess = np.linalg.solve(near.T @ near + np.eye(near.shape[1]), near.T @ np.hstack([gives, takes])).T
-    from_text = np.ascontiguousarray(guess, np.float32)
-    both = text @ from_text.T
+    from_text = fit_guess(text[core], np.hstack([gives, takes]))
+    both = guess(text, from_text)
     both[core] = np.hstack([gives, takes])
     gives, takes = np.split(both, 2, axis=1)
     return ItemFactors(np.ascontiguousarray(gives), np.ascontiguousarray(takes), from_text)

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from retrieval.cold_start import guess
 from retrieval.encoder import TextEncoder, read_json
 from retrieval.errors import BadBundle, CorruptBundle, StaleArtefact
 from retrieval.fingerprint import folder_fingerprint
@@ -70,7 +71,8 @@ class ItemTower:
         """float32 [n, index_dim + linear] from text vectors [n, text_dim] of the same items: the index vector, whose
         first `dim` numbers have unit length, and what the item says of others when it stands in a history.
 
-        An item that training did not know has these from its text, price and category; else it is the mean item.
+        An item that training did not know has these from its text, price and category, its identity guessed from what
+        it is, and the mean item's bias.
         """
         if not self.config.item_ids:
             return text_vectors
@@ -85,18 +87,18 @@ class ItemTower:
         rows = self._known_rows(items)
         known = rows >= 0
         summed[known] += self.weights["residual"][rows[known]]
-        identity, bias = (
-            np.where(known[:, None], learned[rows], learned.mean(axis=0))
-            for learned in (self.weights["identity"], self.weights["bias"][:, None])
-        )
+        content = unit(summed)
+        identity = guess(content, self.weights["identity_from_content"])
+        identity[known] = self.weights["identity"][rows[known]]
+        bias = np.where(known, self.weights["bias"][rows], self.weights["bias"].mean())
         takes, gives = self._linear(text_vectors, rows)
-        return np.column_stack([unit(summed), identity, takes, bias, gives]).astype(np.float32)
+        return np.column_stack([content, identity, takes, bias, gives]).astype(np.float32)
 
     def _linear(self, text_vectors: Vectors, rows: NDArray[np.int64]) -> tuple[Vectors, Vectors]:
         """What is said of items, and what they say, float32 [n, linear] each, from their texts where row is -1."""
         if not self.config.linear:
             return np.empty((len(rows), 0), np.float32), np.empty((len(rows), 0), np.float32)
-        gives, takes = np.split(text_vectors @ self.weights["factors_from_text"].T, 2, axis=1)
+        gives, takes = np.split(guess(text_vectors, self.weights["factors_from_text"]), 2, axis=1)
         known = rows >= 0
         takes[known], gives[known] = self.weights["takes"][rows[known]], self.weights["gives"][rows[known]]
         return takes, gives

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from retrieval.checkpoint import claim
+from retrieval.cold_start import fit_guess, guess
 from retrieval.config import HistoryConfig, RetrievalConfig
 from retrieval.dataset import DataSet
 from retrieval.encoder import TextEncoder, open_sentence_transformer
@@ -210,7 +211,7 @@ class _Training:
             towers.weigh_identity(IDENTITY_WEIGHTS[1] if config.identity_weight is None else config.identity_weight)
         elif config.linear and validate is not None:
             factors, best = self._linear(windows, text.vectors, catalogue, towers, validate)
-        _save_history(folder, towers, catalogue.frequency.cpu() > 0, factors)
+        _save_history(folder, towers, catalogue, factors)
         about = TowersConfig(
             dim=len(towers.head.project),
             text_dim=text.vectors.shape[1],
@@ -330,19 +331,25 @@ def _query_pairs(source: TowerData, encoder: TextEncoder) -> QueryPairs:
     return QueryPairs(encoder.encode(texts, "query"), pairs.owner, pairs.item, pairs.known)
 
 
-def _save_history(folder: Path, towers: HistoryTowers, taken: torch.Tensor, factors: ItemFactors | None) -> None:
+def _save_history(folder: Path, towers: HistoryTowers, catalogue: Catalogue, factors: ItemFactors | None) -> None:
     """Weights as the towers read them: the bias in units of the unit vectors' inner product.
 
-    What was never a target (`taken` bool [n_items]) learned its residual, identity and bias as a negative alone, which
-    says when it came, not what it is worth: it has no residual and else those of the mean item, as one that comes after
-    training has.
+    What was never a target learned its residual, identity and bias as a negative alone, which says when it came, not
+    what it is worth: it has no residual, the mean item's bias, and the identity that its content lets guess, as one
+    that comes after training has.
     """
-    head = {name: value.detach().cpu().contiguous() for name, value in towers.head.state_dict().items()}
-    head["bias"] = (towers.head.bias / towers.scale).detach().cpu().contiguous()
-    for name in ("identity", "bias"):
-        head[name] = head[name].clone()
-        head[name][~taken] = head[name][taken].mean(dim=0)
-    head["residual"] = head["residual"] * taken[:, None]
+    taken = (catalogue.frequency > 0).cpu()
+    head = {name: value.detach().cpu().contiguous().clone() for name, value in towers.head.state_dict().items()}
+    head["bias"] /= towers.scale.detach().cpu()
+    head["bias"][~taken] = head["bias"][taken].mean()
+    head["residual"] *= taken[:, None]
+    with torch.inference_mode():
+        towers.head.residual *= taken[:, None].to(towers.head.residual.device)
+        rows = torch.arange(len(catalogue.text), device=catalogue.text.device)
+        content = catalogue.read(towers.head, rows)[:, : towers.history.dim].float().cpu().numpy()
+    fitted = fit_guess(content[taken.numpy()], head["identity"][taken].numpy())
+    head["identity_from_content"] = torch.from_numpy(fitted)
+    head["identity"][~taken] = torch.from_numpy(guess(content[~taken.numpy()], fitted))
     if factors is not None:
         told = {"gives": factors.gives, "takes": factors.takes, "factors_from_text": factors.from_text}
         head |= {name: torch.from_numpy(array) for name, array in told.items()}

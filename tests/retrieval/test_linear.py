@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from retrieval import linear
+from retrieval.cold_start import guess
 from retrieval.events import Events
 from retrieval.linear import BACKWARD, CATEGORY_PAIRS, DECAY, RIDGE, TEXT_PAIRS, ItemFactors, fit_factors
 from retrieval.topk import CSR
@@ -101,7 +102,7 @@ def test_only_the_newest_events_of_a_history_are_read() -> None:
 def test_items_beyond_the_most_taken_have_what_their_text_guesses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linear, "CORE_ITEMS", 4)
     found = fit(windows_of([(0, 1, 2, 3), (0, 1, 2, 3), (0, 4), (1, 5)]), rank=3)
-    guessed = TEXT @ found.from_text.T
+    guessed = guess(TEXT, found.from_text)
     np.testing.assert_allclose(np.hstack([found.gives, found.takes])[4:], guessed[4:], atol=1e-6)
     assert not np.allclose(np.hstack([found.gives, found.takes])[:4], guessed[:4], atol=1e-3)
 
@@ -135,5 +136,5 @@ def test_louder_scales_what_is_said_and_what_a_text_would_say() -> None:
     loud = found.louder(2.5)
     np.testing.assert_allclose(loud.gives, 2.5 * found.gives)
     np.testing.assert_array_equal(loud.takes, found.takes)
-    np.testing.assert_allclose(loud.from_text[:3], 2.5 * found.from_text[:3])
-    np.testing.assert_array_equal(loud.from_text[3:], found.from_text[3:])
+    np.testing.assert_allclose(loud.from_text[:, :3], 2.5 * found.from_text[:, :3])
+    np.testing.assert_array_equal(loud.from_text[:, 3:], found.from_text[:, 3:])

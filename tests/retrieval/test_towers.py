@@ -66,7 +66,7 @@ FACTORS = {
     name: torch.randn(size, generator=torch.Generator().manual_seed(9))
     for name, size in {
         "gives": (ITEMS.num_rows, LINEAR), "takes": (ITEMS.num_rows, LINEAR),
-        "factors_from_text": (2 * LINEAR, TEXT_DIM),
+        "factors_from_text": (TEXT_DIM + 1, 2 * LINEAR), "identity_from_content": (DIM + 1, IDENTITY),
     }.items()
 }  # fmt: skip
 
@@ -185,7 +185,7 @@ def test_a_part_of_the_catalogue_in_another_order_has_the_same_vectors(
     assert towers.item.vectors(text_vectors[:0], ITEMS.slice(0, 0)).shape == (0, CONFIG.index_dim + LINEAR)
 
 
-def test_an_unknown_item_has_text_price_and_category_and_is_else_the_mean_item(
+def test_an_unknown_item_has_text_price_and_category_a_guessed_identity_and_the_mean_bias(
     head: ItemHead, towers: Towers, text_vectors: Vectors
 ) -> None:
     new = ITEMS.set_column(0, "item_id", pa.array(["x", "y", "z", "u", "v", "a"]))
@@ -193,16 +193,19 @@ def test_an_unknown_item_has_text_price_and_category_and_is_else_the_mean_item(
     bare.load_state_dict(head.state_dict() | {"residual": torch.zeros(ITEMS.num_rows, DIM)})
     found = towers.item.vectors(text_vectors, new)
     np.testing.assert_allclose(found[:5, :DIM], by_torch(bare, text_vectors, ITEMS)[:5, :DIM], atol=1e-5)
-    own = np.column_stack([head.identity.detach(), head.bias.detach()])
-    learned = [*range(DIM, DIM + IDENTITY), CONFIG.index_dim - 1]
-    np.testing.assert_allclose(found[:5, learned], np.tile(own.mean(axis=0), (5, 1)), atol=1e-6)
-    np.testing.assert_allclose(found[5, learned], own[0], atol=1e-6)
+    told = FACTORS["identity_from_content"].numpy()
+    identity = slice(DIM, DIM + IDENTITY)
+    np.testing.assert_allclose(found[:5, identity], found[:5, :DIM] @ told[:-1] + told[-1], atol=1e-5)
+    np.testing.assert_allclose(found[5, identity], head.identity[0].detach(), atol=1e-6)
+    bias = head.bias.detach().numpy()
+    np.testing.assert_allclose(found[:, CONFIG.index_dim - 1], [*[bias.mean()] * 5, bias[0]], atol=1e-6)
 
 
 def test_an_unknown_item_has_the_factors_that_its_text_guesses(towers: Towers, text_vectors: Vectors) -> None:
     new = ITEMS.set_column(0, "item_id", pa.array(["x", "y", "z", "u", "v", "a"]))
     found = towers.item.vectors(text_vectors, new)
-    guessed = text_vectors @ FACTORS["factors_from_text"].numpy().T
+    told = FACTORS["factors_from_text"].numpy()
+    guessed = text_vectors @ told[:-1] + told[-1]
     takes, gives = slice(DIM + IDENTITY, DIM + IDENTITY + LINEAR), slice(CONFIG.index_dim, None)
     np.testing.assert_allclose(found[:5, gives], guessed[:5, :LINEAR], atol=1e-5)
     np.testing.assert_allclose(found[:5, takes], guessed[:5, LINEAR:], atol=1e-5)
