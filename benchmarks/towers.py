@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.baselines import histories, history_mean, targets_of, untuned_encoder
+from retrieval.baselines import histories, history_mean, inner_product, targets_of
 from retrieval.metrics import Ranked
 from retrieval.requests import Requests
 from retrieval.timeline import Timeline
@@ -46,7 +46,7 @@ class MeasuredTowers:
         assert self.shop.data.events is not None
         seen, targets = self._seen(requests), targets_of(requests)
         read = history_mean(histories(self.shop.data.events, requests), untuned)
-        places = untuned_encoder(read, untuned, self._counts).places(targets, exclude=seen)
+        places = inner_product(read, untuned, self._counts).places(targets, exclude=seen)
         found = figures_of(self._hits(requests, seen), targets)
         return found | {"untuned_recall@50": figures_of(places, targets)["recall@50"]}
 

@@ -110,11 +110,9 @@ def slice_rows(task: Mapping[str, Json]) -> list[SliceRow]:
     """The whole task and each of its slices: retrieval, the fused order and the baseline of the best nDCG@10; none
     where there are no slices."""
     slices = as_object(task.get("slices", {}))
-    parts = (
-        {"all": task, **{SLICES.get(name, said(name)): as_object(part) for name, part in slices.items()}}
-        if slices
-        else {}
-    )
+    if not slices:
+        return []
+    parts = {"all": task} | {SLICES.get(name, said(name)): as_object(part) for name, part in slices.items()}
     rows = []
     for name, part in parts.items():
         stages = {stage: as_object(figures) for stage, figures in as_object(part["stages"]).items()}
