@@ -139,10 +139,10 @@ def item_knn(history: CSR, similar: csr_array, counts: Counts) -> Baseline:
     return Baseline(history.n_lists, len(counts), score)
 
 
-def untuned_encoder(queries: Vectors, items: Vectors, counts: Counts | None = None) -> Baseline:
-    """Inner product of given vectors: the text encoder before any training.
+def inner_product(queries: Vectors, items: Vectors, counts: Counts | None = None) -> Baseline:
+    """Inner product of given vectors: of the text encoder before any training, or of factors that another model learned.
 
-    queries is float32 [n_requests, dim]: of the query text, or `history_mean`. A request with a zero vector gets the
+    queries is float32 [n_requests, dim]: of the query text, `history_mean`, or a user's factors. A request with a zero vector gets the
     overall popularity, or no answer where counts is None.
     """
     fallback = np.full(len(items), -np.inf, np.float32) if counts is None else _tie_breaker(counts)
@@ -243,7 +243,7 @@ def event_baselines(
         "item_knn": item_knn(history, cooccurrence(events, split.train, n_items), counts),
     }
     if item_vectors is not None:
-        found["untuned_encoder"] = untuned_encoder(history_mean(history, item_vectors), item_vectors, counts)
+        found["untuned_encoder"] = inner_product(history_mean(history, item_vectors), item_vectors, counts)
     return found
 
 
@@ -257,7 +257,7 @@ def query_baselines(
     """All baselines of search, by stage name; the untuned encoder where its vectors are given."""
     found = {"bm25": bm25(texts, item_texts)}
     if query_vectors is not None and item_vectors is not None:
-        found["untuned_encoder"] = untuned_encoder(query_vectors, item_vectors)
+        found["untuned_encoder"] = inner_product(query_vectors, item_vectors)
     return found
 
 

@@ -76,8 +76,19 @@ class CSR(NamedTuple):
         >>> CSR.from_lists([[3, 1], [2]]).without(CSR.from_lists([[1, 5], []])).rows.tolist()
         [3, 2]
         """
+        return self.where(~self.listed_in(other))
+
+    def listed_in(self, other: CSR) -> Mask:
+        """Which rows the other's list for the same query holds, bool [indptr[-1]]."""
         span = int(max(self.rows.max(initial=0), other.rows.max(initial=0))) + 1
-        kept = ~np.isin(self.owners * span + self.rows, other.owners * span + other.rows)
+        return np.isin(self.owners * span + self.rows, other.owners * span + other.rows)
+
+    def where(self, kept: Mask) -> CSR:
+        """The lists cut to the rows of a mask, bool [indptr[-1]].
+
+        >>> CSR.from_lists([[3, 1], [2]]).where(np.array([False, True, False])).indptr.tolist()
+        [0, 1, 1]
+        """
         return CSR(np.concatenate(([0], np.cumsum(kept)))[self.indptr], self.rows[kept])
 
 

@@ -7,7 +7,7 @@ Ties count at their expected value (`retrieval.metrics`), intervals are seeded p
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ranking.gate import gate
 from retrieval import metrics
-from retrieval.metrics import Counts, Ranked, Values
+from retrieval.metrics import Counts, Places, Ranked, Values
 from retrieval.topk import CSR, Hits, Mask, Scores
 
 Json: TypeAlias = "Mapping[str, Json] | Sequence[Json] | str | int | float | bool | None"
@@ -23,6 +23,7 @@ Figures: TypeAlias = dict[str, Json]
 Positions: TypeAlias = NDArray[np.int64]
 
 CUTS = (5, 10, 20, 50, 100)
+MIN_SLICE = 20  # requests under which a slice is left out: its figures would be noise
 MIN_JUDGED = 5  # items of a query, of more than one grade, before their order says anything
 
 
@@ -38,6 +39,8 @@ class Task:
     counts: events of each item, int64 [n_items]; adds coverage, novelty and popularity bias to stages that are Hits.
     judged, grades: every judged row of each request and its grade, float [n_judged]: adds `judged_share@10` and
         `ndcg_judged@k`, which passes over unjudged items, to stages that are Hits.
+    slices: some of the targets by name, bool [n_targets]: `stages` are measured on those too, judgements aside.
+    variants: the same requests asked in another way, by name: measured as slices are.
     """
 
     targets: CSR
@@ -48,6 +51,8 @@ class Task:
     counts: Counts | None = None
     judged: CSR | None = None
     grades: NDArray[np.floating] | None = None
+    slices: Mapping[str, Mask] = field(default_factory=dict)
+    variants: Mapping[str, Task] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +94,8 @@ def evaluate(
 
 
 def task_figures(task: Task, *, seed: int = 0) -> Figures:
-    """`n`, `gain`, `stages`, and under `reranking` the sampled stages against the order that they were given."""
+    """`n`, `gain`, `stages`, under `reranking` the sampled stages against the order that they were given, and `slices`,
+    each with its own `n` and `stages`."""
     everyone = np.arange(task.targets.n_lists)
     sample = everyone if task.sample is None else task.sample
     stages: dict[str, Figures] = {name: _stage(ranked, task, everyone) for name, ranked in task.stages.items()}
@@ -102,6 +108,19 @@ def task_figures(task: Task, *, seed: int = 0) -> Figures:
         found["gain_judged"] = metrics.gain_name("exponential", float(task.grades.min()))
     if task.sampled and "retrieval" in task.stages:
         found["reranking"] = _against_retrieval(task, sample, seed)
+    found["slices"] = slice_figures(task)
+    return found
+
+
+def slice_figures(task: Task) -> Figures:
+    """`n` and `stages` of every slice and variant with at least MIN_SLICE requests; nothing is ranked again."""
+    parts = {name: _cut(task, mask) for name, mask in task.slices.items()}
+    found: Figures = {}
+    for name, part in {**parts, **task.variants}.items():
+        n, everyone = _answerable(part.targets), np.arange(part.targets.n_lists)
+        if n >= MIN_SLICE:
+            stages = {stage: _stage(ranked, part, everyone) for stage, ranked in part.stages.items()}
+            found[name] = {"n": n, "stages": stages}
     return found
 
 
@@ -144,8 +163,7 @@ def given_stage(stages: Collection[str]) -> str:
 
 def relevant_rows(judged: CSR, grades: NDArray[np.floating]) -> CSR:
     """The judged rows of the highest grade present in the data: what search is to find."""
-    kept = grades == grades.max(initial=-np.inf)
-    return CSR(np.concatenate(([0], np.cumsum(kept)))[judged.indptr], judged.rows[kept])
+    return judged.where(grades == grades.max(initial=-np.inf))
 
 
 def orderable(judged: CSR, grades: NDArray[np.floating]) -> Mask:
@@ -183,6 +201,17 @@ def merge_reranked(hits: Hits, which: Mask | Positions, reranked: Hits) -> Hits:
     return metrics.settled(Hits(rows, hits.scores))
 
 
+def _cut(task: Task, kept: Mask) -> Task:
+    """The task for some of its targets alone, bool [n_targets], and for the requests that have one of those."""
+    targets = task.targets.where(kept)
+    part = np.flatnonzero(np.diff(targets.indptr))
+    stages: dict[str, Ranked] = {
+        name: ranked.select(part) if isinstance(ranked, Hits) else Places(ranked.above[kept], ranked.tied[kept])
+        for name, ranked in task.stages.items()
+    }
+    return replace(task, targets=targets.select(part), stages=stages, judged=None, grades=None)
+
+
 def _stage(ranked: Ranked, task: Task, part: Positions) -> Figures:
     targets = task.targets.select(part)
     found = _at_cuts(ranked, targets)
@@ -210,8 +239,7 @@ def _among_judged(hits: Hits, judged: CSR, grades: NDArray[np.floating], lowest:
     seen = np.bincount(judged.owners, places.chance(10), judged.n_lists)
     share = np.divide(seen, shown, out=np.full(len(seen), np.nan), where=shown > 0)
     listed = places.tied > 0
-    kept = CSR(np.concatenate(([0], np.cumsum(listed)))[judged.indptr], judged.rows[listed])
-    order = metrics.by_score(kept, -places.above[listed].astype(np.float32))
+    order = metrics.by_score(judged.where(listed), -places.above[listed].astype(np.float32))
     ndcg = {
         f"ndcg_judged@{k}": _mean(metrics.ndcg_at(order, judged, k, grades=grades, gain="exponential", lowest=lowest))
         for k in CUTS

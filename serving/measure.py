@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ranking.gate import GateVerdict, gate
 from ranking.pairs import GradeScale
-from retrieval.baselines import event_baselines, histories, query_baselines, targets_of
+from retrieval.baselines import Baseline, event_baselines, histories, query_baselines, targets_of
 from retrieval.metrics import ndcg_at, settled
 from retrieval.requests import Requests
 from retrieval.sources import Asked
@@ -21,6 +21,7 @@ from serving.evaluate import (
     JudgedTask,
     Task,
     evaluate,
+    given_stage,
     merge_reranked,
     needs_rerank,
     relevant_rows,
@@ -30,6 +31,7 @@ from serving.offline import Logits, Offline, by_towers, query_shortlists
 from serving.report import Example
 from serving.retriever import TaskName
 from serving.shop import Shop
+from serving.slices import noisy_queries, request_slices
 from serving.stages import Stages
 
 SHOWN = 5  # titles of an example
@@ -41,6 +43,7 @@ class Untuned:
 
     items: Vectors  # [n_items, dim]
     queries: Vectors  # [n_test_queries, dim]
+    noisy: Vectors  # [n_test_queries, dim] of the same queries, misspelt: see `slices.noisy_queries`
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,7 @@ class Measurement:
                 sample=ranked.sample,
                 users=requests.user,
                 counts=counts,
+                slices=request_slices(events, requests, targets, counts, seen if exclude is None else None),
             )
         return found
 
@@ -138,38 +142,51 @@ class Measurement:
         queries = self.shop.judgements.folds["test"]
         texts, (judged, grades) = self.shop.query_texts(queries), self.shop.judged(queries)
         vectors = self.stages.user.queries(texts)
-        retriever = self.stages.retriever
-        fused = bool(retriever.fusion("search").sources)
-        hits = query_shortlists(self.stages, texts, vectors)
-        towers = by_towers(self.stages, vectors) if fused else hits
-        targets = relevant_rows(judged, grades)
-        baselines = query_baselines(
-            texts,
-            item_texts(self.shop.data.items),
-            query_vectors=None if untuned is None else untuned.queries,
-            item_vectors=None if untuned is None else untuned.items,
-        )
+        retriever, targets = self.stages.retriever, relevant_rows(judged, grades)
+        baselines = self._query_baselines(texts, untuned, None if untuned is None else untuned.queries)
+        stages = self._searched(texts, vectors, baselines)
+        hits = stages[given_stage(stages)]
         ranked = self._ranked(hits, targets, texts, "search", "test: search", size=self.rerank_sample)
         shown += self._examples("search", [[text] for text in texts], ranked, targets, examples)
         on = _is_on(gates, "search")
+        noisy = self._noisy(noisy_queries(self.shop, queries), untuned)
         search = Task(
             targets=targets,
-            stages={name: baseline.rank(300) for name, baseline in baselines.items()}
-            | {"retrieval": towers}
-            | ({"fused": hits} if fused else {}),
+            stages=stages,
             sampled=self._sampled_stages(ranked, on),
             sample=ranked.sample,
             judged=judged,
             grades=grades,
+            variants={"noisy_queries": Task(targets=targets, stages=noisy, judged=judged, grades=grades)},
         )
         scores = {name: baseline.pair_scores(judged) for name, baseline in baselines.items()}
         scores["retrieval"] = retriever.tower_scores(vectors, judged)
         given = retriever.pair_scores(vectors, Asked.of_texts(texts), judged, "search")
-        scores |= {"fused": given} if fused else {}
+        scores |= {"fused": given} if "fused" in stages else {}
         predicted = self._predicted(texts, judged, scores["retrieval"])
         final = {"final": predicted["reranked"]} if on and predicted else {}
         scores |= {} if final else {"final": given}
         return search, JudgedTask(judged=judged, grades=grades, scores=scores, predicted=predicted | final)
+
+    def _noisy(self, texts: list[str], untuned: Untuned | None) -> dict[str, Hits]:
+        """Every stage and baseline of search for the misspelt queries."""
+        baselines = self._query_baselines(texts, untuned, None if untuned is None else untuned.noisy)
+        return self._searched(texts, self.stages.user.queries(texts), baselines)
+
+    def _query_baselines(
+        self, texts: list[str], untuned: Untuned | None, vectors: Vectors | None
+    ) -> dict[str, Baseline]:
+        """`vectors` are the untuned encoder's of the texts, float32 [n, dim]."""
+        items = None if untuned is None else untuned.items
+        return query_baselines(texts, item_texts(self.shop.data.items), query_vectors=vectors, item_vectors=items)
+
+    def _searched(self, texts: list[str], vectors: Vectors, baselines: Mapping[str, Baseline]) -> dict[str, Hits]:
+        """The order of each baseline, of the towers and, where there are several sources, of all of them."""
+        hits = query_shortlists(self.stages, texts, vectors)
+        ranked = {name: baseline.rank(300) for name, baseline in baselines.items()}
+        if not self.stages.retriever.fusion("search").sources:
+            return ranked | {"retrieval": hits}
+        return ranked | {"retrieval": by_towers(self.stages, vectors), "fused": hits}
 
     def _predicted(self, texts: list[str], judged: CSR, towers: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """The grade that the cross-encoder and the towers' scores together give to each judged pair."""

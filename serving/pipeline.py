@@ -33,6 +33,7 @@ from serving.report import Example, Report, write_report
 from serving.retriever import TaskName
 from serving.settings import RunConfig
 from serving.shop import Shop
+from serving.slices import noisy_queries
 from serving.untuned import keep_untuned, untuned_text
 
 if TYPE_CHECKING:
@@ -315,8 +316,11 @@ class Pipeline:
         """The untuned encoder's vectors, a baseline of every evaluation."""
         with self._timed("untuned encoder"):
             part = untuned_text(shop, bundle, self.config, device=self.device, work=self._work)
-            texts = [] if shop.judgements is None else shop.query_texts(shop.judgements.folds["test"])
-            return Untuned(part.vectors, part.encoder.encode(texts, "query"))
+            texts, noisy = [], []
+            if shop.judgements is not None:
+                queries = shop.judgements.folds["test"]
+                texts, noisy = shop.query_texts(queries), noisy_queries(shop, queries)
+            return Untuned(part.vectors, part.encoder.encode(texts, "query"), part.encoder.encode(noisy, "query"))
 
     def _gates(self, measured: Measurement) -> dict[str, Figures]:
         found: dict[str, Figures] = {}

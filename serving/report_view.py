@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ranking.blend import Blend
 from serving.evaluate import CUTS, Json, as_object, given_stage
 from serving.figures import COLOURS, Interval, change_bars, recall_curves, short, stage_dots
-from serving.tables import caption, heading, is_best, said, shown, stage_name
+from serving.tables import SLICED, SliceRow, caption, heading, is_best, said, shown, slice_rows, stage_name
 
 LISTED = 10  # places of an example that are shown
 TITLES = {
@@ -66,7 +66,7 @@ class Row(NamedTuple):
 
 
 class Section(NamedTuple):
-    """One task: its charts and the table of all its figures."""
+    """One task: its charts, its slices and the table of all its figures."""
 
     title: str
     lede: str
@@ -74,6 +74,8 @@ class Section(NamedTuple):
     columns: list[str]
     rows: list[Row]
     notes: list[str]
+    sliced: list[str]  # columns of the slices
+    slices: list[SliceRow]
 
 
 class GateCard(NamedTuple):
@@ -148,8 +150,16 @@ def section(name: str, task: Mapping[str, Json]) -> Section:
         )
         for stage, figures in stages.items()
     ]
-    lede = LEDES[name].format(n=task["n"])
-    return Section(TITLES[name], lede, charts, [heading(key) for key in columns], rows, caption(task).splitlines())
+    return Section(
+        title=TITLES[name],
+        lede=LEDES[name].format(n=task["n"]),
+        charts=charts,
+        columns=[heading(key) for key in columns],
+        rows=rows,
+        notes=caption(task).splitlines(),
+        sliced=[heading(key) for key in SLICED],
+        slices=slice_rows(task),
+    )
 
 
 def gates(evaluation: Mapping[str, Json]) -> list[GateCard]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from serving.evaluate import Json, as_object
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 RANKED = ("recall@5", "recall@10", "recall@50", "recall@100", "ndcg@5", "ndcg@10", "mrr@10")
 SEARCHED = ("recall@10", "recall@50", "recall@100", "ndcg@10", "mrr@10", "judged_share@10", "ndcg_judged@10")
 JUDGED = ("ndcg@5", "ndcg@10", "ndcg_plain@10", "rmse", "spearman")
+SLICED = ("recall@10", "recall@100", "ndcg@10")
 SHORT = {
     "recall": "R",
     "ndcg": "nDCG",
@@ -35,17 +36,35 @@ SPOKEN = {
     "item_knn": "item-kNN",
     "bm25": "BM25",
 }
+SLICES = {
+    "one_event": "histories of one event",
+    "new_items": "items that training never had as a target",
+    "repeats": "taken before",
+    "explore": "not taken before",
+    "noisy_queries": "the same queries, misspelt",
+}
+
+
+class SliceRow(NamedTuple):
+    """One stage on one slice of a task; `name` and `n` are empty in all rows of a slice but its first."""
+
+    name: str
+    n: str
+    stage: str
+    figures: list[str]  # as in SLICED
 
 
 def tables(evaluation: Mapping[str, Json]) -> list[Table]:
-    """One rich table for each task of `evaluate`'s object, the best of each column in bold."""
+    """Rich tables of each task of `evaluate`'s object: all stages, the best of each column in bold, then its slices."""
     tasks = as_object(evaluation["tasks"])
-    found = [
-        stage_table(f"recommend, {name.replace('_', ' ')}", as_object(task), RANKED)
-        for name, task in as_object(tasks.get("recommend", {})).items()
-    ]
-    if "search" in tasks:
-        found.append(stage_table("search, whole catalogue", as_object(tasks["search"]), SEARCHED))
+    ranked = {
+        f"recommend, {name.replace('_', ' ')}": task for name, task in as_object(tasks.get("recommend", {})).items()
+    }
+    ranked |= {"search, whole catalogue": tasks["search"]} if "search" in tasks else {}
+    found = []
+    for title, task in ranked.items():
+        found.append(stage_table(title, as_object(task), SEARCHED if title.startswith("search") else RANKED))
+        found += [slice_table(title, rows)] if (rows := slice_rows(as_object(task))) else []
     if "judged" in tasks:
         found.append(stage_table("order of judged items", as_object(tasks["judged"]), JUDGED))
     return found
@@ -70,6 +89,44 @@ def stage_table(title: str, task: Mapping[str, Json], columns: Sequence[str]) ->
         ]
         table.add_row(Text(stage_name(name, figures, task), "cyan" if name in OURS else ""), *cells)
     return table
+
+
+def slice_table(title: str, rows: Sequence[SliceRow]) -> Table:
+    """The slices of a task, three stages each."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(title=f"{title}, by slice", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
+    for name, justify in (("slice", "left"), ("n", "right"), ("stage", "left")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for column in SLICED:
+        table.add_column(heading(column), justify="right")
+    for row in rows:
+        table.add_row(row.name, row.n, row.stage, *row.figures)
+    return table
+
+
+def slice_rows(task: Mapping[str, Json]) -> list[SliceRow]:
+    """The whole task and each of its slices: retrieval, the fused order and the baseline of the best nDCG@10; none
+    where there are no slices."""
+    slices = as_object(task.get("slices", {}))
+    if not slices:
+        return []
+    parts = {"all": task} | {SLICES.get(name, said(name)): as_object(part) for name, part in slices.items()}
+    rows = []
+    for name, part in parts.items():
+        stages = {stage: as_object(figures) for stage, figures in as_object(part["stages"]).items()}
+        for at, stage in enumerate(_compared(stages)):
+            figures = [shown(stages[stage].get(column)) for column in SLICED]
+            rows.append(SliceRow(*(("", "") if at else (name, f"{part['n']:,}")), said(stage), figures))
+    return rows
+
+
+def _compared(stages: Mapping[str, Mapping[str, Json]]) -> list[str]:
+    ndcg = {name: value for name, one in stages.items() if isinstance(value := one.get("ndcg@10"), int | float)}
+    baselines = [name for name in ndcg if name not in OURS]
+    ours = [name for name in ("retrieval", "fused") if name in stages]
+    return [*ours, *([max(baselines, key=ndcg.__getitem__)] if baselines else [])]
 
 
 def stage_name(name: str, figures: Mapping[str, Json], task: Mapping[str, Json]) -> str:

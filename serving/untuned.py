@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 VECTORS = "vectors.npy"
 
 
-def untuned_text(shop: Shop, bundle: Bundle, config: RunConfig, *, device: str, work: Path) -> TextPart:
+def untuned_text(shop: Shop, bundle: Bundle | None, config: RunConfig, *, device: str, work: Path) -> TextPart:
     """The encoder in sentence-transformers' layout below `work`, and its vectors of the catalogue.
 
-    The vectors are taken from the bundle's derived files where `keep_untuned` has put them.
+    The vectors are taken from the bundle's derived files, if there is one and `keep_untuned` has put them there, or
+    from `work`, if they were made there before.
     """
     from retrieval.train import TextPart, embed_catalogue
 
@@ -32,7 +33,7 @@ def untuned_text(shop: Shop, bundle: Bundle, config: RunConfig, *, device: str, 
     if not folder.exists():
         model = open_sentence_transformer(pretrained_source(config.retrieval.text.model))
         model.save(str(folder), create_model_card=False)
-    kept = bundle.runtime(made.name) or made
+    kept = (None if bundle is None else bundle.runtime(made.name)) or made
     if (kept / VECTORS).exists():
         return TextPart(folder, TextEncoder.load(folder, device=device), np.load(kept / VECTORS))
     part = embed_catalogue(shop.data, folder, config.retrieval, device)

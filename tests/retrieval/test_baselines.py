@@ -191,8 +191,8 @@ def test_the_untuned_encoder_ranks_by_inner_product_and_falls_back_without_a_his
     queries = baselines.history_mean(CSR.from_lists([[1, 1, 2], []]), items)
     assert np.linalg.norm(queries, axis=1).tolist() == pytest.approx([1, 0])
     counts = np.array([0, 1, 2])
-    assert baselines.untuned_encoder(queries, items, counts).rank(3).rows.tolist() == [[1, 2, 0], [2, 1, 0]]
-    assert baselines.untuned_encoder(queries, items).rank(1).rows.tolist() == [[1], [-1]]
+    assert baselines.inner_product(queries, items, counts).rank(3).rows.tolist() == [[1, 2, 0], [2, 1, 0]]
+    assert baselines.inner_product(queries, items).rank(1).rows.tolist() == [[1], [-1]]
 
 
 @pytest.mark.parametrize("kind", ["temporal", "leave_one_out"])
