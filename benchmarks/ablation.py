@@ -15,10 +15,11 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from benchmarks.latency import machine
-from benchmarks.subset import share_of, withhold
+from benchmarks.subset import held_out, share_of, withhold
 from benchmarks.towers import MeasuredTowers
 from retrieval.config import RetrievalConfig
 from retrieval.dataset import load
@@ -99,15 +100,20 @@ class Ablation:
         """Figures by task and fold; None is a figure that no request can have."""
         found: Figures = {}
         if self.shop.events is not None:
-            folds = ("tower_valid", "test") if self.test else ("tower_valid",)
-            found["recommend"] = {fold: measured.recommend(self.shop.events.folds[fold]) for fold in folds}
+            found["recommend"] = {name: measured.recommend(fold) for name, fold in self._folds(self.shop.events.folds)}
             if self.new:
                 untuned = self._untuned(config).vectors
-                found["new_items"] = {fold: measured.new_items(self.new[fold], untuned) for fold in folds}
+                found["new_items"] = {name: measured.new_items(fold, untuned) for name, fold in self._folds(self.new)}
         if self.shop.judgements is not None:
-            folds = ("ranker_valid", "test") if self.test else ("ranker_valid",)
-            found["search"] = {fold: measured.search(self.shop.judgements.folds[fold]) for fold in folds}
+            folds = self.shop.judgements.folds
+            queries = {"held out": np.concatenate([folds["ranker_valid"], folds["gate"]])}
+            queries |= {"test": folds["test"]} if self.test else {}
+            found["search"] = {name: measured.search(fold) for name, fold in queries.items()}
         return found
+
+    def _folds(self, folds: Mapping[str, Requests]) -> list[tuple[str, Requests]]:
+        """What is measured of some folds, by name."""
+        return [("held out", held_out(folds)), *([("test", folds["test"])] if self.test else [])]
 
     def _keeps_text(self, config: RetrievalConfig) -> bool:
         """Whether nothing would train the text part: there are no queries, and its settings are the default ones."""
@@ -236,7 +242,7 @@ def ablate(
         float, typer.Option("--withhold", min=0.0, max=1.0, help="Share of items that no training or history holds.")
     ] = 0.0,
     seeds: Annotated[str, typer.Option(metavar="SEED,SEED", help="Each run is made once with each.")] = "1",
-    valid: Annotated[bool, typer.Option("--valid", help="Measure on the validation fold alone.")] = False,
+    valid: Annotated[bool, typer.Option("--valid", help="Measure on what is held out, not on test.")] = False,
     budget: BudgetOption = "default",
     device: Device = "auto",
 ) -> None:

@@ -36,7 +36,7 @@ class CandidateSampler:
     and neighbours of the targets once `neighbours` are known.
 
     `frequency` float [n_items] is the share of each item among the targets, `answered` among the answers of queries.
-    Catalogues up to `full_softmax_items` are scored as a whole.
+    Catalogues up to `full_softmax_items` are scored as a whole. Without `log_q` samples are not corrected.
     """
 
     frequency: Tensor
@@ -44,6 +44,7 @@ class CandidateSampler:
     full_softmax_items: int
     uniform: int
     hard: int
+    log_q: bool = True
     neighbours: Neighbours | None = None
 
     @property
@@ -75,7 +76,9 @@ class CandidateSampler:
             drawn.append(beside[beside >= 0])
             pools.append((self.neighbours.drawn, len(targets) * self.hard))
         rows = torch.from_numpy(np.unique(np.concatenate(drawn))).to(device)
-        return Candidates(rows, log_expected_count(*pools)[rows])
+        return Candidates(
+            rows, log_expected_count(*pools)[rows] if self.log_q else torch.zeros(len(rows), device=device)
+        )
 
     def look_around(self, items: Vectors, window: tuple[int, int]) -> None:
         """Finds the neighbours of every item by its vector [n_items, dim]: the ranks of `window`, itself left out."""

@@ -47,6 +47,8 @@ class HistoryConfig(Settings):
     layers: PositiveInt = 1
     heads: PositiveInt = Field(default=2, description="of the same; the one that reads identities has one")
     gated: bool = Field(default=False, description="LiGR blocks: gated residuals and SwiGLU")
+    features: bool = Field(default=True, description="price, category and brand beside the text")
+    bias: bool = Field(default=True, description="a bias per item: popularity, which a cosine cannot hold")
     longest: PositiveInt = Field(default=50, le=1000, description="newest events of a history that are read")
     target_weights: dict[str, float] = Field(
         default_factory=dict, description="kinds of events that are learned, with weights; none: the split's, each 1"
@@ -65,6 +67,7 @@ class HistoryConfig(Settings):
     batch_positions: PositiveInt = 1536
     full_softmax_items: int = Field(default=5_000, ge=0, description="larger catalogues are sampled")
     uniform_negatives: PositiveInt = 2048
+    log_q: bool = Field(default=True, description="correct samples for how often an item is drawn")
     cached_negatives: int = Field(default=0, ge=0, description="targets of earlier steps as candidates")
     hard_negatives: int = Field(default=0, ge=0, description="of each target: items that the towers find most like it")
     negative_window: tuple[int, int] = Field(default=(1, 50), description="ranks that hard negatives come from")

@@ -190,7 +190,7 @@ class _Training:
         """Trains the item head and the history part into `folder`; with the recall that validation found."""
         data, config = self.source.data, self.config.history
         pairs = _query_pairs(self.source, text.encoder)
-        features = ItemFeatures.fit(data.items)
+        features = ItemFeatures.fit(data.items) if config.features else ItemFeatures(price_edges=(), categories=())
         towers = new_towers(
             text.vectors, features, windows, config, has_queries=len(pairs.query) > 0, seed=self.config.seed
         )
@@ -297,6 +297,7 @@ def new_towers(
             dim, len(windows.timeline.kinds), identity=config.identity, width=config.width, layers=config.layers,
             heads=config.heads, dropout=config.dropout, longest=config.longest, gated=config.gated,
         )  # fmt: skip
+        head.bias.requires_grad_(config.bias)
         return HistoryTowers(head, model, config.temperature)
 
 

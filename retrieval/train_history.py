@@ -266,6 +266,7 @@ class HistoryTraining:
             self.config.full_softmax_items,
             self.config.uniform_negatives,
             self.config.hard_negatives,
+            self.config.log_q,
         )
 
     def _look_around(self) -> None:
