@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from retrieval.history import HistoryModel, ItemHead
+from retrieval.history import Block, HistoryModel, ItemHead
 from retrieval.item_features import ItemFeatures
 from retrieval.timeline import GAP_BUCKETS
 
@@ -174,3 +174,32 @@ def test_a_query_is_projected_as_items_are_and_is_no_item() -> None:
     by_hand = text @ made.project.T
     torch.testing.assert_close(made.queries(text)[:, :4], by_hand / by_hand.norm(dim=1, keepdim=True))
     assert (made.queries(text)[:, 4:] == 0).all()
+
+
+def test_a_closed_gate_adds_nothing_and_an_open_one_adds_all() -> None:
+    block = Block(8, 2, 0.0, LONGEST, gated=True).eval()
+    assert block.gates is not None
+    x, mask, apart = torch.randn(1, 3, 8), torch.ones(1, 1, 3, 3, dtype=torch.bool), torch.zeros(3, 3, dtype=torch.long)
+    outputs = {}
+    for opened in (-40.0, 40.0):
+        for gate in block.gates:
+            torch.nn.init.zeros_(gate.weight)
+            torch.nn.init.constant_(gate.bias, opened)
+        with torch.inference_mode():
+            outputs[opened] = block(x, mask, apart)
+    torch.testing.assert_close(outputs[-40.0], x)
+    block.gates = None
+    with torch.inference_mode():
+        torch.testing.assert_close(outputs[40.0], block(x, mask, apart))
+
+
+def test_gated_streams_are_causal_too() -> None:
+    made = HistoryModel(
+        DIM, KINDS, identity=IDENTITY, width=8, layers=2, heads=2, dropout=0.0, longest=LONGEST, gated=True
+    )
+    made.eval()
+    inputs = history(6)
+    with torch.inference_mode():
+        before = made(*inputs)
+        inputs[0][:, 4:] += 1
+        torch.testing.assert_close(made(*inputs)[:, :4], before[:, :4])

@@ -89,3 +89,13 @@ def test_an_unseen_category_has_no_code() -> None:
 def test_one_very_long_category_name_costs_its_own_length_only() -> None:
     items = table(category=["x" * 1_000_000, *["a"] * 20_000])
     assert ItemFeatures.fit(items).categories == ("a",)
+
+
+def test_a_brand_is_one_more_name_and_counts_once_where_it_stands_among_the_categories() -> None:
+    items = table(
+        category=pa.array([["hair", "Acme"], ["hair"], ["hair"], None], pa.list_(pa.string())),
+        brand=["Acme", "Acme", None, "Acme"],
+    )
+    features = ItemFeatures(price_edges=(), categories=("Acme", "brand: Acme", "hair"))
+    assert names(features, items) == [["hair", "Acme"], ["hair", "brand: Acme"], ["hair"], ["brand: Acme"]]
+    assert ItemFeatures.fit(table(brand=["Acme"] * MIN_ITEMS)).categories == ("brand: Acme",)

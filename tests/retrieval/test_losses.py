@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval.losses import catalogue_softmax, in_batch_softmax, log_expected_count
+from retrieval.losses import catalogue_bce, catalogue_softmax, in_batch_softmax, log_expected_count
 
 
 def pairs(*positives: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -62,6 +62,25 @@ def test_a_user_who_likes_every_candidate_teaches_nothing_and_breaks_nothing() -
     assert torch.isfinite(logits.grad).all()
     assert logits.grad[0].tolist() == [0, 0]
     assert float(loss.detach()) == pytest.approx(math.log(1 + math.exp(-1)) / 2)
+
+
+def test_weights_of_pairs_make_a_weighted_mean() -> None:
+    logits = torch.log(torch.tensor([[1.0, 2.0, 3.0, 4.0], [5.0, 1.0, 1.0, 1.0]]))
+    answers = (torch.tensor([0, 1]), torch.tensor([1, 0]), pairs((0, 1), (1, 0)))
+    loss = catalogue_softmax(logits, *answers, torch.tensor([3.0, 1.0]))
+    assert float(loss) == pytest.approx((-3 * math.log(2 / 10) - math.log(5 / 8)) / 4)
+
+
+def test_catalogue_bce_equals_numbers_worked_out_by_hand() -> None:
+    logits = torch.log(torch.tensor([[1.0, 2.0, 3.0, 4.0]]))  # a sigmoid of log x is x / (1 + x)
+    loss = catalogue_bce(logits, torch.tensor([0]), torch.tensor([1]), pairs((0, 1), (0, 3)))
+    against = -(math.log(1 / 2) + math.log(1 / 4)) / 2  # item 3 is liked as well
+    assert float(loss) == pytest.approx(-math.log(2 / 3) + against)
+
+
+def test_catalogue_bce_of_one_who_likes_everything_is_that_of_the_target() -> None:
+    loss = catalogue_bce(torch.zeros(1, 2), torch.tensor([0]), torch.tensor([1]), pairs((0, 0), (0, 1)))
+    assert float(loss) == pytest.approx(math.log(2))
 
 
 def test_in_batch_softmax_equals_numbers_worked_out_by_hand() -> None:

@@ -18,6 +18,7 @@ from retrieval import train as train_module
 from retrieval.config import HistoryConfig, RetrievalConfig, TextConfig
 from retrieval.dataset import DataSet
 from retrieval.encoder import TextEncoder
+from retrieval.errors import BadConfig
 from retrieval.fingerprint import folder_fingerprint
 from retrieval.item_features import ItemFeatures
 from retrieval.linear import ItemFactors
@@ -34,6 +35,7 @@ from retrieval.train import (
     TrainedTowers,
     history_epochs,
     new_towers,
+    target_weights,
     train_towers,
 )
 from retrieval.train_history import HistoryTowers, QueryPairs, make_catalogue
@@ -235,6 +237,21 @@ def test_what_was_never_taken_is_read_as_what_comes_later_is(
     text = trained.text_vectors[:1]
     apart = made.item.vectors(text, taken)[:, :24] - made.item.vectors(text, as_new)[:, :24]
     assert np.abs(apart).max() > 0.01  # what was learned of an item is more than what is guessed
+
+
+def test_several_kinds_of_events_are_targets_by_their_weights(load_shop: Shop) -> None:
+    told = walks(30)
+    told["event"] = ["view" if row % 3 == 1 else "purchase" for row in range(30 * BOUGHT)]
+    data = load_shop(items=ITEMS, events=told)
+    split = split_events(data)
+    assert data.events is not None
+    np.testing.assert_array_equal(target_weights(data.events, split, {}), split.train_target)
+    views = split.train & data.events.is_kind(["view"])
+    assert views.any()
+    found = target_weights(data.events, split, {"purchase": 1.0, "view": 0.25})
+    np.testing.assert_array_equal(found, split.train_target + 0.25 * views)
+    with pytest.raises(BadConfig, match="target_weights names gaze"):
+        target_weights(data.events, split, {"gaze": 1.0})
 
 
 @pytest.mark.parametrize(("rounds", "epochs"), [(1.0, 20), (0.5, 10)])

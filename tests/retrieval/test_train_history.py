@@ -117,8 +117,16 @@ def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
 
 @pytest.mark.parametrize(
     "config",
-    [CONFIG, SAMPLED, CONFIG.model_copy(update={"event_drop": 0.8})],
-    ids=["whole catalogue", "sampled", "the past mostly hidden"],  # the newest event is always read
+    [
+        CONFIG,
+        SAMPLED,
+        CONFIG.model_copy(update={"event_drop": 0.8}),  # the newest event is always read
+        CONFIG.model_copy(update={"loss": "bce"}),
+        CONFIG.model_copy(update={"gated": True}),
+        CONFIG.model_copy(update={"crop": 0.5, "reorder": 0.3}),
+        SAMPLED.model_copy(update={"cached_negatives": 40, "hard_negatives": 2, "negative_window": (1, 6)}),
+    ],
+    ids=["whole catalogue", "sampled", "past mostly hidden", "bce", "gated", "augmented", "more negatives"],
 )
 def test_items_that_follow_each_other_are_learned_far_beyond_popularity(
     windows: Windows, config: HistoryConfig
@@ -186,6 +194,39 @@ def test_an_interrupted_run_goes_on_and_ends_as_it_would_have(
     resumed = make_training(windows, config, pairs=some_queries(), validate=scores(99), checkpoint=path)
     assert resumed.run(6) == best
     assert same(weights(resumed), weights(whole))
+
+
+def test_the_targets_of_earlier_steps_are_the_newest_ones_of_the_plan(windows: Windows) -> None:
+    training = make_training(windows, SAMPLED.model_copy(update={"cached_negatives": 25, "batch_positions": 40}))
+    training.run(1)
+
+    def targets(step: int) -> list[int]:
+        told = training._batches[step]
+        asked = [windows.follows[a:b] for a, b in zip(windows.start[told], windows.stop[told], strict=True)]
+        requests = np.concatenate(asked)
+        return windows.requests.select(requests[requests >= 0]).rows.tolist()
+
+    before = training._earlier(3).tolist()
+    assert len(before) == 25
+    assert before[: len(targets(2))] == targets(2)[:25]
+    assert training._earlier(0).tolist() == []
+
+
+def test_a_target_of_little_weight_teaches_little(make_events: Story) -> None:
+    told = [[(0, 0, 1), (1 if row % 2 else 2, row % 2, 2)] for row in range(40)]  # after 0: 1 viewed, or 2 bought
+    events = make_events(told)
+    every = np.ones(len(events), bool)
+
+    def gain(weight: float) -> float:
+        counts = np.where(events.kind == 0, 1.0, weight).astype(np.float32)
+        windows = Windows.build(events, every, counts, 8)
+        windows = replace(windows, liked=CSR.from_lists([[]] * 40))  # each of the two is a negative of the other
+        training = make_training(windows, n_items=5)
+        training.run(10)
+        bias = training.towers.head.bias.detach()
+        return float(bias[1] - bias[2])
+
+    assert gain(1.0) > gain(0.2) + 0.01
 
 
 def test_a_checkpoint_of_another_run_is_not_gone_on_from(windows: Windows, tmp_path: Path) -> None:

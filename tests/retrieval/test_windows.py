@@ -169,3 +169,15 @@ def test_without_any_target_there_is_no_window(make_events: Story) -> None:
         assert len(windows.user) == 0
         assert windows.requests.n_lists == 0
         assert windows.liked.indptr.tolist() == [0, 0, 0]
+
+
+def test_what_an_item_of_a_request_counts_is_the_most_that_its_events_do(make_events: Story) -> None:
+    events = make_events([[(4, 0, 1), (2, 1, 1), (4, 1, 1), (3, 1, 5)]])
+    every = np.ones(len(events), bool)
+    counts = np.where(events.kind == PURCHASE, 1.0, 0.25).astype(np.float32)
+    found = Windows.build(events, every, counts, 50)
+    assert len(found.weight) == len(found.requests.rows)
+    weight_of = dict(zip(found.requests.rows.tolist(), found.weight.tolist(), strict=True))
+    assert weight_of[2] == weight_of[3] == 0.25
+    nothing = Windows.build(events, every, np.where(events.kind == PURCHASE, 1.0, 0.0).astype(np.float32), 50)
+    assert nothing.requests.rows.tolist() == [4]
