@@ -1,4 +1,4 @@
-"""`python -m benchmarks.peers DATA`: what else a shop could take for recommendation, measured as `shortlist evaluate` does.
+"""`python -m benchmarks.peers DATA`: what else a shop could take to recommend, measured as `shortlist evaluate` does.
 
 Every peer learns from the split's training events, is chosen on `tower_valid` alone, and ranks the whole catalogue for
 the test requests.
