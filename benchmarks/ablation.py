@@ -77,7 +77,8 @@ class Ablation:
     test: bool
 
     def line(self, variant: Variant) -> Figures:
-        """Trains and measures one run: all that is written of it."""
+        """Trains and measures one run: all that is written of it. `seconds` are of training, without the text vectors
+        that no run changes."""
         config = variant.config.retrieval
         text = self._untuned(variant.config) if self._keeps_text(config) else None
         begun = time.monotonic()

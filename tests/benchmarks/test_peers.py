@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -193,6 +194,14 @@ def test_bad_input_is_one_line(tmp_path: Path, command) -> None:
     assert done.exit_code == 2
     assert "no such folder" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_data_set_without_events_is_refused_in_one_line(folder: Path, tmp_path: Path, command) -> None:
+    for name in ("items", "queries", "judgements"):
+        shutil.copy(folder / f"{name}.parquet", tmp_path)
+    done = command(tmp_path)
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[-1].startswith("error: the data set has no events")
 
 
 def test_examples_count_windows() -> None:
