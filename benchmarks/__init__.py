@@ -1,4 +1,4 @@
-"""What users wait for, measured: latency of a bundle's live release."""
+"""Measurements: latency of a bundle's live release, what else a shop could take, what a setting of the towers does."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """`python -m benchmarks.ablation DATA --out FILE.jsonl --run "NAME: SETTING=VALUE ..."`: what a setting of towers does.
 
 Every run trains towers on the same share of the data and measures them alone, exactly. A run whose line is in the file
-is not trained again, so that a list of runs can be interrupted and added to.
+is not trained again, so that a list of runs can be interrupted and added to. Text vectors that no run changes are kept
+beside it, in FILE.texts.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ class Ablation:
     test: bool
 
     def line(self, variant: Variant) -> Figures:
-        """Trains and measures one run: all that is written of it."""
+        """Trains and measures one run: all that is written of it. `seconds` are of training, without the text vectors
+        that no run changes."""
         config = variant.config.retrieval
         text = self._untuned(variant.config) if self._keeps_text(config) else None
         begun = time.monotonic()

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.peers DATA`: what else a shop could take for recommendation, measured as `shortlist evaluate` does.
+"""`python -m benchmarks.peers DATA`: what else a shop could take to recommend, measured as `shortlist evaluate` does.
 
 Every peer learns from the split's training events, is chosen on `tower_valid` alone, and ranks the whole catalogue for
 the test requests.
@@ -44,7 +44,7 @@ DEPTH = 20  # recall@20 on tower_valid chooses, as it does for the towers
 
 @dataclass(frozen=True)
 class Peers:
-    """The peers of one shop. Raises BadData where it has no events."""
+    """The peers of one shop."""
 
     shop: Shop
     config: SasRecConfig
@@ -52,7 +52,10 @@ class Peers:
     seed: int
 
     def measured(self) -> Figures:
-        """The evaluation object of all baselines and peers, beside what was chosen and the seconds that each took."""
+        """The evaluation object of all baselines and peers, beside what was chosen and the seconds that each took.
+
+        Raises BadData where the shop has no events, MissingDependency where a peer's package is missing.
+        """
         chosen: Figures = {}
         seconds: Figures = {}
         stages = self._baselines(self.split.folds["test"])
@@ -65,14 +68,14 @@ class Peers:
     @property
     def events(self) -> Events:
         """What shoppers did."""
-        if self.shop.data.events is None:
-            raise BadData("the data set has no events, and these peers recommend; add events.parquet")
+        assert self.shop.data.events is not None
         return self.shop.data.events
 
     @property
     def split(self) -> EventSplit:
-        """Which of it trains, and which tests."""
-        assert self.shop.events is not None
+        """Which of it trains, and which tests. Raises BadData where there are no events."""
+        if self.shop.events is None:
+            raise BadData("the data set has no events, and these peers recommend; add events.parquet")
         return self.shop.events
 
     def _baselines(self, requests: Requests) -> dict[str, Baseline]:

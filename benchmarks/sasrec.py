@@ -17,6 +17,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from benchmarks.sequences import Examples, Rows
 from retrieval.progress import ProgressMeter
+from retrieval.runtime import training_bf16
 from retrieval.topk import Vectors
 
 SPREAD = 0.02  # standard deviation of the embeddings when training begins
@@ -76,7 +77,7 @@ class SasRec(nn.Module):
     def forward(self, items: Tensor) -> Tensor:
         """int64 [b, longest], -1 padding at the front -> [b, longest, width]."""
         present, length = items >= 0, items.shape[1]
-        x = self.item[items.clamp(min=0)] * self.item.shape[1] ** 0.5 + self.place
+        x = F.embedding(items.clamp(min=0), self.item) * self.item.shape[1] ** 0.5 + self.place
         x = self.drop(x) * present[..., None]
         places = torch.arange(length, device=items.device)
         causal, itself = places[:, None] >= places, places[:, None] == places
@@ -111,7 +112,7 @@ def train_sasrec(
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if device == "cuda" else ()):
         torch.manual_seed(seed)
         model = SasRec(n_items, config).to(device)
-        optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate)
+        optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, fused=True)
         meter = ProgressMeter(config.epochs * len(data), "sasrec_ids", unit="windows")
         best, best_epoch, kept = -np.inf, 0, model.state_dict()
         for epoch in range(1, config.epochs + 1):
@@ -156,7 +157,8 @@ def _batches(n: int, size: int, rng: np.random.Generator) -> Iterator[Rows]:
 def _step(model: SasRec, optimiser: torch.optim.Optimizer, data: Examples, config: SasRecConfig, device: str) -> float:
     items, targets = (torch.from_numpy(column).to(device) for column in data)
     told = targets >= 0
-    loss = _loss(model(items)[told], model.item, targets[told], config)
+    with torch.autocast(device, torch.bfloat16, enabled=training_bf16(device)):
+        loss = _loss(model(items)[told], model.item, targets[told], config)
     optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     optimiser.step()
@@ -169,5 +171,5 @@ def _loss(users: Tensor, items: Tensor, targets: Tensor, config: SasRecConfig) -
         return F.cross_entropy(users @ items.T, targets)
     drawn = torch.randint(len(items), (config.negatives,), device=items.device)
     own = (users * items[targets]).sum(dim=1, keepdim=True)
-    others = (users @ items[drawn].T).masked_fill(drawn == targets[:, None], -torch.inf)
-    return F.cross_entropy(torch.cat([own, others], dim=1), torch.zeros_like(targets))
+    others = (users @ items[drawn].T).float().masked_fill(drawn == targets[:, None], -torch.inf)
+    return F.cross_entropy(torch.cat([own.float(), others], dim=1), torch.zeros_like(targets))

@@ -140,10 +140,10 @@ def item_knn(history: CSR, similar: csr_array, counts: Counts) -> Baseline:
 
 
 def inner_product(queries: Vectors, items: Vectors, counts: Counts | None = None) -> Baseline:
-    """Inner product of given vectors: of the text encoder before any training, or of factors that another model learned.
+    """Inner product of given vectors: of the text encoder before any training, or factors that another model learned.
 
-    queries is float32 [n_requests, dim]: of the query text, `history_mean`, or a user's factors. A request with a zero vector gets the
-    overall popularity, or no answer where counts is None.
+    queries is float32 [n_requests, dim]: of the query text, `history_mean`, or a user's factors. A request with a zero
+    vector gets the overall popularity, or no answer where counts is None.
     """
     fallback = np.full(len(items), -np.inf, np.float32) if counts is None else _tie_breaker(counts)
 

@@ -37,8 +37,9 @@ def untuned_text(shop: Shop, bundle: Bundle | None, config: RunConfig, *, device
     if (kept / VECTORS).exists():
         return TextPart(folder, TextEncoder.load(folder, device=device), np.load(kept / VECTORS))
     part = embed_catalogue(shop.data, folder, config.retrieval, device)
-    made.mkdir()
-    np.save(made / VECTORS, part.vectors)
+    made.mkdir(exist_ok=True)
+    np.save(made / f"part-{VECTORS}", part.vectors)
+    (made / f"part-{VECTORS}").rename(made / VECTORS)
     return part
 
 

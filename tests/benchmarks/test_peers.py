@@ -1,0 +1,208 @@
+"""Peers: what they read, that they learn, and that they are measured on what every stage is measured on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from benchmarks.als import AlsConfig, best_als, fit_als
+from benchmarks.peers import Peers, compare
+from benchmarks.sasrec import SasRec, SasRecConfig, item_vectors, train_sasrec, user_vectors
+from benchmarks.sequences import Examples, Sequences, examples, padded, request_histories, training_sequences
+from retrieval.errors import MissingDependency
+from retrieval.sample import write_sample
+from retrieval.topk import CSR, exact_topk
+from serving.evaluate import as_object
+from serving.settings import DataConfig
+from serving.shop import Shop
+
+TINY = SasRecConfig(width=16, longest=4, dropout=0.0, learning_rate=0.02, batch=8, epochs=30, patience=30)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "sample-shop"
+    return write_sample(path, items=60, shoppers=80, events=1_500, queries=20)
+
+
+@pytest.fixture(scope="module")
+def shop(folder: Path) -> Shop:
+    return Shop.open(folder, DataConfig(), now=datetime(2026, 6, 1, tzinfo=UTC))
+
+
+def chain(users: int = 24, n_items: int = 6) -> Sequences:
+    """Everyone takes the items one after another, from a place of their own."""
+    lists = CSR.from_lists([[(start + step) % n_items for step in range(5)] for start in range(users)])
+    return Sequences(lists, np.ones(len(lists.rows), bool))
+
+
+def test_every_event_but_the_first_is_a_target_once_and_windows_are_cut_from_the_end() -> None:
+    lists = CSR.from_lists([[1, 2, 3, 4, 5, 6], [7], [], [8, 9]])
+    found = examples(Sequences(lists, np.ones(9, bool)), 3)
+    assert found.items.tolist() == [[3, 4, 5], [-1, 1, 2], [-1, -1, 8]]
+    assert found.targets.tolist() == [[4, 5, 6], [-1, 2, 3], [-1, -1, 9]]
+
+
+def test_what_is_no_target_is_read_but_never_predicted() -> None:
+    lists = CSR.from_lists([[1, 2, 3], [4, 5]])
+    found = examples(Sequences(lists, np.array([True, False, True, True, False])), 3)
+    assert found.items.tolist() == [[-1, 1, 2]]
+    assert found.targets.tolist() == [[-1, -1, 3]]
+
+
+def test_histories_end_at_the_newest_event() -> None:
+    assert padded(CSR.from_lists([[1, 2, 3], [], [4]]), 2).tolist() == [[2, 3], [-1, -1], [-1, 4]]
+    assert padded(CSR.from_lists([[], []]), 2).tolist() == [[-1, -1], [-1, -1]]
+
+
+def test_training_reads_nothing_after_the_split_and_no_history_holds_its_own_request(shop: Shop) -> None:
+    assert shop.data.events is not None
+    assert shop.events is not None
+    events, split = shop.data.events, shop.events
+    told = training_sequences(events, split)
+    kept = split.train & ~events.is_return()
+    assert told.items.rows.tolist() == events.item[kept].tolist()
+    assert told.items.n_lists == shop.data.n_users
+    requests = split.folds["test"]
+    read = request_histories(events, requests)
+    for i in range(len(requests)):
+        before = np.arange(events.offsets[requests.user[i]], requests.end[i])
+        before = before[~events.is_return()[before]]
+        assert read.rows[read.indptr[i] : read.indptr[i + 1]].tolist() == events.item[before].tolist()
+
+
+@pytest.mark.parametrize("full", [6, 0], ids=["whole catalogue", "sampled"])
+def test_sasrec_learns_what_follows_what(full: int, one_thread: None) -> None:
+    config = SasRecConfig(**{**vars(TINY), "full_softmax_items": full, "negatives": 32})
+    trained = train_sasrec(examples(chain(), 4), 6, config, validate=lambda _: 0.0, device="cpu", seed=1)
+    assert trained.epoch == 1
+    figures = iter(range(99))
+    trained = train_sasrec(examples(chain(), 4), 6, config, validate=lambda _: next(figures), device="cpu", seed=1)
+    read = padded(CSR.from_lists([[0, 1, 2], [3, 4], [5]]), 4)
+    best = exact_topk(user_vectors(trained.model, read), item_vectors(trained.model), 1).rows[:, 0]
+    assert best.tolist() == [3, 5, 0]
+
+
+def test_sasrec_stops_when_validation_finds_nothing_better_and_keeps_the_best(one_thread: None) -> None:
+    figures, seen = iter([0.1, 0.5, 0.2, 0.3, 0.4]), []
+
+    def validate(model: SasRec) -> float:
+        seen.append(item_vectors(model).copy())
+        return next(figures)
+
+    config = SasRecConfig(**{**vars(TINY), "patience": 2})
+    state = torch.get_rng_state()
+    trained = train_sasrec(examples(chain(), 4), 6, config, validate=validate, device="cpu", seed=1)
+    assert (trained.epoch, len(seen)) == (2, 4)
+    assert np.array_equal(item_vectors(trained.model), seen[1])
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_sasrec_never_looks_ahead_and_has_no_vector_without_a_history() -> None:
+    torch.manual_seed(0)
+    model = SasRec(9, TINY).eval()
+    one, other = torch.tensor([[1, 2, 3, 4]]), torch.tensor([[1, 2, 8, 7]])
+    assert torch.allclose(model(one)[:, :2], model(other)[:, :2], atol=1e-6)
+    assert not user_vectors(model, np.full((1, 4), -1)).any()
+    assert user_vectors(model, np.empty((0, 4), np.int64)).shape == (0, 16)
+
+
+def test_an_example_is_the_same_whatever_pads_its_front() -> None:
+    torch.manual_seed(0)
+    model = SasRec(9, TINY).eval()
+    alone = model(torch.tensor([[-1, -1, 3, 4]]))[:, -1]
+    beside = model(torch.tensor([[1, 2, 3, 4], [-1, -1, 3, 4]]))[1:, -1]
+    assert torch.allclose(alone, beside, atol=1e-6)
+
+
+def two_tastes() -> CSR:
+    """Twenty users take items 0 to 3, twenty items 4 to 7, each all but one."""
+    lists = [[row + 4 * half for row in range(4) if row != user % 4] for half in (0, 1) for user in range(20)]
+    return CSR.from_lists(lists)
+
+
+def test_als_finds_what_others_of_the_same_taste_took_and_repeats_itself() -> None:
+    pytest.importorskip("implicit")
+    config = AlsConfig(2, 0.01, 10.0)  # as many factors as tastes
+    fitted, again = (fit_als(two_tastes(), 8, config, seed=3) for _ in range(2))
+    histories = CSR.from_lists([[0, 1, 2], [4, 6, 7], []])
+    users = fitted.users(histories)
+    assert exact_topk(users[:2], fitted.items, 1, exclude=histories.select(np.arange(2))).rows.tolist() == [[3], [5]]
+    assert not users[2].any()
+    np.testing.assert_array_equal(fitted.items, again.items)
+
+
+def test_the_grid_is_chosen_from_by_validation_alone() -> None:
+    pytest.importorskip("implicit")
+    grid = (AlsConfig(4, 0.01, 1.0), AlsConfig(8, 0.01, 1.0), AlsConfig(4, 0.1, 1.0))
+    best = best_als(two_tastes(), 8, lambda fitted: float(fitted.config.factors), seed=1, grid=grid)
+    assert best.config == grid[1]
+
+
+def test_without_implicit_the_line_that_installs_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "implicit.cpu.als", None)
+    with pytest.raises(MissingDependency, match=r"pip install 'shortlist\[peers\]'"):
+        fit_als(two_tastes(), 8, AlsConfig(4, 0.01, 1.0), seed=1)
+
+
+def test_peers_stand_beside_the_baselines_on_the_same_requests(shop: Shop, one_thread: None) -> None:
+    pytest.importorskip("implicit")
+    assert shop.events is not None
+    found = Peers(shop, SasRecConfig(epochs=1, width=16), "cpu", 1).measured()
+    modes = as_object(as_object(found["tasks"])["recommend"])
+    assert set(modes) == {"seen_removed", "seen_kept"}
+    kept = as_object(modes["seen_kept"])
+    assert kept["n"] == len(shop.events.folds["test"])
+    assert list(as_object(kept["stages"])) == [
+        "popularity", "popularity_7d", "popularity_30d", "own_frequency", "item_knn", "als", "sasrec_ids",
+    ]  # fmt: skip
+    for stage in as_object(kept["stages"]).values():
+        assert {f"{name}@{k}" for name in ("recall", "ndcg") for k in (5, 10, 20, 50, 100)} <= set(as_object(stage))
+    assert set(as_object(found["chosen"])) == set(as_object(found["seconds"])) == {"als", "sasrec_ids"}
+
+
+@pytest.fixture
+def command() -> Callable[..., object]:
+    import typer
+
+    app = typer.Typer()
+    app.command()(compare)
+    return lambda *arguments: CliRunner().invoke(app, [str(part) for part in arguments])
+
+
+def test_the_command_writes_the_object_that_it_shows(folder: Path, tmp_path: Path, command) -> None:
+    pytest.importorskip("implicit")
+    done = command(folder, "--epochs", 1, "--json", "--out", tmp_path / "peers.json", "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    written = json.loads((tmp_path / "peers.json").read_text("utf-8"))
+    assert written == json.loads(done.stdout)
+    assert written["seed"] == 1
+    assert {"commit", "processor"} <= set(written["machine"])
+
+
+def test_bad_input_is_one_line(tmp_path: Path, command) -> None:
+    done = command(tmp_path / "nowhere")
+    assert done.exit_code == 2
+    assert "no such folder" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_data_set_without_events_is_refused_in_one_line(folder: Path, tmp_path: Path, command) -> None:
+    for name in ("items", "queries", "judgements"):
+        shutil.copy(folder / f"{name}.parquet", tmp_path)
+    done = command(tmp_path)
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[-1].startswith("error: the data set has no events")
+
+
+def test_examples_count_windows() -> None:
+    assert len(Examples(np.zeros((3, 2), np.int64), np.zeros((3, 2), np.int64))) == 3
