@@ -12,7 +12,7 @@ from retrieval.dataset import DataSet
 from retrieval.events import Events
 from retrieval.positives import TITLES_READ, asked_pairs, history_pairs, judged_pairs
 from retrieval.text import user_text
-from retrieval.train_text import TextPairs
+from retrieval.text_pairs import TextPairs
 from retrieval.windows import Windows
 
 Story: TypeAlias = Callable[[Sequence[Sequence[tuple[int, ...]]]], Events]

@@ -13,8 +13,10 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from retrieval.config import TextConfig
+from retrieval.text_loss import KnownPositives, TextLoss
+from retrieval.text_pairs import TextPairs
 from retrieval.topk import CSR
-from retrieval.train_text import HeldOutRecall, InBatchSoftmax, KnownPositives, TextPairs, hashed_share, train_text
+from retrieval.train_text import HeldOutRecall, hashed_share, train_text
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ASKED = ("red", "blue", "green", "large", "small", "steel", "wood", "hair")
@@ -102,14 +104,14 @@ def test_an_interrupted_run_goes_on_and_ends_as_it_would_have(
     tiny_encoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: bool
 ) -> None:
     whole, best = fit(tiny_encoder_folder, tmp_path / "whole", examples=80, held=held)
-    forward, heard = InBatchSoftmax.forward, iter(range(1000))
+    forward, heard = TextLoss.forward, iter(range(1000))
 
-    def fails(self: InBatchSoftmax, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
+    def fails(self: TextLoss, sentence_features: Iterable[dict[str, Tensor]], labels: dict[str, Tensor]) -> Tensor:
         if next(heard) == 7:
             raise Interrupted
         return forward(self, sentence_features, labels)
 
-    monkeypatch.setattr(InBatchSoftmax, "forward", fails)
+    monkeypatch.setattr(TextLoss, "forward", fails)
     with pytest.raises(Interrupted):
         fit(tiny_encoder_folder, tmp_path / "work", examples=80, held=held)
     resumed, again = fit(tiny_encoder_folder, tmp_path / "work", examples=80, held=held)
@@ -122,14 +124,14 @@ def test_training_reads_the_models_own_prompts(
     tiny_encoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[int]] = []
-    forward = InBatchSoftmax.forward
+    forward = TextLoss.forward
 
-    def spy(self: InBatchSoftmax, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
+    def spy(self: TextLoss, sentence_features: Iterable[dict[str, Tensor]], labels: dict[str, Tensor]) -> Tensor:
         features = list(sentence_features)
         seen.extend(sorted(set(part["input_ids"][:, 1].tolist())) for part in features)
         return forward(self, features, labels)
 
-    monkeypatch.setattr(InBatchSoftmax, "forward", spy)
+    monkeypatch.setattr(TextLoss, "forward", spy)
     model = SentenceTransformer(
         str(tiny_encoder_folder), prompts={"query": "argan ", "document": "kitchen "}, device="cpu"
     )
