@@ -107,6 +107,14 @@ def test_binary_cross_entropy_leaves_the_same_candidates_out() -> None:
     assert float(found) == pytest.approx(sum(by_hand) / 2, rel=1e-5)
 
 
+def test_a_target_that_is_not_known_to_be_good_is_no_negative_of_its_own_pair() -> None:
+    found = call(loss_of(loss="bce"), [1, 0], [5, 0])
+    logits = ASKED @ VECTORS.T / CONFIG.temperature
+    each = [(logits[1, 5], logits[1, 0]), (logits[0, 0], logits[0, 5])]
+    by_hand = [math.log(1 + math.exp(-float(own))) + math.log(1 + math.exp(float(other))) for own, other in each]
+    assert float(found) == pytest.approx(sum(by_hand) / 2, rel=1e-5)
+
+
 def test_squared_error_is_of_cosines_against_grades() -> None:
     grades = torch.tensor([1.0, 0.25])
     found = call(loss_of(loss="mse"), [0, 1], [0, 3], grade=grades)
