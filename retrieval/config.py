@@ -16,20 +16,63 @@ class Settings(BaseModel):
 
 
 class TextConfig(Settings):
-    """Contrastive fine-tuning of the text part."""
+    """Fine-tuning of the text part."""
 
     model: str = PRETRAINED
     examples: int | None = Field(
         default=None, ge=0, description="budget in pairs; none: derived from the data, 0: no training"
     )
     batch: PositiveInt = 96
+    mini_batch: int | None = Field(
+        default=None, gt=0, description="texts embedded at once, so that a large batch fits in memory; none: all"
+    )
     learning_rate: float = Field(default=4e-5, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
     warmup: float = Field(default=0.1, ge=0, lt=1)
+    loss: Literal["softmax", "bce", "mse"] = Field(
+        default="softmax", description="over the batch's items; mse: cosines against grades, of judged pairs alone"
+    )
     temperature: float = Field(default=0.05, gt=0)
+    log_q: bool = Field(default=False, description="undo that frequent items are frequent negatives; softmax only")
+    matryoshka: tuple[PositiveInt, ...] = Field(default=(), description="shorter vectors trained beside the whole one")
+    cached_negatives: int = Field(default=0, ge=0, description="items of earlier batches that are negatives as well")
+    hard_negatives: int = Field(default=0, ge=0, description="of each pair, mined from the model as it is")
+    negative_window: tuple[int, int] = Field(
+        default=(10, 100), description="ranks that hard negatives are drawn from: from the first, up to the second"
+    )
+    negative_margin: float | None = Field(
+        default=0.0, description="below its positive's cosine that a hard negative has to stay; none: anywhere"
+    )
+    negative_pool: PositiveInt = Field(default=10_000, description="items mined among, drawn anew each time")
+    mining_rounds: PositiveInt = Field(
+        default=2, description="times that hard negatives are mined, evenly over training"
+    )
+    distil: float = Field(default=0.0, ge=0, description="weight of the teacher's margins over the hard negatives")
+    typos: float = Field(default=0.0, ge=0, le=1, description="chance that an asking text is misspelt")
+    word_drop: float = Field(default=0.0, ge=0, le=1, description="chance that an asking text loses a word")
+    field_loss: float = Field(
+        default=0.0, ge=0, le=1, description="chance of an item's field, but the title, to be lost"
+    )
     max_tokens: PositiveInt = 64
     patience: PositiveInt = 3
     freeze_word_embeddings: bool = Field(default=True, description="half of MiniLM's weights, and few words are new")
+
+    @model_validator(mode="after")
+    def _settings_go_together(self) -> Self:
+        first, last = self.negative_window
+        if not 0 <= first < last:
+            raise ValueError(f"negative_window {first}, {last} holds no rank")
+        if self.hard_negatives > last - first:
+            raise ValueError(
+                f"hard_negatives {self.hard_negatives} are more than negative_window's {last - first} ranks"
+            )
+        if self.loss == "mse" and (self.hard_negatives or self.cached_negatives):
+            raise ValueError("loss mse has no negatives: hard_negatives and cached_negatives have to be 0")
+        if self.log_q and self.loss != "softmax":
+            raise ValueError(f"log_q corrects a softmax, and the loss is {self.loss}")
+        if self.distil and not self.hard_negatives:
+            raise ValueError("distil needs hard_negatives")
+        return self
 
 
 class HistoryConfig(Settings):

@@ -98,7 +98,8 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., width] -> [..., wide]."""
-        return F.silu(self.gate(x)) * self.up(x)
+        wide: Tensor = F.silu(self.gate(x)) * self.up(x)
+        return wide
 
 
 class Stream(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
@@ -34,14 +36,14 @@ def catalogue_bce(
     positives: tuple[Tensor, Tensor],
     weight: Tensor | None = None,
 ) -> Tensor:
-    """Binary cross-entropy of each pair: its target against 1, beside the mean over the non-positives against 0, so
-    that however many candidates there are both sides weigh the same (Kang and McAuley 2018 draw one negative a
-    positive).
+    """Binary cross-entropy of several targets per position, over the arguments of `catalogue_softmax`.
 
-    The arguments are those of `catalogue_softmax`.
+    A pair's loss is that of its target as a positive plus the mean, not the sum, over its position's negatives: both
+    sides weigh the same however many candidates there are (Kang and McAuley 2018 draw one negative a positive). What is
+    liked and no target is on neither side.
     """
-    negative = torch.ones_like(logits).index_put(positives, logits.new_tensor(0.0))
-    against = (F.softplus(logits) * negative).sum(dim=1) / negative.sum(dim=1).clamp(min=1)
+    negatives = logits.index_put(positives, logits.new_tensor(-torch.inf))
+    against = F.softplus(negatives).sum(dim=1) / torch.isfinite(negatives).sum(dim=1).clamp(min=1)
     return weighted_mean(F.softplus(-logits[position, target]) + against[position], weight)
 
 
@@ -50,16 +52,53 @@ def weighted_mean(losses: Tensor, weight: Tensor | None) -> Tensor:
     return losses.mean() if weight is None else (losses * weight).sum() / weight.sum()
 
 
-def in_batch_softmax(queries: Tensor, items: Tensor, is_positive: Tensor, *, temperature: float) -> Tensor:
-    """Softmax cross-entropy of query i against item i, all other items of the batch being its negatives.
+def in_batch_softmax(
+    queries: Tensor, items: Tensor, is_positive: Tensor, *, temperature: float, log_q: Tensor | None = None
+) -> Tensor:
+    """Softmax cross-entropy of query i against item i, all other candidates being its negatives.
 
-    `queries`, `items` float [b, dim], unit length; `is_positive` bool [b, b], true where item j is known to be good
-    for query i (duplicates of item i included): those never count as negatives.
+    `queries` float [b, dim] and `items` float [n_candidates, dim], unit length: the items of the b pairs first, then
+    hard or cached negatives, if any. `is_positive` bool [b, n_candidates], true where candidate j is known to be good
+    for query i (duplicates of item i included) or repeats another candidate: those never count as negatives. `log_q`
+    float [n_candidates] is taken from the logits of all candidates, the target's included, to undo that frequent items
+    are frequent negatives (Yi et al. 2019).
     """
     logits = queries @ items.T / temperature
-    own = torch.eye(len(queries), dtype=torch.bool, device=queries.device)
-    masked = logits.masked_fill(is_positive & ~own, -torch.inf)
+    if log_q is not None:
+        logits = logits - log_q
+    masked = logits.masked_fill(is_positive & ~own_items(is_positive), -torch.inf)
     return F.cross_entropy(masked, torch.arange(len(queries), device=queries.device))
+
+
+def own_items(is_positive: Tensor) -> Tensor:
+    """Which candidate is the pair's own, bool of the shape [b, n_candidates] of `is_positive`: the first b, in order.
+
+    >>> own_items(torch.zeros(2, 3)).tolist()
+    [[True, False, False], [False, True, False]]
+    """
+    return torch.eye(*is_positive.shape, dtype=torch.bool, device=is_positive.device)
+
+
+def graded_mse(scores: Tensor, grades: Tensor) -> Tensor:
+    """Mean squared error of cosines against grades between 0 and 1, both float [n]."""
+    return F.mse_loss(scores, grades)
+
+
+def margin_distillation(
+    positive: Tensor, negative: Tensor, teacher_positive: Tensor, teacher_negative: Tensor
+) -> Tensor:
+    """Mean squared error of the margin between a positive and a negative against the teacher's (Margin-MSE,
+    Hofstätter et al. 2020); all float [n], pair by pair."""
+    return F.mse_loss(positive - negative, teacher_positive - teacher_negative)
+
+
+def matryoshka(loss: Callable[..., Tensor], dims: Sequence[int], *vectors: Tensor) -> Tensor:
+    """The mean of a loss over the first so many dimensions of all vectors, unit length again (Kusupati et al. 2022).
+
+    `vectors` float [n, dim] are what `loss` is called with; each of `dims` is at most dim.
+    """
+    cut = ([F.normalize(part[:, :dim], dim=-1) for part in vectors] for dim in dims)
+    return torch.stack([loss(*parts) for parts in cut]).mean()
 
 
 def log_expected_count(*pools: tuple[Tensor, int]) -> Tensor:

@@ -7,16 +7,19 @@ from numpy.typing import NDArray
 
 from retrieval.dataset import DataSet
 from retrieval.text import user_text
+from retrieval.text_pairs import TextPairs
 from retrieval.topk import CSR
-from retrieval.train_text import TextPairs
 from retrieval.windows import Windows
 
 GOOD_SHARE = 0.6  # a judgement this far up from the lowest to the highest grade is a positive
 TITLES_READ = 2  # newest titles that stand for a shopper in the text part's training
 
 
-def judged_pairs(data: DataSet, queries: NDArray[np.integer]) -> TextPairs:
-    """Queries with the items judged good for them; whatever lies above the lowest grade is never a negative."""
+def judged_pairs(data: DataSet, queries: NDArray[np.integer], *, graded: bool = False) -> TextPairs:
+    """Queries with the items judged good for them; whatever lies above the lowest grade is never a negative.
+
+    `graded`: with all items that were judged, and how far up from the lowest to the highest grade each is.
+    """
     assert data.judgements is not None
     assert data.queries is not None
     judged = data.judgements
@@ -24,11 +27,13 @@ def judged_pairs(data: DataSet, queries: NDArray[np.integer]) -> TextPairs:
     height = (judged.grade - lowest) / (highest - lowest) if highest > lowest else np.ones_like(judged.grade)
     within = np.isin(judged.query, queries)
     good, fair = within & (height >= GOOD_SHARE), within & ((height > 0) | (height >= GOOD_SHARE))
+    taken = within if graded else good
     return TextPairs(
-        tuple(data.queries.texts[query] for query in judged.query[good]),
-        judged.query[good].astype(np.int64),
-        judged.item[good].astype(np.int64),
+        tuple(data.queries.texts[query] for query in judged.query[taken]),
+        judged.query[taken].astype(np.int64),
+        judged.item[taken].astype(np.int64),
         _lists(judged.query[fair], judged.item[fair], len(data.queries.texts)),
+        height[taken].astype(np.float32) if graded else None,
     )
 
 

@@ -8,16 +8,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from retrieval.augment import misspelt
 from retrieval.sample_shop import Shop, described, item_words
 
-__all__ = ["judged_tables", "misspelt", "search_words"]
+__all__ = ["judged_tables", "search_words"]
 
 Codes = NDArray[np.int64]
 Reals = NDArray[np.float64]
 
 SPLIT_SHARES = {"train": 0.6, "valid": 0.15, "test": 0.25}
 ASKED = {"trait": 0.6, "size": 0.3, "look": 0.25, "brand": 0.15}  # how often a query names each attribute
-NEIGHBOUR_KEYS = dict(zip("abcdefghijklmnopqrstuvwxyz", "svxsrghjoklknbpowtdyibecux", strict=True))
 
 
 class _Wish(NamedTuple):
@@ -30,7 +30,7 @@ class _Wish(NamedTuple):
 def search_words(rng: np.random.Generator, shop: Shop, row: int) -> str:
     """What someone types who looks for an item like the one at `row`; one query in eight is misspelt."""
     text = _phrase(rng, shop, _wish(rng, row))
-    return misspelt(rng, text) if rng.random() < 1 / 8 else text
+    return misspelt(text, rng, always=True) if rng.random() < 1 / 8 else text
 
 
 def _wish(rng: np.random.Generator, row: int) -> _Wish:
@@ -50,20 +50,6 @@ def _phrase(rng: np.random.Generator, shop: Shop, wish: _Wish) -> str:
     return " ".join(part for part in parts if part).lower()
 
 
-def misspelt(rng: np.random.Generator, text: str) -> str:
-    """`text` with a letter of one word dropped, doubled, swapped with the next or missed by a key; never unchanged."""
-    words = text.split()
-    at = int(rng.choice([place for place, word in enumerate(words) if len(word) >= 4 and word.isalpha()] or [0]))
-    word = words[at]
-    letter = int(rng.integers(1, max(2, len(word) - 1)))
-    head, this, after = word[:letter], word[letter : letter + 1], word[letter + 1 :]
-    missed = head + NEIGHBOUR_KEYS.get(this, "x") + after
-    slips = [head + after, head + this + this + after, head + after[:1] + this + after[1:], missed]
-    slip = slips[int(rng.integers(len(slips)))]
-    words[at] = slip if slip not in {word, ""} else missed
-    return " ".join(words)
-
-
 def judged_tables(rng: np.random.Generator, shop: Shop, n: int) -> tuple[pa.Table, pa.Table]:
     """`queries.parquet` of `n` distinct queries, a quarter misspelt, and `judgements.parquet`.
 
@@ -74,7 +60,7 @@ def judged_tables(rng: np.random.Generator, shop: Shop, n: int) -> tuple[pa.Tabl
     while len(texts) < n:
         wish = _wish(rng, int(rng.integers(len(shop.category))))
         text = _phrase(rng, shop, wish)
-        texts.setdefault(misspelt(rng, text) if len(texts) % 4 == 3 else text, wish)
+        texts.setdefault(misspelt(text, rng, always=True) if len(texts) % 4 == 3 else text, wish)
     splits = rng.permutation(np.repeat(list(SPLIT_SHARES), _shares(n)))
     ids = [f"query-{number:04d}" for number in range(n)]
     judged = [_judge(rng, shop, wish) for wish in texts.values()]

@@ -37,5 +37,7 @@ def reordered(batch: HistoryBatch, share: float, rng: np.random.Generator) -> tu
         start = int(first[line] + rng.integers(0, size - length + 1))
         order[line, start : start + length] = start + rng.permutation(length)
         told[line, start : start + length - 1] = False
-    moved = (np.take_along_axis(column, order, axis=1) for column in (batch.items, batch.queries, batch.kinds))
-    return HistoryBatch(*moved, batch.gaps, batch.present), told
+    items, queries, kinds = (
+        np.take_along_axis(column, order, axis=1) for column in (batch.items, batch.queries, batch.kinds)
+    )
+    return batch._replace(items=items, queries=queries, kinds=kinds), told

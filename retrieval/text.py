@@ -23,6 +23,7 @@ DESCRIPTION_LIMIT = 300
 QUERY_LIMIT = 300
 RECENT_TITLE_LIMIT = 80
 RECENT_TITLES = 5
+FIELD_SEPARATOR = " | "
 
 _PRICE_EDGES = [digit * 10**power for power in range(10) for digit in (1, 2, 5)]
 # every control character to a blank; `str.split` knows the white ones, this also the others
@@ -173,7 +174,7 @@ def _render(
         price_band(price),
         trim(clean(description or ""), DESCRIPTION_LIMIT),
     ]
-    return " | ".join(part for part in parts if part)
+    return FIELD_SEPARATOR.join(part for part in parts if part)
 
 
 def _distinct(category: str | Sequence[str | None] | None) -> list[str]:

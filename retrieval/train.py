@@ -32,6 +32,8 @@ from retrieval.progress import ProgressMeter
 from retrieval.runtime import pick_device
 from retrieval.split import EventSplit, JudgementSplit
 from retrieval.text import item_texts, rendering_fingerprint
+from retrieval.text_batches import Teacher
+from retrieval.text_pairs import TextPairs
 from retrieval.topk import CSR, Vectors
 from retrieval.towers import HEAD, HISTORY, TEXT, TowersConfig, write_config
 from retrieval.train_history import (
@@ -42,7 +44,7 @@ from retrieval.train_history import (
     make_catalogue,
     principal_projection,
 )
-from retrieval.train_text import TextPairs, hashed_share, train_text
+from retrieval.train_text import hashed_share, train_text
 from retrieval.validation import IDENTITY_WEIGHTS, Validation
 from retrieval.windows import Windows
 
@@ -102,15 +104,17 @@ def train_towers(
     device: str = "auto",
     work: Path,
     text: TextPart | None = None,
+    teacher: Teacher | None = None,
     rounds: float = 1.0,
     say: Callable[[str], None] = print,
 ) -> TrainedTowers:
     """Trains and writes a towers folder. `work` holds checkpoints, from which an interrupted run goes on.
 
-    `text` is a text part that is there already and is taken as it is. `rounds` is the share of the budget's rounds over
-    the histories. What will be trained, and on how many examples, is told to `say` before it begins.
+    `text` is a text part that is there already and is taken as it is. `teacher` scores (query text, item text) pairs as
+    a cross-encoder does, float32 [n], and judges the text part's hard negatives. `rounds` is the share of the budget's
+    rounds over the histories. What will be trained, and on how many examples, is told to `say` before it begins.
     """
-    training = _Training(source, config, budget, rounds, pick_device(device), work, say)
+    training = _Training(source, config, budget, rounds, pick_device(device), work, say, teacher)
     figures: dict[str, float | None] = {}
     if text is None:
         figures["text_recall@10"] = training.text_part(folder / TEXT)
@@ -146,6 +150,7 @@ class _Training:
     device: str
     work: Path
     say: Callable[[str], None]
+    teacher: Teacher | None
 
     @cached_property
     def windows(self) -> Windows | None:
@@ -159,11 +164,12 @@ class _Training:
     def text_part(self, folder: Path) -> float | None:
         """Trains the text part into `folder`, or takes it from an earlier start of the same run."""
         scale, config, work = BUDGET_SCALE[self.budget], self.config.text, self.work / "text"
-        pairs, held_out, budget = _text_pairs(self.source, self.windows, scale, self.config.seed)
+        pairs, held_out, budget = _text_pairs(self.source, self.windows, scale, self.config)
         examples = budget if config.examples is None else config.examples
         data = (self.source.data.fingerprint, rendering_fingerprint(), pairs.digest(), held_out.digest())
+        run = fingerprint(config.model_dump(), self.config.seed, examples, self.teacher is not None, *data)
         done = work / "model"
-        if not (claim(work, fingerprint(config.model_dump(), self.config.seed, examples, *data)) and done.exists()):
+        if not (claim(work, run) and done.exists()):
             self._fit_text(pairs, held_out, examples, work, done)
         shutil.copytree(done, folder, dirs_exist_ok=True)
         best = json.loads((work / "best.json").read_text("utf-8"))
@@ -176,7 +182,7 @@ class _Training:
             self.say(f"text part: {len(pairs):,} pairs, budget {examples:,} examples")
             best = train_text(
                 model, pairs, held_out, item_texts(self.source.data.items), config=self.config.text,
-                examples=examples, work=work, seed=self.config.seed, device=self.device,
+                examples=examples, work=work, seed=self.config.seed, device=self.device, teacher=self.teacher,
             )  # fmt: skip
         beside = done.with_suffix(".part")
         shutil.rmtree(beside, ignore_errors=True)
@@ -253,18 +259,19 @@ class _Training:
 
 
 def _text_pairs(
-    source: TowerData, windows: Windows | None, scale: float, seed: int
+    source: TowerData, windows: Windows | None, scale: float, config: RetrievalConfig
 ) -> tuple[TextPairs, TextPairs, int]:
     """Pairs to train on, pairs held out (queries by query, histories by shopper), and the budget in examples: none
-    without queries, for histories alone were read no better with a text part that was tuned on them."""
-    rng = np.random.default_rng(seed)
+    without queries, for histories alone were read no better with a text part that was tuned on them. The squared error
+    of grades is trained on judgements alone: what was bought has none."""
+    rng, graded = np.random.default_rng(config.seed), config.text.loss == "mse"
     parts, held, n_told = [], [], 0
     if source.judgements is not None and source.data.queries is not None:
         queries = source.judgements.folds["train"]
         out = hashed_share([source.data.queries.ids[query] for query in queries], HELD_OUT)
-        parts.append(judged_pairs(source.data, queries[~out]))
+        parts.append(judged_pairs(source.data, queries[~out], graded=graded))
         held.append(judged_pairs(source.data, queries[out]))
-    if windows is not None:
+    if windows is not None and not graded:
         asked = asked_pairs(source.data, source.train)
         told = history_pairs(windows, source.data.items["title"].to_pylist(), int(HISTORY_EXAMPLES * scale), rng)
         parts += [part for part in (asked, told) if len(part)]
@@ -345,7 +352,7 @@ def _save_history(folder: Path, towers: HistoryTowers, catalogue: Catalogue, fac
     head["bias"][~taken] = head["bias"][taken].mean()
     head["residual"] *= taken[:, None]
     with torch.inference_mode():
-        towers.head.residual *= taken[:, None].to(towers.head.residual.device)
+        towers.head.residual.mul_(taken[:, None].to(towers.head.residual.device))
         rows = torch.arange(len(catalogue.text), device=catalogue.text.device)
         content = catalogue.read(towers.head, rows)[:, : towers.history.dim].float().cpu().numpy()
     fitted = fit_guess(content[taken.numpy()], head["identity"][taken].numpy())

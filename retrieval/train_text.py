@@ -1,109 +1,43 @@
-"""Contrastive fine-tuning of the text part on sentence-transformers' trainer."""
+"""Fine-tuning of the text part on sentence-transformers' trainer."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from datasets import Dataset
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.evaluation import BaseEvaluator
 from torch import Tensor, nn
-from transformers import EarlyStoppingCallback, PreTrainedModel
+from transformers import EarlyStoppingCallback, PreTrainedModel, TrainerCallback
 
 from retrieval.batches import LengthGroupedBatches
 from retrieval.checkpoint import last_checkpoint
 from retrieval.config import TextConfig
-from retrieval.fingerprint import array_sha256, fingerprint
-from retrieval.losses import in_batch_softmax
+from retrieval.errors import BadConfig
+from retrieval.mining import HardNegatives
 from retrieval.runtime import training_bf16
-from retrieval.topk import CSR, exact_topk
+from retrieval.text_batches import Teacher, TextBatches
+from retrieval.text_loss import ItemMemory, TextLoss
+from retrieval.text_pairs import TextPairs
+from retrieval.topk import exact_topk
 from retrieval.training_progress import TrainingProgress, quiet_libraries, show_training
 
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
+    from transformers import TrainerControl, TrainerState, TrainingArguments
 
 EVALUATIONS = 3
 RECALL = "recall@10"
 EVALUATED_PAIRS, EVALUATED_ITEMS = 400, 1500
-
-
-@dataclass(frozen=True)
-class TextPairs:
-    """What asks (a query, or a shopper's recent titles), and an item that answers; `owner` names who asked.
-
-    `known` holds, for each owner, every item row that is good for it: those never count as negatives.
-    """
-
-    text: tuple[str, ...]
-    owner: NDArray[np.int64]  # [n]
-    item: NDArray[np.int64]  # [n]
-    known: CSR
-
-    def __len__(self) -> int:
-        return len(self.item)
-
-    def digest(self) -> str:
-        """A fingerprint of what the pairs say."""
-        arrays = (self.owner, self.item, self.known.indptr, self.known.rows)
-        return fingerprint(list(self.text), [array_sha256(array) for array in arrays])
-
-    def take(self, index: NDArray[np.int64]) -> TextPairs:
-        """Some of the pairs; what is known stays whole."""
-        return TextPairs(tuple(self.text[i] for i in index), self.owner[index], self.item[index], self.known)
-
-    @classmethod
-    def join(cls, parts: Sequence[TextPairs]) -> TextPairs:
-        """Pairs of several kinds; owners of different kinds stay apart."""
-        starts = np.cumsum([0, *(part.known.n_lists for part in parts)])
-        sizes = np.concatenate([np.diff(part.known.indptr) for part in parts])
-        known = CSR(np.concatenate(([0], np.cumsum(sizes))), np.concatenate([part.known.rows for part in parts]))
-        return cls(
-            tuple(text for part in parts for text in part.text),
-            np.concatenate([part.owner + start for part, start in zip(parts, starts, strict=False)]),
-            np.concatenate([part.item for part in parts]),
-            known,
-        )
-
-
-class KnownPositives:
-    """Whether an owner is known to like an item, for whole batches at once."""
-
-    def __init__(self, known: CSR, n_items: int) -> None:
-        self.n_items = n_items
-        self.keys = torch.from_numpy(np.unique(known.owners * n_items + known.rows))
-
-    def __call__(self, owner: Tensor, item: Tensor) -> Tensor:
-        """int64 [b], int64 [b] -> bool [b, b], row by owner."""
-        wanted = owner[:, None] * self.n_items + item[None, :]
-        keys = self.keys.to(wanted.device)
-        at = torch.searchsorted(keys, wanted).clamp(max=max(0, len(keys) - 1))
-        return keys[at] == wanted if len(keys) else torch.zeros_like(wanted, dtype=torch.bool)
-
-
-class InBatchSoftmax(nn.Module):
-    """`in_batch_softmax` in the form that the trainer calls; the label column holds (owner, item) of each pair."""
-
-    def __init__(self, model: SentenceTransformer, known: KnownPositives, temperature: float) -> None:
-        super().__init__()
-        self.model, self.known, self.temperature = model, known, temperature
-
-    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
-        """Features of the askers and of the items, labels int64 [b, 2]."""
-        asked, items = (self.model(features)["sentence_embedding"] for features in sentence_features)
-        positive = self.known(labels[:, 0], labels[:, 1])
-        return in_batch_softmax(
-            nn.functional.normalize(asked, dim=-1),
-            nn.functional.normalize(items, dim=-1),
-            positive,
-            temperature=self.temperature,
-        )
+CANDIDATES = "candidates.safetensors"  # in a checkpoint's folder
 
 
 class HeldOutRecall(BaseEvaluator):
@@ -141,20 +75,19 @@ def train_text(
     work: Path,
     seed: int,
     device: str,
+    teacher: Teacher | None = None,
 ) -> float | None:
     """Fine-tunes `model` in place and returns its best held-out recall@10, if any was measured.
 
-    `examples` pairs are read: some of them, or all in turn, as often as that makes.
+    `examples` pairs are read: some of them, or all in turn, as often as that makes. `teacher` scores (query text, item
+    text) pairs as a cross-encoder does, float32 [n]; what it says of hard negatives: see `TextBatches`.
 
     Checkpoints lie under `work`; a run that was interrupted goes on from the last one, so that `work` must hold no
-    other run's.
+    other run's. Raises BadConfig where a setting asks for more than the model or the arguments have.
     """
+    _check(model, config, teacher)
     rng = np.random.default_rng(seed)
     chosen = pairs.take(rng.permutation(len(pairs))[:examples])
-    label = np.stack([chosen.owner, chosen.item], axis=1)
-    dataset = Dataset.from_dict(
-        {"asked": list(chosen.text), "item": [item_texts[row] for row in chosen.item], "label": label.tolist()}
-    )
     lengths = np.array([len(text) + len(item_texts[row]) for text, row in zip(chosen.text, chosen.item, strict=True)])
     evaluator = HeldOutRecall(held_out, item_texts, rng) if len(held_out) else None
     _freeze_words(model, config.freeze_word_embeddings)
@@ -162,14 +95,21 @@ def train_text(
     model.max_seq_length = min(config.max_tokens, longest or config.max_tokens)
     shown = TrainingProgress("text part")
     with quiet_libraries():
+        arguments = _arguments(config, examples, lengths, work, seed, device, evaluated=evaluator is not None)
+        mined = HardNegatives(chosen, item_texts, config, steps=arguments.max_steps, seed=seed)
+        loss = TextLoss(model, chosen, len(item_texts), config)
         trainer = _Trainer(
             model=model,
-            args=_arguments(model, config, examples, lengths, work, seed, device, evaluated=evaluator is not None),
-            train_dataset=dataset,
-            loss=InBatchSoftmax(model, KnownPositives(chosen.known, len(item_texts)), config.temperature),
+            args=arguments,
+            train_dataset=Dataset.from_dict({"pair": np.arange(len(chosen))}),
+            batches=TextBatches(model, chosen, item_texts, config, seed, mined, teacher),
+            data_collator=_PairNumbers(),
+            loss=loss,
             evaluator=evaluator,
             callbacks=[EarlyStoppingCallback(config.patience)] if evaluator is not None else None,
         )
+        if config.hard_negatives or config.cached_negatives:
+            trainer.add_callback(_CandidateCheckpoint(mined, loss.memory))
         show_training(trainer, shown)
         try:
             trainer.train(resume_from_checkpoint=last_checkpoint(work))
@@ -180,11 +120,74 @@ def train_text(
     return trainer.state.best_metric
 
 
+@dataclass
+class _PairNumbers:
+    """Collates rows of the training set, which are numbers of pairs."""
+
+    valid_label_columns: list[str] = field(default_factory=list)  # the trainer reads this
+
+    def __call__(self, rows: Sequence[dict[str, int]]) -> dict[str, Tensor]:
+        return {"pair": torch.tensor([row["pair"] for row in rows])}
+
+
 class _Trainer(SentenceTransformerTrainer):
-    """The trainer without a generated model card: it would quote shoppers' texts as examples."""
+    """The trainer, which makes each batch when its step comes: hard negatives of the step before would be another
+    model's. It writes no model card, which would quote shoppers' texts as examples."""
+
+    def __init__(self, *, batches: TextBatches, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.batches = batches
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Tensor], num_items_in_batch: Any = None) -> Tensor:
+        """One step on the pairs that `inputs` numbers."""
+        step = self.state.global_step
+        self.batches.mined.refresh(self.batches.model, step)
+        batch = self.batches(inputs["pair"].cpu().numpy(), step)
+        loss: Tensor = super().training_step(model, batch, num_items_in_batch)
+        return loss
 
     def add_model_card_callback(self, default_args_dict: dict[str, object]) -> None:
         """No card."""
+
+
+class _CandidateCheckpoint(TrainerCallback):
+    """Keeps beside each checkpoint what its next step stands against besides its batch: mined and remembered items."""
+
+    def __init__(self, mined: HardNegatives, memory: ItemMemory) -> None:
+        self._mined, self._memory = mined, memory
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
+        """Called when a checkpoint was written."""
+        tensors = {
+            "mined": torch.from_numpy(self._mined.rows),
+            "round": torch.tensor(self._mined.round),
+            "rows": self._memory.rows.contiguous(),
+            "vectors": self._memory.vectors.contiguous(),
+        }
+        save_file(tensors, self._path(args, state))
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Called when training begins, or goes on from a checkpoint."""
+        path = self._path(args, state)
+        if not path.exists():
+            return
+        tensors = load_file(path)
+        self._mined.rows, self._mined.round = tensors["mined"].numpy(), int(tensors["round"])
+        self._memory.rows, self._memory.vectors = tensors["rows"], tensors["vectors"]
+
+    @staticmethod
+    def _path(args: TrainingArguments, state: TrainerState) -> Path:
+        return Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / CANDIDATES
+
+
+def _check(model: SentenceTransformer, config: TextConfig, teacher: Teacher | None) -> None:
+    dim = model.get_embedding_dimension() or 0
+    if max(config.matryoshka, default=0) > dim:
+        raise BadConfig(f"matryoshka {max(config.matryoshka)} is more than the {dim} dimensions of {config.model}")
+    if config.distil and teacher is None:
+        raise BadConfig("distil needs a teacher, and there is none; set it to 0")
 
 
 def _freeze_words(model: SentenceTransformer, freeze: bool) -> None:
@@ -194,7 +197,6 @@ def _freeze_words(model: SentenceTransformer, freeze: bool) -> None:
 
 
 def _arguments(
-    model: SentenceTransformer,
     config: TextConfig,
     examples: int,
     lengths: NDArray[np.int64],
@@ -206,13 +208,11 @@ def _arguments(
 ) -> SentenceTransformerTrainingArguments:
     steps = max(1, examples // config.batch)
     every = max(1, steps // EVALUATIONS)
-    prompts = {"asked": model.prompts.get("query") or "", "item": model.prompts.get("document") or ""}
     return SentenceTransformerTrainingArguments(
         output_dir=str(work),
         max_steps=steps,
         per_device_train_batch_size=config.batch,
         batch_sampler=LengthGroupedBatches.by(lengths),
-        prompts=prompts if any(prompts.values()) else None,
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
         warmup_steps=int(config.warmup * steps),

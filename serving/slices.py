@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.augment import misspelt_query
 from retrieval.events import Events
 from retrieval.metrics import Counts
 from retrieval.requests import Requests
-from retrieval.sample_queries import misspelt
 from retrieval.topk import CSR, Mask
 from serving.shop import Shop
 
@@ -33,7 +33,7 @@ def request_slices(
 
 
 def noisy_queries(shop: Shop, queries: NDArray[np.integer]) -> list[str]:
-    """The texts of queries with one slip of the keyboard each, which depends on the query's id alone."""
+    """The texts of queries as typed in haste, which depends on the query's id alone."""
     assert shop.data.queries is not None
     ids: Sequence[str] = shop.data.queries.ids
     return [_noisy(text, ids[query]) for text, query in zip(shop.query_texts(queries), queries, strict=True)]
@@ -41,4 +41,4 @@ def noisy_queries(shop: Shop, queries: NDArray[np.integer]) -> list[str]:
 
 def _noisy(text: str, query_id: str) -> str:
     seed = int.from_bytes(hashlib.blake2b(query_id.encode(), digest_size=8, person=b"shortlist-slip").digest(), "big")
-    return misspelt(np.random.default_rng(seed), text)
+    return misspelt_query(text, np.random.default_rng(seed))

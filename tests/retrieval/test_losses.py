@@ -11,7 +11,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval.losses import catalogue_bce, catalogue_softmax, in_batch_softmax, log_expected_count
+from retrieval.losses import (
+    catalogue_bce,
+    catalogue_softmax,
+    graded_mse,
+    in_batch_softmax,
+    log_expected_count,
+    margin_distillation,
+    matryoshka,
+)
 
 
 def pairs(*positives: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -71,13 +79,6 @@ def test_weights_of_pairs_make_a_weighted_mean() -> None:
     assert float(loss) == pytest.approx((-3 * math.log(2 / 10) - math.log(5 / 8)) / 4)
 
 
-def test_catalogue_bce_equals_numbers_worked_out_by_hand() -> None:
-    logits = torch.log(torch.tensor([[1.0, 2.0, 3.0, 4.0]]))  # a sigmoid of log x is x / (1 + x)
-    loss = catalogue_bce(logits, torch.tensor([0]), torch.tensor([1]), pairs((0, 1), (0, 3)))
-    against = -(math.log(1 / 2) + math.log(1 / 4)) / 2  # item 3 is liked as well
-    assert float(loss) == pytest.approx(-math.log(2 / 3) + against)
-
-
 def test_catalogue_bce_of_one_who_likes_everything_is_that_of_the_target() -> None:
     loss = catalogue_bce(torch.zeros(1, 2), torch.tensor([0]), torch.tensor([1]), pairs((0, 0), (0, 1)))
     assert float(loss) == pytest.approx(math.log(2))
@@ -106,6 +107,101 @@ def test_accidental_hits_never_count_in_the_batch() -> None:
         logits[2, 2] - torch.logsumexp(logits[2, [1, 2]], 0),
     ]
     torch.testing.assert_close(loss, -torch.stack(by_hand).mean())
+
+
+def test_further_candidates_are_negatives_unless_they_are_known_to_be_good() -> None:
+    logits = torch.log(torch.tensor([[2.0, 1.0, 3.0, 4.0], [1.0, 5.0, 2.0, 7.0]]))
+    known = torch.zeros(2, 4, dtype=torch.bool)
+    known[0, 3] = True
+    loss = in_batch_softmax(logits, torch.eye(4), known, temperature=1.0)
+    assert float(loss) == pytest.approx((-math.log(2 / 6) - math.log(5 / 15)) / 2)
+
+
+def test_log_q_is_taken_from_every_candidate_the_target_included() -> None:
+    logits = torch.log(torch.tensor([[2.0, 1.0, 3.0], [1.0, 5.0, 2.0]]))
+    log_q = torch.log(torch.tensor([0.5, 0.25, 1.0]))
+    loss = in_batch_softmax(logits, torch.eye(3), torch.zeros(2, 3, dtype=torch.bool), temperature=1.0, log_q=log_q)
+    assert float(loss) == pytest.approx((-math.log(4 / (4 + 4 + 3)) - math.log(20 / (2 + 20 + 2))) / 2)
+    elsewhere = in_batch_softmax(
+        logits, torch.eye(3), torch.zeros(2, 3, dtype=torch.bool), temperature=1.0, log_q=log_q + 7
+    )
+    torch.testing.assert_close(elsewhere, loss)
+
+
+@pytest.mark.parametrize("corrected", [True, False])
+def test_corrected_logits_are_log_p_and_others_are_less_of_log_q(corrected: bool) -> None:
+    """Two users of opposed tastes over one skewed popularity, a free logit each; batches as in training."""
+    rng, n_users, n_items, batch = np.random.default_rng(0), 2, 12, 6
+    popularity = 1 / np.arange(1, n_items + 1) ** 1.3
+    taste = rng.normal(0, 0.8, n_items) * np.array([[1.0], [-1.0]])
+    p = popularity * np.exp(taste)
+    p /= p.sum(axis=1, keepdims=True)
+    log_q = log_expected_count((torch.from_numpy(p.mean(axis=0)).float(), batch))
+    free = torch.zeros(n_users, n_items, requires_grad=True)
+    optimiser = torch.optim.Adam([free], lr=0.05)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.02, total_iters=900)
+    for _ in range(900):
+        user = rng.integers(n_users, size=batch)
+        item = torch.from_numpy((rng.random((batch, 1)) > p[user].cumsum(axis=1)).sum(axis=1).clip(max=n_items - 1))
+        same = item[:, None] == item[None, :]
+        masked = same | same.tril(-1).any(dim=1)
+        queries, items = free[torch.from_numpy(user)], torch.eye(n_items)[item]
+        q = log_q[item] if corrected else None
+        loss = in_batch_softmax(queries, items, masked, temperature=1.0, log_q=q)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        schedule.step()
+
+    def agreement(expected: np.ndarray) -> float:
+        found = free.detach().numpy()
+        sides = (part - part.mean(axis=1, keepdims=True) for part in (found, expected))
+        return float(np.corrcoef(*(side.ravel() for side in sides))[0, 1])
+
+    told, less = np.log(p), np.log(p) - log_q.numpy()
+    assert agreement(told if corrected else less) > 0.95
+    assert agreement(less if corrected else told) < 0.9
+
+
+def test_catalogue_bce_equals_numbers_worked_out_by_hand() -> None:
+    logits = torch.log(torch.tensor([[1.0, 2.0, 3.0, 4.0], [5.0, 1.0, 1.0, 1.0]]))  # sigmoid(log x) = x / (1 + x)
+    loss = catalogue_bce(logits, torch.tensor([0, 1]), torch.tensor([1, 0]), pairs((0, 1), (0, 3), (1, 0)))
+    first = -math.log(2 / 3) + (math.log(1 + 1) + math.log(1 + 3)) / 2
+    second = -math.log(5 / 6) + math.log(1 + 1)
+    assert float(loss) == pytest.approx((first + second) / 2)
+
+
+def test_what_is_liked_and_no_target_is_on_neither_side_of_catalogue_bce() -> None:
+    logits = torch.tensor([[0.3, -1.0, 2.0], [0.1, 0.2, 0.3]], requires_grad=True)
+    everything = pairs((0, 0), (0, 2), (1, 0), (1, 1), (1, 2))
+    loss = catalogue_bce(logits, torch.tensor([0, 1]), torch.tensor([0, 1]), everything)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    assert logits.grad[0, 2] == logits.grad[1, 0] == logits.grad[1, 2] == 0
+    assert (logits.grad[0, 0] < 0) & (logits.grad[0, 1] > 0) & (logits.grad[1, 1] < 0)
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_graded_mse_equals_numbers_worked_out_by_hand() -> None:
+    loss = graded_mse(torch.tensor([0.5, 1.0, -0.2]), torch.tensor([1.0, 1.0, 0.0]))
+    assert float(loss) == pytest.approx((0.25 + 0 + 0.04) / 3)
+
+
+def test_margin_distillation_equals_numbers_worked_out_by_hand() -> None:
+    student, teacher = (torch.tensor([3.0, 1.0]), torch.tensor([1.0, 2.0])), torch.tensor([9.0, 4.0])
+    loss = margin_distillation(*student, teacher, torch.tensor([4.0, 5.0]))
+    assert float(loss) == pytest.approx(((2 - 5) ** 2 + (-1 + 1) ** 2) / 2)
+
+
+def test_matryoshka_is_the_mean_over_cut_vectors_of_unit_length() -> None:
+    left, right = torch.tensor([[3.0, 4.0, 0.0]]), torch.tensor([[4.0, 3.0, 5.0]])
+
+    def cosine(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        return (left * right).sum()
+
+    by_hand = [1.0, 24 / 25, 24 / (5 * math.sqrt(50))]
+    assert float(matryoshka(cosine, (1, 2, 3), left, right)) == pytest.approx(sum(by_hand) / 3)
+    assert float(matryoshka(cosine, (3,), left, right)) == pytest.approx(by_hand[2])
 
 
 def test_the_expected_count_of_distinct_candidates_equals_the_count_of_all_draws() -> None:

@@ -12,7 +12,7 @@ from retrieval.dataset import DataSet
 from retrieval.events import Events
 from retrieval.positives import TITLES_READ, asked_pairs, history_pairs, judged_pairs
 from retrieval.text import user_text
-from retrieval.train_text import TextPairs
+from retrieval.text_pairs import TextPairs
 from retrieval.windows import Windows
 
 Story: TypeAlias = Callable[[Sequence[Sequence[tuple[int, ...]]]], Events]
@@ -44,6 +44,24 @@ def test_high_grades_are_positives_and_middling_ones_no_negatives(load_shop: Sho
     assert known(pairs, 1) == {2}
     assert known(pairs, 2) == set()  # of another fold, so it is not read
     assert pairs.known.n_lists == 3
+
+
+def test_graded_pairs_are_all_that_was_judged_between_nought_and_one(load_shop: Shop) -> None:
+    data = load_shop(
+        items=ITEMS,
+        queries={"query_id": ["q0", "q1"], "text": ["mug", "drill"]},
+        judgements={"query_id": ["q0"] * 3 + ["q1"], "item_id": ["a", "b", "c", "c"], "grade": [3.0, 2.0, 1.0, 2.5]},
+    )
+    pairs = judged_pairs(data, np.array([0, 1]), graded=True)
+    grades = {
+        (text, int(item)): float(grade) for text, item, grade in zip(pairs.text, pairs.item, pairs.grades, strict=True)
+    }
+    assert grades == {("mug", 0): 1.0, ("mug", 1): 0.5, ("mug", 2): 0.0, ("drill", 2): 0.75}
+    assert known(pairs, 0) == {0, 1}
+    both = TextPairs.join([judged_pairs(data, np.array([0])), pairs])
+    assert both.grades.tolist() == [1.0, *pairs.grades]
+    assert both.take(np.array([2, 3])).grades.tolist() == [0.5, 0.0]
+    assert pairs.digest() != TextPairs(pairs.text, pairs.owner, pairs.item, pairs.known).digest()
 
 
 def test_judgements_of_one_grade_are_all_positives(load_shop: Shop) -> None:

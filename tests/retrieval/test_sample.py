@@ -11,13 +11,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from retrieval.dataset import load
 from retrieval.errors import BadConfig
 from retrieval.sample import SampleTables, sample_tables, write_sample
-from retrieval.sample_queries import misspelt
 from retrieval.sample_shop import load_words
 
 LAST_DAY = date(2025, 3, 31)
@@ -201,10 +198,3 @@ def test_grades_come_in_thirds_between_one_and_three(shop: SampleTables) -> None
     np.testing.assert_allclose(grades * 3, np.round(grades * 3), atol=0.02)
     assert (grades.min(), grades.max()) == (1.0, 3.0)
     assert any(grade not in {1.0, 2.0, 3.0} for grade in grades)
-
-
-@given(text=st.text("abcdefxyz ", min_size=1).filter(str.strip), seed=st.integers(0, 2**32 - 1))
-def test_a_misspelt_text_differs_in_one_word_only(text: str, seed: int) -> None:
-    before, after = text.split(), misspelt(np.random.default_rng(seed), text).split()
-    assert len(before) == len(after)
-    assert sum(a != b for a, b in zip(before, after, strict=True)) == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
@@ -447,6 +448,32 @@ def test_judged_queries_alone_train_a_text_part_and_no_history(
     np.testing.assert_array_equal(towers.user.queries(["red"]), towers.encoder.encode(["red"], "query"))
     before = SentenceTransformer(str(tiny_encoder_folder), device="cpu").encode(["red"], normalize_embeddings=True)
     assert np.abs(towers.encoder.encode(["red"], "query") - before).max() > 1e-3
+
+
+def test_grades_are_trained_on_with_all_that_was_judged_and_a_teacher_is_heard(
+    load_shop: Shop, tiny_encoder_folder: Path, tmp_path: Path
+) -> None:
+    heard: list[str] = []
+
+    def teacher(queries: Sequence[str], items: Sequence[str]) -> NDArray[np.float32]:
+        heard.extend(queries)
+        return np.zeros(len(items), np.float32)
+
+    judgements = JUDGEMENTS | {"grade": [3.0, 1.0] * 60}
+    data = load_shop(items=ITEMS, events=walks(10), queries=QUERIES, judgements=judgements)
+    source, told = TowerData(data, split_events(data), split_judgements(data)), list[str]()
+    n_queries = len(split_judgements(data).folds["train"])
+    settings = ({"loss": "mse"}, {"hard_negatives": 1, "negative_window": (0, 9)})
+    for number, changes in enumerate(settings):
+        config = config_of(tiny_encoder_folder, examples=16)
+        config = config.model_copy(update={"text": config.text.model_copy(update=changes)})
+        root = tmp_path / str(number)
+        train_towers(source, root / "t", config=config, device="cpu", work=root / "w", teacher=teacher, say=told.append)
+    graded, good = (int(line.split()[2].replace(",", "")) for line in told if line.startswith("text part"))
+    assert n_queries < graded <= 2 * n_queries  # a few queries are held out
+    assert graded % 2 == 0
+    assert good != graded
+    assert set(heard) & set(QUERIES["text"])
 
 
 def test_events_and_judged_queries_together_share_one_space(

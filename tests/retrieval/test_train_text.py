@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,12 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from retrieval.config import TextConfig
+from retrieval.errors import BadConfig
+from retrieval.text_batches import Teacher
+from retrieval.text_loss import TextLoss
+from retrieval.text_pairs import TextPairs
 from retrieval.topk import CSR
-from retrieval.train_text import HeldOutRecall, InBatchSoftmax, KnownPositives, TextPairs, hashed_share, train_text
+from retrieval.train_text import HeldOutRecall, hashed_share, train_text
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ASKED = ("red", "blue", "green", "large", "small", "steel", "wood", "hair")
@@ -30,19 +34,30 @@ def pairs_of(rows: NDArray[np.int64] | None = None) -> TextPairs:
     return TextPairs(tuple(ASKED[row] for row in rows), rows, rows, known)
 
 
-def fit(folder: Path, work: Path, *, config: TextConfig = CONFIG, examples: int = 400, seed: int = 1, held: bool = True
+def fit(
+    folder: Path, work: Path, *, config: TextConfig = CONFIG, examples: int = 400, seed: int = 1, held: bool = True,
+    pairs: TextPairs | None = None, teacher: Teacher | None = None,
 ) -> tuple[SentenceTransformer, float | None]:  # fmt: skip
     model = SentenceTransformer(str(folder), device="cpu")
     held_out = pairs_of() if held else pairs_of(np.empty(0, np.int64))
     best = train_text(
-        model, pairs_of(), held_out, ITEM_TEXTS, config=config, examples=examples, work=work, seed=seed, device="cpu"
-    )
+        model, pairs or pairs_of(), held_out, ITEM_TEXTS,
+        config=config, examples=examples, work=work, seed=seed, device="cpu", teacher=teacher,
+    )  # fmt: skip
     return model, best
 
 
-def places(model: SentenceTransformer) -> list[int]:
+def judge(queries: Sequence[str], items: Sequence[str]) -> NDArray[np.float32]:
+    """A teacher that knows what answers what."""
+    return np.array(
+        [8.0 * (ITEM_TEXTS.index(item) == ASKED.index(query)) for query, item in zip(queries, items, strict=True)],
+        np.float32,
+    )
+
+
+def places(model: SentenceTransformer, texts: Sequence[str] = ITEM_TEXTS) -> list[int]:
     """The best item of each asker."""
-    asked, items = model.encode_query(list(ASKED)), model.encode_document(ITEM_TEXTS)
+    asked, items = model.encode_query(list(ASKED)), model.encode_document(list(texts))
     return [int(best) for best in (asked @ items.T / np.linalg.norm(items, axis=1)).argmax(axis=1)]
 
 
@@ -102,14 +117,14 @@ def test_an_interrupted_run_goes_on_and_ends_as_it_would_have(
     tiny_encoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: bool
 ) -> None:
     whole, best = fit(tiny_encoder_folder, tmp_path / "whole", examples=80, held=held)
-    forward, heard = InBatchSoftmax.forward, iter(range(1000))
+    forward, heard = TextLoss.forward, iter(range(1000))
 
-    def fails(self: InBatchSoftmax, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
+    def fails(self: TextLoss, sentence_features: Iterable[dict[str, Tensor]], labels: dict[str, Tensor]) -> Tensor:
         if next(heard) == 7:
             raise Interrupted
         return forward(self, sentence_features, labels)
 
-    monkeypatch.setattr(InBatchSoftmax, "forward", fails)
+    monkeypatch.setattr(TextLoss, "forward", fails)
     with pytest.raises(Interrupted):
         fit(tiny_encoder_folder, tmp_path / "work", examples=80, held=held)
     resumed, again = fit(tiny_encoder_folder, tmp_path / "work", examples=80, held=held)
@@ -122,14 +137,14 @@ def test_training_reads_the_models_own_prompts(
     tiny_encoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[int]] = []
-    forward = InBatchSoftmax.forward
+    forward = TextLoss.forward
 
-    def spy(self: InBatchSoftmax, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
+    def spy(self: TextLoss, sentence_features: Iterable[dict[str, Tensor]], labels: dict[str, Tensor]) -> Tensor:
         features = list(sentence_features)
         seen.extend(sorted(set(part["input_ids"][:, 1].tolist())) for part in features)
         return forward(self, features, labels)
 
-    monkeypatch.setattr(InBatchSoftmax, "forward", spy)
+    monkeypatch.setattr(TextLoss, "forward", spy)
     model = SentenceTransformer(
         str(tiny_encoder_folder), prompts={"query": "argan ", "document": "kitchen "}, device="cpu"
     )
@@ -141,11 +156,74 @@ def test_training_reads_the_models_own_prompts(
     assert seen == [[words[0]], [words[1]]]
 
 
-def test_what_is_known_to_be_good_is_told_for_a_whole_batch() -> None:
-    known = KnownPositives(CSR.from_lists([[3, 1], [], [0]]), 5)
-    owner, item = torch.tensor([0, 1, 2]), torch.tensor([1, 0, 3])
-    assert known(owner, item).tolist() == [[True, False, True], [False, False, False], [False, True, False]]
-    assert not KnownPositives(CSR.from_lists([[], []]), 5)(owner, item).any()
+HARD = {"hard_negatives": 2, "negative_window": (0, 6), "negative_margin": None}
+SETTINGS: dict[str, dict[str, object]] = {
+    "bce": {"loss": "bce", "temperature": 1.0, "learning_rate": 3e-3},
+    "log_q": {"log_q": True},
+    "mini_batch": {"mini_batch": 3},
+    "matryoshka": {"matryoshka": (8, 16)},
+    "cached": {"cached_negatives": 16},
+    "hard": HARD,
+    "distil": HARD | {"distil": 0.02},
+    "augmented": {"typos": 0.2, "word_drop": 0.2, "field_loss": 0.2},
+}
+
+
+def changed(**changes: object) -> TextConfig:
+    return TextConfig.model_validate(CONFIG.model_dump() | changes)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_pairs_are_learned_under_each_setting(tiny_encoder_folder: Path, tmp_path: Path, name: str) -> None:
+    teacher = judge if name == "distil" else None
+    config = changed(**SETTINGS[name])
+    model, _ = fit(tiny_encoder_folder, tmp_path, config=config, examples=480, held=False, teacher=teacher)
+    found = [place == row for row, place in enumerate(places(model, ITEM_TEXTS[: len(ASKED)]))]
+    assert sum(found) >= 4
+
+
+def test_grades_are_learned_as_cosines(tiny_encoder_folder: Path, tmp_path: Path) -> None:
+    owner = np.repeat(np.arange(8), 2)
+    item, grade = (owner + np.tile([0, 1], 8)) % 8, np.tile(np.array([1, 0], np.float32), 8)
+    pairs = TextPairs(tuple(ASKED[row] for row in owner), owner, item, pairs_of().known, grade)
+    model, _ = fit(tiny_encoder_folder, tmp_path, config=changed(loss="mse"), examples=640, held=False, pairs=pairs)
+    cosines = (
+        model.encode_query(list(pairs.text), normalize_embeddings=True)
+        @ model.encode_document(ITEM_TEXTS[:8], normalize_embeddings=True).T
+    )
+    good, bad = cosines[np.arange(16), item].reshape(8, 2).mean(axis=0)
+    assert good > 0.75
+    assert bad < 0.25
+
+
+def test_what_was_mined_and_remembered_goes_on_with_an_interrupted_run(
+    tiny_encoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = changed(
+        **SETTINGS["distil"] | SETTINGS["augmented"], cached_negatives=12, mining_rounds=2, mini_batch=3, log_q=True
+    )
+    whole, best = fit(tiny_encoder_folder, tmp_path / "whole", config=config, examples=80, teacher=judge)
+    forward, heard = TextLoss.forward, iter(range(1000))
+
+    def fails(self: TextLoss, sentence_features: Iterable[dict[str, Tensor]], labels: dict[str, Tensor]) -> Tensor:
+        if next(heard) == 4:
+            raise Interrupted
+        return forward(self, sentence_features, labels)
+
+    monkeypatch.setattr(TextLoss, "forward", fails)
+    with pytest.raises(Interrupted):
+        fit(tiny_encoder_folder, tmp_path / "work", config=config, examples=80, teacher=judge)
+    resumed, again = fit(tiny_encoder_folder, tmp_path / "work", config=config, examples=80, teacher=judge)
+    assert next(heard) == 1 + 4 + 7  # the checkpoint stood at the third of ten steps, within the first round
+    assert again == best
+    assert same(resumed, whole)
+
+
+def test_a_setting_that_asks_for_more_than_there_is_is_refused(tiny_encoder_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadConfig, match="matryoshka 64 is more than the 32 dimensions"):
+        fit(tiny_encoder_folder, tmp_path, config=changed(matryoshka=(64,)))
+    with pytest.raises(BadConfig, match="distil needs a teacher"):
+        fit(tiny_encoder_folder, tmp_path, config=changed(**SETTINGS["distil"]))
 
 
 def test_held_out_recall_is_that_of_the_model_as_it_is(tiny_encoder_folder: Path) -> None:

@@ -21,6 +21,30 @@ def test_a_change_wins_over_the_file_and_the_file_over_the_release(tmp_path: Pat
     assert found.data.split == "temporal"
 
 
+@pytest.mark.parametrize(
+    ("change", "value"),
+    [
+        ("loss=bce", "bce"),
+        ("log_q=true", True),
+        ("mini_batch=32", 32),
+        ("matryoshka=[64, 128]", (64, 128)),
+        ("cached_negatives=512", 512),
+        ("hard_negatives=2", 2),
+        ("negative_window=[5,50]", (5, 50)),
+        ("negative_margin=null", None),
+        ("negative_pool=2000", 2000),
+        ("mining_rounds=4", 4),
+        ("typos=0.1", 0.1),
+        ("word_drop=0.1", 0.1),
+        ("field_loss=0.2", 0.2),
+    ],
+)
+def test_settings_of_the_text_part_are_set_by_name_and_recorded(change: str, value: object) -> None:
+    made = read_settings(changes=[f"retrieval.text.{change}"])
+    assert getattr(made.retrieval.text, change.partition("=")[0]) == value
+    assert read_settings(base=made.model_dump(mode="json")) == made
+
+
 def test_what_a_release_recorded_reads_back() -> None:
     made = read_settings(changes=["retrieval.text.model=m", 'data.target_events=["buy","rent"]'])
     assert read_settings(base=made.model_dump(mode="json")) == made
