@@ -81,15 +81,7 @@ def withhold(shop: Shop, share: float) -> tuple[Shop, dict[str, Requests]]:
 def held_out(folds: Mapping[str, Requests]) -> Requests:
     """What no tower trains on and no test reads, as one fold: many more requests than `tower_valid`, so that smaller
     differences are seen. A tenth of it has stopped the training early."""
-    parts = [requests for name, requests in folds.items() if name != "test"]
-    sizes = np.concatenate([np.diff(part.target_ptr) for part in parts])
-    return Requests(
-        np.concatenate([part.user for part in parts]),
-        np.concatenate([part.end for part in parts]),
-        _pointers(sizes),
-        np.concatenate([part.target_item for part in parts]),
-        np.concatenate([part.time for part in parts]),
-    )
+    return Requests.join([requests for name, requests in folds.items() if name != "test"])
 
 
 def _picked(what: str, ids: tuple[str, ...] | list[str], share: float) -> NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +42,18 @@ class Requests:
         ptr = _pointers(sizes)
         members = np.arange(ptr[-1]) + np.repeat(self.target_ptr[:-1][at] - ptr[:-1], sizes)
         return Requests(self.user[at], self.end[at], ptr, self.target_item[members], self.time[at])
+
+    @classmethod
+    def join(cls, parts: Sequence[Requests]) -> Requests:
+        """The requests of several parts, one part after the other."""
+        sizes = np.concatenate([np.diff(part.target_ptr) for part in parts])
+        return cls(
+            np.concatenate([part.user for part in parts]),
+            np.concatenate([part.end for part in parts]),
+            _pointers(sizes),
+            np.concatenate([part.target_item for part in parts]),
+            np.concatenate([part.time for part in parts]),
+        )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The fusion of candidate sources, fitted on ranker_valid: for recommendation and for search apart."""
+"""The fusion of candidate sources, fitted on what no tower learned from: for recommendation and for search apart."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from retrieval.fusion import TOWERS, Fusion, fit_fusion
 from retrieval.metrics import ndcg_at
+from retrieval.requests import Requests
 from retrieval.sources import Asked, best_of_lists
 from retrieval.topk import CSR, Vectors
 from serving.evaluate import relevant_rows
@@ -18,7 +19,8 @@ from serving.shop import Shop
 from serving.sources import BEFORE, MONTH, OWN, TOGETHER, WEEK, WORDS
 from serving.stages import SHORTLIST, Stages
 
-REQUESTS = 1_500  # at most: a handful of weights needs no more
+FOLDS = ("ranker_train", "ranker_valid")  # of events: a handful of weights takes nothing from the ranker that follows
+REQUESTS = 1_500  # of each fold at most: so few weights need no more
 MIN_REQUESTS = 50  # with a target among their candidates; fewer cannot tell sources apart
 JUDGED_AT = 20  # the places that must not get worse than by the towers alone
 
@@ -68,11 +70,15 @@ def fit(stages: Stages, told: Outcomes, names: tuple[str, ...]) -> Fusion:
 def _recommendation(stages: Stages, shop: Shop, *, remove_seen: bool) -> Outcomes:
     assert shop.events is not None
     assert shop.data.events is not None
-    requests = shop.events.folds["ranker_valid"]
-    some = np.sort(np.random.default_rng(0).permutation(len(requests))[:REQUESTS])
-    requests, offline = requests.select(some), Offline.of(stages, shop.data.events, shop.target_events)
+    requests = Requests.join([_some(shop.events.folds[name]) for name in FOLDS])
+    offline = Offline.of(stages, shop.data.events, shop.target_events)
     seen = offline.seen(requests) if remove_seen else None
     return Outcomes(offline.vectors(requests), offline.asked(requests), offline.targets(requests, seen), seen)
+
+
+def _some(requests: Requests) -> Requests:
+    """At most REQUESTS of a fold, drawn evenly."""
+    return requests.select(np.sort(np.random.default_rng(0).permutation(len(requests))[:REQUESTS]))
 
 
 def _search(stages: Stages, shop: Shop) -> Outcomes:
