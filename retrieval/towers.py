@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from retrieval.history import HistoryModel
 
 TEXT, HEAD, HISTORY, ABOUT = "text", "item_head.safetensors", "history.safetensors", "towers.json"
+HISTORY_WEIGHT = 0.25  # of a history beside a query, where no requests of both say better
 HISTORY_INPUTS = ("vectors", "kinds", "gaps", "present")
 
 
@@ -46,7 +47,7 @@ class TowersConfig:
     linear: int = 0  # dimensions beside them: what the items of a history say of others, in closed form
     linear_decay: float = 1.0  # of what an item of a history says for each visit after its own
     history: dict[str, float] = field(default_factory=dict)  # arguments of HistoryModel; empty: no history part
-    history_weight: float = 0.25  # of the history beside a query
+    history_weight: float = HISTORY_WEIGHT  # of the history beside a query
 
     @property
     def read_dim(self) -> int:

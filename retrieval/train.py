@@ -35,7 +35,7 @@ from retrieval.text import item_texts, rendering_fingerprint
 from retrieval.text_batches import Teacher
 from retrieval.text_pairs import TextPairs
 from retrieval.topk import CSR, Vectors
-from retrieval.towers import HEAD, HISTORY, TEXT, TowersConfig, write_config
+from retrieval.towers import HEAD, HISTORY, HISTORY_WEIGHT, TEXT, TowersConfig, write_config
 from retrieval.train_history import (
     Catalogue,
     HistoryTowers,
@@ -218,6 +218,7 @@ class _Training:
         elif config.linear and validate is not None:
             factors, best = self._linear(windows, text.vectors, catalogue, towers, validate)
         _save_history(folder, towers, catalogue, factors)
+        beside = None if best is None or validate is None else validate.weigh_history(towers, factors)
         about = TowersConfig(
             dim=len(towers.head.project),
             text_dim=text.vectors.shape[1],
@@ -228,6 +229,7 @@ class _Training:
             identity=config.identity,
             linear=0 if factors is None else factors.gives.shape[1],
             linear_decay=DECAY,
+            history_weight=HISTORY_WEIGHT if beside is None else beside,
             history={name: getattr(config, name) for name in ("width", "layers", "heads", "longest", "gated")},
         )
         return about, best

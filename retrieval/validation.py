@@ -26,6 +26,7 @@ REPEATS_MATTER = 0.05  # share of targets bought before, above which validation 
 DEPTH, SHORTLIST = 20, 100  # how far down is looked in training, and what a ranker is given
 IDENTITY_WEIGHTS = (0.25, 0.5, 0.75, 1.0)  # tried in validation; the second where there is none
 LINEAR_WEIGHTS = (0.0, 150.0, 300.0, 600.0, 1200.0, 2400.0)  # of the closed form's weights among logits
+HISTORY_WEIGHTS = (0.0, 0.1, 0.25, 0.5, 1.0)  # of a history beside a query
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Validation:
     ends: NDArray[np.int64]  # timeline position before which each request's history stands
     targets: CSR
     exclude: CSR | None
+    asked: NDArray[np.int32]  # [n] code of the query that led to each request, -1 for none
     catalogue: Catalogue
     pairs: QueryPairs
     config: HistoryConfig
@@ -57,7 +59,8 @@ class Validation:
         targets = CSR(requests.target_ptr, requests.target_item.astype(np.int64))
         again = 1 - len(targets.without(seen).rows) / len(targets.rows)
         exclude = None if again > REPEATS_MATTER else seen
-        return cls(requests, timeline, ends, targets, exclude, catalogue, pairs, config)
+        asked = events.query[requests.end]
+        return cls(requests, timeline, ends, targets, exclude, asked, catalogue, pairs, config)
 
     def __call__(self, towers: HistoryTowers) -> float:
         """The recall at the identity weight that finds most, which the towers are left with."""
@@ -73,12 +76,7 @@ class Validation:
         alone, identity counts so much that the end of a shortlist suffers."""
         with torch.inference_mode():
             users, items = self._vectors(towers)
-        said = np.concatenate([
-            np.einsum("bl,blr->br", batch.recency(DECAY), factors.gives[np.maximum(batch.items, 0)])
-            for batch in (self.timeline.batch(self.requests.user[part], self.ends[part], self.config.longest)
-                          for part in self._parts())
-        ])  # fmt: skip
-        items = np.column_stack([items, factors.takes])
+        said, items = self._said(factors), np.column_stack([items, factors.takes])
         found, scale = {}, float(towers.scale.detach())
         for linear, identity in product(LINEAR_WEIGHTS, self._identity_weights):
             heard = self._heard(towers, users, identity)
@@ -88,6 +86,37 @@ class Validation:
         best = max(found, key=lambda weights: sum(found[weights]))
         towers.weigh_identity(best[1])
         return best[0], found[best][0]
+
+    def weigh_history(self, towers: HistoryTowers, factors: ItemFactors | None) -> float | None:
+        """What a history counts beside a query typed just before the request: the weight of HISTORY_WEIGHTS that finds
+        most, the factors as loud as they are; None where too few requests were led to by a query."""
+        which = np.flatnonzero(self.asked >= 0)
+        if len(which) < MIN_VALID:
+            return None
+        identity = float(towers.history.identity_scale * towers.scale.detach())
+        with torch.inference_mode():
+            users, items = self._vectors(towers)
+            texts = torch.from_numpy(self.pairs.vectors[self.asked[which]]).to(self.catalogue.text.device)
+            queries = towers.head.queries(texts).cpu().numpy()
+        towers.weigh_identity(identity)
+        users = self._heard(towers, users, identity)
+        if factors is not None:
+            users, items = np.column_stack([users, self._said(factors)]), np.column_stack([items, factors.takes])
+        queries = np.pad(queries, ((0, 0), (0, users.shape[1] - queries.shape[1])))
+        found = {weight: self._recall(queries + np.float32(weight) * users[which], items, of=which)
+                 for weight in HISTORY_WEIGHTS}  # fmt: skip
+        return max(found, key=found.__getitem__)
+
+    def _said(self, factors: ItemFactors) -> Vectors:
+        """What the items of each history say together, float32 [n, rank]."""
+        batches = (
+            self.timeline.batch(self.requests.user[part], self.ends[part], self.config.longest)
+            for part in self._parts()
+        )
+        return np.concatenate([
+            np.einsum("bl,blr->br", batch.recency(DECAY), factors.gives[np.maximum(batch.items, 0)])
+            for batch in batches
+        ])  # fmt: skip
 
     @property
     def _identity_weights(self) -> Sequence[float]:
@@ -110,9 +139,13 @@ class Validation:
         weighed[:, towers.history.dim : -1] *= np.float32(identity)
         return weighed
 
-    def _recall(self, users: Vectors, items: Vectors, depth: int = DEPTH) -> float:
-        hits = exact_topk(users, items, depth, exclude=self.exclude)
-        return float(np.mean(recall_at(hits, self.targets, depth)))
+    def _recall(
+        self, users: Vectors, items: Vectors, depth: int = DEPTH, *, of: NDArray[np.int64] | None = None
+    ) -> float:
+        """Over all requests, or over those at some positions `of` which the users are."""
+        exclude = self.exclude if of is None or self.exclude is None else self.exclude.select(of)
+        hits = exact_topk(users, items, depth, exclude=exclude)
+        return float(np.mean(recall_at(hits, self.targets if of is None else self.targets.select(of), depth)))
 
     def _parts(self) -> Iterator[slice]:
         return (slice(start, start + 512) for start in range(0, len(self.requests), 512))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -28,7 +29,7 @@ from retrieval.requests import Requests
 from retrieval.split import EventSplit, split_events, split_judgements
 from retrieval.text import item_texts
 from retrieval.timeline import Timeline
-from retrieval.topk import CSR, Hits, exact_topk
+from retrieval.topk import CSR, Hits, Vectors, exact_topk
 from retrieval.towers import HEAD, HISTORY, TEXT, Towers
 from retrieval.train import (
     TextPart,
@@ -307,6 +308,29 @@ def untrained(shop: DataSet, split: EventSplit, untuned: TextPart) -> tuple[Hist
         return found
 
     return towers, validation
+
+
+def test_a_history_counts_beside_a_query_as_much_as_finds_most(
+    untrained: tuple[HistoryTowers, Callable[..., Validation]],
+) -> None:
+    towers, validation = copy.deepcopy(untrained[0]), untrained[1]()
+    n, rows = len(validation.requests), np.arange(SIZE * GROUPS)
+    after = rows // SIZE * SIZE + (rows + 1) % SIZE  # where every walk goes on to
+    every = np.eye(len(rows), dtype=np.float32)
+    knows_all = ItemFactors(10 * every, every[np.argsort(after)], np.empty((0, 0), np.float32))
+    towers.weigh_identity(0.5)
+
+    def weight(vectors: Vectors, asked: NDArray[np.integer]) -> float | None:
+        pairs = validation.pairs._replace(vectors=vectors)
+        return dataclasses.replace(validation, pairs=pairs, asked=asked.astype(np.int32)).weigh_history(
+            towers, knows_all
+        )
+
+    exact = validation.catalogue.text.numpy()[validation.targets.rows]
+    assert weight(exact, np.arange(n)) == 0.0
+    assert weight(np.ones_like(exact), np.arange(n)) != 0.0  # the same query each time says nothing
+    assert weight(exact, np.where(np.arange(n) < 5, np.arange(n), -1)) is None
+    assert float(towers.history.identity_scale * towers.scale.detach()) == pytest.approx(0.5)
 
 
 def test_validation_leaves_the_identity_weight_that_it_found_best(
