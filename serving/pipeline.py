@@ -128,6 +128,7 @@ class Pipeline:
     def train_retriever(self, shop: Shop, bundle: Bundle) -> Release:
         """Towers, index and shoppers, as a release that is not yet recorded."""
         from retrieval.train import TowerData, train_towers
+        from serving.ranker import teacher_of
 
         source = TowerData(shop.data, shop.events, shop.judgements)
         with self._timed("train towers"):
@@ -138,6 +139,7 @@ class Pipeline:
                 budget=self.budget,
                 device=self.device,
                 work=self._checkpoints(shop, "towers"),
+                teacher=teacher_of(self.config.ranking, self.device),
                 say=self.say,
             )
         with self._timed("build index"):

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ranking.cross_encoder import CrossEncoderScorer
 from ranking.pairs import BANDS, VALID_BANDS, GradeScale, Mined, PairSet, join_pairs, judged_pairs, mine, with_negatives
 from ranking.settings import Budget, budget_examples
 from ranking.train import RankerRun, train_ranker
 from retrieval.baselines import histories
 from retrieval.requests import Requests
 from retrieval.text import item_texts
+from retrieval.text_batches import Teacher
 from retrieval.topk import CSR
 from serving.offline import Offline, query_shortlists
 from serving.settings import RankConfig
@@ -122,6 +124,15 @@ def ranker_data(
         valid.append(miner.judged(stages, "ranker_valid"))
         usable += train[-1].n_groups
     return RankerData(join_pairs(train), join_pairs(valid), usable)
+
+
+def teacher_of(config: RankConfig, device: str) -> Teacher | None:
+    """The cross-encoder that judges the towers' hard negatives, if one is configured. Raises BadBundle where its folder
+    holds none."""
+    if config.teacher is None:
+        return None
+    scorer = CrossEncoderScorer.load(config.teacher, device=device)
+    return lambda asked, items: scorer.score(list(zip(asked, items, strict=True)))
 
 
 def fit_ranker(

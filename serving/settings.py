@@ -36,6 +36,10 @@ class RankConfig(Settings):
 
     enabled: bool = True
     model: str | None = Field(default=None, description="a pretrained BERT; none: the towers' own tuned text part")
+    teacher: Path | None = Field(
+        default=None,
+        description="a CrossEncoder folder, such as an earlier ranker's, that judges the towers' hard negatives",
+    )
     depth: PositiveInt = Field(default=30, description="places of a shortlist that are reranked")
     titles: PositiveInt = Field(default=3, description="newest titles that stand for a shopper")
     gate: Literal["no", "likely", "proven"] = "likely"
