@@ -131,7 +131,7 @@ def teacher_of(config: RankConfig, device: str) -> Teacher | None:
     holds none."""
     if config.teacher is None:
         return None
-    scorer = CrossEncoderScorer.load(config.teacher, device=device)
+    scorer = CrossEncoderScorer.load(Path(config.teacher), device=device)
     return lambda asked, items: scorer.score(list(zip(asked, items, strict=True)))
 
 

@@ -36,7 +36,7 @@ class RankConfig(Settings):
 
     enabled: bool = True
     model: str | None = Field(default=None, description="a pretrained BERT; none: the towers' own tuned text part")
-    teacher: Path | None = Field(
+    teacher: str | None = Field(
         default=None,
         description="a CrossEncoder folder, such as an earlier ranker's, that judges the towers' hard negatives",
     )
