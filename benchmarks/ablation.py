@@ -39,7 +39,16 @@ from serving.show import say
 from serving.tables import heading, shown
 from serving.untuned import untuned_text
 
-SHOWN = ("recall@10", "recall@20", "recall@50", "recall@100", "ndcg@10", "untuned_recall@50")
+SHOWN = (
+    "recall@10",
+    "recall@20",
+    "recall@50",
+    "recall@100",
+    "ndcg@10",
+    "untuned_recall@50",
+    "noisy_recall@10",
+    "noisy_recall@100",
+)
 
 
 @dataclass(frozen=True)
@@ -183,8 +192,8 @@ def _title(column: str) -> str:
     >>> _title("recall@10"), _title("untuned_recall@50")
     ('R@10', 'untuned R@50')
     """
-    plain = column.removeprefix("untuned_")
-    return heading(plain) if plain == column else f"untuned {heading(plain)}"
+    before, _, plain = column.rpartition("_")
+    return f"{before} {heading(plain)}".lstrip()
 
 
 def _cell(own: Sequence[Mapping[str, Json]], first: Sequence[Mapping[str, Json]], column: str, is_first: bool) -> str:

@@ -16,6 +16,7 @@ from retrieval.topk import CSR, Hits, Vectors, exact_topk
 from retrieval.towers import Towers
 from serving.evaluate import Figures, Task, as_object, relevant_rows, task_figures
 from serving.shop import Shop
+from serving.slices import noisy_queries
 
 DEPTH = 100
 HISTORIES_AT_ONCE = 1024
@@ -35,10 +36,14 @@ class MeasuredTowers:
         return figures_of(self._hits(requests, seen), targets_of(requests).without(seen))
 
     def search(self, queries: NDArray[np.integer]) -> Figures:
-        """Figures of judged queries; what is to be found is their highest grade."""
+        """Figures of judged queries; what is to be found is their highest grade. `noisy_recall@k` is that of the same
+        queries misspelt."""
         targets = relevant_rows(*self.shop.judged(queries))
-        vectors = self.towers.user.queries(self.shop.query_texts(queries))
-        return figures_of(exact_topk(vectors, self._searched, DEPTH), targets)
+        asked = (self.shop.query_texts(queries), noisy_queries(self.shop, queries))
+        plain, noisy = (
+            figures_of(exact_topk(self.towers.user.queries(texts), self._searched, DEPTH), targets) for texts in asked
+        )
+        return plain | {f"noisy_{name}": noisy[name] for name in ("recall@10", "recall@100")}
 
     def new_items(self, requests: Requests, untuned: Vectors) -> Figures:
         """Figures of requests for items that no history holds; `untuned_recall@50` is that of the mean of the history's
