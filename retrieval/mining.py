@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from retrieval.config import TextConfig
 from retrieval.negatives import mine_negatives
+from retrieval.progress import ProgressMeter
 from retrieval.text_pairs import TextPairs
-from retrieval.topk import Rows
+from retrieval.topk import Rows, Vectors
+
+ENCODED_AT_ONCE = 1_024
 
 
 class HardNegatives:
@@ -40,12 +43,24 @@ class HardNegatives:
         pool[rng.permutation(n_items)[: config.negative_pool]] = True
         pool[pairs.item] = True
         read = [self._item_texts[row] for row in np.flatnonzero(pool).tolist()]
-        encoded = model.encode_document(read, normalize_embeddings=True)
+        texts, text_of = np.unique(np.array(pairs.text), return_inverse=True)
+        meter = ProgressMeter(len(read) + len(texts), "mining hard negatives", unit="texts")
+        encoded = _encoded(model.encode_document, read, meter)
+        queries = _encoded(model.encode_query, texts.tolist(), meter)[text_of]
+        meter.close()
         items = np.zeros((n_items, encoded.shape[1]), np.float32)  # pages that are never written take no memory
         items[pool] = encoded
-        texts, text_of = np.unique(np.array(pairs.text), return_inverse=True)
-        queries = model.encode_query(texts.tolist(), normalize_embeddings=True)[text_of]
         return mine_negatives(
             queries, items, pairs.item, pairs.known.select(pairs.owner), count=config.hard_negatives,
             window=config.negative_window, margin=config.negative_margin, rng=rng, pool=pool,
         )  # fmt: skip
+
+
+def _encoded(encode: Callable[..., Vectors], texts: Sequence[str], meter: ProgressMeter) -> Vectors:
+    """Unit vectors of texts by one of the model's own ways to read them, float32 [n, dim]."""
+    found = []
+    for start in range(0, len(texts), ENCODED_AT_ONCE):
+        part = texts[start : start + ENCODED_AT_ONCE]
+        found.append(encode(part, normalize_embeddings=True))
+        meter.advance(len(part))
+    return np.concatenate(found)
