@@ -33,6 +33,7 @@ from retrieval.training_progress import quiet_libraries
 from serving.cli import BudgetOption, Changes, DataArgument, Device
 from serving.commands import ended_by
 from serving.evaluate import Figures, Json, as_object
+from serving.ranker import teacher_of
 from serving.settings import RunConfig, read_settings
 from serving.shop import Shop
 from serving.show import say
@@ -97,6 +98,7 @@ class Ablation:
             trained = train_towers(
                 TowerData(self.shop.data, self.shop.events, self.shop.judgements), folder, config=config,
                 budget=self.budget, device=self.device, work=Path(scratch) / "work", text=text, say=say,
+                teacher=teacher_of(variant.config.ranking, self.device),
             )  # fmt: skip
             seconds = round(time.monotonic() - begun, 1)
             towers = Towers.open(folder, device=self.device, precision=config.precision)
@@ -260,7 +262,9 @@ def ablate(
     """Train towers under several settings, measure each alone and exactly, and compare them with the first."""
     common = changes or []
     try:
-        variants = [Variant.parsed(text, common, int(seed)) for seed in seeds.split(",") for text in run]
+        variants = [Variant.parsed(text, common, seed) for seed in _seeds(seeds) for text in run]
+        if len({(variant.name, variant.seed) for variant in variants}) < len(variants):
+            raise BadConfig("--run: two runs have one name; name each by what it changes")
         with quiet_libraries():
             ablation = opened(
                 data,
@@ -275,6 +279,17 @@ def ablate(
             print(markdown(run_all(ablation, variants, out)))
     except ShortlistError as error:
         ended_by(error, debug=False)
+
+
+def _seeds(text: str) -> list[int]:
+    """
+    >>> _seeds("1,2")
+    [1, 2]
+    """
+    try:
+        return [int(seed) for seed in text.split(",")]
+    except ValueError as error:
+        raise BadConfig(f"--seeds {text}: write whole numbers with commas between them, for example 1,2,3") from error
 
 
 if __name__ == "__main__":

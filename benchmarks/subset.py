@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from retrieval.dataset import DataSet
 from retrieval.events import Events
+from retrieval.judged import Judgements
 from retrieval.requests import Requests
 from retrieval.split import EventSplit, split_events, split_judgements
 from retrieval.topk import CSR
@@ -75,7 +76,17 @@ def withhold(shop: Shop, share: float) -> tuple[Shop, dict[str, Requests]]:
     )
     data = replace(shop.data, events=events_of(shop.data.events, kept))
     apart = {name: moved(fold, items) for name, fold in shop.events.folds.items()}
+    if shop.judgements is not None and data.judgements is not None:
+        data = replace(data, judgements=_without(data.judgements, items, shop.judgements.folds["train"]))
     return Shop(data, split, shop.judgements), apart
+
+
+def _without(judgements: Judgements, items: NDArray[np.bool_], train: NDArray[np.integer]) -> Judgements:
+    """The judgements without those of some items (bool [n_items]) in the queries that train."""
+    kept = ~(items[judgements.item] & np.isin(judgements.query, train))
+    return replace(
+        judgements, **{name: getattr(judgements, name)[kept] for name in ("query", "item", "grade", "split")}
+    )
 
 
 def held_out(folds: Mapping[str, Requests]) -> Requests:

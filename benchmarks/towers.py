@@ -14,6 +14,7 @@ from retrieval.requests import Requests
 from retrieval.timeline import Timeline
 from retrieval.topk import CSR, Hits, Vectors, exact_topk
 from retrieval.towers import Towers
+from serving.engine import LONGEST
 from serving.evaluate import Figures, Task, as_object, relevant_rows, task_figures
 from serving.shop import Shop
 from serving.slices import noisy_queries
@@ -68,7 +69,7 @@ class MeasuredTowers:
     def _users(self, requests: Requests) -> Vectors:
         """The user tower's vectors, float32 [n_requests, index_dim]."""
         timeline, position = self._timeline
-        longest = int(self.towers.config.history["longest"])
+        longest = int(self.towers.config.history.get("longest", LONGEST))
         found = [np.empty((0, self._searched.shape[1]), np.float32)]
         for start in range(0, len(requests), HISTORIES_AT_ONCE):
             part = slice(start, start + HISTORIES_AT_ONCE)

@@ -70,7 +70,7 @@ class CandidateSampler:
             (torch.full_like(self.frequency, 1 / n), len(even)),
         ]
         drawn = [targets, answers, earlier, even]
-        if self.neighbours is not None and self.hard:
+        if self.neighbours is not None and self.hard and self.neighbours.rows.shape[1]:
             near, width = self.neighbours.rows, self.neighbours.rows.shape[1]
             beside = near[np.repeat(targets, self.hard), rng.integers(0, width, len(targets) * self.hard)]
             drawn.append(beside[beside >= 0])

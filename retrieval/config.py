@@ -128,6 +128,10 @@ class HistoryConfig(Settings):
     def _weights_are_above_zero(self) -> Self:
         if any(weight <= 0 for weight in self.target_weights.values()):
             raise ValueError("target_weights must be above 0; leave out what is not to be learned")
+        return self
+
+    @model_validator(mode="after")
+    def _window_holds_ranks(self) -> Self:
         if not 0 <= self.negative_window[0] < self.negative_window[1]:
             raise ValueError(f"negative_window {self.negative_window} is not (first rank, last rank) from 0")
         return self

@@ -16,8 +16,8 @@ IDENTITY_SPREAD = 0.02  # standard deviation of the identity vectors when traini
 
 
 class ItemHead(nn.Module):
-    """What an item is, as a unit vector (text, price, category, an optional residual per known item), beside which item
-    it is, as a free vector per known item; and a bias.
+    """What an item is, as a unit vector (text, price, categories and brand, an optional residual per known item),
+    beside which item it is, as a free vector per known item; and a bias.
 
     The residual is dropped for a random share of items in training, so that a vector from text alone stays good.
     `identity` is the width of the free vectors, 0 for none.

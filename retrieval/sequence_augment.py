@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from retrieval.timeline import HistoryBatch
 
 STRETCH = 0.2  # of a history is shuffled at once, two events at least
+SHORTEST = 3  # events of a history that is: of two, nothing would be left to learn
 
 
 def masked(present: NDArray[np.bool_], share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -31,7 +32,7 @@ def reordered(batch: HistoryBatch, share: float, rng: np.random.Generator) -> tu
     order = np.broadcast_to(np.arange(batch.present.shape[1]), batch.present.shape).copy()
     told = batch.present.copy()
     first = batch.present.shape[1] - batch.present.sum(axis=1)
-    for line in np.flatnonzero((rng.random(len(order)) < share) & (order.shape[1] - first > 1)).tolist():
+    for line in np.flatnonzero((rng.random(len(order)) < share) & (order.shape[1] - first >= SHORTEST)).tolist():
         size = order.shape[1] - int(first[line])
         length = max(2, round(STRETCH * size))
         start = int(first[line] + rng.integers(0, size - length + 1))

@@ -63,7 +63,8 @@ class TowersConfig:
 
 @dataclass(frozen=True)
 class ItemTower:
-    """Items to index vectors: text, price, category and the residual of a known item; which item it is; its bias."""
+    """Items to index vectors: text, price, categories, brand and the residual of a known item; which item it is; its
+    bias."""
 
     config: TowersConfig
     weights: dict[str, Vectors]
@@ -250,6 +251,8 @@ def read_config(folder: Path) -> TowersConfig:
     found: dict[str, Any] = read_json(folder / ABOUT)
     try:
         tuples = {name: tuple(found[name]) for name in ("item_ids", "kinds")}
+        if found["history"]:
+            found["history"]["gated"]  # the newest of its sizes
         return TowersConfig(**(found | tuples | {name: int(found[name]) for name in ("identity", "linear")}))
     except (TypeError, KeyError) as error:
         raise BadBundle(f"{folder / ABOUT} is not of this version: {error}; run: shortlist train retriever") from error

@@ -212,13 +212,17 @@ class _Training:
             config, windows, catalogue, towers, pairs, validate, self.device, self.config.seed,
             self.work / CHECKPOINT,
         )  # fmt: skip
-        best, factors = training.run(epochs), None
-        if best is None:
+        best = training.run(epochs)
+        guesses, factors, beside = _settle_never_taken(towers, catalogue), None, None
+        if best is None or validate is None:
             towers.weigh_identity(IDENTITY_WEIGHTS[1] if config.identity_weight is None else config.identity_weight)
-        elif config.linear and validate is not None:
-            factors, best = self._linear(windows, text.vectors, catalogue, towers, validate)
-        _save_history(folder, towers, catalogue, factors)
-        beside = None if best is None or validate is None else validate.weigh_history(towers, factors)
+        else:
+            with torch.inference_mode():
+                best = validate(towers)
+            if config.linear:
+                factors, best = self._linear(windows, text.vectors, catalogue, towers, validate)
+            beside = validate.weigh_history(towers, factors)
+        _save_history(folder, towers, guesses, factors)
         about = TowersConfig(
             dim=len(towers.head.project),
             text_dim=text.vectors.shape[1],
@@ -267,6 +271,8 @@ def _text_pairs(
     without queries, for histories alone were read no better with a text part that was tuned on them. The squared error
     of grades is trained on judgements alone: what was bought has none."""
     rng, graded = np.random.default_rng(config.seed), config.text.loss == "mse"
+    if graded and source.judgements is None:
+        raise BadConfig("retrieval.text.loss is mse, which learns grades, and the data set has no judgements")
     parts, held, n_told = [], [], 0
     if source.judgements is not None and source.data.queries is not None:
         queries = source.judgements.folds["train"]
@@ -307,6 +313,8 @@ def new_towers(
             heads=config.heads, dropout=config.dropout, longest=config.longest, gated=config.gated,
         )  # fmt: skip
         head.bias.requires_grad_(config.bias)
+        for codes in (head.price, head.category):
+            codes.requires_grad_(config.features)
         return HistoryTowers(head, model, config.temperature)
 
 
@@ -319,7 +327,7 @@ def target_weights(events: Events, split: EventSplit, weights: Mapping[str, floa
         raise BadConfig(f"target_weights names {', '.join(unknown)}; the events are: {', '.join(events.kinds)}")
     counts = np.zeros(len(events), np.float32)
     for kind, weight in weights.items():
-        counted = split.train_target if kind in split.target_events else split.train
+        counted = split.train_target if kind in split.target_events else split.train & ~events.is_return()
         counts[counted & events.is_kind([kind])] = weight
     return counts
 
@@ -341,25 +349,29 @@ def _query_pairs(source: TowerData, encoder: TextEncoder) -> QueryPairs:
     return QueryPairs(encoder.encode(texts, "query"), pairs.owner, pairs.item, pairs.known)
 
 
-def _save_history(folder: Path, towers: HistoryTowers, catalogue: Catalogue, factors: ItemFactors | None) -> None:
-    """Weights as the towers read them: the bias in units of the unit vectors' inner product.
+def _settle_never_taken(towers: HistoryTowers, catalogue: Catalogue) -> Vectors:
+    """Makes what was never a target as one that comes after training; gives the map that guesses its identity.
 
-    What was never a target learned its residual, identity and bias as a negative alone, which says when it came, not
-    what it is worth: it has no residual, the mean item's bias, and the identity that its content lets guess, as one
-    that comes after training has.
+    Such an item learned its residual, identity and bias as a negative alone, which says when it came, not what it is
+    worth. It is left without residual, with the mean item's bias, and with the identity that its content lets guess.
     """
-    taken = (catalogue.frequency > 0).cpu()
+    taken, head = catalogue.frequency > 0, towers.head
+    rows = torch.arange(len(catalogue.text), device=catalogue.text.device)
+    with torch.no_grad():
+        head.residual.mul_(taken[:, None])
+        head.bias[~taken] = head.bias[taken].mean()
+        content = catalogue.read(head, rows)[:, : towers.history.dim].float().cpu().numpy()
+        known = taken.cpu().numpy()
+        fitted = fit_guess(content[known], head.identity[taken].cpu().numpy())
+        head.identity[~taken] = torch.from_numpy(guess(content[~known], fitted)).to(head.identity)
+    return fitted
+
+
+def _save_history(folder: Path, towers: HistoryTowers, guesses: Vectors, factors: ItemFactors | None) -> None:
+    """Weights as the towers read them: the bias in units of the unit vectors' inner product."""
     head = {name: value.detach().cpu().contiguous().clone() for name, value in towers.head.state_dict().items()}
     head["bias"] /= towers.scale.detach().cpu()
-    head["bias"][~taken] = head["bias"][taken].mean()
-    head["residual"] *= taken[:, None]
-    with torch.inference_mode():
-        towers.head.residual.mul_(taken[:, None].to(towers.head.residual.device))
-        rows = torch.arange(len(catalogue.text), device=catalogue.text.device)
-        content = catalogue.read(towers.head, rows)[:, : towers.history.dim].float().cpu().numpy()
-    fitted = fit_guess(content[taken.numpy()], head["identity"][taken].numpy())
-    head["identity_from_content"] = torch.from_numpy(fitted)
-    head["identity"][~taken] = torch.from_numpy(guess(content[~taken.numpy()], fitted))
+    head["identity_from_content"] = torch.from_numpy(guesses)
     if factors is not None:
         told = {"gives": factors.gives, "takes": factors.takes, "factors_from_text": factors.from_text}
         head |= {name: torch.from_numpy(array) for name, array in told.items()}

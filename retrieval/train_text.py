@@ -164,7 +164,9 @@ class _CandidateCheckpoint(TrainerCallback):
             "rows": self._memory.rows.contiguous(),
             "vectors": self._memory.vectors.contiguous(),
         }
-        save_file(tensors, self._path(args, state))
+        path = self._path(args, state)
+        save_file(tensors, path.with_suffix(".part"))
+        path.with_suffix(".part").replace(path)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object

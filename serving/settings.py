@@ -6,9 +6,9 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, Field, PositiveInt, ValidationError, model_validator
 
 from ranking.settings import RankerTraining
 from retrieval.config import RetrievalConfig, Settings
@@ -38,7 +38,8 @@ class RankConfig(Settings):
     model: str | None = Field(default=None, description="a pretrained BERT; none: the towers' own tuned text part")
     teacher: str | None = Field(
         default=None,
-        description="a CrossEncoder folder, such as an earlier ranker's, that judges the towers' hard negatives",
+        description="a CrossEncoder folder that judges the towers' hard negatives; one that learned from this shop's "
+        "ranker folds makes what is fitted on them look better than it is",
     )
     depth: PositiveInt = Field(default=30, description="places of a shortlist that are reranked")
     titles: PositiveInt = Field(default=3, description="newest titles that stand for a shopper")
@@ -65,6 +66,15 @@ class RunConfig(Settings):
     index: IndexConfig = IndexConfig()
     ranking: RankConfig = RankConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _a_teacher_has_something_to_judge(self) -> Self:
+        text, teacher = self.retrieval.text, self.ranking.teacher
+        if teacher is not None and not text.hard_negatives:
+            raise ValueError("ranking.teacher judges hard negatives; set retrieval.text.hard_negatives above 0")
+        if text.distil and teacher is None:
+            raise ValueError("retrieval.text.distil needs ranking.teacher, a CrossEncoder folder")
+        return self
 
 
 def read_settings(

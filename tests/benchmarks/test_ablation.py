@@ -91,6 +91,12 @@ def test_withheld_items_are_in_no_training_and_no_history_and_are_asked_for_apar
         assert set(new.target_item.tolist()) <= gone
         assert len(known.target_item) + len(new.target_item) == len(fold.target_item)
         assert (np.diff(known.target_ptr) > 0).all()
+    judged = without.data.judgements
+    assert judged is not None
+    assert shop.judgements is not None
+    trains = np.isin(judged.query, shop.judgements.folds["train"])
+    assert gone.isdisjoint(judged.item[trains].tolist())
+    assert not gone.isdisjoint(judged.item[~trains].tolist())
     request, moved = shop.events.folds["test"], without.events.folds["test"]
     at = int(np.flatnonzero((request.user == moved.user[0]) & (request.time == moved.time[0]))[0])
     history = before.item[before.offsets[request.user[at]] : request.end[at]]
@@ -164,9 +170,9 @@ def test_runs_are_written_line_by_line_and_never_made_twice(
     assert [(line["name"], line["seed"]) for line in lines] == [("default", 1), ("narrow", 1)]
     figures = as_object(lines[0]["figures"])
     assert {task: list(as_object(folds)) for task, folds in figures.items()} == {
-        "recommend": ["tower_valid", "test"],
-        "new_items": ["tower_valid", "test"],
-        "search": ["ranker_valid", "test"],
+        "recommend": ["held out", "test"],
+        "new_items": ["held out", "test"],
+        "search": ["held out", "test"],
     }
     new = as_object(as_object(figures["new_items"])["test"])
     assert {"n", "recall@50", "untuned_recall@50"} <= set(new)

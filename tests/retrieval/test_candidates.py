@@ -71,9 +71,12 @@ def test_neighbours_are_the_ranks_of_the_window_without_the_item_itself() -> Non
 
 def test_a_window_beyond_the_catalogue_gives_what_there_is() -> None:
     drawn = sampler(hard=3)
-    drawn.look_around(ring()[:N], (1, 500))
-    found = drawn.draw(np.array([0]), NONE, NONE, np.random.default_rng(0))
-    assert len(found.rows) > 1
+    for window in ((1, 500), (N + 5, N + 9)):
+        drawn.look_around(ring(), window)
+        found = drawn.draw(np.array([0]), NONE, NONE, np.random.default_rng(0))
+        assert len(found.rows) > 1
+        assert found.log_q is not None
+        assert torch.isfinite(found.log_q).all()
 
 
 def test_shares_sum_to_one_and_to_none_of_nothing() -> None:

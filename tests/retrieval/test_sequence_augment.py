@@ -69,6 +69,13 @@ def test_reordering_moves_one_short_stretch_and_asks_nothing_inside_it(seed: int
         assert told[line, -1]
 
 
+def test_of_two_events_nothing_is_reordered_so_that_something_is_left_to_learn() -> None:
+    before = histories([2] * 50)
+    after, told = reordered(before, 1.0, np.random.default_rng(0))
+    np.testing.assert_array_equal(after.items, before.items)
+    assert told.all()
+
+
 def test_reordering_a_share_of_nothing_changes_nothing() -> None:
     before = histories([7, 1, 3])
     after, told = reordered(before, 0.0, np.random.default_rng(0))

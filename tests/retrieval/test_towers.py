@@ -421,7 +421,9 @@ def test_a_torn_part_is_named(folder: Path, tmp_path: Path, part: str) -> None:
         Towers.open(broken, device="cpu")
 
 
-@pytest.mark.parametrize("change", [{"novelty": 1}, {"item_ids": None}, {"kinds": 3}, "not json"])
+@pytest.mark.parametrize(
+    "change", [{"novelty": 1}, {"item_ids": None}, {"kinds": 3}, "not json", {"history": {"longest": 5}}]
+)
 def test_a_config_of_another_version_is_named(folder: Path, tmp_path: Path, change: dict[str, object] | str) -> None:
     broken = shutil.copytree(folder, tmp_path / "towers")
     about = broken / "towers.json"

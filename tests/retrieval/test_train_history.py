@@ -138,7 +138,17 @@ def test_items_that_follow_each_other_are_learned_far_beyond_popularity(
     assert before <= 0.34
 
 
-@pytest.mark.parametrize("config", [CONFIG, SAMPLED], ids=["whole catalogue", "sampled"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        CONFIG,
+        SAMPLED,
+        SAMPLED.model_copy(
+            update={"cached_negatives": 40, "hard_negatives": 2, "negative_window": (1, 6), "crop": 0.5, "reorder": 0.5}
+        ),
+    ],
+    ids=["whole catalogue", "sampled", "more negatives, augmented"],
+)
 def test_each_stream_learns_by_itself(windows: Windows, config: HistoryConfig) -> None:
     training = make_training(windows, config)
     training.run(30)

@@ -1,4 +1,4 @@
-"""The fusion is fitted on ranker_valid, on what the sources propose, for each task apart."""
+"""The fusion is fitted on what no tower learned from, on what the sources propose, for each task apart."""
 
 from __future__ import annotations
 
@@ -44,6 +44,20 @@ def test_a_fusion_that_orders_no_better_leaves_the_towers_alone(
     monkeypatch.setattr(fusing, "fit_fusion", lambda *_: Fusion({TOWERS: 2.0, "co_occurrence": 1e-9, "words": 1e-9}))
     alone = Fusion.of_towers()
     assert dict(fit_fusions(engine.stages, shop, remove_seen=True)) == {"recommend": alone, "search": alone}
+
+
+def test_recommendation_is_fitted_on_both_folds_that_towers_never_saw(
+    engine: Engine, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(
+        fusing, "fit", lambda _, outcomes, __: told.append(outcomes.targets.n_lists) or Fusion.of_towers()
+    )
+    monkeypatch.setattr(fusing, "REQUESTS", 7)
+    assert shop.events is not None
+    assert all(len(shop.events.folds[name]) > 7 for name in ("ranker_train", "ranker_valid"))
+    dict(fit_fusions(engine.stages, shop, remove_seen=False))
+    assert told[0] == 14
 
 
 @pytest.mark.parametrize("remove_seen", [True, False])

@@ -12,11 +12,12 @@ from retrieval.errors import BadBundle
 from serving.ranker import teacher_of
 from serving.settings import read_settings
 
+HARD = "retrieval.text.hard_negatives=1"
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_a_configured_cross_encoder_scores_pairs_as_the_teacher(tiny_ranker_folder: Path) -> None:
-    config = read_settings(changes=[f"ranking.teacher={tiny_ranker_folder}"]).ranking
+    config = read_settings(changes=[f"ranking.teacher={tiny_ranker_folder}", HARD]).ranking
     teacher = teacher_of(config, "cpu")
     assert teacher is not None
     asked, items = ["red mug", "mug"], ["a red mug", "blue lamp"]
@@ -27,4 +28,4 @@ def test_a_configured_cross_encoder_scores_pairs_as_the_teacher(tiny_ranker_fold
 def test_without_one_there_is_no_teacher_and_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     assert teacher_of(read_settings().ranking, "cpu") is None
     with pytest.raises(BadBundle, match=str(tmp_path)):
-        teacher_of(read_settings(changes=[f"ranking.teacher={tmp_path}"]).ranking, "cpu")
+        teacher_of(read_settings(changes=[f"ranking.teacher={tmp_path}", HARD]).ranking, "cpu")

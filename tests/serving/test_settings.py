@@ -96,3 +96,10 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_settings_do_not_change_afterwards() -> None:
     with pytest.raises(ValueError, match="frozen"):
         RunConfig().ranking.depth = 3  # type: ignore[misc]
+
+
+def test_a_teacher_without_hard_negatives_and_distillation_without_a_teacher_are_refused() -> None:
+    with pytest.raises(BadConfig, match="hard_negatives above 0"):
+        read_settings(changes=["ranking.teacher=folder"])
+    with pytest.raises(BadConfig, match=r"distil needs ranking\.teacher"):
+        read_settings(changes=["retrieval.text.hard_negatives=1", "retrieval.text.distil=0.5"])
