@@ -41,7 +41,7 @@ def test_few_requests_leave_the_towers_alone(engine: Engine, shop: Shop, monkeyp
 def test_a_fusion_that_orders_no_better_leaves_the_towers_alone(
     engine: Engine, shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fusing, "fit_fusion", lambda *_: Fusion({TOWERS: 2.0, "co_occurrence": 1e-9, "words": 1e-9}))
+    monkeypatch.setattr(fusing, "fit_fusion", lambda names, *_: Fusion(dict.fromkeys(names, 1e-9) | {TOWERS: 2.0}))
     alone = Fusion.of_towers()
     assert dict(fit_fusions(engine.stages, shop, remove_seen=True)) == {"recommend": alone, "search": alone}
 
