@@ -89,7 +89,7 @@ class HistoryConfig(Settings):
     linear: int = Field(default=512, ge=0, description="dimensions of the closed-form item-to-item reading; 0: none")
     layers: PositiveInt = 1
     heads: PositiveInt = Field(default=2, description="of the same; the one that reads identities has one")
-    gated: bool = Field(default=False, description="LiGR blocks: gated residuals and SwiGLU")
+    gated: bool = Field(default=True, description="LiGR blocks: gated residuals and SwiGLU; else plain ones")
     features: bool = Field(default=True, description="price, category and brand beside the text")
     bias: bool = Field(default=True, description="a bias per item: popularity, which a cosine cannot hold")
     longest: PositiveInt = Field(default=50, le=1000, description="newest events of a history that are read")
