@@ -19,6 +19,7 @@ from serving.evaluate import relevant_rows
 from serving.offline import Offline, by_towers
 from serving.pipeline import Pipeline
 from serving.settings import read_settings
+from serving.slices import noisy_queries
 
 
 def test_figures_count_requests_that_have_a_target() -> None:
@@ -54,4 +55,8 @@ def test_towers_alone_find_what_the_engine_finds_by_them(
     queries = shop.judgements.folds["test"]
     vectors = stages.user.queries(shop.query_texts(queries))
     theirs = figures_of(by_towers(stages, vectors), relevant_rows(*shop.judged(queries)))
-    assert measured.search(queries) == pytest.approx(theirs)
+    found = measured.search(queries)
+    assert {name: found[name] for name in theirs} == pytest.approx(theirs)
+    misspelt = stages.user.queries(noisy_queries(shop, queries))
+    noisy = figures_of(by_towers(stages, misspelt), relevant_rows(*shop.judged(queries)))
+    assert found["noisy_recall@10"] == pytest.approx(noisy["recall@10"])
