@@ -30,9 +30,9 @@ from retrieval.requests import Requests
 from retrieval.towers import Towers
 from retrieval.train import Budget, TextPart, TowerData, train_towers
 from retrieval.training_progress import quiet_libraries
-from serving.cli import BudgetOption, Changes, DataArgument, Device
 from serving.commands import ended_by
 from serving.evaluate import Figures, Json, as_object
+from serving.options import BudgetOption, Changes, DataArgument, Device
 from serving.ranker import teacher_of
 from serving.settings import RunConfig, read_settings
 from serving.shop import Shop

@@ -30,9 +30,9 @@ from retrieval.requests import Requests
 from retrieval.runtime import pick_device
 from retrieval.split import EventSplit
 from retrieval.topk import CSR
-from serving.cli import AsJson, Changes, DataArgument, Device
 from serving.commands import ended_by
 from serving.evaluate import Figures, Task, evaluate
+from serving.options import AsJson, Changes, DataArgument, Device
 from serving.settings import read_settings
 from serving.shop import Shop
 from serving.show import console, say, show_json
