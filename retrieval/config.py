@@ -48,8 +48,8 @@ class TextConfig(Settings):
         default=2, description="times that hard negatives are mined, evenly over training"
     )
     distil: float = Field(default=0.0, ge=0, description="weight of the teacher's margins over the hard negatives")
-    typos: float = Field(default=0.0, ge=0, le=1, description="chance that an asking text is misspelt")
-    word_drop: float = Field(default=0.0, ge=0, le=1, description="chance that an asking text loses a word")
+    typos: float = Field(default=0.3, ge=0, le=1, description="chance that an asking text is misspelt")
+    word_drop: float = Field(default=0.1, ge=0, le=1, description="chance that an asking text loses a word")
     field_loss: float = Field(
         default=0.0, ge=0, le=1, description="chance of an item's field, but the title, to be lost"
     )

@@ -28,6 +28,11 @@ class HistoryBatch(NamedTuple):
     gaps: NDArray[np.int64]  # [b, l] buckets of the time since the event before
     present: NDArray[np.bool_]  # [b, l]
 
+    @property
+    def readable(self) -> NDArray[np.bool_]:
+        """Where an item or a query stands, bool [b, l]."""
+        return self.present & ((self.items >= 0) | (self.queries >= 0))
+
     def newest(self, present: NDArray[np.bool_], longest: int) -> HistoryBatch:
         """The newest of the events that are `present`, bool [b, l], at most `longest` of each history."""
         order = np.argsort(present, axis=1, kind="stable")[:, -longest:]  # gaps go to the front, where padding is
@@ -38,6 +43,18 @@ class HistoryBatch(NamedTuple):
         columns = (told(self.items), told(self.queries), told(self.kinds), told(self.gaps))
         return HistoryBatch(*columns, np.take_along_axis(present, order, axis=1))
 
+    def then_asked(self, query: NDArray[np.int64], kind: int, gap: NDArray[np.int64]) -> HistoryBatch:
+        """The histories with a query as their newest event, `query` int64 [b] its code, `kind` its kind's, `gap` int64
+        [b] the bucket of the time since the event before; where nothing was done before, nothing is added."""
+        some = self.readable.any(axis=1)
+        return HistoryBatch(
+            np.column_stack([self.items, np.full(len(query), -1)]),
+            np.column_stack([self.queries, np.where(some, query, -1)]),
+            np.column_stack([self.kinds, np.where(some, kind, 0)]),
+            np.column_stack([self.gaps, np.where(some, gap, 0)]),
+            np.column_stack([self.present, some]),
+        )
+
     def recency(self, decay: float) -> NDArray[np.float32]:
         """What each item counts in a mean over the history, float32 [b, l], summing to 1: with n visits after its own
         `decay ** n`. A visit ends where an hour passes; queries and padding count nothing."""
@@ -47,6 +64,17 @@ class HistoryBatch(NamedTuple):
         total = counts.sum(axis=1, keepdims=True)
         counts /= np.where(total > 0, total, 1.0)
         return counts.astype(np.float32)
+
+
+def gap_buckets(microseconds: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The bucket of each span of time, log2 of its hours.
+
+    >>> gap_buckets(np.array([0, 1, 3, 10**9]) * HOUR).tolist()
+    [0, 1, 2, 15]
+    """
+    hours = np.maximum(microseconds / HOUR, 0)
+    buckets: NDArray[np.int64] = np.clip(np.log2(1 + hours), 0, GAP_BUCKETS - 1).astype(np.int64)
+    return buckets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +118,7 @@ class Timeline:
         present = index >= starts[:, None]
         at = index[present]
         before = np.maximum(at - 1, np.broadcast_to(starts[:, None], index.shape)[present])
-        hours = (self.time[at] - self.time[before]) / HOUR
-        gaps = np.clip(np.log2(1 + np.maximum(hours, 0)), 0, GAP_BUCKETS - 1).astype(np.int64)
+        gaps = gap_buckets(self.time[at] - self.time[before])
 
         def placed(values: NDArray[np.integer], padding: int) -> NDArray[np.int64]:
             columns = np.full(present.shape, padding, np.int64)
@@ -102,6 +129,19 @@ class Timeline:
         return HistoryBatch(
             placed(self.item[at], -1), placed(self.query[at], -1), placed(kinds, 0), placed(gaps, 0), present
         )
+
+    def asked_before(
+        self, users: NDArray[np.integer], ends: NDArray[np.int64], times: NDArray[np.int64], within: int
+    ) -> NDArray[np.int64]:
+        """The position of the newest query of each user before what happened at the position `ends` int64 [n] and the
+        time `times` int64 [n], at most `within` microseconds before; -1 where there is none. A query at `ends` itself
+        counts: it led there."""
+        query = np.append(self.query, -1)
+        last = np.maximum.accumulate(np.where(query >= 0, np.arange(len(query)), -1))
+        led = (query[ends] >= 0) & (ends < self.offsets[users + 1])
+        at = np.where(led, ends, np.where(ends > 0, last[ends - 1], -1))
+        near = times - np.append(self.time, 0)[at] <= within
+        return np.where((at >= self.offsets[users]) & near, at, -1)
 
     def items_before(
         self, users: NDArray[np.integer], ends: NDArray[np.int64], kinds: Sequence[int] | None = None

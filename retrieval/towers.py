@@ -48,6 +48,7 @@ class TowersConfig:
     linear_decay: float = 1.0  # of what an item of a history says for each visit after its own
     history: dict[str, float] = field(default_factory=dict)  # arguments of HistoryModel; empty: no history part
     history_weight: float = HISTORY_WEIGHT  # of the history beside a query
+    history_hears_query: bool = False  # the history part reads a query as its newest event
 
     @property
     def read_dim(self) -> int:

@@ -45,7 +45,7 @@ from retrieval.train_history import (
     principal_projection,
 )
 from retrieval.train_text import hashed_share, train_text
-from retrieval.validation import IDENTITY_WEIGHTS, Validation
+from retrieval.validation import IDENTITY_WEIGHTS, Beside, Validation
 from retrieval.windows import Windows
 
 CHECKPOINT = "history.safetensors"
@@ -213,7 +213,7 @@ class _Training:
             self.work / CHECKPOINT,
         )  # fmt: skip
         best = training.run(epochs)
-        guesses, factors, beside = _settle_never_taken(towers, catalogue), None, None
+        guesses, factors, beside = _settle_never_taken(towers, catalogue), None, Beside(HISTORY_WEIGHT, False)
         if best is None or validate is None:
             towers.weigh_identity(IDENTITY_WEIGHTS[1] if config.identity_weight is None else config.identity_weight)
         else:
@@ -221,7 +221,7 @@ class _Training:
                 best = validate(towers)
             if config.linear:
                 factors, best = self._linear(windows, text.vectors, catalogue, towers, validate)
-            beside = validate.weigh_history(towers, factors)
+            beside = validate.weigh_history(towers, factors) or beside
         _save_history(folder, towers, guesses, factors)
         about = TowersConfig(
             dim=len(towers.head.project),
@@ -233,7 +233,8 @@ class _Training:
             identity=config.identity,
             linear=0 if factors is None else factors.gives.shape[1],
             linear_decay=DECAY,
-            history_weight=HISTORY_WEIGHT if beside is None else beside,
+            history_weight=beside.weight,
+            history_hears_query=beside.hears_query,
             history={name: getattr(config, name) for name in ("width", "layers", "heads", "longest", "gated")},
         )
         return about, best

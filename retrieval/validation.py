@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from retrieval.linear import DECAY, ItemFactors
 from retrieval.metrics import recall_at
 from retrieval.requests import Requests
 from retrieval.split import EventSplit
-from retrieval.timeline import Timeline
+from retrieval.timeline import HOUR, Timeline
 from retrieval.topk import CSR, Vectors, exact_topk
 from retrieval.train_history import Catalogue, HistoryTowers, QueryPairs
 
@@ -29,6 +30,13 @@ LINEAR_WEIGHTS = (0.0, 150.0, 300.0, 600.0, 1200.0, 2400.0)  # of the closed for
 HISTORY_WEIGHTS = (0.0, 0.1, 0.25, 0.5, 1.0)  # of a history beside a query
 
 
+class Beside(NamedTuple):
+    """How a history counts beside a query."""
+
+    weight: float
+    hears_query: bool  # the query is read as the newest event of the history
+
+
 @dataclass(frozen=True)
 class Validation:
     """recall@20 on the fold `tower_valid`, what was taken before left out unless shoppers buy again."""
@@ -38,7 +46,7 @@ class Validation:
     ends: NDArray[np.int64]  # timeline position before which each request's history stands
     targets: CSR
     exclude: CSR | None
-    asked: NDArray[np.int32]  # [n] code of the query that led to each request, -1 for none
+    asked: NDArray[np.int64]  # [n] timeline position of the query of the hour before each request, -1 for none
     catalogue: Catalogue
     pairs: QueryPairs
     config: HistoryConfig
@@ -59,7 +67,7 @@ class Validation:
         targets = CSR(requests.target_ptr, requests.target_item.astype(np.int64))
         again = 1 - len(targets.without(seen).rows) / len(targets.rows)
         exclude = None if again > REPEATS_MATTER else seen
-        asked = events.query[requests.end]
+        asked = timeline.asked_before(requests.user, ends, requests.time, HOUR)
         return cls(requests, timeline, ends, targets, exclude, asked, catalogue, pairs, config)
 
     def __call__(self, towers: HistoryTowers) -> float:
@@ -87,25 +95,47 @@ class Validation:
         towers.weigh_identity(best[1])
         return best[0], found[best][0]
 
-    def weigh_history(self, towers: HistoryTowers, factors: ItemFactors | None) -> float | None:
-        """What a history counts beside a query typed just before the request: the weight of HISTORY_WEIGHTS that finds
-        most, the factors as loud as they are; None where too few requests were led to by a query."""
+    def weigh_history(self, towers: HistoryTowers, factors: ItemFactors | None) -> Beside | None:
+        """How a history counts beside the query of the hour before a request: as finds most, by the mean of recall@20
+        and recall@100, the factors as loud as they are; None where too few requests were led to by a query."""
         which = np.flatnonzero(self.asked >= 0)
         if len(which) < MIN_VALID:
             return None
         identity = float(towers.history.identity_scale * towers.scale.detach())
+        found: dict[Beside, float] = {}
+        for hears in (True, False):
+            own = self._some(which, self.asked[which] + hears)
+            users, items, queries = own._beside(towers, factors, identity)
+            for weight in HISTORY_WEIGHTS:
+                told = queries + np.float32(weight) * users
+                found[Beside(weight, hears)] = own._recall(told, items) + own._recall(told, items, SHORTLIST)
+        return max(found, key=found.__getitem__)
+
+    def _some(self, which: NDArray[np.int64], ends: NDArray[np.int64]) -> Validation:
+        """Some of the requests, with histories that end elsewhere."""
+        return replace(
+            self,
+            requests=self.requests.select(which),
+            ends=ends,
+            targets=self.targets.select(which),
+            exclude=None if self.exclude is None else self.exclude.select(which),
+            asked=self.asked[which],
+        )
+
+    def _beside(
+        self, towers: HistoryTowers, factors: ItemFactors | None, identity: float
+    ) -> tuple[Vectors, Vectors, Vectors]:
+        """Vectors of histories, zero where nothing was done before the query, of items and of queries."""
         with torch.inference_mode():
             users, items = self._vectors(towers)
-            texts = torch.from_numpy(self.pairs.vectors[self.asked[which]]).to(self.catalogue.text.device)
+            texts = torch.from_numpy(self.pairs.vectors[self.timeline.query[self.asked]]).to(self.catalogue.text.device)
             queries = towers.head.queries(texts).cpu().numpy()
         towers.weigh_identity(identity)
         users = self._heard(towers, users, identity)
         if factors is not None:
             users, items = np.column_stack([users, self._said(factors)]), np.column_stack([items, factors.takes])
-        queries = np.pad(queries, ((0, 0), (0, users.shape[1] - queries.shape[1])))
-        found = {weight: self._recall(queries + np.float32(weight) * users[which], items, of=which)
-                 for weight in HISTORY_WEIGHTS}  # fmt: skip
-        return max(found, key=found.__getitem__)
+        users[self.asked == self.timeline.offsets[self.requests.user]] = 0
+        return users, items, np.pad(queries, ((0, 0), (0, users.shape[1] - queries.shape[1])))
 
     def _said(self, factors: ItemFactors) -> Vectors:
         """What the items of each history say together, float32 [n, rank]."""
@@ -139,13 +169,9 @@ class Validation:
         weighed[:, towers.history.dim : -1] *= np.float32(identity)
         return weighed
 
-    def _recall(
-        self, users: Vectors, items: Vectors, depth: int = DEPTH, *, of: NDArray[np.int64] | None = None
-    ) -> float:
-        """Over all requests, or over those at some positions `of` which the users are."""
-        exclude = self.exclude if of is None or self.exclude is None else self.exclude.select(of)
-        hits = exact_topk(users, items, depth, exclude=exclude)
-        return float(np.mean(recall_at(hits, self.targets if of is None else self.targets.select(of), depth)))
+    def _recall(self, users: Vectors, items: Vectors, depth: int = DEPTH) -> float:
+        hits = exact_topk(users, items, depth, exclude=self.exclude)
+        return float(np.mean(recall_at(hits, self.targets, depth)))
 
     def _parts(self) -> Iterator[slice]:
         return (slice(start, start + 512) for start in range(0, len(self.requests), 512))

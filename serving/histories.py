@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from indexing.version import IndexVersion
 from retrieval.sources import DAY, Asked
-from retrieval.timeline import HistoryBatch
+from retrieval.timeline import HistoryBatch, gap_buckets
 from retrieval.topk import CSR, Rows
 from serving.shoppers import Shoppers
 
@@ -24,6 +24,7 @@ class Known(NamedTuple):
     taken: Rows  # item rows that were taken before, each once, over the whole history
     unknown: int  # given items that the index does not hold
     asked: Asked  # the same as candidate sources read it
+    gap: NDArray[np.int64]  # [1] bucket of the time since the newest event
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Histories:
         end = timeline.offsets[code + 1 : code + 2]
         taken = timeline.items_before(user, end, self._target_codes())
         asked = Asked(timeline.items_before(user, end), taken, self.today, [""])
-        return Known(timeline.batch(user, end, self.longest), np.unique(taken.rows), 0, asked)
+        since = self.today * DAY - timeline.time[np.maximum(end - 1, 0)]
+        return Known(timeline.batch(user, end, self.longest), np.unique(taken.rows), 0, asked, gap_buckets(since))
 
     def of_items(self, items: Sequence[str]) -> Known:
         """Given items, oldest first, read as taken one right after the other; unknown ones are passed over."""
@@ -55,7 +57,8 @@ class Histories:
         codes = np.where(present, 1 + next(iter(self._target_codes()), -1), 0)
         batch = HistoryBatch(newest, np.full_like(newest, -1), codes, np.zeros_like(newest), present)
         lists = CSR.from_lists([rows])
-        return Known(batch, np.unique(rows), len(found) - len(rows), Asked(lists, lists, self.today, [""]))
+        asked = Asked(lists, lists, self.today, [""])
+        return Known(batch, np.unique(rows), len(found) - len(rows), asked, np.zeros(1, np.int64))
 
     def of_cart(self, items: Sequence[str], user_id: str | None) -> Known:
         """A shopper's history followed by a cart; `taken` is the shopper's."""
@@ -66,7 +69,8 @@ class Histories:
             return before._replace(unknown=cart.unknown)
         columns = (np.hstack(pair)[:, -self.longest :] for pair in zip(before.batch, cart.batch, strict=True))
         both = CSR.from_lists([np.concatenate([before.asked.history.rows, cart.asked.history.rows])])
-        return Known(HistoryBatch(*columns), before.taken, cart.unknown, before.asked._replace(history=both))
+        asked = before.asked._replace(history=both)
+        return Known(HistoryBatch(*columns), before.taken, cart.unknown, asked, cart.gap)
 
     @cached_property
     def today(self) -> NDArray[np.int64]:

@@ -16,7 +16,7 @@ from ranking.cross_encoder import CrossEncoderScorer, sigmoid
 from ranking.pair_tokens import TextByRow
 from ranking.rerank import rerank_order
 from retrieval.text import item_texts, user_text
-from retrieval.timeline import HistoryBatch
+from retrieval.timeline import QUERY_KIND, HistoryBatch
 from retrieval.topk import CSR, Hits, Vectors
 from retrieval.towers import UserTower
 from serving.retriever import Retriever, TaskName
@@ -56,9 +56,35 @@ class Stages:
         if not batch.present.any():
             return np.zeros((len(batch.items), self.version.vectors.shape[1]), np.float32)
         asked = np.unique(batch.queries[batch.queries >= 0])
-        vectors = self._past_queries([query_texts[int(code)] for code in asked]) if len(asked) else None
+        vectors = self.query_vectors([query_texts[int(code)] for code in asked]) if len(asked) else None
         codes = np.where(batch.queries >= 0, np.searchsorted(asked, batch.queries), -1)
         return self.user.histories(batch._replace(queries=codes), self.version.readings, vectors)
+
+    def searcher_vectors(
+        self, batch: HistoryBatch, query_texts: Sequence[str], text: str, gap: NDArray[np.int64]
+    ) -> Vectors:
+        """float32 [1, index_dim] of who asks for a text with a history [1, l]: the query's vector leaning towards the
+        history's, which has the query as its newest event, `gap` after the one before, where the towers hear it so."""
+        texts, asked = query_texts, batch
+        if self.user.config.history_hears_query:
+            codes = np.unique(batch.queries[batch.queries >= 0])
+            texts = [*(query_texts[code] for code in codes.tolist()), text]
+            known = np.where(batch.queries >= 0, np.searchsorted(codes, batch.queries), -1)
+            kind = 1 + self.user.config.kinds.index(QUERY_KIND)
+            asked = batch._replace(queries=known).then_asked(np.array([len(codes)]), kind, gap)
+        return self.user.both(self.query_vectors([text]), self.history_vectors(asked, texts))
+
+    def query_vectors(self, texts: Sequence[str]) -> Vectors:
+        """The vectors of queries, float32 [n, index_dim]; those of late are remembered, for a shopper comes again."""
+        known = self._remembered
+        found = {text: known.get(text) for text in texts}
+        new = [text for text, vector in found.items() if vector is None]
+        if new:
+            found.update(zip(new, self.user.queries(new), strict=True))
+            if len(known) + len(new) > REMEMBERED:
+                known.clear()
+            known.update({text: found[text] for text in new})
+        return np.stack([vector for text in texts if (vector := found[text]) is not None])
 
     def user_texts(self, batch: HistoryBatch, queries: Sequence[str | None]) -> list[str]:
         """What the cross-encoder reads of each request: the query, then the newest titles."""
@@ -125,18 +151,6 @@ class Stages:
     @cached_property
     def _every_text(self) -> list[str]:
         return item_texts(self.version.items)
-
-    def _past_queries(self, texts: Sequence[str]) -> Vectors:
-        """Their vectors [n, index_dim]; those of late are remembered, for a shopper comes again."""
-        known = self._remembered
-        found = {text: known.get(text) for text in texts}
-        new = [text for text, vector in found.items() if vector is None]
-        if new:
-            found.update(zip(new, self.user.queries(new), strict=True))
-            if len(known) + len(new) > REMEMBERED:
-                known.clear()
-            known.update({text: found[text] for text in new})
-        return np.stack([vector for text in texts if (vector := found[text]) is not None])
 
     @cached_property
     def _remembered(self) -> dict[str, Vectors | None]:

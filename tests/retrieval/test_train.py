@@ -41,7 +41,7 @@ from retrieval.train import (
     train_towers,
 )
 from retrieval.train_history import HistoryTowers, QueryPairs, make_catalogue
-from retrieval.validation import IDENTITY_WEIGHTS, Validation
+from retrieval.validation import IDENTITY_WEIGHTS, Beside, Validation
 from retrieval.windows import Windows
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -320,16 +320,22 @@ def test_a_history_counts_beside_a_query_as_much_as_finds_most(
     knows_all = ItemFactors(10 * every, every[np.argsort(after)], np.empty((0, 0), np.float32))
     towers.weigh_identity(0.5)
 
-    def weight(vectors: Vectors, asked: NDArray[np.integer]) -> float | None:
-        pairs = validation.pairs._replace(vectors=vectors)
-        return dataclasses.replace(validation, pairs=pairs, asked=asked.astype(np.int32)).weigh_history(
-            towers, knows_all
-        )
+    def beside(vectors: Vectors, asked: NDArray[np.integer]) -> Beside | None:
+        pairs, ends = validation.pairs._replace(vectors=vectors), validation.ends
+        timeline = dataclasses.replace(validation.timeline, query=validation.timeline.query.copy())
+        timeline.query[ends[asked >= 0] - 1] = asked[asked >= 0]  # the newest event was a query
+        at = np.where(asked >= 0, ends - 1, -1)
+        changed = dataclasses.replace(validation, pairs=pairs, timeline=timeline, asked=at)
+        return changed.weigh_history(towers, knows_all)
 
     exact = validation.catalogue.text.numpy()[validation.targets.rows]
-    assert weight(exact, np.arange(n)) == 0.0
-    assert weight(np.ones_like(exact), np.arange(n)) != 0.0  # the same query each time says nothing
-    assert weight(exact, np.where(np.arange(n) < 5, np.arange(n), -1)) is None
+    alone = beside(exact, np.arange(n))
+    assert alone is not None
+    assert alone.weight == 0.0
+    same = beside(np.ones_like(exact), np.arange(n))  # the same query each time says nothing
+    assert same is not None
+    assert same.weight > 0.0
+    assert beside(exact, np.where(np.arange(n) < 5, np.arange(n), -1)) is None
     assert float(towers.history.identity_scale * towers.scale.detach()) == pytest.approx(0.5)
 
 
