@@ -10,12 +10,15 @@ from typing import NamedTuple
 from indexing.manifest import MANIFEST, FileSum, Manifest, file_sum
 from retrieval.errors import CorruptBundle
 
+DELTA = "delta"  # the folder of an index version that updates append to
+AFTER = "after"  # in the manifest of an update: the sha256 of the manifest that it follows
+
 
 class Fault(NamedTuple):
     """One file that is not as it was written."""
 
     path: Path
-    what: str  # missing, changed or additional
+    what: str  # missing, changed, additional or out of order
 
     def __str__(self) -> str:
         """The file and what became of it."""
@@ -47,7 +50,7 @@ class Verdict:
 
 
 def folder_faults(folder: Path, manifest: Manifest, *, sizes_only: bool = False) -> Iterator[Fault]:
-    """The files of an artefact folder that are missing, changed or additional.
+    """The files of an artefact folder that are missing, changed or additional; of an index, those of its updates too.
 
     `sizes_only` compares sizes and reads no contents: what a reader does at open. A file cut short or lost is seen, a
     flipped byte is not.
@@ -58,10 +61,40 @@ def folder_faults(folder: Path, manifest: Manifest, *, sizes_only: bool = False)
             yield Fault(path, "missing")
         elif not _same(path, expected, sizes_only):
             yield Fault(path, "changed")
+    delta = folder / DELTA if manifest.kind == "index" else None
     known = set(manifest.files) | {MANIFEST}
     for path in sorted(folder.rglob("*")):
-        if not path.is_dir() and path.relative_to(folder).as_posix() not in known:
+        if path.is_dir() or (delta is not None and path.is_relative_to(delta)):
+            continue
+        if path.relative_to(folder).as_posix() not in known:
             yield Fault(path, "additional")
+    if delta is not None and delta.is_dir():
+        yield from _delta_faults(folder, sizes_only)
+
+
+def segment_path(version: Path, number: int) -> Path:
+    """The folder of an index version's update, counted from 1."""
+    return version / DELTA / f"{number:06d}"
+
+
+def segment_faults(folder: Path, manifest: Manifest, after: str, *, sizes_only: bool = False) -> Iterator[Fault]:
+    """The faults of one update, which has to follow the manifest whose sha256 is `after`."""
+    if manifest.kind != DELTA or manifest.about.get(AFTER) != after:
+        yield Fault(folder / MANIFEST, "out of order")
+    yield from folder_faults(folder, manifest, sizes_only=sizes_only)
+
+
+def _delta_faults(version: Path, sizes_only: bool) -> Iterator[Fault]:
+    there = sorted((version / DELTA).iterdir())
+    numbered = [segment_path(version, number) for number in range(1, len(there) + 1)]
+    after = file_sum(version / MANIFEST).sha256
+    for expected, path in zip(numbered, there, strict=True):
+        if path != expected:
+            named = path.name.isdecimal() and path.name > expected.name
+            yield Fault(expected, "missing") if named else Fault(path, "additional")
+            return
+        yield from segment_faults(path, Manifest.read(path), after, sizes_only=sizes_only)
+        after = file_sum(path / MANIFEST).sha256
 
 
 def _same(path: Path, expected: FileSum, sizes_only: bool) -> bool:

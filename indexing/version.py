@@ -1,9 +1,10 @@
-"""An index version opened for reading: everything memory-mapped, nothing computed."""
+"""An index version opened for reading: memory-mapped, nothing computed; what updates changed of it lies beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import cast
 
@@ -11,13 +12,15 @@ import numpy as np
 import pyarrow as pa
 
 from indexing.columns import StoredColumn, read_column, read_table
+from indexing.delta import Delta
 from indexing.faiss_index import Effort
 from indexing.index import VectorIndex
 from indexing.lookup import Hashes, HashIndex, rows_of
-from indexing.manifest import JsonMap, Manifest
+from indexing.manifest import MANIFEST, JsonMap, Manifest, file_sum
 from indexing.opening import open_index
+from indexing.segments import Segment, read_segment
 from retrieval.errors import BadBundle, CorruptBundle, StaleArtefact
-from retrieval.topk import Rows, Vectors
+from retrieval.topk import CSR, Hits, Mask, Rows, Vectors
 
 VECTORS = "vectors.npy"
 TEXT_VECTORS = "text_vectors.npy"
@@ -34,9 +37,11 @@ COLUMNS = "columns"
 class IndexVersion:
     """The items of a release: their attributes, vectors and index. A row is a position in all of them.
 
-    `items` holds item_id and every column of the data set's items. `vectors` float32 [n, dim] are searched, `readings`
-    [n, dim and more] begin with them and are what histories are read from. `text_vectors` float32 [n, text_dim] is
-    None where the vectors were given and not made from text; `text_hashes` uint64 [n, 2] are of the rendered texts.
+    As built: `items` holds item_id and every column of the data set's items. `vectors` float32 [n, dim] are searched,
+    `readings` [n, dim and more] begin with them and are what histories are read from. `text_vectors` float32 [n,
+    text_dim] is None where the vectors were given and not made from text; `text_hashes` uint64 [n, 2] are of the
+    rendered texts. `delta` is what updates changed since, None without any: rows then mean something else or go on
+    beyond n, and are read by the methods, which know both. Safe to read from many threads.
     """
 
     folder: Path
@@ -48,10 +53,12 @@ class IndexVersion:
     text_hashes: Hashes
     index: VectorIndex
     lookup: HashIndex
+    delta: Delta | None = None
 
     @classmethod
     def open(cls, folder: Path, *, device: str = "auto") -> IndexVersion:
-        """Open a version's folder. CorruptBundle names a file that cannot be read; see `choose_device` for others."""
+        """Open a version's folder as it was built; `updated` reads on. CorruptBundle names a file that cannot be read;
+        see `choose_device` for other errors."""
         manifest = Manifest.read(folder)
         factory, effort, dim = _settings(folder, manifest.about)
         readings = _mapped(folder / VECTORS)
@@ -77,21 +84,96 @@ class IndexVersion:
 
     @property
     def size(self) -> int:
-        """The number of items."""
-        return int(self.vectors.shape[0])
+        """The number of rows, those of deleted items among them."""
+        return int(self.vectors.shape[0]) if self.delta is None else self.delta.size
+
+    @property
+    def dim(self) -> int:
+        """The number of dimensions that are searched."""
+        return int(self.vectors.shape[1])
+
+    @property
+    def update(self) -> int:
+        """The number of the last update that is read, 0 for none."""
+        return 0 if self.delta is None else self.delta.number
+
+    def updated(self) -> IndexVersion:
+        """With the updates that were appended since it was opened; itself where there are none.
+
+        Raises CorruptBundle, naming the file, for an update that is torn, changed or not of this version.
+        """
+        version = self
+        after = file_sum(self.folder / MANIFEST).sha256 if self.delta is None else self.delta.sha256
+        while (segment := read_segment(self.folder, version.update + 1, after)) is not None:
+            version, after = version._then(segment, after), segment.sha256
+        return version
+
+    def _then(self, segment: Segment, after: str) -> IndexVersion:
+        texts = self.readings[:, :0] if self.text_vectors is None else self.text_vectors
+        delta = self.delta or Delta.empty(self.items, self.readings, texts, after)
+        ids = [] if segment.upserts is None else segment.upserts.items["item_id"].to_pylist()
+        return replace(self, delta=delta.then(segment, self.rows_of(ids), self.rows_of(segment.deleted)))
 
     @property
     def ids(self) -> pa.ChunkedArray:
         """The item ids, by row."""
-        return self.items.column("item_id")
+        return self.items_at(np.arange(self.size))["item_id"] if self.delta else self.items["item_id"]
 
     def rows_of(self, ids: Sequence[str]) -> Rows:
-        """The row of each item id, -1 for those that the version does not hold."""
-        return rows_of(ids, self.lookup, self.ids)
+        """The row of each item id, -1 for those that the version does not hold; a deleted item has its row."""
+        found = rows_of(ids, self.lookup, self.items["item_id"])
+        if self.delta is not None and self.delta.new:
+            later = np.fromiter((self.delta.new.get(item_id, -1) for item_id in ids), np.int64, len(ids))
+            found = np.where(found < 0, later, found)
+        return found
 
     def ids_of(self, rows: Rows) -> list[str]:
         """The item id of each row; rows must be those of items, not -1."""
-        return cast(list[str], self.ids.take(pa.array(rows)).to_pylist())
+        return cast(list[str], self.values_at("item_id", rows).to_pylist())
+
+    def values_at(self, name: str, rows: Rows) -> pa.ChunkedArray:
+        """What an attribute is at rows; null at row -1."""
+        return self.stored[name].take(pa.array(self._places(rows), mask=rows < 0))
+
+    def items_at(self, rows: Rows) -> pa.Table:
+        """The attributes at rows."""
+        return self.stored.take(pa.array(self._places(rows)))
+
+    def vectors_at(self, rows: Rows) -> Vectors:
+        """The vectors that are searched at rows, float32 [len(rows), dim]."""
+        return self._numbers_at(self.vectors, rows)
+
+    def readings_at(self, rows: Rows) -> Vectors:
+        """What histories read at rows, float32 [len(rows), dim and more]."""
+        return self._numbers_at(self.readings, rows)
+
+    @cached_property
+    def stored(self) -> pa.Table:
+        """Attributes as they lie there: those of the build, then those of every update, replaced ones among them."""
+        return self.items if self.delta is None else pa.concat_tables([self.items, self.delta.items])
+
+    def by_row(self, stored: Mask) -> Mask:
+        """A mask over `stored` as one over rows."""
+        return stored if self.delta is None else stored[self.delta.place]
+
+    def answerable(self, allowed: Mask | None = None) -> Mask | None:
+        """The rows that may be answered, bool [size], of those `allowed`; None: all."""
+        deleted = None if self.delta is None or not self.delta.deleted.any() else self.delta.deleted
+        if deleted is None or allowed is None:
+            return allowed if deleted is None else ~deleted
+        return allowed & ~deleted
+
+    def search(self, queries: Vectors, k: int, *, allowed: Mask | None = None, exclude: CSR | None = None) -> Hits:
+        """The k best rows of each query float32 [n, dim], never a deleted one; see VectorIndex."""
+        if self.delta is None:
+            return self.index.search(queries, k, allowed=allowed, exclude=exclude)
+        return self.delta.search(self.index, queries, k, allowed, exclude)
+
+    def _places(self, rows: Rows) -> Rows:
+        return rows if self.delta is None else self.delta.place[rows]
+
+    def _numbers_at(self, base: Vectors, rows: Rows) -> Vectors:
+        return np.asarray(base[rows]) if self.delta is None else self.delta.vectors_at(base, rows)
 
     def column(self, name: str, fingerprint: str | None = None) -> StoredColumn:
         """An item column. BadBundle where it was not stored, StaleArtefact where it has another fingerprint."""

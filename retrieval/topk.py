@@ -119,9 +119,19 @@ def exact_topk(
         own = None if exclude is None else exclude.select(np.arange(part.start, part.stop))
         for rows, scores in _block_scores(queries[part], items, allowed, own):
             found = best_columns(scores, k)
-            merged = _merge(hits.select(np.arange(part.start, part.stop)), Hits(rows[found.rows], found.scores), k)
+            merged = merge_hits(hits.select(np.arange(part.start, part.stop)), Hits(rows[found.rows], found.scores), k)
             hits.rows[part], hits.scores[part] = merged
     return hits
+
+
+def merge_hits(left: Hits, right: Hits, k: int) -> Hits:
+    """The k best of two answers to the same queries, ties by row; k or fewer wide."""
+    rows = np.concatenate((left.rows, right.rows), axis=1)
+    scores = np.concatenate((left.scores, right.scores), axis=1)
+    order = np.lexsort((rows, -scores), axis=1)[:, :k]
+    rows, scores = np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
+    rows[scores == -np.inf] = -1
+    return Hits(rows, scores)
 
 
 def best_columns(scores: Scores, k: int) -> Hits:
@@ -157,15 +167,6 @@ def _block_scores(
             here = (exclude.rows >= start) & (exclude.rows < stop)
             scores[exclude.owners[here], exclude.rows[here] - start] = -np.inf
         yield np.arange(start, stop), scores
-
-
-def _merge(left: Hits, right: Hits, k: int) -> Hits:
-    rows = np.concatenate((left.rows, right.rows), axis=1)
-    scores = np.concatenate((left.scores, right.scores), axis=1)
-    order = np.lexsort((rows, -scores), axis=1)[:, :k]
-    rows, scores = np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
-    rows[scores == -np.inf] = -1
-    return Hits(rows, scores)
 
 
 def _topk_of_few(queries: Vectors, items: Vectors, k: int, few: Rows, exclude: CSR | None, block: int) -> Hits:
