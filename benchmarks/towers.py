@@ -14,8 +14,8 @@ from retrieval.requests import Requests
 from retrieval.timeline import Timeline
 from retrieval.topk import CSR, Hits, Vectors, exact_topk
 from retrieval.towers import Towers
-from serving.engine import LONGEST
 from serving.evaluate import Figures, Task, as_object, relevant_rows, task_figures
+from serving.opened import LONGEST
 from serving.shop import Shop
 from serving.slices import noisy_queries
 

@@ -1,16 +1,18 @@
-"""Reading items.parquet into one clean table."""
+"""Reading items.parquet into one clean table, and files of item ids."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
+from pathlib import Path
 
 import pyarrow as pa
 
 from retrieval.errors import BadData
 from retrieval.rows import FileAudit, Screen
-from retrieval.schema import CONTRACT, ITEMS, Holds
+from retrieval.schema import CONTRACT, ITEMS, MAGIC, Column, Holds
 from retrieval.screening import blank_controls, screen_amount, screen_ids, screen_repeats, screen_text
 
+ITEM_IDS = (Column("item_id", Holds.ID, required=True),)
 _HOLDS = {column.name: column.holds for column in CONTRACT[ITEMS]}
 _SHOWN_TEXT = ("brand", "category")
 
@@ -27,6 +29,39 @@ def read_items(audit: FileAudit) -> pa.Table:
     seen: set[Hashable] = set()
     batches = [_clean(screen, columns, seen, str(audit.source.path)) for screen in audit.screens(columns)]
     return pa.Table.from_batches(batches)
+
+
+def read_item_ids(audit: FileAudit) -> list[str]:
+    """The item ids of a parquet file that keeps the contract `ITEM_IDS`, each once; rows without one are set aside."""
+    ids: dict[str, None] = {}
+    for screen in audit.screens(("item_id",)):
+        column = screen_ids(screen, "item_id")
+        ids |= dict.fromkeys(column.filter(pa.array(~screen.dropped)).to_pylist())
+    return list(ids)
+
+
+def item_ids_of_lines(path: Path) -> list[str]:
+    """The item ids of a text file, one a line, each once; BadData where it cannot be read as UTF-8 or holds none."""
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise BadData(f"{path}: cannot be read ({reason}); write one item id a line, or parquet of item_id") from error
+    ids = dict.fromkeys(line.strip() for line in lines if line.strip())
+    if not ids:
+        raise BadData(f"{path}: holds no item ids; write one a line, or leave the file out")
+    return list(ids)
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a file is named or begins as parquet does; one that cannot be read is not."""
+    if path.suffix == ".parquet":
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
 
 
 def _clean(screen: Screen, columns: tuple[str, ...], seen: set[Hashable], path: str) -> pa.RecordBatch:

@@ -68,6 +68,23 @@ class FileReport:
             return "refused"
         return "within limits" if self.findings else "good"
 
+    def lines(self) -> list[str]:
+        """The report for a terminal."""
+        lines = [
+            f"{self.path}: {self.rows:,} rows, {self.kept:,} kept, {self.verdict}",
+            f"  columns: {', '.join(self.columns)}",
+        ]
+        if self.missing:
+            lines.append(f"  optional columns that it has not: {', '.join(self.missing)}")
+        if self.extra:
+            lines.append(f"  further columns: {', '.join(self.extra)}")
+        return lines + [f"  {finding}: {finding.action}" for finding in self.findings]
+
+    def raise_if_refused(self) -> None:
+        """Raise `BadData` with the refusal, if there is one."""
+        if self.refusal:
+            raise BadData(self.refusal)
+
     def _over_limit(self, count: int, limit: float, option: str, *, unknown: bool) -> str:
         worst_first = sorted((f for f in self.findings if f.unknown == unknown), key=lambda f: -f.rows)
         causes = "; ".join(map(str, worst_first))
@@ -114,7 +131,7 @@ class CheckReport:
 
     def lines(self) -> list[str]:
         """The report for a terminal: a block a file, the facts, the notes and the verdict."""
-        lines = [line for report in self.files for line in _file_lines(report)]
+        lines = [line for report in self.files for line in report.lines()]
         lines += [f"{name}: {_fact(value)}" for name, value in self.facts.items()]
         lines += [f"note: {note}" for note in self.notes]
         return [*lines, *(f"refused: {line}" for line in self.refusals), *(["the data set is usable"] * self.ok)]
@@ -122,16 +139,6 @@ class CheckReport:
 
 def _file_dict(report: FileReport) -> dict[str, Json]:
     return {**asdict(report), "verdict": report.verdict}
-
-
-def _file_lines(report: FileReport) -> list[str]:
-    head = f"{report.path}: {report.rows:,} rows, {report.kept:,} kept, {report.verdict}"
-    lines = [head, f"  columns: {', '.join(report.columns)}"]
-    if report.missing:
-        lines.append(f"  optional columns that it has not: {', '.join(report.missing)}")
-    if report.extra:
-        lines.append(f"  further columns: {', '.join(report.extra)}")
-    return lines + [f"  {finding}: {finding.action}" for finding in report.findings]
 
 
 def _fact(value: Json) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from retrieval.rejected import Found, RejectedRows, cells, shown
 from retrieval.report import FileReport, Finding
-from retrieval.schema import CONTRACT, ParquetSource
+from retrieval.schema import ParquetSource
 
 SET_ASIDE, LEFT_OUT, CLEANED = "row set aside", "value left out", "text cleaned"
 Bools = NDArray[np.bool_]
@@ -114,9 +114,8 @@ class FileAudit:
 
     def screens(self, columns: tuple[str, ...]) -> Iterator[Screen]:
         """A screen a batch; what was found on it is recorded when the next one is asked for."""
-        required = {column.name for column in CONTRACT[self.source.path.name] if column.required}
         for batch in self.source.batches(columns):
-            screen = Screen(batch, self.seen, required)
+            screen = Screen(batch, self.seen, self.source.required)
             yield screen
             self._record(screen)
 

@@ -81,15 +81,16 @@ CONTRACT: Mapping[str, tuple[Column, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class ParquetSource:
-    """A file of a data set whose columns agree with the contract; it can be read any number of times.
+    """A file whose columns agree with the contract; it can be read any number of times.
 
     `columns` are those of the contract that it has and that hold anything (a column of type null counts as missing),
-    `missing` the optional ones that it has not, `extra` its further ones.
+    `required` those that it must have, `missing` the optional ones that it has not, `extra` its further ones.
     """
 
     path: Path
     rows: int
     columns: tuple[str, ...]
+    required: tuple[str, ...]
     missing: tuple[str, ...]
     extra: tuple[str, ...]
 
@@ -127,20 +128,25 @@ def open_source(folder: Path, name: str) -> ParquetSource:
         BadData: missing, empty, cut short, not parquet, unreadable, without rows, or with a column that is missing,
             named twice or of a wrong type. One line each: the file, the column, what was found and what is wanted.
     """
-    path = folder / name
+    return open_file(folder / name, CONTRACT[name])
+
+
+def open_file(path: Path, contract: tuple[Column, ...]) -> ParquetSource:
+    """Hold a file of any name to a contract; errors as those of `open_source`."""
     file, schema = _open_parquet(path)
     with file:
         rows = file.metadata.num_rows
-    _check_columns(path, schema, CONTRACT[name])
+    _check_columns(path, schema, contract)
     if rows == 0:
         raise BadData(f"{path}: holds no rows; write at least one, or remove the file if it is not needed")
-    present = tuple(c.name for c in CONTRACT[name] if c.name in schema.names and not _is_void(schema, c))
-    known = {column.name for column in CONTRACT[name]}
+    present = tuple(c.name for c in contract if c.name in schema.names and not _is_void(schema, c))
+    known = {column.name for column in contract}
     return ParquetSource(
         path=path,
         rows=rows,
         columns=present,
-        missing=tuple(c.name for c in CONTRACT[name] if c.name not in present),
+        required=tuple(c.name for c in contract if c.required),
+        missing=tuple(c.name for c in contract if c.name not in present),
         extra=tuple(column for column in schema.names if column not in known),
     )
 

@@ -51,8 +51,9 @@ class Asked(NamedTuple):
 class Scored(Protocol):
     """The scores that one source gives to every item, for each request of a block."""
 
-    def top(self, k: int, exclude: CSR | None = None) -> Hits:
-        """The k best rows of each request whose score is above 0, without those that `exclude` lists for it."""
+    def top(self, k: int, exclude: CSR | None = None, allowed: Mask | None = None) -> Hits:
+        """The k best rows of each request whose score is above 0, without those that `exclude` lists for it and those
+        that `allowed`, bool [n_items], leaves out of all."""
         ...
 
     def at(self, pairs: CSR) -> Scores:
@@ -75,11 +76,13 @@ class SparseScores:
     lists: CSR
     values: Scores
 
-    def top(self, k: int, exclude: CSR | None = None) -> Hits:
+    def top(self, k: int, exclude: CSR | None = None, allowed: Mask | None = None) -> Hits:
         """See Scored."""
         values = self.values
         if exclude is not None and len(self.lists.rows):
             values = np.where(_listed(self.lists, exclude), -np.inf, values)
+        if allowed is not None:
+            values = np.where(allowed[self.lists.rows], values, -np.inf)
         return best_of_lists(self.lists, values, k)
 
     def at(self, pairs: CSR) -> Scores:
@@ -96,14 +99,16 @@ class SparseScores:
 class CoOccurrence:
     """What shoppers of the same items took: log(1 + the sum of cosines to the distinct items of the NEWEST events).
 
-    `similar` is a sparse float32 [n_items, n_items], see `retrieval.baselines.cooccurrence`.
+    `similar` is a sparse float32 [n_items, n_items], see `retrieval.baselines.cooccurrence`. Of items with higher rows,
+    which came later, nothing is known.
     """
 
     similar: csr_array
 
     def read(self, asked: Asked) -> SparseScores:
         """See CandidateSource."""
-        summed = incidence(newest(asked.history, NEWEST), self.similar.shape[0]) @ self.similar
+        events, n_items = newest(asked.history, NEWEST), self.similar.shape[0]
+        summed = incidence(events.where(events.rows < n_items), n_items) @ self.similar
         summed.sort_indices()
         lists = CSR(summed.indptr.astype(np.int64), summed.indices.astype(np.int64))
         return SparseScores(lists, np.log1p(summed.data).astype(np.float32))

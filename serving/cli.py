@@ -21,6 +21,7 @@ from serving.options import (
     DataArgument,
     Debug,
     Device,
+    Filter,
     K,
     Limits,
     MaxBad,
@@ -37,6 +38,7 @@ from serving.show import say, show_answer, show_evaluation, show_json, show_seco
 
 if TYPE_CHECKING:
     from serving.pipeline import RunResult
+    from serving.requests import Filters
 
 app = typer.Typer(
     cls=ShortlistGroup,
@@ -97,6 +99,7 @@ def recommend(
     query: Annotated[str | None, typer.Option(help="What is searched for.")] = None,
     k: K = 10,
     seen: Seen = "auto",
+    filter_: Filter = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -106,7 +109,9 @@ def recommend(
     if user is None and history is None and query is None:
         raise BadRequest("recommend: give --user USER, --history ITEM,ITEM or --query TEXT")
     items = None if history is None else item_ids(history)
-    answer = Engine.open(bundle, device=device).recommend(user_id=user, history=items, query=query, k=k, seen=seen)
+    filters = filters_of(filter_)
+    engine = Engine.open(bundle, device=device, follow=False)
+    answer = engine.recommend(user_id=user, history=items, query=query, k=k, seen=seen, filters=filters)
     show_json(answer.to_dict()) if as_json else show_answer(answer, f"for {user or history or query}")
 
 
@@ -116,13 +121,15 @@ def search(
     text: Annotated[str, typer.Argument(help="What is searched for.")],
     user: User = None,
     k: K = 10,
+    filter_: Filter = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """The best items for a query, leaning towards what the shopper likes, if one is given."""
     from serving.engine import Engine
 
-    answer = Engine.open(bundle, device=device).search(text, user_id=user, k=k)
+    filters = filters_of(filter_)
+    answer = Engine.open(bundle, device=device, follow=False).search(text, user_id=user, k=k, filters=filters)
     show_json(answer.to_dict()) if as_json else show_answer(answer, f"search: {text}")
 
 
@@ -131,13 +138,15 @@ def similar(
     bundle: Bundle,
     item: Annotated[str, typer.Argument(help="An item id.")],
     k: K = 10,
+    filter_: Filter = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """The items nearest to an item."""
     from serving.engine import Engine
 
-    answer = Engine.open(bundle, device=device).similar(item, k=k)
+    filters = filters_of(filter_)
+    answer = Engine.open(bundle, device=device, follow=False).similar(item, k=k, filters=filters)
     show_json(answer.to_dict()) if as_json else show_answer(answer, f"like {item}")
 
 
@@ -147,13 +156,15 @@ def cart(
     items: Annotated[str, typer.Argument(metavar="ITEM,ITEM", help="Item ids in the cart.")],
     user: User = None,
     k: K = 10,
+    filter_: Filter = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """The items that best go on from a cart."""
     from serving.engine import Engine
 
-    answer = Engine.open(bundle, device=device).complete_cart(item_ids(items), user_id=user, k=k)
+    cart, filters = item_ids(items), filters_of(filter_)
+    answer = Engine.open(bundle, device=device, follow=False).complete_cart(cart, user_id=user, k=k, filters=filters)
     show_json(answer.to_dict()) if as_json else show_answer(answer, f"with {items}")
 
 
@@ -283,6 +294,27 @@ def item_ids(text: str) -> list[str]:
             raise BadRequest(f"{text}: is not a JSON list of item ids ({error})") from error
         return [str(item) for item in found]
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def filters_of(text: str | None) -> Filters | None:
+    """Filters from JSON: lists of [column, operator, value], all of which are to hold, or a list of such lists, any of
+    which is.
+
+    >>> filters_of('[["price", "<", 20], ["in_stock", "=", true]]')
+    [('price', '<', 20), ('in_stock', '=', True)]
+    >>> filters_of('[[["price", "<", 20]], [["brand", "in", ["Acme"]]]]')
+    [[('price', '<', 20)], [('brand', 'in', ['Acme'])]]
+    """
+    if text is None:
+        return None
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise BadRequest(f"--filter: {text} is not JSON ({error})") from error
+    if not isinstance(found, list) or not all(isinstance(part, list) and part for part in found):
+        raise BadRequest(f'--filter: {text} is not a list of conditions, such as [["price", "<", 20]]')
+    nested = [[tuple(condition) for condition in part] if isinstance(part[0], list) else tuple(part) for part in found]
+    return nested
 
 
 def show_run(result: RunResult, as_json: bool) -> None:

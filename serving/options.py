@@ -38,6 +38,9 @@ MaxUnknown: TypeAlias = Annotated[
 Debug: TypeAlias = Annotated[bool, typer.Option("--debug", help="Show tracebacks and libraries' warnings.")]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 K: TypeAlias = Annotated[int, typer.Option("-k", help="How many items.")]
+Filter: TypeAlias = Annotated[
+    str | None, typer.Option("--filter", metavar="JSON", help='Such as [["price", "<", 20], ["in_stock", "=", true]].')
+]
 User: TypeAlias = Annotated[str | None, typer.Option("--user", help="A shopper of the data set.")]
 Seen: TypeAlias = Annotated[Literal["auto", "remove", "keep"], typer.Option(help="Items that the shopper took before.")]
 

@@ -26,9 +26,9 @@ from retrieval.fingerprint import fingerprint
 from retrieval.pretrained import pretrained_source
 from retrieval.towers import TEXT
 from serving.assemble import Assembly, plain
-from serving.engine import Engine
 from serving.evaluate import Figures
 from serving.measure import Measurement, Untuned
+from serving.opened import Opened
 from serving.report import Example, Report, write_report
 from serving.retriever import TaskName
 from serving.settings import RunConfig
@@ -145,7 +145,7 @@ class Pipeline:
         with self._timed("build index"):
             draft = self._assemble(shop, bundle, trained)
         with self._timed("fuse sources"):
-            fusions = self._fusions(shop, self._engine(bundle, draft))
+            fusions = self._fusions(shop, self._opened(bundle, draft))
         settings = draft.settings | {"fusion": fusions}
         return replace(draft, figures=plain(trained.figures), settings=settings)
 
@@ -166,13 +166,13 @@ class Pipeline:
 
         if not self.config.ranking.enabled:
             return draft
-        engine = self._engine(bundle, draft)
+        opened = self._opened(bundle, draft)
         with self._timed("mine pairs"):
             data = ranker_data(
                 shop,
-                engine.stages,
+                opened.stages,
                 self.config.ranking,
-                remove_seen=engine.remove_seen,
+                remove_seen=opened.remove_seen,
                 seed=self.config.retrieval.seed,
                 cross_fit=lambda: self._cross_fit(shop, bundle, draft),
                 say=self.say,
@@ -195,7 +195,7 @@ class Pipeline:
         assembly = self.assembly(bundle)
         draft = replace(draft, ranker=assembly.add_ranker(folder))
         with self._timed("blend"):
-            blends = self._blends(shop, self._engine(bundle, draft))
+            blends = self._blends(shop, self._opened(bundle, draft))
         return assembly.named(replace(draft, settings=draft.settings | {"blend": blends}))
 
     def _ranker_start(self, bundle: Bundle, draft: Release) -> str:
@@ -207,7 +207,7 @@ class Pipeline:
 
     def evaluate(self, shop: Shop, bundle: Bundle, draft: Release) -> tuple[Release, Figures, list[Example]]:
         """The release with its gates and figures, the evaluation object and some real requests."""
-        measured = self._measurement(self._engine(bundle, draft), shop)
+        measured = self._measurement(self._opened(bundle, draft), shop)
         with self._timed("gate"):
             gates = self._gates(measured)
         untuned = self._untuned(shop, bundle)
@@ -221,7 +221,7 @@ class Pipeline:
         release = bundle.current()
         with TemporaryDirectory() as scratch:
             aside = replace(self, scratch=Path(scratch))
-            measured = aside._measurement(aside._engine(bundle, release), shop)
+            measured = aside._measurement(aside._opened(bundle, release), shop)
             untuned = aside._untuned(shop, bundle)
             gates: dict[str, Figures] = json.loads(json.dumps(release.gates))
             with aside._timed("evaluate"):
@@ -269,20 +269,20 @@ class Pipeline:
         """What adds parts to a bundle under this run's settings."""
         return Assembly(bundle, self.config, self.device, self.now)
 
-    def _fusions(self, shop: Shop, engine: Engine) -> JsonMap:
+    def _fusions(self, shop: Shop, opened: Opened) -> JsonMap:
         """How candidate sources come together, by task."""
         from serving.fusing import fit_fusions
 
-        fusions = dict(fit_fusions(engine.stages, shop, remove_seen=engine.remove_seen))
+        fusions = dict(fit_fusions(opened.stages, shop, remove_seen=opened.remove_seen))
         for task, fusion in fusions.items():
             self.say(f"fusion, {task}: {fusion}")
         return plain({task: fusion.as_json() for task, fusion in fusions.items()})
 
-    def _blends(self, shop: Shop, engine: Engine) -> JsonMap:
+    def _blends(self, shop: Shop, opened: Opened) -> JsonMap:
         """How the ranker's logit and retrieval's score come together, by task."""
         from serving.blending import fit_blends
 
-        blends = dict(fit_blends(engine.stages, shop, remove_seen=engine.remove_seen))
+        blends = dict(fit_blends(opened.stages, shop, remove_seen=opened.remove_seen))
         for task, blend in blends.items():
             self.say(f"blend, {task}: {blend}")
         return plain({task: blend.as_json() for task, blend in blends.items()})
@@ -311,7 +311,7 @@ class Pipeline:
             )
             part = self._assemble(shop, scratch, trained, source.train)
             fused = replace(part, settings=part.settings | {"fusion": draft.settings.get("fusion", {})})
-            sources.append(PairSource(self._engine(scratch, fused).stages, last_training_requests(shop, ~half)))
+            sources.append(PairSource(self._opened(scratch, fused).stages, last_training_requests(shop, ~half)))
         return sources
 
     def _untuned(self, shop: Shop, bundle: Bundle) -> Untuned:
@@ -339,14 +339,14 @@ class Pipeline:
                 )
         return found
 
-    def _measurement(self, engine: Engine, shop: Shop) -> Measurement:
-        ids = engine.stages.version.ids.to_pylist()
+    def _measurement(self, opened: Opened, shop: Shop) -> Measurement:
+        ids = opened.stages.version.ids.to_pylist()
         if ids != list(shop.data.item_ids):
             raise BadData(f"{self.data_folder}: its items are not in the order of the index; open the shop like it")
-        return Measurement(engine.stages, shop, engine.remove_seen, self.config.evaluation.rerank_sample)
+        return Measurement(opened.stages, shop, opened.remove_seen, self.config.evaluation.rerank_sample)
 
-    def _engine(self, bundle: Bundle, release: Release) -> Engine:
-        return Engine.of_release(bundle, release, device=self.device)
+    def _opened(self, bundle: Bundle, release: Release) -> Opened:
+        return Opened.of_release(bundle, release, device=self.device)
 
     @property
     def _work(self) -> Path:

@@ -10,12 +10,18 @@ from retrieval.errors import BadRequest
 from retrieval.text import query_text
 
 Seen: TypeAlias = Literal["auto", "remove", "keep"]
+Condition: TypeAlias = tuple[str, str, object]  # column, operator, value
+Filters: TypeAlias = (
+    Sequence[Condition] | Sequence[Sequence[Condition]]
+)  # pyarrow's own: all of them; any of such lists
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """One call. A user, a history (item ids, oldest first) and a query can each be absent; a given history stands in
     for what is known of the user. `seen`: whether items of the history may be answered; `auto` follows the release.
+    `filters` over the items' attributes, such as `[("price", "<", 20), ("category", "in", ["Mugs"])]`: nothing else is
+    answered, whatever it would be for.
     """
 
     user_id: str | None = None
@@ -24,6 +30,7 @@ class Request:
     k: int = 10
     seen: Seen = "auto"
     rerank: bool = True
+    filters: Filters | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
@@ -63,19 +70,21 @@ class Hit:
 
 @dataclass(frozen=True)
 class Answer:
-    """The items, best first, and how they came about."""
+    """The items, best first, and how they came about: from one release, after so many updates of its index."""
 
     items: tuple[Hit, ...]
     release: str
     fell_back_to: tuple[str, ...] = ()  # what stood in for what was missing, such as "popular items"
     reranked: bool = False
     milliseconds: dict[str, float] = field(default_factory=dict)  # by stage
+    update: int = 0
 
     def to_dict(self) -> dict[str, object]:
         """As JSON."""
         return {
             "items": [{**vars(hit), "sources": list(hit.sources)} for hit in self.items],
             "release": self.release,
+            "update": self.update,
             "fell_back_to": list(self.fell_back_to),
             "reranked": self.reranked,
             "milliseconds": self.milliseconds,

@@ -46,10 +46,13 @@ class Candidates(NamedTuple):
 
 @dataclass(frozen=True)
 class Retriever:
-    """An index version, what is popular, and the sources beside the towers with their weights by task."""
+    """An index version, what is popular, and the sources beside the towers with their weights by task.
+
+    Whatever is asked, an item that was deleted from the version is never among the hits.
+    """
 
     version: IndexVersion
-    popularity: NDArray[np.float32]  # [n_items]
+    popularity: NDArray[np.float32]  # [n_items], of every row of the version
     sources: Mapping[str, CandidateSource] = field(default_factory=dict)
     fusions: Mapping[str, Fusion] = field(default_factory=dict)
 
@@ -58,32 +61,42 @@ class Retriever:
         weights = self.fusions.get(task, Fusion.of_towers()).weights
         return Fusion({name: weight for name, weight in weights.items() if name == TOWERS or name in self.sources})
 
-    def by_towers(self, vectors: Vectors, k: int, exclude: CSR | None = None) -> Hits:
+    def by_towers(self, vectors: Vectors, k: int, exclude: CSR | None = None, allowed: Mask | None = None) -> Hits:
         """The k best items of each user vector; popular ones for a vector of zeros, scored by how often they sold."""
-        hits = self.version.index.search(vectors, k, exclude=exclude)
+        hits = self.version.search(vectors, k, allowed=allowed, exclude=exclude)
         nothing = ~vectors.any(axis=1)
         hits.rows[nothing], hits.scores[nothing] = -1, -np.inf
-        return self._followed_by_popular(nothing, hits, exclude)
+        return self._followed_by_popular(nothing, hits, exclude, allowed)
 
     def shortlists(
-        self, vectors: Vectors, asked: Asked, k: int, task: TaskName, exclude: CSR | None = None
+        self,
+        vectors: Vectors,
+        asked: Asked,
+        k: int,
+        task: TaskName,
+        exclude: CSR | None = None,
+        allowed: Mask | None = None,
     ) -> Shortlists:
         """The k best items of each request by all sources that count for the task, equal ones as the towers have them.
 
+        None of those that `exclude` lists for a request, none that `allowed`, bool [n_items], leaves out of all.
         Without a fusion those are the towers' alone. Of a request of which the towers know nothing, what is popular
         follows what the sources propose.
         """
         fusion = self.fusion(task)
-        found = self.candidates(vectors, asked, k, fusion.sources, exclude)
+        found = self.candidates(vectors, asked, k, fusion.sources, exclude, allowed)
         hits = best_of_lists(found.pairs, fusion(found.scores), k, then=found.scores[TOWERS])
         at = _place_of(found.pairs, hits, self.version.size)
         proposed = {name: _looked_up(mask, at) for name, mask in found.proposed.items()}
-        return Shortlists(self._followed_by_popular(~vectors.any(axis=1), hits, exclude), proposed)
+        return Shortlists(self._followed_by_popular(~vectors.any(axis=1), hits, exclude, allowed), proposed)
 
-    def named_first(self, given: Shortlists, asked: Asked, exclude: CSR | None = None) -> Shortlists:
+    def named_first(
+        self, given: Shortlists, asked: Asked, exclude: CSR | None = None, allowed: Mask | None = None
+    ) -> Shortlists:
         """The same with the items that a query names by their id or code in front of all others."""
         hits, k = given.hits, given.hits.rows.shape[1]
-        named = self.sources[EXACT].read(asked).top(k, exclude) if EXACT in self.sources else None
+        may = self.version.answerable(allowed)
+        named = self.sources[EXACT].read(asked).top(k, exclude, may) if EXACT in self.sources else None
         if named is None or (named.rows < 0).all():
             return given
         rows, scores, places = hits.rows.copy(), hits.scores.copy(), np.tile(np.arange(k), (len(hits.rows), 1))
@@ -102,13 +115,19 @@ class Retriever:
         return Shortlists(Hits(rows, scores), proposed | {EXACT: exact})
 
     def candidates(
-        self, vectors: Vectors, asked: Asked, k: int, names: tuple[str, ...], exclude: CSR | None = None
+        self,
+        vectors: Vectors,
+        asked: Asked,
+        k: int,
+        names: tuple[str, ...],
+        exclude: CSR | None = None,
+        allowed: Mask | None = None,
     ) -> Candidates:
         """The k best items of the towers and of each named source, with the scores that all of them give."""
         found = []
         for part in self._parts(len(vectors)):
             without = None if exclude is None else exclude.select(part)
-            found.append(self._candidates(vectors[part], asked.select(part), k, names, without))
+            found.append(self._candidates(vectors[part], asked.select(part), k, names, without, allowed))
         return _joined(found)
 
     def pair_scores(self, vectors: Vectors, asked: Asked, pairs: CSR, task: TaskName) -> Scores:
@@ -124,26 +143,34 @@ class Retriever:
         """The towers' inner product of each pair, float32 [n_pairs]: list i holds index rows against user vector i."""
         found, owners = np.empty(len(pairs.rows), np.float32), pairs.owners
         for part in _slices(len(found)):
-            items = np.asarray(self.version.vectors[pairs.rows[part]])
+            items = self.version.vectors_at(pairs.rows[part])
             found[part] = np.einsum("ij,ij->i", vectors[owners[part]], items)
         return found
 
-    def popular(self, n: int, k: int, exclude: CSR | None = None) -> Hits:
+    def popular(self, n: int, k: int, exclude: CSR | None = None, allowed: Mask | None = None) -> Hits:
         """The most taken items, for each of n requests."""
-        return exact_topk(np.ones((n, 1), np.float32), self.popularity[:, None], k, exclude=exclude)
+        may = self.version.answerable(allowed)
+        return exact_topk(np.ones((n, 1), np.float32), self.popularity[:, None], k, allowed=may, exclude=exclude)
 
     def _candidates(
-        self, vectors: Vectors, asked: Asked, k: int, names: tuple[str, ...], exclude: CSR | None
+        self,
+        vectors: Vectors,
+        asked: Asked,
+        k: int,
+        names: tuple[str, ...],
+        exclude: CSR | None,
+        allowed: Mask | None,
     ) -> Candidates:
         heard = np.flatnonzero(vectors.any(axis=1))
         tops = {TOWERS: Hits(np.full((len(vectors), k), -1, np.int64), np.full((len(vectors), k), -np.inf, np.float32))}
         if len(heard):
             without = None if exclude is None else exclude.select(heard)
-            tops[TOWERS].rows[heard], tops[TOWERS].scores[heard] = self.version.index.search(
-                vectors[heard], k, exclude=without
+            tops[TOWERS].rows[heard], tops[TOWERS].scores[heard] = self.version.search(
+                vectors[heard], k, allowed=allowed, exclude=without
             )
         read = {name: self.sources[name].read(asked) for name in names}
-        tops |= {name: scored.top(k, exclude) for name, scored in read.items()}
+        may = self.version.answerable(allowed)
+        tops |= {name: scored.top(k, exclude, may) for name, scored in read.items()}
         pairs = joined_rows(list(tops.values()), self.version.size)
         keys = pairs.owners * self.version.size + pairs.rows
         proposed = {name: np.isin(keys, _keys(hits, self.version.size)) for name, hits in tops.items()}
@@ -157,13 +184,15 @@ class Retriever:
     def _all_scores(self, vectors: Vectors, read: Mapping[str, Scored], pairs: CSR) -> dict[str, Scores]:
         return {TOWERS: self.tower_scores(vectors, pairs)} | {name: scored.at(pairs) for name, scored in read.items()}
 
-    def _followed_by_popular(self, nothing: Mask | np.bool_, hits: Hits, exclude: CSR | None) -> Hits:
+    def _followed_by_popular(
+        self, nothing: Mask | np.bool_, hits: Hits, exclude: CSR | None, allowed: Mask | None
+    ) -> Hits:
         """The hits, those of the requests `nothing` filled up with what is popular, whose scores fall below theirs."""
         lines = np.flatnonzero(nothing)
         if not len(lines):
             return hits
         k = hits.rows.shape[1]
-        popular = self.popular(len(lines), k, None if exclude is None else exclude.select(lines))
+        popular = self.popular(len(lines), k, None if exclude is None else exclude.select(lines), allowed)
         rows, scores = hits.rows.copy(), hits.scores.copy()
         for line, more, counts in zip(lines.tolist(), *popular, strict=True):
             found = int(np.count_nonzero(rows[line] >= 0))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from serving.evaluate import Json
     from serving.requests import Answer
+    from serving.updates import Updated
 
 PLAIN_WIDTH = 120  # columns where stdout is no terminal
 
@@ -65,6 +66,18 @@ def show_evaluation(evaluation: Mapping[str, Json], report: Path) -> None:
     for table in tables(evaluation):
         out.print(table)
     out.print(f"report: {report}")
+
+
+def show_update(done: Updated) -> None:
+    """What an update did, in a line or two."""
+    print(
+        f"update {done.number} of release {done.release}: {done.upserted:,} items upserted, {done.new:,} of them new, "
+        f"{done.embedded:,} texts embedded; {done.deleted:,} deleted"
+    )
+    if done.unknown:
+        print(f"{done.unknown:,} ids to delete were not in the index")
+    if done.set_aside:
+        print(f"{done.set_aside:,} rows were set aside in rejected.parquet")
 
 
 def show_seconds(seconds: Mapping[str, float]) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -22,13 +23,14 @@ from retrieval.sources import (
     RecentPopularity,
     TakenBefore,
 )
-from retrieval.topk import Rows
+from retrieval.topk import Mask, Rows
 from serving.retriever import EXACT
 from serving.shoppers import Shoppers
 
 TOGETHER, OWN, BEFORE, WEEK, MONTH, WORDS = (
     "co_occurrence", "own_frequency", "taken_before", "popularity_7d", "popularity_30d", "words",
 )  # fmt: skip
+Lookup: TypeAlias = Callable[[Sequence[str]], Rows]
 CODES = ("sku", "gtin", "ean", "upc", "mpn", "isbn")  # columns whose values name an item as its id does
 VOCABULARY = "words.json"
 ARRAYS = ("indptr", "rows", "scores")
@@ -42,11 +44,11 @@ def write_words(folder: Path, item_texts: list[str]) -> None:
     (folder / VOCABULARY).write_text(json.dumps(dict(words.codes), ensure_ascii=False), "utf-8")
 
 
-def open_sources(
-    words: Path | None, version: IndexVersion, shoppers: Shoppers, targets: tuple[str, ...]
-) -> Mapping[str, CandidateSource]:
-    """Every source by its name, over the rows of one index version. `words` is a folder of `write_words` for it,
-    `targets` are the kinds of events by which an item is taken."""
+def open_sources(words: Path | None, version: IndexVersion, shoppers: Shoppers, targets: tuple[str, ...]) -> Sources:
+    """Every source by its name, over the rows of one index version as it was built.
+
+    `words` is a folder of `write_words` for it, `targets` are the kinds of events by which an item is taken.
+    """
     timeline = shoppers.timeline
 
     def sold(days: int) -> RecentPopularity:
@@ -59,20 +61,36 @@ def open_sources(
         BEFORE: TakenBefore,
         WEEK: lambda: sold(7),
         MONTH: lambda: sold(30),
-        EXACT: lambda: _exact(version),
     }
     if (together := shoppers.together) is not None:
         makers[TOGETHER] = lambda: CoOccurrence(together())
     if words is not None:
         makers[WORDS] = lambda: _read_words(words)
-    return Sources(makers)
+    return Sources(makers, version, cache(partial(_code_lookups, version.items, np.arange(version.size))))
 
 
 class Sources(Mapping[str, CandidateSource]):
-    """Sources by their name, each made when it is first read."""
+    """Sources by their name, each made when it is first read.
 
-    def __init__(self, makers: Mapping[str, Callable[[], CandidateSource]]) -> None:
-        self._makers, self._made = makers, dict[str, CandidateSource]()
+    `codes` finds items as they were built by their codes.
+    """
+
+    def __init__(
+        self,
+        makers: Mapping[str, Callable[[], CandidateSource]],
+        version: IndexVersion,
+        codes: Callable[[], Sequence[Lookup]],
+    ) -> None:
+        self._makers: dict[str, Callable[[], CandidateSource]] = {**makers, EXACT: lambda: _exact(version, codes)}
+        self._made = dict[str, CandidateSource]()
+        self._codes = codes
+
+    def updated(self, version: IndexVersion) -> Sources:
+        """The same over an updated version, whose new and changed items are found by their ids and codes alone: words,
+        sales and what goes together stay as of the build."""
+        renewed = Sources(self._makers, version, self._codes)
+        renewed._made = {name: source for name, source in self._made.copy().items() if name != EXACT}
+        return renewed
 
     def __getitem__(self, name: str) -> CandidateSource:
         if name not in self._made:
@@ -86,16 +104,33 @@ class Sources(Mapping[str, CandidateSource]):
         return len(self._makers)
 
 
-def _exact(version: IndexVersion) -> ExactMatch:
-    lookups: list[Callable[[Sequence[str]], Rows]] = [version.rows_of]
-    for name in version.items.column_names:
-        kind = version.items.schema.field(name).type
+def _exact(version: IndexVersion, codes: Callable[[], Sequence[Lookup]]) -> ExactMatch:
+    delta = version.delta
+    if delta is None:
+        return ExactMatch([version.rows_of, *codes()])
+    replaced = delta.place[: delta.n_base] >= delta.n_base
+    built = [partial(_unless, replaced, lookup) for lookup in codes()]
+    rows = delta.rows_now()
+    late = _code_lookups(delta.items.filter(pa.array(rows >= 0)), rows[rows >= 0])
+    return ExactMatch([version.rows_of, *built, *late])
+
+
+def _code_lookups(items: pa.Table, rows: Rows) -> list[Lookup]:
+    """What finds items by each column of codes that they have; `rows` int64 [n_items] are theirs."""
+    lookups: list[Lookup] = []
+    for name in items.column_names:
+        kind = items.schema.field(name).type
         if name.lower() in CODES and (pa.types.is_string(kind) or pa.types.is_integer(kind)):
-            column = version.items[name].cast(pa.string())
+            column = items[name].cast(pa.string())
             known = column.is_valid().to_numpy(zero_copy_only=False)
-            rows, codes = np.flatnonzero(known), column.drop_null()
-            lookups.append(partial(_rows_of_codes, HashIndex.build(hash_keys(codes.to_pylist())), codes, rows))
-    return ExactMatch(lookups)
+            codes = column.drop_null()
+            lookups.append(partial(_rows_of_codes, HashIndex.build(hash_keys(codes.to_pylist())), codes, rows[known]))
+    return lookups
+
+
+def _unless(replaced: Mask, lookup: Lookup, texts: Sequence[str]) -> Rows:
+    found = lookup(texts)
+    return np.where((found >= 0) & ~replaced[found], found, -1)
 
 
 def _rows_of_codes(lookup: HashIndex, codes: pa.ChunkedArray, rows: Rows, texts: Sequence[str]) -> Rows:

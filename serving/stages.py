@@ -54,11 +54,13 @@ class Stages:
     def history_vectors(self, batch: HistoryBatch, query_texts: Sequence[str]) -> Vectors:
         """float32 [b, index_dim] of histories, their past queries coded into `query_texts`; zero for an empty one."""
         if not batch.present.any():
-            return np.zeros((len(batch.items), self.version.vectors.shape[1]), np.float32)
+            return np.zeros((len(batch.items), self.version.dim), np.float32)
         asked = np.unique(batch.queries[batch.queries >= 0])
         vectors = self.query_vectors([query_texts[int(code)] for code in asked]) if len(asked) else None
         codes = np.where(batch.queries >= 0, np.searchsorted(asked, batch.queries), -1)
-        return self.user.histories(batch._replace(queries=codes), self.version.readings, vectors)
+        rows = np.unique(batch.items[batch.items >= 0])
+        items = np.where(batch.items >= 0, np.searchsorted(rows, batch.items), -1)
+        return self.user.histories(batch._replace(items=items, queries=codes), self.version.readings_at(rows), vectors)
 
     def searcher_vectors(
         self, batch: HistoryBatch, query_texts: Sequence[str], text: str, gap: NDArray[np.int64]
@@ -146,15 +148,15 @@ class Stages:
         wanted = np.unique(rows[rows >= 0])
         if len(wanted) * 4 > self.version.size:
             return self._every_text
-        return dict(zip(wanted.tolist(), item_texts(self.version.items.take(wanted)), strict=True))
+        return dict(zip(wanted.tolist(), item_texts(self.version.items_at(wanted)), strict=True))
 
     @cached_property
     def _every_text(self) -> list[str]:
-        return item_texts(self.version.items)
+        return item_texts(self.version.items_at(np.arange(self.version.size)))
 
     @cached_property
     def _remembered(self) -> dict[str, Vectors | None]:
         return {}
 
     def _titles(self, rows: NDArray[np.int64]) -> list[str]:
-        return self.version.items["title"].take(rows).to_pylist() if len(rows) else []
+        return self.version.values_at("title", rows).to_pylist() if len(rows) else []

@@ -16,8 +16,9 @@ from retrieval.dataset import DataSet, load
 from retrieval.errors import BadBundle, BadData
 from retrieval.text import item_texts
 from serving.adopt import Adoption, read_vectors
-from serving.engine import POPULAR, Engine
+from serving.engine import Engine
 from serving.jobs import build_index, index_ids, recorded_settings
+from serving.opened import POPULAR
 from serving.pipeline import Pipeline
 from serving.settings import RunConfig, read_settings
 

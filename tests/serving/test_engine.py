@@ -17,8 +17,9 @@ from retrieval.fusion import Fusion
 from retrieval.requests import Requests
 from retrieval.sources import DAY
 from serving import retriever
-from serving.engine import CATALOGUE, FEWER, KNOWN_ITEMS, POPULAR, QUERY_ALONE, RECOMMENDATION, Engine
+from serving.engine import Engine
 from serving.offline import Offline, query_shortlists
+from serving.opened import CATALOGUE, FEWER, KNOWN_ITEMS, POPULAR, QUERY_ALONE, RECOMMENDATION
 from serving.requests import Answer, Request
 from serving.retriever import Retriever
 from serving.shoppers import Shoppers
@@ -32,10 +33,15 @@ def data(sample_folder: Path) -> DataSet:
     return load(sample_folder)
 
 
+def changed(engine: Engine, **parts: object) -> Engine:
+    """An engine that answers from the same release but for these parts."""
+    return Engine(replace(engine.opened, **parts))  # type: ignore[arg-type]
+
+
 @pytest.fixture(scope="module")
 def reranking(engine: Engine) -> Engine:
     """The engine with both gates open, whatever the tiny ranker is worth."""
-    return replace(engine, reranks=frozenset({"recommend", "search"}))
+    return changed(engine, reranks=frozenset({"recommend", "search"}))
 
 
 FUSIONS = {
@@ -49,7 +55,7 @@ def with_fusion(stages: Stages, **fusions: Fusion) -> Stages:
 
 
 def with_blend(engine: Engine, blend: Blend) -> Engine:
-    return replace(engine, stages=replace(engine.stages, blends={"recommend": blend, "search": blend}))
+    return changed(engine, stages=replace(engine.stages, blends={"recommend": blend, "search": blend}))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +90,7 @@ def test_the_offline_path_and_the_engine_give_the_same_shortlist_and_scores(
     engine: Engine, offline: Offline, everyone: Requests, data: DataSet, seen: str, fused: bool
 ) -> None:
     if fused:
-        engine = replace(engine, stages=with_fusion(engine.stages))
+        engine = changed(engine, stages=with_fusion(engine.stages))
         offline = replace(offline, stages=engine.stages)
         everyone = replace(everyone, time=np.full(USERS, engine.histories.today[0] * DAY))
     hits = offline.shortlists(everyone, offline.seen(everyone) if seen == "remove" else None)
@@ -258,7 +264,7 @@ def test_a_query_of_broken_text_is_still_answered(engine: Engine) -> None:
 
 def test_nothing_known_to_be_popular_is_answered_in_the_order_of_the_catalogue(engine: Engine) -> None:
     nobody = Shoppers.nobody(engine.stages.version.size)
-    bare = replace(
+    bare = changed(
         engine,
         shoppers=nobody,
         histories=replace(engine.histories, shoppers=nobody),
@@ -323,7 +329,7 @@ def test_a_past_query_is_read_once_and_as_any_other(engine: Engine, monkeypatch:
 
 
 def test_every_hit_names_the_sources_that_proposed_it(engine: Engine, data: DataSet) -> None:
-    fused = replace(engine, stages=with_fusion(engine.stages))
+    fused = changed(engine, stages=with_fusion(engine.stages))
     user = data.user_ids[0]
     answer = fused.recommend(user_id=user, k=100, seen="keep")
     own = taken(data, 0, engine.histories.targets)
@@ -336,7 +342,7 @@ def test_every_hit_names_the_sources_that_proposed_it(engine: Engine, data: Data
 
 @pytest.mark.parametrize("fuse", [False, True])
 def test_an_item_that_is_searched_by_its_id_stands_first(reranking: Engine, data: DataSet, fuse: bool) -> None:
-    engine = replace(reranking, stages=with_fusion(reranking.stages)) if fuse else reranking
+    engine = changed(reranking, stages=with_fusion(reranking.stages)) if fuse else reranking
     for row in (0, 7, 33):
         answer = engine.search(f" {data.item_ids[row]} ", k=5)
         assert ids(answer)[0] == data.item_ids[row]
@@ -347,19 +353,19 @@ def test_an_item_that_is_searched_by_its_id_stands_first(reranking: Engine, data
 
 def test_a_source_that_a_release_lacks_is_passed_over(engine: Engine) -> None:
     lacking = replace(engine.stages.retriever, sources={}, fusions=FUSIONS)
-    bare = replace(engine, stages=replace(engine.stages, retriever=lacking))
+    bare = changed(engine, stages=replace(engine.stages, retriever=lacking))
     assert ids(bare.search("red mug")) == ids(engine.search("red mug"))
 
 
 def test_a_shopper_of_whom_the_towers_know_nothing_is_answered_by_what_sells_now(engine: Engine) -> None:
-    fused = replace(engine, stages=with_fusion(engine.stages))
+    fused = changed(engine, stages=with_fusion(engine.stages))
     answer = fused.recommend(history=[], k=5)
     assert all(hit.sources == ("popularity_30d",) for hit in answer.items)
     assert answer.fell_back_to == (POPULAR,)
 
 
 def test_what_did_not_sell_of_late_follows_what_did(engine: Engine, data: DataSet) -> None:
-    a_week = replace(engine, stages=with_fusion(engine.stages, recommend=Fusion({"towers": 1.0, "popularity_7d": 1.0})))
+    a_week = changed(engine, stages=with_fusion(engine.stages, recommend=Fusion({"towers": 1.0, "popularity_7d": 1.0})))
     answer = a_week.recommend(user_id="nobody", k=data.n_items)
     assert sorted(ids(answer)) == sorted(data.item_ids)
     assert (np.diff([hit.score for hit in answer.items]) <= 0).all()

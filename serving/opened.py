@@ -1,0 +1,316 @@
+"""A release opened to answer: everything that one answer reads, and nothing of it changes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from indexing.manifest import JsonMap
+from indexing.releases import Release
+from indexing.store import Bundle
+from indexing.version import IndexVersion
+from ranking.blend import Blend
+from ranking.cross_encoder import CrossEncoderScorer
+from retrieval.errors import ShortlistError
+from retrieval.fusion import TOWERS, Fusion
+from retrieval.topk import CSR, Rows
+from retrieval.towers import Towers, UserTower
+from serving.filtering import FilterMasks
+from serving.histories import Histories, Known
+from serving.requests import Answer, Hit, Request
+from serving.retriever import EXACT, Retriever, Shortlists, TaskName
+from serving.shoppers import Shoppers
+from serving.sources import Sources, open_sources
+from serving.stages import SHORTLIST, Reranked, Stages
+
+LONGEST, TITLES = 50, 3  # where the release does not say: events that are read, newest titles that are reranked by
+WARM_UP = "a"  # a query; what it asks for does not matter
+TRIES = 5  # to open the live release, while others take its place
+POPULAR = "popular items"  # nothing is known of who asks, and nothing is asked for
+CATALOGUE = "items in the order of the catalogue"  # the same, and nothing is known to be popular
+QUERY_ALONE = "the query alone"  # a shopper or a history is named, and nothing is known of it
+KNOWN_ITEMS = "the known items of the history"  # others of it are not in the index
+RECOMMENDATION = "a recommendation"  # the query is empty
+FEWER = "all items that may be answered"  # they are fewer than k
+
+
+class Clock:
+    """Milliseconds of each stage of one request."""
+
+    def __init__(self) -> None:
+        self.milliseconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Times what happens inside."""
+        begun = time.perf_counter()
+        yield
+        self.milliseconds[name] = round((time.perf_counter() - begun) * 1000, 3)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A release with the updates of its index up to one of them. Safe to answer from in many threads.
+
+    Every file that an answer needs is open or read, so that it goes on answering when the release is pruned.
+    """
+
+    release: Release
+    stages: Stages
+    shoppers: Shoppers
+    histories: Histories
+    remove_seen: bool  # what `seen="auto"` means here
+    reranks: frozenset[str]  # tasks whose gate the cross-encoder has passed: "recommend", "search"
+
+    @classmethod
+    def live(
+        cls, bundle: Bundle, *, device: str = "auto", precision: str = "auto", like: Opened | None = None
+    ) -> Opened:
+        """The live release of a bundle with all its updates; see `of_release`.
+
+        Begins again where another release became live meanwhile and the one being opened was pruned.
+        """
+        for _ in range(TRIES - 1):
+            name = bundle.current_id()
+            try:
+                return cls.of_release(bundle, bundle.current(), device=device, precision=precision, like=like).updated()
+            except (ShortlistError, OSError):
+                if bundle.current_id() == name:
+                    raise
+        return cls.of_release(bundle, bundle.current(), device=device, precision=precision, like=like).updated()
+
+    @classmethod
+    def of_release(
+        cls,
+        bundle: Bundle,
+        release: Release,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        like: Opened | None = None,
+    ) -> Opened:
+        """Any release of a bundle, live or not, as it was built. Models that `like` has open already are shared.
+
+        Raises BadBundle, CorruptBundle or StaleArtefact, by name.
+        """
+        user = _user_tower(bundle, release, device, precision, like)
+        version = IndexVersion.open(bundle.path_of("index", release.index), device=device)
+        shoppers = _shoppers(bundle, release, version, user.config.kinds)
+        longest = int(user.config.history.get("longest", LONGEST))
+        settings = release.settings
+        targets = settings.get("targets")
+        kinds = tuple(map(str, targets if isinstance(targets, list) else ()))
+        words = None if release.words is None else bundle.path_of("words", release.words)
+        fusions = fusions_of(settings)
+        sources = _read(open_sources(words, version, shoppers, kinds), fusions)
+        stages = Stages(
+            user,
+            Retriever(version, shoppers.popularity, sources, fusions),
+            _scorer(bundle, release, device, precision, like),
+            longest=longest,
+            titles=setting_of(settings, "titles", TITLES),
+            depth=setting_of(settings, "depth", SHORTLIST),
+            blends=blends_of(settings),
+        )
+        histories = Histories(version, shoppers, longest, kinds)
+        gates = release.gates.items()
+        passed = frozenset(task for task, gate in gates if isinstance(gate, dict) and gate.get("on") is True)
+        return cls(release, stages, shoppers, histories, settings.get("seen") != "keep", passed)
+
+    def updated(self) -> Opened:
+        """With the updates that were appended to its index since; itself where there are none.
+
+        Raises CorruptBundle, naming the file, for an update that is not whole.
+        """
+        retriever = self.stages.retriever
+        version = retriever.version.updated()
+        if version is retriever.version:
+            return self
+        popularity = np.pad(retriever.popularity, (0, version.size - len(retriever.popularity)))
+        sources = retriever.sources
+        if isinstance(sources, Sources):
+            sources = sources.updated(version)
+        retriever = replace(retriever, version=version, popularity=popularity, sources=sources)
+        return replace(
+            self,
+            stages=replace(self.stages, retriever=retriever),
+            histories=replace(self.histories, version=version),
+        )
+
+    def answer(self, request: Request) -> Answer:
+        """Any request. Raises BadRequest for filters that the items do not have."""
+        given = request.history is not None
+        known = self.histories.of_items(request.history or ()) if given else self.histories.of_shopper(request.user_id)
+        removed = request.seen == "remove" or (request.seen == "auto" and self.remove_seen and not request.text)
+        return self._run(request, known, known.taken if removed else known.taken[:0])
+
+    def similar(self, request: Request) -> Answer:
+        """The items nearest to those of the request's history, themselves left out; popular ones where none is
+        known."""
+        clock, known = Clock(), self.histories.of_items(request.history or ())
+        allowed = self._masks.of(request.filters)
+        vectors = np.zeros((1, self.version.dim), np.float32)
+        dim = self.stages.user.config.dim
+        vectors[:, :dim] = self.version.vectors_at(known.taken)[:, :dim].sum(axis=0)
+        with clock.stage("search"):
+            hits = self.stages.retriever.by_towers(vectors, self._depth(request.k), _excluding(known.taken), allowed)
+        fallbacks = () if len(known.taken) else (self._popular,)
+        proposed = np.full(hits.rows.shape, bool(len(known.taken)))
+        return self._answered(request, Shortlists(hits, {TOWERS: proposed}), fallbacks, clock)
+
+    def complete_cart(self, request: Request) -> Answer:
+        """What best goes on from the cart that the request's history is, never anything in it; of what its shopper took
+        before, nothing that a recommendation would leave out."""
+        items = request.history or ()
+        cart = self.histories.of_items(items).taken
+        known = self.histories.of_cart(items, request.user_id)
+        return self._run(request, known, np.union1d(cart, known.taken) if self.remove_seen else cart)
+
+    def warm_up(self) -> None:
+        """Answer a request that goes through every model, so that the first shopper does not wait for them."""
+        self.answer(Request(history=self.version.ids_of(np.arange(1)), query=WARM_UP, k=1))
+
+    def titles(self, items: Sequence[str]) -> list[str]:
+        """The titles of items; an unknown one has none and is left out."""
+        rows = self.version.rows_of(items)
+        found: list[str] = self.version.values_at("title", rows[rows >= 0]).to_pylist()
+        return found
+
+    @property
+    def version(self) -> IndexVersion:
+        """The items and their index."""
+        return self.stages.version
+
+    def _run(self, request: Request, known: Known, left_out: Rows) -> Answer:
+        clock, text, allowed = Clock(), request.text, self._masks.of(request.filters)
+        with clock.stage("history"):
+            vectors = self.stages.history_vectors(known.batch, self.shoppers.query_texts)
+        fallbacks = self._fallbacks(request, known, bool(vectors.any()))
+        if text:
+            with clock.stage("encode"):
+                vectors = self.stages.user.both(self.stages.user.queries([text]), vectors)
+        task: TaskName = "search" if text else "recommend"
+        with clock.stage("search"):
+            asked, excluded = known.asked._replace(texts=[text]), _excluding(left_out)
+            found = self.stages.retriever.shortlists(vectors, asked, self._depth(request.k), task, excluded, allowed)
+            if text:
+                found = self.stages.retriever.named_first(found, asked, excluded, allowed)
+        about = self.stages.user_texts(known.batch, [text or None])
+        if not request.rerank or task not in self.reranks or not about[0]:
+            return self._answered(request, found, fallbacks, clock)
+        with clock.stage("rerank"):
+            logits = self.stages.scores(about, found.hits)
+            logits[found.exact[:, : logits.shape[1]]] = np.nan  # what was named stands first, whatever is thought of it
+            reranked = self.stages.reranked(found.hits, logits, task)
+        return self._answered(request, found, fallbacks, clock, reranked)
+
+    def _answered(
+        self,
+        request: Request,
+        shortlist: Shortlists,
+        fallbacks: tuple[str, ...],
+        clock: Clock,
+        reranked: Reranked | None = None,
+    ) -> Answer:
+        hits = shortlist.hits
+        rows, scores, places = hits.rows[0], hits.scores[0], np.arange(hits.rows.shape[1])
+        if reranked is not None:
+            rows, scores, places = reranked.hits.rows[0], self.stages.shown_scores(reranked)[0], reranked.places[0]
+        kept = np.flatnonzero(rows >= 0)[: request.k]
+        ids, titles = self.version.ids_of(rows[kept]), self.version.values_at("title", rows[kept]).to_pylist()
+        before = places[kept].tolist()
+        sources = [shortlist.sources_of(0, place) for place in before]
+        columns = zip(ids, titles, scores[kept].tolist(), [place + 1 for place in before], sources, strict=True)
+        if len(kept) < request.k:
+            fallbacks = (*fallbacks, FEWER)
+        return Answer(
+            tuple(Hit(*column) for column in columns),
+            self.release.id,
+            fallbacks,
+            reranked is not None,
+            clock.milliseconds,
+            self.version.update,
+        )
+
+    def _fallbacks(self, request: Request, known: Known, heard: bool) -> tuple[str, ...]:
+        found = [RECOMMENDATION] if request.query is not None and not request.text else []
+        named = request.user_id is not None or request.history is not None
+        if heard:
+            found += [KNOWN_ITEMS] if known.unknown else []
+        elif not request.text:
+            found.append(self._popular)
+        elif named:
+            found.append(QUERY_ALONE)
+        return tuple(found)
+
+    @property
+    def _popular(self) -> str:
+        return POPULAR if self.shoppers.popularity.any() else CATALOGUE
+
+    def _depth(self, k: int) -> int:
+        return min(max(k, SHORTLIST), self.version.size)
+
+    @cached_property
+    def _masks(self) -> FilterMasks:
+        return FilterMasks(self.version)
+
+
+def fusions_of(settings: JsonMap) -> dict[str, Fusion]:
+    """The fusion of each task that the release recorded. Raises BadBundle for one of another version."""
+    recorded = settings.get("fusion")
+    tasks = recorded.items() if isinstance(recorded, dict) else ()
+    return {task: Fusion.of(weights) for task, weights in tasks if isinstance(weights, dict)}
+
+
+def _excluding(rows: Rows) -> CSR | None:
+    return CSR.from_lists([rows]) if len(rows) else None
+
+
+def _read(sources: Sources, fusions: dict[str, Fusion]) -> Sources:
+    """The sources, those that count read from the disk."""
+    used = {EXACT}.union(*(fusion.weights for fusion in fusions.values()))
+    for name in used & set(sources):
+        sources[name]
+    return sources
+
+
+def _user_tower(bundle: Bundle, release: Release, device: str, precision: str, like: Opened | None) -> UserTower:
+    if like is not None and like.release.towers == release.towers:
+        return like.stages.user
+    folder, cache = bundle.path_of("towers", release.towers), bundle.path / "runtime" / release.towers
+    return Towers.open(folder, device=device, precision=precision, cache=cache).user
+
+
+def _shoppers(bundle: Bundle, release: Release, version: IndexVersion, kinds: tuple[str, ...]) -> Shoppers:
+    folder = None if release.shoppers is None else bundle.path_of("shoppers", release.shoppers)
+    shoppers = Shoppers.open(folder, version)
+    return shoppers.recoded(kinds) if kinds else shoppers
+
+
+def _scorer(
+    bundle: Bundle, release: Release, device: str, precision: str, like: Opened | None
+) -> CrossEncoderScorer | None:
+    if release.ranker is None:
+        return None
+    if like is not None and like.release.ranker == release.ranker:
+        return like.stages.scorer
+    folder, cache = bundle.path_of("ranker", release.ranker), bundle.path / "runtime" / release.ranker
+    return CrossEncoderScorer.load(folder, device=device, precision=precision, cache=cache)
+
+
+def setting_of(settings: JsonMap, name: str, default: int) -> int:
+    """A whole number that the release recorded."""
+    value = settings.get(name, default)
+    return value if isinstance(value, int) else default
+
+
+def blends_of(settings: JsonMap) -> dict[str, Blend]:
+    """The blend of each task that the release recorded. Raises BadBundle for one of another version."""
+    recorded = settings.get("blend")
+    tasks = recorded.items() if isinstance(recorded, dict) else ()
+    return {task: Blend.of(weights) for task, weights in tasks if isinstance(weights, dict)}
