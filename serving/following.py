@@ -65,6 +65,10 @@ class Follower:
         with self._looking:
             self._retry.clear()
             self._look(self._clock())
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until a release that is being opened is answered from or was given up."""
         if (opening := self._opening) is not None:
             opening.join()
 
