@@ -114,20 +114,20 @@ def test_a_damaged_update_is_said_by_name_and_left_alone_for_a_while(
 ) -> None:
     before = following_engine.search("red mug")
     deleting(own_bundle, ids(before)[:1], tmp_path)
-    manifest = segment_path(own_bundle / "index" / following_engine.release.index, 1) / "deleted.arrow"
-    whole = manifest.read_bytes()
-    manifest.write_bytes(whole[:-8])
+    torn = segment_path(own_bundle / "index" / following_engine.release.index, 1) / "deleted.arrow"
+    whole = torn.read_bytes()
+    torn.write_bytes(whole[:-8])
     for _ in range(5):
         clock.now += 1
         assert following_engine.search("red mug").items == before.items
     warnings = [record.getMessage() for record in caplog.records]
     assert len(warnings) == 1
     assert "delta/000001/deleted.arrow is changed" in warnings[0]
-    manifest.write_bytes(whole)
+    torn.write_bytes(whole)
     clock.now += following.RETRY_AFTER
     assert following_engine.search("red mug").update == 1
+    torn.write_bytes(whole[:-8])
     with pytest.raises(CorruptBundle, match=r"deleted.arrow"):
-        manifest.write_bytes(whole[:-8])
         Engine.open(own_bundle, device="cpu")
 
 
