@@ -21,6 +21,7 @@ from indexing.durable import write_npy
 from indexing.faiss_index import Effort, FaissIndex
 from indexing.lookup import HashIndex, hash_keys
 from indexing.manifest import FileSum, Json, JsonMap, dump_json, file_sums
+from indexing.segments import has_updates
 from indexing.store import Bundle
 from indexing.tune import EXACT, Point, choose_factory, fit_effort
 from indexing.version import (
@@ -100,7 +101,7 @@ def build_version(
         found = _write_index(folder, vectors[:, :searched], factory, recall_target, queries, seed, report)
         about: JsonMap = {"n": items.num_rows, "text_encoder": text_encoder, "columns": stored, **found}
         requires = {"towers": towers}
-        name = _version_name(file_sums(folder), requires, about)
+        name, about = _own_name(bundle, file_sums(folder), requires, about)
         like = None if previous is None else previous.folder
         path = bundle.add("index", name, folder, requires=requires, about=about, like=like)
     recall = found["recall"]
@@ -220,6 +221,22 @@ def _sample(vectors: Vectors, queries: Vectors | None, seed: int) -> tuple[Vecto
     source, pool = ("item vectors", vectors) if queries is None else ("user vectors", queries)
     rows = np.sort(rng.choice(len(pool), min(RECALL_SAMPLE, len(pool)), replace=False))
     return np.ascontiguousarray(pool[rows], np.float32), f"{len(rows)} {source}"
+
+
+def _own_name(
+    bundle: Bundle, files: dict[str, FileSum], requires: dict[str, str], about: JsonMap
+) -> tuple[str, JsonMap]:
+    """The name of a version's contents, and what is to be said of it.
+
+    A version of the same contents that was updated since does not stand for this one, which then says that it was built
+    again and so has a name of its own.
+    """
+    name, again = _version_name(files, requires, about), 0
+    while has_updates(bundle.path / "index" / name):
+        again += 1
+        about = about | {"again": again}
+        name = _version_name(files, requires, about)
+    return name, about
 
 
 def _version_name(files: dict[str, FileSum], requires: dict[str, str], about: JsonMap) -> str:

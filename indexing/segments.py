@@ -82,6 +82,11 @@ def append_segment(version: Path, folder: Path, number: int) -> Path:
     return final
 
 
+def has_updates(version: Path) -> bool:
+    """Whether anything was appended to the version of that folder, which need not be there."""
+    return segment_path(version, 1).is_dir()
+
+
 def read_segment(version: Path, number: int, after: str) -> Segment | None:
     """Segment `number` of a version, None where there is none; `after` is the sha256 that it has to name.
 

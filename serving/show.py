@@ -52,7 +52,8 @@ def show_answer(answer: Answer, title: str) -> None:
 
 def notes_on(answer: Answer) -> str:
     """What an answer says of itself, in one line."""
-    parts = [f"release {answer.release}", "reranked" if answer.reranked else "as retrieved"]
+    updates = [f"update {answer.update}"] if answer.update else []
+    parts = [f"release {answer.release}", *updates, "reranked" if answer.reranked else "as retrieved"]
     parts += [f"fell back to {what}" for what in answer.fell_back_to]
     parts.append(f"{sum(answer.milliseconds.values()):.0f} ms")
     return ", ".join(parts)

@@ -124,6 +124,11 @@ class Update:
                 f"{bundle.path}: the item vectors of release {release.id} were given and cannot be made here; run: "
                 "shortlist adopt with --vectors for all items"
             )
+        if version.manifest.about.get("columns"):
+            raise BadBundle(
+                f"{version.folder} holds item columns, which an update does not compute; run: shortlist index build "
+                f"{bundle.path} --data DATA"
+            )
         folder, cache = bundle.path_of("towers", release.towers), bundle.path / "runtime" / release.towers
         towers = Towers.open(folder, device=device, cache=cache)
         return make_upserts(completed(items, version, str(self.upsert)), version, towers)

@@ -241,6 +241,17 @@ def test_a_torn_changed_missing_or_foreign_update_is_named(bundle: Bundle, tmp_p
     assert faults() == ["delta/notes.txt additional"]
 
 
+def test_a_version_that_was_updated_is_not_taken_for_one_built_anew(bundle: Bundle, tmp_path: Path) -> None:
+    first = built_in(bundle)
+    assert built_in(bundle).folder == first.folder
+    append(first.folder, Change({1: 101}, [2]), tmp_path / "one")
+    second = built_in(bundle)
+    assert second.folder != first.folder
+    assert second.updated() is second
+    append(second.folder, Change({}, [3]), tmp_path / "two")
+    assert built_in(bundle).folder not in (first.folder, second.folder)
+
+
 def test_an_update_of_another_version_is_refused(bundle: Bundle, tmp_path: Path) -> None:
     one, other = built_in(bundle), built_in(bundle, "SQ8")
     assert one.folder != other.folder
