@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from threading import Lock
-
 from indexing.filters import Dnf, parse_filters
 from indexing.version import IndexVersion
 from retrieval.topk import Mask
@@ -18,25 +15,20 @@ class FilterMasks:
 
     def __init__(self, version: IndexVersion) -> None:
         self._version = version
-        self._masks = OrderedDict[Dnf, Mask]()
-        self._lock = Lock()
+        self._masks: dict[Dnf, Mask] = {}
 
     def of(self, filters: Filters | None) -> Mask | None:
-        """The rows that a request's filters allow, bool [size], read-only; None: all.
+        """The rows that a request's filters allow, bool [size], not to be written to; None: all.
 
         Raises BadRequest, naming the column or the operator, for what cannot be filtered by.
         """
         if not filters:
             return None
         wanted = parse_filters(filters, self._version.stored.schema)
-        with self._lock:
-            if wanted in self._masks:
-                self._masks.move_to_end(wanted)
-                return self._masks[wanted]
-        mask = self._version.by_row(wanted.mask(self._version.stored))
-        mask.setflags(write=False)
-        with self._lock:
+        mask = self._masks.get(wanted)
+        if mask is None:
+            mask = self._version.by_row(wanted.mask(self._version.stored))
+            if len(self._masks) >= REMEMBERED:
+                self._masks.clear()
             self._masks[wanted] = mask
-            while len(self._masks) > REMEMBERED:
-                self._masks.popitem(last=False)
         return mask

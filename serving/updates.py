@@ -67,22 +67,21 @@ class Update:
         """
         if self.upsert is None and self.delete is None:
             raise BadConfig("there is nothing to update: give --upsert FILE, --delete FILE or both")
-        items, doomed, set_aside = self._read(bundle.path / REJECTED, say)
-        if items is not None:
-            _refuse_both(items, doomed, f"{self.upsert} and {self.delete}")
         with bundle.lock():
+            items, doomed, set_aside = self._read(bundle.path / REJECTED, say)
             release = bundle.current()
             version = IndexVersion.open(bundle.path_of("index", release.index), device="cpu").updated()
             made = None if items is None else self._made(bundle, release, version, items, device)
-            upserted = version.rows_of([] if made is None else made.upserts.items["item_id"].to_pylist())
+            upserts = None if made is None else made.upserts
+            upserted = version.rows_of([] if upserts is None else upserts.items["item_id"].to_pylist())
             gone = _present(doomed, version)
-            if made is not None or gone:
+            if upserts is not None or gone:
                 with bundle.stage("delta") as folder:
-                    write_segment(folder, None if made is None else made.upserts, gone)
+                    write_segment(folder, upserts, gone)
                     append_segment(version.folder, folder, version.update + 1)
                 version = version.updated()
-        if version.delta is not None and len(version.delta.readings) > LARGE * version.delta.n_base:
-            say(f"note: {len(version.delta.readings):,} rows of updates cost every search time; build the index again")
+        for note in _notes(version):
+            say(note)
         return Updated(
             release=release.id,
             number=version.update,
@@ -113,6 +112,8 @@ class Update:
                 for line in report.lines():
                     say(line)
                 report.raise_if_refused()
+            if items is not None:
+                _refuse_both(items, ids, f"{self.upsert} and {self.delete}")
         return items, ids, sum(report.rows - report.kept for report in reports)
 
     def _audit(self, path: Path, contract: tuple[Column, ...], aside: RejectedRows) -> FileAudit:
@@ -200,6 +201,14 @@ def completed(items: pa.Table, version: IndexVersion, path: str) -> pa.Table:
                 f"{path}: column {field.name} is {found}, the index has it as {field.type}; cast it"
             ) from error
     return pa.table(columns, schema=schema)
+
+
+def _notes(version: IndexVersion) -> list[str]:
+    """What is worth knowing of the updates that an index has gathered."""
+    n = 0 if version.delta is None else len(version.delta.readings)
+    if n <= LARGE * version.items.num_rows:
+        return []
+    return [f"note: every search scores the {n:,} items of all updates one by one; build the index again soon"]
 
 
 def _present(ids: list[str], version: IndexVersion) -> list[str]:
