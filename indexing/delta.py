@@ -44,12 +44,12 @@ class Delta:
     new: Mapping[str, int] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def empty(cls, items: pa.Table, readings: Vectors, text_vectors: Vectors, sha256: str) -> Delta:
-        """No update yet of a version of these items, whose manifest has that sha256."""
+    def empty(cls, items: pa.Table, readings: Vectors, text_vectors: Vectors) -> Delta:
+        """No update yet of a version of these items."""
         n = items.num_rows
         hashes = np.empty((0, 2), np.uint64)
         return cls(
-            n, 0, sha256, items.slice(0, 0), np.array(readings[:0]), np.array(text_vectors[:0]), hashes,
+            n, 0, "", items.slice(0, 0), np.array(readings[:0]), np.array(text_vectors[:0]), hashes,
             np.arange(n), np.zeros(n, np.bool_),
         )  # fmt: skip
 

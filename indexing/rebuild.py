@@ -21,7 +21,7 @@ from indexing.durable import write_npy
 from indexing.faiss_index import Effort, FaissIndex
 from indexing.lookup import HashIndex, hash_keys
 from indexing.manifest import FileSum, Json, JsonMap, dump_json, file_sums
-from indexing.segments import has_updates
+from indexing.segments import has_segment
 from indexing.store import Bundle
 from indexing.tune import EXACT, Point, choose_factory, fit_effort
 from indexing.version import (
@@ -232,7 +232,7 @@ def _own_name(
     again and so has a name of its own.
     """
     name, again = _version_name(files, requires, about), 0
-    while has_updates(bundle.path / "index" / name):
+    while has_segment(bundle.path / "index" / name, 1):
         again += 1
         about = about | {"again": again}
         name = _version_name(files, requires, about)

@@ -82,20 +82,18 @@ def append_segment(version: Path, folder: Path, number: int) -> Path:
     return final
 
 
-def has_updates(version: Path) -> bool:
-    """Whether anything was appended to the version of that folder, which need not be there."""
-    return segment_path(version, 1).is_dir()
+def has_segment(version: Path, number: int) -> bool:
+    """Whether the version of that folder, which need not be there, has so many segments."""
+    return segment_path(version, number).is_dir()
 
 
-def read_segment(version: Path, number: int, after: str) -> Segment | None:
-    """Segment `number` of a version, None where there is none; `after` is the sha256 that it has to name.
+def read_segment(version: Path, number: int, after: str) -> Segment:
+    """Segment `number` of a version; `after` is the sha256 that it has to name.
 
     Every byte is compared with its checksum: CorruptBundle names a file that is torn or changed, or the manifest of a
     segment that follows another one.
     """
     folder = segment_path(version, number)
-    if not folder.is_dir():
-        return None
     manifest = Manifest.read(folder)
     sums = manifest.files.values()
     faults = tuple(segment_faults(folder, manifest, after))

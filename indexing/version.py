@@ -18,7 +18,7 @@ from indexing.index import VectorIndex
 from indexing.lookup import Hashes, HashIndex, rows_of
 from indexing.manifest import MANIFEST, JsonMap, Manifest, file_sum
 from indexing.opening import open_index
-from indexing.segments import Segment, read_segment
+from indexing.segments import Segment, has_segment, read_segment
 from retrieval.errors import BadBundle, CorruptBundle, StaleArtefact
 from retrieval.topk import CSR, Hits, Mask, Rows, Vectors
 
@@ -103,14 +103,14 @@ class IndexVersion:
         Raises CorruptBundle, naming the file, for an update that is torn, changed or not of this version.
         """
         version = self
-        after = file_sum(self.folder / MANIFEST).sha256 if self.delta is None else self.delta.sha256
-        while (segment := read_segment(self.folder, version.update + 1, after)) is not None:
-            version, after = version._then(segment, after), segment.sha256
+        while has_segment(self.folder, version.update + 1):
+            after = file_sum(self.folder / MANIFEST).sha256 if version.delta is None else version.delta.sha256
+            version = version._then(read_segment(self.folder, version.update + 1, after))
         return version
 
-    def _then(self, segment: Segment, after: str) -> IndexVersion:
+    def _then(self, segment: Segment) -> IndexVersion:
         texts = self.readings[:, :0] if self.text_vectors is None else self.text_vectors
-        delta = self.delta or Delta.empty(self.items, self.readings, texts, after)
+        delta = self.delta or Delta.empty(self.items, self.readings, texts)
         ids = [] if segment.upserts is None else segment.upserts.items["item_id"].to_pylist()
         return replace(self, delta=delta.then(segment, self.rows_of(ids), self.rows_of(segment.deleted)))
 
