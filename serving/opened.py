@@ -188,12 +188,17 @@ class Opened:
 
     def _run(self, request: Request, known: Known, left_out: Rows) -> Answer:
         clock, text, allowed = Clock(), request.text, self._masks.of(request.filters)
-        with clock.stage("history"):
-            vectors = self.stages.history_vectors(known.batch, self.shoppers.query_texts)
-        fallbacks = self._fallbacks(request, known, bool(vectors.any()))
+        past = self.shoppers.query_texts
         if text:
             with clock.stage("encode"):
-                vectors = self.stages.user.both(self.stages.user.queries([text]), vectors)
+                self.stages.query_vectors([text])  # remembered
+        with clock.stage("history"):
+            vectors = (
+                self.stages.searcher_vectors(known.batch, past, text, known.gap)
+                if text
+                else self.stages.history_vectors(known.batch, past)
+            )
+        fallbacks = self._fallbacks(request, known, bool(known.batch.readable.any()))
         task: TaskName = "search" if text else "recommend"
         with clock.stage("search"):
             asked, excluded = known.asked._replace(texts=[text]), _excluding(left_out)

@@ -288,7 +288,7 @@ def test_events_without_a_vector_are_passed_over(towers: Towers, item_vectors: V
     )
 
 
-def test_past_queries_are_events_with_the_querys_vector(
+def testquery_vectors_are_events_with_the_querys_vector(
     towers: Towers, model: HistoryModel, item_vectors: Vectors
 ) -> None:
     queries = towers.user.queries(["red mug", "steel drill"])
@@ -303,7 +303,7 @@ def test_past_queries_are_events_with_the_querys_vector(
 
 
 @pytest.mark.parametrize("queries", [None, np.empty((0, CONFIG.index_dim), np.float32)])
-def test_past_queries_without_vectors_are_passed_over(
+def testquery_vectors_without_vectors_are_passed_over(
     towers: Towers, item_vectors: Vectors, queries: Vectors | None
 ) -> None:
     batch = some_histories([3], 3)

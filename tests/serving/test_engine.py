@@ -16,6 +16,7 @@ from retrieval.errors import BadRequest
 from retrieval.fusion import Fusion
 from retrieval.requests import Requests
 from retrieval.sources import DAY
+from retrieval.timeline import HistoryBatch
 from serving import retriever
 from serving.engine import Engine
 from serving.offline import Offline, query_shortlists
@@ -322,10 +323,10 @@ def test_a_past_query_is_read_once_and_as_any_other(engine: Engine, monkeypatch:
     monkeypatch.setattr(type(stages.user), "queries", counted)
     monkeypatch.setattr("serving.stages.REMEMBERED", 2)
     wanted = encode(stages.user, ["red mug", "steel saw", "oil"])
-    np.testing.assert_allclose(stages._past_queries(["red mug", "steel saw"]), wanted[:2], atol=1e-6)
-    np.testing.assert_allclose(stages._past_queries(["steel saw", "oil", "red mug"]), wanted[[1, 2, 0]], atol=1e-6)
+    np.testing.assert_allclose(stages.query_vectors(["red mug", "steel saw"]), wanted[:2], atol=1e-6)
+    np.testing.assert_allclose(stages.query_vectors(["steel saw", "oil", "red mug"]), wanted[[1, 2, 0]], atol=1e-6)
     assert read == ["red mug", "steel saw", "oil"]
-    np.testing.assert_allclose(stages._past_queries(["steel saw"]), wanted[[1]], atol=1e-6)
+    np.testing.assert_allclose(stages.query_vectors(["steel saw"]), wanted[[1]], atol=1e-6)
 
 
 def test_every_hit_names_the_sources_that_proposed_it(engine: Engine, data: DataSet) -> None:
@@ -390,3 +391,17 @@ def test_how_many_requests_are_read_at_once_changes_nothing(
     ):
         np.testing.assert_array_equal(one.rows, other.rows)
         np.testing.assert_allclose(one.scores, other.scores, rtol=1e-5)
+
+
+def test_a_search_is_heard_as_the_newest_event_where_the_towers_learned_to(engine: Engine, data: DataSet) -> None:
+    known = engine.histories.of_shopper(data.user_ids[0])
+    stages, texts = engine.stages, engine.shoppers.query_texts
+    config = stages.user.config
+
+    def vector(*, hears: bool, text: str = "red mug", batch: HistoryBatch = known.batch) -> np.ndarray:
+        told = replace(stages.user, config=replace(config, history_hears_query=hears, history_weight=1.0))
+        return replace(stages, user=told).searcher_vectors(batch, texts, text, known.gap)
+
+    nothing = engine.histories.of_items(()).batch
+    assert not np.allclose(vector(hears=True), vector(hears=False))
+    assert np.allclose(vector(hears=True, batch=nothing), vector(hears=False, batch=nothing))
