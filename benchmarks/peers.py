@@ -19,7 +19,7 @@ import numpy as np
 import typer
 
 from benchmarks.als import FittedAls, best_als
-from benchmarks.latency import machine
+from benchmarks.environment import machine
 from benchmarks.sasrec import SasRec, SasRecConfig, item_vectors, train_sasrec, user_vectors
 from benchmarks.sequences import Sequences, examples, padded, request_histories, training_sequences
 from retrieval.baselines import Baseline, event_baselines, histories, inner_product, targets_of

@@ -1,0 +1,113 @@
+"""`shortlist bench ...`: measurements that say what was measured, on which machine, and how to repeat them.
+
+Every command imports what it needs when it runs, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+from typer.core import TyperGroup
+
+from serving.commands import ended_by
+from serving.options import AsJson, Bundle, Device
+
+
+class BenchGroup(TyperGroup):
+    """The commands of this room; an error ends them as it ends every other command, however they were started."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command; an error becomes one line on stderr and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except BaseException as error:
+            ended_by(error, debug=bool(ctx.find_root().params.get("debug")))
+
+
+bench = typer.Typer(
+    cls=BenchGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Measure latency, recall, throughput and peers; compare and report.",
+)
+
+Quick: TypeAlias = Annotated[bool, typer.Option("--quick", help="Little of everything: less than a minute.")]
+Results: TypeAlias = Annotated[
+    Path | None, typer.Option("--out", help="A file of results, one JSON object a line; it is added to.")
+]
+Seed: TypeAlias = Annotated[int, typer.Option(min=0, help="Which shoppers, items and queries are drawn.")]
+Threads: TypeAlias = Annotated[
+    int | None, typer.Option(min=1, help="Cores that the process may use; all where not given.")
+]
+
+
+@bench.command()
+def latency(
+    bundle: Bundle,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE,...", help="k, depth, rerank, precision or threads; may be repeated."),
+    ] = None,
+    bound: Annotated[float, typer.Option(min=0.0, help="Milliseconds that p99 is to stay under.")] = 50.0,
+    seconds: Annotated[float | None, typer.Option(min=0.0, help="Of each point; 10 where not given.")] = None,
+    load: Annotated[bool, typer.Option("--load/--no-load", help="Callers and arrivals beside single calls.")] = True,
+    threads: Threads = None,
+    seed: Seed = 0,
+    quick: Quick = False,
+    device: Device = "auto",
+    out: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """Embedded calls by stage, cold and warm, under load, and the highest rate that keeps p99 under a bound."""
+    from dataclasses import replace
+
+    from benchmarks.latency import Effort
+    from benchmarks.latency_run import LatencyRun
+    from benchmarks.results import begin
+    from benchmarks.show import data_of, deliver
+    from benchmarks.sweep import parse_sweep, pinned
+    from indexing.store import Bundle as Releases
+
+    sweeps = [parse_sweep(text) for text in sweep or []]
+    effort = Effort.quick() if quick else Effort()
+    effort = replace(effort, seconds=seconds) if seconds is not None else effort
+    with pinned(threads):
+        run = begin(data_of(bundle=bundle.name, release=Releases.open(bundle).current().id, threads=threads))
+        measured = LatencyRun(bundle, effort, device=device, seed=seed, bound=bound)
+        deliver(run, measured.lines(sweeps, load=load), out=out, as_one=as_json)
+
+
+@bench.command()
+def compare(
+    before: Annotated[Path, typer.Argument(help="A file of results, or a bundle.")],
+    after: Annotated[Path, typer.Argument(help="Another file of results, or another bundle.")],
+    threshold: Annotated[float, typer.Option(min=0.0, help="Loss that ends with exit code 3; 0.05 is 5 %.")] = 0.05,
+    seconds: Annotated[float | None, typer.Option(min=0.0, help="Of each kind of call, of bundles; 20.")] = None,
+    seed: Seed = 0,
+    quick: Quick = False,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """What changed beyond noise: from one file of results to another, or between two bundles asked in turn."""
+    from benchmarks.compare import compared, worse_than
+    from benchmarks.latency_run import compared_bundles
+    from benchmarks.results import read
+    from benchmarks.show import changes_table
+    from retrieval.errors import Regressed
+    from serving.show import console, show_json
+
+    if before.is_dir() and after.is_dir():
+        spent = seconds if seconds is not None else 2.0 if quick else 20.0
+        found = compared_bundles(before, after, device=device, seed=seed, seconds=spent)
+    else:
+        found = compared(read(before), read(after))
+    if as_json:
+        show_json({"changes": [one._asdict() for one in found]})
+    else:
+        console().print(changes_table(found))
+    if lost := worse_than(found, threshold):
+        named = "; ".join(f"{', '.join(one.labels.values())} {one.ratio - 1:+.0%}" for one in lost)
+        raise Regressed(f"{after} is worse than {before}: {named}; to allow it: --threshold SHARE")
