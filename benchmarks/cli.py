@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from serving.commands import ended_by
-from serving.options import AsJson, Bundle, Device
+from serving.options import AsJson, Bundle, DataArgument, Device
 
 
 class BenchGroup(TyperGroup):
@@ -111,3 +111,24 @@ def compare(
     if lost := worse_than(found, threshold):
         named = "; ".join(f"{', '.join(one.labels.values())} {one.ratio - 1:+.0%}" for one in lost)
         raise Regressed(f"{after} is worse than {before}: {named}; to allow it: --threshold SHARE")
+
+
+@bench.command()
+def recall(
+    data: DataArgument,
+    bundle: Annotated[
+        Path | None, typer.Option(help="A bundle of these data; the baselines alone without one.")
+    ] = None,
+    quick: Quick = False,
+    device: Device = "auto",
+    out: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """Quality by stage and slice with intervals, beyond accuracy, in money, and where missed targets were lost."""
+    from benchmarks.recall_run import RecallRun
+    from benchmarks.results import begin
+    from benchmarks.show import data_of, deliver
+
+    measured = RecallRun(data, bundle, device=device, quick=quick)
+    run = begin(data_of(data=data.name, release=measured.release_id()))
+    deliver(run, measured.lines(), out=out, as_one=as_json)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -22,6 +22,7 @@ from benchmarks.als import FittedAls, best_als
 from benchmarks.environment import machine
 from benchmarks.sasrec import SasRec, SasRecConfig, item_vectors, train_sasrec, user_vectors
 from benchmarks.sequences import Sequences, examples, padded, request_histories, training_sequences
+from benchmarks.tasks import recommend_tasks
 from retrieval.baselines import Baseline, event_baselines, histories, inner_product, targets_of
 from retrieval.errors import BadData, ShortlistError
 from retrieval.events import Events
@@ -31,12 +32,11 @@ from retrieval.runtime import pick_device
 from retrieval.split import EventSplit
 from retrieval.topk import CSR
 from serving.commands import ended_by
-from serving.evaluate import Figures, Task, evaluate
+from serving.evaluate import Figures, evaluate
 from serving.options import AsJson, Changes, DataArgument, Device
 from serving.settings import read_settings
 from serving.shop import Shop
 from serving.show import console, say, show_json
-from serving.slices import request_slices
 from serving.tables import tables
 
 DEPTH = 20  # recall@20 on tower_valid chooses, as it does for the towers
@@ -63,7 +63,12 @@ class Peers:
             begun = time.monotonic()
             stages[name], chosen[name] = train()
             seconds[name] = round(time.monotonic() - begun, 1)
-        return {**evaluate(recommend=self._tasks(stages)), "chosen": chosen, "seconds": seconds, "seed": self.seed}
+        return {
+            **evaluate(recommend=recommend_tasks(self.shop, stages)),
+            "chosen": chosen,
+            "seconds": seconds,
+            "seed": self.seed,
+        }
 
     @property
     def events(self) -> Events:
@@ -111,20 +116,6 @@ class Peers:
         found = recall_at(ranked(requests).places(targets, exclude=taken), targets, DEPTH)
         known = found[~np.isnan(found)]
         return float(known.mean()) if len(known) else 0.0
-
-    def _tasks(self, stages: Mapping[str, Baseline]) -> dict[str, Task]:
-        """Both ways of asking for the test requests, with the same slices as every evaluation."""
-        requests = self.split.folds["test"]
-        taken, found = self._taken(requests), {}
-        for mode, exclude in (("seen_removed", taken), ("seen_kept", None)):
-            targets = targets_of(requests) if exclude is None else targets_of(requests).without(exclude)
-            found[mode] = Task(
-                targets=targets,
-                stages={name: stage.places(targets, exclude=exclude) for name, stage in stages.items()},
-                users=requests.user,
-                slices=request_slices(self.events, requests, targets, self._counts, taken if exclude is None else None),
-            )
-        return found
 
     def _taken(self, requests: Requests) -> CSR:
         return histories(self.events, requests, self.split.target_events)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from serving.show import console, say
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+PIVOTS = {"quality": ("metric", "mean"), "beyond accuracy": ("figure", "value")}  # a label whose values are columns
 
 
 def deliver(run: Run, lines: Iterable[Line], *, out: Path | None, as_one: bool) -> list[Line]:
@@ -45,10 +48,23 @@ def show_run(run: Run, lines: Sequence[Line], as_one: bool) -> None:
 def tables(lines: Sequence[Line]) -> Iterator[Table]:
     """One table for each kind of measurement and set of labels."""
     groups: dict[tuple[str, str, tuple[str, ...]], list[Line]] = {}
-    for line in lines:
+    for line in pivoted(lines):
         groups.setdefault((line.measured, line.unit, tuple(line.labels)), []).append(line)
     for (measured, unit, labels), some in groups.items():
         yield _table(f"{measured}, {unit}", labels, some)
+
+
+def pivoted(lines: Sequence[Line]) -> list[Line]:
+    """The same with the lines of one stage as one line, whose columns are their metrics."""
+    found: dict[object, Line] = {}
+    for at, line in enumerate(lines):
+        column, shown = PIVOTS.get(line.measured, ("", ""))
+        labels = {name: value for name, value in line.labels.items() if name != column}
+        key = (line.measured, tuple(labels.items())) if column else at
+        before = found[key].summary if key in found else {}
+        summary = {**before, line.labels[column]: line.summary[shown]} if column else line.summary
+        found[key] = replace(line, labels=labels, summary=summary)
+    return list(found.values())
 
 
 def changes_table(found: Sequence[Change]) -> Table:

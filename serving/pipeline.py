@@ -207,10 +207,10 @@ class Pipeline:
 
     def evaluate(self, shop: Shop, bundle: Bundle, draft: Release) -> tuple[Release, Figures, list[Example]]:
         """The release with its gates and figures, the evaluation object and some real requests."""
-        measured = self._measurement(self._engine(bundle, draft), shop)
+        measured = self.measurement(self._engine(bundle, draft), shop)
         with self._timed("gate"):
             gates = self._gates(measured)
-        untuned = self._untuned(shop, bundle)
+        untuned = self.untuned(shop, bundle)
         with self._timed("evaluate"):
             evaluation, examples = measured.evaluate(untuned, gates, draft.id, self.config.evaluation.examples)
         figures = {**draft.figures, "evaluation": evaluation["tasks"]}
@@ -221,8 +221,8 @@ class Pipeline:
         release = bundle.current()
         with TemporaryDirectory() as scratch:
             aside = replace(self, scratch=Path(scratch))
-            measured = aside._measurement(aside._engine(bundle, release), shop)
-            untuned = aside._untuned(shop, bundle)
+            measured = aside.measurement(aside._engine(bundle, release), shop)
+            untuned = aside.untuned(shop, bundle)
             gates: dict[str, Figures] = json.loads(json.dumps(release.gates))
             with aside._timed("evaluate"):
                 evaluation, examples = measured.evaluate(untuned, gates, release.id, self.config.evaluation.examples)
@@ -314,7 +314,7 @@ class Pipeline:
             sources.append(PairSource(self._engine(scratch, fused).stages, last_training_requests(shop, ~half)))
         return sources
 
-    def _untuned(self, shop: Shop, bundle: Bundle) -> Untuned:
+    def untuned(self, shop: Shop, bundle: Bundle) -> Untuned:
         """The untuned encoder's vectors, a baseline of every evaluation."""
         with self._timed("untuned encoder"):
             part = untuned_text(shop, bundle, self.config, device=self.device, work=self._work)
@@ -339,7 +339,8 @@ class Pipeline:
                 )
         return found
 
-    def _measurement(self, engine: Engine, shop: Shop) -> Measurement:
+    def measurement(self, engine: Engine, shop: Shop) -> Measurement:
+        """What measures a release over a shop opened like its index. Raises BadData for another order of items."""
         ids = engine.stages.version.ids.to_pylist()
         if ids != list(shop.data.item_ids):
             raise BadData(f"{self.data_folder}: its items are not in the order of the index; open the shop like it")
