@@ -132,3 +132,56 @@ def recall(
     measured = RecallRun(data, bundle, device=device, quick=quick)
     run = begin(data_of(data=data.name, release=measured.release_id()))
     deliver(run, measured.lines(), out=out, as_one=as_json)
+
+
+@bench.command()
+def rerank(
+    bundle: Bundle,
+    model: Annotated[
+        Path | None, typer.Option(help="A CrossEncoder folder in place of the bundle's own cross-encoder.")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Timings of each way; 10 where not given.")] = None,
+    candidates: Annotated[
+        str | None, typer.Option(metavar="N,N", help="Pairs of a shortlist; 10,100,1000 where not given.")
+    ] = None,
+    threads: Threads = None,
+    seed: Seed = 0,
+    quick: Quick = False,
+    device: Device = "auto",
+    out: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """The cross-encoder run every way there is, beside CrossEncoder.predict."""
+    from benchmarks.model_runs import ModelRuns
+    from benchmarks.results import begin
+    from benchmarks.show import data_of, deliver
+    from benchmarks.sweep import pinned, whole_numbers
+
+    with pinned(threads):
+        sizes = whole_numbers("--candidates", candidates or ("10,30" if quick else "10,100,1000"))
+        runs = ModelRuns(bundle, device, rounds=rounds or (2 if quick else 10), sizes=sizes, seed=seed)
+        run = begin(data_of(bundle=bundle.name, **runs.rerank_about(model)))
+        deliver(run, runs.rerank(model, threads), out=out, as_one=as_json)
+
+
+@bench.command()
+def encode(
+    bundle: Bundle,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Timings of each way; 5 where not given.")] = None,
+    threads: Threads = None,
+    seed: Seed = 0,
+    quick: Quick = False,
+    device: Device = "auto",
+    out: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """Texts a second of the text encoder run every way there is, beside SentenceTransformer.encode."""
+    from benchmarks.model_runs import ModelRuns
+    from benchmarks.results import begin
+    from benchmarks.show import data_of, deliver
+    from benchmarks.sweep import pinned
+
+    with pinned(threads):
+        texts = 200 if quick else 2_000
+        runs = ModelRuns(bundle, device, rounds=rounds or (2 if quick else 5), texts=texts, seed=seed)
+        deliver(begin(data_of(bundle=bundle.name, texts=texts)), runs.encode(), out=out, as_one=as_json)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from benchmarks.compare import Change, changes, interleaved, line_pairs
 from benchmarks.latency import Effort, cold_starts, cores, load_lines, stage_lines, workload
 from benchmarks.load import Call
-from benchmarks.results import Line, read, sampled
-from benchmarks.sweep import Knobs, Sweep, open_engine
-from retrieval.errors import BadConfig
+from benchmarks.results import Line, sampled
+from benchmarks.sweep import Knobs, Sweep, in_a_process, open_engine
 from serving.engine import Engine
 from serving.show import say
 
@@ -73,16 +69,10 @@ class LatencyRun:
             )
 
     def _in_a_process(self, threads: int) -> list[Line]:
-        """The same in a process of its own: a runtime counts the cores once, when it starts."""
-        with TemporaryDirectory() as scratch:
-            out = Path(scratch) / "lines.jsonl"
-            options = ["--no-load", "--threads", str(threads), "--seed", str(self.seed), "--device", self.device]
-            spent = ["--seconds", str(self.effort.seconds), "--quick", "--out", str(out)]
-            command = [sys.executable, "-m", "benchmarks", "latency", str(self.bundle), *options, *spent]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                raise BadConfig(f"--sweep threads={threads}: {done.stderr.strip().splitlines()[-1]}")
-            return [one.line for one in read(out) if one.line.measured == "latency"]
+        asked = ["--no-load", "--quick", "--seconds", str(self.effort.seconds)]
+        same = ["--seed", str(self.seed), "--device", self.device]
+        found = in_a_process(["latency", str(self.bundle), *asked, *same], threads)
+        return [line for line in found if line.measured == "latency"]
 
     def _calls(self, engine: Engine, knobs: Knobs) -> dict[str, list[Call]]:
         return workload(engine, self.effort.calls, np.random.default_rng(self.seed), knobs)

@@ -18,6 +18,7 @@ from retrieval.training_progress import quiet_libraries
 from serving.engine import Engine
 from serving.evaluate import Figures
 from serving.jobs import index_ids, recorded_settings
+from serving.measure import Measurement
 from serving.options import settings_of
 from serving.pipeline import Pipeline
 from serving.shop import Shop
@@ -53,13 +54,18 @@ class RecallRun:
         with TemporaryDirectory() as scratch, quiet_libraries():
             pipeline = self._pipeline(bundle, Path(scratch))
             shop = pipeline.open_shop(like=index_ids(bundle, bundle.current()))
-            engine = Engine.open(self.bundle, device=self.device)
-            measured = pipeline.measurement(engine, shop)
-            gates: dict[str, Figures] = json.loads(json.dumps(engine.release.gates))
+            measured, gates = self._measured(shop, pipeline.config.evaluation.rerank_sample)
             tasks = measured.tasks(None if self.quick else pipeline.untuned(shop, bundle), gates)
             yield from Quality(shop, tasks, resamples).lines()
-            yield from diversity_lines(tasks, engine.stages)
+            yield from diversity_lines(tasks, measured.stages)
             yield from funnel_lines(measured, tasks)
+
+    def _measured(self, shop: Shop, sample: int) -> tuple[Measurement, dict[str, Figures]]:
+        """The live release's stages over a shop opened like its index, and its gates."""
+        assert self.bundle is not None
+        engine = Engine.open(self.bundle, device=self.device)
+        gates: dict[str, Figures] = json.loads(json.dumps(engine.release.gates))
+        return Measurement(engine.stages, shop, engine.release.settings.get("seen") != "keep", sample), gates
 
     def _pipeline(self, bundle: Bundle, scratch: Path) -> Pipeline:
         options = {"rerank_sample": FEW} if self.quick else {}

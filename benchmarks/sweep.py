@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
+from benchmarks.results import Line, read
 from retrieval.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -91,6 +95,33 @@ def pinned(threads: int | None) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def in_a_process(arguments: Sequence[str], threads: int) -> list[Line]:
+    """The lines of another `shortlist bench` command on so many cores: a runtime counts them once, when it starts.
+
+    Raises BadConfig with the command's own words where it fails.
+    """
+    with TemporaryDirectory() as scratch:
+        out = Path(scratch) / "lines.jsonl"
+        command = [sys.executable, "-m", "benchmarks", *arguments, "--threads", str(threads), "--out", str(out)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            said = done.stderr.strip().splitlines() or ["it said nothing"]
+            raise BadConfig(f"{' '.join(arguments[:2])} on {threads} cores: {said[-1]}")
+        return [one.line for one in read(out)]
+
+
+def whole_numbers(option: str, text: str) -> tuple[int, ...]:
+    """Whole numbers with commas between them. Raises BadConfig, naming the option.
+
+    >>> whole_numbers("--candidates", "10,100")
+    (10, 100)
+    """
+    try:
+        return tuple(_whole(part) for part in text.split(","))
+    except ValueError as error:
+        raise BadConfig(f"{option} {text}: {error}, with commas between them") from error
 
 
 def _whole(text: str) -> int:

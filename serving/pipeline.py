@@ -207,7 +207,7 @@ class Pipeline:
 
     def evaluate(self, shop: Shop, bundle: Bundle, draft: Release) -> tuple[Release, Figures, list[Example]]:
         """The release with its gates and figures, the evaluation object and some real requests."""
-        measured = self.measurement(self._engine(bundle, draft), shop)
+        measured = self._measurement(self._engine(bundle, draft), shop)
         with self._timed("gate"):
             gates = self._gates(measured)
         untuned = self.untuned(shop, bundle)
@@ -221,7 +221,7 @@ class Pipeline:
         release = bundle.current()
         with TemporaryDirectory() as scratch:
             aside = replace(self, scratch=Path(scratch))
-            measured = aside.measurement(aside._engine(bundle, release), shop)
+            measured = aside._measurement(aside._engine(bundle, release), shop)
             untuned = aside.untuned(shop, bundle)
             gates: dict[str, Figures] = json.loads(json.dumps(release.gates))
             with aside._timed("evaluate"):
@@ -339,8 +339,7 @@ class Pipeline:
                 )
         return found
 
-    def measurement(self, engine: Engine, shop: Shop) -> Measurement:
-        """What measures a release over a shop opened like its index. Raises BadData for another order of items."""
+    def _measurement(self, engine: Engine, shop: Shop) -> Measurement:
         ids = engine.stages.version.ids.to_pylist()
         if ids != list(shop.data.item_ids):
             raise BadData(f"{self.data_folder}: its items are not in the order of the index; open the shop like it")
