@@ -185,3 +185,32 @@ def encode(
         texts = 200 if quick else 2_000
         runs = ModelRuns(bundle, device, rounds=rounds or (2 if quick else 5), texts=texts, seed=seed)
         deliver(begin(data_of(bundle=bundle.name, texts=texts)), runs.encode(), out=out, as_one=as_json)
+
+
+@bench.command()
+def peers(
+    data: DataArgument,
+    bundle: Annotated[Path | None, typer.Option(help="A bundle of these data, measured beside them.")] = None,
+    model: Annotated[str | None, typer.Option(help="The SentenceTransformer of those that read texts.")] = None,
+    cross_encoder: Annotated[Path | None, typer.Option(help="A CrossEncoder folder that reranks a search.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Rounds of SASRec at most.")] = None,
+    seed: Seed = 1,
+    quick: Quick = False,
+    device: Device = "auto",
+    out: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """What a shop would write instead: implicit (ALS, BPR, item-kNN), SASRec of ids, bm25s, sentence-transformers with
+    FAISS and a CrossEncoder; quality, latency, throughput, build time, memory."""
+    from dataclasses import replace
+
+    from benchmarks.peers import Grids
+    from benchmarks.peers_run import PeersRun
+    from benchmarks.results import begin
+    from benchmarks.show import data_of, deliver
+
+    grids = Grids.quick() if quick else Grids()
+    grids = replace(grids, sasrec=replace(grids.sasrec, epochs=epochs)) if epochs is not None else grids
+    run = begin(data_of(data=data.name, bundle=None if bundle is None else bundle.name, seed=seed))
+    measured = PeersRun(data, bundle, grids, device, seed, model, cross_encoder, quick)
+    deliver(run, measured.lines(), out=out, as_one=as_json)
