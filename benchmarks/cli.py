@@ -214,3 +214,19 @@ def peers(
     run = begin(data_of(data=data.name, bundle=None if bundle is None else bundle.name, seed=seed))
     measured = PeersRun(data, bundle, grids, device, seed, model, cross_encoder, quick)
     deliver(run, measured.lines(), out=out, as_one=as_json)
+
+
+@bench.command()
+def report(
+    results: Annotated[list[Path], typer.Argument(help="Files of results, shown on one page.")],
+    out: Annotated[Path, typer.Option(help="The page, one HTML file that loads nothing.")] = Path("benchmarks.html"),
+    before: Annotated[Path | None, typer.Option(help="Earlier results, to say what changed.")] = None,
+    title: Annotated[str, typer.Option(help="Over the page.")] = "Benchmarks",
+) -> None:
+    """One page of results: quality, recall and latency curves, stages, load, peers, changes, environment."""
+    from benchmarks.report import write_page
+    from benchmarks.results import read
+
+    found = [one for path in results for one in read(path)]
+    write_page(found, out, title=title, before=[] if before is None else read(before))
+    print(out)

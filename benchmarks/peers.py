@@ -34,7 +34,7 @@ from serving.show import say
 
 DEPTH = 20  # recall@20 on tower_valid chooses, as it does for the towers
 WIDTH = 100  # items that a peer proposes
-TIMED = 200  # requests, one at a time, whose latency is taken
+TIMED, FEW_TIMED = 200, 20  # requests, one at a time, whose latency is taken: as a rule, and in a hurry
 Ranks: TypeAlias = Callable[[Requests], Baseline]
 
 
@@ -73,6 +73,7 @@ class Peers:
     model: str
     cross_encoder: Path | None = None
     queries: int = 1_000  # test queries at most
+    timed: int = TIMED  # requests whose latency is taken
 
     def lines(self) -> Iterator[Line]:
         """Quality of every baseline and peer, and what each costs.
@@ -96,7 +97,9 @@ class Peers:
             stages[name] = peer.ranked(requests)
             labels = {"task": "recommend", "peer": name, "chosen": peer.chosen}
             answer = partial(_ranks, peer.ranked, requests)
-            costs.append(cost_line(labels, answer, len(requests), seconds=built, megabytes=peer.megabytes))
+            costs.append(
+                cost_line(labels, answer, min(self.timed, len(requests)), seconds=built, megabytes=peer.megabytes)
+            )
         yield from Quality(self.shop, recommend_tasks(self.shop, stages)).lines()
         yield from costs
 
@@ -204,7 +207,9 @@ class Peers:
             stages[name] = built.find(texts, WIDTH)
             labels = {"task": "search", "peer": name, "chosen": "as documented"}
             answer = partial(_finds, built.find, texts)
-            costs.append(cost_line(labels, answer, len(texts), seconds=built.seconds, megabytes=built.megabytes))
+            costs.append(
+                cost_line(labels, answer, min(self.timed, len(texts)), seconds=built.seconds, megabytes=built.megabytes)
+            )
         targets = relevant_rows(judged, grades)
         yield from Quality(self.shop, {"search": Task(targets=targets, stages=stages)}).lines()
         yield from costs
@@ -249,7 +254,7 @@ def cost_line(
 ) -> Line:
     """Seconds to build, memory, milliseconds of one of n requests at a time, and requests a second all at once."""
     spent = []
-    for at in range(min(TIMED, n)):
+    for at in range(n):
         begun = time.perf_counter()
         answer([at])
         spent.append(1_000 * (time.perf_counter() - begun))

@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.latency import workload
 from benchmarks.load import Call
-from benchmarks.peers import TIMED, WIDTH, Grids, Peers, cost_line
+from benchmarks.peers import FEW_TIMED, TIMED, WIDTH, Grids, Peers, cost_line
 from benchmarks.recall_run import RecallRun
 from benchmarks.results import Line
 from benchmarks.sweep import Knobs, open_engine
@@ -48,17 +48,21 @@ class PeersRun:
         model = pretrained_source(self.model or config.retrieval.text.model)
         peers = Peers(
             shop, self.grids, pick_device(self.device), self.seed, model, self.cross_encoder,
-            queries=100 if self.quick else 1_000,
+            queries=FEW_TIMED if self.quick else 1_000, timed=self._timed,
         )  # fmt: skip
         with quiet_libraries():
             yield from peers.lines()
+
+    @property
+    def _timed(self) -> int:
+        return FEW_TIMED if self.quick else TIMED
 
     def _ours(self, bundle: Path) -> Iterator[Line]:
         measured = RecallRun(self.data, bundle, device=self.device, quick=self.quick).lines()
         yield from (line for line in measured if line.measured == "quality" and line.labels["stage"] in OURS)
         say("-- shortlist")
         engine = open_engine(bundle, Knobs(), self.device)
-        calls = workload(engine, TIMED, np.random.default_rng(self.seed), Knobs(k=WIDTH))
+        calls = workload(engine, self._timed, np.random.default_rng(self.seed), Knobs(k=WIDTH))
         for kind, some in calls.items():
             task = "search" if kind == "search" else "recommend"
             if kind in ("recommend", "recommend, not reranked", "search"):
