@@ -230,3 +230,45 @@ def report(
     found = [one for path in results for one in read(path)]
     write_page(found, out, title=title, before=[] if before is None else read(before))
     print(out)
+
+
+@bench.command()
+def readme(path: Annotated[Path, typer.Argument(help="A text with markers, such as README.md.")]) -> None:
+    """Write the tables between a text's markers anew, from the results in benchmarks/results."""
+    from benchmarks.readme import with_tables
+    from retrieval.errors import BadData
+    from serving.report import write_whole
+
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadData(f"{path}: cannot be read ({error}); name a text file") from error
+    write_whole(with_tables(text), path)
+
+
+@bench.command()
+def index(
+    bundle: Bundle,
+    seconds: Annotated[float | None, typer.Option(min=0.0, help="Of each setting; 2 where not given.")] = None,
+    sizes: Annotated[
+        str | None, typer.Option(metavar="N,N", help="Growth: the first so many items, built and searched.")
+    ] = None,
+    threads: Threads = None,
+    seed: Seed = 0,
+    quick: Quick = False,
+    device: Device = "auto",
+    out: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recall against queries a second of every kind of index over the bundle's own vectors, for its own shoppers."""
+    from benchmarks.index_run import curves_of
+    from benchmarks.results import begin
+    from benchmarks.show import data_of, deliver
+    from benchmarks.sweep import pinned, whole_numbers
+
+    with pinned(threads):
+        curves = curves_of(bundle, device=device, seed=seed, seconds=seconds or (0.1 if quick else 2.0), few=quick)
+        grown = () if sizes is None else whole_numbers("--sizes", sizes)
+        n, dim = curves.items.shape
+        run = begin(data_of(bundle=bundle.name, items=n, dimensions=dim, queries=len(curves.queries), threads=threads))
+        deliver(run, curves.lines(sizes=[size for size in grown if size <= n]), out=out, as_one=as_json)

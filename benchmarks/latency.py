@@ -31,13 +31,14 @@ class Effort:
 
     calls: int = 20_000  # of a kind at most: enough for ten beyond p99.9
     seconds: float = 10.0  # of a point at most
+    at_least: int = 20  # calls of a point, however long they take
     trials: int = 8  # rates, in search of the highest
     cold: int = 3  # fresh processes
 
     @classmethod
     def quick(cls) -> Effort:
         """Everything on the sample shop in less than a minute."""
-        return cls(seconds=1.2, trials=5, cold=1)
+        return cls(seconds=1.2, at_least=6, trials=4, cold=1)
 
 
 def workload(engine: Engine, n: int, rng: np.random.Generator, knobs: Knobs | None = None) -> dict[str, list[Call]]:
@@ -64,9 +65,9 @@ def workload(engine: Engine, n: int, rng: np.random.Generator, knobs: Knobs | No
 def stage_lines(calls: Mapping[str, Sequence[Call]], effort: Effort, labels: Mapping[str, str]) -> Iterator[Line]:
     """Every kind of call, one caller in a warm process: each stage, what no stage names, and the whole."""
     for call, some in calls.items():
-        for warm in some[:WARM_UP]:
+        for warm in some[: min(WARM_UP, effort.at_least)]:
             warm()
-        load = closed_loop(some, seconds=effort.seconds)
+        load = closed_loop(some, seconds=effort.seconds, at_least=effort.at_least)
         for stage, values in {WHOLE: load.milliseconds, **load.stages()}.items():
             yield sampled("latency", {**labels, "call": call, "stage": stage}, "ms", values)
 
@@ -77,7 +78,7 @@ def load_lines(
     """One kind of call under load: callers who wait, arrivals at fixed rates, and the highest rate under the bound."""
     answered = 0.0
     for callers in CALLERS:
-        load = closed_loop(calls, callers=callers, seconds=effort.seconds)
+        load = closed_loop(calls, callers=callers, seconds=effort.seconds, at_least=effort.at_least)
         yield from _load(load, {"call": call, "load": "closed", "callers": str(callers)})
         answered = max(answered, load.per_second)
     asked = partial(_at_rate, calls, effort, workers, rng)
@@ -127,7 +128,7 @@ def cores() -> int:
 
 
 def _at_rate(calls: Sequence[Call], effort: Effort, workers: int, rng: np.random.Generator, rate: float) -> Load:
-    n = int(min(len(calls), max(20, rate * effort.seconds)))
+    n = int(min(len(calls), max(effort.at_least, rate * effort.seconds)))
     return open_loop(calls[:n], arrivals(n, rate, rng), workers=workers)
 
 

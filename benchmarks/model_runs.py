@@ -51,8 +51,9 @@ class ModelRuns:
         pairs = self._pairs()
         items = [item for _, item in pairs]
         found = rerank_lines(
-            RERANK_WAYS, self.ranker(model), pairs[0][0], items, device=self.device, rounds=self.rounds
-        )
+            RERANK_WAYS, self.ranker(model), pairs[0][0], items,
+            sizes=self.sizes, device=self.device, rounds=self.rounds,
+        )  # fmt: skip
         for line in found:
             yield replace(line, labels={**line.labels, "cores": str(threads)})
 

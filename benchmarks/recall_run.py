@@ -24,7 +24,7 @@ from serving.pipeline import Pipeline
 from serving.shop import Shop
 from serving.show import say
 
-FEW = 25  # requests that reranking is measured on in a hurry
+FEW = 15  # requests that reranking is measured on in a hurry
 RESAMPLES, FEW_RESAMPLES = 4_000, 400
 
 

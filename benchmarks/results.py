@@ -21,7 +21,7 @@ from benchmarks.histogram import Histogram
 from retrieval.errors import BadConfig, BadData
 
 SCHEMA = 1
-SAMPLES = 2_000  # kept of a line at most; of more only the summary and the histogram
+SAMPLES = 500  # kept of a line at most, the first of all: enough to tell 5 % from noise
 BEYOND = 10  # samples that must lie beyond a percentile before it is a figure
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9}
 
@@ -50,8 +50,8 @@ class Line:
     """One thing measured.
 
     measured: the kind of figure, such as `latency`. labels: which of them, such as call, stage and load. unit: of the
-    samples and of the summary's values, but for counts (`n`). samples: in the order taken, those of two runs with one
-    seed about the same requests; empty where they are too many. summary: percentiles, means, intervals, by name.
+    samples and of the summary's values, but for counts (`n`). samples: the first of them in the order taken, of two
+    runs with one seed about the same requests. summary: percentiles, means, intervals, by name.
     """
 
     measured: str
@@ -89,11 +89,11 @@ def begin(data: Mapping[str, str], *, measure: Callable[[], Probe] = probe, now:
 
 
 def sampled(measured: str, labels: Mapping[str, str], unit: Unit, samples: Sequence[float]) -> Line:
-    """A line of single measurements: percentiles as far as they are figures, and the samples, if they are not too
-    many; ValueError where there are none."""
+    """A line of single measurements: percentiles as far as they are figures, and the first samples; ValueError where
+    there are none."""
     if not len(samples):
         raise ValueError(f"{measured} {dict(labels)}: there are no samples")
-    kept = [round(float(value), 4) for value in samples] if len(samples) <= SAMPLES else []
+    kept = [round(float(value), 4) for value in samples[:SAMPLES]]
     counts = Histogram.of(samples).as_json() if unit == "ms" else {}
     return Line(
         measured=measured, labels=labels, unit=unit, summary=percentiles(samples), samples=kept, histogram=counts

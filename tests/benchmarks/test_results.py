@@ -72,9 +72,10 @@ def test_a_percentile_is_a_figure_only_with_ten_samples_beyond_it(n: int, names:
 
 
 def test_samples_are_kept_up_to_a_number_and_the_histogram_of_all() -> None:
-    few, many = sampled("a", {}, "ms", [1.0] * 50), sampled("a", {}, "ms", [1.0] * 5_000)
+    few, many = sampled("a", {}, "ms", [1.0] * 50), sampled("a", {}, "ms", np.arange(1, 5_001))
     assert len(few.samples) == 50
-    assert not many.samples
+    assert many.samples == [float(value) for value in range(1, 501)]
+    assert many.summary["p50"] == 2_500.5
     assert sum(many.histogram.values()) == 5_000
     with pytest.raises(ValueError, match="no samples"):
         sampled("a", {}, "ms", [])
