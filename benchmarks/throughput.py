@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from benchmarks.results import Line, sampled
 from ranking.cross_encoder import CrossEncoderScorer, open_cross_encoder
-from retrieval.encoder import TextEncoder, open_sentence_transformer
+from retrieval.encoder import TextEncoder, max_tokens, open_sentence_transformer
 from retrieval.runtime import RuntimeName, has_fast_bf16, pick_device
 
 Pairs: TypeAlias = Sequence[tuple[str, str]]
@@ -53,7 +53,8 @@ def rerank_lines(
 ) -> Iterator[Line]:
     """Milliseconds for the candidates of one shortlist; the first way is what the others are compared with.
 
-    `difference` is the largest of any logit from the first way's, `times faster` the median over rounds.
+    `difference` is the largest of any logit from the first way's, `times faster` the median over rounds. Of a pair that
+    is too long our own ways keep the item and sentence-transformers cuts the longer text, so that logits differ there.
     """
     scorers = {way.name: way.open(folder, device) for way in ways if way.there(device)}
     for size in sizes:
@@ -105,7 +106,8 @@ def lengths(tokenizer_folder: Path, pairs: Pairs) -> str:
     tokenizer, every = PairTokenizer.load(tokenizer_folder), np.arange(len(pairs))
     tokenised = tokenizer.pairs([user for user, _ in pairs], [item for _, item in pairs], every, every)
     found = tokenizer.lengths(tokenised)
-    return f"mean {found.mean():.0f}, p90 {np.percentile(found, 90):.0f}, longest {found.max()}"
+    sizes = f"mean {found.mean():.0f}, p90 {np.percentile(found, 90):.0f}, longest {found.max()}"
+    return f"{sizes} of {max_tokens(tokenizer_folder)} that are read"
 
 
 def theirs_reranks(folder: Path, device: str) -> Scorer:

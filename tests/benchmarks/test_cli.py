@@ -93,7 +93,10 @@ def test_models_run_every_way_and_give_the_same(bundle: Path, tmp_path: Path) ->
     assert {(line.labels["way"], line.labels["pairs"]) for line in reranked} >= {
         ("sentence-transformers", "5"), ("openvino", "5"), ("torch", "12")
     }  # fmt: skip
-    assert all((line.summary["difference"] or 0) < 1e-4 for line in reranked if line.labels["way"] != "bf16")
+    difference = {tuple(line.labels.values()): line.summary["difference"] for line in reranked}
+    for pairs in ("5", "12"):  # the shopper's titles are longer than a tiny model reads: theirs cuts them otherwise
+        ours, other = (difference[way, pairs, "1"] for way in ("torch", "openvino"))
+        assert ours == pytest.approx(other, abs=1e-4)
     encoded = measured(tmp_path / "b.jsonl", "encode", bundle, "--quick", "--rounds", "1")
     assert {line.labels["texts"] for line in encoded} == {"query", "title", "item"}
     assert all((line.summary["cosine"] or 0) > 0.999 for line in encoded)
