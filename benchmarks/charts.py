@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from benchmarks.show import number
 from serving.figures import DASHES, FAINT, FINAL, FUSED, HEIGHT, INK, MUTED, RERANKED, RETRIEVAL, as_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 HUES = {"history": FUSED, "encode": MUTED, "search": RETRIEVAL, "filters": FINAL, "rerank": RERANKED, "other": FAINT}
 SPARE = (FINAL, INK, MUTED)  # of stages that are not named above
@@ -49,6 +51,13 @@ def bars(values: Mapping[str, float], label: str, ours: frozenset[str] = frozens
     """One bar for each name, those of `ours` in colour, and a line of comparison."""
     return as_svg(
         f"bars {label} {values}", 0.9 + 0.36 * len(values), lambda axes: _draw_bars(axes, values, label, ours, line)
+    )
+
+
+def dots(values: Mapping[str, float], label: str, ours: frozenset[str] = frozenset()) -> str:
+    """One dot for each name on a logarithmic axis, those of `ours` in colour."""
+    return as_svg(
+        f"dots {label} {values}", 0.9 + 0.36 * len(values), lambda axes: _draw_dots(axes, values, label, ours)
     )
 
 
@@ -101,7 +110,7 @@ def _draw_load(axes: Axes, opened: Sequence[LoadPoint], closed: Sequence[LoadPoi
         axes.annotate(f"{bound:g} ms", (0, bound), xytext=(4, 3), textcoords="offset points", color=MUTED, fontsize=9)
     axes.set_yscale("log")
     axes.set_xlim(left=0)
-    _plain_log(axes)
+    _plain_log(axes.yaxis)
     axes.set_xlabel("answers a second")
     axes.set_ylabel("milliseconds")
     axes.grid(axis="y", color=FAINT, linewidth=0.6)
@@ -119,7 +128,7 @@ def _draw_pareto(axes: Axes, kinds: Mapping[str, Sequence[IndexPoint]]) -> None:
             color=hue, linestyle=DASHES[at // len(hues) % len(DASHES)], linewidth=1.6, markersize=5, label=name,
         )  # fmt: skip
     axes.set_yscale("log")
-    _plain_log(axes)
+    _plain_log(axes.yaxis)
     axes.set_xlabel("recall@10 against exact search")
     axes.set_ylabel("queries a second")
     axes.grid(color=FAINT, linewidth=0.6)
@@ -132,7 +141,7 @@ def _draw_bars(axes: Axes, values: Mapping[str, float], label: str, ours: frozen
     for at, name in enumerate(names):
         axes.barh(at, values[name], height=0.6, color=FINAL if name in ours else MUTED)
         axes.annotate(
-            f"{values[name]:.3g}", (values[name], at), xytext=(6, 0), textcoords="offset points", va="center", color=INK
+            number(values[name]), (values[name], at), xytext=(6, 0), textcoords="offset points", va="center", color=INK
         )
     if line is not None:
         axes.axvline(line, color=INK, linewidth=0.8)
@@ -142,12 +151,28 @@ def _draw_bars(axes: Axes, values: Mapping[str, float], label: str, ours: frozen
     axes.tick_params(length=0)
 
 
-def _plain_log(axes: Axes) -> None:
+def _draw_dots(axes: Axes, values: Mapping[str, float], label: str, ours: frozenset[str]) -> None:
+    names = list(values)[::-1]
+    for at, name in enumerate(names):
+        hue = FINAL if name in ours else MUTED
+        axes.plot(values[name], at, "o", color=hue, markersize=8)
+        axes.annotate(
+            number(values[name]), (values[name], at), xytext=(9, 0), textcoords="offset points", va="center", color=hue
+        )
+    axes.set_xscale("log")
+    axes.set_xlim(min(values.values(), default=0.1) / 2, 6 * max(values.values(), default=1.0))
+    _plain_log(axes.xaxis)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.set_xlabel(label)
+    axes.grid(axis="y", color=FAINT, linewidth=0.6, linestyle=(0, (1, 2)))
+    axes.tick_params(length=0, which="both")
+
+
+def _plain_log(axis: Axis) -> None:
     """Ticks as numbers, not as powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: f"{value:,.3g}" if value < 1_000 else f"{value:,.0f}")
-    )
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(LogLocator(numticks=6))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    axis.set_minor_formatter(NullFormatter())

@@ -27,6 +27,7 @@ from serving.show import say
 Built = TypeVar("Built")
 K = 10
 ALONE = 200  # queries asked one at a time, at most
+QUEUES = (16, 32, 64, 128, 256, 512)  # of a graph
 SHARES = (0.5, 0.1, 0.01)  # of the items, that a filter lets through
 
 
@@ -37,19 +38,20 @@ class Kind(NamedTuple):
     efforts: tuple[Effort, ...]
 
 
-def kinds_for(n: int) -> list[Kind]:
-    """What is worth trying over n vectors.
+def kinds_for(n: int, dim: int) -> list[Kind]:
+    """What is worth trying over n vectors of dim dimensions.
 
-    >>> [kind.factory for kind in kinds_for(10_000)]
+    >>> [kind.factory for kind in kinds_for(10_000, 64)]
     ['HNSW32', 'HNSW32_SQ8', 'IVF256,Flat', 'IVF256,SQ8', 'IVF256,PQ32x4fs,RFlat']
     """
     cells = 2 ** max(4, round(np.log2(4 * n**0.5) - 0.5))
-    graph = tuple(Effort(ef_search=ef) for ef in (16, 32, 64, 128, 256, 512))
+    parts = max(part for part in range(1, max(1, dim // 2) + 1) if dim % part == 0)  # of a vector, coded apart
+    graph = tuple(Effort(ef_search=ef) for ef in QUEUES)
     lists = tuple(Effort(nprobe=probes) for probes in (1, 2, 4, 8, 16, 32, 64) if probes <= cells)
     refined = tuple(Effort(nprobe=probes, k_factor=8) for probes in (1, 4, 16, 64) if probes <= cells)
     return [
         Kind("HNSW32", graph), Kind("HNSW32_SQ8", graph), Kind(f"IVF{cells},Flat", lists),
-        Kind(f"IVF{cells},SQ8", lists), Kind(f"IVF{cells},PQ32x4fs,RFlat", refined),
+        Kind(f"IVF{cells},SQ8", lists), Kind(f"IVF{cells},PQ{parts}x4fs,RFlat", refined),
     ]  # fmt: skip
 
 
@@ -66,7 +68,7 @@ class IndexCurves:
         truth = exact_topk(self.queries, self.items, K)
         yield from self._points("exact", "all vectors", ExactIndex(self.items), truth)
         built: dict[str, FaissIndex] = {}
-        for kind in kinds_for(len(self.items)) if kinds is None else kinds:
+        for kind in kinds_for(*self.items.shape) if kinds is None else kinds:
             say(f"-- {kind.factory}")
             try:
                 built[kind.factory], seconds = _timed(partial(FaissIndex.build, self.items, kind.factory))
@@ -119,7 +121,7 @@ class IndexCurves:
                 say(f"left out: {error}")
                 continue
             yield build_line(name, len(self.items), seconds, None)
-            for ef in (16, 32, 64, 128, 256, 512):
+            for ef in QUEUES:
                 other = index.with_ef(ef)
                 yield from self._points(name, f"ef {ef}", GuardedIndex(other, self.items), truth)
 

@@ -13,10 +13,12 @@ from benchmarks.results import PERCENTILES, Line, Recorded
 from benchmarks.show import number
 from benchmarks.throughput import THEIRS
 from serving.figures import Interval, recall_curves, stage_dots
-from serving.tables import OURS, SLICES, said, shown
+from serving.tables import OURS, SLICES, heading, said, shown
 
 LEADING = "ndcg@10"
 TABLED = ("recall@10", "recall@50", "recall@100", "ndcg@10", "mrr@10", "value_recall@10")
+METRICS = {"value_recall@10": "R@10 in money"}
+COSTS = ("build s", "MB", "p50 ms", "p90 ms", "per second")
 TASKS = {
     "seen_removed": "recommendation, what was bought before removed",
     "seen_kept": "recommendation, what was bought before kept",
@@ -85,10 +87,17 @@ class Measured(NamedTuple):
         line = self.stages[stage].get(metric)
         return None if line is None else line.summary.get("mean")
 
+    def whole(self, stage: str) -> bool:
+        """Whether a stage was run for all requests, and not for a sample of them."""
+        return any(line.summary.get("n") == self.n for line in self.stages[stage].values())
+
     def best(self, metric: str, *, ours: bool) -> str | None:
-        """The best of our stages or of all else, None where there is none."""
-        known = {stage: value for stage in self.stages if (value := self.mean(stage, metric)) is not None}
-        side = {stage: value for stage, value in known.items() if (stage in OURS) == ours}
+        """The best of our stages or of all else, None where there is none; of those that were asked everything."""
+        side = {
+            stage: value
+            for stage in self.stages
+            if (stage in OURS) == ours and self.whole(stage) and (value := self.mean(stage, metric)) is not None
+        }
         return max(side, key=side.__getitem__) if side else None
 
 
@@ -96,16 +105,17 @@ def lead(recorded: Sequence[Recorded]) -> list[Sentence]:
     """What is better than ours, first; then where ours is better."""
     found = []
     for one in _measured(recorded):
+        sides: dict[bool, list[str]] = {True: [], False: []}
         for metric in (LEADING, "recall@100"):
             own, other = one.best(metric, ours=True), one.best(metric, ours=False)
             if own is None or other is None:
                 continue
             ours, theirs = one.mean(own, metric) or 0.0, one.mean(other, metric) or 0.0
-            loses = theirs > ours
-            sides = f"{shown(theirs)} of {said(other)} against {shown(ours)} of ours ({said(own)})"
-            found.append(Sentence(f"{one.data}, {TASKS[one.task]}: {metric} {sides}.", loses))
-    found.sort(key=lambda sentence: not sentence.loses)
-    return found
+            text = f"{heading(metric)} {shown(theirs)} of {said(other)} against {shown(ours)} of ours ({said(own)})"
+            sides[theirs > ours].append(text)
+        title = f"{one.data}, {TASKS.get(one.task, one.task)}"
+        found += [Sentence(f"{title}: {'; '.join(texts)}.", loses) for loses, texts in sides.items() if texts]
+    return sorted(found, key=lambda sentence: not sentence.loses)
 
 
 def tiles(recorded: Sequence[Recorded]) -> list[Tile]:
@@ -166,6 +176,8 @@ def _measured(recorded: Sequence[Recorded]) -> list[Measured]:
 def _quality(one: Measured) -> Section:
     curves, dots, spreads = {}, {}, {}
     for stage, figures in one.stages.items():
+        if not one.whole(stage):
+            continue
         cuts = {int(metric.partition("@")[2]): line for metric, line in figures.items() if metric.startswith("recall@")}
         curve = {k: value for k, line in cuts.items() if k >= 5 and (value := line.summary["mean"]) is not None}
         if curve:
@@ -180,20 +192,26 @@ def _quality(one: Measured) -> Section:
         Chart("nDCG@10", "with 95 % intervals", stage_dots(dots, spreads, "nDCG@10")),
     ]
     columns = [metric for metric in TABLED if any(metric in figures for figures in one.stages.values())]
-    order = sorted(one.stages, key=lambda stage: -(one.mean(stage, LEADING) or 0.0))
-    rows = [
-        Row([said(stage), *(shown(one.mean(stage, metric)) for metric in columns)], stage in OURS) for stage in order
-    ]
+    rows = []
+    for stage in sorted(one.stages, key=lambda stage: -(one.mean(stage, LEADING) or 0.0)):
+        n = next(iter(one.stages[stage].values())).summary.get("n")
+        cells = [shown(one.mean(stage, metric)) for metric in columns]
+        rows.append(Row([said(stage), number(n), *cells], stage in OURS))
     title = f"{one.data}: {TASKS.get(one.task, one.task)}"
     lede = f"{one.n:,} requests of the test fold, the whole catalogue ranked for each; ours in colour."
-    return Section(title, lede, drawn, [Table("", ["", *columns], rows)])
+    return Section(
+        title,
+        lede,
+        drawn,
+        [Table("", ["", "n", *(METRICS.get(metric) or heading(metric) for metric in columns)], rows)],
+    )
 
 
 def _peers(recorded: Sequence[Recorded]) -> Section | None:
     lines = _of(recorded, "peer")
     if not lines:
         return None
-    columns = list(dict.fromkeys(name for one in lines for name in one.line.summary))
+    columns = [name for name in COSTS if any(name in one.line.summary for one in lines)]
     rows = []
     for one in lines:
         labels = one.line.labels
@@ -206,7 +224,7 @@ def _peers(recorded: Sequence[Recorded]) -> Section | None:
         if (value := one.line.summary.get("p50 ms")) is not None
     }
     ours = frozenset(name for name in times if name.startswith("shortlist"))
-    drawn = [Chart("One request", "median milliseconds, a hundred items each", charts.bars(times, "ms", ours))]
+    drawn = [Chart("One request", "median milliseconds, a hundred items each", charts.dots(times, "ms", ours))]
     lede = "What a shop would write instead, each as its own documentation has it: what it costs to build and to ask."
     return Section("Peers", lede, drawn, [Table("", ["", "data", "task", "chosen", *columns], rows)])
 

@@ -58,7 +58,7 @@ def test_exact_search_finds_all_and_more_effort_finds_no_less(
 
 def test_cells_grow_with_the_catalogue_and_no_effort_visits_more_than_there_are() -> None:
     for n in (100, 10_000, 1_000_000):
-        for kind in kinds_for(n):
+        for kind in kinds_for(n, 65):
             if kind.factory.startswith("IVF"):
                 cells = int(kind.factory.partition(",")[0][3:])
                 assert 1 <= max(effort.nprobe for effort in kind.efforts) <= cells <= 8 * n**0.5

@@ -86,9 +86,22 @@ def test_a_page_of_one_measurement_has_no_other_section(recorded: list[Recorded]
 
 
 def test_where_a_peer_wins_the_page_says_so_first(recorded: list[Recorded]) -> None:
-    first, *others = lead(recorded)
+    first = lead(recorded)[0]
     assert first.loses
-    assert "ndcg@10 .3500 of als against .3000 of ours" in first.text
+    assert "nDCG@10 .3500 of ALS against .3000 of ours" in first.text
+
+
+def test_what_was_run_for_a_sample_alone_is_told_with_its_number_and_wins_nothing(
+    recorded: list[Recorded], make_run: Callable[..., Run]
+) -> None:
+    lucky = quality("final", "ndcg@10", 0.9)
+    few = Recorded(make_run(data="shop"), Line(**{**vars(lucky), "summary": {**lucky.summary, "n": 25.0}}))
+    assert lead([*recorded, few]) == lead(recorded)
+    assert "<td>25</td>" in render_page([*recorded, few], title="Shop")
+
+
+def test_what_ours_wins_follows(recorded: list[Recorded]) -> None:
+    others = lead(recorded)[1:]
     assert [one.loses for one in others] == [False]
 
 
