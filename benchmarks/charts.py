@@ -96,10 +96,12 @@ def _draw_waterfall(axes: Axes, stages: Mapping[str, Mapping[str, float]]) -> No
 
 
 def _draw_load(axes: Axes, opened: Sequence[LoadPoint], closed: Sequence[LoadPoint], bound: float | None) -> None:
-    rates = [point.rate for point in opened]
-    axes.plot(
-        rates, [point.high for point in opened], "-o", color=RERANKED, linewidth=2.4, label="arrivals, high percentile"
-    )
+    rates, told = [point.rate for point in opened], [point for point in opened if point.high > point.p50]
+    if told:
+        heights = [point.high for point in told]
+        axes.plot(
+            [point.rate for point in told], heights, "-o", color=RERANKED, linewidth=2.4, label="arrivals, highest"
+        )
     axes.plot(rates, [point.p50 for point in opened], "-o", color=RETRIEVAL, linewidth=2.4, label="arrivals, p50")
     axes.plot(
         [point.rate for point in closed], [point.p50 for point in closed], "s", color=MUTED, linestyle=DASHES[1],
@@ -173,6 +175,6 @@ def _plain_log(axis: Axis) -> None:
     """Ticks as numbers, not as powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axis.set_major_locator(LogLocator(numticks=6))
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
     axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
     axis.set_minor_formatter(NullFormatter())

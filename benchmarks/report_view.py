@@ -300,10 +300,10 @@ def _load(recorded: Sequence[Recorded]) -> Section | None:
         "Arrivals come at a fixed rate whether or not earlier ones were answered, so that waiting in line is seen; "
         "callers who wait for each answer hide it."
     )
-    tables = [
-        _plain_table(kind, [one for one in lines if one.line.labels["load"] == kind], folded=True) for kind in points
-    ]
-    return Section("Under load", lede, drawn, [table for table in tables if table.rows])
+    names = {"open": "Arrivals", "closed": "Callers who wait"}
+    parts = {name: [one for one in lines if one.line.labels["load"] == kind] for kind, name in names.items()}
+    tables = [_plain_table(name, some, folded=True) for name, some in parts.items() if some]
+    return Section("Under load", lede, drawn, tables)
 
 
 def _sweeps(recorded: Sequence[Recorded]) -> Section | None:
