@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from serving.commands import ended_by
-from serving.options import AsJson, Bundle, DataArgument, Device
+from serving.options import AsJson, BudgetOption, Bundle, Changes, DataArgument, Device
 
 
 class BenchGroup(TyperGroup):
@@ -272,3 +272,26 @@ def index(
         n, dim = curves.items.shape
         run = begin(data_of(bundle=bundle.name, items=n, dimensions=dim, queries=len(curves.queries), threads=threads))
         deliver(run, curves.lines(sizes=[size for size in grown if size <= n]), out=out, as_one=as_json)
+
+
+@bench.command()
+def train(
+    data: DataArgument,
+    changes: Changes = None,
+    budget: BudgetOption = "default",
+    share: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Of the shoppers, who train.")] = None,
+    quick: Quick = False,
+    device: Device = "auto",
+    out: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """Examples a second of every part of a training, memory, and validation figures against wall time."""
+    from benchmarks.results import begin
+    from benchmarks.show import data_of, deliver
+    from benchmarks.training import QUICK, QUICK_SHARE, TrainingRun
+    from serving.settings import read_settings
+
+    config = read_settings(changes=[*(QUICK if quick else ()), *(changes or [])])
+    part = share if share is not None else QUICK_SHARE if quick else 1.0
+    measured = TrainingRun(data, config, "quick" if quick else budget, device, part)
+    deliver(begin(data_of(data=data.name, share=part, budget=budget)), measured.lines(), out=out, as_one=as_json)

@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 
 from benchmarks.cli import bench
 from benchmarks.results import Line, read
+from benchmarks.training import told
+from retrieval.progress import Progressed
 from retrieval.sample import write_sample
 from serving.commands import loaded
 from serving.pipeline import Pipeline
@@ -108,6 +110,27 @@ def test_indexes_are_drawn_from_the_bundles_own_vectors(bundle: Path, tmp_path: 
     assert max(line.summary["recall"] or 0 for line in lines if line.measured == "index") == 1
 
 
+def test_every_part_of_a_training_has_a_rate(
+    shop_folder: Path, tiny_encoder_folder: Path, tiny_bert_folder: Path, tmp_path: Path, one_thread: None
+) -> None:
+    models = ("--set", f"retrieval.text.model={tiny_encoder_folder}", "--set", f"ranking.model={tiny_bert_folder}")
+    options = ("--quick", "--share", "1", "--set", "retrieval.history.longest=6", "--set", "retrieval.text.examples=64")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tracing and of the trainers, whose own tests they are about
+        lines = measured(tmp_path / "out.jsonl", "train", shop_folder, *options, *models)
+    rates = {line.labels["part"]: line.summary for line in lines if line.measured == "train"}
+    assert {"embedding items", "history", "ranker"} <= set(rates)
+    for summary in rates.values():
+        assert (summary["per second"] or 0) * (summary["seconds"] or 0) == pytest.approx(summary["done"])
+
+
+def test_validation_figures_are_told_against_the_seconds_of_training() -> None:
+    figures = [(1.0, {"loss": 3.0}), (2.0, {"recall": 0.1}), (4.0, {"loss": 2.0, "recall": 0.2})]
+    rate, curve = told([Progressed("history", "positions", 80, 4.0, figures), Progressed("nothing", "items")])
+    assert (rate.summary["per second"], rate.labels["part"]) == (20.0, "history")
+    assert (curve.labels["figure"], curve.summary) == ("recall", {"2.0 s": 0.1, "4.0 s": 0.2})
+
+
 def test_two_bundles_are_asked_in_turn(bundle: Path) -> None:
     done = CliRunner().invoke(
         bench, ["compare", str(bundle), str(bundle), "--seconds", "0", "--threshold", "1000", "--json"]
@@ -125,6 +148,7 @@ def test_two_bundles_are_asked_in_turn(bundle: Path) -> None:
         ("rerank", "nowhere"),
         ("encode", "nowhere"),
         ("index", "nowhere"),
+        ("train", "nowhere"),
         ("compare", "nowhere", "nowhere"),
         ("report", "nowhere"),
     ],
@@ -142,5 +166,5 @@ def test_the_commands_are_those_of_the_entry_point() -> None:
     command = loaded(EntryPoint("bench", value, "shortlist.commands"))
     assert command.name == "bench"
     assert isinstance(command, typer.core.TyperGroup)
-    wanted = {"latency", "compare", "recall", "rerank", "encode", "peers", "index", "report", "readme"}
+    wanted = {"latency", "compare", "recall", "rerank", "encode", "peers", "index", "train", "report", "readme"}
     assert set(command.commands) == wanted
