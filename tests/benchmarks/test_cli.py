@@ -110,6 +110,7 @@ def test_indexes_are_drawn_from_the_bundles_own_vectors(bundle: Path, tmp_path: 
     assert max(line.summary["recall"] or 0 for line in lines if line.measured == "index") == 1
 
 
+@pytest.mark.slow
 def test_every_part_of_a_training_has_a_rate(
     shop_folder: Path, tiny_encoder_folder: Path, tiny_bert_folder: Path, tmp_path: Path, one_thread: None
 ) -> None:
