@@ -42,7 +42,7 @@ check: $(DEV) ## lint, format, types, and the direction of imports
 	$(BIN)/lint-imports
 
 bench: $(DEV) ## latency of the demo's bundle (run `make demo` first)
-	$(BIN)/python -m benchmarks demo/bundle $(ARGS)
+	$(BIN)/python -m benchmarks latency demo/bundle $(ARGS)
 
 wheel: $(DEV) ## dist/shortlist-*.whl
 	$(BIN)/python -m build --wheel --no-isolation

@@ -19,7 +19,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from benchmarks.latency import machine
+from benchmarks.environment import machine
 from benchmarks.subset import held_out, share_of, withhold
 from benchmarks.towers import MeasuredTowers
 from retrieval.config import RetrievalConfig

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from retrieval.errors import MissingDependency
+from benchmarks.implicit_library import counted, quiet_blas
 from retrieval.progress import ProgressMeter
 from retrieval.topk import CSR, Vectors
 
@@ -62,30 +62,17 @@ def best_als(
 
 def fit_als(sequences: CSR, n_items: int, config: AlsConfig, *, seed: int) -> FittedAls:
     """One factorisation by `implicit`, 15 rounds, the same for the same seed."""
-    from scipy.sparse import csr_matrix  # implicit takes no csr_array
-
-    try:
-        from implicit.cpu.als import AlternatingLeastSquares
-        from threadpoolctl import threadpool_limits
-    except ImportError as error:
-        raise MissingDependency(
-            f"ALS needs the package implicit ({error}); run: pip install 'shortlist[peers]'"
-        ) from error
-
-    def counted(lists: CSR) -> csr_matrix:
-        ones = np.ones(len(lists.rows), np.float32)
-        table = csr_matrix((ones, lists.rows.astype(np.int32), lists.indptr), shape=(lists.n_lists, n_items))
-        table.sum_duplicates()
-        return table
 
     def users(histories: CSR) -> Vectors:
-        with threadpool_limits(1, "blas"):
-            factors: Vectors = model.recalculate_user(np.arange(histories.n_lists), counted(histories))
+        with quiet_blas():
+            factors: Vectors = model.recalculate_user(np.arange(histories.n_lists), counted(histories, n_items))
         return factors
 
-    with threadpool_limits(1, "blas"):  # implicit has threads of its own, and says so
+    with quiet_blas():
+        from implicit.cpu.als import AlternatingLeastSquares
+
         model = AlternatingLeastSquares(
             factors=config.factors, regularization=config.regularisation, alpha=config.alpha, random_state=seed
         )
-        model.fit(counted(sequences), show_progress=False)
+        model.fit(counted(sequences, n_items), show_progress=False)
     return FittedAls(config, model.item_factors, users)

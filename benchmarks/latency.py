@@ -1,97 +1,112 @@
-"""Latency of embedded retrieval calls: one request at a time in a warm process, and the first answer of a fresh one."""
+"""Latency of embedded retrieval calls: by stage, under load, and the first answer of a fresh process."""
 
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 
+from benchmarks.load import Call, Load, Trial, arrivals, closed_loop, highest_rate, open_loop
+from benchmarks.results import Line, percentiles, sampled
+from benchmarks.sweep import Knobs
 from serving.engine import Engine
-from serving.requests import Answer
 
-__all__ = ["Call", "Timing", "cold_starts", "machine", "time_calls", "workload"]
-
-Call: TypeAlias = Callable[[], Answer]
-
+WHOLE = "end to end"
+CALLERS = (1, 2, 4, 8, 16)
+SHARES = (0.25, 0.5, 0.75, 0.9)  # of what callers who wait get answered, tried as fixed rates
+WARM_UP = 5
 FIRST_ANSWER = "import sys; from serving import Engine; Engine.open(sys.argv[1]).recommend(user_id=sys.argv[2])"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Timing:
-    """Milliseconds of `n` calls of one kind, warm-up calls not among them; `stages` are medians by stage."""
+class Effort:
+    """How long a figure may take, and what else is tried."""
 
-    n: int
-    p50: float
-    p95: float
-    p99: float
-    stages: Mapping[str, float]
+    calls: int = 20_000  # of a kind at most: enough for ten beyond p99.9
+    seconds: float = 10.0  # of a point at most
+    at_least: int = 20  # calls of a point, however long they take
+    trials: int = 8  # rates, in search of the highest
+    cold: int = 3  # fresh processes
 
-    def as_json(self) -> dict[str, object]:
-        """The fields by name, as JSON takes them."""
-        return asdict(self)
+    @classmethod
+    def quick(cls) -> Effort:
+        """Everything on the sample shop in less than a minute."""
+        return cls(seconds=1.2, at_least=6, trials=4, cold=1)
 
 
-def workload(engine: Engine, n: int, rng: np.random.Generator) -> dict[str, list[Call]]:
+def workload(engine: Engine, n: int, rng: np.random.Generator, knobs: Knobs | None = None) -> dict[str, list[Call]]:
     """`n` calls of each kind over shoppers, items and past queries drawn from what the release holds.
 
     Without shoppers or past queries, the first words of titles are searched and nobody is recommended to.
     """
+    k, rerank = (knobs or Knobs()).k, (knobs or Knobs()).rerank
     known = engine.stages.version
     items: list[str] = known.ids_of(rng.integers(known.size, size=n))
     carts = [known.ids_of(rng.integers(known.size, size=2)) for _ in range(n)]
     users = _drawn(engine.shoppers.user_ids.to_pylist(), n, rng)
     texts = _drawn(engine.shoppers.query_texts, n, rng) or [" ".join(title.split()[:4]) for title in _titles(engine, n)]
     calls: dict[str, list[Call]] = {
-        "recommend": [partial(engine.recommend, user_id=user) for user in users],
-        "recommend, not reranked": [partial(engine.recommend, user_id=user, rerank=False) for user in users],
-        "search": [partial(engine.search, text) for text in texts],
-        "similar": [partial(engine.similar, item) for item in items],
-        "cart": [partial(engine.complete_cart, cart) for cart in carts],
+        "recommend": [partial(engine.recommend, user_id=user, k=k, rerank=rerank) for user in users],
+        "recommend, not reranked": [partial(engine.recommend, user_id=user, k=k, rerank=False) for user in users],
+        "search": [partial(engine.search, text, k=k, rerank=rerank) for text in texts],
+        "similar": [partial(engine.similar, item, k=k) for item in items],
+        "cart": [partial(engine.complete_cart, cart, k=k) for cart in carts],
     }
     return {name: some for name, some in calls.items() if some}
 
 
-def _drawn(values: Sequence[str], n: int, rng: np.random.Generator) -> list[str]:
-    return [values[row] for row in rng.integers(len(values), size=n)] if values else []
+def stage_lines(calls: Mapping[str, Sequence[Call]], effort: Effort, labels: Mapping[str, str]) -> Iterator[Line]:
+    """Every kind of call, one caller in a warm process: each stage, what no stage names, and the whole."""
+    for call, some in calls.items():
+        for warm in some[: min(WARM_UP, effort.at_least)]:
+            warm()
+        load = closed_loop(some, seconds=effort.seconds, at_least=effort.at_least)
+        for stage, values in {WHOLE: load.milliseconds, **load.stages()}.items():
+            yield sampled("latency", {**labels, "call": call, "stage": stage}, "ms", values)
 
 
-def _titles(engine: Engine, n: int) -> list[str]:
-    titles: list[str] = engine.stages.version.items["title"].slice(0, n).to_pylist()
-    return titles
+def load_lines(
+    call: str, calls: Sequence[Call], effort: Effort, *, workers: int, bound: float, rng: np.random.Generator
+) -> Iterator[Line]:
+    """One kind of call under load: callers who wait, arrivals at fixed rates, and the highest rate under the bound."""
+    answered = 0.0
+    for callers in CALLERS:
+        load = closed_loop(calls, callers=callers, seconds=effort.seconds, at_least=effort.at_least)
+        yield from _load(load, {"call": call, "load": "closed", "callers": str(callers)})
+        answered = max(answered, load.per_second)
+    asked = partial(_at_rate, calls, effort, workers, rng)
+    for share in SHARES:
+        rate = round(share * answered, 1)
+        about = {"call": call, "load": "open", "share": f"{share:g}", "threads": str(workers)}
+        yield from _load(asked(rate), about, rate)
+    yield rate_line(lambda rate: asked(rate).milliseconds, call, bound, answered / 2, effort)
 
 
-def time_calls(calls: Sequence[Call], *, warm_up: int = 5, clock: Callable[[], float] = time.perf_counter) -> Timing:
-    """Times `calls` one after another, after the first `warm_up` of them were made once unmeasured.
+def rate_line(
+    measure: Callable[[float], Sequence[float]], call: str, bound: float, start: float, effort: Effort
+) -> Line:
+    """The highest rate of arrivals that keeps p99 under `bound` ms, or the highest percentile that there are calls for.
 
-    `clock` gives seconds. Raises ValueError for no calls.
+    `measure` gives the latencies in ms at a rate.
     """
-    if not calls:
-        raise ValueError("there are no calls to time")
-    for call in calls[:warm_up]:
-        call()
-    spent, stages = [], []
-    for call in calls:
-        begun = clock()
-        answer = call()
-        spent.append(1_000 * (clock() - begun))
-        stages.append(answer.milliseconds)
-    p50, p95, p99 = (float(value) for value in np.percentile(spent, [50, 95, 99]))
-    return Timing(n=len(calls), p50=p50, p95=p95, p99=p99, stages=dict(_medians(stages)))
+    read: list[str] = []
 
+    def percentile(rate: float) -> float:
+        found = percentiles(measure(rate))
+        read.append(next(name for name in ("p99", "p90", "p50") if name in found))
+        return found[read[-1]]
 
-def _medians(stages: Sequence[Mapping[str, float]]) -> Iterator[tuple[str, float]]:
-    for name in dict.fromkeys(name for one in stages for name in one):
-        yield name, float(np.median([one[name] for one in stages if name in one]))
+    rate, tried = highest_rate(percentile, bound, start, trials=effort.trials)
+    held = next((name for trial, name in zip(tried, read, strict=True) if trial.rate == rate), read[-1])
+    labels = {"call": call, "bound ms": f"{bound:g}", "percentile": held}
+    return Line(measured="highest rate", labels=labels, unit="per second", summary={"rate": rate, **_trials(tried)})
 
 
 def cold_starts(bundle: Path, user_id: str, *, runs: int = 3) -> list[float]:
@@ -107,30 +122,31 @@ def cold_starts(bundle: Path, user_id: str, *, runs: int = 3) -> list[float]:
     return seconds
 
 
-def machine() -> dict[str, str]:
-    """What the figures were taken on: processor, cores, system, Python, the libraries that do the work, the commit."""
-    libraries = {name: version(name) for name in ("shortlist", "numpy", "openvino")}
-    return {
-        "processor": _processor(),
-        "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "commit": _commit(),
-        **libraries,
-    }
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+def _at_rate(calls: Sequence[Call], effort: Effort, workers: int, rng: np.random.Generator, rate: float) -> Load:
+    n = int(min(len(calls), max(effort.at_least, rate * effort.seconds)))
+    return open_loop(calls[:n], arrivals(n, rate, rng), workers=workers)
 
 
-def _commit() -> str:
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    try:
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "not a git checkout"
+def _load(load: Load, labels: Mapping[str, str], rate: float | None = None) -> Iterator[Line]:
+    line = sampled("load", labels, "ms", load.milliseconds)
+    answered = {"answered per second": load.per_second, "asked per second": rate}
+    summary = {**line.summary, **{name: value for name, value in answered.items() if value is not None}}
+    yield Line(measured="load", labels=labels, unit="ms", summary=summary, histogram=line.histogram)
+
+
+def _trials(tried: Sequence[Trial]) -> dict[str, float]:
+    return {f"ms at {trial.rate:.1f}": trial.milliseconds for trial in tried}
+
+
+def _drawn(values: Sequence[str], n: int, rng: np.random.Generator) -> list[str]:
+    return [values[row] for row in rng.integers(len(values), size=n)] if values else []
+
+
+def _titles(engine: Engine, n: int) -> list[str]:
+    titles: list[str] = engine.stages.version.items["title"].slice(0, n).to_pylist()
+    return titles

@@ -41,3 +41,9 @@ class GateRefused(ShortlistError):
     """A release was staged but not published: it failed a gate."""
 
     exit_code = 3
+
+
+class Regressed(ShortlistError):
+    """A measurement is worse than an earlier one by more than is allowed."""
+
+    exit_code = 3

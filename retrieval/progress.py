@@ -6,11 +6,38 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 LINE_EVERY = 10.0  # seconds between two lines where stderr is not a terminal
+
+
+@dataclass
+class Progressed:
+    """What a loop did, once it is over: how many of its unit in how many seconds, and its figures as time went on."""
+
+    description: str
+    unit: str
+    done: int = 0
+    seconds: float = 0.0
+    figures: list[tuple[float, dict[str, float]]] = field(default_factory=list)  # seconds since it began, and which
+
+
+_watching: ContextVar[list[Progressed] | None] = ContextVar("watching", default=None)
+
+
+@contextmanager
+def watched() -> Iterator[list[Progressed]]:
+    """Collects every loop that is closed inside, in the order of their ends: `with watched() as loops: ...`."""
+    found: list[Progressed] = []
+    token = _watching.set(found)
+    try:
+        yield found
+    finally:
+        _watching.reset(token)
 
 
 class ProgressMeter:
@@ -32,6 +59,7 @@ class ProgressMeter:
         self.total, self.description, self.unit, self.done = total, description, unit, done
         self._clock, self._begun, self._start = clock, clock(), done
         self._shown_at, self._figures = self._begun, dict[str, float]()
+        self._seen = Progressed(description, unit)
         self._console = console or Console(file=sys.stderr)
         self._bar: Progress | None = _bar(self._console) if self._console.is_terminal else None
         self._task: TaskID | None = None
@@ -43,6 +71,8 @@ class ProgressMeter:
         """`amount` more are done; `figures` such as `loss=.41` replace those of the same name."""
         self.done += amount
         self._figures.update(figures)
+        if figures:
+            self._seen.figures.append((self._clock() - self._begun, figures))
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=self.done, state=self.state())
         elif self._clock() - self._shown_at >= LINE_EVERY:
@@ -60,6 +90,9 @@ class ProgressMeter:
 
     def close(self) -> None:
         """Leave the last state on the screen; a loop that took under ten seconds leaves no line."""
+        if (watching := _watching.get()) is not None:
+            self._seen.done, self._seen.seconds = self.done - self._start, self._clock() - self._begun
+            watching.append(self._seen)
         if self._bar is not None:
             self._bar.stop()
         elif self._clock() - self._begun >= LINE_EVERY:

@@ -37,18 +37,18 @@ class Interval(NamedTuple):
 
 def recall_curves(stages: Mapping[str, Mapping[int, float]]) -> str:
     """Recall against k of each stage (k -> recall), named at the line's end: ours in colour, baselines in grey."""
-    return _svg(f"recall {stages}", HEIGHT, lambda axes: _draw_curves(axes, stages))
+    return as_svg(f"recall {stages}", HEIGHT, lambda axes: _draw_curves(axes, stages))
 
 
 def stage_dots(values: Mapping[str, float], intervals: Mapping[str, Interval], label: str) -> str:
     """One figure of every stage on a line of its own, best first, with its 95 % interval where it has one."""
     height = max(0.8 + 0.34 * len(values), HEIGHT if len(values) > 3 else 0)
-    return _svg(f"dots {values}", height, lambda axes: _draw_dots(axes, values, intervals, label))
+    return as_svg(f"dots {values}", height, lambda axes: _draw_dots(axes, values, intervals, label))
 
 
 def change_bars(changes: Mapping[str, Interval], label: str) -> str:
     """Changes with their 95 % intervals against the line of no change."""
-    return _svg(f"change {changes}", 0.85 + 0.55 * len(changes), lambda axes: _draw_changes(axes, changes, label))
+    return as_svg(f"change {changes}", 0.85 + 0.55 * len(changes), lambda axes: _draw_changes(axes, changes, label))
 
 
 def _draw_curves(axes: Axes, stages: Mapping[str, Mapping[int, float]]) -> None:
@@ -180,7 +180,7 @@ def short(value: float) -> str:
     return f"{value:.4f}".replace("0.", ".", 1)
 
 
-def _svg(salt: str, height: float, draw: Callable[[Axes], None]) -> str:
+def as_svg(salt: str, height: float, draw: Callable[[Axes], None]) -> str:
     """Draw on a figure of its own; the salt keeps the ids of several drawings on one page apart."""
     import matplotlib
     from matplotlib.figure import Figure

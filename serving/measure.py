@@ -98,6 +98,13 @@ class Measurement:
             search, judged = self._search(untuned, gates, shown, examples)
         return evaluate(recommend=recommend, search=search, judged=judged, gates=gates, release=release), shown
 
+    def tasks(self, untuned: Untuned | None, gates: Mapping[str, Figures]) -> dict[str, Task]:
+        """What `evaluate` makes figures of, by name: `seen_removed`, `seen_kept` and `search`, as far as there are."""
+        found = self._recommend(untuned, gates, [], 0) if self.shop.events is not None else {}
+        if self.shop.judgements is not None:
+            found["search"] = self._search(untuned, gates, [], 0)[0]
+        return found
+
     def _recommend(
         self, untuned: Untuned | None, gates: Mapping[str, Figures], shown: list[Example], examples: int
     ) -> dict[str, Task]:

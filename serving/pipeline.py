@@ -210,7 +210,7 @@ class Pipeline:
         measured = self._measurement(self._opened(bundle, draft), shop)
         with self._timed("gate"):
             gates = self._gates(measured)
-        untuned = self._untuned(shop, bundle)
+        untuned = self.untuned(shop, bundle)
         with self._timed("evaluate"):
             evaluation, examples = measured.evaluate(untuned, gates, draft.id, self.config.evaluation.examples)
         figures = {**draft.figures, "evaluation": evaluation["tasks"]}
@@ -222,7 +222,7 @@ class Pipeline:
         with TemporaryDirectory() as scratch:
             aside = replace(self, scratch=Path(scratch))
             measured = aside._measurement(aside._opened(bundle, release), shop)
-            untuned = aside._untuned(shop, bundle)
+            untuned = aside.untuned(shop, bundle)
             gates: dict[str, Figures] = json.loads(json.dumps(release.gates))
             with aside._timed("evaluate"):
                 evaluation, examples = measured.evaluate(untuned, gates, release.id, self.config.evaluation.examples)
@@ -314,7 +314,7 @@ class Pipeline:
             sources.append(PairSource(self._opened(scratch, fused).stages, last_training_requests(shop, ~half)))
         return sources
 
-    def _untuned(self, shop: Shop, bundle: Bundle) -> Untuned:
+    def untuned(self, shop: Shop, bundle: Bundle) -> Untuned:
         """The untuned encoder's vectors, a baseline of every evaluation."""
         with self._timed("untuned encoder"):
             part = untuned_text(shop, bundle, self.config, device=self.device, work=self._work)

@@ -1,7 +1,7 @@
 """One self-contained HTML page about a release: figures, gate, real requests before and after reranking.
 
 Everything it shows is given: nothing is measured, read or fetched here. What stands where is decided in
-`serving.report_view`, charts are drawn in `serving.figures`, the page is `report.html.j2`.
+`serving.report_view`, charts are drawn in `serving.figures`, the page is `report.html.j2` and `report.css`.
 """
 
 from __future__ import annotations
@@ -54,12 +54,22 @@ class Report:
 
 def write_report(report: Report, path: Path) -> None:
     """Write the page to `path`, whole or not at all."""
+    write_whole(render_report(report), path)
+
+
+def write_whole(page: str, path: Path) -> None:
+    """Write a text to `path`, whole or not at all."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_text(render_report(report), encoding="utf-8")
+        beside.write_text(page, encoding="utf-8")
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def page_style() -> str:
+    """The style sheet of every page that this package writes; charts take their colours from it."""
+    return files("serving").joinpath("report.css").read_text(encoding="utf-8")
 
 
 def render_report(report: Report) -> str:
@@ -70,6 +80,7 @@ def render_report(report: Report) -> str:
     template = page.from_string(files("serving").joinpath("report.html.j2").read_text(encoding="utf-8"))
     tasks = report_view.tasks_of(report.evaluation)
     return template.render(
+        style=page_style(),
         title=report.title,
         created=f"{report.created.day} {report.created:%B %Y, %H:%M}",
         release=report.evaluation.get("release"),

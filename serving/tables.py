@@ -35,6 +35,13 @@ SPOKEN = {
     "popularity_30d": "popularity, 30 days",
     "item_knn": "item-kNN",
     "bm25": "BM25",
+    "als": "ALS",
+    "bpr": "BPR",
+    "implicit_item_knn": "implicit item-kNN",
+    "sasrec_ids": "SASRec of ids",
+    "sentence_transformers": "sentence-transformers",
+    "sentence_transformers_faiss": "sentence-transformers, FAISS",
+    "sentence_transformers_faiss_cross_encoder": "the same, CrossEncoder",
 }
 SLICES = {
     "one_event": "histories of one event",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import count
 from types import SimpleNamespace
 from typing import cast
 
@@ -11,7 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from benchmarks.latency import machine, time_calls, workload
+from benchmarks.latency import Effort, cores, load_lines, rate_line, stage_lines, workload
+from benchmarks.sweep import parse_sweep, pinned, turned
+from retrieval.errors import BadConfig
 from serving.engine import Engine
 from serving.requests import Answer
 
@@ -33,6 +34,7 @@ class FakeEngine:
     users: tuple[str, ...] = ("a", "b")
     queries: tuple[str, ...] = ("red tent",)
     asked: list[tuple[str, object]] = field(default_factory=list)
+    ks: list[int] = field(default_factory=list)
 
     @property
     def stages(self) -> SimpleNamespace:
@@ -42,20 +44,21 @@ class FakeEngine:
     def shoppers(self) -> SimpleNamespace:
         return SimpleNamespace(user_ids=pa.chunked_array([pa.array(self.users, pa.string())]), query_texts=self.queries)
 
-    def recommend(self, *, user_id: str, rerank: bool = True) -> Answer:
-        return self.answer("recommend", (user_id, rerank))
+    def recommend(self, *, user_id: str, k: int, rerank: bool = True) -> Answer:
+        return self.answer("recommend", (user_id, rerank), k)
 
-    def search(self, text: str) -> Answer:
-        return self.answer("search", text)
+    def search(self, text: str, *, k: int, rerank: bool = True) -> Answer:
+        return self.answer("search", text, k)
 
-    def similar(self, item_id: str) -> Answer:
-        return self.answer("similar", item_id)
+    def similar(self, item_id: str, *, k: int) -> Answer:
+        return self.answer("similar", item_id, k)
 
-    def complete_cart(self, items: list[str]) -> Answer:
-        return self.answer("cart", tuple(items))
+    def complete_cart(self, items: list[str], *, k: int) -> Answer:
+        return self.answer("cart", tuple(items), k)
 
-    def answer(self, kind: str, about: object) -> Answer:
+    def answer(self, kind: str, about: object, k: int) -> Answer:
         self.asked.append((kind, about))
+        self.ks.append(k)
         return Answer((), "release", milliseconds={"search": float(len(self.asked))})
 
 
@@ -84,23 +87,56 @@ def test_a_release_without_shoppers_is_searched_by_titles_and_recommends_to_nobo
     assert fake.asked == [("search", "Brand 0 Long Enough")]
 
 
-def test_warm_up_calls_are_made_but_not_counted() -> None:
+def test_every_stage_the_whole_and_what_is_left_are_lines_of_their_own_without_the_warm_up() -> None:
     fake = FakeEngine()
-    ticks = count()
-    spans = iter([0.0, 0.001, 0.0, 0.003, 0.0, 0.002])
-    timing = time_calls(calls_of(fake)["similar"][:3], warm_up=2, clock=lambda: next(ticks) * 10 + next(spans))
-    assert len(fake.asked) == 5
-    assert timing.n == 3
-    assert timing.p50 == pytest.approx(10_002)
-    assert timing.p95 <= timing.p99 <= 10_003
-    assert timing.stages == {"search": 4.0}
+    lines = list(stage_lines({"similar": calls_of(fake)["similar"]}, Effort(), {"k": "10"}))
+    assert [line.labels["stage"] for line in lines] == ["end to end", "search", "other"]
+    assert all(line.labels["k"] == "10" and line.labels["call"] == "similar" for line in lines)
+    assert len(fake.asked) == 13
+    assert lines[1].samples == [float(n) for n in range(6, 14)]
 
 
-def test_nothing_to_time_is_an_error_and_not_a_figure() -> None:
-    with pytest.raises(ValueError, match="no calls"):
-        time_calls([])
+def test_load_is_measured_for_every_number_of_callers_and_every_rate() -> None:
+    fake = FakeEngine()
+    effort = Effort(seconds=0.0, trials=2)
+    rng = np.random.default_rng(0)
+    lines = list(load_lines("similar", calls_of(fake, 40)["similar"], effort, workers=2, bound=50.0, rng=rng))
+    assert [line.labels["callers"] for line in lines if line.labels.get("load") == "closed"] == [*"1248", "16"]
+    assert [line.labels["share"] for line in lines if line.labels.get("load") == "open"] == [
+        "0.25",
+        "0.5",
+        "0.75",
+        "0.9",
+    ]
+    assert lines[-1].measured == "highest rate"
 
 
-def test_the_machine_and_the_commit_are_written_beside_the_figures() -> None:
-    assert {"processor", "cores", "system", "python", "commit", "openvino"} <= set(machine())
-    assert all(machine().values())
+def test_the_highest_rate_says_which_percentile_it_could_keep() -> None:
+    def measure(rate: float) -> list[float]:
+        return [1.0 if rate < 60 else 200.0] * (1_500 if rate < 60 else 300)
+
+    line = rate_line(measure, "search", 50.0, 10.0, Effort(trials=12))
+    assert 55 < (line.summary["rate"] or 0) < 60
+    assert line.labels["percentile"] == "p99"
+    few = rate_line(lambda rate: [1.0] * 150, "search", 50.0, 10.0, Effort(trials=2))
+    assert few.labels["percentile"] == "p90"
+
+
+def test_a_sweep_turns_what_it_names_and_refuses_the_rest() -> None:
+    assert [knobs.depth for knobs in parse_sweep("depth=10,30").knobs()] == [10, 30]
+    fake = FakeEngine()
+    calls = workload(cast(Engine, fake), 3, np.random.default_rng(0), turned({"k": "7", "rerank": "no"}))
+    calls["search"][0]()
+    calls["recommend"][0]()
+    assert fake.ks == [7, 7]
+    assert fake.asked[-1] == ("recommend", (calls["recommend"][0].keywords["user_id"], False))
+    for text in ("k", "k=", "colour=red", "k=0", "k=ten", "rerank=maybe", "precision=int3"):
+        with pytest.raises(BadConfig):
+            parse_sweep(text)
+
+
+def test_a_process_is_pinned_only_inside() -> None:
+    before = cores()
+    with pinned(1):
+        assert cores() == 1
+    assert cores() == before

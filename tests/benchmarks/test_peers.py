@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,13 +12,15 @@ import torch
 from typer.testing import CliRunner
 
 from benchmarks.als import AlsConfig, best_als, fit_als
-from benchmarks.peers import Peers, compare
+from benchmarks.cli import bench
+from benchmarks.factorised import fit_bpr, fit_neighbours
+from benchmarks.results import read
 from benchmarks.sasrec import SasRec, SasRecConfig, item_vectors, train_sasrec, user_vectors
 from benchmarks.sequences import Examples, Sequences, examples, padded, request_histories, training_sequences
+from benchmarks.text_pipelines import build_bm25s, build_embeddings
 from retrieval.errors import MissingDependency
 from retrieval.sample import write_sample
 from retrieval.topk import CSR, exact_topk
-from serving.evaluate import as_object
 from serving.settings import DataConfig
 from serving.shop import Shop
 
@@ -154,54 +153,54 @@ def test_without_implicit_the_line_that_installs_it_is_told(monkeypatch: pytest.
         fit_als(two_tastes(), 8, AlsConfig(4, 0.01, 1.0), seed=1)
 
 
-def test_peers_stand_beside_the_baselines_on_the_same_requests(shop: Shop, one_thread: None) -> None:
+def test_bpr_and_neighbours_learn_who_takes_what() -> None:
     pytest.importorskip("implicit")
-    assert shop.events is not None
-    found = Peers(shop, SasRecConfig(epochs=1, width=16), "cpu", 1).measured()
-    modes = as_object(as_object(found["tasks"])["recommend"])
-    assert set(modes) == {"seen_removed", "seen_kept"}
-    kept = as_object(modes["seen_kept"])
-    assert kept["n"] == len(shop.events.folds["test"])
-    assert list(as_object(kept["stages"])) == [
-        "popularity", "popularity_7d", "popularity_30d", "own_frequency", "item_knn", "als", "sasrec_ids",
-    ]  # fmt: skip
-    for stage in as_object(kept["stages"]).values():
-        assert {f"{name}@{k}" for name in ("recall", "ndcg") for k in (5, 10, 20, 50, 100)} <= set(as_object(stage))
-    assert set(as_object(found["chosen"])) == set(as_object(found["seconds"])) == {"als", "sasrec_ids"}
+    liked = two_tastes()
+    found = fit_bpr(liked, 8, 8, seed=1)
+    again = fit_bpr(liked, 8, 8, seed=1)
+    np.testing.assert_array_equal(found.items, again.items)
+    assert (found.users[0] @ found.items.T)[:4].mean() > (found.users[0] @ found.items.T)[4:].mean()
+    scores = fit_neighbours(liked, 8, 4).scores(CSR.from_lists([[0], [7], []]))
+    assert scores[0, 1:4].min() > 0 == scores[0, 4:].max()
+    assert scores[1, 4:7].min() > 0 == scores[1, :4].max()
+    assert not scores[2].any()
 
 
-@pytest.fixture
-def command() -> Callable[..., object]:
-    import typer
+def test_search_as_documented_finds_words_and_meanings(tiny_encoder_folder: Path) -> None:
+    texts = ["red mug", "blue chair", "green lamp", "steel hammer tool"]
+    words = build_bm25s(texts).find(["hammer", "nothing known"], 2)
+    assert words.rows[0].tolist() == [3, -1]
+    assert (words.rows[1] == -1).all()
+    searched, vectors = build_embeddings(texts, str(tiny_encoder_folder), device="cpu")
+    wanted = exact_topk(vectors, vectors, 2)
+    assert searched.find(texts, 2).rows.tolist() == wanted.rows.tolist()
 
-    app = typer.Typer()
-    app.command()(compare)
-    return lambda *arguments: CliRunner().invoke(app, [str(part) for part in arguments])
 
-
-def test_the_command_writes_the_object_that_it_shows(folder: Path, tmp_path: Path, command) -> None:
+def test_peers_stand_beside_the_baselines_on_the_same_requests(
+    folder: Path, tmp_path: Path, tiny_encoder_folder: Path, one_thread: None
+) -> None:
     pytest.importorskip("implicit")
-    done = command(folder, "--epochs", 1, "--json", "--out", tmp_path / "peers.json", "--device", "cpu")
+    out = tmp_path / "results.jsonl"
+    asked = ["peers", str(folder), "--quick", "--model", str(tiny_encoder_folder), "--device", "cpu", "--out", str(out)]
+    done = CliRunner().invoke(bench, asked)
     assert done.exit_code == 0, done.output
-    written = json.loads((tmp_path / "peers.json").read_text("utf-8"))
-    assert written == json.loads(done.stdout)
-    assert written["seed"] == 1
-    assert {"commit", "processor"} <= set(written["machine"])
+    lines = [one.line for one in read(out)]
+    costs = {line.labels["peer"]: line for line in lines if line.measured == "peer"}
+    recommenders = {"als", "bpr", "implicit_item_knn", "sasrec_ids", "sentence_transformers"}
+    assert set(costs) == recommenders | {"bm25s", "sentence_transformers_faiss"}
+    for line in costs.values():
+        assert {"build s", "MB", "p50 ms", "per second"} <= set(line.summary)
+    kept = [line for line in lines if line.measured == "quality" and line.labels["task"] == "seen_kept"]
+    stages = {line.labels["stage"]: line.summary["n"] for line in kept}
+    assert recommenders | {"popularity", "own_frequency", "item_knn"} <= set(stages)
+    assert len(set(stages.values())) == 1
 
 
-def test_bad_input_is_one_line(tmp_path: Path, command) -> None:
-    done = command(tmp_path / "nowhere")
+def test_bad_input_is_one_line(folder: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(bench, ["peers", str(tmp_path / "nowhere")])
     assert done.exit_code == 2
     assert "no such folder" in done.stderr
     assert len(done.stderr.splitlines()) == 1
-
-
-def test_a_data_set_without_events_is_refused_in_one_line(folder: Path, tmp_path: Path, command) -> None:
-    for name in ("items", "queries", "judgements"):
-        shutil.copy(folder / f"{name}.parquet", tmp_path)
-    done = command(tmp_path)
-    assert done.exit_code == 2
-    assert done.stderr.splitlines()[-1].startswith("error: the data set has no events")
 
 
 def test_examples_count_windows() -> None:

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from retrieval.progress import ProgressMeter, progress
+from retrieval.progress import ProgressMeter, progress, watched
 
 
 class _Clock:
@@ -72,3 +72,20 @@ def test_progress_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "embedding: 5/10" in captured.err
+
+
+def test_who_watches_learns_of_every_loop_that_ended_and_when_its_figures_came() -> None:
+    console, _ = _silent()
+    clock = _Clock()
+    with watched() as loops:
+        meter = ProgressMeter(100, "training", unit="examples", done=20, console=console, clock=clock)
+        for step in (1, 2):
+            clock.now += 5
+            meter.advance(30, recall=0.1 * step)
+        assert loops == []
+        meter.close()
+    (loop,) = loops
+    assert (loop.description, loop.unit, loop.done, loop.seconds) == ("training", "examples", 60, 10.0)
+    assert loop.figures == [(5.0, {"recall": 0.1}), (10.0, {"recall": 0.2})]
+    ProgressMeter(1, "later", console=console, clock=clock).close()
+    assert len(loops) == 1

@@ -1,0 +1,180 @@
+"""Charts of measurements as inline SVG, in the colours of the page that they stand on; see `serving.figures`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from benchmarks.show import number
+from serving.figures import DASHES, FAINT, FINAL, FUSED, HEIGHT, INK, MUTED, RERANKED, RETRIEVAL, as_svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+
+HUES = {"history": FUSED, "encode": MUTED, "search": RETRIEVAL, "filters": FINAL, "rerank": RERANKED, "other": FAINT}
+SPARE = (FINAL, INK, MUTED)  # of stages that are not named above
+MARKS = ("o", "s", "D", "^", "v", "P", "X", "*")
+
+
+class LoadPoint(NamedTuple):
+    """What arrivals at a rate saw."""
+
+    rate: float  # a second
+    p50: float  # ms
+    high: float  # ms, the highest percentile that is a figure
+
+
+class IndexPoint(NamedTuple):
+    """One setting of one kind of index."""
+
+    recall: float
+    per_second: float
+
+
+def waterfall(stages: Mapping[str, Mapping[str, float]]) -> str:
+    """The median milliseconds of every stage of each kind of call, one after the other."""
+    return as_svg(f"waterfall {stages}", 1.2 + 0.5 * len(stages), lambda axes: _draw_waterfall(axes, stages))
+
+
+def load_curve(opened: Sequence[LoadPoint], closed: Sequence[LoadPoint], bound: float | None) -> str:
+    """Latency against the rate of arrivals, beside callers who wait for each answer."""
+    return as_svg(f"load {opened}{closed}", HEIGHT, lambda axes: _draw_load(axes, opened, closed, bound))
+
+
+def pareto(kinds: Mapping[str, Sequence[IndexPoint]]) -> str:
+    """Recall against queries a second, logarithmic, the front of each kind, as ann-benchmarks draws it."""
+    return as_svg(f"pareto {kinds}", HEIGHT + 0.6, lambda axes: _draw_pareto(axes, kinds))
+
+
+def bars(values: Mapping[str, float], label: str, ours: frozenset[str] = frozenset(), line: float | None = None) -> str:
+    """One bar for each name, those of `ours` in colour, and a line of comparison."""
+    return as_svg(
+        f"bars {label} {values}", 0.9 + 0.36 * len(values), lambda axes: _draw_bars(axes, values, label, ours, line)
+    )
+
+
+def dots(values: Mapping[str, float], label: str, ours: frozenset[str] = frozenset()) -> str:
+    """One dot for each name on a logarithmic axis, those of `ours` in colour."""
+    return as_svg(
+        f"dots {label} {values}", 0.9 + 0.36 * len(values), lambda axes: _draw_dots(axes, values, label, ours)
+    )
+
+
+def front(points: Sequence[IndexPoint]) -> list[IndexPoint]:
+    """The points that no other beats in both recall and rate, by recall.
+
+    >>> front([IndexPoint(0.9, 100), IndexPoint(0.8, 90), IndexPoint(0.95, 50)])
+    [IndexPoint(recall=0.9, per_second=100), IndexPoint(recall=0.95, per_second=50)]
+    """
+    kept: list[IndexPoint] = []
+    for point in sorted(points, key=lambda one: (-one.recall, -one.per_second)):
+        if not kept or point.per_second > kept[-1].per_second:
+            kept.append(point)
+    return kept[::-1]
+
+
+def _draw_waterfall(axes: Axes, stages: Mapping[str, Mapping[str, float]]) -> None:
+    names = list(stages)[::-1]
+    every = list(dict.fromkeys(stage for one in stages.values() for stage in one))
+    spare = iter(SPARE * len(every))
+    hues = {stage: HUES.get(stage) or next(spare) for stage in every}
+    longest = max((sum(one.values()) for one in stages.values()), default=1.0) or 1.0
+    for line, name in enumerate(names):
+        left = 0.0
+        for stage, value in stages[name].items():
+            axes.barh(line, value, left=left, height=0.55, color=hues[stage])
+            left += value
+        axes.annotate(f"{left:.3g} ms", (left, line), xytext=(6, 0), textcoords="offset points", va="center", color=INK)
+    for stage in every:
+        axes.barh(0, 0, color=hues[stage], label=stage)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.28 - 0.4 / len(names)), ncols=4, frameon=False, fontsize=9)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlim(0, 1.18 * longest)
+    axes.set_xlabel("milliseconds, medians by stage")
+    axes.tick_params(length=0)
+
+
+def _draw_load(axes: Axes, opened: Sequence[LoadPoint], closed: Sequence[LoadPoint], bound: float | None) -> None:
+    rates, told = [point.rate for point in opened], [point for point in opened if point.high > point.p50]
+    if told:
+        heights = [point.high for point in told]
+        axes.plot(
+            [point.rate for point in told], heights, "-o", color=RERANKED, linewidth=2.4, label="arrivals, highest"
+        )
+    axes.plot(rates, [point.p50 for point in opened], "-o", color=RETRIEVAL, linewidth=2.4, label="arrivals, p50")
+    axes.plot(
+        [point.rate for point in closed], [point.p50 for point in closed], "s", color=MUTED, linestyle=DASHES[1],
+        linewidth=1.2, label="callers who wait, p50",
+    )  # fmt: skip
+    if bound is not None:
+        axes.axhline(bound, color=FAINT, linewidth=1)
+        axes.annotate(f"{bound:g} ms", (0, bound), xytext=(4, 3), textcoords="offset points", color=MUTED, fontsize=9)
+    axes.set_yscale("log")
+    axes.set_xlim(left=0)
+    _plain_log(axes.yaxis)
+    axes.set_xlabel("answers a second")
+    axes.set_ylabel("milliseconds")
+    axes.grid(axis="y", color=FAINT, linewidth=0.6)
+    axes.legend(frameon=False, fontsize=9, loc="upper left")
+    axes.tick_params(length=0, which="both")
+
+
+def _draw_pareto(axes: Axes, kinds: Mapping[str, Sequence[IndexPoint]]) -> None:
+    hues = (RETRIEVAL, RERANKED, FUSED, FINAL, INK, MUTED)
+    for at, (name, points) in enumerate(kinds.items()):
+        kept = front(points)
+        hue = hues[at % len(hues)]
+        axes.plot(
+            [point.recall for point in kept], [point.per_second for point in kept], marker=MARKS[at % len(MARKS)],
+            color=hue, linestyle=DASHES[at // len(hues) % len(DASHES)], linewidth=1.6, markersize=5, label=name,
+        )  # fmt: skip
+    axes.set_yscale("log")
+    _plain_log(axes.yaxis)
+    axes.set_xlabel("recall@10 against exact search")
+    axes.set_ylabel("queries a second")
+    axes.grid(color=FAINT, linewidth=0.6)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3, frameon=False, fontsize=9)
+    axes.tick_params(length=0, which="both")
+
+
+def _draw_bars(axes: Axes, values: Mapping[str, float], label: str, ours: frozenset[str], line: float | None) -> None:
+    names = list(values)[::-1]
+    for at, name in enumerate(names):
+        axes.barh(at, values[name], height=0.6, color=FINAL if name in ours else MUTED)
+        axes.annotate(
+            number(values[name]), (values[name], at), xytext=(6, 0), textcoords="offset points", va="center", color=INK
+        )
+    if line is not None:
+        axes.axvline(line, color=INK, linewidth=0.8)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlim(0, 1.2 * (max(values.values(), default=1.0) or 1.0))
+    axes.set_xlabel(label)
+    axes.tick_params(length=0)
+
+
+def _draw_dots(axes: Axes, values: Mapping[str, float], label: str, ours: frozenset[str]) -> None:
+    names = list(values)[::-1]
+    for at, name in enumerate(names):
+        hue = FINAL if name in ours else MUTED
+        axes.plot(values[name], at, "o", color=hue, markersize=8)
+        axes.annotate(
+            number(values[name]), (values[name], at), xytext=(9, 0), textcoords="offset points", va="center", color=hue
+        )
+    axes.set_xscale("log")
+    axes.set_xlim(min(values.values(), default=0.1) / 2, 6 * max(values.values(), default=1.0))
+    _plain_log(axes.xaxis)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.set_xlabel(label)
+    axes.grid(axis="y", color=FAINT, linewidth=0.6, linestyle=(0, (1, 2)))
+    axes.tick_params(length=0, which="both")
+
+
+def _plain_log(axis: Axis) -> None:
+    """Ticks as numbers, not as powers of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    axis.set_minor_formatter(NullFormatter())

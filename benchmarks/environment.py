@@ -1,0 +1,101 @@
+"""What a figure was taken on: processor, libraries, commit, and a fixed probe of how fast the machine is just now."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+SIDE = 1_024  # rows and columns of the probe's matrices, float32
+COPIED = 64 * 2**20  # bytes that the probe copies: more than the caches hold
+ROUNDS = 12  # of each probe; the best counts, for whatever else runs only slows
+
+
+class Probe(NamedTuple):
+    """How fast the machine was when figures were taken."""
+
+    gflops: float  # float32 matrix product, 10^9 operations a second
+    gbytes: float  # memory copy, 10^9 bytes a second read and as many written
+
+    def differs_from(self, other: Probe, share: float) -> bool:
+        """Whether either rate is away from the other's by more than a share of it.
+
+        >>> Probe(100, 10).differs_from(Probe(95, 10), 0.1), Probe(100, 10).differs_from(Probe(100, 8), 0.1)
+        (False, True)
+        """
+        return any(abs(own / theirs - 1) > share for own, theirs in zip(self, other, strict=True))
+
+
+def probe(*, rounds: int = ROUNDS, clock: Callable[[], float] = time.perf_counter) -> Probe:
+    """Measures the machine: the best of some matrix products and memory copies; under a second in all."""
+    left = np.random.default_rng(0).random((SIDE, SIDE), np.float32)
+    out, source = np.empty_like(left), np.ones(COPIED, np.uint8)
+    target = np.empty_like(source)
+    product = _best(lambda: np.matmul(left, left, out=out), rounds, clock)
+    copy = _best(lambda: np.copyto(target, source), rounds, clock)
+    return Probe(round(2 * SIDE**3 / product / 1e9, 2), round(COPIED / copy / 1e9, 2))
+
+
+def _best(work: Callable[[], object], rounds: int, clock: Callable[[], float]) -> float:
+    spent = []
+    for _ in range(rounds + 1):  # the first round touches the memory
+        begun = clock()
+        work()
+        spent.append(clock() - begun)
+    return min(spent[1:])
+
+
+def machine() -> dict[str, str]:
+    """What the figures were taken on: processor, cores, system, Python, the libraries that do the work, the commit."""
+    libraries = {name: version(name) for name in ("shortlist", "numpy", "openvino")}
+    return {
+        "processor": _processor(),
+        "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "commit": _commit(),
+        **libraries,
+    }
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """The command that was given, as it is typed again, from `sys.argv`.
+
+    >>> command_line(["/usr/bin/shortlist", "bench", "latency", "my bundle"])
+    "shortlist bench latency 'my bundle'"
+    >>> command_line(["/src/benchmarks/__main__.py", "latency", "bundle"])
+    'shortlist bench latency bundle'
+    """
+    given = list(arguments[1:])
+    return shlex.join(["shortlist", *([] if given[:1] == ["bench"] else ["bench"]), *given])
+
+
+def peak_megabytes() -> float:
+    """The most memory that this process has held so far, 10^6 bytes."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1_024 / 1e6
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "not a git checkout"

@@ -1,0 +1,99 @@
+"""The models of a bundle run every way there is: its cross-encoder, its text encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.latency import cores
+from benchmarks.results import Line
+from benchmarks.sweep import in_a_process
+from benchmarks.throughput import ENCODE_WAYS, RERANK_WAYS, SIZES, Pairs, encode_lines, lengths, rerank_lines
+from indexing.store import Bundle
+from indexing.version import IndexVersion
+from retrieval.errors import BadBundle
+from retrieval.text import item_texts, user_text
+from retrieval.towers import TEXT
+from serving.show import say
+
+WORDS = 4  # of a title, as a query has them
+TITLES = 3  # that stand for a shopper
+
+
+@dataclass(frozen=True)
+class ModelRuns:
+    """A bundle's live release, and how often each way is timed; a `seed` draws the items."""
+
+    bundle: Path
+    device: str = "auto"
+    rounds: int = 10
+    texts: int = 2_000
+    sizes: tuple[int, ...] = SIZES
+    seed: int = 0
+
+    def rerank_about(self, model: Path | None) -> Mapping[str, object]:
+        """What the pairs are like. Raises BadBundle where there is no cross-encoder."""
+        return {"tokens_a_pair": lengths(self.ranker(model), self._pairs())}
+
+    def rerank(self, model: Path | None, threads: int | None) -> Iterator[Line]:
+        """Every way on 1 core and on all, each in a process of its own; on so many, where `threads` are given."""
+        if threads is None:
+            asked = ["rerank", str(self.bundle), "--device", self.device, "--rounds", str(self.rounds)]
+            asked += ["--candidates", ",".join(map(str, self.sizes)), "--seed", str(self.seed)]
+            asked += ["--model", str(model)] if model is not None else []
+            for number in sorted({1, cores()}):
+                say(f"-- on {number} of the cores")
+                yield from in_a_process(asked, number)
+            return
+        pairs = self._pairs()
+        items = [item for _, item in pairs]
+        found = rerank_lines(
+            RERANK_WAYS, self.ranker(model), pairs[0][0], items,
+            sizes=self.sizes, device=self.device, rounds=self.rounds,
+        )  # fmt: skip
+        for line in found:
+            yield replace(line, labels={**line.labels, "cores": str(threads)})
+
+    def encode(self) -> Iterator[Line]:
+        """Every way, for texts as long as a query, a title and a whole item."""
+        rows = self._drawn(self.texts)
+        titles: list[str] = self._version.items["title"].take(rows).to_pylist()
+        kinds = {
+            "query": [" ".join(title.split()[:WORDS]) for title in titles],
+            "title": titles,
+            "item": item_texts(self._version.items.take(rows)),
+        }
+        return encode_lines(ENCODE_WAYS, self._towers / TEXT, kinds, device=self.device, rounds=self.rounds)
+
+    def ranker(self, model: Path | None) -> Path:
+        """The folder of the cross-encoder. Raises BadBundle where none is given and the release has none."""
+        release = self._releases.current()
+        if model is None and release.ranker is None:
+            raise BadBundle(f"{self.bundle}: release {release.id} has no cross-encoder; give one with --model FOLDER")
+        return model or self._releases.path_of("ranker", str(release.ranker))
+
+    @property
+    def _releases(self) -> Bundle:
+        return Bundle.open(self.bundle)
+
+    @property
+    def _towers(self) -> Path:
+        return self._releases.path_of("towers", self._releases.current().towers)
+
+    @property
+    def _version(self) -> IndexVersion:
+        return IndexVersion.open(self._releases.path_of("index", self._releases.current().index))
+
+    def _pairs(self) -> Pairs:
+        """One shopper of three titles against items."""
+        rows = self._drawn(1_000 + TITLES)
+        titles: Sequence[str] = self._version.items["title"].take(rows[:TITLES]).to_pylist()
+        shopper = user_text(titles, None, limit=TITLES)
+        return [(shopper, text) for text in item_texts(self._version.items.take(rows[TITLES:]))]
+
+    def _drawn(self, n: int) -> np.ndarray:
+        size = self._version.size
+        return np.random.default_rng(self.seed).choice(size, n, replace=n > size)

@@ -1,0 +1,123 @@
+"""Measurements as tables in a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.compare import Change
+from benchmarks.results import Line, Run, append, as_json
+from serving.show import console, say
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+PIVOTS = {"quality": ("metric", "mean"), "beyond accuracy": ("figure", "value")}  # a label whose values are columns
+
+
+def deliver(run: Run, lines: Iterable[Line], *, out: Path | None, as_one: bool) -> list[Line]:
+    """Takes the lines as they are measured: each is kept in `out` at once, and all are shown at the end."""
+    found: list[Line] = []
+    if out is not None:
+        append(out, run, [])  # that it cannot be written is to be known before anything is measured
+    for line in lines:
+        found.append(line)
+        if out is not None:
+            append(out, run, [line])
+    show_run(run, found, as_one)
+    return found
+
+
+def show_run(run: Run, lines: Sequence[Line], as_one: bool) -> None:
+    """All lines of a run as tables, with what they were taken on; or as one JSON object."""
+    if as_one:
+        print(json.dumps({"lines": [as_json(run, line) for line in lines]}, ensure_ascii=False))
+        return
+    screen = console()
+    for table in tables(lines):
+        screen.print(table)
+    screen.print("; ".join(f"{name} {value}" for name, value in run.data.items()))
+    screen.print("; ".join(f"{name} {value}" for name, value in run.machine.items()))
+    screen.print(f"commit {run.commit}, matrix product {run.probe.gflops:g} GFLOP/s, copy {run.probe.gbytes:g} GB/s")
+    screen.print(f"again: {run.command}")
+
+
+def tables(lines: Sequence[Line]) -> Iterator[Table]:
+    """One table for each kind of measurement and set of labels."""
+    groups: dict[tuple[str, str, tuple[str, ...]], list[Line]] = {}
+    for line in pivoted(lines):
+        groups.setdefault((line.measured, line.unit, tuple(line.labels)), []).append(line)
+    for (measured, unit, labels), some in groups.items():
+        yield _table(f"{measured}, {unit}", labels, some)
+
+
+def pivoted(lines: Sequence[Line]) -> list[Line]:
+    """The same with the lines of one stage as one line, whose columns are their metrics."""
+    found: dict[object, Line] = {}
+    for at, line in enumerate(lines):
+        column, shown = PIVOTS.get(line.measured, ("", ""))
+        labels = {name: value for name, value in line.labels.items() if name != column}
+        key = (line.measured, tuple(labels.items())) if column else at
+        before = found[key].summary if key in found else {}
+        summary = {**before, line.labels[column]: line.summary[shown]} if column else line.summary
+        found[key] = replace(line, labels=labels, summary=summary)
+    return list(found.values())
+
+
+def changes_table(found: Sequence[Change]) -> Table:
+    """What changed, alarms marked."""
+    table = _empty("what changed")
+    for name in ("measured", "which", "before", "after", "change", "p (Holm)", ""):
+        table.add_column(name, justify="left" if name in ("measured", "which", "") else "right")
+    for one in found:
+        p = "too few" if one.p != one.p else f"{one.p:.2g}"
+        which = ", ".join(f"{name} {value}" for name, value in one.labels.items())
+        cells = (number(one.before), number(one.after), f"{one.ratio - 1:+.1%}", p)
+        table.add_row(one.measured, which, *cells, "" if one.verdict == "same" else one.verdict)
+    return table
+
+
+def number(value: float | None) -> str:
+    """Three or four figures, whatever the size.
+
+    >>> number(0.01234), number(12.345), number(123456.0), number(None), number(3.0)
+    ('0.0123', '12.3', '123,456', '–', '3')
+    """
+    if value is None or value != value:
+        return "–"
+    if value == int(value) or abs(value) >= 1_000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def warn(line: str) -> None:
+    """A line about something that was left out, on stderr."""
+    say(f"left out: {line}")
+
+
+def _table(title: str, labels: Sequence[str], lines: Sequence[Line]) -> Table:
+    columns = list(dict.fromkeys(name for line in lines for name in line.summary))
+    table = _empty(title)
+    for name in labels:
+        table.add_column(name)
+    for name in columns:
+        table.add_column(name, justify="right")
+    for line in lines:
+        cells = [number(line.summary[name]) if name in line.summary else "" for name in columns]
+        table.add_row(*(line.labels[name] for name in labels), *cells)
+    return table
+
+
+def _empty(title: str) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    return Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
+
+
+def data_of(**about: object) -> Mapping[str, str]:
+    """What a run is about, as results keep it: everything that is given, as text."""
+    return {name.replace("_", " "): str(value) for name, value in about.items() if value is not None}

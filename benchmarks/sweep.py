@@ -1,0 +1,149 @@
+"""Sweeps: one setting of an engine or of its calls after another, `--sweep k=10,50,100`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, NamedTuple
+
+from benchmarks.results import Line, read
+from retrieval.errors import BadConfig
+
+if TYPE_CHECKING:
+    from serving.engine import Engine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knobs:
+    """What a sweep can turn. None is what the release or the engine itself does."""
+
+    k: int = 10
+    rerank: bool = True
+    depth: int | None = None  # places that are reranked
+    precision: str = "auto"
+    threads: int | None = None  # cores that the process may use
+
+
+class Sweep(NamedTuple):
+    """A setting and its values, as they were written."""
+
+    name: str
+    values: tuple[str, ...]
+
+    def knobs(self) -> list[Knobs]:
+        """The settings of every point. Raises BadConfig for a value that cannot be."""
+        return [turned({self.name: value}) for value in self.values]
+
+
+def parse_sweep(text: str) -> Sweep:
+    """A sweep as the option has it. Raises BadConfig, naming what there is.
+
+    >>> parse_sweep("k=10,50")
+    Sweep(name='k', values=('10', '50'))
+    """
+    name, equals, values = text.partition("=")
+    if not equals or not values or name not in READ:
+        raise BadConfig(f"--sweep {text}: write it as NAME=VALUE,VALUE, with a NAME of {', '.join(READ)}")
+    sweep = Sweep(name, tuple(value.strip() for value in values.split(",")))
+    sweep.knobs()
+    return sweep
+
+
+def turned(values: Mapping[str, str]) -> Knobs:
+    """Knobs from their values as text. Raises BadConfig for a value that cannot be.
+
+    >>> turned({"k": "50", "rerank": "no"})
+    Knobs(k=50, rerank=False, depth=None, precision='auto', threads=None)
+    """
+    read: dict[str, object] = {}
+    for name, value in values.items():
+        try:
+            read[name] = READ[name](value)
+        except ValueError as error:
+            raise BadConfig(f"--sweep {name}={value}: {error}") from error
+    return replace(Knobs(), **read)  # type: ignore[arg-type]
+
+
+def open_engine(bundle: Path, knobs: Knobs, device: str) -> Engine:
+    """The engine of a bundle's live release under some knobs. Raises what `Engine.open` does."""
+    from serving.engine import Engine
+
+    engine = Engine.open(bundle, device=device, precision=knobs.precision)
+    if knobs.depth is None:
+        return engine
+    opened = engine.opened
+    return Engine(replace(opened, stages=replace(opened.stages, depth=knobs.depth)))
+
+
+@contextmanager
+def pinned(threads: int | None) -> Iterator[None]:
+    """Lets this process use so many cores, as far as it has them; runtimes that start inside see no others.
+
+    What has started before keeps its threads: a process is to be pinned before it opens a model.
+    """
+    if threads is None or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:threads])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def in_a_process(arguments: Sequence[str], threads: int) -> list[Line]:
+    """The lines of another `shortlist bench` command on so many cores: a runtime counts them once, when it starts.
+
+    Raises BadConfig with the command's own words where it fails.
+    """
+    with TemporaryDirectory() as scratch:
+        out = Path(scratch) / "lines.jsonl"
+        command = [sys.executable, "-m", "benchmarks", *arguments, "--threads", str(threads), "--out", str(out)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            said = done.stderr.strip().splitlines() or ["it said nothing"]
+            raise BadConfig(f"{' '.join(arguments[:2])} on {threads} cores: {said[-1]}")
+        return [one.line for one in read(out)]
+
+
+def whole_numbers(option: str, text: str) -> tuple[int, ...]:
+    """Whole numbers with commas between them. Raises BadConfig, naming the option.
+
+    >>> whole_numbers("--candidates", "10,100")
+    (10, 100)
+    """
+    try:
+        return tuple(_whole(part) for part in text.split(","))
+    except ValueError as error:
+        raise BadConfig(f"{option} {text}: {error}, with commas between them") from error
+
+
+def _whole(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise ValueError("give a whole number of 1 or more")
+    return int(text)
+
+
+def _yes(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise ValueError("give yes or no")
+    return text == "yes"
+
+
+def _precision(text: str) -> str:
+    from retrieval.runtime import resolve_precision
+
+    resolve_precision(text, "cpu")
+    return text
+
+
+READ: Mapping[str, Callable[[str], object]] = {
+    "k": _whole, "rerank": _yes, "depth": _whole, "precision": _precision, "threads": _whole
+}  # fmt: skip

@@ -1,0 +1,175 @@
+"""How many pairs or texts a second each way of running a model reads, all ways in turn on the same texts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.results import Line, sampled
+from ranking.cross_encoder import CrossEncoderScorer, open_cross_encoder
+from retrieval.encoder import TextEncoder, max_tokens, open_sentence_transformer
+from retrieval.runtime import RuntimeName, has_fast_bf16, pick_device
+
+Pairs: TypeAlias = Sequence[tuple[str, str]]
+Rows: TypeAlias = NDArray[np.float32]
+Scorer: TypeAlias = Callable[[Pairs], Rows]  # pairs to logits, float32 [n]
+Encoder: TypeAlias = Callable[[Sequence[str]], Rows]  # texts to unit vectors, float32 [n, dim]
+
+THEIRS = "sentence-transformers"
+SIZES = (10, 100, 1_000)  # candidates
+
+
+class RerankWay(NamedTuple):
+    """A way of running a cross-encoder, opened from its folder on a device, if it is `there`."""
+
+    name: str
+    open: Callable[[Path, str], Scorer]
+    there: Callable[[str], bool] = lambda device: True
+
+
+class EncodeWay(NamedTuple):
+    """A way of running a text encoder, likewise."""
+
+    name: str
+    open: Callable[[Path, str], Encoder]
+    there: Callable[[str], bool] = lambda device: True
+
+
+def rerank_lines(
+    ways: Sequence[RerankWay],
+    folder: Path,
+    user: str,
+    items: Sequence[str],
+    *,
+    sizes: Sequence[int] = SIZES,
+    device: str,
+    rounds: int,
+) -> Iterator[Line]:
+    """Milliseconds for the candidates of one shortlist; the first way is what the others are compared with.
+
+    `difference` is the largest of any logit from the first way's, `times faster` the median over rounds. Of a pair that
+    is too long our own ways keep the item and sentence-transformers cuts the longer text, so that logits differ there.
+    """
+    scorers = {way.name: way.open(folder, device) for way in ways if way.there(device)}
+    for size in sizes:
+        pairs = [(user, item) for item in _repeated(items, size)]
+        logits = {name: scorer(pairs) for name, scorer in scorers.items()}
+        spent = in_turn({name: _bound(scorer, pairs) for name, scorer in scorers.items()}, rounds)
+        first = next(iter(logits.values()))
+        for name, seconds in spent.items():
+            line = sampled("rerank", {"way": name, "pairs": str(size)}, "ms", [1_000 * one for one in seconds])
+            more = {"difference": float(np.abs(logits[name] - first).max())}
+            yield _compared(line, spent, name, more)
+
+
+def encode_lines(
+    ways: Sequence[EncodeWay], folder: Path, texts: Mapping[str, Sequence[str]], *, device: str, rounds: int
+) -> Iterator[Line]:
+    """Texts a second by kind of text; `cosine` is the least of any text to the first way's vector."""
+    encoders = {way.name: way.open(folder, device) for way in ways if way.there(device)}
+    for kind, some in texts.items():
+        vectors = {name: encoder(some) for name, encoder in encoders.items()}
+        spent = in_turn({name: _bound(encoder, some) for name, encoder in encoders.items()}, rounds)
+        first = next(iter(vectors.values()))
+        for name, seconds in spent.items():
+            rates = [len(some) / one for one in seconds]
+            line = sampled("encode", {"way": name, "texts": kind}, "per second", rates)
+            more = {"cosine": float((vectors[name] * first).sum(axis=1).min())}
+            yield _compared(line, spent, name, more)
+
+
+def in_turn(
+    work: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
+    """Seconds of each kind of work, by round; every round does all of them, from another one on."""
+    spent: dict[str, list[float]] = {name: [] for name in work}
+    names = list(work)
+    for number in range(rounds):
+        at = number % len(names)
+        for name in names[at:] + names[:at]:
+            begun = clock()
+            work[name]()
+            spent[name].append(clock() - begun)
+    return spent
+
+
+def lengths(tokenizer_folder: Path, pairs: Pairs) -> str:
+    """How many tokens pairs have, special ones included and cut as the model cuts them, in words."""
+    from ranking.pair_tokens import PairTokenizer
+
+    tokenizer, every = PairTokenizer.load(tokenizer_folder), np.arange(len(pairs))
+    tokenised = tokenizer.pairs([user for user, _ in pairs], [item for _, item in pairs], every, every)
+    found = tokenizer.lengths(tokenised)
+    sizes = f"mean {found.mean():.0f}, p90 {np.percentile(found, 90):.0f}, longest {found.max()}"
+    return f"{sizes} of {max_tokens(tokenizer_folder)} that are read"
+
+
+def theirs_reranks(folder: Path, device: str) -> Scorer:
+    """`CrossEncoder.predict` as its documentation has it, its logits."""
+    import torch
+
+    model = open_cross_encoder(folder, device=pick_device(device))
+    plain = torch.nn.Identity()
+    return lambda pairs: np.asarray(
+        model.predict(list(pairs), activation_fn=plain, show_progress_bar=False), np.float32
+    )
+
+
+def theirs_encodes(folder: Path, device: str) -> Encoder:
+    """`SentenceTransformer.encode` as its documentation has it, with unit vectors."""
+    model = open_sentence_transformer(folder, device=pick_device(device))
+    return lambda texts: np.asarray(
+        model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False), np.float32
+    )
+
+
+def _bf16(device: str) -> bool:
+    return pick_device(device) == "cuda" or has_fast_bf16()
+
+
+def _on_cpu(device: str) -> bool:
+    return pick_device(device) == "cpu"
+
+
+def _ours_reranks(runtime: RuntimeName, precision: str) -> Callable[[Path, str], Scorer]:
+    return lambda folder, device: (
+        CrossEncoderScorer.load(folder, runtime=runtime, device=device, precision=precision).score
+    )
+
+
+def _ours_encodes(runtime: RuntimeName, precision: str) -> Callable[[Path, str], Encoder]:
+    return lambda folder, device: TextEncoder.load(folder, runtime=runtime, device=device, precision=precision).encode
+
+
+RERANK_WAYS = (
+    RerankWay(THEIRS, theirs_reranks),
+    RerankWay("torch", _ours_reranks("torch", "fp32")),
+    RerankWay("openvino", _ours_reranks("openvino", "fp32"), _on_cpu),
+    RerankWay("bf16", _ours_reranks("openvino", "bf16"), _bf16),
+)
+ENCODE_WAYS = (
+    EncodeWay(THEIRS, theirs_encodes),
+    EncodeWay("torch", _ours_encodes("torch", "fp32")),
+    EncodeWay("openvino", _ours_encodes("openvino", "fp32"), _on_cpu),
+    EncodeWay("bf16", _ours_encodes("openvino", "bf16"), _bf16),
+)
+
+
+def _compared(line: Line, spent: Mapping[str, Sequence[float]], name: str, more: Mapping[str, float]) -> Line:
+    first = np.asarray(next(iter(spent.values())))
+    faster = float(np.median(first / np.asarray(spent[name])))
+    return replace(line, summary={**line.summary, "times faster": faster, **more})
+
+
+def _bound(work: Callable[[Sequence[str]], object] | Scorer, given: object) -> Callable[[], object]:
+    return lambda: work(given)  # type: ignore[arg-type]
+
+
+def _repeated(items: Sequence[str], size: int) -> list[str]:
+    return [items[at % len(items)] for at in range(size)]

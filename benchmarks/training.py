@@ -1,0 +1,87 @@
+"""How fast each part of a run learns: examples a second, memory, and validation figures against wall time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.environment import peak_megabytes
+from benchmarks.results import Line
+from benchmarks.subset import share_of
+from indexing.releases import Release
+from indexing.store import Bundle
+from ranking.settings import Budget
+from retrieval.dataset import load
+from retrieval.pretrained import pretrained_source
+from retrieval.progress import Progressed, watched
+from retrieval.training_progress import quiet_libraries
+from serving.engine import Engine
+from serving.pipeline import Pipeline
+from serving.ranker import fit_ranker, ranker_data
+from serving.settings import RunConfig
+from serving.shop import Shop
+from serving.show import say
+
+QUICK = (
+    "retrieval.text.examples=256", "retrieval.history.epochs=1", "ranking.training.examples=64",
+    "ranking.training.valid_pairs=64", "ranking.cross_fit_below=0",
+)  # fmt: skip
+QUICK_SHARE = 0.05  # of the shoppers
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A data set, of which a share of the shoppers trains, the settings, and how long."""
+
+    data: Path
+    config: RunConfig = field(default_factory=RunConfig)
+    budget: Budget = "default"
+    device: str = "auto"
+    share: float = 1.0
+
+    def lines(self) -> Iterator[Line]:
+        """Every loop that trains or embeds, as it ends; nothing that is trained is kept."""
+        limits = self.config.data
+        whole = load(self.data, max_bad=limits.max_bad, max_unknown=limits.max_unknown)
+        shop = share_of(whole, self.share, limits)
+        with TemporaryDirectory() as scratch, quiet_libraries():
+            bundle = Bundle.create(Path(scratch) / "bundle")
+            pipeline = Pipeline(self.data, bundle.path, self.config, self.budget, self.device, say=say)
+            with watched() as loops:
+                draft = pipeline.train_retriever(shop, bundle)
+            yield from told(loops)
+            with watched() as loops:
+                self._ranker(shop, bundle, draft, Path(scratch))
+            yield from told(loops)
+
+    def _ranker(self, shop: Shop, bundle: Bundle, draft: Release, scratch: Path) -> None:
+        """Trains a cross-encoder on what the towers propose, where they found anything to learn from."""
+        stages = Engine.of_release(bundle, draft, device=self.device).stages
+        ranking = self.config.ranking
+        pairs = ranker_data(
+            shop, stages, ranking, remove_seen=not shop.shoppers_buy_again(), seed=self.config.retrieval.seed,
+            cross_fit=list, say=say,
+        )  # fmt: skip
+        if len(pairs.train):
+            fit_ranker(
+                pairs, ranking, start=pretrained_source(ranking.model or self.config.retrieval.text.model),
+                out=scratch / "ranker", work=scratch / "work", budget=self.budget, device=self.device, say=say,
+            )  # fmt: skip
+
+
+def told(loops: list[Progressed]) -> Iterator[Line]:
+    """The rate of each loop, and its validation figures against the seconds since it began."""
+    for loop in loops:
+        if not loop.done or not loop.seconds:
+            continue
+        labels = {"part": loop.description, "counted": loop.unit}
+        summary = {"per second": loop.done / loop.seconds, "done": float(loop.done), "seconds": loop.seconds}
+        yield Line(measured="train", labels=labels, unit="per second", summary={**summary, "peak MB": peak_megabytes()})
+        for name in dict.fromkeys(name for _, figures in loop.figures for name in figures):
+            curve = {f"{seconds:.1f} s": figures[name] for seconds, figures in loop.figures if name in figures}
+            if name not in ("loss", "learning_rate"):
+                yield Line(
+                    measured="train, validation", labels={**labels, "figure": name}, unit="figure", summary=curve
+                )

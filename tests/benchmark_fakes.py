@@ -1,0 +1,33 @@
+"""Time that only moves when it is told to, and calls that take as long as they are told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.load import Call, Time
+from serving.requests import Answer
+
+
+@dataclass
+class FakeTime:
+    """Seconds since a test began."""
+
+    now: float = 0.0
+
+    def clock(self) -> float:
+        return self.now
+
+    def pass_by(self, seconds: float) -> None:
+        self.now += seconds
+
+    def tools(self) -> Time:
+        return Time(self.clock, self.pass_by)
+
+    def call(self, **stages: float) -> Call:
+        """A call whose stages take so many milliseconds."""
+
+        def made() -> Answer:
+            self.pass_by(sum(stages.values()) / 1_000)
+            return Answer((), "release", milliseconds=dict(stages))
+
+        return made

@@ -1,0 +1,96 @@
+"""Indexes: every kind is measured against exact search, and other libraries are left out with a line."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks.index_curves import IndexCurves, Kind, kinds_for
+from benchmarks.other_indexes import GraphIndex, build_hnswlib, build_usearch
+from indexing.faiss_index import Effort
+from indexing.guarded import GuardedIndex
+from indexing.tune import recall
+from retrieval.errors import MissingDependency
+from retrieval.topk import Vectors, exact_topk
+
+KINDS = [
+    Kind("HNSW8", (Effort(ef_search=4), Effort(ef_search=400))),
+    Kind("IVF16,Flat", (Effort(nprobe=1), Effort(nprobe=16))),
+    Kind("NoSuchKind", (Effort(),)),
+]
+
+
+def unit(n: int, seed: int) -> Vectors:
+    made = np.random.default_rng(seed).normal(size=(n, 16)).astype(np.float32)
+    return made / np.linalg.norm(made, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def curves() -> IndexCurves:
+    return IndexCurves(unit(600, 0), unit(20, 1), seconds=0.0)
+
+
+def test_exact_search_finds_all_and_more_effort_finds_no_less(
+    curves: IndexCurves, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "hnswlib", None)
+    monkeypatch.setitem(sys.modules, "usearch.index", None)
+    lines = list(curves.lines(KINDS, sizes=[100]))
+    found = {tuple(line.labels.values()): line.summary for line in lines if line.measured == "index"}
+    assert found["exact", "all vectors", "one at a time"]["recall"] == 1
+    assert found["IVF16,Flat", "nprobe 16", "one at a time"]["recall"] == 1
+    for kind, less, more in (("HNSW8", "ef 4", "ef 400"), ("IVF16,Flat", "nprobe 1", "nprobe 16")):
+        assert found[kind, less, "20 at once"]["recall"] <= found[kind, more, "20 at once"]["recall"]  # type: ignore[operator]
+    said = capsys.readouterr().err
+    assert "left out: index kind 'NoSuchKind'" in said
+    assert "pip install hnswlib" in said
+    assert "pip install usearch" in said
+    built = {line.labels["kind"]: line.summary for line in lines if line.measured == "index, built"}
+    assert set(built) == {"HNSW8", "IVF16,Flat"}
+    assert all((one["MB"] or 0) > 0.03 for one in built.values())
+    filtered = [line for line in lines if line.measured == "index, filtered"]
+    assert {line.labels["allowed"] for line in filtered} == {"50%", "10%", "1%"}
+    assert all(line.summary["recall"] == 1 for line in filtered)  # few rows are searched exactly
+    assert [line.labels["items"] for line in lines if line.measured == "index, growth"] == ["100", "100"]
+
+
+def test_cells_grow_with_the_catalogue_and_no_effort_visits_more_than_there_are() -> None:
+    for n in (100, 10_000, 1_000_000):
+        for kind in kinds_for(n, 65):
+            if kind.factory.startswith("IVF"):
+                cells = int(kind.factory.partition(",")[0][3:])
+                assert 1 <= max(effort.nprobe for effort in kind.efforts) <= cells <= 8 * n**0.5
+
+
+def test_a_graph_of_another_library_answers_as_a_backend() -> None:
+    items, queries = unit(50, 2), unit(5, 3)
+
+    def ask(asked: Vectors, k: int, ef: int) -> tuple[np.ndarray, np.ndarray]:
+        assert ef >= k
+        hits = exact_topk(asked, items, k)
+        return hits.rows.astype(np.uint64), hits.scores
+
+    index = GraphIndex(ask, 50, 16, "cpu: other").with_ef(2)
+    guarded = GuardedIndex(index, items, few_rows=0, few_share=0)
+    assert recall(guarded, queries, exact_topk(queries, items, 7)) == 1
+    allowed = np.arange(50) % 2 == 0
+    found = guarded.search(queries, 7, allowed=allowed)
+    assert found.rows.tolist() == exact_topk(queries, items, 7, allowed=allowed).rows.tolist()
+    with pytest.raises(ValueError, match="cannot filter"):
+        index.search(queries, 3, allowed=allowed)
+
+
+@pytest.mark.parametrize(("build", "module"), [(build_hnswlib, "hnswlib"), (build_usearch, "usearch.index")])
+def test_a_real_graph_is_near_exact_where_its_library_is_installed(build, module: str) -> None:
+    pytest.importorskip(module)
+    items, queries = unit(500, 4), unit(20, 5)
+    index = GuardedIndex(build(items).with_ef(200), items)
+    assert recall(index, queries, exact_topk(queries, items, 10)) > 0.95
+
+
+def test_a_missing_library_is_told_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hnswlib", None)
+    with pytest.raises(MissingDependency, match="pip install hnswlib"):
+        build_hnswlib(unit(3, 0))

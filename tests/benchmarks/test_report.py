@@ -1,0 +1,136 @@
+"""The page: self-contained, safe with any text, and first of all honest about who wins."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.charts import IndexPoint, front
+from benchmarks.cli import bench
+from benchmarks.report import render_page
+from benchmarks.report_view import lead, sections
+from benchmarks.results import Line, Recorded, Run, append, sampled
+
+EVIL = '<script>alert("x")</script> {{ 7 * 7 }}'
+
+
+def quality(stage: str, metric: str, mean: float) -> Line:
+    labels = {"task": "seen_kept", "stage": stage, "metric": metric}
+    summary = {"mean": mean, "low": mean - 0.01, "high": mean + 0.01, "n": 500.0}
+    return Line(measured="quality", labels=labels, unit="share", summary=summary)
+
+
+def every_kind() -> list[Line]:
+    """A line or two of everything that a page can show."""
+    rng = np.random.default_rng(0)
+    lines = [quality(stage, f"recall@{k}", mean * k / 100) for stage, mean in (("fused", 0.5), ("als", 0.4)) for k in (5, 10, 100)]  # fmt: skip  # noqa: E501
+    lines += [quality("fused", "ndcg@10", 0.3), quality("als", "ndcg@10", 0.35)]
+    for stage in ("end to end", "search", "rerank", "other"):
+        lines.append(sampled("latency", {"call": "recommend", "stage": stage}, "ms", 5 + rng.random(50)))
+    for rate in (10.0, 20.0):
+        about = {"call": "recommend", "load": "open", "share": f"{rate / 40:g}", "threads": "2"}
+        summary = {"n": 100.0, "mean": 5.0, "p50": 5.0, "p90": rate, "answered per second": rate}
+        lines.append(Line(measured="load", labels=about, unit="ms", summary=summary))
+    labels = {"call": "recommend", "bound ms": "50", "percentile": "p99"}
+    lines.append(Line(measured="highest rate", labels=labels, unit="per second", summary={"rate": 31.0}))
+    lines.append(
+        sampled("sweep", {"setting": "k", "value": "10", "call": "recommend", "stage": "end to end"}, "ms", [5.0])
+    )
+    lines.append(sampled("first answer of a process", {}, "s", [2.0]))
+    for way in ("sentence-transformers", "openvino"):
+        made = sampled("rerank", {"way": way, "pairs": "10", "cores": "1"}, "ms", [9.0])
+        lines.append(Line(**{**vars(made), "summary": {**made.summary, "times faster": 1.4}}))
+    cost = {"build s": None, "MB": 3.0, "p50 ms": 2.0, "per second": 9.0}
+    lines.append(Line(measured="peer", labels={"task": "recommend", "peer": EVIL, "chosen": "K 20"}, unit="figure", summary=cost))  # fmt: skip  # noqa: E501
+    lines.append(Line(measured="funnel", labels={"task": "seen_kept", "k": "10"}, unit="figure", summary={"targets": 9.0, "answered": 4.0, "retrieval": 5.0}))  # fmt: skip  # noqa: E501
+    for kind, recall in (("HNSW32", 0.9), ("Flat", 1.0)):
+        labels = {"kind": kind, "setting": "ef 16", "asked": "one at a time"}
+        lines.append(
+            Line(measured="index", labels=labels, unit="figure", summary={"recall": recall, "per second": 100 / recall})
+        )
+    return lines
+
+
+@pytest.fixture
+def recorded(make_run: Callable[..., Run]) -> list[Recorded]:
+    run = make_run(data="shop")
+    return [Recorded(run, line) for line in every_kind()]
+
+
+def test_the_page_loads_nothing_and_escapes_what_it_is_given(recorded: list[Recorded]) -> None:
+    page = render_page(recorded, title=EVIL)
+    assert "<script" not in page
+    assert "49" not in re.findall(r"<h1>(.*?)</h1>", page)[0]
+    assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!#)""", page)
+    assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", page)
+
+
+def test_everything_measured_is_on_the_page_with_its_command(recorded: list[Recorded]) -> None:
+    page = render_page(recorded, title="Shop")
+    for heading in ("Latency", "Under load", "Settings", "Models", "Peers", "Indexes", "Where targets are lost"):
+        assert f"<h2>{heading}</h2>" in page
+    assert page.count("<svg") == 8
+    assert "shortlist bench x" in page
+    assert "100 GFLOP/s" in page
+
+
+def test_a_page_of_one_measurement_has_no_other_section(recorded: list[Recorded]) -> None:
+    alone = [one for one in recorded if one.line.measured == "latency"]
+    assert [section.title for section in sections(alone)] == ["Latency"]
+    assert render_page(alone, title="One").count("<svg") == 1
+
+
+def test_where_a_peer_wins_the_page_says_so_first(recorded: list[Recorded]) -> None:
+    first = lead(recorded)[0]
+    assert first.loses
+    assert "nDCG@10 .3500 of ALS against .3000 of ours" in first.text
+
+
+def test_what_was_run_for_a_sample_alone_is_told_with_its_number_and_wins_nothing(
+    recorded: list[Recorded], make_run: Callable[..., Run]
+) -> None:
+    lucky = quality("final", "ndcg@10", 0.9)
+    few = Recorded(make_run(data="shop"), Line(**{**vars(lucky), "summary": {**lucky.summary, "n": 25.0}}))
+    assert lead([*recorded, few]) == lead(recorded)
+    assert "<td>25</td>" in render_page([*recorded, few], title="Shop")
+
+
+def test_what_ours_wins_follows(recorded: list[Recorded]) -> None:
+    others = lead(recorded)[1:]
+    assert [one.loses for one in others] == [False]
+
+
+def test_earlier_results_are_compared(recorded: list[Recorded], make_run: Callable[..., Run]) -> None:
+    slower = sampled("latency", {"call": "recommend", "stage": "search"}, "ms", 9 + np.random.default_rng(1).random(50))
+    page = render_page(recorded, title="Shop", before=[Recorded(make_run(), slower)])
+    assert "Before and after" in page
+    assert "better" in page
+
+
+def test_the_front_holds_what_nothing_beats() -> None:
+    rng = np.random.default_rng(0)
+    points = [IndexPoint(*pair) for pair in rng.random((60, 2)).tolist()]
+    kept = front(points)
+
+    def beaten(point: IndexPoint, by: Sequence[IndexPoint]) -> bool:
+        return any(one != point and one.recall >= point.recall and one.per_second >= point.per_second for one in by)
+
+    assert set(kept) == {point for point in points if not beaten(point, points)}
+
+
+def test_the_command_writes_one_page_of_several_files(
+    tmp_path: Path, recorded: list[Recorded], make_run: Callable[..., Run]
+) -> None:
+    for name, part in (("a", recorded[:8]), ("b", recorded[8:])):
+        append(tmp_path / name, make_run(data="shop"), [one.line for one in part])
+    out = tmp_path / "page.html"
+    done = CliRunner().invoke(bench, ["report", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "Latency" in out.read_text("utf-8")
+    missing = CliRunner().invoke(bench, ["report", str(tmp_path / "c"), "--out", str(out)])
+    assert (missing.exit_code, missing.stderr.count("\n")) == (2, 1)
