@@ -54,7 +54,7 @@ def test_quality_is_told_best_first_and_ours_in_bold(tmp_path: Path, make_run: C
     ]  # fmt: skip
     append(tmp_path / "shop.jsonl", make_run(), lines)
     rows = with_tables(TEXT.replace("latency", "quality"), tmp_path).splitlines()
-    assert [row.split("|")[2].strip() for row in rows if row.startswith("| seen")] == ["**fused**", "als", "popularity"]
+    assert [row.split("|")[2].strip() for row in rows if row.startswith("| seen")] == ["**fused**", "ALS", "popularity"]
 
 
 @pytest.mark.parametrize("marker", ["colours shop", "latency nowhere", "peers shop"])

@@ -31,7 +31,7 @@ def batch(
     model: SentenceTransformer, *, step: int = 0, negatives: list[list[int]] | None = None,
     teacher: Teacher | None = None, **changes: object,
 ) -> Batch:  # fmt: skip
-    config = TextConfig(**changes)  # type: ignore[arg-type]
+    config = TextConfig(**({"typos": 0.0, "word_drop": 0.0} | changes))  # type: ignore[arg-type]
     mined = HardNegatives(PAIRS, ITEMS, config, steps=1, seed=0)
     if negatives is not None:
         mined.rows = np.array(negatives)
