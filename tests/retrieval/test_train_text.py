@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 ASKED = ("red", "blue", "green", "large", "small", "steel", "wood", "hair")
 OTHERS = [f"table {left} {right}" for left in "abcdef" for right in "uvwxyz"]
 ITEM_TEXTS = ["mug a", "drill b", "saw c", "hammer d", "oil e", "mask f", "lamp g", "chair h", *OTHERS]
-CONFIG = TextConfig(batch=8, learning_rate=5e-3, temperature=0.1, max_tokens=16, warmup=0.1)
+CONFIG = TextConfig(batch=8, learning_rate=5e-3, temperature=0.1, max_tokens=16, warmup=0.1, typos=0.0, word_drop=0.0)
 
 
 def pairs_of(rows: NDArray[np.int64] | None = None) -> TextPairs:
