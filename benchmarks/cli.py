@@ -49,7 +49,7 @@ def latency(
     bundle: Bundle,
     sweep: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE,...", help="k, depth, rerank, precision or threads; may be repeated."),
+        typer.Option(metavar="NAME=VALUE,...", help="k, depth, rerank, precision, threads or filters."),
     ] = None,
     bound: Annotated[float, typer.Option(min=0.0, help="Milliseconds that p99 is to stay under.")] = 50.0,
     seconds: Annotated[float | None, typer.Option(min=0.0, help="Of each point; 10 where not given.")] = None,
@@ -100,7 +100,7 @@ def compare(
     from serving.show import console, show_json
 
     if before.is_dir() and after.is_dir():
-        spent = seconds if seconds is not None else 2.0 if quick else 20.0
+        spent = seconds if seconds is not None else 6.0 if quick else 20.0
         found = compared_bundles(before, after, device=device, seed=seed, seconds=spent)
     else:
         found = compared(read(before), read(after))

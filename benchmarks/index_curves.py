@@ -27,6 +27,7 @@ from serving.show import say
 Built = TypeVar("Built")
 K = 10
 ALONE = 200  # queries asked one at a time, at most
+FEWEST_PARTS = 8  # of a product quantiser: with fewer, half a byte each, nothing is left of a vector
 QUEUES = (16, 32, 64, 128, 256, 512)  # of a graph
 SHARES = (0.5, 0.1, 0.01)  # of the items, that a filter lets through
 
@@ -45,14 +46,15 @@ def kinds_for(n: int, dim: int) -> list[Kind]:
     ['HNSW32', 'HNSW32_SQ8', 'IVF256,Flat', 'IVF256,SQ8', 'IVF256,PQ32x4fs,RFlat']
     """
     cells = 2 ** max(4, round(np.log2(4 * n**0.5) - 0.5))
-    parts = max(part for part in range(1, max(1, dim // 2) + 1) if dim % part == 0)  # of a vector, coded apart
     graph = tuple(Effort(ef_search=ef) for ef in QUEUES)
     lists = tuple(Effort(nprobe=probes) for probes in (1, 2, 4, 8, 16, 32, 64) if probes <= cells)
     refined = tuple(Effort(nprobe=probes, k_factor=8) for probes in (1, 4, 16, 64) if probes <= cells)
-    return [
+    found = [
         Kind("HNSW32", graph), Kind("HNSW32_SQ8", graph), Kind(f"IVF{cells},Flat", lists),
-        Kind(f"IVF{cells},SQ8", lists), Kind(f"IVF{cells},PQ{parts}x4fs,RFlat", refined),
+        Kind(f"IVF{cells},SQ8", lists),
     ]  # fmt: skip
+    parts = max(part for part in range(1, max(1, dim // 2) + 1) if dim % part == 0)  # of a vector, coded apart
+    return found + ([Kind(f"IVF{cells},PQ{parts}x4fs,RFlat", refined)] if parts >= FEWEST_PARTS else [])
 
 
 @dataclass(frozen=True)

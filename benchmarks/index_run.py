@@ -17,7 +17,8 @@ SHOPPERS, FEW = 1_000, 100
 def curves_of(bundle: Path, *, device: str, seed: int, seconds: float, few: bool) -> IndexCurves:
     """What to draw of a bundle's live release. Raises BadBundle where it cannot be opened."""
     engine = open_engine(bundle, Knobs(), device)
-    items = np.ascontiguousarray(engine.stages.version.vectors, np.float32)
+    version = engine.stages.version
+    items = np.ascontiguousarray(version.vectors_at(np.arange(version.size)), np.float32)
     return IndexCurves(items, query_vectors(engine, FEW if few else SHOPPERS, seed), seconds)
 
 
@@ -32,5 +33,6 @@ def query_vectors(engine: Engine, n: int, seed: int) -> Vectors:
             [engine.stages.history_vectors(batch, engine.shoppers.query_texts) for batch in batches]
         )
         return vectors[vectors.any(axis=1)]
-    texts = list(engine.shoppers.query_texts) or engine.stages.version.items["title"].to_pylist()
+    version = engine.stages.version
+    texts = list(engine.shoppers.query_texts) or version.values_at("title", np.arange(version.size)).to_pylist()
     return engine.stages.user.queries([texts[at] for at in rng.integers(len(texts), size=n)])

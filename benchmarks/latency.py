@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,18 +47,19 @@ def workload(engine: Engine, n: int, rng: np.random.Generator, knobs: Knobs | No
 
     Without shoppers or past queries, the first words of titles are searched and nobody is recommended to.
     """
-    k, rerank = (knobs or Knobs()).k, (knobs or Knobs()).rerank
+    knobs = knobs or Knobs()
+    asked: dict[str, Any] = {"k": knobs.k, "filters": knobs.filters}
     known = engine.stages.version
     items: list[str] = known.ids_of(rng.integers(known.size, size=n))
     carts = [known.ids_of(rng.integers(known.size, size=2)) for _ in range(n)]
     users = _drawn(engine.shoppers.user_ids.to_pylist(), n, rng)
     texts = _drawn(engine.shoppers.query_texts, n, rng) or [" ".join(title.split()[:4]) for title in _titles(engine, n)]
     calls: dict[str, list[Call]] = {
-        "recommend": [partial(engine.recommend, user_id=user, k=k, rerank=rerank) for user in users],
-        "recommend, not reranked": [partial(engine.recommend, user_id=user, k=k, rerank=False) for user in users],
-        "search": [partial(engine.search, text, k=k, rerank=rerank) for text in texts],
-        "similar": [partial(engine.similar, item, k=k) for item in items],
-        "cart": [partial(engine.complete_cart, cart, k=k) for cart in carts],
+        "recommend": [partial(engine.recommend, user_id=user, rerank=knobs.rerank, **asked) for user in users],
+        "recommend, not reranked": [partial(engine.recommend, user_id=user, rerank=False, **asked) for user in users],
+        "search": [partial(engine.search, text, rerank=knobs.rerank, **asked) for text in texts],
+        "similar": [partial(engine.similar, item, **asked) for item in items],
+        "cart": [partial(engine.complete_cart, cart, **asked) for cart in carts],
     }
     return {name: some for name, some in calls.items() if some}
 
@@ -148,5 +150,6 @@ def _drawn(values: Sequence[str], n: int, rng: np.random.Generator) -> list[str]
 
 
 def _titles(engine: Engine, n: int) -> list[str]:
-    titles: list[str] = engine.stages.version.items["title"].slice(0, n).to_pylist()
+    version = engine.stages.version
+    titles: list[str] = version.values_at("title", np.arange(min(n, version.size))).to_pylist()
     return titles

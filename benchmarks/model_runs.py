@@ -60,11 +60,11 @@ class ModelRuns:
     def encode(self) -> Iterator[Line]:
         """Every way, for texts as long as a query, a title and a whole item."""
         rows = self._drawn(self.texts)
-        titles: list[str] = self._version.items["title"].take(rows).to_pylist()
+        titles: list[str] = self._version.values_at("title", rows).to_pylist()
         kinds = {
             "query": [" ".join(title.split()[:WORDS]) for title in titles],
             "title": titles,
-            "item": item_texts(self._version.items.take(rows)),
+            "item": item_texts(self._version.items_at(rows)),
         }
         return encode_lines(ENCODE_WAYS, self._towers / TEXT, kinds, device=self.device, rounds=self.rounds)
 
@@ -90,9 +90,9 @@ class ModelRuns:
     def _pairs(self) -> Pairs:
         """One shopper of three titles against items."""
         rows = self._drawn(1_000 + TITLES)
-        titles: Sequence[str] = self._version.items["title"].take(rows[:TITLES]).to_pylist()
+        titles: Sequence[str] = self._version.values_at("title", rows[:TITLES]).to_pylist()
         shopper = user_text(titles, None, limit=TITLES)
-        return [(shopper, text) for text in item_texts(self._version.items.take(rows[TITLES:]))]
+        return [(shopper, text) for text in item_texts(self._version.items_at(rows[TITLES:]))]
 
     def _drawn(self, n: int) -> np.ndarray:
         size = self._version.size

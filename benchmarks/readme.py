@@ -70,18 +70,22 @@ def _load(recorded: Sequence[Recorded]) -> list[list[str]]:
 
 
 def _quality(recorded: Sequence[Recorded]) -> list[list[str]]:
-    """Every task and stage, the best of each task first."""
+    """Every task and stage, the best of each task first; what was run for a sample of the requests is left out."""
+    lines = [one.line for one in recorded if one.line.measured == "quality" and one.line.summary["mean"] is not None]
+    most: dict[str, float] = {}
+    for line in lines:
+        most[line.labels["task"]] = max(most.get(line.labels["task"], 0.0), line.summary["n"] or 0.0)
     tasks: dict[str, dict[str, dict[str, float]]] = {}
-    for one in recorded:
-        if one.line.measured == "quality" and one.line.summary["mean"] is not None:
-            labels = one.line.labels
-            stages = tasks.setdefault(labels["task"], {})
-            stages.setdefault(labels["stage"], {})[labels["metric"]] = one.line.summary["mean"]
+    for line in lines:
+        labels, mean = line.labels, line.summary["mean"]
+        if mean is not None and line.summary["n"] == most[labels["task"]]:
+            tasks.setdefault(labels["task"], {}).setdefault(labels["stage"], {})[labels["metric"]] = mean
     rows = [["task", "stage", *map(heading, QUALITY)]]
     for task, stages in tasks.items():
         for stage in sorted(stages, key=lambda name: -stages[name].get("ndcg@10", 0.0)):
             name = f"**{said(stage)}**" if stage in OURS else said(stage)
-            rows.append([task.replace("_", " "), name, *(shown(stages[stage].get(metric)) for metric in QUALITY)])
+            figures = [shown(stages[stage].get(metric)) for metric in QUALITY]
+            rows.append([f"{task.replace('_', ' ')}, n = {most[task]:,.0f}", name, *figures])
     return rows
 
 

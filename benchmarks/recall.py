@@ -129,10 +129,11 @@ def ranked_stages(task: Task) -> Iterator[tuple[str, Ranked, Task]]:
 
 def diversity_lines(tasks: Mapping[str, Task], stages: Stages) -> Iterator[Line]:
     """How unlike each other the answered items are, in the item tower's own space."""
+    vectors = stages.version.vectors_at(np.arange(stages.version.size))
     for name, task in tasks.items():
         for stage, ranked, _ in ranked_stages(task):
             if isinstance(ranked, Hits):
-                values = beyond.diversity_at(ranked, stages.version.vectors, ANSWERED)
+                values = beyond.diversity_at(ranked, vectors, ANSWERED)
                 yield _figure({"task": name, "stage": stage, "figure": f"diversity@{ANSWERED}"}, _mean(values))
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.compare import Change
+from benchmarks.compare import PROBE_SHARE, Change
+from benchmarks.environment import Probe, probe
 from benchmarks.results import Line, Run, append, as_json
 from serving.show import console, say
 
@@ -18,8 +19,13 @@ if TYPE_CHECKING:
 PIVOTS = {"quality": ("metric", "mean"), "beyond accuracy": ("figure", "value")}  # a label whose values are columns
 
 
-def deliver(run: Run, lines: Iterable[Line], *, out: Path | None, as_one: bool) -> list[Line]:
-    """Takes the lines as they are measured: each is kept in `out` at once, and all are shown at the end."""
+def deliver(
+    run: Run, lines: Iterable[Line], *, out: Path | None, as_one: bool, measure: Callable[[], Probe] = probe
+) -> list[Line]:
+    """Takes the lines as they are measured: each is kept in `out` at once, and all are shown at the end.
+
+    The machine is probed again then, and a line on stderr says so where it was not as quick as when the run began.
+    """
     found: list[Line] = []
     if out is not None:
         append(out, run, [])  # that it cannot be written is to be known before anything is measured
@@ -28,6 +34,10 @@ def deliver(run: Run, lines: Iterable[Line], *, out: Path | None, as_one: bool) 
         if out is not None:
             append(out, run, [line])
     show_run(run, found, as_one)
+    now = measure()
+    if now.differs_from(run.probe, PROBE_SHARE):
+        then = f"{run.probe.gflops:g} GFLOP/s in a matrix product and {run.probe.gbytes:g} GB/s of memory copied"
+        say(f"the machine was not quiet: {then} when the run began, {now.gflops:g} and {now.gbytes:g} at its end")
     return found
 
 
@@ -91,11 +101,6 @@ def number(value: float | None) -> str:
     if value == int(value) or abs(value) >= 1_000:
         return f"{value:,.0f}"
     return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
-
-
-def warn(line: str) -> None:
-    """A line about something that was left out, on stderr."""
-    say(f"left out: {line}")
 
 
 def _table(title: str, labels: Sequence[str], lines: Sequence[Line]) -> Table:

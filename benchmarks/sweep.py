@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,9 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.results import Line, read
 from retrieval.errors import BadConfig
+from serving.requests import Filters
 
 if TYPE_CHECKING:
     from serving.engine import Engine
+
+CONDITION = re.compile(r"(?P<column>[^=<>!]+?)\s*(?P<operator><=|>=|!=|<|>|=)\s*(?P<value>.+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +33,7 @@ class Knobs:
     depth: int | None = None  # places that are reranked
     precision: str = "auto"
     threads: int | None = None  # cores that the process may use
+    filters: Filters | None = None  # of every call
 
 
 class Sweep(NamedTuple):
@@ -59,7 +65,7 @@ def turned(values: Mapping[str, str]) -> Knobs:
     """Knobs from their values as text. Raises BadConfig for a value that cannot be.
 
     >>> turned({"k": "50", "rerank": "no"})
-    Knobs(k=50, rerank=False, depth=None, precision='auto', threads=None)
+    Knobs(k=50, rerank=False, depth=None, precision='auto', threads=None, filters=None)
     """
     read: dict[str, object] = {}
     for name, value in values.items():
@@ -71,13 +77,12 @@ def turned(values: Mapping[str, str]) -> Knobs:
 
 
 def open_engine(bundle: Path, knobs: Knobs, device: str) -> Engine:
-    """The engine of a bundle's live release under some knobs. Raises what `Engine.open` does."""
+    """The engine of a bundle's live release, as it is now, under some knobs. Raises what `Engine.open` does."""
     from serving.engine import Engine
 
-    engine = Engine.open(bundle, device=device, precision=knobs.precision)
+    opened = Engine.open(bundle, device=device, precision=knobs.precision, follow=False).opened
     if knobs.depth is None:
-        return engine
-    opened = engine.opened
+        return Engine(opened)
     return Engine(replace(opened, stages=replace(opened.stages, depth=knobs.depth)))
 
 
@@ -144,6 +149,24 @@ def _precision(text: str) -> str:
     return text
 
 
+def _filters(text: str) -> Filters | None:
+    """
+    >>> _filters("price<20"), _filters("brand=Acme Ltd"), _filters("none")
+    ([('price', '<', 20)], [('brand', '=', 'Acme Ltd')], None)
+    """
+    if text == "none":
+        return None
+    found = CONDITION.fullmatch(text)
+    if found is None:
+        raise ValueError("write none or COLUMN=VALUE, or one of != < <= > >= in place of =")
+    try:
+        value = json.loads(found["value"])
+    except ValueError:
+        value = found["value"]
+    return [(found["column"], found["operator"], value)]
+
+
 READ: Mapping[str, Callable[[str], object]] = {
-    "k": _whole, "rerank": _yes, "depth": _whole, "precision": _precision, "threads": _whole
+    "k": _whole, "rerank": _yes, "depth": _whole, "precision": _precision, "threads": _whole,
+    "filters": _filters,
 }  # fmt: skip

@@ -62,7 +62,7 @@ def measured(out: Path, *arguments: str | Path) -> list[Line]:
 
 
 def test_latency_is_told_by_stage_under_load_and_by_setting(bundle: Path, tmp_path: Path) -> None:
-    options = ("--quick", "--seconds", "0", "--sweep", "k=5,20", "--sweep", "depth=5")
+    options = ("--quick", "--seconds", "0", "--sweep", "k=5,20", "--sweep", "depth=5", "--sweep", "filters=price>=1")
     lines = measured(tmp_path / "out.jsonl", "latency", bundle, *options)
     kinds = {line.measured for line in lines}
     assert kinds == {"first answer of a process", "latency", "load", "highest rate", "sweep"}
@@ -71,7 +71,7 @@ def test_latency_is_told_by_stage_under_load_and_by_setting(bundle: Path, tmp_pa
     }
     assert {"end to end", "history", "search", "rerank", "other"} <= stages
     swept = {(line.labels["setting"], line.labels["value"]) for line in lines if line.measured == "sweep"}
-    assert swept == {("k", "5"), ("k", "20"), ("depth", "5")}
+    assert swept == {("k", "5"), ("k", "20"), ("depth", "5"), ("filters", "price>=1")}
 
 
 def test_a_bundle_is_measured_down_to_the_funnel(bundle: Path, shop_folder: Path, tmp_path: Path) -> None:

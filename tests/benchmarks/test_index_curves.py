@@ -64,6 +64,11 @@ def test_cells_grow_with_the_catalogue_and_no_effort_visits_more_than_there_are(
                 assert 1 <= max(effort.nprobe for effort in kind.efforts) <= cells <= 8 * n**0.5
 
 
+def test_a_vector_that_cannot_be_divided_is_not_quantised_in_parts() -> None:
+    assert any("PQ128x4fs" in kind.factory for kind in kinds_for(5_000, 256))
+    assert not any("PQ" in kind.factory for kind in kinds_for(5_000, 257))
+
+
 def test_a_graph_of_another_library_answers_as_a_backend() -> None:
     items, queries = unit(50, 2), unit(5, 3)
 

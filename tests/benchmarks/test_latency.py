@@ -23,6 +23,9 @@ class FakeVersion:
     size = 5
     items = pa.table({"title": [f"Brand {row} Long Enough Title" for row in range(5)]})
 
+    def values_at(self, name: str, rows: np.ndarray) -> pa.ChunkedArray:
+        return self.items[name].take(rows)
+
     def ids_of(self, rows: np.ndarray) -> list[str]:
         return [f"item-{row}" for row in rows]
 
@@ -44,16 +47,16 @@ class FakeEngine:
     def shoppers(self) -> SimpleNamespace:
         return SimpleNamespace(user_ids=pa.chunked_array([pa.array(self.users, pa.string())]), query_texts=self.queries)
 
-    def recommend(self, *, user_id: str, k: int, rerank: bool = True) -> Answer:
+    def recommend(self, *, user_id: str, k: int, filters: object, rerank: bool = True) -> Answer:
         return self.answer("recommend", (user_id, rerank), k)
 
-    def search(self, text: str, *, k: int, rerank: bool = True) -> Answer:
+    def search(self, text: str, *, k: int, filters: object, rerank: bool = True) -> Answer:
         return self.answer("search", text, k)
 
-    def similar(self, item_id: str, *, k: int) -> Answer:
+    def similar(self, item_id: str, *, k: int, filters: object) -> Answer:
         return self.answer("similar", item_id, k)
 
-    def complete_cart(self, items: list[str], *, k: int) -> Answer:
+    def complete_cart(self, items: list[str], *, k: int, filters: object) -> Answer:
         return self.answer("cart", tuple(items), k)
 
     def answer(self, kind: str, about: object, k: int) -> Answer:
@@ -124,13 +127,14 @@ def test_the_highest_rate_says_which_percentile_it_could_keep() -> None:
 
 def test_a_sweep_turns_what_it_names_and_refuses_the_rest() -> None:
     assert [knobs.depth for knobs in parse_sweep("depth=10,30").knobs()] == [10, 30]
+    assert [knobs.filters for knobs in parse_sweep("filters=none,price<20").knobs()] == [None, [("price", "<", 20)]]
     fake = FakeEngine()
     calls = workload(cast(Engine, fake), 3, np.random.default_rng(0), turned({"k": "7", "rerank": "no"}))
     calls["search"][0]()
     calls["recommend"][0]()
     assert fake.ks == [7, 7]
     assert fake.asked[-1] == ("recommend", (calls["recommend"][0].keywords["user_id"], False))
-    for text in ("k", "k=", "colour=red", "k=0", "k=ten", "rerank=maybe", "precision=int3"):
+    for text in ("k", "k=", "colour=red", "k=0", "k=ten", "rerank=maybe", "precision=int3", "filters=price"):
         with pytest.raises(BadConfig):
             parse_sweep(text)
 

@@ -47,11 +47,13 @@ def test_a_table_is_made_of_the_newest_run_and_only_between_its_markers(
     assert with_tables(found, tmp_path) == found
 
 
-def test_quality_is_told_best_first_and_ours_in_bold(tmp_path: Path, make_run: Callable[..., Run]) -> None:
-    lines = [
-        Line(measured="quality", labels={"task": "seen_kept", "stage": stage, "metric": "ndcg@10"}, unit="share", summary={"mean": mean})  # noqa: E501
-        for stage, mean in (("popularity", 0.1), ("fused", 0.3), ("als", 0.2))
-    ]  # fmt: skip
+def test_quality_is_told_best_first_ours_in_bold_and_no_mere_sample(
+    tmp_path: Path, make_run: Callable[..., Run]
+) -> None:
+    lines = []
+    for stage, mean, n in (("popularity", 0.1, 90.0), ("fused", 0.3, 90.0), ("als", 0.2, 90.0), ("final", 0.9, 5.0)):
+        labels = {"task": "seen_kept", "stage": stage, "metric": "ndcg@10"}
+        lines.append(Line(measured="quality", labels=labels, unit="share", summary={"mean": mean, "n": n}))
     append(tmp_path / "shop.jsonl", make_run(), lines)
     rows = with_tables(TEXT.replace("latency", "quality"), tmp_path).splitlines()
     assert [row.split("|")[2].strip() for row in rows if row.startswith("| seen")] == ["**fused**", "ALS", "popularity"]

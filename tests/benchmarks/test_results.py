@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from benchmarks.environment import Probe, machine, probe
 from benchmarks.histogram import PER_DOUBLING, Histogram
 from benchmarks.results import Line, Run, append, begin, latest, percentiles, read, sampled
+from benchmarks.show import deliver
 from retrieval.errors import BadConfig, BadData
 
 VALUES = st.lists(st.floats(0.01, 1e5), min_size=1, max_size=200)
@@ -94,6 +95,16 @@ def test_the_machine_and_the_commit_are_written_beside_the_figures() -> None:
     assert {"processor", "cores", "system", "python", "openvino"} <= set(run.machine)
     assert run.commit == machine()["commit"]
     assert run.command.startswith("shortlist bench")
+
+
+def test_a_machine_that_was_not_quiet_is_told_on_stderr(
+    make_run: Callable[..., Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [sampled("latency", {"call": "search"}, "ms", [1.0])]
+    assert deliver(make_run(), lines, out=None, as_one=False, measure=lambda: Probe(99.0, 10.1)) == lines
+    assert "quiet" not in capsys.readouterr().err
+    deliver(make_run(), lines, out=None, as_one=False, measure=lambda: Probe(60.0, 10.1))
+    assert "not quiet: 100 GFLOP/s" in capsys.readouterr().err
 
 
 def test_the_probe_counts_the_best_round() -> None:
