@@ -13,6 +13,7 @@ from benchmarks.results import PERCENTILES, Line, Recorded
 from benchmarks.show import number
 from benchmarks.throughput import THEIRS
 from serving.figures import Interval, recall_curves, stage_dots
+from serving.report_view import Chart
 from serving.tables import OURS, SLICES, heading, said, shown
 
 LEADING = "ndcg@10"
@@ -39,14 +40,6 @@ class Tile(NamedTuple):
     figure: str
     label: str
     note: str
-
-
-class Chart(NamedTuple):
-    """A drawing, with its title and a sentence."""
-
-    title: str
-    caption: str
-    svg: str
 
 
 class Row(NamedTuple):

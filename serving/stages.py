@@ -53,28 +53,19 @@ class Stages:
 
     def history_vectors(self, batch: HistoryBatch, query_texts: Sequence[str]) -> Vectors:
         """float32 [b, index_dim] of histories, their past queries coded into `query_texts`; zero for an empty one."""
-        if not batch.present.any():
-            return np.zeros((len(batch.items), self.version.dim), np.float32)
-        asked = np.unique(batch.queries[batch.queries >= 0])
-        vectors = self.query_vectors([query_texts[int(code)] for code in asked]) if len(asked) else None
-        codes = np.where(batch.queries >= 0, np.searchsorted(asked, batch.queries), -1)
-        rows = np.unique(batch.items[batch.items >= 0])
-        items = np.where(batch.items >= 0, np.searchsorted(rows, batch.items), -1)
-        return self.user.histories(batch._replace(items=items, queries=codes), self.version.readings_at(rows), vectors)
+        return self._read(batch, query_texts.__getitem__)
 
     def searcher_vectors(
         self, batch: HistoryBatch, query_texts: Sequence[str], text: str, gap: NDArray[np.int64]
     ) -> Vectors:
         """float32 [1, index_dim] of who asks for a text with a history [1, l]: the query's vector leaning towards the
         history's, which has the query as its newest event, `gap` after the one before, where the towers hear it so."""
-        texts, asked = query_texts, batch
+        history, new = batch, len(query_texts)
         if self.user.config.history_hears_query:
-            codes = np.unique(batch.queries[batch.queries >= 0])
-            texts = [*(query_texts[code] for code in codes.tolist()), text]
-            known = np.where(batch.queries >= 0, np.searchsorted(codes, batch.queries), -1)
             kind = 1 + self.user.config.kinds.index(QUERY_KIND)
-            asked = batch._replace(queries=known).then_asked(np.array([len(codes)]), kind, gap)
-        return self.user.both(self.query_vectors([text]), self.history_vectors(asked, texts))
+            history = batch.then_asked(np.array([new]), kind, gap)
+        read = self._read(history, lambda code: text if code == new else query_texts[code])
+        return self.user.both(self.query_vectors([text]), read)
 
     def query_vectors(self, texts: Sequence[str]) -> Vectors:
         """The vectors of queries, float32 [n, index_dim]; those of late are remembered, for a shopper comes again."""
@@ -153,6 +144,17 @@ class Stages:
     @cached_property
     def _every_text(self) -> list[str]:
         return item_texts(self.version.items_at(np.arange(self.version.size)))
+
+    def _read(self, batch: HistoryBatch, text_of: Callable[[int], str]) -> Vectors:
+        """Histories whose query codes `text_of` knows, see `history_vectors`."""
+        if not batch.present.any():
+            return np.zeros((len(batch.items), self.version.dim), np.float32)
+        asked = np.unique(batch.queries[batch.queries >= 0])
+        vectors = self.query_vectors([text_of(code) for code in asked.tolist()]) if len(asked) else None
+        codes = np.where(batch.queries >= 0, np.searchsorted(asked, batch.queries), -1)
+        rows = np.unique(batch.items[batch.items >= 0])
+        items = np.where(batch.items >= 0, np.searchsorted(rows, batch.items), -1)
+        return self.user.histories(batch._replace(items=items, queries=codes), self.version.readings_at(rows), vectors)
 
     @cached_property
     def _remembered(self) -> dict[str, Vectors | None]:
