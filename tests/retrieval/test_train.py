@@ -339,6 +339,29 @@ def test_a_history_counts_beside_a_query_as_much_as_finds_most(
     assert float(towers.history.identity_scale * towers.scale.detach()) == pytest.approx(0.5)
 
 
+def test_a_query_is_weighed_heard_and_unheard_and_leaves_who_did_nothing_before_alone(
+    untrained: tuple[HistoryTowers, Callable[..., Validation]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    towers, validation = copy.deepcopy(untrained[0]), untrained[1]()
+    at = validation.ends - 1
+    at[0] = validation.timeline.offsets[validation.requests.user[0]]
+    timeline = dataclasses.replace(validation.timeline, query=validation.timeline.query.copy())
+    timeline.query[at] = 0
+    pairs = validation.pairs._replace(vectors=np.ones((1, 32), np.float32))
+    read: list[tuple[set[int], Vectors]] = []
+    beside = Validation._beside
+
+    def heard(self: Validation, *args: object) -> tuple[Vectors, Vectors, Vectors]:
+        found = beside(self, *args)  # type: ignore[arg-type]
+        read.append((set((self.ends - at).tolist()), found[0]))
+        return found
+
+    monkeypatch.setattr(Validation, "_beside", heard)
+    dataclasses.replace(validation, timeline=timeline, pairs=pairs, asked=at).weigh_history(towers, None)
+    assert [ends for ends, _ in read] == [{1}, {0}]
+    assert all(not users[0].any() and users[1:].any(axis=1).all() for _, users in read)
+
+
 def test_validation_leaves_the_identity_weight_that_it_found_best(
     untrained: tuple[HistoryTowers, Callable[..., Validation]],
 ) -> None:

@@ -398,12 +398,15 @@ def test_a_search_is_heard_as_the_newest_event_where_the_towers_learned_to(engin
     stages, texts = engine.stages, engine.shoppers.query_texts
     config = stages.user.config
 
-    def vector(*, hears: bool, batch: HistoryBatch = known.batch, gap: int = 0) -> np.ndarray:
-        told = replace(stages.user, config=replace(config, history_hears_query=hears, history_weight=1.0))
-        return replace(stages, user=told).searcher_vectors(batch, texts, "red mug", np.array([gap]))
+    def vector(*, hears: bool, text: str = "red mug", batch: HistoryBatch = known.batch, gap: int = 0) -> np.ndarray:
+        loud = replace(config, history_hears_query=hears, history_weight=1e6)  # the query alone is not heard beside it
+        told = replace(stages, user=replace(stages.user, config=loud))
+        return told.searcher_vectors(batch, texts, text, np.array([gap]))
 
     nothing = engine.histories.of_items(()).batch
     assert not np.allclose(vector(hears=True), vector(hears=False))
     assert not np.allclose(vector(hears=True), vector(hears=True, gap=9))
+    assert not np.allclose(vector(hears=True), vector(hears=True, text="steel saw"), atol=1e-4)
+    assert np.allclose(vector(hears=False), vector(hears=False, text="steel saw"), atol=1e-4)
     assert np.allclose(vector(hears=False), vector(hears=False, gap=9))
     assert np.allclose(vector(hears=True, batch=nothing), vector(hears=False, batch=nothing))
