@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -129,6 +131,21 @@ def test_a_damaged_update_is_said_by_name_and_left_alone_for_a_while(
     torn.write_bytes(whole[:-8])
     with pytest.raises(CorruptBundle, match=r"deleted.arrow"):
         Engine.open(own_bundle, device="cpu")
+
+
+def test_a_forked_child_looks_though_its_parent_was_looking_at_the_time(
+    following_engine: Engine, own_bundle: Path, clock: FakeClock, tmp_path: Path
+) -> None:
+    deleting(own_bundle, ids(following_engine.search("red mug"))[:1], tmp_path)
+    clock.now += 1
+    follower = cast(Follower, following_engine._source)
+    with warnings.catch_warnings(), follower._looking:
+        warnings.simplefilter("ignore")  # newer Pythons warn of a fork beside threads, which is what is tried here
+        child = os.fork()
+        if child == 0:
+            os._exit(follower.newest().stages.version.update)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+        assert follower.newest().stages.version.update == 0
 
 
 def test_what_an_answer_needs_is_open_when_the_release_is_pruned(own_bundle: Path, clock: FakeClock) -> None:
