@@ -39,7 +39,7 @@ class Effort:
     @classmethod
     def quick(cls) -> Effort:
         """Everything on the sample shop in less than a minute."""
-        return cls(seconds=1.2, at_least=6, trials=4, cold=1)
+        return cls(seconds=0.8, at_least=4, trials=3, cold=1)
 
 
 def workload(engine: Engine, n: int, rng: np.random.Generator, knobs: Knobs | None = None) -> dict[str, list[Call]]:

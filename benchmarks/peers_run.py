@@ -58,7 +58,7 @@ class PeersRun:
         return FEW_TIMED if self.quick else TIMED
 
     def _ours(self, bundle: Path) -> Iterator[Line]:
-        measured = RecallRun(self.data, bundle, device=self.device, quick=self.quick).lines()
+        measured = RecallRun(self.data, bundle, self.device, self.quick, quality_alone=True).lines()
         yield from (line for line in measured if line.measured == "quality" and line.labels["stage"] in OURS)
         say("-- shortlist")
         engine = open_engine(bundle, Knobs(), self.device)

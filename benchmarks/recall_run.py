@@ -24,7 +24,7 @@ from serving.pipeline import Pipeline
 from serving.shop import Shop
 from serving.show import say
 
-FEW = 15  # requests that reranking is measured on in a hurry
+FEW = 10  # requests that reranking is measured on in a hurry
 RESAMPLES, FEW_RESAMPLES = 4_000, 400
 
 
@@ -36,6 +36,7 @@ class RecallRun:
     bundle: Path | None
     device: str = "auto"
     quick: bool = False
+    quality_alone: bool = False  # neither what is beyond accuracy nor the funnel
 
     def release_id(self) -> str | None:
         """The live release; None without a bundle."""
@@ -57,8 +58,9 @@ class RecallRun:
             measured, gates = self._measured(shop, pipeline.config.evaluation.rerank_sample)
             tasks = measured.tasks(None if self.quick else pipeline.untuned(shop, bundle), gates)
             yield from Quality(shop, tasks, resamples).lines()
-            yield from diversity_lines(tasks, measured.stages)
-            yield from funnel_lines(measured, tasks)
+            if not self.quality_alone:
+                yield from diversity_lines(tasks, measured.stages)
+                yield from funnel_lines(measured, tasks)
 
     def _measured(self, shop: Shop, sample: int) -> tuple[Measurement, dict[str, Figures]]:
         """The live release's stages over a shop opened like its index, and its gates."""
