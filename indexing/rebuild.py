@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
+from indexing.choice import RECALL_TARGET, Progress, write_index
 from indexing.columns import PART, ItemColumn, write_column, write_table
 from indexing.durable import write_npy
-from indexing.faiss_index import Effort, FaissIndex
 from indexing.lookup import HashIndex, hash_keys
-from indexing.manifest import FileSum, Json, JsonMap, dump_json, file_sums
+from indexing.manifest import FileSum, JsonMap, dump_json, file_sums
 from indexing.segments import has_segment
 from indexing.store import Bundle
-from indexing.tune import EXACT, Point, choose_factory, fit_effort
 from indexing.version import (
     COLUMNS,
     FAISS_FILE,
@@ -36,16 +34,11 @@ from indexing.version import (
     VECTORS,
     IndexVersion,
 )
-from retrieval.errors import BadData, GateRefused
+from retrieval.errors import BadData
 from retrieval.topk import Rows, Vectors
-
-RECALL_AT = 100
-RECALL_TARGET = 0.95
-RECALL_SAMPLE = 256  # queries on which recall is measured
 
 Encode: TypeAlias = Callable[[Sequence[str]], Vectors]
 ItemVectors: TypeAlias = Callable[[Vectors, pa.Table], Vectors]
-Progress: TypeAlias = Callable[[str, int, int], None]
 
 
 class Built(NamedTuple):
@@ -98,7 +91,15 @@ def build_version(
         vectors = _write_vectors(folder, items, item_vectors, report)
         _write_items(folder, items)
         stored: JsonMap = {column.name: _stored(folder, column, items, report) for column in columns}
-        found = _write_index(folder, vectors[:, :searched], factory, recall_target, queries, seed, report)
+        found = write_index(
+            folder / FAISS_FILE,
+            vectors[:, :searched],
+            factory=factory,
+            recall_target=recall_target,
+            queries=queries,
+            seed=seed,
+            report=report,
+        )
         about: JsonMap = {"n": items.num_rows, "text_encoder": text_encoder, "columns": stored, **found}
         requires = {"towers": towers}
         name, about = _own_name(bundle, file_sums(folder), requires, about)
@@ -175,52 +176,6 @@ def _stored(folder: Path, column: ItemColumn, items: pa.Table, report: Progress)
     path = write_column(folder / COLUMNS, column, items)
     report(f"column {column.name}", items.num_rows, items.num_rows)
     return {"fingerprint": column.fingerprint, "file": path.relative_to(folder).as_posix()}
-
-
-def _write_index(
-    folder: Path,
-    vectors: Vectors,
-    factory: str,
-    recall_target: float,
-    queries: Vectors | None,
-    seed: int,
-    report: Progress,
-) -> JsonMap:
-    """Build the index and write it, unless it is exact and needs no file; returns what the manifest says of it."""
-    sample, source = _sample(vectors, queries, seed)
-    found: JsonMap = {"dim": int(vectors.shape[1]), "recall_at": RECALL_AT, "recall_queries": source}
-    kind = choose_factory(*vectors.shape) if factory == "auto" else factory
-    points: list[Point] = []
-    if kind != EXACT:
-        report("index", 0, len(vectors))
-        index = FaissIndex.build(vectors, kind, seed=seed)
-        points = fit_effort(index, vectors, sample, k=min(RECALL_AT, len(vectors)), target=recall_target)
-        kind = _kind_that_reaches(kind, points[-1].recall, recall_target, chosen=factory == "auto")
-    if kind != EXACT:
-        index.write(folder / FAISS_FILE)
-    report("index", len(vectors), len(vectors))
-    taken = points[-1] if kind != EXACT else Point(Effort(), 1.0)
-    curve: list[Json] = [{**asdict(point.effort), "recall": point.recall} for point in points]
-    return found | {"factory": kind, "effort": asdict(taken.effort), "recall": taken.recall, "recall_curve": curve}
-
-
-def _kind_that_reaches(kind: str, reached: float, target: float, *, chosen: bool) -> str:
-    """The kind, if it reaches the target; else exact search for one `auto` chose, GateRefused for one asked for."""
-    if reached >= target:
-        return kind
-    if chosen:
-        return EXACT
-    raise GateRefused(
-        f"index kind {kind!r} reaches recall@{RECALL_AT} {reached:.3f} at its highest effort, {target} is wanted; "
-        "use another kind, such as Flat or HNSW32_SQ8, or a lower target"
-    )
-
-
-def _sample(vectors: Vectors, queries: Vectors | None, seed: int) -> tuple[Vectors, str]:
-    rng = np.random.default_rng(seed)
-    source, pool = ("item vectors", vectors) if queries is None else ("user vectors", queries)
-    rows = np.sort(rng.choice(len(pool), min(RECALL_SAMPLE, len(pool)), replace=False))
-    return np.ascontiguousarray(pool[rows], np.float32), f"{len(rows)} {source}"
 
 
 def _own_name(

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from indexing import columns, rebuild
+from indexing import choice, columns, rebuild
 from indexing.faiss_index import Effort
 from indexing.manifest import Manifest
 from indexing.rebuild import Built, build_version
@@ -200,10 +200,10 @@ def test_recall_is_measured_on_user_vectors_where_there_are_any(bundle: Bundle) 
 def test_a_kind_that_misses_its_recall_is_refused_if_asked_for_and_replaced_if_not(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rebuild, "fit_effort", lambda *_, **__: [Point(Effort(), 0.5)])
+    monkeypatch.setattr(choice, "fit_effort", lambda *_, **__: [Point(Effort(), 0.5)])
     with pytest.raises(GateRefused, match=r"'HNSW8' reaches recall@100 0\.500 .* 0\.95 is wanted"):
         build(bundle, factory="HNSW8")
-    monkeypatch.setattr(rebuild, "choose_factory", lambda n, dim: "HNSW8")
+    monkeypatch.setattr(choice, "choose_factory", lambda n, dim: "HNSW8")
     built = build(bundle)
     assert IndexVersion.open(built.path).index.is_exact
     assert not (built.path / "index.faiss").exists()
