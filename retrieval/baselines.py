@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from retrieval.metrics import Counts, Places
 from retrieval.sources import DAY, Asked, Lexical, incidence
+from retrieval.timeline import Timeline
 from retrieval.topk import CSR, Hits, Mask, Scores, Vectors, best_columns
 
 if TYPE_CHECKING:
@@ -125,6 +126,21 @@ def own_frequency(history: CSR, counts: Counts) -> Baseline:
     return Baseline(history.n_lists, len(counts), score)
 
 
+def looked_at(left: CSR, counts: Counts) -> Baseline:
+    """What the shopper looked at and did not take, the newest first, then overall popularity.
+
+    left lists the rows of each request, each once, the one looked at last at the end (`Timeline.items_left`).
+    """
+    fallback = _tie_breaker(counts)
+
+    def score(part: Positions) -> Scores:
+        scores, own = np.tile(fallback, (len(part), 1)), left.select(part)
+        scores[own.owners, own.rows] = 1 + np.arange(len(own.rows)) - own.indptr[own.owners]
+        return scores
+
+    return Baseline(left.n_lists, len(counts), score)
+
+
 def item_knn(history: CSR, similar: csr_array, counts: Counts) -> Baseline:
     """The sum of cosine similarities to the distinct items of the history, then overall popularity.
 
@@ -228,7 +244,8 @@ def event_baselines(
     """All baselines of recommendation, by stage name.
 
     Popularity and item-kNN learn from the training events. Recent popularity reads everything before the request's day
-    in a temporal split, and training events alone where other shoppers' times mean nothing. item_vectors, float32
+    in a temporal split, and training events alone where other shoppers' times mean nothing. What was looked at is there
+    where events tell it from what was taken. item_vectors, float32
     [n_items, dim], are the untuned encoder's; without them it is left out.
     """
     counts = np.bincount(events.item[split.train_target], minlength=n_items)
@@ -242,6 +259,10 @@ def event_baselines(
         "own_frequency": own_frequency(own, counts),
         "item_knn": item_knn(history, cooccurrence(events, split.train, n_items), counts),
     }
+    if set(events.kinds) - set(split.target_events):
+        timeline, position = Timeline.from_events(events)
+        taken = [code for code, kind in enumerate(timeline.kinds) if kind in split.target_events]
+        found["looked_at"] = looked_at(timeline.items_left(requests.user, position[requests.end], taken), counts)
     if item_vectors is not None:
         found["untuned_encoder"] = inner_product(history_mean(history, item_vectors), item_vectors, counts)
     return found

@@ -13,7 +13,7 @@ from retrieval.errors import BadBundle
 from retrieval.topk import CSR, Hits, Scores
 
 TOWERS = "towers"
-RIDGE = 1e-4  # on the weights of features of spread 1: what separates perfectly still ends somewhere
+DOUBT = 0.5  # how far off what is expected of a weight may well be, in standard deviations of its feature
 LEAST_SPREAD = 1e-6  # of a feature, under which it tells nothing and gets no weight
 
 
@@ -59,31 +59,45 @@ class Fusion:
 
 
 def fit_fusion(
-    names: Sequence[str], features: NDArray[np.floating], labels: NDArray[np.floating], lists: CSR
+    names: Sequence[str],
+    features: NDArray[np.floating],
+    labels: NDArray[np.floating],
+    lists: CSR,
+    expected: Mapping[str, float],
 ) -> Fusion:
-    """The weights of `names` under which lists with a known outcome are likeliest, see `listwise_weights`."""
-    weights = listwise_weights(features, labels, lists.indptr)
+    """The weights of `names` under which lists with a known outcome are likeliest, see `listwise_weights`.
+
+    `expected` are their weights where nothing is told, for features of spread 1; a name that it lacks has 0.
+    """
+    weights = listwise_weights(features, labels, lists.indptr, [expected.get(name, 0.0) for name in names])
     return Fusion({name: round(float(weight), 6) for name, weight in zip(names, weights, strict=True)})
 
 
 def listwise_weights(
-    features: NDArray[np.floating], labels: NDArray[np.floating], indptr: NDArray[np.int64]
+    features: NDArray[np.floating],
+    labels: NDArray[np.floating],
+    indptr: NDArray[np.int64],
+    expected: Sequence[float] | None = None,
 ) -> NDArray[np.float64]:
     """Weights from 0 of least softmax cross-entropy within lists, float64 [n_features].
 
     `features` float [n_pairs, n_features], `labels` 1 for what was taken, else 0, float [n_pairs]; list i is
     `indptr[i]:indptr[i + 1]`. Every positive of a list has an equal part in it; a list without one, or of nothing else,
-    tells nothing. A feature without spread gets weight 0.
+    tells nothing. `expected` [n_features] are the weights before anything is told, for features of spread 1 (none: all
+    0): the estimate is the likeliest under a normal prior of standard deviation DOUBT around them, so that a dozen
+    lists move them a little and a thousand forget them. A feature without spread gets weight 0.
     """
     from scipy.optimize import minimize
 
     owner = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
     sizes, taken = np.diff(indptr), np.bincount(owner, labels > 0, len(indptr) - 1)
     kept = ((taken > 0) & (taken < sizes))[owner]
-    spread = features[kept].std(axis=0) if kept.any() else np.zeros(features.shape[1])
+    spread = features[kept].std(axis=0) if kept.any() else features.std(axis=0)
     useful = spread > LEAST_SPREAD
     weights = np.zeros(features.shape[1])
-    if not useful.any():
+    before = (weights if expected is None else np.asarray(expected, np.float64))[useful]
+    if not kept.any() or not useful.any():
+        weights[useful] = before / spread[useful]
         return weights
     scaled = np.asarray(features[kept][:, useful] / spread[useful], np.float64)
     starts = np.flatnonzero(np.diff(owner[kept], prepend=-1))
@@ -92,10 +106,10 @@ def listwise_weights(
     wanted = positive / np.add.reduceat(positive, starts)[line]
 
     def loss(tried: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        scores = scaled @ tried
+        scores, off = scaled @ tried, (tried - before) / DOUBT
         log_sum = np.logaddexp.reduceat(scores, starts)
-        value = (log_sum.sum() - wanted @ scores) / len(starts) + RIDGE * tried @ tried
-        slope = scaled.T @ (np.exp(scores - log_sum[line]) - wanted) / len(starts) + 2 * RIDGE * tried
+        value = (log_sum.sum() - wanted @ scores + off @ off / 2) / len(starts)
+        slope = (scaled.T @ (np.exp(scores - log_sum[line]) - wanted) + off / DOUBT) / len(starts)
         return float(value), slope
 
     found = minimize(loss, np.ones(int(useful.sum())), jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * useful.sum())

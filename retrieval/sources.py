@@ -1,4 +1,4 @@
-"""Candidate sources beside the towers: what goes with a history, what was taken before, what sells now, and words.
+"""Candidate sources beside the towers: what goes with a history, what was taken or looked at, what sells, and words.
 
 Each gives every item a score that is 0 where it knows nothing and grows slowly, so that a weighted sum of sources
 (`retrieval.fusion`) is moved by none alone.
@@ -29,13 +29,14 @@ class Asked(NamedTuple):
 
     history: CSR  # item rows of each shopper's earlier events, oldest first, as often as they occurred
     taken: CSR  # of those, what was taken and not only looked at
+    left: CSR  # of those, each once, what was looked at and not taken since, the one looked at last at the end
     day: NDArray[np.int64]  # [n] of the request, in whole days since 1970, UTC
     texts: Sequence[str]  # [n] of queries; empty: none was asked
 
     def select(self, part: NDArray[np.int64]) -> Asked:
         """Some of the requests, by position."""
         texts = [self.texts[i] for i in part.tolist()]
-        return Asked(self.history.select(part), self.taken.select(part), self.day[part], texts)
+        return Asked(self.history.select(part), self.taken.select(part), self.left.select(part), self.day[part], texts)
 
     @classmethod
     def of_texts(cls, texts: Sequence[str]) -> Asked:
@@ -45,7 +46,7 @@ class Asked(NamedTuple):
         1
         """
         nothing = CSR(np.zeros(len(texts) + 1, np.int64), np.empty(0, np.int64))
-        return cls(nothing, nothing, np.zeros(len(texts), np.int64), texts)
+        return cls(nothing, nothing, nothing, np.zeros(len(texts), np.int64), texts)
 
 
 class Scored(Protocol):
@@ -135,6 +136,19 @@ class TakenBefore:
         """See CandidateSource."""
         counted = OwnFrequency().read(asked)
         return replace(counted, values=np.ones_like(counted.values))
+
+
+@dataclass(frozen=True)
+class LookedAt:
+    """What the shopper looked at, or put in the cart, and did not take since: 1 for the last one, 1/2 for the one
+    before, and so on."""
+
+    def read(self, asked: Asked) -> SparseScores:
+        """See CandidateSource."""
+        left = asked.left
+        order = np.lexsort((left.rows, left.owners))
+        values = 1.0 / (left.indptr[1:][left.owners] - np.arange(len(left.rows)))
+        return SparseScores(CSR(left.indptr, left.rows[order]), values[order].astype(np.float32))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.events import RETURNS
 from retrieval.topk import CSR
 
 if TYPE_CHECKING:
@@ -157,6 +158,21 @@ class Timeline:
         if kinds is not None:
             kept &= np.isin(self.kind[at], np.asarray(kinds, np.int64))
         return CSR(np.concatenate(([0], np.cumsum(kept)))[indptr].astype(np.int64), rows[kept])
+
+    def items_left(self, users: NDArray[np.integer], ends: NDArray[np.int64], taken: Sequence[int]) -> CSR:
+        """Of `items_before` without kinds, the distinct rows of each user whose last event neither took them (by the
+        kinds `taken`, codes into `self.kinds`) nor gave them back, the one seen last at the end."""
+        starts = self.offsets[users]
+        sizes = np.maximum(ends - starts, 0)
+        owner = np.repeat(np.arange(len(sizes)), sizes)
+        at = np.arange(len(owner)) + np.repeat(starts - (np.cumsum(sizes) - sizes), sizes)
+        owner, at = owner[self.item[at] >= 0], at[self.item[at] >= 0]
+        keys = owner * (int(self.item.max(initial=0)) + 1) + self.item[at]
+        last = len(keys) - 1 - np.unique(keys[::-1], return_index=True)[1]
+        settled = [*taken, *(code for code, kind in enumerate(self.kinds) if kind.casefold() in RETURNS)]
+        left = np.sort(last[~np.isin(self.kind[at[last]], np.asarray(settled, np.int64))])
+        indptr = np.searchsorted(owner[left], np.arange(len(sizes) + 1)).astype(np.int64)
+        return CSR(indptr, self.item[at[left]].astype(np.int64))
 
     def recoded(self, kinds: tuple[str, ...]) -> Timeline:
         """The same events with kinds coded as in `kinds`; one that it lacks becomes -1, so that a batch says 0."""

@@ -12,16 +12,18 @@ from retrieval.metrics import ndcg_at
 from retrieval.requests import Requests
 from retrieval.sources import Asked, best_of_lists
 from retrieval.topk import CSR, Vectors
+from retrieval.words import words
 from serving.evaluate import relevant_rows
 from serving.offline import Offline
 from serving.retriever import TaskName
 from serving.shop import Shop
-from serving.sources import BEFORE, MONTH, OWN, TOGETHER, WEEK, WORDS
+from serving.sources import BEFORE, LOOKED, MONTH, OWN, TOGETHER, WEEK, WORDS
 from serving.stages import SHORTLIST, Stages
 
 FOLDS = ("ranker_train", "ranker_valid")  # of events: a handful of weights takes nothing from the ranker that follows
 REQUESTS = 1_500  # of each fold at most: so few weights need no more
-MIN_REQUESTS = 50  # with a target among their candidates; fewer cannot tell sources apart
+EXPECTED = {TOWERS: 1.0, WORDS: 1.0}  # weights before any outcome is known, for scores of spread 1
+TITLE_WORDS = 3  # of an item, that stand for a query where none is known
 JUDGED_AT = 20  # the places that must not get worse than by the towers alone
 
 
@@ -42,25 +44,24 @@ def fit_fusions(stages: Stages, shop: Shop, *, remove_seen: bool) -> Iterator[tu
     nothing. What was taken before is one only where it is answered again.
     """
     if shop.events is not None:
-        names: tuple[str, ...] = (TOGETHER,) if remove_seen else (TOGETHER, OWN, BEFORE)
+        names: tuple[str, ...] = (TOGETHER, LOOKED) if remove_seen else (TOGETHER, LOOKED, OWN, BEFORE)
         names += (WEEK, MONTH) if shop.events.kind == "temporal" else ()
         yield "recommend", fit(stages, _recommendation(stages, shop, remove_seen=remove_seen), names)
-    if shop.judgements is not None:
-        yield "search", fit(stages, _search(stages, shop), (WORDS,))
+    yield "search", fit(stages, _search(stages, shop), (WORDS,))
 
 
 def fit(stages: Stages, told: Outcomes, names: tuple[str, ...]) -> Fusion:
-    """The weights of the towers and of the named sources; the towers alone where too little is known, or where they
-    order the first places as well by themselves."""
+    """The weights of the towers and of the named sources, those EXPECTED where no outcome is known; the towers alone
+    where they order the first places as well by themselves."""
     found = stages.retriever.candidates(told.vectors, told.asked, SHORTLIST, names, told.exclude)
     lists = found.pairs
     span = stages.version.size
     taken = np.isin(lists.owners * span + lists.rows, told.targets.owners * span + told.targets.rows)
-    if np.count_nonzero(np.bincount(lists.owners, taken, lists.n_lists)) < MIN_REQUESTS:
-        return Fusion.of_towers()
     every = (TOWERS, *names)
     features = np.column_stack([found.scores[name] for name in every])
-    fusion = fit_fusion(every, features, taken.astype(np.float32), lists)
+    fusion = fit_fusion(every, features, taken.astype(np.float32), lists, EXPECTED)
+    if not taken.any():
+        return fusion
     fused = best_of_lists(lists, fusion(found.scores), SHORTLIST, then=found.scores[TOWERS])
     alone = stages.retriever.by_towers(told.vectors, SHORTLIST, told.exclude)
     better, before = (np.nanmean(ndcg_at(hits, told.targets, JUDGED_AT)) for hits in (fused, alone))
@@ -82,7 +83,18 @@ def _some(requests: Requests) -> Requests:
 
 
 def _search(stages: Stages, shop: Shop) -> Outcomes:
-    assert shop.judgements is not None
-    queries = shop.judgements.folds["ranker_valid"][:REQUESTS]
-    texts = shop.query_texts(queries)
-    return Outcomes(stages.user.queries(texts), Asked.of_texts(texts), relevant_rows(*shop.judged(queries)), None)
+    """Judged queries; without any, those that shoppers asked, and without those a few words of items, whose outcome is
+    not known: they tell how far scores spread."""
+    if shop.judgements is not None:
+        queries = shop.judgements.folds["ranker_valid"][:REQUESTS]
+        texts, targets = shop.query_texts(queries), relevant_rows(*shop.judged(queries))
+    else:
+        texts = list(shop.data.events.query_texts) if shop.data.events is not None else []
+        texts = _few(texts or [" ".join(words(text)[:TITLE_WORDS]) for text in shop.data.items["title"].to_pylist()])
+        targets = CSR.from_lists([()] * len(texts))
+    return Outcomes(stages.user.queries(texts), Asked.of_texts(texts), targets, None)
+
+
+def _few(texts: list[str]) -> list[str]:
+    """At most REQUESTS texts, drawn evenly."""
+    return [texts[at] for at in np.sort(np.random.default_rng(0).permutation(len(texts))[:REQUESTS])]

@@ -44,7 +44,8 @@ class Histories:
         timeline, user = self.shoppers.timeline, np.array([code])
         end = timeline.offsets[code + 1 : code + 2]
         taken = timeline.items_before(user, end, self._target_codes())
-        asked = Asked(timeline.items_before(user, end), taken, self.today, [""])
+        left = timeline.items_left(user, end, self._target_codes())
+        asked = Asked(timeline.items_before(user, end), taken, left, self.today, [""])
         since = self.today * DAY - timeline.time[np.maximum(end - 1, 0)]
         return Known(timeline.batch(user, end, self.longest), np.unique(taken.rows), 0, asked, gap_buckets(since))
 
@@ -57,7 +58,7 @@ class Histories:
         codes = np.where(present, 1 + next(iter(self._target_codes()), -1), 0)
         batch = HistoryBatch(newest, np.full_like(newest, -1), codes, np.zeros_like(newest), present)
         lists = CSR.from_lists([rows])
-        asked = Asked(lists, lists, self.today, [""])
+        asked = Asked(lists, lists, CSR.from_lists([[]]), self.today, [""])
         return Known(batch, np.unique(rows), len(found) - len(rows), asked, np.zeros(1, np.int64))
 
     def of_cart(self, items: Sequence[str], user_id: str | None) -> Known:

@@ -65,7 +65,8 @@ class Offline:
         """What candidate sources read of each request."""
         ends = self.position[requests.end]
         history = self.timeline.items_before(requests.user, ends)
-        return Asked(history, self.seen(requests), requests.time // DAY, [""] * len(requests))
+        left = self.timeline.items_left(requests.user, ends, self.target_kinds)
+        return Asked(history, self.seen(requests), left, requests.time // DAY, [""] * len(requests))
 
     def by_towers(self, requests: Requests, exclude: CSR | None, k: int = SHORTLIST) -> Hits:
         """The candidates of each request by the towers alone."""

@@ -19,6 +19,7 @@ from retrieval.sources import (
     CoOccurrence,
     ExactMatch,
     Lexical,
+    LookedAt,
     OwnFrequency,
     RecentPopularity,
     TakenBefore,
@@ -27,8 +28,8 @@ from retrieval.topk import Mask, Rows
 from serving.retriever import EXACT
 from serving.shoppers import Shoppers
 
-TOGETHER, OWN, BEFORE, WEEK, MONTH, WORDS = (
-    "co_occurrence", "own_frequency", "taken_before", "popularity_7d", "popularity_30d", "words",
+TOGETHER, OWN, BEFORE, LOOKED, WEEK, MONTH, WORDS = (
+    "co_occurrence", "own_frequency", "taken_before", "looked_at", "popularity_7d", "popularity_30d", "words",
 )  # fmt: skip
 Lookup: TypeAlias = Callable[[Sequence[str]], Rows]
 CODES = ("sku", "gtin", "ean", "upc", "mpn", "isbn")  # columns whose values name an item as its id does
@@ -59,6 +60,7 @@ def open_sources(words: Path | None, version: IndexVersion, shoppers: Shoppers, 
     makers: dict[str, Callable[[], CandidateSource]] = {
         OWN: OwnFrequency,
         BEFORE: TakenBefore,
+        LOOKED: LookedAt,
         WEEK: lambda: sold(7),
         MONTH: lambda: sold(30),
     }

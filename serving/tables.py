@@ -33,6 +33,7 @@ OURS = ("retrieval", "fused", "reranked", "final")
 SPOKEN = {
     "popularity_7d": "popularity, 7 days",
     "popularity_30d": "popularity, 30 days",
+    "looked_at": "looked at, not taken",
     "item_knn": "item-kNN",
     "bm25": "BM25",
     "als": "ALS",

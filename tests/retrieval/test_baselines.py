@@ -121,6 +121,11 @@ def test_an_event_after_the_request_changes_no_recent_popularity():
     assert before[first].tolist() == after[first].tolist()
 
 
+def test_what_was_looked_at_last_stands_first_then_popularity():
+    scores = everything(baselines.looked_at(CSR.from_lists([[2, 0], []]), np.array([1, 9, 3, 5])))
+    assert np.argsort(-scores, axis=1).tolist() == [[0, 2, 1, 3], [1, 3, 2, 0]]
+
+
 def test_own_frequency_counts_the_history_then_asks_popularity():
     events, requests = shop(5)
     counts = counts_of(events, np.ones(len(events.item), bool))
@@ -217,7 +222,7 @@ def test_every_baseline_of_recommendation_is_there_and_permuting_rows_changes_no
 
     before = recalls(events, vectors, targets)
     assert set(before) == {
-        "popularity", "popularity_7d", "popularity_30d", "own_frequency", "item_knn", "untuned_encoder",
+        "popularity", "popularity_7d", "popularity_30d", "own_frequency", "item_knn", "looked_at", "untuned_encoder",
     }  # fmt: skip
     names = np.random.default_rng(3).permutation(N_ITEMS)
     renamed = replace(events, item=names[events.item].astype(np.int32))

@@ -33,6 +33,20 @@ def test_no_weight_is_below_0_and_the_scale_of_a_feature_does_not_matter() -> No
     np.testing.assert_allclose(scaled * [1000.0, 0.001], weights, rtol=1e-3, atol=1e-6)
 
 
+def test_what_is_expected_holds_until_lists_say_otherwise() -> None:
+    features, labels, indptr = lists_of(np.random.default_rng(4), [2.0, 0.5], n=2000)
+    nothing = listwise_weights(features * [1.0, 10.0], np.zeros(len(labels)), indptr, [1.0, 1.0])
+    np.testing.assert_allclose(nothing, [1.0, 0.1], rtol=0.02)
+    few, many = (listwise_weights(*cut(features, labels, indptr, n), [1.0, 1.0]) for n in (3, 2000))
+    assert (np.abs(few - 1) < np.abs(many - 1)).all()
+    np.testing.assert_allclose(many, [2.0, 0.5], atol=0.2)
+
+
+def cut(features: np.ndarray, labels: np.ndarray, indptr: np.ndarray, n: int) -> tuple[np.ndarray, ...]:
+    """The first n lists."""
+    return features[: indptr[n]], labels[: indptr[n]], indptr[: n + 1]
+
+
 def test_a_feature_that_never_changes_gets_no_weight() -> None:
     features, labels, indptr = lists_of(np.random.default_rng(2), [1.0])
     flat = np.column_stack([features, np.full(len(features), 3.0), np.zeros(len(features))])
@@ -42,7 +56,7 @@ def test_a_feature_that_never_changes_gets_no_weight() -> None:
 
 def test_a_fusion_reads_only_what_counts_and_survives_json() -> None:
     features, labels, indptr = lists_of(np.random.default_rng(3), [1.0, -1.0, 0.5])
-    fusion = fit_fusion([TOWERS, "noise", "words"], features, labels, CSR(indptr, np.arange(len(labels))))
+    fusion = fit_fusion([TOWERS, "noise", "words"], features, labels, CSR(indptr, np.arange(len(labels))), {})
     assert fusion.sources == ("words",)
     assert Fusion.of(fusion.as_json()) == fusion
     found = fusion({TOWERS: np.ones(2, np.float32), "words": np.array([0, 1], np.float32)})

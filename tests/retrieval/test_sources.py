@@ -11,6 +11,7 @@ from retrieval.sources import (
     Asked,
     CoOccurrence,
     Lexical,
+    LookedAt,
     OwnFrequency,
     RecentPopularity,
     TakenBefore,
@@ -25,7 +26,7 @@ N = 6
 def asked(history: list[list[int]], day: list[int] | None = None, texts: list[str] | None = None) -> Asked:
     lists = CSR.from_lists(history)
     n = len(history)
-    return Asked(lists, lists, np.array(day or [0] * n, np.int64), texts or [""] * n)
+    return Asked(lists, lists, lists, np.array(day or [0] * n, np.int64), texts or [""] * n)
 
 
 def every_pair(n: int) -> CSR:
@@ -52,6 +53,12 @@ def test_own_frequency_counts_what_was_taken(together: CoOccurrence) -> None:
     assert TakenBefore().read(asked([[4, 1, 4]])).top(2).scores.tolist() == [[1, 1]]
 
 
+def test_what_was_looked_at_last_stands_first() -> None:
+    hits = LookedAt().read(asked([[4, 1, 3], [], [2, 0]])).top(3)
+    assert hits.rows.tolist() == [[3, 1, 4], [-1] * 3, [0, 2, -1]]
+    np.testing.assert_allclose(hits.scores[0], [1, 1 / 2, 1 / 3], rtol=1e-6)
+
+
 def test_recent_popularity_ends_before_the_day_of_the_request() -> None:
     source = RecentPopularity(np.array([1, 1, 2, 2, 2, 9]), np.array([3, 3, 3, 0, 0, 5]), 2)
     hits = source.read(asked([[]] * 4, day=[3, 2, 4, 40])).top(2)
@@ -68,19 +75,20 @@ def test_lexical_adds_up_the_words_of_the_query_and_passes_over_unknown_ones() -
     assert hits.scores[0].tolist() == [3.0, 3.0, 1.0]
 
 
-@pytest.mark.parametrize("name", ["together", "own", "recent", "lexical"])
+@pytest.mark.parametrize("name", ["together", "own", "looked", "recent", "lexical"])
 def test_a_source_scores_a_pair_as_it_scores_its_best(name: str, together: CoOccurrence) -> None:
     rng = np.random.default_rng(3)
     days = np.sort(rng.integers(0, 5, 40))
     sources = {
         "together": together,
         "own": OwnFrequency(),
+        "looked": LookedAt(),
         "recent": RecentPopularity(days, rng.integers(0, N, 40), 2),
         "lexical": Lexical(
             {"a": 0, "b": 1}, np.array([0, 3, 5]), np.array([0, 1, 4, 1, 2], np.int32), np.ones(5, np.float32)
         ),
     }
-    scored = sources[name].read(asked([[0, 1], [3], [0, 0, 4]], day=[1, 3, 3], texts=["a b", "b", "c"]))
+    scored = sources[name].read(asked([[1, 0], [3], [0, 2, 4]], day=[1, 3, 3], texts=["a b", "b", "c"]))
     hits, dense = scored.top(N), scored.at(every_pair(3)).reshape(3, N)
     for line in range(3):
         shown = hits.rows[line] >= 0

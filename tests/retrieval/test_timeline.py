@@ -80,6 +80,33 @@ def test_items_before_equal_a_naive_loop(make_events: Story, users: Steps, kinds
         assert found.rows[found.indptr[i] : found.indptr[i + 1]].tolist() == expected
 
 
+@settings(max_examples=60, deadline=None)
+@given(users=USERS, taken=st.lists(st.integers(0, 2), max_size=2))
+def test_items_left_equal_a_naive_loop(make_events: Story, users: Steps, taken: list[int]) -> None:
+    events = make_events(users)
+    timeline, position = Timeline.from_events(events)
+    moments = every_moment(events)
+    ends = position[np.array([end for _, end in moments])]
+    found = timeline.items_left(np.array([user for user, _ in moments]), ends, taken)
+    for i, (user, end) in enumerate(moments):
+        last = dict[int, str]()
+        for item, _, kind, _ in told(events, user, end):
+            if item >= 0:
+                last.pop(item, None)
+                last[item] = kind
+        expected = [item for item, kind in last.items() if timeline.kinds.index(kind) not in taken]
+        assert found.rows[found.indptr[i] : found.indptr[i + 1]].tolist() == expected
+
+
+def test_what_was_given_back_is_not_left_over(make_events: Story) -> None:
+    events = make_events([[(1, 1, 0), (2, 0, 1)]])
+    timeline, _ = Timeline.from_events(events)
+    renamed = replace(timeline, kinds=tuple("Refund" if kind == "view" else kind for kind in timeline.kinds))
+    user, end = np.array([0]), np.array([2])
+    assert timeline.items_left(user, end, []).rows.tolist() == [1, 2]
+    assert renamed.items_left(user, end, []).rows.tolist() == [2]
+
+
 def test_no_moments_have_no_items_before(make_events: Story) -> None:
     timeline, _ = Timeline.from_events(make_events([[(1, 0, 1, -1)]]))
     none = timeline.items_before(np.empty(0, np.int64), np.empty(0, np.int64))
@@ -107,7 +134,7 @@ def test_a_history_never_reaches_into_the_user_before(make_events: Story) -> Non
     ("hours", "bucket"), [(0, 0), (0.9, 0), (1, 1), (2.9, 1), (3, 2), (24, 4), (24 * 365, 13), (24 * 365 * 50, 15)]
 )
 def test_the_gap_is_a_bucket_of_hours_since_the_event_before(make_events: Story, hours: float, bucket: int) -> None:
-    events = make_events([[(1, 0, 0, -1), (2, 0, 1, -1)]])
+    events = make_events([[(1, 1, 0), (2, 0, 1)]])
     events.time[1] = int(hours * HOUR)
     timeline, position = Timeline.from_events(events)
     assert timeline.batch(np.array([0]), position[[2]], 5).gaps[0, -1] == bucket

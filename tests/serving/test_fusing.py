@@ -32,10 +32,17 @@ def shop(sample_folder: Path, quick_settings: RunConfig, open_shop: Open) -> Sho
     return replace(shop, events=events, judgements=replace(shop.judgements, folds=queries))
 
 
-def test_few_requests_leave_the_towers_alone(engine: Engine, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fusing, "MIN_REQUESTS", 10_000)
-    alone = Fusion.of_towers()
-    assert dict(fit_fusions(engine.stages, shop, remove_seen=True)) == {"recommend": alone, "search": alone}
+def test_without_an_outcome_search_reads_words_as_loud_as_the_towers(engine: Engine, shop: Shop) -> None:
+    assert shop.judgements is not None
+    unjudged = replace(shop, judgements=None)
+    asked = dict(fit_fusions(engine.stages, unjudged, remove_seen=True))["search"]
+    assert asked.sources == ("words",)
+    assert asked.weights[TOWERS] > asked.weights["words"] > 0, "BM25 spreads wider than an inner product"
+    alone = replace(unjudged, data=replace(shop.data, events=None), events=None)
+    titles = dict(fit_fusions(engine.stages, alone, remove_seen=True))
+    assert list(titles) == ["search"]
+    assert titles["search"].sources == ("words",)
+    assert titles["search"] != asked
 
 
 def test_a_fusion_that_orders_no_better_leaves_the_towers_alone(
