@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 DAY = 86_400_000_000  # microseconds
 KEPT_DAYS = 32  # whose popularity is remembered
 NEWEST = 100  # events of a history whose items are asked what goes with them
+LONGEST_QUERY = 64  # words that are read of a query: more are a document, and would count for more than all else
 
 
 class Asked(NamedTuple):
@@ -222,7 +223,7 @@ class Lexical:
 
     def _query(self, text: str) -> tuple[NDArray[np.int64], Scores]:
         """The rows that share a word with the query, ascending, and their scores."""
-        codes = [code for word in words(text) if (code := self.codes.get(word)) is not None]
+        codes = [code for word in words(text)[:LONGEST_QUERY] if (code := self.codes.get(word)) is not None]
         parts = [slice(self.indptr[code], self.indptr[code + 1]) for code in codes]
         if not parts:
             return np.empty(0, np.int64), np.empty(0, np.float32)

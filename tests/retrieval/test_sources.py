@@ -8,6 +8,7 @@ from scipy.sparse import csr_array
 
 from retrieval.sources import (
     DAY,
+    LONGEST_QUERY,
     Asked,
     CoOccurrence,
     Lexical,
@@ -73,6 +74,13 @@ def test_lexical_adds_up_the_words_of_the_query_and_passes_over_unknown_ones() -
     hits = source.read(asked([[]] * 3, texts=["Red MUG, please", "lamp", ""])).top(3)
     assert hits.rows.tolist() == [[1, 3, 0], [-1] * 3, [-1] * 3]
     assert hits.scores[0].tolist() == [3.0, 3.0, 1.0]
+
+
+def test_a_document_in_place_of_a_query_is_read_from_its_beginning() -> None:
+    source = Lexical({"red": 0, "mug": 1}, np.array([0, 1, 2]), np.array([0, 1], np.int32), np.ones(2, np.float32))
+    hits = source.read(asked([[]], texts=["red " * LONGEST_QUERY + "mug " * 9_000])).top(2)
+    assert hits.rows.tolist() == [[0, -1]]
+    assert hits.scores[0, 0] == LONGEST_QUERY
 
 
 @pytest.mark.parametrize("name", ["together", "own", "looked", "recent", "lexical"])
