@@ -23,6 +23,7 @@ _ADVICE = {
     errno.EIO: "the disk is failing: choose another",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.EEXIST: "a file stands where a folder is needed: choose another folder",
+    errno.EISDIR: "a folder stands where a file is needed: choose another name",
     errno.ENOTDIR: "a file stands where a folder is needed: choose another folder",
 }
 

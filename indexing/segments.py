@@ -82,6 +82,18 @@ def append_segment(version: Path, folder: Path, number: int) -> Path:
     return final
 
 
+def segment_counts(version: Path) -> tuple[int, int, int]:
+    """How many updates were appended to a version, the items that they upserted and the ids that they deleted, those of
+    several updates counted each time. Contents are not compared with their checksums."""
+    number, upserted, deleted = 0, 0, 0
+    while has_segment(version, number + 1):
+        number += 1
+        folder = segment_path(version, number)
+        upserted += read_table(folder / ITEMS).num_rows if (folder / ITEMS).exists() else 0
+        deleted += read_table(folder / DELETED).num_rows if (folder / DELETED).exists() else 0
+    return number, upserted, deleted
+
+
 def has_segment(version: Path, number: int) -> bool:
     """Whether the version of that folder, which need not be there, has so many segments."""
     return segment_path(version, number).is_dir()

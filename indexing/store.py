@@ -3,6 +3,7 @@
     bundle/
       CURRENT                        name of the live release, replaced atomically
       LOCK                           the writer lock, never deleted
+      activations.jsonl              what was live when, one line a move of CURRENT
       releases/<id>.json             see Release
       towers/<name>/ ranker/<name>/ index/<name>/ shoppers/<name>/ words/<name>/     immutable, each with manifest.json
       runtime/<name>/                derived files, may be deleted
@@ -23,14 +24,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from indexing.activations import How, Move, read_moves, record_move, way_back
 from indexing.durable import replace_file, sync, sync_tree, writing_to
 from indexing.locks import WriterLock
 from indexing.manifest import MANIFEST, JsonMap, Manifest, file_sum, file_sums
 from indexing.releases import KINDS, Release, check_name, require_coherent
-from indexing.verify import Fault, Verdict, folder_faults
+from indexing.verify import Check, Verdict, as_opened, as_written, verdict
 from retrieval.errors import BadBundle, CorruptBundle
 
 CURRENT = "CURRENT"
+ACTIVATIONS = "activations.jsonl"
 
 
 class Bundle:
@@ -78,14 +81,11 @@ class Bundle:
         return self.open_release(self._live_name())
 
     def open_release(self, name: str) -> Release:
-        """A release that can be served: its parts are there with their sizes, and fit each other.
-
-        Contents are not read: `verify` does that. Raises CorruptBundle or StaleArtefact, by name.
-        """
+        """A release that can be served: its parts are as they were written, as far as opening looks (see
+        `indexing.verify`), and fit each other. Raises CorruptBundle or StaleArtefact, by name."""
         release = self.release(name)
-        manifests = self._manifests(release)
-        self._verdict(release, manifests, sizes_only=True).require_sound()
-        require_coherent(release, manifests, self.path)
+        self._verdict(release, as_opened).require_sound()
+        require_coherent(release, self._manifests(release), self.path)
         return release
 
     def release(self, name: str) -> Release:
@@ -123,8 +123,21 @@ class Bundle:
 
     def verify(self, name: str | None = None) -> Verdict:
         """Read every file of a release (the live one unless named) and compare checksums."""
-        release = self.release(self._live_name() if name is None else name)
-        return self._verdict(release, self._manifests(release), sizes_only=False)
+        return self._verdict(self.release(self._live_name() if name is None else name), as_written)
+
+    def writer(self) -> int | None:
+        """The process that writes to the bundle now, None where there is none; see `WriterLock.holder`."""
+        return self._lock.holder()
+
+    def moves(self) -> list[Move]:
+        """What became live when, the oldest first, as far as it was recorded; the last may not have been made."""
+        return read_moves(self.path / ACTIVATIONS)
+
+    def way_back(self) -> list[str]:
+        """The live release, last, after those that rollbacks go to one after the other: as far as they are there."""
+        recorded = {release.id: release.parent for release in self.releases()}
+        way = way_back(self.moves(), self.current_id(), recorded.get)
+        return [name for name in way if name in recorded]
 
     # writing
 
@@ -168,7 +181,7 @@ class Bundle:
         final = self._part_path(kind, name)
         with self.lock(), writing_to(self.path):
             if final.exists():
-                self._require_sound_part(kind, name)
+                verdict(f"{kind}/{name}", {final: None}).require_sound()
                 return final
             if folder.parent != self.path / ".staging":
                 folder = Path(shutil.copytree(folder, self.path / ".staging" / f"{kind}-{name}"))
@@ -211,30 +224,46 @@ class Bundle:
             replace_file(path, release.to_json(), scratch=self.path / ".staging" / f"release-{release.id}")
         return release
 
-    def activate(self, name: str) -> Release:
-        """Make a recorded release live, after reading every file of it; raises CorruptBundle or StaleArtefact."""
-        with self.lock(), writing_to(self.path):
-            release = self.release(name)
-            manifests = self._manifests(release)
-            self._verdict(release, manifests, sizes_only=False).require_sound()
-            require_coherent(release, manifests, self.path)
-            replace_file(self.path / CURRENT, f"{name}\n".encode("ascii"), scratch=self.path / ".staging" / CURRENT)
-        return release
+    def activate(self, name: str, *, who: str = "", at: str = "") -> Release:
+        """Make a recorded release live, after reading every file of it; raises CorruptBundle or StaleArtefact.
+
+        `who` asked for it, `at` an ISO 8601 time: they are recorded.
+        """
+        return self._make_live(name, "activate", who, at)
 
     def publish(self, release: Release) -> Release:
         """Record a release and make it the live one."""
         with self.lock():
-            return self.activate(self.record(release).id)
+            recorded = self.record(release)
+            return self._make_live(recorded.id, "publish", recorded.who, recorded.created)
 
-    def rollback(self) -> Release:
-        """Make live again the release that the live one replaced; BadBundle where it replaced none."""
+    def rollback(self, *, who: str = "", at: str = "") -> Release:
+        """Make live again what was live before the live release; BadBundle where nothing was, or it was pruned."""
         with self.lock():
-            live = self.release(self._live_name())
-            if live.parent is None:
-                raise BadBundle(f"release {live.id} of {self.path} is the first: there is none to go back to")
-            return self.activate(live.parent)
+            live, way = self._live_name(), self.way_back()
+            if len(way) < 2:
+                raise BadBundle(
+                    f"{self.path} holds no release that was live before {live}: there is none to go back to; "
+                    "activate one by its name"
+                )
+            return self._make_live(way[-2], "rollback", who, at)
 
     # within
+
+    def _make_live(self, name: str, how: How, who: str, at: str) -> Release:
+        with self.lock(), writing_to(self.path):
+            release = self.release(name)
+            self._verdict(release, as_written).require_sound()
+            require_coherent(release, self._manifests(release), self.path)
+            try:
+                before = self.current_id()
+            except CorruptBundle:
+                before = None
+            if before != name:
+                record_move(self.path / ACTIVATIONS, Move(name, before, how, who, at))
+                scratch = self.path / ".staging" / CURRENT
+                replace_file(self.path / CURRENT, f"{name}\n".encode("ascii"), scratch=scratch)
+        return release
 
     def _live_name(self) -> str:
         name = self.current_id()
@@ -255,22 +284,10 @@ class Bundle:
     def _manifests(self, release: Release) -> dict[str, Manifest]:
         return {kind: self.manifest(kind, name) for kind, name in release.parts().items()}
 
-    def _verdict(self, release: Release, manifests: Mapping[str, Manifest], *, sizes_only: bool) -> Verdict:
-        faults: list[Fault] = []
-        for kind, manifest in manifests.items():
-            folder = self.path_of(kind, release.parts()[kind])
-            pinned = release.manifests.get(f"{kind}/{folder.name}")
-            if pinned is not None and file_sum(folder / MANIFEST).sha256 != pinned:
-                faults.append(Fault(folder / MANIFEST, "changed"))
-            faults += folder_faults(folder, manifest, sizes_only=sizes_only)
-        sums = [file for manifest in manifests.values() for file in manifest.files.values()]
-        return Verdict(f"release {release.id}", len(sums), sum(file.bytes for file in sums), tuple(faults))
-
-    def _require_sound_part(self, kind: str, name: str) -> None:
-        folder, manifest = self.path_of(kind, name), self.manifest(kind, name)
-        sums = manifest.files.values()
-        faults = tuple(folder_faults(folder, manifest))
-        Verdict(f"{kind}/{name}", len(sums), sum(file.bytes for file in sums), faults).require_sound()
+    def _verdict(self, release: Release, check: Check) -> Verdict:
+        parts = {self._part_path(kind, name): f"{kind}/{name}" for kind, name in release.parts().items()}
+        pinned = {folder: release.manifests.get(name) for folder, name in parts.items()}
+        return verdict(f"release {release.id}", pinned, check)
 
     def _clear_staging(self) -> None:
         staging = self.path / ".staging"

@@ -1,17 +1,26 @@
-"""Checks that what is on the disk is what was written: every file, by name."""
+"""Checks that what is on the disk is what was written: every file, by name.
+
+`shortlist index verify` and every move of CURRENT read every byte. Opening reads files of up to READ_AT_OPEN bytes,
+each once in the life of a process as long as it is not touched, and of larger ones compares the size alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from indexing.manifest import MANIFEST, FileSum, Manifest, file_sum
 from retrieval.errors import CorruptBundle
+from retrieval.fingerprint import remembered_sha256
 
+READ_AT_OPEN = 256 << 20  # bytes of a file: a quarter of a second for one core that has instructions for it
 DELTA = "delta"  # the folder of an index version that updates append to
 AFTER = "after"  # in the manifest of an update: the sha256 of the manifest that it follows
+
+Check: TypeAlias = Callable[[Path, FileSum], bool]
 
 
 class Fault(NamedTuple):
@@ -49,17 +58,51 @@ class Verdict:
             )
 
 
-def folder_faults(folder: Path, manifest: Manifest, *, sizes_only: bool = False) -> Iterator[Fault]:
-    """The files of an artefact folder that are missing, changed or additional; of an index, those of its updates too.
+def as_written(path: Path, expected: FileSum) -> bool:
+    """Whether a file is what was written, by reading it now."""
+    return path.stat().st_size == expected.bytes and file_sum(path) == expected
 
-    `sizes_only` compares sizes and reads no contents: what a reader does at open. A file cut short or lost is seen, a
-    flipped byte is not.
+
+def as_opened(path: Path, expected: FileSum) -> bool:
+    """The same as far as opening looks; see the module."""
+    if path.stat().st_size != expected.bytes:
+        return False
+    return expected.bytes > READ_AT_OPEN or remembered_sha256(path) == expected.sha256
+
+
+def verdict(subject: str, parts: Mapping[Path, str | None], check: Check = as_written) -> Verdict:
+    """The verdict on the folders of parts, each with the sha256 that its manifest has to have, None for any.
+
+    Raises BadBundle for a manifest of a newer schema.
     """
+    with ThreadPoolExecutor(max(1, len(parts))) as pool:
+        found = list(pool.map(lambda part: _examined(part[0], part[1], check), parts.items()))
+    sums = [file for _, files in found for file in files]
+    faults = tuple(fault for part, _ in found for fault in part)
+    return Verdict(subject, len(sums), sum(file.bytes for file in sums), faults)
+
+
+def _examined(folder: Path, pinned: str | None, check: Check) -> tuple[list[Fault], list[FileSum]]:
+    """The faults of a part, and what it should hold."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        return [Fault(path if folder.is_dir() else folder, "missing")], []
+    try:
+        manifest = Manifest.read(folder)
+    except CorruptBundle:
+        return [Fault(path, "changed")], []
+    changed = pinned is not None and file_sum(path).sha256 != pinned
+    own = [Fault(path, "changed")] if changed else []
+    return [*own, *folder_faults(folder, manifest, check)], list(manifest.files.values())
+
+
+def folder_faults(folder: Path, manifest: Manifest, check: Check = as_written) -> Iterator[Fault]:
+    """The files of an artefact folder that are missing, changed or additional; of an index also those of updates."""
     for name, expected in manifest.files.items():
         path = folder / name
         if not path.is_file() or path.is_symlink():
             yield Fault(path, "missing")
-        elif not _same(path, expected, sizes_only):
+        elif not check(path, expected):
             yield Fault(path, "changed")
     delta = folder / DELTA if manifest.kind == "index" else None
     known = set(manifest.files) | {MANIFEST}
@@ -69,7 +112,7 @@ def folder_faults(folder: Path, manifest: Manifest, *, sizes_only: bool = False)
         if path.relative_to(folder).as_posix() not in known:
             yield Fault(path, "additional")
     if delta is not None and delta.is_dir():
-        yield from _delta_faults(folder, sizes_only)
+        yield from _delta_faults(folder, check)
 
 
 def segment_path(version: Path, number: int) -> Path:
@@ -77,14 +120,14 @@ def segment_path(version: Path, number: int) -> Path:
     return version / DELTA / f"{number:06d}"
 
 
-def segment_faults(folder: Path, manifest: Manifest, after: str, *, sizes_only: bool = False) -> Iterator[Fault]:
+def segment_faults(folder: Path, manifest: Manifest, after: str, check: Check = as_written) -> Iterator[Fault]:
     """The faults of one update, which has to follow the manifest whose sha256 is `after`."""
     if manifest.kind != DELTA or manifest.about.get(AFTER) != after:
         yield Fault(folder / MANIFEST, "out of order")
-    yield from folder_faults(folder, manifest, sizes_only=sizes_only)
+    yield from folder_faults(folder, manifest, check)
 
 
-def _delta_faults(version: Path, sizes_only: bool) -> Iterator[Fault]:
+def _delta_faults(version: Path, check: Check) -> Iterator[Fault]:
     there = sorted((version / DELTA).iterdir())
     numbered = [segment_path(version, number) for number in range(1, len(there) + 1)]
     after = file_sum(version / MANIFEST).sha256
@@ -93,11 +136,10 @@ def _delta_faults(version: Path, sizes_only: bool) -> Iterator[Fault]:
             named = path.name.isdecimal() and path.name > expected.name
             yield Fault(expected, "missing") if named else Fault(path, "additional")
             return
-        yield from segment_faults(path, Manifest.read(path), after, sizes_only=sizes_only)
+        try:
+            manifest = Manifest.read(path)
+        except CorruptBundle:
+            yield Fault(path / MANIFEST, "changed")
+            return
+        yield from segment_faults(path, manifest, after, check)
         after = file_sum(path / MANIFEST).sha256
-
-
-def _same(path: Path, expected: FileSum, sizes_only: bool) -> bool:
-    if path.stat().st_size != expected.bytes:
-        return False
-    return sizes_only or file_sum(path) == expected

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -41,9 +42,20 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def remembered_sha256(path: Path) -> str:
+    """The same, read once in the life of a process as long as the file's size and times stay as they are."""
+    state = path.stat()
+    return _sha256_as_of(path, state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+
+
+@lru_cache(maxsize=4_096)
+def _sha256_as_of(path: Path, *state: int) -> str:
+    return file_sha256(path)
+
+
 def folder_fingerprint(
     folder: Path, *, patterns: Iterable[str] = ("*.safetensors", "*.json", "*.txt", "*.model")
 ) -> str:
     """The fingerprint of the model files under `folder`: their relative names and contents, nothing else."""
     files = sorted({path for pattern in patterns for path in folder.rglob(pattern) if path.is_file()})
-    return fingerprint([(path.relative_to(folder).as_posix(), file_sha256(path)) for path in files])
+    return fingerprint([(path.relative_to(folder).as_posix(), remembered_sha256(path)) for path in files])

@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from serving.options import AsJson, Bundle, Data, Device, MaxBad, pipeline_of, quiet_libraries, settings_of
+from serving.release_cli import add_commands
 from serving.show import say, show_json, show_seconds, show_update
 
 index = typer.Typer(no_args_is_help=True, help="The vector index.")
+add_commands(index)
 
 
 @index.command()

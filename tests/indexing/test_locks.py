@@ -47,6 +47,17 @@ def test_a_second_writer_is_refused_in_one_line_with_the_process_that_holds_the_
         assert lock.held
 
 
+def test_who_writes_can_be_asked_without_a_lock(tmp_path: Path) -> None:
+    asked = WriterLock(tmp_path / "LOCK")
+    assert asked.holder() is None
+    process, _ = holder(tmp_path / "LOCK", "alone")
+    assert asked.holder() == process.pid
+    process.communicate("")
+    assert asked.holder() is None
+    with asked:
+        assert WriterLock(tmp_path / "LOCK").holder() == os.getpid()
+
+
 def test_a_killed_writer_does_not_hold_the_lock_nor_does_the_child_it_forked(tmp_path: Path) -> None:
     process, child = holder(tmp_path / "LOCK", "fork")
     process.send_signal(signal.SIGKILL)
