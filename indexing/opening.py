@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from indexing.exact import ExactIndex
 from indexing.faiss_index import Effort, FaissIndex
 from indexing.gpu import Choice, GpuIndex, choose_device
 from indexing.guarded import GuardedIndex
 from indexing.index import VectorIndex
-from indexing.tune import EXACT
+from indexing.tune import EXACT, recall
+from retrieval.errors import BadConfig
 from retrieval.topk import Vectors
+
+CANARIES, CANARY_K, CANARY_RECALL = 16, 10, 0.9  # asked of a copy on a device before anything is answered from it
 
 
 def build_index(
     vectors: Vectors, factory: str, *, effort: Effort | None = None, seed: int = 0, device: str = "cpu"
 ) -> VectorIndex:
-    """An index over vectors float32 [n, dim], built in memory. Errors: see `choose_device` and `FaissIndex.build`."""
+    """An index over vectors float32 [n, dim], built in memory. Errors: see `choose_device`, `FaissIndex.build` and
+    `tried`."""
     choice = choose_device(device, factory)
     if factory == EXACT and choice.device == "cpu":
         return ExactIndex(vectors)
@@ -36,4 +42,16 @@ def open_index(
 
 
 def _placed(index: FaissIndex, vectors: Vectors, choice: Choice) -> VectorIndex:
-    return GuardedIndex(GpuIndex(index) if choice.device == "cuda" else index, vectors)
+    here = GuardedIndex(index, vectors)
+    return here if choice.device == "cpu" else tried(GuardedIndex(GpuIndex.copy(index), vectors), here, vectors)
+
+
+def tried(copy: VectorIndex, source: VectorIndex, vectors: Vectors) -> VectorIndex:
+    """A copy of an index on a device, if it answers what its source does; BadConfig where it does not."""
+    queries = vectors[np.linspace(0, len(vectors) - 1, CANARIES, dtype=np.int64)]
+    found = recall(copy, queries, source.search(queries, min(CANARY_K, len(vectors))))
+    if found < CANARY_RECALL:
+        raise BadConfig(
+            f"{copy.placement}: finds {found:.0%} of what its source on the CPU finds; use device=cpu, check the GPU"
+        )
+    return copy
