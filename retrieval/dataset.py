@@ -159,9 +159,13 @@ class _Reading:
 
     def _present(self, require_interactions: bool) -> list[str]:
         """The files that are there, in the order of `CONTRACT`; refuses a combination that makes no data set."""
-        if not self.folder.is_dir():
+        try:
+            is_folder = self.folder.is_dir()
+            names = [name for name in CONTRACT if (self.folder / name).exists()]
+        except PermissionError as error:
+            raise BadData(f"{self.folder}: cannot be read ({error.strerror}); let this user read the folder") from error
+        if not is_folder:
             raise BadData(f"{self.folder}: no such folder; name the folder that holds {ITEMS}")
-        names = [name for name in CONTRACT if (self.folder / name).exists()]
         found = ", ".join(sorted(path.name for path in self.folder.glob("*.parquet"))) or "no parquet file"
         if ITEMS not in names:
             raise BadData(f"{self.folder}: has no {ITEMS} (item_id, title); it holds {found}")

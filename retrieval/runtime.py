@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import BadConfig, MissingDependency
+from retrieval.fingerprint import remembered_sha256
 
 if TYPE_CHECKING:
     import openvino
@@ -30,6 +31,7 @@ Precision: TypeAlias = Literal["auto", "fp32", "bf16"]
 RuntimeName: TypeAlias = Literal["openvino", "torch"]
 
 BUDGET_TOKENS = 2048  # tokens of a batch, padding included: larger batches fall out of the cache of two cores
+SUMS = ".sha256"  # of the checksums beside a graph
 MULTIPLE = 8  # lengths are padded to a multiple of this, so that few distinct shapes are seen
 
 
@@ -198,9 +200,10 @@ class OpenVinoModel:
 def openvino_model(path: Path | None, build: Callable[[], openvino.Model], precision: str = "fp32") -> OpenVinoModel:
     """The graph kept at `path` (an `.xml`), made by `build` where it is missing and kept if the folder can be written.
 
-    `build` may import torch; a service that finds the file never does. A file that does not open is made again.
+    `build` may import torch; a service that finds the graph never does. One that differs from its checksums or does not
+    open is made again.
     """
-    if path is not None and path.with_suffix(".bin").exists() and path.exists():
+    if path is not None and _is_whole(path):
         with suppress(RuntimeError):
             return OpenVinoModel.compile(path, precision)
     model = build()
@@ -210,16 +213,31 @@ def openvino_model(path: Path | None, build: Callable[[], openvino.Model], preci
 
 
 def _keep(model: openvino.Model, path: Path) -> None:
-    """Writes beside and renames, the graph last, so that a reader never sees half; a read-only bundle keeps nothing."""
+    """Writes beside and renames, the checksums last, so that half a graph is none; a read-only bundle keeps nothing."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".making-") as folder:
             made = Path(folder) / path.name
             _library().save_model(model, made, compress_to_fp16=False)
-            made.with_suffix(".bin").replace(path.with_suffix(".bin"))
-            made.replace(path)
+            made.with_suffix(SUMS).write_text(_sums(made), "utf-8")
+            for suffix in (".bin", ".xml", SUMS):
+                made.with_suffix(suffix).replace(path.with_suffix(suffix))
     except OSError:
         return
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether both files of a graph are there and as they were written."""
+    try:
+        return path.with_suffix(SUMS).read_text("utf-8") == _sums(path)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _sums(path: Path) -> str:
+    """The checksums of both files of a graph, as sha256sum has them."""
+    files = (path, path.with_suffix(".bin"))
+    return "".join(f"{remembered_sha256(file)}  {file.name}\n" for file in files)
 
 
 def convert(module: torch.nn.Module, names: Sequence[str], example: Sequence[torch.Tensor]) -> openvino.Model:

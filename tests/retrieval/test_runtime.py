@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from pathlib import Path
 
@@ -110,14 +111,35 @@ def test_a_kept_graph_is_not_made_again(tmp_path: Path) -> None:
 
     path, encoded = tmp_path / "new" / "model.xml", texts([2, 5])
     openvino_model(path, graph)
-    assert sorted(file.name for file in path.parent.iterdir()) == ["model.bin", "model.xml"]
+    assert sorted(file.name for file in path.parent.iterdir()) == ["model.bin", "model.sha256", "model.xml"]
     assert run_batched(encoded, openvino_model(path, never)).tolist() == by_hand(encoded)
+
+
+@pytest.mark.parametrize("name", ["model.bin", "model.xml", "model.sha256"])
+@pytest.mark.parametrize("harm", ["flipped", "short", "gone"])
+def test_a_kept_graph_that_is_not_as_it_was_written_is_made_again(tmp_path: Path, name: str, harm: str) -> None:
+    path, encoded = tmp_path / "model.xml", texts([2, 5])
+    openvino_model(path, graph)
+    kept = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    data = bytearray(kept[name])
+    data[len(data) // 2] ^= 1
+    if harm == "gone":
+        (tmp_path / name).unlink()
+    else:
+        (tmp_path / name).write_bytes(bytes(data) if harm == "flipped" else kept[name][:-1])
+    assert run_batched(encoded, openvino_model(path, graph)).tolist() == by_hand(encoded)
+    assert {file.name for file in tmp_path.iterdir()} == set(kept)
+    sums = dict(reversed(line.split("  ")) for line in (tmp_path / "model.sha256").read_text().splitlines())
+    assert sums == {
+        part: hashlib.sha256((tmp_path / part).read_bytes()).hexdigest() for part in ("model.xml", "model.bin")
+    }
 
 
 def test_a_kept_graph_that_does_not_open_is_made_again(tmp_path: Path) -> None:
     path, encoded = tmp_path / "model.xml", texts([2, 5])
     openvino_model(path, graph)
     path.write_text("half of a gra", "utf-8")
+    path.with_suffix(".sha256").write_text(runtime._sums(path), "utf-8")
     assert run_batched(encoded, openvino_model(path, graph)).tolist() == by_hand(encoded)
     assert "half" not in path.read_text("utf-8")
 
