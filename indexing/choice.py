@@ -28,14 +28,18 @@ def write_index(
     *,
     factory: str,
     recall_target: float,
+    memory: int | None,
     queries: Vectors | None,
     seed: int,
     report: Progress,
 ) -> JsonMap:
-    """Build the index and write it, unless it is exact and needs no file; returns what the manifest says of it."""
+    """Build the index and write it, unless it is exact and needs no file; returns what the manifest says of it.
+
+    `memory` is how many bytes a kind that `auto` takes may fill; none: as many as it likes.
+    """
     sample, source = _sample(vectors, queries, seed)
     found: JsonMap = {"dim": int(vectors.shape[1]), "recall_at": RECALL_AT, "recall_queries": source}
-    kind = choose_factory(*vectors.shape) if factory == "auto" else factory
+    kind = choose_factory(len(vectors), vectors.shape[1], memory) if factory == "auto" else factory
     points: list[Point] = []
     if kind != EXACT:
         report("index", 0, len(vectors))

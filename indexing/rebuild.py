@@ -1,8 +1,9 @@
 """Builds an index version from items and the models that embed them, part by part.
 
-Memory does not grow with the catalogue beyond the vectors of one part and the index itself. The vectors of texts are
-kept apart from the final ones: an item whose rendered text is unchanged under the same text encoder is not read by the
-transformer again, whatever became of its price.
+Memory does not grow with the catalogue beyond the hashes of its texts, the vectors of one part and the index itself.
+The vectors of texts are kept apart from the final ones: an item whose rendered text is unchanged under the same text
+encoder is not read by the transformer again, whatever became of its price. What is embedded is kept in parts (see
+`indexing.parts`), from which a job that was killed goes on.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ import pyarrow as pa
 from indexing.choice import RECALL_TARGET, Progress, write_index
 from indexing.columns import PART, ItemColumn, write_column, write_table
 from indexing.durable import write_npy
-from indexing.lookup import HashIndex, hash_keys
-from indexing.manifest import FileSum, JsonMap, dump_json, file_sums
+from indexing.lookup import Hashes, HashIndex, hash_keys
+from indexing.manifest import FileSum, JsonMap, dump_json, file_sum, file_sums
+from indexing.parts import PartStore
 from indexing.segments import has_segment
 from indexing.store import Bundle
+from indexing.text_vectors import TextSource, find_vectors, first_of_each, gather
 from indexing.version import (
     COLUMNS,
     FAISS_FILE,
@@ -37,8 +40,25 @@ from indexing.version import (
 from retrieval.errors import BadData
 from retrieval.topk import Rows, Vectors
 
+EMBEDDED_AT_ONCE = 4_096  # texts of a part: what a killed job loses at most
+WORK = "work"  # folder of the bundle for what is only worked on
+TEXT_PARTS = "texts"  # and in it, by text encoder, what was embedded so far
+
 Encode: TypeAlias = Callable[[Sequence[str]], Vectors]
 ItemVectors: TypeAlias = Callable[[Vectors, pa.Table], Vectors]
+
+
+class TextCounts(NamedTuple):
+    """Where the text vectors of a build came from, counted in items."""
+
+    reused: int = 0  # from what was there before: an earlier version, its updates, vectors at hand
+    resumed: int = 0  # from the parts of a job that did not come to its end
+    embedded: int = 0  # their text went through the encoder
+
+    def __str__(self) -> str:
+        """As a person reads it."""
+        interrupted = f"{self.resumed:,} embedded by the interrupted job, " if self.resumed else ""
+        return f"{self.reused:,} with vectors as they were, {interrupted}{self.embedded:,} embedded"
 
 
 class Built(NamedTuple):
@@ -46,9 +66,13 @@ class Built(NamedTuple):
 
     name: str  # the version
     path: Path
-    embedded: int  # items whose text went through the encoder
-    reused: int  # items whose text vector was taken from the previous version
+    texts: TextCounts
     recall: float  # at 100, against exact search, on a sample; 1 for exact search
+    items: int
+
+    def line(self) -> str:
+        """As a person reads it."""
+        return f"index {self.name}: {self.items:,} items: {self.texts}; recall@100 {self.recall:.3f}"
 
 
 def build_version(
@@ -62,21 +86,26 @@ def build_version(
     text_encoder: str,
     factory: str = "auto",
     recall_target: float = RECALL_TARGET,
+    memory: int | None = None,
     columns: Sequence[ItemColumn] = (),
     searched: int | None = None,
     previous: IndexVersion | None = None,
+    sources: Sequence[TextSource] = (),
     queries: Vectors | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Built:
     """Build a version and add it to the bundle; nothing becomes live.
 
-    items: the table with item_id, one row per item. texts: the rendered text of each. encode: texts to float32
-    [m, text_dim]; None where there is no text encoder, and `item_vectors` then gets arrays of no columns.
+    items: the table with item_id, one row per item. texts: the rendered text of each; items of one text are embedded
+    once. encode: texts to float32 [m, text_dim]; None where there is no text encoder, and `item_vectors` then gets
+    arrays of no columns.
     item_vectors: text vectors [m, text_dim] and those items to the final vectors float32 [m, dim], of which the first
     `searched` numbers are indexed (none: all) and the others kept beside them for reading histories. towers names the
     towers of the bundle that `item_vectors` stands for, text_encoder is the fingerprint under which text vectors of
-    `previous` may be taken over. queries float32 [q, dim]: user vectors on which recall is measured, else item vectors.
+    `previous` may be taken over; those of `sources` are of the same. queries float32 [q, dim]: user vectors on which
+    recall is measured, else item vectors. memory: see `write_index`. progress hears of each stage how many of how many
+    items are done.
 
     Raises BadData where a vector is not finite, BadConfig where the kind of index does not fit, GateRefused where it
     does not reach recall_target, BadBundle where the disk refuses.
@@ -87,7 +116,12 @@ def build_version(
         )
     report = progress or _silent
     with bundle.stage("index") as folder:
-        embedded, reused = _write_texts(folder, texts, encode, _reusable(previous, text_encoder), report)
+        hashes = _write_hashes(folder, texts, report)
+        found_texts = TextCounts()
+        if encode is not None:
+            known = [*sources, *_reusable(previous, text_encoder)]
+            parts = PartStore(bundle.path / WORK / TEXT_PARTS / text_encoder)
+            found_texts = _write_text_vectors(folder, texts, hashes, encode, known, parts, report)
         vectors = _write_vectors(folder, items, item_vectors, report)
         _write_items(folder, items)
         stored: JsonMap = {column.name: _stored(folder, column, items, report) for column in columns}
@@ -96,54 +130,81 @@ def build_version(
             vectors[:, :searched],
             factory=factory,
             recall_target=recall_target,
+            memory=memory,
             queries=queries,
             seed=seed,
             report=report,
         )
+        report("store", 0, 0)
         about: JsonMap = {"n": items.num_rows, "text_encoder": text_encoder, "columns": stored, **found}
         requires = {"towers": towers}
         name, about = _own_name(bundle, file_sums(folder), requires, about)
         like = None if previous is None else previous.folder
         path = bundle.add("index", name, folder, requires=requires, about=about, like=like)
     recall = found["recall"]
-    return Built(name, path, embedded, reused, recall if isinstance(recall, float) else 1.0)
+    return Built(name, path, found_texts, recall if isinstance(recall, float) else 1.0, items.num_rows)
 
 
-def _write_texts(
-    folder: Path, texts: Sequence[str], encode: Encode | None, previous: IndexVersion | None, report: Progress
-) -> tuple[int, int]:
-    """Write the hash and the vector of each text; returns how many were embedded and how many taken over."""
-    hashes = hash_keys(texts)
-    write_npy(folder / TEXT_HASHES, len(hashes), [hashes])
-    if encode is None:
-        return 0, 0
-    known = np.full(len(texts), -1) if previous is None else HashIndex.build(previous.text_hashes).find(hashes)
-    before = None if previous is None else previous.text_vectors
-    write_npy(folder / TEXT_VECTORS, len(texts), _text_parts(texts, encode, known, before, report))
-    reused = int(np.count_nonzero(known >= 0))
-    return len(texts) - reused, reused
-
-
-def _text_parts(
-    texts: Sequence[str], encode: Encode, known: Rows, before: Vectors | None, report: Progress
-) -> Iterator[Vectors]:
-    """The text vectors, part by part: from row `known` of those before, or embedded where that is -1."""
+def _write_hashes(folder: Path, texts: Sequence[str], report: Progress) -> Hashes:
+    """Write the hash of each text, uint64 [n, 2], and return them."""
+    hashes = np.empty((len(texts), 2), np.uint64)
     for start in range(0, len(texts), PART):
-        rows = known[start : start + PART]
-        new = np.flatnonzero(rows < 0)
-        made = before[:0] if before is not None and not len(new) else encode([texts[start + i] for i in new.tolist()])
-        part = np.empty((len(rows), made.shape[1]), np.float32)
-        part[new] = made
-        if before is not None:
-            part[rows >= 0] = before[rows[rows >= 0]]
-        yield part
-        report("embed", start + len(rows), len(texts))
+        part = hash_keys(texts[start : start + PART])
+        hashes[start : start + PART] = part
+        report("fingerprint", start + len(part), len(texts))
+    write_npy(folder / TEXT_HASHES, len(hashes), [hashes])
+    return hashes
 
 
-def _reusable(previous: IndexVersion | None, text_encoder: str) -> IndexVersion | None:
+def _write_text_vectors(
+    folder: Path,
+    texts: Sequence[str],
+    hashes: Hashes,
+    encode: Encode,
+    known: Sequence[TextSource],
+    parts: PartStore,
+    report: Progress,
+) -> TextCounts:
+    """Embed the texts that neither the known sources nor the parts hold, part by part, and write every vector."""
+    n = len(hashes)
+    before = find_vectors(hashes, known).found
+    interrupted = find_vectors(hashes, [*parts.sources()]).found & ~before
+    missing = np.flatnonzero(~before & ~interrupted)
+    report("reuse", n - len(missing), n)
+    wanted = missing[first_of_each(hashes[missing])]
+    report("embed", 0, len(wanted))
+    for start in range(0, len(wanted), EMBEDDED_AT_ONCE):
+        rows = wanted[start : start + EMBEDDED_AT_ONCE]
+        parts.add(hashes[rows], encode(_picked(texts, rows)))
+        report("embed", start + len(rows), len(wanted))
+    sources = [*known, *parts.sources()]
+    places = find_vectors(hashes, sources)
+    write_npy(folder / TEXT_VECTORS, n, (gather(places.part(start, PART), sources) for start in range(0, n, PART)))
+    return TextCounts(int(before.sum()), int(interrupted.sum()), len(missing))
+
+
+def _picked(texts: Sequence[str], rows: Rows) -> list[str]:
+    """The texts of ascending rows, read from `texts` in slices."""
+    picked: list[str] = []
+    for start in range(0, len(texts), PART):
+        first, last = np.searchsorted(rows, (start, start + PART)).tolist()
+        if first < last:
+            block = texts[start : start + PART]
+            picked += [block[row - start] for row in rows[first:last].tolist()]
+    return picked
+
+
+def _reusable(previous: IndexVersion | None, text_encoder: str) -> list[TextSource]:
+    """The text vectors of an earlier version and of its updates, if they are of this encoder and as they were written:
+    a flipped byte is not carried on, its text is embedded again."""
     if previous is None or previous.text_vectors is None:
-        return None
-    return previous if previous.manifest.about.get("text_encoder") == text_encoder else None
+        return []
+    if previous.manifest.about.get("text_encoder") != text_encoder:
+        return []
+    delta, files = previous.delta, previous.manifest.files
+    late = [] if delta is None else [TextSource(delta.text_hashes, delta.text_vectors)]
+    whole = all(file_sum(previous.folder / name) == files.get(name) for name in (TEXT_HASHES, TEXT_VECTORS))
+    return [*late, TextSource(previous.text_hashes, previous.text_vectors)] if whole else late
 
 
 def _write_vectors(folder: Path, items: pa.Table, item_vectors: ItemVectors, report: Progress) -> Vectors:
@@ -167,7 +228,9 @@ def _vector_parts(texts: Vectors, items: pa.Table, item_vectors: ItemVectors, re
 
 def _write_items(folder: Path, items: pa.Table) -> None:
     write_table(folder / ITEMS, items)
-    lookup = HashIndex.build(hash_keys(items["item_id"].to_pylist()))
+    ids = items["item_id"]
+    parts = (ids.slice(start, PART).to_pylist() for start in range(0, len(ids), PART))
+    lookup = HashIndex.build(np.concatenate([hash_keys(part) for part in parts]))
     for name, values in ((ID_FIRST, lookup.first), (ID_ROWS, lookup.rows), (ID_HASHES, lookup.hashes)):
         write_npy(folder / name, items.num_rows, [values])
 

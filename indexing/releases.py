@@ -13,7 +13,7 @@ from indexing.manifest import JsonMap, Manifest, dump_json, load_json, sha256
 from retrieval.errors import BadBundle, CorruptBundle, StaleArtefact
 
 SCHEMA = 1
-KINDS = ("towers", "ranker", "index", "shoppers", "words")
+KINDS = ("towers", "ranker", "index", "shoppers", "words", "canaries")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _REMEDY = {
     "towers": "shortlist train retriever --data DATA --out {bundle}",
@@ -21,6 +21,7 @@ _REMEDY = {
     "index": "shortlist index build {bundle} --data DATA",
     "shoppers": "shortlist index build {bundle} --data DATA",
     "words": "shortlist index build {bundle} --data DATA",
+    "canaries": "shortlist index build {bundle} --data DATA",
 }
 
 
@@ -28,9 +29,9 @@ _REMEDY = {
 class Release:
     """The parts that answer together, and how they came to be.
 
-    `towers`, `ranker`, `index`, `shoppers` and `words` name folders of the bundle. `created` is an ISO 8601 time from
-    the caller's clock. `parent` (the release that was live when this one was recorded) and `manifests` (the sha256 of
-    each part's manifest) are filled in by `Bundle.record`.
+    `towers`, `ranker`, `index`, `shoppers`, `words` and `canaries` name folders of the bundle. `created` is an ISO 8601
+    time from the caller's clock. `parent` (the release that was live when this one was recorded) and `manifests` (the
+    sha256 of each part's manifest) are filled in by `Bundle.record`.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Release:
     ranker: str | None = None
     shoppers: str | None = None
     words: str | None = None
+    canaries: str | None = None
     figures: JsonMap = field(default_factory=dict)
     gates: JsonMap = field(default_factory=dict)
     settings: JsonMap = field(default_factory=dict)
@@ -74,6 +76,11 @@ class Release:
             return cls(**{key: value for key, value in body.items() if key in known})  # type: ignore[arg-type]
         except TypeError as error:
             raise CorruptBundle(f"{path} is not a release of this version ({error}); build again") from error
+
+
+def rerank_gates(release: Release) -> JsonMap:
+    """Of the gates that a release has passed or not, those that switch reranking on or off, by task."""
+    return {name: gate for name, gate in release.gates.items() if isinstance(gate, dict) and "on" in gate}
 
 
 def release_id(created: str, *parts: str | None) -> str:

@@ -5,7 +5,7 @@
       LOCK                           the writer lock, never deleted
       activations.jsonl              what was live when, one line a move of CURRENT
       releases/<id>.json             see Release
-      towers/<name>/ ranker/<name>/ index/<name>/ shoppers/<name>/ words/<name>/     immutable, each with manifest.json
+      towers/<name>/ and so for ranker, index, shoppers, words, canaries: immutable, each with manifest.json
       runtime/<name>/                derived files, may be deleted
       .staging/                      what a writer has in hand; emptied by the next writer
 
@@ -123,7 +123,11 @@ class Bundle:
 
     def verify(self, name: str | None = None) -> Verdict:
         """Read every file of a release (the live one unless named) and compare checksums."""
-        return self._verdict(self.release(self._live_name() if name is None else name), as_written)
+        return self.verdict(self.release(self._live_name() if name is None else name))
+
+    def verdict(self, release: Release) -> Verdict:
+        """The same of a release that need not be recorded."""
+        return self._verdict(release, as_written)
 
     def writer(self) -> int | None:
         """The process that writes to the bundle now, None where there is none; see `WriterLock.holder`."""
@@ -192,6 +196,7 @@ class Bundle:
                 _link_unchanged(folder, manifest, like)
             (folder / MANIFEST).write_bytes(manifest.to_json())
             sync_tree(folder)
+            final.parent.mkdir(exist_ok=True)
             folder.rename(final)
             sync(final.parent)
         return final

@@ -10,11 +10,15 @@ import numpy as np
 from indexing.faiss_index import Effort, FaissIndex
 from indexing.guarded import GuardedIndex
 from indexing.index import VectorIndex
+from indexing.sizes import size_of
+from retrieval.errors import BadConfig
 from retrieval.topk import Hits, Vectors, exact_topk
 
 EXACT = "Flat"
 SCAN_BYTES = 100_000_000  # vectors up to this size are scanned: 4 ms at the 26 GB/s of one core
 GRAPH_ROWS = 2_000_000  # above, a graph takes minutes to build and cells are used
+GRAPH, GRAPH_BYTES = "HNSW32_SQ8", 280  # links of one vector
+CELL_BYTES = 8  # the id of one vector
 MAX_DOUBLINGS = 4
 CLOSE = 1e-5  # two inner products that differ by less are the same
 
@@ -26,8 +30,8 @@ class Point(NamedTuple):
     recall: float
 
 
-def choose_factory(n: int, dim: int) -> str:
-    """The kind of index for n vectors of dim dimensions.
+def choose_factory(n: int, dim: int, memory: int | None = None) -> str:
+    """The kind of index for n vectors of dim dimensions, the next smaller one where it fills more than `memory` bytes.
 
     Measured over 200,000 sentence embeddings of 384 dimensions, one query at a time: exact search takes 11.7 ms;
     HNSW32_SQ8 at efSearch 256 takes 0.7 ms for recall@100 .965; IVF1024,SQ8 at nprobe 128 takes 0.94 ms for .949 and
@@ -35,12 +39,21 @@ def choose_factory(n: int, dim: int) -> str:
 
     >>> choose_factory(50_000, 384), choose_factory(300_000, 384), choose_factory(5_000_000, 384)
     ('Flat', 'HNSW32_SQ8', 'IVF8192,SQ8')
+    >>> choose_factory(50_000, 384, memory=50_000_000)
+    'HNSW32_SQ8'
+
+    Raises BadConfig where none is so small.
     """
-    if n * dim * 4 <= SCAN_BYTES:
-        return EXACT
-    if n <= GRAPH_ROWS:
-        return "HNSW32_SQ8"
-    return f"IVF{2 ** round(math.log2(4 * math.sqrt(n)))},SQ8"
+    cells = f"IVF{2 ** round(math.log2(4 * math.sqrt(n)))},SQ8"
+    sizes = {EXACT: 4 * dim, GRAPH: dim + GRAPH_BYTES, cells: dim + CELL_BYTES}  # of one vector
+    preferred = 0 if n * dim * 4 <= SCAN_BYTES else 1 if n <= GRAPH_ROWS else 2
+    for kind, size in list(sizes.items())[preferred:]:
+        if memory is None or n * size <= memory:
+            return kind
+    raise BadConfig(
+        f"no kind of index for {n:,} vectors of {dim} numbers fits in {size_of(memory or 0)}: the smallest takes "
+        f"{size_of(n * sizes[cells])}; give it more memory"
+    )
 
 
 def recall(index: VectorIndex, queries: Vectors, truth: Hits) -> float:

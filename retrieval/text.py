@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from typing import overload
 
 import pyarrow as pa
 
@@ -24,6 +25,7 @@ QUERY_LIMIT = 300
 RECENT_TITLE_LIMIT = 80
 RECENT_TITLES = 5
 FIELD_SEPARATOR = " | "
+RENDERED_AT_ONCE = 16_384  # items
 
 _PRICE_EDGES = [digit * 10**power for power in range(10) for digit in (1, 2, 5)]
 # every control character to a blank; `str.split` knows the white ones, this also the others
@@ -62,6 +64,35 @@ def item_texts(table: pa.Table) -> list[str]:
     names = ("title", "brand", "category", "price", "description")
     columns = [table[name].to_pylist() if name in table.column_names else repeat(None) for name in names]
     return [_render(*values) for values in zip(*columns, strict=False)]
+
+
+class ItemTexts(Sequence[str]):
+    """`item_texts` of a table by row, rendered when they are read: a slice at once, all of them in blocks.
+
+    >>> texts = ItemTexts(pa.table({"title": ["Mug", "Drill", "Saw"]}))
+    >>> len(texts), texts[1], texts[1:], [*texts]
+    (3, 'Drill', ['Drill', 'Saw'], ['Mug', 'Drill', 'Saw'])
+    """
+
+    def __init__(self, items: pa.Table) -> None:
+        self._items = items
+
+    def __len__(self) -> int:
+        return int(self._items.num_rows)
+
+    @overload
+    def __getitem__(self, rows: int) -> str: ...
+    @overload
+    def __getitem__(self, rows: slice) -> list[str]: ...
+    def __getitem__(self, rows: int | slice) -> str | list[str]:
+        if isinstance(rows, int):
+            return self[rows : rows + 1 or None][0]
+        start, stop, step = rows.indices(len(self))
+        return item_texts(self._items.slice(start, max(0, stop - start)))[::step]
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), RENDERED_AT_ONCE):
+            yield from self[start : start + RENDERED_AT_ONCE]
 
 
 def price_band(price: float | None) -> str:

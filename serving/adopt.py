@@ -20,6 +20,7 @@ from retrieval.errors import BadBundle, BadData
 from retrieval.text import rendering_fingerprint
 from retrieval.topk import Vectors
 from retrieval.towers import TEXT, TowersConfig, unit, write_config
+from serving.joblog import JobLog
 from serving.pipeline import Pipeline
 from serving.shop import Shop
 
@@ -54,7 +55,9 @@ class Adoption:
         assembly = pipeline.assembly(bundle)
         towers = assembly.add_towers(scratch / "towers")
         lookup = None if given is None else looked_up_by_id(shop.data.item_ids, given)
-        built = assembly.add_index(shop, towers, item_vectors=lookup, say=pipeline.say)
+        with JobLog(now=pipeline.now) as log:
+            built = assembly.add_index(shop, towers, item_vectors=lookup, log=log)
+        pipeline.say(built.line())
         draft = assembly.draft(shop, towers, built, f"adopt {self.encoder}")
         about: JsonMap = {"adopted": True, "vectors": "given" if given is not None else "made"}
         ranker = None if self.ranker is None else assembly.add_ranker(scratch / "ranker")

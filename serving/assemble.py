@@ -5,26 +5,31 @@ from __future__ import annotations
 import getpass
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.lookup import hash_keys
 from indexing.manifest import JsonMap
 from indexing.rebuild import Built, ItemVectors, build_version
 from indexing.releases import Release, release_id
 from indexing.store import Bundle
+from indexing.text_vectors import TextSource
 from indexing.version import IndexVersion
 from ranking.cross_encoder import CrossEncoderScorer
 from retrieval.fingerprint import array_sha256, fingerprint, folder_fingerprint
 from retrieval.progress import ProgressMeter
-from retrieval.text import item_texts
+from retrieval.text import ItemTexts
 from retrieval.topk import Vectors
 from retrieval.towers import Towers
 from retrieval.words import WORD
+from serving.canaries import canaries_of, write_canaries
+from serving.joblog import JobLog
 from serving.settings import RunConfig
 from serving.shop import Shop
 from serving.shoppers import write_shoppers
@@ -68,30 +73,35 @@ class Assembly:
         *,
         text_vectors: Vectors | None = None,
         item_vectors: ItemVectors | None = None,
-        say: Callable[[str], None],
+        queries: Vectors | None = None,
+        log: JobLog,
     ) -> Built:
         """An index version of the shop's items.
 
-        Items are embedded, those of unchanged text taken over from the live release, unless `text_vectors` [n_items,
-        text_dim] are at hand. `item_vectors` in place of the item tower's: nothing is embedded.
+        Items are embedded, but for those whose text is in the live release or its updates, or was embedded by a job
+        that did not come to its end, or of which `text_vectors` [n_items, text_dim] are at hand. `item_vectors` in
+        place of the item tower's: nothing is embedded. `queries` [n, index_dim] are user vectors to measure recall on.
+        The stages are told to `log`.
         """
-        texts = item_texts(shop.data.items)
-        encode = encode_with_progress(towers) if text_vectors is None else looked_up(texts, text_vectors)
-        built = build_version(
+        texts = ItemTexts(shop.data.items)
+        at_hand = [] if text_vectors is None else [TextSource(hash_keys(texts), text_vectors)]
+        return build_version(
             self.bundle,
             items=shop.data.items,
             texts=texts,
-            encode=encode if item_vectors is None else None,
+            encode=partial(towers.encode_items, done=log.advance) if item_vectors is None else None,
             item_vectors=item_vectors or towers.item.vectors,
             searched=towers.config.index_dim,
             towers=towers.folder.name,
             text_encoder=towers.encoder.fingerprint,
             factory=self.config.index.factory,
             recall_target=self.config.index.recall,
+            memory=self.config.index.memory_bytes,
             previous=self._previous(),
+            sources=at_hand,
+            queries=queries,
+            progress=log.report,
         )
-        say(f"index: {len(texts):,} items, {built.reused:,} texts as they were, recall@100 {built.recall:.3f}")
-        return built
 
     def add_shoppers(self, shop: Shop, train: NDArray[np.bool_] | None = None) -> str | None:
         """Every shopper's events as a part of the bundle, None where there are no events.
@@ -102,6 +112,8 @@ class Assembly:
             return None
         train = shop.events.train if train is None else train
         name = fingerprint(shop.data.fingerprint, shop.target_events, array_sha256(train))
+        if self.bundle.has("shoppers", name):
+            return name
         with self.bundle.stage("shoppers") as folder:
             write_shoppers(folder, shop.data, shop.data.events.is_kind(shop.target_events), train)
             self.bundle.add("shoppers", name, folder)
@@ -113,14 +125,24 @@ class Assembly:
         if self.bundle.has("words", name):
             return name
         with self.bundle.stage("words") as folder:
-            write_words(folder, item_texts(shop.data.items))
+            write_words(folder, ItemTexts(shop.data.items))
             self.bundle.add("words", name, folder, requires={"index": index})
+        return name
+
+    def add_canaries(self, shop: Shop) -> str:
+        """Requests of the shop with a known outcome as a part of the bundle; see `canaries_of`."""
+        canaries = canaries_of(shop)
+        name = fingerprint([asdict(canary) for canary in canaries])
+        with self.bundle.stage("canaries") as folder:
+            write_canaries(folder, canaries)
+            self.bundle.add("canaries", name, folder)
         return name
 
     def draft(
         self, shop: Shop, towers: Towers, built: Built, why: str, train: NDArray[np.bool_] | None = None
     ) -> Release:
-        """A release of these parts, the shop's shoppers (see `add_shoppers`) and words that is not yet recorded."""
+        """A release of these parts, the shop's shoppers (see `add_shoppers`), words and canaries that is not yet
+        recorded; with a `train` of one's own, as for towers that only propose, of the shoppers alone."""
         return self.named(
             Release(
                 id="draft",
@@ -129,6 +151,7 @@ class Assembly:
                 index=built.name,
                 shoppers=self.add_shoppers(shop, train),
                 words=self.add_words(shop, built.name) if train is None else None,
+                canaries=self.add_canaries(shop) if train is None else None,
                 settings=self.settings(shop),
                 split=plain({"lines": shop.split_lines(), "folds": shop.fold_sizes()}),
                 why=why,
@@ -165,7 +188,7 @@ class Assembly:
     def _previous(self) -> IndexVersion | None:
         if self.bundle.current_id() is None:
             return None
-        return IndexVersion.open(self.bundle.path_of("index", self.bundle.current().index))
+        return IndexVersion.open(self.bundle.path_of("index", self.bundle.current().index)).updated()
 
     def _keep_graphs(self, name: str, open_with: Callable[[Path], object]) -> None:
         """Derives the OpenVINO graphs once, so that serving never needs torch."""
@@ -191,12 +214,6 @@ def encode_with_progress(towers: Towers) -> Callable[[Sequence[str]], Vectors]:
         return vectors
 
     return encode
-
-
-def looked_up(texts: Sequence[str], vectors: Vectors) -> Callable[[Sequence[str]], Vectors]:
-    """An encoder of texts whose vectors are known."""
-    row_of = {text: row for row, text in enumerate(texts)}
-    return lambda wanted: vectors[[row_of[text] for text in wanted]]
 
 
 def user_name() -> str:

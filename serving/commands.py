@@ -99,15 +99,22 @@ def ended_by(error: BaseException, debug: bool) -> NoReturn:
         raise typer.Exit(OURS) from error
     if isinstance(error, KeyboardInterrupt):
         complain("interrupted")
-        raise typer.Exit(INTERRUPTED) from error
+        raise typer.Exit(exit_code_of(error)) from error
     if debug:
         traceback.print_exception(error)
     if isinstance(error, ShortlistError):
         complain(f"error: {one_line(error)}")
-        raise typer.Exit(error.exit_code) from error
+        raise typer.Exit(exit_code_of(error)) from error
     more = "" if debug else "; to see where: shortlist --debug COMMAND ..."
     complain(f"error: a fault of shortlist, {type(error).__name__}: {one_line(error)}{more}")
-    raise typer.Exit(OURS) from error
+    raise typer.Exit(exit_code_of(error)) from error
+
+
+def exit_code_of(error: BaseException) -> int:
+    """What the command ends with after an error."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    return error.exit_code if isinstance(error, ShortlistError) else OURS
 
 
 def one_line(error: BaseException) -> str:

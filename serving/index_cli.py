@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from serving.options import AsJson, Bundle, Data, Device, MaxBad, pipeline_of, quiet_libraries, settings_of
+from serving.options import AsJson, Bundle, Data, Device, MaxBad, pipeline_of, settings_of
 from serving.release_cli import add_commands
 from serving.show import say, show_json, show_seconds, show_update
 
@@ -16,16 +16,36 @@ add_commands(index)
 
 
 @index.command()
-def build(bundle: Bundle, data: Data, device: Device = "auto") -> None:
-    """Index the data set's items as they are now, with the live release's models; publish."""
+def build(
+    bundle: Bundle,
+    data: Data,
+    recall: Annotated[float | None, typer.Option(help="Recall@100 that the index must reach, as .95.")] = None,
+    memory: Annotated[str | None, typer.Option(help="What the index may take, as 4GiB.")] = None,
+    device: Device = "auto",
+    max_change: Annotated[float, typer.Option(help="Share of the live items that may come or go.")] = 0.3,
+    max_bad: MaxBad = None,
+    force: Annotated[bool, typer.Option("--force", help="Publish what a gate refuses; needs --why.")] = False,
+    why: Annotated[str, typer.Option(help="Recorded in the release.")] = "",
+    log: Annotated[Path | None, typer.Option(help="A file that JSON lines of what happens are added to.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Index the data set's items as they are now, with the live release's models; publish what passes the gates."""
     from indexing.store import Bundle as Releases
-    from serving.jobs import build_index, recorded_settings
+    from serving.index_job import IndexJob
+    from serving.joblog import JobLog
+    from serving.jobs import recorded_settings
 
-    pipeline = pipeline_of(data, bundle, None, None, device=device, base=recorded_settings(Releases.open(bundle)))
-    with quiet_libraries():
-        release = build_index(pipeline)
-    print(f"release {release.id} of {bundle} is live")
-    show_seconds(pipeline.seconds)
+    options = {"recall": recall, "memory": memory, "max_bad": max_bad}
+    base = recorded_settings(Releases.open(bundle))
+    pipeline = pipeline_of(data, bundle, None, None, device=device, base=base, options=options)
+    job = IndexJob(pipeline=pipeline, log=JobLog(log, now=pipeline.now), max_change=max_change, force=force, why=why)
+    made = job.run()
+    if as_json:
+        show_json(made.to_dict())
+    made.require_live()
+    if not as_json:
+        print(made.line())
+        show_seconds(made.seconds)
 
 
 @index.command()

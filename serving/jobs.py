@@ -1,4 +1,4 @@
-"""Parts of a run by themselves: the retriever alone, the ranker alone, the index alone; each publishes a release."""
+"""Parts of a run by themselves: the retriever alone, the ranker alone; each publishes a release."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from indexing.manifest import JsonMap
 from indexing.releases import Release
 from indexing.store import Bundle
 from indexing.version import IndexVersion
-from retrieval.errors import BadBundle
 from retrieval.towers import TEXT
 from serving.pipeline import Pipeline, RunResult
 
@@ -31,18 +30,6 @@ def train_ranker(pipeline: Pipeline) -> RunResult:
         why = f"train ranker --budget {pipeline.budget} after {live.id}"
         draft = replace(live, ranker=None, gates={}, settings=settings, why=why)
         return pipeline.finish(shop, bundle, pipeline.train_ranker(shop, bundle, draft))
-
-
-def build_index(pipeline: Pipeline) -> Release:
-    """A new index of the data set's items, and its shoppers if it has events, with the live release's models."""
-    live = Bundle.open(pipeline.out).current()
-    if live.settings.get("vectors") == "given":
-        raise BadBundle(
-            f"{pipeline.out}: the item vectors of release {live.id} were given and cannot be made here; run: "
-            "shortlist adopt with --vectors for all items"
-        )
-    with pipeline.writing(catalogue_alone=True) as (shop, bundle):
-        return bundle.publish(pipeline.build_index(shop, bundle, live))
 
 
 def index_ids(bundle: Bundle, release: Release) -> list[str]:

@@ -44,11 +44,13 @@ Filter: TypeAlias = Annotated[
 User: TypeAlias = Annotated[str | None, typer.Option("--user", help="A shopper of the data set.")]
 Seen: TypeAlias = Annotated[Literal["auto", "remove", "keep"], typer.Option(help="Items that the shopper took before.")]
 
-Limits: TypeAlias = Mapping[str, float | None]
+Limits: TypeAlias = Mapping[str, float | str | None]
 OPTIONS = {
     "max_bad": "data.max_bad",
     "max_unknown": "data.max_unknown",
     "rerank_sample": "evaluation.rerank_sample",
+    "recall": "index.recall",
+    "memory": "index.memory",
 }  # settings with an option of their own
 
 

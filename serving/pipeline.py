@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from indexing.durable import writing_to
 from indexing.manifest import JsonMap
-from indexing.releases import Release
+from indexing.rebuild import WORK
+from indexing.releases import Release, rerank_gates
 from indexing.store import Bundle
 from ranking.gate import GateVerdict
 from ranking.settings import Budget
@@ -27,6 +28,7 @@ from retrieval.pretrained import pretrained_source
 from retrieval.towers import TEXT
 from serving.assemble import Assembly, plain
 from serving.evaluate import Figures
+from serving.joblog import JobLog
 from serving.measure import Measurement, Untuned
 from serving.opened import Opened
 from serving.report import Example, Report, write_report
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
     from serving.ranker import PairSource
 
 CROSS_FIT_ROUNDS = 0.35  # of the budget's, for towers that only propose candidates
-REJECTED, WORK = "rejected.parquet", "work"
+REJECTED = "rejected.parquet"
 SAMPLE_MARK = "sample-shop"
 
 
@@ -149,17 +151,6 @@ class Pipeline:
         settings = draft.settings | {"fusion": fusions}
         return replace(draft, figures=plain(trained.figures), settings=settings)
 
-    def build_index(self, shop: Shop, bundle: Bundle, live: Release) -> Release:
-        """A draft of the live release with a new index of the shop's items; unchanged texts are not embedded again."""
-        assembly = self.assembly(bundle)
-        towers = assembly.towers(live.towers)
-        with self._timed("build index"):
-            built = assembly.add_index(shop, towers, say=self.say)
-        shoppers, words = assembly.add_shoppers(shop) or live.shoppers, assembly.add_words(shop, built.name)
-        figures = {name: value for name, value in live.figures.items() if name != "evaluation"}
-        why = f"index build after {live.id}"
-        return assembly.named(replace(live, index=built.name, shoppers=shoppers, words=words, figures=figures, why=why))
-
     def train_ranker(self, shop: Shop, bundle: Bundle, draft: Release) -> Release:
         """The draft with a ranker, where there is anything to learn from."""
         from serving.ranker import fit_ranker, ranker_data
@@ -223,7 +214,7 @@ class Pipeline:
             aside = replace(self, scratch=Path(scratch))
             measured = aside._measurement(aside._opened(bundle, release), shop)
             untuned = aside.untuned(shop, bundle)
-            gates: dict[str, Figures] = json.loads(json.dumps(release.gates))
+            gates: dict[str, Figures] = json.loads(json.dumps(rerank_gates(release)))
             with aside._timed("evaluate"):
                 evaluation, examples = measured.evaluate(untuned, gates, release.id, self.config.evaluation.examples)
         return evaluation, self.write_report(shop, release, evaluation, examples)
@@ -262,7 +253,9 @@ class Pipeline:
         """
         assembly = self.assembly(bundle)
         towers = assembly.add_towers(trained.folder)
-        built = assembly.add_index(shop, towers, text_vectors=trained.text_vectors, say=self.say)
+        with JobLog(now=self.now) as log:
+            built = assembly.add_index(shop, towers, text_vectors=trained.text_vectors, log=log)
+        self.say(built.line())
         return assembly.draft(shop, towers, built, f"run --budget {self.budget}", train)
 
     def assembly(self, bundle: Bundle) -> Assembly:

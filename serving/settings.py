@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, Field, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, Field, PositiveInt, ValidationError, field_validator, model_validator
 
+from indexing.sizes import bytes_of
 from ranking.settings import RankerTraining
 from retrieval.config import RetrievalConfig, Settings
 from retrieval.errors import BadConfig
@@ -29,6 +30,19 @@ class IndexConfig(Settings):
 
     factory: str = "auto"
     recall: float = Field(default=0.95, gt=0, le=1)
+    memory: str | None = Field(default=None, description="what the index may take, such as 4GiB; none: no limit")
+
+    @field_validator("memory", mode="before")
+    @classmethod
+    def _an_amount(cls, memory: object) -> object:
+        if memory is not None:
+            bytes_of(str(memory))
+        return str(memory) if isinstance(memory, int) else memory
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The same in bytes."""
+        return None if self.memory is None else bytes_of(self.memory)
 
 
 class RankConfig(Settings):

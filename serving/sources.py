@@ -37,7 +37,7 @@ VOCABULARY = "words.json"
 ARRAYS = ("indptr", "rows", "scores")
 
 
-def write_words(folder: Path, item_texts: list[str]) -> None:
+def write_words(folder: Path, item_texts: Sequence[str]) -> None:
     """Writes the words of rendered items, in the order of an index."""
     words = Lexical.of(item_texts)
     for name in ARRAYS:

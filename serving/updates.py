@@ -10,10 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from indexing.lookup import Hashes, HashIndex, hash_keys
+from indexing.lookup import Hashes, hash_keys
 from indexing.releases import Release
 from indexing.segments import Upserts, append_segment, write_segment
 from indexing.store import Bundle
+from indexing.text_vectors import Places, TextSource, find_vectors, gather
 from indexing.version import IndexVersion
 from retrieval.catalogue import ITEM_IDS, is_parquet, item_ids_of_lines, read_item_ids, read_items
 from retrieval.errors import BadBundle, BadConfig, BadData
@@ -163,17 +164,15 @@ def known_texts(hashes: Hashes, version: IndexVersion, towers: Towers) -> tuple[
     """Text vectors float32 [n, text_dim] of the texts that the build or an update read, and the positions of the
     others, whose vectors are to be filled in."""
     vectors = np.zeros((len(hashes), towers.config.text_dim), np.float32)
-    new = np.arange(len(hashes))
     if version.text_vectors is None or version.manifest.about.get("text_encoder") != towers.encoder.fingerprint:
-        return vectors, new
-    sources = [(version.text_hashes, version.text_vectors)]
+        return vectors, np.arange(len(hashes))
+    sources = [TextSource(version.text_hashes, version.text_vectors)]
     if version.delta is not None:
-        sources.append((version.delta.text_hashes, version.delta.text_vectors))
-    for known, before in sources:
-        rows = HashIndex.build(known).find(hashes[new])
-        vectors[new[rows >= 0]] = before[rows[rows >= 0]]
-        new = new[rows < 0]
-    return vectors, new
+        sources.append(TextSource(version.delta.text_hashes, version.delta.text_vectors))
+    places = find_vectors(hashes, sources)
+    known = np.flatnonzero(places.found)
+    vectors[known] = gather(Places(places.source[known], places.row[known]), sources)
+    return vectors, np.flatnonzero(~places.found)
 
 
 def completed(items: pa.Table, version: IndexVersion, path: str) -> pa.Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,16 +14,19 @@ from numpy.typing import NDArray
 
 from indexing import choice, columns, rebuild
 from indexing.faiss_index import Effort
+from indexing.lookup import hash_keys
 from indexing.manifest import Manifest
 from indexing.rebuild import Built, build_version
 from indexing.releases import Release
 from indexing.store import Bundle
+from indexing.text_vectors import TextSource
 from indexing.tune import Point
 from indexing.version import IndexVersion
 from retrieval.errors import BadBundle, BadConfig, BadData, CorruptBundle, GateRefused, StaleArtefact
 from retrieval.topk import Vectors, exact_topk
 
 N, TEXT_DIM = 300, 16
+STAGES = ["fingerprint", "reuse", "embed", "vectors", "column words", "index", "store"]
 
 
 class Encoder:
@@ -81,6 +85,7 @@ def catalogue(n: int = N, price: float = 1.0) -> tuple[pa.Table, list[str]]:
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rebuild, "PART", 128)
     monkeypatch.setattr(columns, "PART", 128)
+    monkeypatch.setattr(rebuild, "EMBEDDED_AT_ONCE", 128)
 
 
 def build(bundle: Bundle, encoder: Encoder | None = None, **changes: object) -> Built:
@@ -106,7 +111,7 @@ def test_a_version_holds_items_vectors_columns_and_answers_exactly(bundle: Bundl
     np.testing.assert_array_equal(version.vectors, expected)
     assert version.items.equals(items)
     assert version.size == N
-    assert (built.embedded, built.reused, built.recall) == (N, 0, 1.0)
+    assert (built.texts, built.recall) == ((0, 0, N), 1.0)
     assert version.index.is_exact
     hits = version.index.search(expected[:3], 5)
     np.testing.assert_array_equal(hits.rows, exact_topk(expected[:3], expected, 5).rows)
@@ -132,7 +137,7 @@ def test_unchanged_texts_are_not_embedded_again_whatever_became_of_their_prices(
     encoder = Encoder()
     built = build(bundle, encoder, items=items, texts=texts, previous=before)
     assert encoder.read == ["a new title", "another one"]
-    assert (built.embedded, built.reused) == (2, N - 2)
+    assert built.texts == (N - 2, 0, 2)
     version = IndexVersion.open(built.path)
     np.testing.assert_array_equal(version.vectors, with_price(Encoder()(texts), items))
 
@@ -141,7 +146,7 @@ def test_text_vectors_of_another_encoder_are_not_taken_over(bundle: Bundle) -> N
     before = IndexVersion.open(build(bundle).path)
     encoder = Encoder()
     built = build(bundle, encoder, text_encoder="another", previous=before)
-    assert len(encoder.read) == built.embedded == N
+    assert len(encoder.read) == built.texts.embedded == N
 
 
 def test_a_build_of_the_same_things_is_the_same_version_and_embeds_nothing(bundle: Bundle) -> None:
@@ -149,7 +154,7 @@ def test_a_build_of_the_same_things_is_the_same_version_and_embeds_nothing(bundl
     encoder = Encoder()
     again = build(bundle, encoder, previous=IndexVersion.open(first.path))
     assert encoder.read == []
-    assert (again.name, again.path, again.embedded) == (first.name, first.path, 0)
+    assert (again.name, again.path, again.texts.embedded) == (first.name, first.path, 0)
     assert build(bundle, towers="t2").name != first.name
 
 
@@ -171,7 +176,7 @@ def test_vectors_may_be_given_without_a_text_encoder(bundle: Bundle) -> None:
         return given[[int(name.removeprefix("id-")) for name in items["item_id"].to_pylist()]]
 
     built = build(bundle, encode=None, item_vectors=look_up)
-    assert (built.embedded, built.reused) == (0, 0)
+    assert built.texts == (0, 0, 0)
     version = IndexVersion.open(built.path)
     assert version.text_vectors is None
     np.testing.assert_array_equal(version.vectors, given)
@@ -203,7 +208,7 @@ def test_a_kind_that_misses_its_recall_is_refused_if_asked_for_and_replaced_if_n
     monkeypatch.setattr(choice, "fit_effort", lambda *_, **__: [Point(Effort(), 0.5)])
     with pytest.raises(GateRefused, match=r"'HNSW8' reaches recall@100 0\.500 .* 0\.95 is wanted"):
         build(bundle, factory="HNSW8")
-    monkeypatch.setattr(choice, "choose_factory", lambda n, dim: "HNSW8")
+    monkeypatch.setattr(choice, "choose_factory", lambda n, dim, memory: "HNSW8")
     built = build(bundle)
     assert IndexVersion.open(built.path).index.is_exact
     assert not (built.path / "index.faiss").exists()
@@ -252,9 +257,9 @@ def test_a_column_of_another_maker_or_none_is_refused(bundle: Bundle) -> None:
 def test_progress_is_told_by_stage(bundle: Bundle) -> None:
     told: list[tuple[str, int, int]] = []
     build(bundle, factory="SQ8", columns=[Words()], progress=lambda *step: told.append(step))
-    assert [step for step in told if step[0] == "embed"] == [("embed", 128, N), ("embed", 256, N), ("embed", N, N)]
-    assert {stage for stage, _, _ in told} == {"embed", "vectors", "column words", "index"}
-    assert all(done <= total == N for _, done, total in told)
+    assert [step for step in told if step[0] == "embed"] == [("embed", done, N) for done in (0, 128, 256, N)]
+    assert [*dict.fromkeys(stage for stage, _, _ in told)] == STAGES
+    assert all(done <= total == N for stage, done, total in told if stage != "store")
 
 
 @pytest.mark.parametrize("kind", ["Flat", "HNSW8"])
@@ -301,3 +306,75 @@ def test_a_column_that_gives_too_few_values_is_a_fault(bundle: Bundle) -> None:
 
     with pytest.raises(ValueError, match=r"column lengths gave 127 values for rows 0 to 128"):
         build(bundle, columns=[Short()])
+
+
+class Killed(Encoder):
+    """An encoder that is killed when it is to read more than so many texts."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.after = after
+
+    def __call__(self, texts: Sequence[str]) -> Vectors:
+        if len(self.read) + len(texts) > self.after:
+            raise KeyboardInterrupt
+        return super().__call__(texts)
+
+
+def test_what_a_killed_build_embedded_is_not_embedded_again(bundle: Bundle) -> None:
+    items, texts = catalogue()
+    killed = Killed(after=260)
+    with pytest.raises(KeyboardInterrupt):
+        build(bundle, killed)
+    assert killed.read == texts[:256]
+    encoder = Encoder()
+    built = build(bundle, encoder)
+    assert encoder.read == texts[256:]
+    assert built.texts == (0, 256, N - 256)
+    assert str(built.texts) == "0 with vectors as they were, 256 embedded by the interrupted job, 44 embedded"
+    version = IndexVersion.open(built.path)
+    np.testing.assert_array_equal(version.vectors, with_price(Encoder()(texts), items))
+
+
+def test_parts_of_another_encoder_are_not_gone_on_from(bundle: Bundle) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        build(bundle, Killed(after=260))
+    assert build(bundle, text_encoder="another").texts == (0, 0, N)
+
+
+def test_items_of_one_text_are_embedded_once(bundle: Bundle) -> None:
+    _, texts = catalogue()
+    encoder = Encoder()
+    built = build(bundle, encoder, texts=[texts[row % 10] for row in range(N)])
+    assert encoder.read == texts[:10]
+    assert built.texts.embedded == N
+    vectors = IndexVersion.open(built.path).text_vectors
+    assert vectors is not None
+    np.testing.assert_array_equal(vectors, Encoder()([texts[row % 10] for row in range(N)]))
+
+
+def test_vectors_at_hand_are_taken_over(bundle: Bundle) -> None:
+    _, texts = catalogue()
+    encoder = Encoder()
+    known = TextSource(hash_keys(texts[100:]), Encoder()(texts[100:]))
+    assert build(bundle, encoder, sources=[known]).texts == (200, 0, 100)
+    assert encoder.read == texts[:100]
+
+
+def test_text_vectors_with_a_flipped_byte_are_embedded_again(bundle: Bundle) -> None:
+    first = build(bundle)
+    path = first.path / "text_vectors.npy"
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(data)
+    shutil.rmtree(bundle.path / "work")
+    items, _ = catalogue(price=2.0)
+    assert build(bundle, items=items, previous=IndexVersion.open(first.path)).texts == (0, 0, N)
+
+
+def test_a_kind_is_chosen_that_fits_in_the_memory(bundle: Bundle) -> None:
+    exact = N * (TEXT_DIM + 1) * 4
+    assert Manifest.read(build(bundle, memory=exact).path).about["factory"] == "Flat"
+    assert Manifest.read(build(bundle, memory=exact - 1).path).about["factory"] == "IVF64,SQ8"
+    with pytest.raises(BadConfig, match=r"no kind of index for 300 vectors of 17 numbers fits in 1\.0 kB"):
+        build(bundle, memory=1000)

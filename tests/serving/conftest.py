@@ -13,6 +13,8 @@ import pytest
 
 from retrieval.sample import write_sample
 from serving.engine import Engine
+from serving.index_job import IndexBuild, IndexJob
+from serving.joblog import JobLog
 from serving.pipeline import Pipeline, RunResult
 from serving.settings import RunConfig, read_settings
 from serving.shop import Shop
@@ -99,6 +101,17 @@ def make_pipeline() -> Callable[[Path, Path, RunConfig], Pipeline]:
 def open_shop() -> Callable[[Path, RunConfig], Shop]:
     """A data set, read and split."""
     return lambda folder, settings: Shop.open(folder, settings.data, now=next(CLOCK))
+
+
+@pytest.fixture(scope="session")
+def build_index() -> Callable[..., IndexBuild]:
+    """`index build` of a pipeline; further arguments are those of `IndexJob`."""
+
+    def build(pipeline: Pipeline, **options: object) -> IndexBuild:
+        given = {"max_change": 0.3, "log": JobLog(now=pipeline.now), **options}
+        return IndexJob(pipeline=pipeline, **given).run()  # type: ignore[arg-type]
+
+    return build
 
 
 def quick_pipeline(data: Path, out: Path, settings: RunConfig) -> Pipeline:

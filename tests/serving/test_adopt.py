@@ -17,12 +17,14 @@ from retrieval.errors import BadBundle, BadData
 from retrieval.text import item_texts
 from serving.adopt import Adoption, read_vectors
 from serving.engine import Engine
-from serving.jobs import build_index, index_ids, recorded_settings
+from serving.index_job import IndexBuild
+from serving.jobs import index_ids, recorded_settings
 from serving.opened import POPULAR
 from serving.pipeline import Pipeline
 from serving.settings import RunConfig, read_settings
 
 Make = Callable[[Path, Path, RunConfig], Pipeline]
+Build = Callable[..., IndexBuild]
 DIM = 32
 
 
@@ -128,7 +130,12 @@ def test_adopted_models_can_be_evaluated_against_their_own_encoder(
 
 
 def test_given_vectors_stand_for_the_items(
-    sample_folder: Path, data: DataSet, tiny_encoder_folder: Path, tmp_path: Path, make_pipeline: Make
+    sample_folder: Path,
+    data: DataSet,
+    tiny_encoder_folder: Path,
+    tmp_path: Path,
+    make_pipeline: Make,
+    build_index: Build,
 ) -> None:
     for path in sample_folder.glob("items.parquet"):
         (tmp_path / "data").mkdir()

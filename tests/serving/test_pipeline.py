@@ -15,7 +15,7 @@ import pytest
 from indexing.store import Bundle
 from retrieval.errors import BadBundle, BadData
 from serving.engine import Engine
-from serving.jobs import build_index, index_ids, recorded_settings, train_ranker, train_retriever
+from serving.jobs import index_ids, recorded_settings, train_ranker, train_retriever
 from serving.pipeline import Pipeline, RunResult
 from serving.settings import RunConfig, read_settings
 
@@ -124,28 +124,6 @@ def test_items_that_are_not_those_of_the_index_are_refused(
     assert not (own_bundle / "work").exists()
 
 
-def test_an_index_build_follows_the_catalogue_and_keeps_the_models_and_the_shoppers(
-    own_bundle: Path, engine: Engine, fewer_items: Path, make_pipeline: Make, quick_settings: RunConfig
-) -> None:
-    said: list[str] = []
-    pipeline = make_pipeline(fewer_items, own_bundle, quick_settings)
-    pipeline.say = said.append
-    release = build_index(pipeline)
-    before = engine.release
-    assert (release.towers, release.ranker, release.shoppers) == (before.towers, before.ranker, before.shoppers)
-    assert release.index != before.index
-    assert release.gates == before.gates
-    assert "evaluation" not in release.figures
-    rebuilt = Engine.open(own_bundle, device="cpu")
-    everything = {hit.item_id for hit in rebuilt.recommend(k=1000, seen="keep").items}
-    assert everything == set(index_ids(Bundle.open(own_bundle), release))
-    assert "brand-new" in everything
-    assert len(everything) == engine.stages.version.size - 9
-    known = engine.shoppers.user_ids[0].as_py()
-    assert rebuilt.recommend(user_id=known).fell_back_to == ()
-    assert any("110 texts as they were" in line for line in said)
-
-
 def test_the_retriever_alone_is_published_without_a_ranker(
     own_bundle: Path, sample_folder: Path, make_pipeline: Make, quick_settings: RunConfig
 ) -> None:
@@ -171,23 +149,6 @@ def test_the_ranker_alone_stands_on_the_live_towers_and_index(
     assert release.settings["fusion"] == before.settings["fusion"] != {}
     assert release.id != before.id
     assert result.report.exists()
-
-
-def test_rows_that_were_set_aside_lie_beside_the_output(
-    sample_folder: Path, own_bundle: Path, tmp_path: Path, make_pipeline: Make, quick_settings: RunConfig
-) -> None:
-    folder = tmp_path / "data"
-    folder.mkdir()
-    items = pq.read_table(sample_folder / "items.parquet")
-    nameless = items.slice(0, 1).set_column(
-        items.column_names.index("item_id"), "item_id", pa.array([None], pa.string())
-    )
-    pq.write_table(pa.concat_tables([items, nameless]), folder / "items.parquet")
-    build_index(make_pipeline(folder, own_bundle, quick_settings))
-    assert pq.read_table(own_bundle / "rejected.parquet")["row"].to_pylist() == [items.num_rows]
-    pq.write_table(items, folder / "items.parquet")
-    build_index(make_pipeline(folder, own_bundle, quick_settings))
-    assert not (own_bundle / "rejected.parquet").exists()
 
 
 def test_a_folder_of_other_things_is_left_alone(
