@@ -77,16 +77,16 @@ def recall_kept(after: ArrayLike, before: ArrayLike, k: int) -> Gate:
     return Gate(f"canaries recall@{k}", kept, why, {"n": n, "recall": now, "live": then, "allowed": allowed})
 
 
-def answers_kept(after: Sequence[Sequence[str]], before: Sequence[Sequence[str]], k: int) -> Gate:
-    """The canaries' first k items are mostly those of the live release; to be asked only where towers are the same.
+def answers_kept(after: Sequence[Sequence[str]], before: Sequence[Sequence[str]], k: int, who: str) -> Gate:
+    """The first k items of `who` are mostly those of the live release; to be asked only where towers are the same.
 
-    >>> answers_kept([["a", "b"]], [["b", "c"]], 10).passed
+    >>> answers_kept([["a", "b"]], [["b", "c"]], 10, "canaries").passed
     True
     """
     mean = float(np.mean([overlap(new[:k], old[:k]) for new, old in zip(after, before, strict=True)]))
-    shared = f"the first {k} items of {len(after)} canaries overlap by {mean:.3f} with those of the live release"
+    shared = f"the first {k} items of {len(after)} {who} overlap by {mean:.3f} with those of the live release"
     found: JsonMap = {"n": len(after), "overlap": mean, "wanted": MIN_OVERLAP}
-    return Gate(f"canaries overlap@{k}", mean >= MIN_OVERLAP, f"{shared}, {MIN_OVERLAP} is wanted", found)
+    return Gate(f"{who} overlap@{k}", mean >= MIN_OVERLAP, f"{shared}, {MIN_OVERLAP} is wanted", found)
 
 
 def overlap(one: Sequence[str], other: Sequence[str]) -> float:

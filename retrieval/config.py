@@ -101,7 +101,11 @@ class HistoryConfig(Settings):
     event_drop: float = Field(default=0.2, ge=0, lt=1, description="share of past events that a step does not see")
     crop: float = Field(default=0.0, ge=0, le=1, description="share of histories whose oldest events are cut in a step")
     reorder: float = Field(default=0.0, ge=0, le=1, description="share of which a short stretch is shuffled in a step")
-    residual_drop: float = Field(default=0.05, ge=0, lt=1)
+    residual: bool | None = Field(
+        default=None,
+        description="a free vector per known item in what it is; none: where there are no queries, which find less by it",
+    )
+    residual_drop: float = Field(default=0.05, ge=0, lt=1, description="share of items that a step reads without it")
     temperature: float = Field(default=0.07, gt=0)
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=0.1, ge=0)

@@ -298,7 +298,11 @@ def _text_pairs(
 def new_towers(
     vectors: Vectors, features: ItemFeatures, windows: Windows, config: HistoryConfig, *, has_queries: bool, seed: int
 ) -> HistoryTowers:
-    """Parts to train, drawn from the seed; the projection begins as the text vectors' principal directions."""
+    """Parts to train, drawn from the seed; the projection begins as the text vectors' principal directions.
+
+    A residual pulls an item away from its text, towards who takes it. Histories find it by that; a query, which reads
+    texts alone, does not find it any more.
+    """
     dim = min(vectors.shape[1], config.dim or (vectors.shape[1] if has_queries else 128))
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
@@ -314,6 +318,7 @@ def new_towers(
             heads=config.heads, dropout=config.dropout, longest=config.longest, gated=config.gated,
         )  # fmt: skip
         head.bias.requires_grad_(config.bias)
+        head.residual.requires_grad_(not has_queries if config.residual is None else config.residual)
         for codes in (head.price, head.category):
             codes.requires_grad_(config.features)
         return HistoryTowers(head, model, config.temperature)

@@ -44,12 +44,14 @@ class CanaryAnswers(NamedTuple):
     """What a release answers to each canary."""
 
     lists: list[list[str]]  # item ids, best first, at most `SHORTLIST`
+    nearest: list[list[str]]  # the same by the towers' index alone, whatever other sources propose
     right: list[list[str]]  # of the items that are right, those that the release holds
     towers: str
 
     def left_in(self, version: IndexVersion) -> CanaryAnswers:
         """The same without what a later version does not hold any more, as if it had been deleted."""
-        return self._replace(lists=[held(version, one) for one in self.lists])
+        lists, nearest = ([held(version, one) for one in lists] for lists in (self.lists, self.nearest))
+        return self._replace(lists=lists, nearest=nearest)
 
 
 def canaries_of(shop: Shop, limit: int = LIMIT) -> list[Canary]:
@@ -82,12 +84,14 @@ def answers_of(opened: Opened, canaries: Sequence[Canary]) -> CanaryAnswers:
     user_vectors(opened, canaries)  # of queries, in one batch; they are remembered
     answers = (opened.answer(_request(canary)) for canary in canaries)
     lists = [[hit.item_id for hit in answer.items] for answer in answers]
-    return CanaryAnswers(lists, [held(opened.version, canary.wanted) for canary in canaries], opened.release.towers)
+    right = [held(opened.version, canary.wanted) for canary in canaries]
+    return CanaryAnswers(lists, _nearest(opened, canaries), right, opened.release.towers)
 
 
 def canary_gates(after: CanaryAnswers, before: CanaryAnswers) -> list[Gate]:
     """What the canaries say of a release after the live one, see `left_in`; nothing where none is about items that both
-    hold. Overlap is asked for where the towers are the same."""
+    hold. Overlap is asked for where the towers are the same, of answers and of what the index alone finds: other
+    sources may fill the first places, and would hide an index that is wrong."""
     both = [[item for item in new if item in set(old)] for new, old in zip(after.right, before.right, strict=True)]
     told = [place for place, right in enumerate(both) if right]
     if not told:
@@ -95,19 +99,34 @@ def canary_gates(after: CanaryAnswers, before: CanaryAnswers) -> list[Gate]:
     wanted = [both[place] for place in told]
     now, then = ([answers.lists[place] for place in told] for answers in (after, before))
     gates = [recall_kept(recall_of(now, wanted, k), recall_of(then, wanted, k), k) for k in RECALL_AT]
-    return [*gates, answers_kept(now, then, OVERLAP_AT)] if after.towers == before.towers else gates
+    if after.towers == before.towers:
+        gates.append(answers_kept(now, then, OVERLAP_AT, "canaries"))
+        gates.append(answers_kept(after.nearest, before.nearest, OVERLAP_AT, "canaries in the index alone"))
+    return gates
 
 
 def user_vectors(opened: Opened, canaries: Sequence[Canary]) -> Vectors:
     """The user tower's vector of each canary that it can read, float32 [n, index_dim]."""
-    stages = opened.stages
-    queries = [query_text(canary.query) for canary in canaries if canary.query]
-    known = [opened.histories.of_items(canary.history) for canary in canaries if not canary.query]
-    parts = [stages.history_vectors(one.batch, ()) for one in known]
-    parts += [stages.query_vectors(queries)] if queries else []
-    vectors = np.concatenate([np.empty((0, opened.version.dim), np.float32), *parts])
+    vectors = _vectors(opened, canaries)
     read: Vectors = vectors[vectors.any(axis=1)]
     return read
+
+
+def _vectors(opened: Opened, canaries: Sequence[Canary]) -> Vectors:
+    """The same of every canary, in their order; zeros for what cannot be read."""
+    stages, asked = opened.stages, [place for place, canary in enumerate(canaries) if canary.query]
+    vectors = np.zeros((len(canaries), opened.version.dim), np.float32)
+    for place in sorted(set(range(len(canaries))) - set(asked)):
+        vectors[place] = stages.history_vectors(opened.histories.of_items(canaries[place].history).batch, ())[0]
+    if asked:
+        vectors[asked] = stages.query_vectors([query_text(canaries[place].query) for place in asked])
+    return vectors
+
+
+def _nearest(opened: Opened, canaries: Sequence[Canary]) -> list[list[str]]:
+    """The first items of each by the index alone."""
+    hits = opened.version.search(_vectors(opened, canaries), SHORTLIST)
+    return [opened.version.ids_of(rows[rows >= 0]) for rows in hits.rows]
 
 
 def held(version: IndexVersion, ids: Sequence[str]) -> list[str]:

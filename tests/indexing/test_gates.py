@@ -47,9 +47,9 @@ def test_of_few_canaries_one_may_be_lost_and_not_two() -> None:
 
 def test_half_of_the_first_items_have_to_stay() -> None:
     old = [list("abcdefghijz")]
-    assert answers_kept([list("abcdevwxyz")], old, 10).passed
-    assert not answers_kept([list("abcduvwxyz")], old, 10).passed
-    assert answers_kept([list("abcdefghij"), []], [*old, []], 10).figures["overlap"] == 1.0
+    assert answers_kept([list("abcdevwxyz")], old, 10, "canaries").passed
+    assert not answers_kept([list("abcduvwxyz")], old, 10, "canaries").passed
+    assert answers_kept([list("abcdefghij"), []], [*old, []], 10, "canaries").figures["overlap"] == 1.0
     assert overlap(["a"], []) == 0.0
 
 

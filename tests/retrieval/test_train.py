@@ -290,6 +290,20 @@ def test_a_share_of_the_rounds_over_histories_can_be_asked_for(
     assert f"{epochs} epochs at most" in told[-1]
 
 
+@pytest.mark.parametrize(
+    ("asked", "has_queries", "learns"),
+    [(None, False, True), (None, True, False), (True, True, True), (False, False, False)],
+)
+def test_items_keep_to_their_texts_where_queries_look_for_them(
+    untuned: TextPart, shop: DataSet, split: EventSplit, asked: bool | None, has_queries: bool, learns: bool
+) -> None:
+    assert shop.events is not None
+    windows = Windows.build(shop.events, split.train, split.train_target, 6)
+    config = HistoryConfig(dim=16, width=16, identity=8, longest=6, residual=asked)
+    towers = new_towers(untuned.vectors, ItemFeatures.fit(shop.items), windows, config, has_queries=has_queries, seed=1)
+    assert towers.head.residual.requires_grad == learns
+
+
 @pytest.fixture(scope="module")
 def untrained(shop: DataSet, split: EventSplit, untuned: TextPart) -> tuple[HistoryTowers, Callable[..., Validation]]:
     """Towers before training, and their validation under changed settings."""

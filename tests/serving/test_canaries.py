@@ -32,7 +32,9 @@ def shop(sample_folder: Path, quick_settings: RunConfig, open_shop: Callable[[Pa
 
 def answers(*lists: str, right: list[list[str]] | None = None, towers: str = "t") -> CanaryAnswers:
     """What was answered, an item a letter; the first item of each is right unless said."""
-    return CanaryAnswers([list(one) for one in lists], right or [[one[0]] for one in lists], towers)
+    return CanaryAnswers(
+        [list(one) for one in lists], [list(one) for one in lists], right or [[one[0]] for one in lists], towers
+    )
 
 
 def test_canaries_are_requests_that_no_tower_learned_from(shop: Shop) -> None:
@@ -95,10 +97,10 @@ def test_a_canary_of_which_nothing_is_known_has_no_vector(engine: Engine) -> Non
 
 def test_the_same_answers_pass_every_gate_and_others_none() -> None:
     one, other = answers("abcdefghijkl"), answers("mnopqrstuvwx", right=[["a"]])
-    assert [gate.passed for gate in canary_gates(one, one)] == [True, True, True]
+    assert [gate.passed for gate in canary_gates(one, one)] == [True] * 4
     many = answers(*["abcdefghijkl"] * 100)
     lost = answers(*["mnopqrstuvwx"] * 100, right=[["a"]] * 100)
-    assert [gate.passed for gate in canary_gates(lost, many)] == [False, False, False]
+    assert [gate.passed for gate in canary_gates(lost, many)] == [False] * 4
     assert canary_gates(other, one)[2].figures["overlap"] == 0.0
 
 
@@ -110,13 +112,21 @@ def test_other_towers_may_answer_otherwise_if_they_find_as_much() -> None:
 def test_what_is_right_counts_as_far_as_both_releases_hold_it() -> None:
     before = answers("abc", "def", right=[["a", "b"], ["d"]])
     after = answers("acb", "efg", right=[["a"], []])
-    recall, _, overlap = canary_gates(after, before)
+    recall, _, overlap, _ = canary_gates(after, before)
     assert (recall.figures["n"], recall.figures["recall"], recall.figures["live"]) == (1, 1.0, 1.0)
     assert overlap.figures == {"n": 1, "overlap": 1.0, "wanted": 0.5}
     assert canary_gates(answers("x", right=[[]]), answers("y", right=[["y"]])) == []
 
 
+def test_an_index_that_is_wrong_is_seen_behind_sources_that_fill_the_first_places() -> None:
+    before = answers("abc", "def")
+    wrong = before._replace(nearest=[list("xyz"), list("uvw")])
+    assert [gate.name for gate in canary_gates(wrong, before) if not gate.passed] == [
+        "canaries in the index alone overlap@10"
+    ]
+
+
 def test_what_a_later_version_does_not_hold_counts_as_deleted(engine: Engine) -> None:
     ids = engine.opened.version.ids.to_pylist()
-    found = CanaryAnswers([["gone", ids[0], "gone too", ids[5]]], [[ids[0]]], "t")
-    assert found.left_in(engine.opened.version) == found._replace(lists=[[ids[0], ids[5]]])
+    found = CanaryAnswers([["gone", ids[0], "gone too", ids[5]]], [["gone", ids[5]]], [[ids[0]]], "t")
+    assert found.left_in(engine.opened.version) == found._replace(lists=[[ids[0], ids[5]]], nearest=[[ids[5]]])

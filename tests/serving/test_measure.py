@@ -30,7 +30,8 @@ def shop(sample_folder: Path, quick_settings: RunConfig, open_shop: Open) -> Sho
 
 @pytest.fixture(scope="module")
 def measured(engine: Engine, shop: Shop) -> Measurement:
-    return Measurement(engine.stages, shop, remove_seen=False, rerank_sample=0)
+    retriever = replace(engine.stages.retriever, fusions={})  # the towers alone
+    return Measurement(replace(engine.stages, retriever=retriever), shop, remove_seen=False, rerank_sample=0)
 
 
 @pytest.fixture(scope="module")
