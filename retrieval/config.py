@@ -103,7 +103,7 @@ class HistoryConfig(Settings):
     reorder: float = Field(default=0.0, ge=0, le=1, description="share of which a short stretch is shuffled in a step")
     residual: bool | None = Field(
         default=None,
-        description="a free vector per known item in what it is; none: where there are no queries, which find less by it",
+        description="a free vector per known item in what it is; none: where no queries are, which find less by it",
     )
     residual_drop: float = Field(default=0.05, ge=0, lt=1, description="share of items that a step reads without it")
     temperature: float = Field(default=0.07, gt=0)
