@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from indexing.rebuild import build_version as build_version
     from indexing.releases import Release as Release
     from indexing.store import Bundle as Bundle
-    from indexing.tune import choose_factory as choose_factory
+    from indexing.tune import Tuner as Tuner
     from indexing.version import IndexVersion as IndexVersion
 
 _MODULES = {
@@ -31,7 +31,7 @@ _MODULES = {
     "indexing.rebuild": "build_version",
     "indexing.releases": "Release",
     "indexing.store": "Bundle",
-    "indexing.tune": "choose_factory",
+    "indexing.tune": "Tuner",
     "indexing.version": "IndexVersion",
 }
 __all__ = [
@@ -43,10 +43,10 @@ __all__ = [
     "ItemColumn",
     "Manifest",
     "Release",
+    "Tuner",
     "VectorIndex",
     "build_index",
     "build_version",
-    "choose_factory",
     "open_index",
 ]
 __getattr__, __dir__ = exports(__name__, _MODULES)

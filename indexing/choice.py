@@ -1,23 +1,26 @@
-"""Which index a version gets: built, its effort fitted to the recall that is wanted, and written."""
+"""Which index a version gets: chosen or asked for, built, fitted to the recall that is wanted, and written."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
-from indexing.faiss_index import Effort, FaissIndex
-from indexing.manifest import Json, JsonMap
-from indexing.tune import EXACT, Point, choose_factory, fit_effort
+from indexing.crossover import CrossoverMeter
+from indexing.manifest import JsonMap
+from indexing.sizes import size_of
+from indexing.tune import Chosen, Tuner
 from retrieval.errors import GateRefused
 from retrieval.topk import Vectors
 
 RECALL_AT = 100
 RECALL_TARGET = 0.95
 RECALL_SAMPLE = 256  # queries on which recall is measured
+AUTO = "auto"  # in place of a kind: the one that measuring finds
+MEASURED = ("choice", "filters")  # of what `write_index` says: no two builds measure the same, and it names no contents
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 
@@ -35,39 +38,61 @@ def write_index(
 ) -> JsonMap:
     """Build the index and write it, unless it is exact and needs no file; returns what the manifest says of it.
 
-    `memory` is how many bytes a kind that `auto` takes may fill; none: as many as it likes.
+    `memory`: bytes that the index may hold, None for no limit; see `Tuner`. `queries` float32 [q, dim] are user
+    vectors; without any, item vectors stand for them. Raises GateRefused where a kind that was asked for misses the
+    recall or the memory.
     """
-    sample, source = _sample(vectors, queries, seed)
-    found: JsonMap = {"dim": int(vectors.shape[1]), "recall_at": RECALL_AT, "recall_queries": source}
-    kind = choose_factory(len(vectors), vectors.shape[1], memory) if factory == "auto" else factory
-    points: list[Point] = []
-    if kind != EXACT:
-        report("index", 0, len(vectors))
-        index = FaissIndex.build(vectors, kind, seed=seed)
-        points = fit_effort(index, vectors, sample, k=min(RECALL_AT, len(vectors)), target=recall_target)
-        kind = _kind_that_reaches(kind, points[-1].recall, recall_target, chosen=factory == "auto")
-    if kind != EXACT:
-        index.write(path)
+    sample, source = recall_sample(vectors, queries, seed)
+    k = min(RECALL_AT, len(vectors))
+    tuner = Tuner(vectors=vectors, queries=sample, k=k, target=recall_target, memory=memory, seed=seed)
+    report("index", 0, len(vectors))
+    chosen = tuner.choose(report) if factory == AUTO else tuner.fit(factory)
+    if factory != AUTO:
+        _require(chosen, recall_target, memory)
+    filters: JsonMap = {}
+    effort = chosen.point.effort
+    if chosen.index is not None:
+        chosen.index.write(path)
+        meter = CrossoverMeter(vectors=vectors, queries=sample, k=k, target=recall_target, seed=seed)
+        crossover = meter.measure(chosen.index)
+        filters, effort = crossover.to_json(), replace(effort, filtered=crossover.filtered)
     report("index", len(vectors), len(vectors))
-    taken = points[-1] if kind != EXACT else Point(Effort(), 1.0)
-    curve: list[Json] = [{**asdict(point.effort), "recall": point.recall} for point in points]
-    return found | {"factory": kind, "effort": asdict(taken.effort), "recall": taken.recall, "recall_curve": curve}
+    return {
+        "dim": int(vectors.shape[1]),
+        "factory": chosen.kind,
+        "effort": asdict(effort),
+        "recall": chosen.point.recall,
+        "recall_at": RECALL_AT,
+        "recall_queries": source,
+        "bytes": chosen.point.bytes,
+        "choice": {
+            "why": chosen.why,
+            "target": recall_target,
+            "memory": memory,
+            "curve": [point.to_json() for point in chosen.curve],
+        },
+        "filters": filters,
+    }
 
 
-def _kind_that_reaches(kind: str, reached: float, target: float, *, chosen: bool) -> str:
-    """The kind, if it reaches the target; else exact search for one `auto` chose, GateRefused for one asked for."""
-    if reached >= target:
-        return kind
-    if chosen:
-        return EXACT
-    raise GateRefused(
-        f"index kind {kind!r} reaches recall@{RECALL_AT} {reached:.3f} at its highest effort, {target} is wanted; "
-        "use another kind, such as Flat or HNSW32_SQ8, or a lower target"
-    )
-
-
-def _sample(vectors: Vectors, queries: Vectors | None, seed: int) -> tuple[Vectors, str]:
+def recall_sample(vectors: Vectors, queries: Vectors | None, seed: int) -> tuple[Vectors, str]:
+    """Vectors float32 [q, dim] to measure recall with, and what they are."""
     rng = np.random.default_rng(seed)
     source, pool = ("item vectors", vectors) if queries is None else ("user vectors", queries)
     rows = np.sort(rng.choice(len(pool), min(RECALL_SAMPLE, len(pool)), replace=False))
     return np.ascontiguousarray(pool[rows], np.float32), f"{len(rows)} {source}"
+
+
+def _require(chosen: Chosen, target: float, memory: int | None) -> None:
+    """GateRefused for a kind that was asked for and is not what is wanted."""
+    point = chosen.point
+    if point.recall < target:
+        raise GateRefused(
+            f"index kind {point.kind!r} reaches recall@{RECALL_AT} {point.recall:.3f} at its highest effort, {target} "
+            "is wanted; use another kind, such as Flat or HNSW32_SQ8, or a lower target"
+        )
+    if memory is not None and point.bytes > memory:
+        raise GateRefused(
+            f"index kind {point.kind!r} holds {size_of(point.bytes)}, {size_of(memory)} is allowed; use another kind, "
+            "such as auto, or more memory"
+        )

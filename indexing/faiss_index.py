@@ -2,14 +2,16 @@
 
 Written against faiss 1.15. Known there and kept to here: the selector of a refined index goes into the parameters of
 its base (in its own it is ignored); a graph obeys the selector only with a bounded queue; product quantisers without
-cells take no selector at all, so they say that they cannot filter; empty places hold row -1 and any score.
+cells take no selector at all; empty places hold row -1 and any score. Which kinds obey a selector is not taken from
+their documentation: `FILTERING` holds those that the contract test saw obeying one.
 """
 
 from __future__ import annotations
 
 import importlib
+import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,7 +24,14 @@ from retrieval.topk import Hits, Mask, Rows, Vectors
 ADD_BLOCK = 65_536  # rows read from the memory map and added at a time
 MIN_TRAIN = 65_536  # rows to train on at least, where there are as many
 TRAIN_PER_CELL = 64  # and so many for each cell of an inverted file
-WIDEST = 8.0  # a filter raises the effort by the inverse of its share of rows, at most by this
+WIDEST = 64.0  # a filter multiplies the effort at most by this
+FILTERING = frozenset(
+    f"Index{name}"
+    for name in (
+        "Flat", "ScalarQuantizer", "RaBitQ", "HNSWFlat", "HNSWSQ", "HNSWPQ", "IVFFlat", "IVFScalarQuantizer", "IVFPQ",
+        "IVFPQFastScan", "IVFRaBitQ", "IVFRaBitQFastScan",
+    )
+)  # classes that obey a selector; others refuse it or are not known  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +40,8 @@ class Effort:
 
     nprobe: int = 64  # cells visited (IVF)
     ef_search: int = 256  # length of the queue (HNSW)
-    k_factor: float = 4.0  # hits of the compressed search that are refined, as a multiple of k (RFlat)
+    k_factor: float = 4.0  # hits of the compressed search that are refined, as a multiple of k
+    filtered: float = 1.0  # under a filter, all of these are multiplied by this over the share of rows that it allows
 
     def widened(self, factor: float) -> Effort:
         """The same effort times a factor."""
@@ -40,6 +50,24 @@ class Effort:
             nprobe=round(self.nprobe * factor),
             ef_search=round(self.ef_search * factor),
             k_factor=self.k_factor * factor,
+        )
+
+    def below(self, other: Effort) -> bool:
+        """Whether it is another effort and nowhere higher."""
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return self != other and all(own <= others for own, others in pairs)
+
+    def halfway(self, other: Effort) -> Effort:
+        """The effort between the two, by ratio.
+
+        >>> Effort(nprobe=4).halfway(Effort(nprobe=16)).nprobe
+        8
+        """
+        return replace(
+            self,
+            nprobe=round(math.sqrt(self.nprobe * other.nprobe)),
+            ef_search=round(math.sqrt(self.ef_search * other.ef_search)),
+            k_factor=math.sqrt(self.k_factor * other.k_factor),
         )
 
 
@@ -117,8 +145,21 @@ class FaissIndex:
 
     @property
     def can_filter(self) -> bool:
-        """False of product quantisers without cells, which take no selector."""
-        return _obeys_selector(self._faiss, self._index)
+        """Whether what searches in the end is of a class that obeys a selector, see `FILTERING`."""
+        return type(_innermost(self._faiss, self._index)).__name__ in FILTERING
+
+    @property
+    def nbytes(self) -> int:
+        """What it holds: the length of its file, which is about its size in memory."""
+        length = 0
+
+        def count(part: bytes) -> int:
+            nonlocal length
+            length += len(part)
+            return len(part)
+
+        self._faiss.write_index(self._index, self._faiss.PyCallbackIOWriter(count))
+        return length
 
     @property
     def size(self) -> int:
@@ -151,8 +192,8 @@ class FaissIndex:
             raise ValueError(f"{type(self._index).__name__} cannot filter: pass allowed=None and filter the hits")
         effort, selector = self._effort, None
         if allowed is not None:
-            share = max(float(np.mean(allowed)), 1 / WIDEST)
-            effort = effort.widened(1 / share)
+            share = max(int(np.count_nonzero(allowed)), 1) / max(len(allowed), 1)
+            effort = effort.widened(min(effort.filtered / share, WIDEST))
             bits = np.packbits(allowed, bitorder="little")
             selector = self._faiss.IDSelectorBitmap(bits)
         parameters = _parameters(self._faiss, self._index, effort, selector)
@@ -176,12 +217,13 @@ def _parameters(faiss: ModuleType, index: Any, effort: Effort, selector: Any) ->
     return faiss.SearchParameters(**own) if own else None
 
 
-def _obeys_selector(faiss: ModuleType, index: Any) -> bool:
+def _innermost(faiss: ModuleType, index: Any) -> Any:
+    """What an index searches in the end: the base of what refines it, the index behind a transformation."""
     if isinstance(index, faiss.IndexRefine):
-        return _obeys_selector(faiss, faiss.downcast_index(index.base_index))
+        return _innermost(faiss, faiss.downcast_index(index.base_index))
     if isinstance(index, faiss.IndexPreTransform):
-        return _obeys_selector(faiss, faiss.downcast_index(index.index))
-    return isinstance(index, faiss.IndexIVF | faiss.IndexHNSW | faiss.IndexFlat | faiss.IndexScalarQuantizer)
+        return _innermost(faiss, faiss.downcast_index(index.index))
+    return index
 
 
 def _is_coarse(faiss: ModuleType, index: Any) -> bool:

@@ -9,8 +9,7 @@ import numpy as np
 from indexing.index import Backend
 from retrieval.topk import CSR, Hits, Mask, Rows, Scores, Vectors, exact_topk
 
-FEW_ROWS = 32_768  # so few allowed rows are scored exactly sooner (1 ms for 10,000 of 128 dims) than an index is asked
-FEW_SHARE = 0.05  # below this share of allowed rows a graph or a list of cells misses too many of them
+FEW_ROWS, FEW_SHARE = 32_768, 0.05  # allowed rows that are searched exactly, where nobody measured what is quicker
 FILTER_SURPLUS = 1.5  # how many times the hits needed are fetched where the index cannot filter
 RESCORE_FLOATS = 16_777_216  # floats gathered at once to score hits again (64 MiB)
 
@@ -19,17 +18,17 @@ class GuardedIndex:
     """A VectorIndex over a Backend and the exact vectors float32 [size, dim] that it was built from.
 
     Hits are scored again with the exact vectors, so that scores do not depend on how the backend compresses. A filter
-    that leaves few rows is answered by exact search over them; answers that come back short are completed by it.
+    that leaves at most `exact_rows` is answered by exact search over them: as many as `indexing.crossover` found to be
+    searched sooner so; None, where that was not measured, takes a cautious number. Answers that come back short are
+    completed by exact search.
     """
 
-    def __init__(
-        self, backend: Backend, vectors: Vectors, *, few_rows: int = FEW_ROWS, few_share: float = FEW_SHARE
-    ) -> None:
+    def __init__(self, backend: Backend, vectors: Vectors, *, exact_rows: int | None = None) -> None:
         if (backend.size, backend.dim) != vectors.shape:
             raise ValueError(f"the index holds [{backend.size}, {backend.dim}], the vectors are {vectors.shape}")
         self._backend = backend
         self._vectors = vectors
-        self._few = max(few_rows, few_share * backend.size)
+        self._exact_rows = max(FEW_ROWS, round(FEW_SHARE * backend.size)) if exact_rows is None else exact_rows
 
     @property
     def is_exact(self) -> bool:
@@ -52,6 +51,11 @@ class GuardedIndex:
         return self._backend.dim
 
     @property
+    def exact_rows(self) -> int:
+        """The most rows that a filter leaves to exact search."""
+        return self._exact_rows
+
+    @property
     def placement(self) -> str:
         """Where the backend runs, and why."""
         return self._backend.placement
@@ -59,11 +63,12 @@ class GuardedIndex:
     def search(self, queries: Vectors, k: int, *, allowed: Mask | None = None, exclude: CSR | None = None) -> Hits:
         """See VectorIndex."""
         n_allowed = self.size if allowed is None else int(np.count_nonzero(allowed))
+        allowed = None if n_allowed == self.size else allowed
         longest = 0 if exclude is None else int(np.diff(exclude.indptr).max(initial=0))
         fetch = self._fetch(k + longest, n_allowed)
-        few = n_allowed < self.size and n_allowed <= self._few
+        few = allowed is not None and n_allowed <= self._exact_rows
         if few or fetch > self._backend.max_k or k < 1:
-            return exact_topk(queries, self._vectors, k, allowed=allowed, exclude=exclude)
+            return exact_topk(queries, self._vectors, k, allowed=allowed, n_allowed=n_allowed, exclude=exclude)
         found = self._backend.search(queries, fetch, allowed=allowed if self.can_filter else None)
         rows = _without(found.rows, allowed, exclude)
         hits = _best(rows, rescore(queries, self._vectors, rows), k)
@@ -93,7 +98,7 @@ def rescore(queries: Vectors, vectors: Vectors, rows: Rows) -> Scores:
     size = max(1, RESCORE_FLOATS // max(1, rows.shape[1] * vectors.shape[1]))
     for start in range(0, len(rows), size):
         part = slice(start, start + size)
-        scores[part] = np.einsum("qkd,qd->qk", vectors[rows[part]], queries[part])
+        scores[part] = np.matmul(vectors[rows[part]], queries[part, :, None])[..., 0]
     scores[rows < 0] = -np.inf
     return scores
 
@@ -112,8 +117,8 @@ def _without(rows: Rows, allowed: Mask | None, exclude: CSR | None) -> Rows:
 
 def _best(rows: Rows, scores: Scores, k: int) -> Hits:
     """The k best hits of each line, ties by row, padded to k."""
-    missing = max(0, k - rows.shape[1])
-    rows = np.pad(rows, ((0, 0), (0, missing)), constant_values=-1)
-    scores = np.pad(scores, ((0, 0), (0, missing)), constant_values=-np.inf)
+    if (missing := k - rows.shape[1]) > 0:
+        rows = np.pad(rows, ((0, 0), (0, missing)), constant_values=-1)
+        scores = np.pad(scores, ((0, 0), (0, missing)), constant_values=-np.inf)
     order = np.lexsort((rows, -scores), axis=1)[:, :k]
     return Hits(np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1))

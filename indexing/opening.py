@@ -11,7 +11,8 @@ from indexing.faiss_index import Effort, FaissIndex
 from indexing.gpu import Choice, GpuIndex, choose_device
 from indexing.guarded import GuardedIndex
 from indexing.index import VectorIndex
-from indexing.tune import EXACT, recall
+from indexing.kinds import EXACT
+from indexing.measure import recalls_of
 from retrieval.errors import BadConfig
 from retrieval.topk import Vectors
 
@@ -30,26 +31,36 @@ def build_index(
 
 
 def open_index(
-    path: Path, vectors: Vectors, *, factory: str, effort: Effort | None = None, device: str = "auto"
+    path: Path,
+    vectors: Vectors,
+    *,
+    factory: str,
+    effort: Effort | None = None,
+    exact_rows: int | None = None,
+    device: str = "auto",
 ) -> VectorIndex:
-    """An index as `build_version` left it: `path` is its FAISS file, which an exact index has none of."""
+    """An index as `build_version` left it: `path` is its FAISS file, which an exact index has none of.
+
+    `exact_rows` is what `indexing.crossover` measured on the CPU; a GPU is not asked to keep to it.
+    """
     choice = choose_device(device, factory)
     if factory != EXACT:
-        return _placed(FaissIndex.read(path, effort or Effort()), vectors, choice)
+        return _placed(FaissIndex.read(path, effort or Effort()), vectors, choice, exact_rows)
     if choice.device == "cpu":
         return ExactIndex(vectors)
     return _placed(FaissIndex.build(vectors, EXACT), vectors, choice)
 
 
-def _placed(index: FaissIndex, vectors: Vectors, choice: Choice) -> VectorIndex:
-    here = GuardedIndex(index, vectors)
+def _placed(index: FaissIndex, vectors: Vectors, choice: Choice, exact_rows: int | None = None) -> VectorIndex:
+    here = GuardedIndex(index, vectors, exact_rows=exact_rows)
     return here if choice.device == "cpu" else tried(GuardedIndex(GpuIndex.copy(index), vectors), here, vectors)
 
 
 def tried(copy: VectorIndex, source: VectorIndex, vectors: Vectors) -> VectorIndex:
     """A copy of an index on a device, if it answers what its source does; BadConfig where it does not."""
     queries = vectors[np.linspace(0, len(vectors) - 1, CANARIES, dtype=np.int64)]
-    found = recall(copy, queries, source.search(queries, min(CANARY_K, len(vectors))))
+    k = min(CANARY_K, len(vectors))
+    found = float(np.mean(recalls_of(copy.search(queries, k), source.search(queries, k))))
     if found < CANARY_RECALL:
         raise BadConfig(
             f"{copy.placement}: finds {found:.0%} of what its source on the CPU finds; use device=cpu, check the GPU"

@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from indexing.choice import RECALL_TARGET, Progress, write_index
+from indexing.choice import MEASURED, RECALL_TARGET, Progress, write_index
 from indexing.columns import PART, ItemColumn, write_column, write_table
 from indexing.durable import write_npy
 from indexing.lookup import Hashes, HashIndex, hash_keys
@@ -259,6 +259,7 @@ def _own_name(
 
 def _version_name(files: dict[str, FileSum], requires: dict[str, str], about: JsonMap) -> str:
     sums = {name: file.sha256 for name, file in files.items()}
+    about = {name: value for name, value in about.items() if name not in MEASURED}
     return hashlib.sha256(dump_json({"files": sums, "requires": requires, "about": about})).hexdigest()[:16]
 
 

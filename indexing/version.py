@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -60,9 +60,9 @@ class IndexVersion:
         """Open a version's folder as it was built; `updated` reads on. CorruptBundle names a file that cannot be read;
         see `choose_device` for other errors."""
         manifest = Manifest.read(folder)
-        factory, effort, dim = _settings(folder, manifest.about)
+        kept = _settings(folder, manifest.about)
         readings = _mapped(folder / VECTORS)
-        vectors = readings[:, :dim]
+        vectors = readings[:, : kept.dim]
         text_path = folder / TEXT_VECTORS
         lookup = HashIndex(*(_mapped(folder / name) for name in (ID_FIRST, ID_ROWS, ID_HASHES)))
         return cls(
@@ -73,7 +73,14 @@ class IndexVersion:
             readings=readings,
             text_vectors=_mapped(text_path) if text_path.exists() else None,
             text_hashes=_mapped(folder / TEXT_HASHES),
-            index=open_index(folder / FAISS_FILE, vectors, factory=factory, effort=effort, device=device),
+            index=open_index(
+                folder / FAISS_FILE,
+                vectors,
+                factory=kept.factory,
+                effort=kept.effort,
+                exact_rows=kept.exact_rows,
+                device=device,
+            ),
             lookup=lookup,
         )
 
@@ -203,10 +210,20 @@ def _items(path: Path) -> pa.Table:
         raise CorruptBundle(f"{path} cannot be read ({error}); restore it or build the index again") from error
 
 
-def _settings(folder: Path, about: JsonMap) -> tuple[str, Effort, int]:
+class _Kept(NamedTuple):
+    """How a version is searched, from its manifest."""
+
+    factory: str
+    effort: Effort
+    dim: int
+    exact_rows: int | None
+
+
+def _settings(folder: Path, about: JsonMap) -> _Kept:
     try:
-        effort, dim = about["effort"], about["dim"]
-        return str(about["factory"]), Effort(**effort), int(dim)  # type: ignore[arg-type]
+        effort, dim, filters = about["effort"], about["dim"], about.get("filters")
+        rows = filters["exact_rows"] if filters else None  # type: ignore[index, call-overload]
+        return _Kept(str(about["factory"]), Effort(**effort), int(dim), None if rows is None else int(rows))  # type: ignore[arg-type]
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptBundle(
             f"{folder}/manifest.json does not say how to search ({error}); build the index again"

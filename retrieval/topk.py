@@ -98,20 +98,23 @@ def exact_topk(
     k: int,
     *,
     allowed: Mask | None = None,
+    n_allowed: int | None = None,
     exclude: CSR | None = None,
     block: int = 8_388_608,
 ) -> Hits:
     """The k items of largest inner product with each query, exactly.
 
     queries is float32 [n_queries, dim], items float32 [n_items, dim] (a memory map serves). `allowed` leaves out rows
-    for all queries, `exclude` for each query its own list. Equal scores go by row, lowest first; a score that is not a
-    number is never answered. `block` bounds the scores held at once (float32, 4 bytes each). Raises BadRequest where k
-    is below 1.
+    for all queries, `exclude` for each query its own list; a caller who knows how many rows are allowed says so in
+    `n_allowed`. Equal scores go by row, lowest first; a score that is not a number is never answered. `block` bounds
+    the scores held at once (float32, 4 bytes each). Raises BadRequest where k is below 1.
     """
     if k < 1:
         raise BadRequest(f"k is {k}; ask for at least 1 result")
-    if allowed is not None and np.count_nonzero(allowed) < SPARSE_SHARE * len(allowed):
-        return _topk_of_few(queries, items, k, np.flatnonzero(allowed), exclude, block)
+    if allowed is not None:
+        n_allowed = int(np.count_nonzero(allowed)) if n_allowed is None else n_allowed
+        if n_allowed < SPARSE_SHARE * len(allowed):
+            return _topk_of_few(queries, items, k, np.flatnonzero(allowed), exclude, block)
     hits = Hits(np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), -np.inf, np.float32))
     size = max(1, block // max(1, min(len(items), ITEM_BLOCK)))
     for start in range(0, len(queries), size):

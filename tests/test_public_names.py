@@ -15,8 +15,8 @@ PUBLIC = {
         check exact_topk item_text load split_events split_judgements train_towers user_text write_sample
     """,
     "indexing": """
-        Bundle Effort ExactIndex FaissIndex IndexVersion ItemColumn Manifest Release VectorIndex build_index
-        build_version choose_factory open_index
+        Bundle Effort ExactIndex FaissIndex IndexVersion ItemColumn Manifest Release Tuner VectorIndex build_index
+        build_version open_index
     """,
     "ranking": "CrossEncoderScorer GateVerdict PairSet RankerTraining ShortlistScorer train_ranker",
     "serving": "Answer Engine Hit Request",

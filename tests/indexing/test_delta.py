@@ -264,4 +264,4 @@ def graphed(version: IndexVersion) -> IndexVersion:
     """The same with a graph for an index, which is searched so hard that it finds all."""
     vectors = np.ascontiguousarray(version.vectors)
     graph = FaissIndex.build(vectors, "HNSW16,Flat", effort=Effort(ef_search=200))
-    return replace(version, index=GuardedIndex(graph, vectors, few_rows=0, few_share=0.0))
+    return replace(version, index=GuardedIndex(graph, vectors, exact_rows=0))

@@ -12,15 +12,14 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from indexing import choice, columns, rebuild
-from indexing.faiss_index import Effort
+from indexing import columns, rebuild
+from indexing.guarded import GuardedIndex
 from indexing.lookup import hash_keys
 from indexing.manifest import Manifest
 from indexing.rebuild import Built, build_version
 from indexing.releases import Release
 from indexing.store import Bundle
 from indexing.text_vectors import TextSource
-from indexing.tune import Point
 from indexing.version import IndexVersion
 from retrieval.errors import BadBundle, BadConfig, BadData, CorruptBundle, GateRefused, StaleArtefact
 from retrieval.topk import Vectors, exact_topk
@@ -187,7 +186,9 @@ def test_an_approximate_kind_is_tuned_to_its_recall_and_the_curve_is_written_dow
     about = Manifest.read(built.path).about
     assert built.recall >= 0.9
     assert about["recall"] == built.recall
-    assert about["recall_curve"][-1]["recall"] == built.recall  # type: ignore[index, call-overload]
+    curve = about["choice"]["curve"]  # type: ignore[index, call-overload]
+    assert built.recall in {point["recall"] for point in curve}  # type: ignore[index, call-overload, union-attr]
+    assert "asked for; IVF16,SQ8 at nprobe" in about["choice"]["why"]  # type: ignore[index, call-overload, operator]
     assert about["recall_queries"] == "256 item vectors"
     version = IndexVersion.open(built.path)
     assert not version.index.is_exact
@@ -202,16 +203,35 @@ def test_recall_is_measured_on_user_vectors_where_there_are_any(bundle: Bundle) 
     assert Manifest.read(built.path).about["recall_queries"] == "40 user vectors"
 
 
-def test_a_kind_that_misses_its_recall_is_refused_if_asked_for_and_replaced_if_not(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(choice, "fit_effort", lambda *_, **__: [Point(Effort(), 0.5)])
-    with pytest.raises(GateRefused, match=r"'HNSW8' reaches recall@100 0\.500 .* 0\.95 is wanted"):
-        build(bundle, factory="HNSW8")
-    monkeypatch.setattr(choice, "choose_factory", lambda n, dim, memory: "HNSW8")
+def test_a_kind_that_was_asked_for_and_misses_its_recall_or_its_memory_is_refused(bundle: Bundle) -> None:
+    with pytest.raises(GateRefused, match=r"'PCA1,Flat' reaches recall@100 0\.\d+ .* 0\.95 is wanted"):
+        build(bundle, factory="PCA1,Flat")
+    with pytest.raises(GateRefused, match=r"'HNSW8' holds \d+\.\d kB, 1\.0 kB is allowed"):
+        build(bundle, factory="HNSW8", memory=1_000)
+    assert list((bundle.path / "index").iterdir()) == []
+
+
+def test_a_small_catalogue_is_searched_exactly_and_says_why(bundle: Bundle) -> None:
     built = build(bundle)
     assert IndexVersion.open(built.path).index.is_exact
     assert not (built.path / "index.faiss").exists()
+    about = Manifest.read(built.path).about
+    assert (about["factory"], about["filters"]) == ("Flat", {})
+    assert "quick enough" in about["choice"]["why"]  # type: ignore[index, call-overload, operator]
+
+
+def test_what_was_measured_of_filters_is_kept_and_followed(bundle: Bundle) -> None:
+    built = build(bundle, factory="SQ8")
+    filters = Manifest.read(built.path).about["filters"]
+    assert 0 < filters["exact_rows"] < N  # type: ignore[index, call-overload, operator]
+    assert {"allowed", "exact_ms", "index_ms", "recall"} == set(filters["costs"][0])  # type: ignore[index, call-overload, arg-type]
+    index = IndexVersion.open(built.path).index
+    assert isinstance(index, GuardedIndex)
+    assert index.exact_rows == filters["exact_rows"]  # type: ignore[index, call-overload]
+
+
+def test_measuring_again_makes_no_other_version(bundle: Bundle) -> None:
+    assert build(bundle, factory="SQ8").name == build(bundle, factory="SQ8").name
 
 
 def test_a_vector_that_is_not_a_number_is_refused_by_item_and_nothing_is_left(bundle: Bundle) -> None:

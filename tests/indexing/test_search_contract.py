@@ -120,7 +120,7 @@ def recall_of(hits: Hits, truth: Hits) -> float:
 def test_every_kind_answers_whole_at_every_selectivity(built: tuple[str, FaissIndex], share: float, few: int) -> None:
     factory, backend = built
     allowed, count = mask_of(share)
-    index = GuardedIndex(backend, VECTORS, few_rows=few, few_share=0)
+    index = GuardedIndex(backend, VECTORS, exact_rows=few)
     hits = index.search(ASKED, K, allowed=allowed)
     assert_whole(hits, allowed, count)
     if count:
@@ -146,7 +146,7 @@ def test_only_a_flat_index_calls_itself_exact(built: tuple[str, FaissIndex]) -> 
 
 
 def test_every_kind_leaves_out_each_query_s_own_rows(built: tuple[str, FaissIndex]) -> None:
-    index = GuardedIndex(built[1], VECTORS, few_rows=0, few_share=0)
+    index = GuardedIndex(built[1], VECTORS, exact_rows=0)
     best = exact_topk(ASKED, VECTORS, 7).rows
     exclude = CSR.from_lists([rows[: i % 8] for i, rows in enumerate(best)])
     hits = index.search(ASKED, K, exclude=exclude)
@@ -164,7 +164,7 @@ def test_an_index_that_ignores_filters_is_filtered_and_completed(
 ) -> None:
     allowed, count = mask_of(share)
     exclude = CSR.from_lists([list(range(i)) for i in range(QUERIES)])
-    index: VectorIndex = GuardedIndex(make(max_k), VECTORS, few_rows=0, few_share=0)
+    index: VectorIndex = GuardedIndex(make(max_k), VECTORS, exact_rows=0)
     truth = exact_topk(ASKED, VECTORS, K, allowed=allowed)
     hits = index.search(ASKED, K, allowed=allowed)
     assert_whole(hits, allowed, count)
@@ -178,7 +178,7 @@ def test_an_index_that_ignores_filters_is_filtered_and_completed(
 
 def test_filters_are_over_fetched_in_proportion_and_few_rows_are_searched_exactly() -> None:
     backend = SelectorIgnored(max_k=N)
-    index = GuardedIndex(backend, VECTORS, few_rows=100, few_share=0)
+    index = GuardedIndex(backend, VECTORS, exact_rows=100)
     index.search(ASKED, K, allowed=mask_of(0.3).mask)
     assert backend.asked == [50]  # 10 hits, 1.5 times, out of 0.3
     index.search(ASKED, K, allowed=mask_of(0.04).mask)
@@ -197,7 +197,7 @@ def test_no_filter_makes_an_answer_short_or_wrong(
     allowed = np.array(data.draw(st.lists(st.booleans(), min_size=200, max_size=200)))
     taken = data.draw(st.lists(st.lists(st.integers(0, 199), max_size=60), min_size=3, max_size=3))
     exclude = CSR.from_lists(taken)
-    index = GuardedIndex(small[factory], VECTORS[:200], few_rows=data.draw(st.sampled_from([0, 50])), few_share=0)
+    index = GuardedIndex(small[factory], VECTORS[:200], exact_rows=data.draw(st.sampled_from([0, 50])))
     hits = index.search(ASKED[:3], k, allowed=allowed, exclude=exclude)
     for rows, own in zip(hits.rows, taken, strict=True):
         may = set(np.flatnonzero(allowed).tolist()) - set(own)
