@@ -67,20 +67,20 @@ def prune(
 ) -> None:
     """Remove older releases and the parts that only they name; the newest release of all stays, live or not."""
     from indexing.prune import prune as prune_releases
+    from indexing.sizes import size_of
     from indexing.store import Bundle as Releases
-    from serving.show_bundle import amount
 
     found = prune_releases(Releases.open(bundle), keep)
     if as_json:
         show_json(found._asdict())
     else:
-        print(f"removed {len(found.releases):,} releases and {len(found.parts):,} parts, {amount(found.bytes)}")
+        print(f"removed {len(found.releases):,} releases and {len(found.parts):,} parts, {size_of(found.bytes)}")
 
 
 def verify(bundle: Bundle, release: OneOrLive = None, as_json: AsJson = False) -> None:
     """Read every file of a release and of its updates; name each that is not as it was written, and end with 2."""
+    from indexing.sizes import size_of
     from indexing.store import Bundle as Releases
-    from serving.show_bundle import amount
 
     verdict = Releases.open(bundle).verify(release)
     if as_json:
@@ -91,7 +91,7 @@ def verify(bundle: Bundle, release: OneOrLive = None, as_json: AsJson = False) -
         print("".join(f"{fault}\n" for fault in verdict.faults), end="")
     verdict.require_sound()
     if not as_json:
-        print(f"{verdict.subject}: {verdict.files:,} files, {amount(verdict.bytes)}, all as they were written")
+        print(f"{verdict.subject}: {verdict.files:,} files, {size_of(verdict.bytes)}, all as they were written")
 
 
 def export(

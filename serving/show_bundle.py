@@ -5,22 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from indexing.sizes import size_of
 from serving.show import console
 
 if TYPE_CHECKING:
     from serving.bundle_status import Status, Version
-
-
-def amount(size: int) -> str:
-    """Bytes as a person reads them.
-
-    >>> amount(512), amount(1_500), amount(3_456_000_000)
-    ('512 B', '1.5 kB', '3.5 GB')
-    """
-    for unit, one in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if size >= one:
-            return f"{size / one:.1f} {unit}"
-    return f"{size} B"
 
 
 def status_lines(found: Status) -> Iterator[str]:
@@ -38,7 +27,7 @@ def status_lines(found: Status) -> Iterator[str]:
     yield f"releases  {found.releases:,}"
     yield f"writer    {'none' if found.writer is None else f'process {found.writer}'}"
     yield f"staging   {_sizes(found.staging) or 'empty'}"
-    yield f"disk      {amount(sum(found.bytes.values()))}: {_sizes(found.bytes)}"
+    yield f"disk      {size_of(sum(found.bytes.values()))}: {_sizes(found.bytes)}"
 
 
 def show_versions(found: Sequence[Version]) -> None:
@@ -70,4 +59,4 @@ def _figures(figures: Mapping[str, float]) -> str:
 
 
 def _sizes(sizes: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {amount(size)}" for name, size in sizes.items() if size)
+    return ", ".join(f"{name} {size_of(size)}" for name, size in sizes.items() if size)
