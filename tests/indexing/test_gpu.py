@@ -146,7 +146,7 @@ ITEMS = vectors(400, 8)
 def on_device() -> VectorIndex:
     """A device's index, guarded; few rows are asked of it and not scored exactly instead."""
     backend = GpuIndex(lambda: LikeGpu(ITEMS), size=len(ITEMS), dim=8, surplus=1.0, placement="")
-    return GuardedIndex(backend, ITEMS, few_rows=0, few_share=0.0)
+    return GuardedIndex(backend, ITEMS, exact_rows=0)
 
 
 @given(st.integers(0, 10_000), st.floats(0, 1), st.integers(1, 60), st.booleans())

@@ -328,7 +328,6 @@ def test_the_log_tells_every_stage_what_was_done_and_how_it_ended(
     ("options", "error"),
     [
         (["--memory", "much"], "memory 'much' is no amount of memory"),
-        (["--memory", "1kB"], "fits in 1.0 kB"),
         (["--recall", "1.5"], "setting index.recall"),
         (["--max-change", "-1"], "--max-change is -1.0"),
         (["--force"], "add --why TEXT"),
