@@ -22,7 +22,8 @@ TASKS: Mapping[str, tuple[str, ...]] = {
 @dataclass(frozen=True)
 class Version:
     """A release in a line. `items`, `kind` and `recall` are those of its index as it was built, None where its folder
-    is gone or damaged. `figures` are nDCG@10 of the last stage, by task, of a release that was evaluated."""
+    is gone or damaged. `figures` are nDCG@10 of the last stage, by task, of a release that was evaluated. `refused_by`
+    are the gates that kept it from being published."""
 
     release: str
     live: bool
@@ -33,6 +34,7 @@ class Version:
     kind: str | None
     recall: float | None
     figures: Mapping[str, float]
+    refused_by: tuple[str, ...]
     parts: Mapping[str, str]
 
 
@@ -105,8 +107,13 @@ def _version(bundle: Bundle, release: Release, live: str | None) -> Version:
         kind=kind if isinstance(kind, str) else None,
         recall=float(recall) if isinstance(recall, int | float) else None,
         figures=_figures(release),
+        refused_by=tuple(name for name, gate in release.gates.items() if _refused(gate)),
         parts=release.parts(),
     )
+
+
+def _refused(gate: Json) -> bool:
+    return isinstance(gate, dict) and gate.get("passed") is False and not gate.get("overruled")
 
 
 def _figures(release: Release) -> dict[str, float]:

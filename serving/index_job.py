@@ -132,7 +132,7 @@ class IndexJob:
         release = bundle.record(replace(draft, gates=self._recorded(live, gates)))
         refused = {gate.name for gate in gates if not gate.passed}
         if published := not refused or (self.force and CHECKSUMS not in refused):
-            bundle.activate(release.id)
+            bundle.activate(release.id, who=release.who, at=release.created)
             clear_parts(bundle)
         return IndexBuild(release, built, tuple(gates), published, {}, bundle.path)
 

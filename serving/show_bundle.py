@@ -43,8 +43,9 @@ def show_versions(found: Sequence[Version]) -> None:
         items = "?" if one.items is None else f"{one.items:,}"
         recall = "?" if one.recall is None else f"{one.recall:.3f}"
         live = "*" if one.live else ""
+        why = f"{one.why} (refused by {', '.join(one.refused_by)})" if one.refused_by else one.why
         created = one.created[:16].replace("T", " ")
-        table.add_row(live, one.release, created, items, recall, _figures(one.figures), one.who, one.why)
+        table.add_row(live, one.release, created, items, recall, _figures(one.figures), one.who, why)
     console().print(table)
 
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
+from indexing.manifest import JsonMap
 from indexing.releases import Release
 from indexing.store import Bundle
 from indexing.verify import segment_path
@@ -95,8 +96,13 @@ def test_versions_stand_from_old_to_new_with_their_figures(own_bundle: Path, sec
     assert [one["live"] for one in found] == [False, True]
     assert set(found[0]["figures"]) == {"recommend", "search"}
     assert found[1]["figures"] == {}
+    assert [one["refused_by"] for one in found] == [[], []]
     lines = [line.split() for line in shortlist("versions", own_bundle).stdout.splitlines()]
     assert ["*", "second", "2027-01-01", "00:00", "120"] in [line[:5] for line in lines]
+    gates: JsonMap = {"recall": {"passed": False}, "items": {"passed": False, "overruled": True}, "a": {"passed": True}}
+    Bundle.open(own_bundle).record(replace(second, id="third", created="2028", manifests={}, gates=gates))
+    assert told("versions", own_bundle)["versions"][2]["refused_by"] == ["recall"]  # type: ignore[index]
+    assert "(refused" in shortlist("versions", own_bundle).stdout
     index = Bundle.open(own_bundle).path_of("index", second.index)
     (index / "manifest.json").unlink()
     assert "?" in shortlist("versions", own_bundle).stdout
