@@ -138,7 +138,7 @@ def build_version(
         report("store", 0, 0)
         about: JsonMap = {"n": items.num_rows, "text_encoder": text_encoder, "columns": stored, **found}
         requires = {"towers": towers}
-        name, about = _own_name(bundle, file_sums(folder), requires, about)
+        name, about = own_name(bundle, file_sums(folder), requires, about)
         like = None if previous is None else previous.folder
         path = bundle.add("index", name, folder, requires=requires, about=about, like=like)
     recall = found["recall"]
@@ -241,7 +241,7 @@ def _stored(folder: Path, column: ItemColumn, items: pa.Table, report: Progress)
     return {"fingerprint": column.fingerprint, "file": path.relative_to(folder).as_posix()}
 
 
-def _own_name(
+def own_name(
     bundle: Bundle, files: dict[str, FileSum], requires: dict[str, str], about: JsonMap
 ) -> tuple[str, JsonMap]:
     """The name of a version's contents, and what is to be said of it.

@@ -176,6 +176,10 @@ class IndexVersion:
             return self.index.search(queries, k, allowed=allowed, exclude=exclude)
         return self.delta.search(self.index, queries, k, allowed, exclude)
 
+    def as_built(self, rows: Rows) -> Mask:
+        """Which rows no update gave another meaning, bool [len(rows)]: item columns hold what is true of those."""
+        return np.asarray(self._places(rows) < self.items.num_rows)
+
     def _places(self, rows: Rows) -> Rows:
         return rows if self.delta is None else self.delta.place[rows]
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ranking.pair_tokens import PairTokenizer, TokenisedPairs
+from ranking.pair_tokens import PairTokenizer, TokenisedPairs, spans
 
 
 @dataclass
@@ -31,7 +31,7 @@ class PairCollator:
     def __call__(self, rows: Sequence[dict[str, int]]) -> dict[str, Tensor]:
         units = np.array([row["unit"] for row in rows])
         starts, sizes = self.indptr[units], self.indptr[units + 1] - self.indptr[units]
-        wanted = np.repeat(starts - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
+        wanted = spans(starts, sizes)
         batch = self.tokenizer.batch(self.pairs.select(wanted))
         tensors = {name: torch.from_numpy(array) for name, array in batch._asdict().items()}
         return {**tensors, "sizes": torch.from_numpy(sizes), "label": torch.from_numpy(self.label[wanted])}

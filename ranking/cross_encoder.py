@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ranking.pair_tokens import USER_SHARE, PairTokenizer, TextByRow, TokenisedPairs
+from ranking.pair_tokens import USER_SHARE, PairTokenizer, TokenisedPairs, TokensByRow
 from retrieval.encoder import read_json
 from retrieval.errors import BadBundle
 from retrieval.fingerprint import fingerprint, folder_fingerprint
@@ -45,9 +45,20 @@ TOLERANCE = 1e-4  # between our logits and sentence-transformers', when a foreig
 class ShortlistScorer(Protocol):
     """Anything that scores candidates against a user text; a fake of it stands in for a model in tests."""
 
-    fingerprint: str
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def tokenizer(self) -> PairTokenizer: ...
 
-    def score_shortlists(self, user_texts: Sequence[str], item_texts: TextByRow, hits: Hits, depth: int) -> Scores: ...
+    def score_shortlists(
+        self,
+        user_texts: Sequence[str],
+        item_tokens: TokensByRow,
+        hits: Hits,
+        depth: int,
+        *,
+        done: Callable[[int], None] | None = None,
+    ) -> Scores: ...
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,7 @@ class CrossEncoderScorer:
     def score_shortlists(
         self,
         user_texts: Sequence[str],
-        item_texts: TextByRow,
+        item_tokens: TokensByRow,
         hits: Hits,
         depth: int,
         *,
@@ -111,13 +122,13 @@ class CrossEncoderScorer:
     ) -> Scores:
         """The logits of the first `depth` places of each shortlist, float32 [n_queries, depth], nan at a pad.
 
-        `user_texts` has one text for each line of `hits`, `item_texts` one for each row of the index; each distinct
-        text is tokenised once. `done` hears how many pairs each batch held.
+        `user_texts` has one text for each line of `hits`, and each distinct one is tokenised once; `item_tokens` gives
+        what this scorer's tokenizer makes of each row's text. `done` hears how many pairs each batch held.
         """
         rows = hits.rows[:, :depth]
         user, place = np.nonzero(rows >= 0)
         scores = np.full(rows.shape, np.nan, np.float32)
-        pairs = self.tokenizer.pairs(user_texts, item_texts, user, rows[user, place])
+        pairs = self.tokenizer.pairs_of_tokens(user_texts, item_tokens, user, rows[user, place])
         scores[user, place] = self.score_tokenised(pairs, done=done)
         return scores
 

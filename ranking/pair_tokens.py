@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -13,6 +14,7 @@ from tokenizers import Tokenizer
 
 from retrieval.encoder import load_tokenizer, max_tokens
 from retrieval.errors import BadBundle, ShortlistError
+from retrieval.fingerprint import fingerprint
 
 USER_SHARE = 4  # where a pair is too long, the user's text may keep this part (a quarter) of the room
 TOKENISED_AT_ONCE = 8_192
@@ -24,6 +26,12 @@ class TextByRow(Protocol):
     def __getitem__(self, row: int, /) -> str: ...
 
 
+class TokensByRow(Protocol):
+    """Tokens of items by row: those of `rows` int64 [n], in their order."""
+
+    def __call__(self, rows: NDArray[np.int64], /) -> TokenLists: ...
+
+
 @dataclass(frozen=True)
 class TokenLists:
     """Texts as token ids without special tokens, end to end: text i is `ids[indptr[i]:indptr[i + 1]]`."""
@@ -31,13 +39,21 @@ class TokenLists:
     ids: NDArray[np.int32]
     indptr: NDArray[np.int64]
 
-    def __getitem__(self, text: int) -> NDArray[np.int32]:
-        return self.ids[self.indptr[text] : self.indptr[text + 1]]
-
     @property
     def lengths(self) -> NDArray[np.int64]:
         """The number of tokens of each text."""
         return np.diff(self.indptr)
+
+    def split(self) -> list[NDArray[np.int32]]:
+        """The ids of each text."""
+        return np.split(self.ids, self.indptr[1:-1]) if len(self.indptr) > 1 else []
+
+    @classmethod
+    def of(cls, lists: Sequence[NDArray[np.integer]]) -> TokenLists:
+        """From one array of token ids a text."""
+        sizes = np.fromiter(map(len, lists), np.int64, len(lists))
+        ids = np.concatenate(lists).astype(np.int32) if lists else np.empty(0, np.int32)
+        return cls(ids, np.concatenate(([0], np.cumsum(sizes))))
 
 
 class PairBatch(NamedTuple):
@@ -102,6 +118,16 @@ class PairTokenizer:
             raise BadBundle(f"{folder}/tokenizer.json cannot be read ({error}); train or adopt the ranker") from error
         return cls(tokenizer, max_length=max_tokens(folder), pad_id=pad_id)
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the token ids that `encode` gives: it changes with the tokenizer and with how much of a text it keeps."""
+        return fingerprint(self._tokenizer.to_str(), self._room)
+
+    @property
+    def largest_id(self) -> int:
+        """The highest token id there is."""
+        return max(self._tokenizer.get_vocab(with_added_tokens=True).values())
+
     def encode(self, texts: Sequence[str]) -> TokenLists:
         """Tokenise each text once, without special tokens; what no pair could hold is cut off."""
         lists: list[NDArray[np.int32]] = []
@@ -109,18 +135,23 @@ class PairTokenizer:
             part = list(texts[start : start + TOKENISED_AT_ONCE])
             encoded = self._tokenizer.encode_batch_fast(part, add_special_tokens=False)
             lists += [np.asarray(one.ids[: self._room], np.int32) for one in encoded]
-        sizes = np.fromiter(map(len, lists), np.int64, len(lists))
-        return TokenLists(
-            np.concatenate(lists) if lists else np.empty(0, np.int32), np.concatenate(([0], np.cumsum(sizes)))
-        )
+        return TokenLists.of(lists)
 
     def pairs(
         self, user_texts: TextByRow, item_texts: TextByRow, user: NDArray[np.int64], item: NDArray[np.int64]
     ) -> TokenisedPairs:
         """Tokenise what the pairs (user[i], item[i]) need, each distinct text once."""
-        users, user = self._distinct(user_texts, user)
         items, item = self._distinct(item_texts, item)
+        users, user = self._distinct(user_texts, user)
         return TokenisedPairs(users, items, user, item)
+
+    def pairs_of_tokens(
+        self, user_texts: TextByRow, item_tokens: TokensByRow, user: NDArray[np.int64], item: NDArray[np.int64]
+    ) -> TokenisedPairs:
+        """The same, of items whose tokens are known."""
+        users, user = self._distinct(user_texts, user)
+        rows, place = np.unique(item, return_inverse=True)
+        return TokenisedPairs(users, item_tokens(rows), user, place)
 
     def lengths(self, pairs: TokenisedPairs) -> NDArray[np.int64]:
         """The number of tokens of each pair, special ones too, int64 [n]."""
@@ -129,22 +160,18 @@ class PairTokenizer:
 
     def batch(self, pairs: TokenisedPairs, *, multiple: int = 1) -> PairBatch:
         """All the pairs as one batch, padded to the longest, rounded up to a multiple."""
-        user_sizes, item_sizes = self._kept(pairs)
-        longest = int((user_sizes + item_sizes).max(initial=0)) + self._template.size
-        width = -(-longest // multiple) * multiple
-        ids = np.full((len(pairs.user), width), self._pad_id, np.int64)
-        types = np.zeros((len(pairs.user), width), np.int64)
-        mask = np.zeros((len(pairs.user), width), np.int64)
-        for line, (user, item) in enumerate(zip(pairs.user, pairs.item, strict=True)):
-            parts = self._parts(pairs.users[user][: user_sizes[line]], pairs.items[item][: item_sizes[line]])
-            tokens = np.concatenate(parts)
-            ids[line, : len(tokens)] = tokens
-            mask[line, : len(tokens)] = 1
-            types[line, : len(tokens)] = np.repeat(self._template.types, [len(part) for part in parts])
-        return PairBatch(ids, mask, types)
-
-    def _parts(self, user: NDArray[np.int32], item: NDArray[np.int32]) -> tuple[NDArray[np.int32], ...]:
-        return self._template.before, user, self._template.between, item, self._template.after
+        before, between, after, kinds = self._template
+        user, item = self._kept(pairs)
+        sizes = np.broadcast_arrays(len(before), user, len(between), item, len(after))
+        ends = np.cumsum(np.stack(sizes, axis=1), axis=1)  # of each of the five parts, [b, 5]
+        width = -(-int(ends[:, -1].max(initial=0)) // multiple) * multiple
+        part = (np.arange(width) >= ends[:, :, None]).sum(axis=1)  # which part each place is in, 5 for padding
+        ids = np.full(part.shape, self._pad_id, np.int64)
+        for number, special in ((0, before), (2, between), (4, after)):
+            ids[part == number] = np.tile(special, len(part))
+        ids[part == 1] = pairs.users.ids[spans(pairs.users.indptr[pairs.user], user)]
+        ids[part == 3] = pairs.items.ids[spans(pairs.items.indptr[pairs.item], item)]
+        return PairBatch(ids, (part < 5).astype(np.int64), np.array((*kinds, 0), np.int64)[part])
 
     def _kept(self, pairs: TokenisedPairs) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """How many tokens of each user's and each item's text stay."""
@@ -157,6 +184,15 @@ class PairTokenizer:
         first: dict[str, int] = {}
         number = np.fromiter((first.setdefault(texts[row], len(first)) for row in rows.tolist()), np.int64, len(rows))
         return self.encode(list(first)), number[place]
+
+
+def spans(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The positions of consecutive runs, one after the other.
+
+    >>> spans(np.array([5, 0]), np.array([2, 3])).tolist()
+    [5, 6, 0, 1, 2]
+    """
+    return np.repeat(starts - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
 
 
 def _template(tokenizer: Tokenizer) -> _Template:

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
+FULL, SHALLOW = "full", "shallow"  # the models of a ranker; the shallow one lies in a folder of that name
 Budget: TypeAlias = Literal["quick", "default", "long"]
 
 PASSES: dict[Budget, float] = {"quick": 1.0, "default": 2.0, "long": 4.0}

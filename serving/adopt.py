@@ -15,6 +15,7 @@ from indexing.manifest import JsonMap
 from indexing.releases import Release
 from indexing.store import Bundle
 from ranking.cross_encoder import adopt_cross_encoder
+from ranking.settings import FULL
 from retrieval.encoder import TextEncoder, open_sentence_transformer
 from retrieval.errors import BadBundle, BadData
 from retrieval.text import rendering_fingerprint
@@ -23,6 +24,7 @@ from retrieval.towers import TEXT, TowersConfig, unit, write_config
 from serving.joblog import JobLog
 from serving.pipeline import Pipeline
 from serving.shop import Shop
+from serving.steps import RecordedStep, with_steps
 
 TOLERANCE = 1e-4  # between our vectors and the library's
 PROBES = ("red mug", "", "Acme Mug | Kitchen | price 5 to 10", "drill " * 400)
@@ -54,15 +56,18 @@ class Adoption:
             adopt_cross_encoder(self.ranker, scratch / "ranker")
         assembly = pipeline.assembly(bundle)
         towers = assembly.add_towers(scratch / "towers")
+        steps = (RecordedStep(FULL, pipeline.config.ranking.depth),)
+        ranker = None if self.ranker is None else assembly.add_ranker(scratch / "ranker", steps)
         lookup = None if given is None else looked_up_by_id(shop.data.item_ids, given)
         with JobLog(now=pipeline.now) as log:
-            built = assembly.add_index(shop, towers, item_vectors=lookup, log=log)
+            built = assembly.add_index(shop, towers, item_vectors=lookup, ranker=ranker, log=log)
         pipeline.say(built.line())
         draft = assembly.draft(shop, towers, built, f"adopt {self.encoder}")
         about: JsonMap = {"adopted": True, "vectors": "given" if given is not None else "made"}
-        ranker = None if self.ranker is None else assembly.add_ranker(scratch / "ranker")
         gates = {} if ranker is None else ADOPTED
-        return assembly.named(replace(draft, ranker=ranker, gates=gates, settings=draft.settings | about))
+        return assembly.named(
+            replace(draft, ranker=ranker, gates=gates, settings=with_steps(draft.settings | about, steps))
+        )
 
 
 def adopt_encoder(source: str, folder: Path) -> int:

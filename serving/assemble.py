@@ -14,14 +14,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.columns import ItemColumn
 from indexing.lookup import hash_keys
 from indexing.manifest import JsonMap
 from indexing.rebuild import Built, ItemVectors, build_version
+from indexing.recolumn import with_columns
 from indexing.releases import Release, release_id
 from indexing.store import Bundle
 from indexing.text_vectors import TextSource
 from indexing.version import IndexVersion
-from ranking.cross_encoder import CrossEncoderScorer
+from ranking.item_tokens import ItemTokenColumn
+from ranking.pair_tokens import PairTokenizer
 from retrieval.fingerprint import array_sha256, fingerprint, folder_fingerprint
 from retrieval.progress import ProgressMeter
 from retrieval.text import ItemTexts
@@ -34,6 +37,7 @@ from serving.settings import RunConfig
 from serving.shop import Shop
 from serving.shoppers import write_shoppers
 from serving.sources import write_words
+from serving.steps import RecordedStep, planned_steps
 
 LIBRARIES = ("torch", "transformers", "sentence-transformers", "openvino", "numpy", "pyarrow", "shortlist")
 
@@ -59,12 +63,32 @@ class Assembly:
         cache = self.bundle.path / "runtime" / name
         return Towers.open(self.bundle.path_of("towers", name), device=self.device, cache=cache)
 
-    def add_ranker(self, folder: Path) -> str:
-        """A cross-encoder from a folder as a part of the bundle, its graph derived."""
+    def add_ranker(self, folder: Path, steps: Sequence[RecordedStep]) -> str:
+        """A ranker from a folder as a part of the bundle, the graphs of the steps' models derived."""
         name = folder_fingerprint(folder)
-        self._keep_graphs(name, lambda cache: CrossEncoderScorer.load(folder, device=self.device, cache=cache))
+        self._keep_graphs(name, lambda cache: [step.open(folder, cache=cache, device=self.device) for step in steps])
         self.bundle.add("ranker", name, folder)
         return name
+
+    def with_tokens(self, shop: Shop, draft: Release) -> Release:
+        """The draft with an index that holds what the ranker reads of every item, and with words of that index.
+
+        The same where it does already, and where updates were appended to its index: requests then tokenise items.
+        """
+        if draft.ranker is None:
+            return draft
+        index = with_columns(
+            self.bundle,
+            IndexVersion.open(self.bundle.path_of("index", draft.index), device="cpu"),
+            self.columns(draft.ranker),
+        )
+        if index is None or index == draft.index:
+            return draft
+        return replace(draft, index=index, words=None if draft.words is None else self.add_words(shop, index))
+
+    def columns(self, ranker: str | None) -> list[ItemColumn]:
+        """What an index stores for a ranker of the bundle."""
+        return [] if ranker is None else [ItemTokenColumn(PairTokenizer.load(self.bundle.path_of("ranker", ranker)))]
 
     def add_index(
         self,
@@ -73,6 +97,7 @@ class Assembly:
         *,
         text_vectors: Vectors | None = None,
         item_vectors: ItemVectors | None = None,
+        ranker: str | None = None,
         queries: Vectors | None = None,
         log: JobLog,
     ) -> Built:
@@ -80,8 +105,8 @@ class Assembly:
 
         Items are embedded, but for those whose text is in the live release or its updates, or was embedded by a job
         that did not come to its end, or of which `text_vectors` [n_items, text_dim] are at hand. `item_vectors` in
-        place of the item tower's: nothing is embedded. `queries` [n, index_dim] are user vectors to measure recall on.
-        The stages are told to `log`.
+        place of the item tower's: nothing is embedded. What `ranker`, a ranker of the bundle, reads of each item is
+        stored beside. `queries` [n, index_dim] are user vectors to measure recall on. The stages are told to `log`.
         """
         texts = ItemTexts(shop.data.items)
         at_hand = [] if text_vectors is None else [TextSource(hash_keys(texts), text_vectors)]
@@ -97,6 +122,7 @@ class Assembly:
             factory=self.config.index.factory,
             recall_target=self.config.index.recall,
             memory=self.config.index.memory_bytes,
+            columns=self.columns(ranker),
             previous=self._previous(),
             sources=at_hand,
             queries=queries,
@@ -165,9 +191,8 @@ class Assembly:
                 "seen": "keep" if shop.shoppers_buy_again() else "remove",
                 "targets": list(shop.target_events),
                 "titles": self.config.ranking.titles,
-                "depth": self.config.ranking.depth,
+                "rerank": [step.as_json() for step in planned_steps(self.config.ranking)],
                 "fusion": {},  # by task, once it is fitted
-                "blend": {},  # by task, once a ranker is fitted
                 "config": self.config.model_dump(mode="json"),
             }
         )

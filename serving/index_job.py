@@ -139,7 +139,7 @@ class IndexJob:
     def _index(self, shop: Shop, assembly: Assembly, incumbent: Incumbent) -> Built:
         towers = assembly.towers(incumbent.release.towers)
         queries = incumbent.queries if len(incumbent.queries) else None
-        built = assembly.add_index(shop, towers, queries=queries, log=self.log)
+        built = assembly.add_index(shop, towers, ranker=incumbent.release.ranker, queries=queries, log=self.log)
         self.pipeline.say(built.line())
         return built
 

@@ -67,7 +67,7 @@ class Measurement:
 
     def gate_recommend(self) -> GateVerdict | None:
         """nDCG@10 of the gate fold before and after reranking, as the engine answers by default."""
-        if self.shop.events is None or self.stages.scorer is None:
+        if self.shop.events is None or not self.stages.steps:
             return None
         offline = self._offline()
         requests = self._sampled(self.shop.events.folds["gate"])
@@ -77,7 +77,7 @@ class Measurement:
 
     def gate_search(self) -> GateVerdict | None:
         """The same for the judged queries of the gate fold; relevant is the highest grade present."""
-        if self.shop.judgements is None or self.stages.scorer is None:
+        if self.shop.judgements is None or not self.stages.steps:
             return None
         queries = self.shop.judgements.folds["gate"]
         texts = self.shop.query_texts(queries)
@@ -197,14 +197,14 @@ class Measurement:
 
     def _predicted(self, texts: list[str], judged: CSR, towers: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """The grade that the cross-encoder and the towers' scores together give to each judged pair."""
-        if self.stages.scorer is None or self.shop.data.judgements is None:
+        if not self.stages.steps or self.shop.data.judgements is None:
             return {}
-        blended = self.stages.blend("grade")(self.stages.pair_logits(texts, judged), towers)
+        blended = self.stages.steps[-1].blend("grade")(self.stages.pair_logits(texts, judged), towers)
         return {"reranked": GradeScale.of(self.shop.data.judgements.grade).grade(blended)}
 
     def _sampled_stages(self, ranked: Ranked, on: bool) -> dict[str, Hits]:
         given = ranked.hits.select(ranked.sample)
-        if self.stages.scorer is None:
+        if not self.stages.steps:
             return {"final": given}
         return {"reranked": ranked.reranked, "final": ranked.reranked if on else settled(given)}
 
@@ -226,12 +226,13 @@ class Measurement:
         sample = rerank_sample(len(hits.rows), size)
         part, wanted = hits.select(sample), targets.select(sample)
         which = np.flatnonzero(needs_rerank(part.head(self.stages.depth), wanted))
-        if self.stages.scorer is None or not len(which):
+        if not self.stages.steps or not len(which):
             return Ranked(hits, sample, settled(part), which)
         head = part.select(which)
         logits = logits or Logits(self.stages)
-        scores = logits.of(sample[which], [texts[i] for i in sample[which]], head, what)
-        return Ranked(hits, sample, merge_reranked(part, which, self.stages.reranked(head, scores, task).hits), which)
+        asked = [texts[i] for i in sample[which]]
+        reranked = self.stages.rerank(asked, head, task, logits_of=logits.told(sample[which], asked, what))
+        return Ranked(hits, sample, merge_reranked(part, which, reranked.hits), which)
 
     def _examples(
         self, kind: str, asked: list[list[str]], ranked: Ranked, targets: CSR, examples: int

@@ -14,8 +14,8 @@ from retrieval.progress import ProgressMeter
 from retrieval.requests import Requests
 from retrieval.sources import DAY, Asked
 from retrieval.timeline import HistoryBatch, Timeline
-from retrieval.topk import CSR, Hits, Vectors
-from serving.stages import SHORTLIST, Stages
+from retrieval.topk import CSR, Hits, Mask, Vectors
+from serving.stages import SHORTLIST, LogitsOf, Stages, Step
 
 BLOCK = 1024
 
@@ -115,32 +115,53 @@ def joined(parts: Sequence[Hits], k: int) -> Hits:
 
 
 class Logits:
-    """The cross-encoder's logits of (request, item) pairs, each computed once however many lists it stands in."""
+    """The logits of (request, item) pairs by each step's cross-encoder, each computed once however many lists it stands
+    in."""
 
     def __init__(self, stages: Stages) -> None:
         self._stages = stages
-        self._keys = np.empty(0, np.int64)  # request * n_items + row, ascending
-        self._values = np.empty(0, np.float32)
+        self._known: dict[int, _Known] = {}  # by the identity of the step's scorer
 
-    def of(self, requests: NDArray[np.int64], texts: Sequence[str], hits: Hits, what: str) -> NDArray[np.float32]:
-        """`Stages.scores` of the heads of shortlists, float32 [n, depth], with progress.
+    def told(self, requests: NDArray[np.int64], texts: Sequence[str], what: str) -> LogitsOf:
+        """What `Stages.rerank` takes for these requests: see `of`."""
+        return lambda step, hits: self.of(step, requests, texts, hits, what)
+
+    def of(
+        self, step: Step, requests: NDArray[np.int64], texts: Sequence[str], hits: Hits, what: str
+    ) -> NDArray[np.float32]:
+        """`Stages.logits` of the heads of shortlists, float32 [n, depth], with progress.
 
         `requests` int64 [n] names each line, and `texts` is what stands for it, the same in every call.
         """
-        depth = min(self._stages.depth, hits.rows.shape[1])
+        known = self._known.setdefault(id(step.scorer), _Known())
+        depth = min(step.depth, hits.rows.shape[1])
         rows = hits.rows[:, :depth]
         keys = np.where(rows >= 0, requests[:, None] * self._stages.version.size + rows, -1)
-        at = np.searchsorted(self._keys, keys).clip(max=max(0, len(self._keys) - 1))
-        known = self._keys[at] == keys if len(self._keys) else np.zeros(keys.shape, bool)
-        missing = Hits(np.where(known, -1, rows), hits.scores[:, :depth])
+        there, values = known.at(keys)
+        missing = Hits(np.where(there, -1, rows), hits.scores[:, :depth])
         meter = ProgressMeter(int((missing.rows >= 0).sum()), what, unit="pairs")
-        scores = self._stages.scores(texts, missing, done=meter.advance)
+        logits = np.where(there, values, self._stages.logits(step, texts, missing, done=meter.advance))
         meter.close()
-        if len(self._keys):
-            scores = np.where(known, self._values[at], scores)
-        self._remember(keys[rows >= 0], scores[rows >= 0])
-        return scores
+        known.keep(keys[rows >= 0], logits[rows >= 0])
+        return logits
 
-    def _remember(self, keys: NDArray[np.int64], values: NDArray[np.float32]) -> None:
+
+class _Known:
+    """Numbers by key."""
+
+    def __init__(self) -> None:
+        self._keys = np.empty(0, np.int64)  # request * n_items + row, ascending
+        self._values = np.empty(0, np.float32)
+
+    def at(self, keys: NDArray[np.int64]) -> tuple[Mask, NDArray[np.float32]]:
+        """Which keys are known, and their values; nan for the others."""
+        if not len(self._keys):
+            return np.zeros(keys.shape, bool), np.full(keys.shape, np.nan, np.float32)
+        at = np.searchsorted(self._keys, keys).clip(max=len(self._keys) - 1)
+        known = self._keys[at] == keys
+        return known, np.where(known, self._values[at], np.float32(np.nan))
+
+    def keep(self, keys: NDArray[np.int64], values: NDArray[np.float32]) -> None:
+        """Remember values."""
         merged, first = np.unique(np.concatenate([self._keys, keys]), return_index=True)
         self._keys, self._values = merged, np.concatenate([self._values, values])[first]

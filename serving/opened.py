@@ -14,8 +14,6 @@ from indexing.manifest import JsonMap
 from indexing.releases import Release
 from indexing.store import Bundle
 from indexing.version import IndexVersion
-from ranking.blend import Blend
-from ranking.cross_encoder import CrossEncoderScorer
 from retrieval.errors import ShortlistError
 from retrieval.fusion import TOWERS, Fusion
 from retrieval.topk import CSR, Rows
@@ -27,6 +25,7 @@ from serving.retriever import EXACT, Retriever, Shortlists, TaskName
 from serving.shoppers import Shoppers
 from serving.sources import Sources, open_sources
 from serving.stages import SHORTLIST, Reranked, Stages
+from serving.steps import open_steps
 
 LONGEST, TITLES = 50, 3  # where the release does not say: events that are read, newest titles that are reranked by
 WARM_UP = "a"  # a query; what it asks for does not matter
@@ -111,11 +110,16 @@ class Opened:
         stages = Stages(
             user,
             Retriever(version, shoppers.popularity, sources, fusions),
-            _scorer(bundle, release, device, precision, like),
             longest=longest,
             titles=setting_of(settings, "titles", TITLES),
-            depth=setting_of(settings, "depth", SHORTLIST),
-            blends=blends_of(settings),
+            steps=open_steps(
+                bundle,
+                release,
+                version,
+                device=device,
+                precision=precision,
+                like=like.stages.steps if like is not None and like.release.ranker == release.ranker else (),
+            ),
         )
         histories = Histories(version, shoppers, longest, kinds)
         gates = release.gates.items()
@@ -209,9 +213,7 @@ class Opened:
         if not request.rerank or task not in self.reranks or not about[0]:
             return self._answered(request, found, fallbacks, clock)
         with clock.stage("rerank"):
-            logits = self.stages.scores(about, found.hits)
-            logits[found.exact[:, : logits.shape[1]]] = np.nan  # what was named stands first, whatever is thought of it
-            reranked = self.stages.reranked(found.hits, logits, task)
+            reranked = self.stages.rerank(about, found.hits, task, fixed=found.exact)  # what was named stands first
         return self._answered(request, found, fallbacks, clock, reranked)
 
     def _answered(
@@ -297,25 +299,7 @@ def _shoppers(bundle: Bundle, release: Release, version: IndexVersion, kinds: tu
     return shoppers.recoded(kinds) if kinds else shoppers
 
 
-def _scorer(
-    bundle: Bundle, release: Release, device: str, precision: str, like: Opened | None
-) -> CrossEncoderScorer | None:
-    if release.ranker is None:
-        return None
-    if like is not None and like.release.ranker == release.ranker:
-        return like.stages.scorer
-    folder, cache = bundle.path_of("ranker", release.ranker), bundle.path / "runtime" / release.ranker
-    return CrossEncoderScorer.load(folder, device=device, precision=precision, cache=cache)
-
-
 def setting_of(settings: JsonMap, name: str, default: int) -> int:
     """A whole number that the release recorded."""
     value = settings.get(name, default)
     return value if isinstance(value, int) else default
-
-
-def blends_of(settings: JsonMap) -> dict[str, Blend]:
-    """The blend of each task that the release recorded. Raises BadBundle for one of another version."""
-    recorded = settings.get("blend")
-    tasks = recorded.items() if isinstance(recorded, dict) else ()
-    return {task: Blend.of(weights) for task, weights in tasks if isinstance(weights, dict)}

@@ -36,6 +36,7 @@ from serving.retriever import TaskName
 from serving.settings import RunConfig
 from serving.shop import Shop
 from serving.slices import noisy_queries
+from serving.steps import RecordedStep, planned_steps, with_steps
 from serving.untuned import keep_untuned, untuned_text
 
 if TYPE_CHECKING:
@@ -184,10 +185,13 @@ class Pipeline:
                 say=self.say,
             )
         assembly = self.assembly(bundle)
-        draft = replace(draft, ranker=assembly.add_ranker(folder))
+        steps = planned_steps(self.config.ranking)
+        draft = replace(draft, ranker=assembly.add_ranker(folder, steps), settings=with_steps(draft.settings, steps))
+        with self._timed("tokenise items"):
+            draft = assembly.with_tokens(shop, draft)
         with self._timed("blend"):
-            blends = self._blends(shop, self._opened(bundle, draft))
-        return assembly.named(replace(draft, settings=draft.settings | {"blend": blends}))
+            blended = self._blended(shop, self._opened(bundle, draft))
+        return assembly.named(replace(draft, settings=with_steps(draft.settings, blended)))
 
     def _ranker_start(self, bundle: Bundle, draft: Release) -> str:
         """What the cross-encoder starts from: the model that is configured, else the towers' own tuned text part."""
@@ -271,14 +275,16 @@ class Pipeline:
             self.say(f"fusion, {task}: {fusion}")
         return plain({task: fusion.as_json() for task, fusion in fusions.items()})
 
-    def _blends(self, shop: Shop, opened: Opened) -> JsonMap:
-        """How the ranker's logit and retrieval's score come together, by task."""
-        from serving.blending import fit_blends
+    def _blended(self, shop: Shop, opened: Opened) -> list[RecordedStep]:
+        """The steps of reranking with how each one's logit and retrieval's score come together, by task."""
+        from serving.blending import fitted_steps
 
-        blends = dict(fit_blends(opened.stages, shop, remove_seen=opened.remove_seen))
-        for task, blend in blends.items():
-            self.say(f"blend, {task}: {blend}")
-        return plain({task: blend.as_json() for task, blend in blends.items()})
+        steps = []
+        for step in fitted_steps(opened.stages, shop, remove_seen=opened.remove_seen):
+            for task, blend in step.blends.items():
+                self.say(f"blend, {step.model} model, {task}: {blend}")
+            steps.append(RecordedStep(step.model, step.depth, step.blends, step.precision))
+        return steps
 
     def _cross_fit(self, shop: Shop, bundle: Bundle, draft: Release) -> list[PairSource]:
         """Two towers over the untuned text part, each trained on half of the shoppers, with the last training requests
@@ -324,7 +330,7 @@ class Pipeline:
         for task, verdict in verdicts.items():
             if verdict is not None:
                 on = verdict.passes(self.config.ranking.gate)
-                judged: Figures = {"blend": measured.stages.blend(task).as_json()}
+                judged: Figures = {"blend": measured.stages.steps[-1].blend(task).as_json()}
                 found[task] = {**verdict.as_json(), "required": self.config.ranking.gate, "on": on, **judged}
                 self.say(
                     f"gate, {task}: {verdict.verdict} (nDCG@10 {verdict.mean:+.4f}, 95 % {verdict.low:+.4f} to "

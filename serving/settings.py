@@ -55,7 +55,16 @@ class RankConfig(Settings):
         description="a CrossEncoder folder that judges the towers' hard negatives; one that learned from this shop's "
         "ranker folds makes what is fitted on them look better than it is",
     )
+    way: Literal["full", "shallow", "cascade"] = Field(
+        default="full",
+        description="which model orders: the full one, the shallow one distilled from it, or that one first and the "
+        "full one its best `keep`",
+    )
     depth: PositiveInt = Field(default=30, description="places of a shortlist that are reranked")
+    keep: PositiveInt = Field(default=10, description="places that the full model orders in a cascade")
+    precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
+        default="auto", description="of the models at serving on a CPU; auto: fp32 there, bf16 on CUDA"
+    )
     titles: PositiveInt = Field(default=3, description="newest titles that stand for a shopper")
     gate: Literal["no", "likely", "proven"] = "likely"
     judged_negatives: bool = Field(default=False, description="add unjudged candidates as negatives to judged queries")

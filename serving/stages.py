@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from indexing.version import IndexVersion
 from ranking.blend import Blend
 from ranking.cross_encoder import CrossEncoderScorer, sigmoid
-from ranking.pair_tokens import TextByRow
+from ranking.item_tokens import ItemTokens, StoredTokens
+from ranking.pair_tokens import TokensByRow
 from ranking.rerank import rerank_order
+from ranking.settings import FULL
 from retrieval.text import item_texts, user_text
 from retrieval.timeline import QUERY_KIND, HistoryBatch
-from retrieval.topk import CSR, Hits, Vectors
+from retrieval.topk import CSR, Hits, Mask, Vectors
 from retrieval.towers import UserTower
 from serving.retriever import Retriever, TaskName
 
@@ -34,17 +36,45 @@ class Reranked(NamedTuple):
     places: NDArray[np.int64]  # [n, k], from 0
 
 
+class LogitsOf(Protocol):
+    """The logits that a step's cross-encoder gives to the first `depth` places, float32 [n, depth], nan for none."""
+
+    def __call__(self, step: Step, hits: Hits, /) -> NDArray[np.float32]: ...
+
+
+@dataclass(frozen=True)
+class Step:
+    """One cross-encoder over the first `depth` places of the order before it, and its blends by BlendName.
+
+    `stored` is what the index holds of its tokens as built, None where that is nothing. `model` and `precision` name
+    the scorer among those of the ranker.
+    """
+
+    scorer: CrossEncoderScorer
+    depth: int
+    blends: Mapping[str, Blend] = field(default_factory=dict)
+    stored: StoredTokens | None = None
+    model: str = FULL
+    precision: str = "auto"
+
+    def blend(self, name: BlendName) -> Blend:
+        """What was fitted for a task or for grades; the logit alone where nothing was."""
+        return self.blends.get(name, Blend())
+
+
 @dataclass(frozen=True)
 class Stages:
-    """A user tower, a retriever, and a cross-encoder if there is one."""
+    """A user tower, a retriever, and the steps of reranking: none, one, or a cascade of a quick one and a slow one.
+
+    Each step orders the head of what the step before it ordered, so that what the last one read stands first and scores
+    of two models are never sorted into each other.
+    """
 
     user: UserTower
     retriever: Retriever
-    scorer: CrossEncoderScorer | None
     longest: int  # events of a history that are read
     titles: int  # newest titles that the cross-encoder reads
-    depth: int  # places that are reranked
-    blends: Mapping[str, Blend] = field(default_factory=dict)  # by BlendName
+    steps: tuple[Step, ...] = ()
 
     @property
     def version(self) -> IndexVersion:
@@ -89,41 +119,49 @@ class Stages:
             start += len(rows)
         return texts
 
-    def scores(
-        self, user_texts: Sequence[str], hits: Hits, *, done: Callable[[int], None] | None = None
+    @property
+    def depth(self) -> int:
+        """How many places are reranked, 0 without a cross-encoder."""
+        return self.steps[0].depth if self.steps else 0
+
+    def rerank(
+        self,
+        user_texts: Sequence[str],
+        hits: Hits,
+        task: TaskName,
+        *,
+        fixed: Mask | None = None,
+        logits_of: LogitsOf | None = None,
+    ) -> Reranked:
+        """The shortlists in the order of the steps' blended logits; what has none keeps its place.
+
+        `fixed` bool [n, k] are places that stay, whatever is thought of them. `logits_of` in place of the steps' own
+        cross-encoders: logits that are known already.
+        """
+        places = np.broadcast_to(np.arange(hits.rows.shape[1]), hits.rows.shape)
+        found = Reranked(hits, np.full(hits.rows.shape, np.nan, np.float32), places)
+        for step in self.steps:
+            logits = self.logits(step, user_texts, found.hits) if logits_of is None else logits_of(step, found.hits)
+            found = _reranked(found, hits, logits, step.blend(task), fixed)
+        return found
+
+    def logits(
+        self, step: Step, user_texts: Sequence[str], hits: Hits, *, done: Callable[[int], None] | None = None
     ) -> NDArray[np.float32]:
-        """The cross-encoder's logits of the first `depth` places, float32 [n, depth], nan at a pad, without a
-        cross-encoder, and for a request of which nothing is known (an empty text)."""
-        depth = min(self.depth, hits.rows.shape[1])
-        scores = np.full((len(hits.rows), depth), np.nan, np.float32)
+        """A step's logits of the first `depth` places, float32 [n, depth], nan at a pad and for a request of which
+        nothing is known (an empty text)."""
+        depth = min(step.depth, hits.rows.shape[1])
+        logits = np.full((len(hits.rows), depth), np.nan, np.float32)
         known = np.flatnonzero([bool(text) for text in user_texts])
-        if self.scorer is not None and len(known):
-            part = hits.select(known).head(depth)
-            texts = [user_texts[i] for i in known.tolist()]
-            scores[known] = self.scorer.score_shortlists(texts, self.texts_of(part.rows), part, depth, done=done)
-        return scores
+        if len(known):
+            texts, part = [user_texts[i] for i in known.tolist()], hits.select(known).head(depth)
+            logits[known] = step.scorer.score_shortlists(texts, self._item_tokens(step), part, depth, done=done)
+        return logits
 
     def pair_logits(self, user_texts: Sequence[str], pairs: CSR) -> NDArray[np.float32]:
-        """The cross-encoder's logit of each pair, float32 [n_pairs]: list i holds index rows against user text i."""
-        assert self.scorer is not None
-        texts = self.texts_of(pairs.rows)
-        owners, rows = pairs.owners.tolist(), pairs.rows.tolist()
-        return self.scorer.score([(user_texts[i], texts[row]) for i, row in zip(owners, rows, strict=True)])
-
-    def blend(self, name: BlendName) -> Blend:
-        """What was fitted for a task or for grades; the logit alone where nothing was."""
-        return self.blends.get(name, Blend())
-
-    def reranked(self, hits: Hits, logits: NDArray[np.float32], task: TaskName) -> Reranked:
-        """The shortlists in the order of their blended `logits` [n, depth]; what has none keeps its place."""
-        places = np.broadcast_to(np.arange(hits.rows.shape[1]), hits.rows.shape).copy()
-        shown = np.full(hits.rows.shape, np.nan, np.float32)
-        depth = min(logits.shape[1], hits.rows.shape[1])
-        blended = self.blend(task)(logits[:, :depth], hits.scores[:, :depth])
-        order = rerank_order(hits, blended, depth)
-        places[:, :depth] = order
-        shown[:, :depth] = np.take_along_axis(blended, order, axis=1)
-        return Reranked(Hits(np.take_along_axis(hits.rows, places, axis=1), hits.scores), shown, places)
+        """The last step's logit of each pair, float32 [n_pairs]: list i holds index rows against user text i."""
+        scorer, tokens = self.steps[-1].scorer, self._item_tokens(self.steps[-1])
+        return scorer.score_tokenised(scorer.tokenizer.pairs_of_tokens(user_texts, tokens, pairs.owners, pairs.rows))
 
     def shown_scores(self, reranked: Reranked) -> NDArray[np.float32]:
         """float32 [n, k]: the blended logit under the model's activation where a place was reranked (without a blend
@@ -131,19 +169,15 @@ class Stages:
         scored = np.isfinite(reranked.logits)
         scores = reranked.logits[scored]
         shown = reranked.hits.scores.copy()
-        shown[scored] = sigmoid(scores) if self.scorer is not None and self.scorer.activation == "sigmoid" else scores
+        shown[scored] = sigmoid(scores) if self.steps and self.steps[-1].scorer.activation == "sigmoid" else scores
         return shown
 
-    def texts_of(self, rows: NDArray[np.int64]) -> TextByRow:
-        """Rendered items by row: of a few rows only those, of many the whole catalogue once."""
-        wanted = np.unique(rows[rows >= 0])
-        if len(wanted) * 4 > self.version.size:
-            return self._every_text
-        return dict(zip(wanted.tolist(), item_texts(self.version.items_at(wanted)), strict=True))
+    def texts_of(self, rows: NDArray[np.int64]) -> list[str]:
+        """The rendered items at rows."""
+        return item_texts(self.version.items_at(rows))
 
-    @cached_property
-    def _every_text(self) -> list[str]:
-        return item_texts(self.version.items_at(np.arange(self.version.size)))
+    def _item_tokens(self, step: Step) -> TokensByRow:
+        return ItemTokens(step.scorer.tokenizer, self.texts_of, step.stored, self.version.as_built)
 
     def _read(self, batch: HistoryBatch, text_of: Callable[[int], str]) -> Vectors:
         """Histories whose query codes `text_of` knows, see `history_vectors`."""
@@ -162,3 +196,17 @@ class Stages:
 
     def _titles(self, rows: NDArray[np.int64]) -> list[str]:
         return self.version.values_at("title", rows).to_pylist() if len(rows) else []
+
+
+def _reranked(before: Reranked, given: Hits, logits: NDArray[np.float32], blend: Blend, fixed: Mask | None) -> Reranked:
+    """One step on: `logits` [n, depth] are of the first places of `before`, retrieval's scores are those of `given`."""
+    depth = min(logits.shape[1], given.rows.shape[1])
+    at = before.places[:, :depth]
+    blended = blend(logits[:, :depth], np.take_along_axis(given.scores, at, axis=1))
+    if fixed is not None:
+        blended[np.take_along_axis(fixed, at, axis=1)] = np.nan
+    order = rerank_order(before.hits, blended, depth)
+    places, shown = before.places.copy(), before.logits.copy()
+    places[:, :depth] = np.take_along_axis(at, order, axis=1)
+    shown[:, :depth] = np.take_along_axis(np.where(np.isnan(blended), shown[:, :depth], blended), order, axis=1)
+    return Reranked(Hits(np.take_along_axis(given.rows, places, axis=1), given.scores), shown, places)

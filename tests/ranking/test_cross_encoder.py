@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ranking.cross_encoder import CrossEncoderScorer, adopt_cross_encoder, scorer_fingerprint, sigmoid
+from ranking.item_tokens import ItemTokens
 from retrieval.errors import BadBundle
 from retrieval.topk import Hits
 
@@ -59,7 +60,8 @@ def test_a_shortlist_is_scored_place_by_place(scorer: CrossEncoderScorer) -> Non
     items = ["steel mug", "drill", "lamp", "argan oil"]
     hits = Hits(np.array([[3, 0, 1], [2, -1, -1]]), np.zeros((2, 3), np.float32))
     counted: list[int] = []
-    scores = scorer.score_shortlists(["red mug", "oil"], items, hits, depth=2, done=counted.append)
+    tokens = ItemTokens(scorer.tokenizer, lambda rows: [items[row] for row in rows])
+    scores = scorer.score_shortlists(["red mug", "oil"], tokens, hits, depth=2, done=counted.append)
     assert scores.shape == (2, 2)
     expected = scorer.score([("red mug", "argan oil"), ("red mug", "steel mug"), ("oil", "lamp")])
     np.testing.assert_allclose(scores[[0, 0, 1], [0, 1, 0]], expected, atol=1e-5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,13 +15,13 @@ from ranking.pairs import members
 from retrieval.baselines import targets_of
 from retrieval.topk import CSR, Hits
 from serving import blending
-from serving.blending import fit_blends
+from serving.blending import fitted_steps
 from serving.engine import Engine
 from serving.evaluate import relevant_rows
 from serving.offline import Logits, Offline
 from serving.settings import RunConfig
 from serving.shop import Shop
-from serving.stages import Stages
+from serving.stages import Stages, Step
 
 NAMES = ("recommend", "search", "grade")
 Open = Callable[[Path, RunConfig], Shop]
@@ -42,9 +42,14 @@ def larger(shop: Shop) -> Shop:
     return replace(shop, events=events, judgements=replace(shop.judgements, folds=queries))
 
 
+def _blends(stages: Stages, shop: Shop, *, remove_seen: bool) -> Mapping[str, Blend]:
+    (step,) = fitted_steps(stages, shop, remove_seen=remove_seen)
+    return step.blends
+
+
 def test_few_requests_leave_the_logit_alone(engine: Engine, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blend_module, "MIN_LISTS", 10_000)
-    assert dict(fit_blends(engine.stages, shop, remove_seen=True)) == {name: Blend() for name in NAMES}
+    assert _blends(engine.stages, shop, remove_seen=True) == {name: Blend() for name in NAMES}
 
 
 def test_the_fit_sees_whole_heads_of_shortlists_that_hold_a_target(
@@ -53,7 +58,7 @@ def test_the_fit_sees_whole_heads_of_shortlists_that_hold_a_target(
     assert larger.events is not None
     seen: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
     monkeypatch.setattr(blending, "fit_blend", lambda *given: seen.append(given) or Blend())
-    dict(fit_blends(engine.stages, larger, remove_seen=False))
+    _blends(engine.stages, larger, remove_seen=False)
     *orders, (_, _, grades, queries) = seen
     assert len(orders) == 2
     for logits, retrieval, labels, indptr in orders:
@@ -74,17 +79,17 @@ def test_a_ranker_that_knows_what_was_taken_decides_alone(
     assert larger.events is not None
     assert larger.judgements is not None
     targets = {
-        "blend: recommendation": targets_of(larger.events.folds["ranker_valid"]),
+        "blend: recommend": targets_of(larger.events.folds["ranker_valid"]),
         "blend: search": relevant_rows(*larger.judged(larger.judgements.folds["ranker_valid"])),
     }
 
-    def knows(_: object, requests: np.ndarray, texts: list[str], hits: Hits, what: str) -> np.ndarray:
+    def knows(_: object, step: Step, requests: np.ndarray, texts: list[str], hits: Hits, what: str) -> np.ndarray:
         return members(hits.rows, targets[what].select(requests)).astype(np.float32)
 
     monkeypatch.setattr(blend_module, "MIN_LISTS", 3)  # the tiny towers find few of the right items
     monkeypatch.setattr(Logits, "of", knows)
     monkeypatch.setattr(Stages, "pair_logits", lambda self, texts, pairs: grades_of(larger, texts, pairs))
-    blends = dict(fit_blends(engine.stages, larger, remove_seen=False))
+    blends = _blends(engine.stages, larger, remove_seen=False)
     for name in NAMES:
         assert blends[name].logit > 1  # of scores between 0 and 1, or grades
 
@@ -107,12 +112,12 @@ def test_what_a_shopper_had_is_in_no_list_where_it_is_removed(
     offline = Offline.of(engine.stages, larger.data.events, larger.target_events)
     seen, had = offline.seen(larger.events.folds["ranker_valid"]), []
 
-    def listen(_: object, requests: np.ndarray, texts: list[str], hits: Hits, what: str) -> np.ndarray:
+    def listen(_: object, step: Step, requests: np.ndarray, texts: list[str], hits: Hits, what: str) -> np.ndarray:
         had.append(members(hits.rows, seen.select(requests)))
         return np.zeros(hits.rows.shape, np.float32)
 
     monkeypatch.setattr(Logits, "of", listen)
-    dict(fit_blends(engine.stages, larger, remove_seen=removed))
+    _blends(engine.stages, larger, remove_seen=removed)
     assert had[0].any() != removed
 
 
@@ -125,6 +130,6 @@ def test_no_more_lists_and_pairs_are_scored_than_two_weights_need(
     monkeypatch.setattr(
         blending, "fit_blend", lambda logits, _r, _l, indptr: sizes.append((len(indptr) - 1, len(logits))) or Blend()
     )
-    dict(fit_blends(engine.stages, larger, remove_seen=False))
+    _blends(engine.stages, larger, remove_seen=False)
     assert sizes[0][0] == sizes[1][0] == 3
     assert 0 < sizes[2][1] <= 25

@@ -25,6 +25,7 @@ from serving.requests import Answer, Request
 from serving.retriever import Retriever
 from serving.shoppers import Shoppers
 from serving.stages import Stages
+from serving.steps import recorded_steps
 
 USERS = 12
 
@@ -60,7 +61,8 @@ def by_towers_alone(stages: Stages) -> Stages:
 
 
 def with_blend(engine: Engine, blend: Blend) -> Engine:
-    return changed(engine, stages=replace(engine.stages, blends={"recommend": blend, "search": blend}))
+    steps = tuple(replace(step, blends={"recommend": blend, "search": blend}) for step in engine.stages.steps)
+    return changed(engine, stages=replace(engine.stages, steps=steps))
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +113,7 @@ def test_the_offline_path_and_the_engine_rerank_alike(
 ) -> None:
     hits = offline.shortlists(everyone, None)
     stages = reranking.stages
-    logits = stages.scores(offline.user_texts(everyone), hits)
-    expected = stages.reranked(hits, logits, "recommend")
+    expected = stages.rerank(offline.user_texts(everyone), hits, "recommend")
     shown = stages.shown_scores(expected)
     for line, user in enumerate(everyone.user):
         answer = reranking.recommend(user_id=data.user_ids[user], k=100, seen="keep")
@@ -131,10 +132,9 @@ def test_the_blend_decides_between_the_two_orders(reranking: Engine) -> None:
 
 
 def test_the_engine_follows_the_blend_of_its_release(engine: Engine) -> None:
-    recorded = engine.release.settings["blend"]
-    assert isinstance(recorded, dict)
-    assert {task: blend.as_json() for task, blend in engine.stages.blends.items()} == recorded
-    assert set(recorded) == {"recommend", "search", "grade"}
+    (recorded,), (step,) = recorded_steps(engine.release.settings), engine.stages.steps
+    assert recorded.blends == step.blends
+    assert set(step.blends) == {"recommend", "search", "grade"}
 
 
 def test_without_a_blend_a_reranked_score_is_what_the_cross_encoder_library_predicts(
@@ -147,7 +147,7 @@ def test_without_a_blend_a_reranked_score_is_what_the_cross_encoder_library_pred
     answer = with_blend(reranking, Blend()).search("red mug", k=5)
     rows = reranking.stages.version.rows_of(ids(answer))
     texts = reranking.stages.texts_of(rows)
-    wanted = library.predict([("red mug", texts[row]) for row in rows.tolist()], show_progress_bar=False)
+    wanted = library.predict([("red mug", text) for text in texts], show_progress_bar=False)
     np.testing.assert_allclose([hit.score for hit in answer.items], wanted, atol=1e-4)
 
 

@@ -55,12 +55,11 @@ def test_leaving_requests_without_a_reachable_target_unranked_changes_no_figure(
     requests = everyone.select(np.resize(np.arange(len(everyone)), 300))
     offline = Offline.of(measured.stages, shop.data.events, shop.target_events)
     hits, targets, texts = offline.shortlists(requests, None), targets_of(requests), offline.user_texts(requests)
-    whole = measured.stages.reranked(hits, measured.stages.scores(texts, hits), "recommend").hits
+    whole = measured.stages.rerank(texts, hits, "recommend").hits
     which = np.flatnonzero(needs_rerank(hits.head(measured.stages.depth), targets))
     assert 0 < len(which) < len(requests)
     head = hits.select(which)
-    scores = measured.stages.scores([texts[i] for i in which.tolist()], head)
-    part = measured.stages.reranked(head, scores, "recommend").hits
+    part = measured.stages.rerank([texts[i] for i in which.tolist()], head, "recommend").hits
     merged = merge_reranked(hits, which, part)
     for measure in (ndcg_at, recall_at):
         for k in (5, 10, 20, 100):
@@ -123,7 +122,7 @@ def test_the_gate_counts_the_requests_of_its_own_fold(measured: Measurement, sho
 
 
 def test_without_a_ranker_there_is_no_gate_and_retrieval_is_final(measured: Measurement) -> None:
-    bare = replace(measured, stages=replace(measured.stages, scorer=None))
+    bare = replace(measured, stages=replace(measured.stages, steps=()))
     assert bare.gate_recommend() is None
     assert bare.gate_search() is None
     found, _ = bare.evaluate(None, {}, "r", 1)
@@ -147,7 +146,7 @@ def test_with_several_sources_the_towers_alone_stand_beside_the_fused_order(
         "search": Fusion({"towers": 1.0, "words": 0.2}),
     }
     retriever = replace(measured.stages.retriever, fusions=fusions)
-    fused = replace(measured, stages=replace(measured.stages, retriever=retriever, scorer=None))
+    fused = replace(measured, stages=replace(measured.stages, retriever=retriever, steps=()))
     found, _ = fused.evaluate(None, {}, "r", 1)
     for task, mode in (("recommend", "seen_kept"), ("recommend", "seen_removed"), ("search", None), ("judged", None)):
         given, before = stages(found, task, mode), stages(evaluated, task, mode)

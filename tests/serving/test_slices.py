@@ -160,7 +160,7 @@ def test_a_measured_release_has_slices_of_what_it_ranked(
     n = len(shop.judgements.folds["test"])
     rng = np.random.default_rng(0)
     vectors = [rng.random((rows, 4), np.float32) for rows in (shop.data.n_items, n, n)]
-    bare = replace(engine.stages, scorer=None)
+    bare = replace(engine.stages, steps=())
     found, _ = Measurement(bare, shop, remove_seen=False, rerank_sample=0).evaluate(Untuned(*vectors), {}, "r", 0)
     tasks = as_object(found["tasks"])
     kept, removed = (as_object(as_object(tasks["recommend"])[mode]) for mode in ("seen_kept", "seen_removed"))

@@ -1,0 +1,106 @@
+"""The steps of reranking as a release records them, and the models that they open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from indexing.manifest import JsonMap
+from indexing.releases import Release
+from indexing.store import Bundle
+from indexing.version import IndexVersion
+from ranking.blend import Blend
+from ranking.cross_encoder import CrossEncoderScorer
+from ranking.item_tokens import stored_tokens
+from ranking.settings import FULL, SHALLOW
+from retrieval.errors import BadBundle
+from serving.settings import RankConfig
+from serving.stages import SHORTLIST, Step
+
+
+class RecordedStep(NamedTuple):
+    """One step of a release: which model of its ranker, over how many places, with which blends by name."""
+
+    model: str
+    depth: int
+    blends: Mapping[str, Blend] = {}
+    precision: str = "auto"
+
+    def as_json(self) -> JsonMap:
+        """As `settings.rerank` of a release holds it."""
+        blends: JsonMap = {name: dict(blend.as_json()) for name, blend in self.blends.items()}
+        return {"model": self.model, "depth": self.depth, "precision": self.precision, "blend": blends}
+
+    @classmethod
+    def of(cls, recorded: Mapping[str, object]) -> RecordedStep:
+        """From `as_json`. Raises BadBundle for what this version does not know."""
+        depth, blends = recorded.get("depth", SHORTLIST), recorded.get("blend")
+        if not isinstance(depth, int) or depth < 1:
+            raise BadBundle(f"a step of reranking over {depth!r} places is not of this version; train the ranker again")
+        model = recorded.get("model", FULL)
+        if model not in (FULL, SHALLOW):
+            raise BadBundle(f"a step of reranking by a model {model!r} is not of this version; train the ranker again")
+        return cls(
+            str(model),
+            depth,
+            {name: Blend.of(weights) for name, weights in (blends if isinstance(blends, dict) else {}).items()},
+            str(recorded.get("precision", "auto")),
+        )
+
+    def open(self, ranker: Path, *, cache: Path, device: str = "auto", precision: str = "auto") -> CrossEncoderScorer:
+        """The step's model of the ranker in a folder, its graphs kept under `cache`.
+
+        `precision` other than auto stands above the step's own. Raises BadBundle for a model that is not there.
+        """
+        below = "" if self.model == FULL else self.model
+        kind = self.precision if precision == "auto" else precision
+        return CrossEncoderScorer.load(ranker / below, device=device, precision=kind, cache=cache / below)
+
+
+def planned_steps(config: RankConfig) -> tuple[RecordedStep, ...]:
+    """The steps that the settings ask for, without their blends."""
+    if config.way == "cascade":
+        return (
+            RecordedStep(SHALLOW, config.depth, precision=config.precision),
+            RecordedStep(FULL, config.keep, precision=config.precision),
+        )
+    return (RecordedStep(config.way, config.depth, precision=config.precision),)
+
+
+def recorded_steps(settings: JsonMap) -> tuple[RecordedStep, ...]:
+    """The steps that a release recorded, in their order; of one that recorded none, the full model's alone."""
+    recorded = settings.get("rerank")
+    if isinstance(recorded, list):
+        return tuple(RecordedStep.of(step) for step in recorded if isinstance(step, dict))
+    return (RecordedStep.of(settings),)
+
+
+def with_steps(settings: JsonMap, steps: Sequence[RecordedStep]) -> JsonMap:
+    """A release's settings with these steps."""
+    return settings | {"rerank": [step.as_json() for step in steps]}
+
+
+def open_steps(
+    bundle: Bundle,
+    release: Release,
+    version: IndexVersion,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    like: Sequence[Step] = (),
+) -> tuple[Step, ...]:
+    """The steps of a release with their models open, none without a ranker; those open in `like` are shared.
+
+    `precision` other than auto stands above what the release recorded.
+    """
+    if release.ranker is None:
+        return ()
+    folder, cache = bundle.path_of("ranker", release.ranker), bundle.path / "runtime" / release.ranker
+    opened = []
+    for step in recorded_steps(release.settings):
+        shared = [one.scorer for one in like if (one.model, one.precision) == (step.model, step.precision)]
+        scorer = shared[0] if shared else step.open(folder, cache=cache, device=device, precision=precision)
+        stored = stored_tokens(version, scorer.tokenizer)
+        opened.append(Step(scorer, step.depth, step.blends, stored, step.model, step.precision))
+    return tuple(opened)

@@ -1,0 +1,96 @@
+"""The steps of reranking: a later step orders the head of what an earlier one ordered, and a release records them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ranking.blend import Blend
+from ranking.cross_encoder import CrossEncoderScorer
+from retrieval.errors import BadBundle
+from retrieval.topk import Hits
+from retrieval.towers import UserTower
+from serving.retriever import Retriever
+from serving.settings import read_settings
+from serving.stages import Stages, Step
+from serving.steps import RecordedStep, planned_steps, recorded_steps, with_steps
+
+HITS = Hits(np.array([[10, 11, 12, 13, 14, 15]]), np.array([[6, 5, 4, 3, 2, 1]], np.float32))
+QUICK: Mapping[int, float] = {10: 0.0, 11: 5.0, 12: 1.0, 13: 9.0, 14: 7.0, 15: 3.0}
+SLOW: Mapping[int, float] = {10: 9.0, 11: 3.0, 12: 9.0, 13: 1.0, 14: 2.0, 15: 9.0}
+
+
+def stages_of(*steps: Step) -> Stages:
+    return Stages(cast("UserTower", None), cast("Retriever", None), longest=1, titles=1, steps=steps)
+
+
+def step_of(model: str, depth: int, **blends: Blend) -> Step:
+    return Step(cast("CrossEncoderScorer", None), depth, blends, model=model)
+
+
+def logits_of(step: Step, hits: Hits) -> NDArray[np.float32]:
+    known = QUICK if step.model == "shallow" else SLOW
+    return np.array([[known.get(row, np.nan) for row in line] for line in hits.rows[:, : step.depth]], np.float32)
+
+
+def test_a_cascade_puts_what_its_last_step_read_first() -> None:
+    stages = stages_of(step_of("shallow", 5), step_of("full", 3))
+    found = stages.rerank(["q"], HITS, "search", logits_of=logits_of)
+    assert found.hits.rows.tolist() == [[11, 14, 13, 12, 10, 15]]  # 13, 14, 11 by the quick one, then among themselves
+    assert found.logits[0, :5].tolist() == [3, 2, 1, 1, 0]  # each by the step that placed it
+    assert np.isnan(found.logits[0, 5])
+    assert found.places.tolist() == [[1, 4, 3, 2, 0, 5]]
+    np.testing.assert_array_equal(found.hits.scores, HITS.scores)
+
+
+def test_every_step_blends_its_logit_with_retrievals_score_of_the_same_item() -> None:
+    retrieval_alone = step_of("full", 3, search=Blend(0.0, 1.0))
+    found = stages_of(step_of("shallow", 6), retrieval_alone).rerank(["q"], HITS, "search", logits_of=logits_of)
+    assert found.hits.rows.tolist() == [[11, 13, 14, 15, 12, 10]]
+    assert found.logits[0, :3].tolist() == [5, 3, 2]
+
+
+def test_fixed_places_stay_through_all_steps() -> None:
+    fixed = np.array([[True, False, False, False, False, False]])
+    stages = stages_of(step_of("shallow", 6), step_of("full", 4))
+    found = stages.rerank(["q"], HITS, "search", fixed=fixed, logits_of=logits_of)
+    assert found.hits.rows.tolist() == [[10, 11, 14, 13, 15, 12]]
+    assert np.isnan(found.logits[0, 0])
+
+
+def test_without_a_step_nothing_moves() -> None:
+    found = stages_of().rerank(["q"], HITS, "search")
+    np.testing.assert_array_equal(found.hits.rows, HITS.rows)
+    assert np.isnan(found.logits).all()
+    assert stages_of().depth == 0
+
+
+def test_a_release_records_its_steps() -> None:
+    steps = (RecordedStep("shallow", 100, precision="int8"), RecordedStep("full", 10, {"search": Blend(1.0, 0.5)}))
+    assert recorded_steps(with_steps({"titles": 3}, steps)) == steps
+
+
+def test_a_release_without_steps_has_the_full_model_alone() -> None:
+    (step,) = recorded_steps({"depth": 40, "blend": {"search": {"logit": 1.0, "retrieval": 2.0, "offset": 0.0}}})
+    assert step == RecordedStep("full", 40, {"search": Blend(1.0, 2.0)})
+
+
+@pytest.mark.parametrize("recorded", [{"model": "huge"}, {"depth": 0}, {"depth": "all"}])
+def test_a_step_of_another_version_is_refused(recorded: dict[str, str | int]) -> None:
+    with pytest.raises(BadBundle, match="not of this version"):
+        recorded_steps({"rerank": [dict(recorded)]})
+
+
+@pytest.mark.parametrize(
+    ("way", "wanted"),
+    [("full", [("full", 50)]), ("shallow", [("shallow", 50)]), ("cascade", [("shallow", 50), ("full", 8)])],
+)
+def test_the_settings_choose_the_steps(way: str, wanted: list[tuple[str, int]]) -> None:
+    changes = [f"ranking.way={way}", "ranking.depth=50", "ranking.keep=8", "ranking.precision=bf16"]
+    steps = planned_steps(read_settings(changes=changes).ranking)
+    assert [(step.model, step.depth) for step in steps] == wanted
+    assert {step.precision for step in steps} == {"bf16"}
