@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 Activation: TypeAlias = Literal["sigmoid", "identity"]
 
+RANGES = "int8.safetensors"  # in a model's folder: see `ranking.quantise`
 TOLERANCE = 1e-4  # between our logits and sentence-transformers', when a foreign model is adopted
 
 
@@ -88,16 +89,19 @@ class CrossEncoderScorer:
         """Open a CrossEncoder folder of sentence-transformers with one output.
 
         On OpenVINO the graph is kept under `cache`, and torch is imported only where it is not there yet. CUDA is
-        served by torch. Raises BadBundle where the folder holds no such model.
+        served by torch. `precision` int8 is of the CPU, where the folder was calibrated for it; CUDA takes bf16
+        instead. Raises BadBundle where the folder holds no such model.
         """
         where = pick_device(device)
-        kind = resolve_precision(precision, where)
+        int8 = precision == "int8" and where == "cpu"
+        kind = resolve_precision("auto" if precision == "int8" else precision, where)
         tokenizer = PairTokenizer.load(folder)
         runner: Runner
         if runtime == "torch" or where == "cuda":
-            runner = TorchRunner(logit_module(open_cross_encoder(folder)).to(where), where, kind)
+            runner = TorchRunner(served_module(folder, int8=int8).to(where), where, kind)
         else:
-            runner = openvino_model(cache and cache / "cross_encoder.xml", partial(_openvino_graph, folder), kind)
+            graph = "cross_encoder_int8.xml" if int8 else "cross_encoder.xml"
+            runner = openvino_model(cache and cache / graph, partial(_openvino_graph, folder, int8=int8), kind)
         return cls(tokenizer, runner, _activation(folder), scorer_fingerprint(folder))
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> Scores:
@@ -248,8 +252,18 @@ def takes_segments(model: CrossEncoder) -> bool:
     return "token_type_ids" in getattr(model.tokenizer, "model_input_names", ())
 
 
-def _openvino_graph(folder: Path) -> openvino.Model:
-    module = logit_module(open_cross_encoder(folder))
+def served_module(folder: Path, *, int8: bool = False) -> torch.nn.Module:
+    """The `logit_module` of a folder, in whole numbers where that is asked for."""
+    model = open_cross_encoder(folder)
+    if int8:
+        from ranking.quantise import quantise
+
+        quantise(model, folder)
+    return logit_module(model)
+
+
+def _openvino_graph(folder: Path, *, int8: bool) -> openvino.Model:
+    module = served_module(folder, int8=int8)
     inputs = len(TOKEN_INPUTS) if module.takes_segments else 2
     return convert(module, TOKEN_INPUTS[:inputs], token_example()[:inputs])
 

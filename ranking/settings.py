@@ -13,11 +13,16 @@ PASSES: dict[Budget, float] = {"quick": 1.0, "default": 2.0, "long": 4.0}
 TOKENS: dict[Budget, int] = {"quick": 500_000, "default": 1_900_000, "long": 20_000_000}
 
 
+OF_GROUPS = ("softmax", "listnet", "lambda")  # losses whose training row is a whole group
+
+
 class RankerTraining(BaseModel):
     """Settings of one training run.
 
-    `loss`: `bce` reads each pair by itself (bought or not, or a scaled grade), `softmax` sets the items of a group
-    against each other, `mse` fits a scaled grade. `batch_size` counts pairs. `layer_decay` below 1 multiplies the rate
+    `loss`: `bce` reads each pair by itself (bought or not, or a scaled grade), `mse` fits a scaled grade, `logit_mse` a
+    teacher's logits; `softmax`, `listnet` and `lambda` set the items of a group against each other. `layers` keeps the
+    first so many layers of what the training starts from (None: all), of which the lowest `freeze_layers` and the
+    embeddings below them do not learn. `batch_size` counts pairs. `layer_decay` below 1 multiplies the rate
     once for each layer away from the head. `warmup` is a share of the steps; the rate then falls linearly to 0. The
     best state of `evaluations` is kept, and `patience` of them in a row without a new best end a run (so that the
     default three are always reached). `examples` is the number of pairs to read in all, and comes from
@@ -26,7 +31,9 @@ class RankerTraining(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    loss: Literal["bce", "softmax", "mse"] = "bce"
+    loss: Literal["bce", "mse", "logit_mse", "softmax", "listnet", "lambda"] = "bce"
+    layers: int | None = Field(default=None, ge=1)
+    freeze_layers: int = Field(default=0, ge=0)
     examples: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=6e-5, gt=0)

@@ -26,12 +26,19 @@ from transformers import EarlyStoppingCallback
 from ranking.batches import PairCollator
 from ranking.cross_encoder import logit_module, run_pairs, takes_segments
 from ranking.first_token import read_first_token_only
-from ranking.losses import binary_cross_entropy, group_softmax, mean_squared_error
+from ranking.losses import (
+    binary_cross_entropy,
+    group_softmax,
+    lambda_loss,
+    list_net,
+    logit_mean_squared_error,
+    mean_squared_error,
+)
 from ranking.pair_tokens import PairTokenizer
 from ranking.pairs import PairSet
-from ranking.settings import RankerTraining, budget_examples
+from ranking.settings import OF_GROUPS, RankerTraining, budget_examples
 from retrieval.batches import LengthGroupedBatches
-from retrieval.errors import BadBundle, BadData
+from retrieval.errors import BadBundle, BadConfig, BadData
 from retrieval.fingerprint import fingerprint
 from retrieval.metrics import by_score, ndcg_at
 from retrieval.runtime import TorchRunner, pick_device, resolve_precision
@@ -41,9 +48,12 @@ from retrieval.training_progress import TrainingProgress, quiet_libraries, show_
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
     from sentence_transformers.cross_encoder.data_collator import CrossEncoderDataCollator
+    from transformers import PreTrainedModel
 
 METRIC = "ndcg@10"
 STAMP = "run.json"  # beside the checkpoints: what they were made from
+
+OF_PAIRS = {"bce": binary_cross_entropy, "mse": mean_squared_error, "logit_mse": logit_mean_squared_error}
 
 _LAYER = re.compile(r"\.layers?\.(\d+)\.")
 
@@ -94,7 +104,7 @@ def train_ranker(
         collator = PairCollator(tokenizer, tokenised, pairs.label, units)
         evaluator = _evaluator(tokenizer, valid, settings, where)
         arguments = _arguments(collator, settings, checkpoints, where, evaluates=evaluator is not None)
-        trainer = _trainer(model, arguments, collator, evaluator, settings)
+        trainer = _trainer(model, arguments, collator, evaluator, settings, pairs.span)
         shown = TrainingProgress(description, examples_per_row=len(pairs) / (len(units) - 1), console=console)
         show_training(trainer, shown)
         stamp = fingerprint(settings.model_dump(), str(start), _digest(pairs), len(valid) if valid else 0)
@@ -110,7 +120,7 @@ def train_ranker(
 def new_cross_encoder(start: str | Path, settings: RankerTraining, *, device: str = "cpu") -> CrossEncoder:
     """A CrossEncoder with one output on top of a pretrained encoder, its new head drawn from the seed.
 
-    Raises BadBundle, in one line, where `start` does not open.
+    Raises BadBundle, in one line, where `start` does not open, BadConfig where it has too few layers.
     """
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
@@ -123,10 +133,31 @@ def new_cross_encoder(start: str | Path, settings: RankerTraining, *, device: st
         if isinstance(module, nn.Dropout):
             of_attention = re.search(r"\.(self|attn)\.dropout$", name)
             module.p = settings.attention_dropout if of_attention else settings.dropout
-    if settings.freeze_word_embeddings and model.model is not None:
-        model.model.get_input_embeddings().weight.requires_grad_(False)
+    if model.model is not None:
+        cut_and_freeze(model.model, settings)
     read_first_token_only(model)
     return model
+
+
+def cut_and_freeze(network: PreTrainedModel, settings: RankerTraining) -> None:
+    """Keep the first `layers` of an encoder, and keep what the settings freeze from learning.
+
+    Raises BadConfig where it has fewer layers than are to be kept or frozen.
+    """
+    depth = network.config.num_hidden_layers
+    stack = next((one for one in network.modules() if isinstance(one, nn.ModuleList) and len(one) == depth), None)
+    kept = settings.layers or depth
+    if stack is None or max(kept, settings.freeze_layers) > depth:
+        raise BadConfig(f"an encoder of {depth} layers cannot keep {kept} and freeze {settings.freeze_layers} of them")
+    del stack[kept:]
+    network.config.num_hidden_layers = kept
+    if settings.freeze_word_embeddings:
+        network.get_input_embeddings().weight.requires_grad_(False)
+    if settings.freeze_layers:
+        for name, parameter in network.named_parameters():
+            if "embeddings" in name:
+                parameter.requires_grad_(False)
+        stack[: settings.freeze_layers].requires_grad_(False)
 
 
 def tokenizer_of(model: CrossEncoder) -> PairTokenizer:
@@ -138,9 +169,9 @@ def tokenizer_of(model: CrossEncoder) -> PairTokenizer:
 class RankerLoss(nn.Module):
     """What the trainer calls with a batch of PairCollator: runs the model and applies a loss of `ranking.losses`."""
 
-    def __init__(self, model: CrossEncoder, loss: str) -> None:
+    def __init__(self, model: CrossEncoder, loss: str, span: float = 1.0) -> None:
         super().__init__()
-        self.model, self._loss = model, loss
+        self.model, self._loss, self._span = model, loss, span
         self._takes_segments = takes_segments(model)
 
     def forward(
@@ -152,12 +183,13 @@ class RankerLoss(nn.Module):
         if self._takes_segments:
             inputs["token_type_ids"] = token_type_ids
         logits = self.model(inputs)["scores"].view(-1).float()
-        if self._loss == "bce":
-            return binary_cross_entropy(logits, labels)
-        if self._loss == "mse":
-            return mean_squared_error(logits, labels)
+        if self._loss in OF_PAIRS:
+            return OF_PAIRS[self._loss](logits, labels)
         mask = torch.arange(int(sizes.max()), device=sizes.device) < sizes[:, None]
-        return group_softmax(_by_group(logits, mask), _by_group(labels, mask), mask)
+        logits, labels = _by_group(logits, mask), _by_group(labels, mask)
+        if self._loss == "lambda":
+            return lambda_loss(logits, labels, mask, span=self._span)
+        return (list_net if self._loss == "listnet" else group_softmax)(logits, labels, mask)
 
 
 class RankingEvaluator(BaseEvaluator):
@@ -204,8 +236,9 @@ def _trainer(
     collator: PairCollator,
     evaluator: RankingEvaluator | None,
     settings: RankerTraining,
+    span: float,
 ) -> CrossEncoderTrainer:
-    loss = RankerLoss(model, settings.loss)
+    loss = RankerLoss(model, settings.loss, span)
     names = [name for name, _ in loss.named_parameters()]
     arguments.learning_rate_mapping = layer_rates(names, settings.learning_rate, settings.layer_decay)
     trainer = _Trainer(
@@ -265,8 +298,9 @@ def _trains_in_bf16(precision: str, device: str) -> bool:
 
 
 def _units(pairs: PairSet, settings: RankerTraining) -> NDArray[np.int64]:
-    """Where each training row starts and ends: a group for the softmax (empty ones left out), else a pair."""
-    if settings.loss == "softmax":
+    """Where each training row starts and ends: a group where the loss is of groups (empty ones left out), else a
+    pair."""
+    if settings.loss in OF_GROUPS:
         return np.unique(pairs.indptr)
     return np.arange(len(pairs) + 1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,13 +20,16 @@ LISTS = 300  # shortlists that hold a target: two weights need no more
 PAIRS = 9_000  # judged pairs, of as many queries as hold them
 
 
-def fitted_steps(stages: Stages, shop: Shop, *, remove_seen: bool) -> tuple[Step, ...]:
+def fitted_steps(stages: Stages, shop: Shop, *, remove_seen: bool, say: Callable[[str], None]) -> tuple[Step, ...]:
     """The steps with their blends, each fitted on the order that the fitted steps before it give."""
     fitted: tuple[Step, ...] = ()
     for step in stages.steps:
         ordered = replace(stages, steps=fitted)
-        found = fit_blends(ordered, step, shop, remove_seen=remove_seen, graded=step is stages.steps[-1])
-        fitted = (*fitted, replace(step, blends={str(name): blend for name, blend in found}))
+        blends: dict[str, Blend] = {}
+        for name, blend in fit_blends(ordered, step, shop, remove_seen=remove_seen, graded=step is stages.steps[-1]):
+            say(f"blend, {step.model} model, {name}: {blend}")
+            blends[name] = blend
+        fitted = (*fitted, replace(step, blends=blends))
     return fitted
 
 

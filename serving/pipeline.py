@@ -21,7 +21,7 @@ from indexing.rebuild import WORK
 from indexing.releases import Release, rerank_gates
 from indexing.store import Bundle
 from ranking.gate import GateVerdict
-from ranking.settings import Budget
+from ranking.settings import SHALLOW, Budget
 from retrieval.errors import BadData
 from retrieval.fingerprint import fingerprint
 from retrieval.pretrained import pretrained_source
@@ -36,7 +36,7 @@ from serving.retriever import TaskName
 from serving.settings import RunConfig
 from serving.shop import Shop
 from serving.slices import noisy_queries
-from serving.steps import RecordedStep, planned_steps, with_steps
+from serving.steps import planned_steps, with_steps
 from serving.untuned import keep_untuned, untuned_text
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from retrieval.train import TrainedTowers
-    from serving.ranker import PairSource
+    from serving.ranker import PairSource, Training
 
 CROSS_FIT_ROUNDS = 0.35  # of the budget's, for towers that only propose candidates
 REJECTED = "rejected.parquet"
@@ -154,7 +154,8 @@ class Pipeline:
 
     def train_ranker(self, shop: Shop, bundle: Bundle, draft: Release) -> Release:
         """The draft with a ranker, where there is anything to learn from."""
-        from serving.ranker import fit_ranker, ranker_data
+        from serving.blending import fitted_steps
+        from serving.ranker import fit_ranker, fit_shallow, ranker_data
 
         if not self.config.ranking.enabled:
             return draft
@@ -174,24 +175,19 @@ class Pipeline:
             return draft
         with self._timed("train ranker"):
             folder = self._fresh("ranker")
-            fit_ranker(
-                data,
-                self.config.ranking,
-                start=self._ranker_start(bundle, draft),
-                out=folder,
-                work=self._checkpoints(shop, "ranker"),
-                budget=self.budget,
-                device=self.device,
-                say=self.say,
-            )
-        assembly = self.assembly(bundle)
-        steps = planned_steps(self.config.ranking)
+            start, work = self._ranker_start(bundle, draft), self._checkpoints(shop, "ranker")
+            fit_ranker(data, self.config.ranking, start=start, out=folder, work=work, **self._training)
+        if data.proposed is not None:
+            with self._timed("distil ranker"):
+                fit_shallow(data, self.config.ranking, folder, work=self._checkpoints(shop, SHALLOW), **self._training)
+        assembly, steps = self.assembly(bundle), planned_steps(self.config.ranking)
         draft = replace(draft, ranker=assembly.add_ranker(folder, steps), settings=with_steps(draft.settings, steps))
         with self._timed("tokenise items"):
             draft = assembly.with_tokens(shop, draft)
         with self._timed("blend"):
-            blended = self._blended(shop, self._opened(bundle, draft))
-        return assembly.named(replace(draft, settings=with_steps(draft.settings, blended)))
+            opened = self._opened(bundle, draft)
+            fitted = fitted_steps(opened.stages, shop, remove_seen=opened.remove_seen, say=self.say)
+        return assembly.named(replace(draft, settings=with_steps(draft.settings, fitted)))
 
     def _ranker_start(self, bundle: Bundle, draft: Release) -> str:
         """What the cross-encoder starts from: the model that is configured, else the towers' own tuned text part."""
@@ -275,17 +271,6 @@ class Pipeline:
             self.say(f"fusion, {task}: {fusion}")
         return plain({task: fusion.as_json() for task, fusion in fusions.items()})
 
-    def _blended(self, shop: Shop, opened: Opened) -> list[RecordedStep]:
-        """The steps of reranking with how each one's logit and retrieval's score come together, by task."""
-        from serving.blending import fitted_steps
-
-        steps = []
-        for step in fitted_steps(opened.stages, shop, remove_seen=opened.remove_seen):
-            for task, blend in step.blends.items():
-                self.say(f"blend, {step.model} model, {task}: {blend}")
-            steps.append(RecordedStep(step.model, step.depth, step.blends, step.precision))
-        return steps
-
     def _cross_fit(self, shop: Shop, bundle: Bundle, draft: Release) -> list[PairSource]:
         """Two towers over the untuned text part, each trained on half of the shoppers, with the last training requests
         of the other half."""
@@ -346,6 +331,10 @@ class Pipeline:
 
     def _opened(self, bundle: Bundle, release: Release) -> Opened:
         return Opened.of_release(bundle, release, device=self.device)
+
+    @property
+    def _training(self) -> Training:
+        return {"budget": self.budget, "device": self.device, "say": self.say}
 
     @property
     def _work(self) -> Path:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import numpy as np
 
 from ranking.cross_encoder import CrossEncoderScorer
+from ranking.pair_tokens import PairTokenizer
 from ranking.pairs import BANDS, VALID_BANDS, GradeScale, Mined, PairSet, join_pairs, judged_pairs, mine, with_negatives
-from ranking.settings import Budget, budget_examples
+from ranking.settings import FULL, SHALLOW, Budget, budget_examples
 from ranking.train import RankerRun, train_ranker
 from retrieval.baselines import histories
+from retrieval.progress import ProgressMeter
 from retrieval.requests import Requests
+from retrieval.runtime import token_batches
 from retrieval.text import item_texts
 from retrieval.text_batches import Teacher
 from retrieval.topk import CSR
@@ -22,6 +26,8 @@ from serving.settings import RankConfig
 from serving.shop import Shop
 from serving.stages import Stages
 
+SHALLOW_READS = 2  # times the examples of the full model's budget: a step of half the layers is half as dear
+CALIBRATION = 300  # pairs that show a model's ranges
 TOKENS_PER_CHARACTER = 0.25  # of English text under WordPiece, for the budget's estimate
 
 
@@ -35,11 +41,24 @@ class PairSource:
 
 @dataclass(frozen=True)
 class RankerData:
-    """Pairs for the ranker: training, validation, and how many positives retrieval had found."""
+    """Pairs for the ranker: training, validation, and how many positives retrieval had found.
+
+    `proposed` are the pairs that a shallow model is distilled on: those of training and, where these are judged ones,
+    further candidates of the same queries, whose labels mean nothing. None where no shallow model is wanted.
+    """
 
     train: PairSet
     valid: PairSet
     usable: int
+    proposed: PairSet | None = None
+
+
+class Training(TypedDict):
+    """What every training of a run is told: its budget, its device, and where to say what it does."""
+
+    budget: Budget
+    device: str
+    say: Callable[[str], None]
 
 
 class PairMiner:
@@ -58,8 +77,8 @@ class PairMiner:
         mined = mine(hits, targets, self._liked(source.requests), bands=bands, seed=self.seed)
         return mined, mined.pairs(offline.user_texts(source.requests), self.item_texts)
 
-    def judged(self, stages: Stages, fold: str) -> PairSet:
-        """The graded pairs of a fold's queries; with unjudged candidates as negatives where the settings ask for it."""
+    def judged(self, stages: Stages, fold: str, *, candidates: bool) -> PairSet:
+        """The graded pairs of a fold's queries; with unjudged `candidates`, of label 0, beside them."""
         assert self.shop.judgements is not None
         assert self.shop.data.judgements is not None
         assert self.shop.data.queries is not None
@@ -73,7 +92,7 @@ class PairMiner:
             item_texts=self.item_texts,
             scale=GradeScale.of(judged.grade),
         )
-        if not self.config.judged_negatives or not pairs.n_groups:
+        if not candidates or not pairs.n_groups:
             return pairs
         texts = list(pairs.user_texts)
         hits = query_shortlists(stages, texts, stages.user.queries(texts))
@@ -107,6 +126,7 @@ def ranker_data(
     towers that left half of the shoppers out, with training requests of those."""
     miner = PairMiner(shop, config, remove_seen=remove_seen, seed=seed)
     train, valid, usable = [], [], 0
+    proposed: list[PairSet] = []
     if shop.events is not None:
         mined, pairs = miner.events(PairSource(stages, shop.events.folds["ranker_train"]))
         train, usable = [pairs], mined.usable
@@ -119,11 +139,17 @@ def ranker_data(
             train += [pairs for _, pairs in more]
             usable += sum(mined.usable for mined, _ in more)
         valid.append(miner.events(PairSource(stages, shop.events.folds["ranker_valid"]), valid=True)[1])
+        proposed += train
     if shop.judgements is not None:
-        train.append(miner.judged(stages, "train"))
-        valid.append(miner.judged(stages, "ranker_valid"))
+        negatives = config.judged_negatives
+        train.append(miner.judged(stages, "train", candidates=negatives))
+        valid.append(miner.judged(stages, "ranker_valid", candidates=negatives))
         usable += train[-1].n_groups
-    return RankerData(join_pairs(train), join_pairs(valid), usable)
+        if config.way != FULL:
+            proposed.append(miner.judged(stages, "train", candidates=True))
+    return RankerData(
+        join_pairs(train), join_pairs(valid), usable, None if config.way == FULL else join_pairs(proposed)
+    )
 
 
 def teacher_of(config: RankConfig, device: str) -> Teacher | None:
@@ -142,22 +168,69 @@ def fit_ranker(
     start: str,
     out: Path,
     work: Path,
-    budget: Budget,
-    device: str,
-    say: Callable[[str], None],
+    **training: Unpack[Training],
 ) -> RankerRun:
     """Fine-tunes on a budget that is told before it begins."""
     tokens = mean_tokens(data.train)
-    examples = config.training.examples or budget_examples(len(data.train), tokens, budget)
-    say(
+    examples = config.training.examples or budget_examples(len(data.train), tokens, training["budget"])
+    training["say"](
         f"ranker: {len(data.train):,} pairs in {data.train.n_groups:,} groups ({data.usable:,} usable), about "
         f"{tokens:.0f} tokens each, budget {examples:,} examples"
     )
     settings = config.training.model_copy(update={"examples": examples})
-    return train_ranker(
-        data.train, valid=data.valid, start=start, out=out, checkpoints=work, settings=settings, device=device,
+    run = train_ranker(
+        data.train,
+        valid=data.valid,
+        start=start,
+        out=out,
+        checkpoints=work,
+        settings=settings,
+        device=training["device"],
         description="ranker",
-    )  # fmt: skip
+    )
+    calibrate_on(out, data.train)
+    return run
+
+
+def fit_shallow(
+    data: RankerData, config: RankConfig, ranker: Path, *, work: Path, **training: Unpack[Training]
+) -> RankerRun:
+    """Distils the first layers of the full model in the folder `ranker`, by its own logits, to a folder below it."""
+    assert data.proposed is not None
+    pairs, device = data.proposed, training["device"]
+    scorer = CrossEncoderScorer.load(ranker, device=device)
+    meter = ProgressMeter(len(pairs), "the full model's logits", unit="pairs")
+    tokenised = scorer.tokenizer.pairs(pairs.user_texts, pairs.item_texts, pairs.group, pairs.item)
+    taught = replace(pairs, label=scorer.score_tokenised(tokenised, done=meter.advance))
+    meter.close()
+    reads = SHALLOW_READS * budget_examples(len(pairs), mean_tokens(pairs), training["budget"])
+    settings = config.shallow.model_copy(update={"examples": config.shallow.examples or reads})
+    training["say"](
+        f"shallow model: {settings.layers} layers, distilled on {len(pairs):,} pairs, budget {settings.examples:,}"
+    )
+    run = train_ranker(
+        taught,
+        valid=data.valid,
+        start=ranker,
+        out=ranker / SHALLOW,
+        checkpoints=work,
+        settings=settings,
+        device=device,
+        description="shallow model",
+    )
+    calibrate_on(ranker / SHALLOW, pairs)
+    return run
+
+
+def calibrate_on(folder: Path, pairs: PairSet) -> None:
+    """Have a trained model see some of the pairs, so that it can be served in int8."""
+    from ranking.quantise import calibrate
+
+    tokenizer = PairTokenizer.load(folder)
+    drawn = np.random.default_rng(0).permutation(len(pairs))[:CALIBRATION]
+    tokenised = tokenizer.pairs(pairs.user_texts, pairs.item_texts, pairs.group[drawn], pairs.item[drawn])
+    batches = token_batches(tokenizer.lengths(tokenised))
+    calibrate(folder, (tokenizer.batch(tokenised.select(batch)) for batch in batches))
 
 
 def mean_tokens(pairs: PairSet, sample: int = 2_000) -> float:

@@ -72,6 +72,7 @@ class RankConfig(Settings):
         default=5_000, ge=0, description="usable positives under which two towers are cross-fitted"
     )
     training: RankerTraining = RankerTraining()
+    shallow: RankerTraining = RankerTraining(loss="logit_mse", layers=3, learning_rate=1.5e-4)
 
 
 class EvaluationConfig(Settings):

@@ -76,9 +76,10 @@ def recorded_steps(settings: JsonMap) -> tuple[RecordedStep, ...]:
     return (RecordedStep.of(settings),)
 
 
-def with_steps(settings: JsonMap, steps: Sequence[RecordedStep]) -> JsonMap:
+def with_steps(settings: JsonMap, steps: Sequence[RecordedStep | Step]) -> JsonMap:
     """A release's settings with these steps."""
-    return settings | {"rerank": [step.as_json() for step in steps]}
+    recorded = [RecordedStep(step.model, step.depth, step.blends, step.precision).as_json() for step in steps]
+    return settings | {"rerank": [*recorded]}
 
 
 def open_steps(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from ranking.pairs import GradeScale, PairSet, judged_pairs
 from ranking.settings import TOKENS, RankerTraining, budget_examples
 from ranking.train import RankerLoss, layer_rates, new_cross_encoder, tokenizer_of, train_ranker
 from retrieval.batches import LengthGroupedBatches
-from retrieval.errors import BadBundle, BadData
+from retrieval.errors import BadBundle, BadConfig, BadData
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -52,7 +53,7 @@ def _quiet() -> Console:
     return Console(file=io.StringIO())
 
 
-@pytest.mark.parametrize("loss", ["bce", "softmax", "mse"])
+@pytest.mark.parametrize("loss", ["bce", "softmax", "mse", "listnet", "lambda"])
 def test_each_loss_learns_and_the_result_opens_in_sentence_transformers(
     loss: str, tiny_bert_folder: Path, tmp_path: Path
 ) -> None:
@@ -219,6 +220,53 @@ def test_settings_reach_the_model(tiny_bert_folder: Path) -> None:
     assert model.model.bert.embeddings.position_embeddings.weight.requires_grad
     thawed = new_cross_encoder(tiny_bert_folder, settings.model_copy(update={"freeze_word_embeddings": False}))
     assert thawed.model.bert.embeddings.word_embeddings.weight.requires_grad
+
+
+def test_a_shallow_model_takes_the_first_layers_and_learns_its_teachers_logits(
+    tiny_ranker_folder: Path, tmp_path: Path
+) -> None:
+    pairs, valid = _pairs(0), _pairs(1)
+    every = [(pairs.user_texts[g], ITEMS[i]) for g, i in zip(pairs.group, pairs.item, strict=True)]
+    teacher = np.random.default_rng(0).normal(size=len(COLOURS) * len(ITEMS))  # of each colour and item, any logit
+    taught = 4.0 * teacher[[COLOURS.index(user) * len(ITEMS) + ITEMS.index(item) for user, item in every]]
+    settings = TINY.model_copy(update={"loss": "logit_mse", "layers": 1, "examples": 6_000})
+    train_ranker(
+        replace(pairs, label=taught.astype(np.float32)),
+        valid=valid,
+        start=tiny_ranker_folder,
+        out=tmp_path / "shallow",
+        checkpoints=tmp_path / "work",
+        settings=settings.model_copy(update={"patience": 9}),
+        device="cpu",
+        console=_quiet(),
+    )
+    assert CrossEncoder(str(tmp_path / "shallow"), device="cpu").model.config.num_hidden_layers == 1
+    found = CrossEncoderScorer.load(tmp_path / "shallow", runtime="torch", device="cpu").score(every)
+    assert np.corrcoef(found, taught)[0, 1] > 0.5
+
+
+def test_the_first_layers_are_those_of_the_start(tiny_ranker_folder: Path) -> None:
+    whole = new_cross_encoder(tiny_ranker_folder, TINY)
+    cut = new_cross_encoder(tiny_ranker_folder, TINY.model_copy(update={"layers": 1}))
+    kept = cut.state_dict()
+    assert set(kept) < set(whole.state_dict())
+    assert not any(".layer.1." in name for name in kept)
+    for name, tensor in kept.items():
+        torch.testing.assert_close(tensor, whole.state_dict()[name])
+
+
+def test_frozen_layers_and_their_embeddings_do_not_learn(tiny_bert_folder: Path) -> None:
+    model = new_cross_encoder(tiny_bert_folder, TINY.model_copy(update={"freeze_layers": 1}))
+    learns = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert not any("embeddings" in name or ".layer.0." in name for name in learns)
+    assert any(".layer.1." in name for name in learns)
+    assert any("classifier" in name for name in learns)
+
+
+@pytest.mark.parametrize("more", [{"layers": 3}, {"freeze_layers": 3}])
+def test_more_layers_than_there_are_are_refused(more: dict[str, int], tiny_bert_folder: Path) -> None:
+    with pytest.raises(BadConfig, match="2 layers"):
+        new_cross_encoder(tiny_bert_folder, TINY.model_copy(update=more))
 
 
 def test_the_trainers_loss_is_the_pure_one(tiny_bert_folder: Path) -> None:

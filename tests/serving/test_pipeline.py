@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ from indexing.store import Bundle
 from retrieval.errors import BadBundle, BadData
 from serving.engine import Engine
 from serving.jobs import index_ids, recorded_settings, train_ranker, train_retriever
+from serving.offline import query_shortlists
 from serving.pipeline import Pipeline, RunResult
 from serving.settings import RunConfig, read_settings
+from serving.steps import recorded_steps
 
 Make = Callable[[Path, Path, RunConfig], Pipeline]
 
@@ -149,6 +152,37 @@ def test_the_ranker_alone_stands_on_the_live_towers_and_index(
     assert release.settings["fusion"] == before.settings["fusion"] != {}
     assert release.id != before.id
     assert result.report.exists()
+
+
+def test_a_cascade_is_trained_recorded_and_served(
+    own_bundle: Path, sample_folder: Path, make_pipeline: Make, quick_settings: RunConfig
+) -> None:
+    changes = ["ranking.way=cascade", "ranking.keep=4", "ranking.shallow.layers=1", "ranking.shallow.examples=64"]
+    settings = read_settings(base=quick_settings.model_dump(), changes=[*changes, "ranking.shallow.valid_pairs=64"])
+    release = train_ranker(make_pipeline(sample_folder, own_bundle, settings)).release
+    shallow, full = recorded_steps(release.settings)
+    assert (shallow.model, shallow.depth, set(shallow.blends)) == ("shallow", 10, {"recommend", "search"})
+    assert (full.model, full.depth, set(full.blends)) == ("full", 4, {"recommend", "search", "grade"})
+    stages = Engine.open(own_bundle, device="cpu").stages
+    hits = query_shortlists(stages, ["red mug"], stages.user.queries(["red mug"]))
+    quick = replace(stages, steps=stages.steps[:1]).rerank(["red mug"], hits, "search").hits.rows[0]
+    both = stages.rerank(["red mug"], hits, "search").hits.rows[0]
+    assert set(quick[:4]) == set(both[:4])
+    assert both[4:].tolist() == quick[4:].tolist()
+    assert set(quick[:10]) == set(hits.rows[0, :10])
+    assert all(step.stored is not None for step in stages.steps)
+
+
+def test_a_ranker_of_int8_is_served_from_a_graph_of_its_own(
+    own_bundle: Path, sample_folder: Path, make_pipeline: Make, quick_settings: RunConfig
+) -> None:
+    settings = read_settings(base=quick_settings.model_dump(), changes=["ranking.precision=int8"])
+    release = train_ranker(make_pipeline(sample_folder, own_bundle, settings)).release
+    assert (own_bundle / "runtime" / str(release.ranker) / "cross_encoder_int8.xml").exists()
+    exact, int8 = (Engine.open(own_bundle, device="cpu", precision=kind) for kind in ("fp32", "auto"))
+    pairs = [("red mug", "red mug"), ("drill", "blue lamp"), ("oil", "steel saw")]
+    scores = [one.stages.steps[0].scorer.score(pairs) for one in (exact, int8)]
+    assert not np.array_equal(*scores)
 
 
 def test_a_folder_of_other_things_is_left_alone(

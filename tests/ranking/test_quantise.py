@@ -1,0 +1,95 @@
+"""int8: whole numbers by ranges seen on real pairs; OpenVINO computes what torch emulates."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ranking.cross_encoder import CrossEncoderScorer, open_cross_encoder
+from ranking.quantise import LEVELS, TOP, QuantisedLinear, calibrate, quantisable
+from retrieval.errors import BadBundle
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+THINGS = ("red mug", "steel drill", "oil", "", "large wood table", "argan hair mask")
+PAIRS = [(user, item) for user in THINGS for item in THINGS]
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_ranker_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the tiny ranker, calibrated."""
+    copy = tmp_path_factory.mktemp("int8") / "ranker"
+    shutil.copytree(tiny_ranker_folder, copy)
+    scorer = CrossEncoderScorer.load(copy, runtime="torch", device="cpu")
+    every = np.arange(len(PAIRS))
+    pairs = scorer.tokenizer.pairs([user for user, _ in PAIRS], [item for _, item in PAIRS], every, every)
+    calibrate(copy, [scorer.tokenizer.batch(pairs)])
+    return copy
+
+
+def scores(folder: Path, runtime: str, precision: str) -> np.ndarray:
+    scorer = CrossEncoderScorer.load(folder, runtime=runtime, device="cpu", precision=precision)  # type: ignore[arg-type]
+    return scorer.score(PAIRS)
+
+
+def test_whole_numbers_keep_the_order(folder: Path) -> None:
+    exact, int8 = scores(folder, "torch", "fp32"), scores(folder, "torch", "int8")
+    assert not np.array_equal(exact, int8)
+    assert np.corrcoef(exact, int8)[0, 1] > 0.99
+
+
+def test_openvino_computes_what_torch_emulates(folder: Path) -> None:
+    emulated = scores(folder, "torch", "int8")
+    np.testing.assert_allclose(scores(folder, "openvino", "int8"), emulated, atol=0.1 * emulated.std())
+
+
+def test_openvino_multiplies_in_int8(folder: Path) -> None:
+    scorer = CrossEncoderScorer.load(folder, device="cpu", precision="int8")
+    graph = scorer.runner.compiled.get_runtime_model()  # type: ignore[attr-defined]
+    told = [node.get_rt_info() for node in graph.get_ops()]
+    products = [
+        info["runtimePrecision"].astype(str) for info in told if info["layerType"].astype(str) == "FullyConnected"
+    ]
+    assert sum(kind in ("u8", "i8") for kind in products) == len(quantisable(open_cross_encoder(folder)))
+
+
+def test_the_head_stays_exact(folder: Path) -> None:
+    names = quantisable(open_cross_encoder(folder))
+    assert len(names) == 2 * 6
+    assert not any("pooler" in name or "classifier" in name for name in names)
+
+
+def test_a_quantised_layer_by_hand() -> None:
+    layer = nn.Linear(2, 1)
+    layer.weight.data, layer.bias.data = torch.tensor([[0.63, -0.01]]), torch.tensor([1.0])
+    int8 = QuantisedLinear(layer, torch.tensor([[0.0, -1.0], [1.55, 0.0]]), torch.ones(2))
+    assert int8.step == pytest.approx(2.55 / LEVELS)
+    assert int8.zero == 100
+    assert int8.steps.item() == pytest.approx(0.63 / TOP)
+    found = int8(torch.tensor([[0.504, -9.0]]))  # to .50 and to the end of the range, -1
+    assert found.item() == pytest.approx(1.0 + 0.5 * 0.63 + 0.01, abs=1e-6)
+
+
+def test_an_input_that_was_never_seen_does_no_harm() -> None:
+    int8 = QuantisedLinear(nn.Linear(2, 3), torch.zeros(2, 2), torch.ones(2))
+    assert torch.isfinite(int8(torch.ones(4, 2))).all()
+
+
+def test_a_folder_without_ranges_is_refused(tiny_ranker_folder: Path) -> None:
+    with pytest.raises(BadBundle, match="cannot be served in int8"):
+        CrossEncoderScorer.load(tiny_ranker_folder, device="cpu", precision="int8")
+
+
+def test_ranges_of_another_model_are_refused(folder: Path, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    save_file({"0.model.layer.9.dense": torch.zeros(2, 32)}, other / "int8.safetensors")
+    with pytest.raises(BadBundle, match="another model"):
+        CrossEncoderScorer.load(other, device="cpu", precision="int8")
