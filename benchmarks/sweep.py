@@ -83,7 +83,7 @@ def open_engine(bundle: Path, knobs: Knobs, device: str) -> Engine:
     opened = Engine.open(bundle, device=device, precision=knobs.precision, follow=False).opened
     if knobs.depth is None:
         return Engine(opened)
-    return Engine(replace(opened, stages=replace(opened.stages, depth=knobs.depth)))
+    return Engine(replace(opened, stages=opened.stages.at_depth(knobs.depth)))
 
 
 @contextmanager

@@ -35,6 +35,10 @@ class Blend:
         blended[scored] = self.logit * logits[scored] + self.retrieval * retrieval[scored] + self.offset
         return blended
 
+    def along(self, slope: float, offset: float) -> Blend:
+        """The same order, each blended logit b as slope * b + offset."""
+        return Blend(slope * self.logit, slope * self.retrieval, slope * self.offset + offset)
+
     def __str__(self) -> str:
         return f"{self.logit:.3g} * logit + {self.retrieval:.3g} * retrieval's score {self.offset:+.3g}"
 

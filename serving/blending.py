@@ -4,85 +4,138 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ranking.blend import Blend, fit_blend
+from ranking.blend import MIN_LISTS, Blend, fit_blend
+from ranking.calibration import Calibration, platt, reliability
+from ranking.cross_encoder import sigmoid
 from ranking.pairs import GradeScale, members
 from retrieval.topk import CSR, Hits
 from serving.evaluate import needs_rerank, relevant_rows
 from serving.offline import Logits, Offline, query_shortlists
 from serving.retriever import TaskName
 from serving.shop import Shop
-from serving.stages import BlendName, Stages, Step
+from serving.stages import Stages, Step
 
 LISTS = 300  # shortlists that hold a target: two weights need no more
+CALIBRATED = 150  # of all shortlists, whatever they hold: a slope and an offset need no more
 PAIRS = 9_000  # judged pairs, of as many queries as hold them
 
 
-def fitted_steps(stages: Stages, shop: Shop, *, remove_seen: bool, say: Callable[[str], None]) -> tuple[Step, ...]:
+class Blended(NamedTuple):
+    """The steps with their blends, and how well the last one's probabilities hold, by task."""
+
+    steps: tuple[Step, ...]
+    calibration: dict[TaskName, Calibration]
+
+
+class Scored(NamedTuple):
+    """Pairs of some shortlists in a step's hands: list i holds the pairs `indptr[i]:indptr[i + 1]`."""
+
+    logits: NDArray[np.float32]
+    retrieval: NDArray[np.float32]
+    labels: NDArray[np.float32]
+    indptr: NDArray[np.int64]
+
+    def half(self, odd: int) -> NDArray[np.bool_]:
+        """The pairs of every other list."""
+        return np.repeat(np.arange(len(self.indptr) - 1) % 2 == odd, np.diff(self.indptr))
+
+
+def fitted_steps(stages: Stages, shop: Shop, *, remove_seen: bool, say: Callable[[str], None]) -> Blended:
     """The steps with their blends, each fitted on the order that the fitted steps before it give."""
     fitted: tuple[Step, ...] = ()
+    held: dict[TaskName, Calibration] = {}
     for step in stages.steps:
-        ordered = replace(stages, steps=fitted)
         blends: dict[str, Blend] = {}
-        for name, blend in fit_blends(ordered, step, shop, remove_seen=remove_seen, graded=step is stages.steps[-1]):
+        held = {}
+        for task, shortlists in _shortlists(stages, shop, remove_seen=remove_seen):
+            blends[task], calibration = _of_shortlists(replace(stages, steps=fitted), step, shortlists)
+            if calibration is not None:
+                held[task] = calibration
+        if shop.judgements is not None and step is stages.steps[-1]:
+            blends["grade"] = _of_grades(replace(stages, steps=(*fitted, step)), shop)
+        for name, blend in blends.items():
             say(f"blend, {step.model} model, {name}: {blend}")
-            blends[name] = blend
         fitted = (*fitted, replace(step, blends=blends))
-    return fitted
+    for task, calibration in held.items():
+        say(f"calibration, {task}: error {calibration.before.error:.4f}, {calibration.after.error:.4f} after it")
+    return Blended(fitted, held)
 
 
-def fit_blends(
-    stages: Stages, step: Step, shop: Shop, *, remove_seen: bool, graded: bool = True
-) -> Iterator[tuple[BlendName, Blend]]:
-    """Each blend of a step that follows those of `stages`, by its name.
+class Shortlists(NamedTuple):
+    """Requests of ranker_valid for one task, and what retrieval gives them."""
 
-    Those of recommendation and of search order a shortlist: they are fitted on shortlists of ranker_valid that hold a
-    target. That of grades predicts how good one item is for one query: it is fitted on the pairs judged for those
-    queries, beside the towers' inner product alone, for words tell little among items that all of them share.
-    """
+    task: TaskName
+    texts: Sequence[str]
+    hits: Hits
+    targets: CSR
+
+
+def _shortlists(stages: Stages, shop: Shop, *, remove_seen: bool) -> Iterator[tuple[TaskName, Shortlists]]:
     if shop.events is not None:
-        yield "recommend", _of_recommendation(stages, step, shop, remove_seen=remove_seen)
+        assert shop.data.events is not None
+        requests = shop.events.folds["ranker_valid"]
+        offline = Offline.of(stages, shop.data.events, shop.target_events)
+        hits, targets = offline.told(requests, remove_seen=remove_seen)
+        yield "recommend", Shortlists("recommend", offline.user_texts(requests), hits, targets)
     if shop.judgements is not None:
-        yield "search", _of_search(stages, step, shop)
-        if graded:
-            yield "grade", _of_grades(replace(stages, steps=(*stages.steps, step)), shop)
+        queries = shop.judgements.folds["ranker_valid"]
+        texts, targets = shop.query_texts(queries), relevant_rows(*shop.judged(queries))
+        hits = query_shortlists(stages, texts, stages.user.queries(texts))
+        yield "search", Shortlists("search", texts, hits, targets)
 
 
-def _of_recommendation(stages: Stages, step: Step, shop: Shop, *, remove_seen: bool) -> Blend:
-    assert shop.events is not None
-    assert shop.data.events is not None
-    requests = shop.events.folds["ranker_valid"]
-    offline = Offline.of(stages, shop.data.events, shop.target_events)
-    hits, targets = offline.told(requests, remove_seen=remove_seen)
-    return _of_shortlists(stages, step, "recommend", hits, targets, offline.user_texts(requests))
+def _of_shortlists(stages: Stages, step: Step, given: Shortlists) -> tuple[Blend, Calibration | None]:
+    """A step's blend for one task, and how well its probabilities hold.
+
+    The weights are fitted on shortlists that hold a target: only they tell one order from another. A slope and an
+    offset, which change no order, are fitted on shortlists of all kinds, so that the sigmoid is the chance.
+    """
+    first, logits = stages.depth or step.depth, Logits(stages)
+    texts = np.array([bool(text) for text in given.texts], bool)
+    shuffled = np.random.default_rng(0).permutation(len(texts))
+    told = needs_rerank(given.hits.head(first), given.targets) & texts
+    ordering = _scored(stages, step, given, np.sort(shuffled[told[shuffled]][:LISTS]), logits)
+    blend = fit_blend(ordering.logits, ordering.retrieval, ordering.labels, ordering.indptr)
+    if blend == Blend():
+        return blend, None
+    every = _scored(stages, step, given, np.sort(shuffled[texts[shuffled]][:CALIBRATED]), logits)
+    if np.count_nonzero(every.labels) < MIN_LISTS:
+        return blend, None
+    blended = blend(every.logits, every.retrieval)
+    return blend.along(*platt(blended, every.labels)), _calibration(blended, every)
 
 
-def _of_search(stages: Stages, step: Step, shop: Shop) -> Blend:
-    assert shop.judgements is not None
-    queries = shop.judgements.folds["ranker_valid"]
-    texts, targets = shop.query_texts(queries), relevant_rows(*shop.judged(queries))
-    hits = query_shortlists(stages, texts, stages.user.queries(texts))
-    return _of_shortlists(stages, step, "search", hits, targets, texts)
+def _calibration(blended: NDArray[np.float32], every: Scored) -> Calibration:
+    """Reliability of each half of the lists by the line through the other half."""
+    after = np.empty_like(blended)
+    for odd in (0, 1):
+        slope, offset = platt(blended[every.half(1 - odd)], every.labels[every.half(1 - odd)])
+        after[every.half(odd)] = slope * blended[every.half(odd)] + offset
+    before, then = (reliability(sigmoid(logits), every.labels) for logits in (blended, after))
+    return Calibration(before, then)
 
 
-def _of_shortlists(stages: Stages, step: Step, task: TaskName, hits: Hits, targets: CSR, texts: Sequence[str]) -> Blend:
-    first = stages.depth or step.depth
-    told = np.flatnonzero(needs_rerank(hits.head(first), targets) & np.array([bool(text) for text in texts], bool))
-    told = np.sort(np.random.default_rng(0).permutation(told)[:LISTS])
-    asked, logits, what = [texts[i] for i in told.tolist()], Logits(stages), f"blend: {task}"
-    given = hits.select(told).head(first)
-    found = stages.rerank(asked, given, task, logits_of=logits.told(told, asked, what))
+def _scored(stages: Stages, step: Step, given: Shortlists, lines: NDArray[np.int64], logits: Logits) -> Scored:
+    """The heads of some shortlists as the steps before give them to a step."""
+    first, what = stages.depth or step.depth, f"blend: {given.task}"
+    asked, hits = [given.texts[i] for i in lines.tolist()], given.hits.select(lines).head(first)
+    found = stages.rerank(asked, hits, given.task, logits_of=logits.told(lines, asked, what))
     heads = found.hits.head(step.depth)
-    scores = np.take_along_axis(given.scores, found.places, axis=1)[:, : heads.rows.shape[1]]
-    of_step = logits.of(step, told, asked, heads, what)
+    scores = np.take_along_axis(hits.scores, found.places, axis=1)[:, : heads.rows.shape[1]]
+    of_step = logits.of(step, lines, asked, heads, what)
     kept = np.isfinite(of_step)
-    labels = members(heads.rows, targets.select(told))[kept].astype(np.float32)
-    return fit_blend(of_step[kept], scores[kept], labels, np.concatenate(([0], np.cumsum(kept.sum(axis=1)))))
+    labels = members(heads.rows, given.targets.select(lines))[kept].astype(np.float32)
+    return Scored(of_step[kept], scores[kept], labels, np.concatenate(([0], np.cumsum(kept.sum(axis=1)))))
 
 
 def _of_grades(stages: Stages, shop: Shop) -> Blend:
+    """How good one item is for one query: fitted on the pairs judged for queries of ranker_valid, beside the towers'
+    inner product alone, for words tell little among items that all of them share."""
     assert shop.judgements is not None
     assert shop.data.judgements is not None
     queries = np.random.default_rng(0).permutation(shop.judgements.folds["ranker_valid"])

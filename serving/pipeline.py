@@ -186,8 +186,10 @@ class Pipeline:
             draft = assembly.with_tokens(shop, draft)
         with self._timed("blend"):
             opened = self._opened(bundle, draft)
-            fitted = fitted_steps(opened.stages, shop, remove_seen=opened.remove_seen, say=self.say)
-        return assembly.named(replace(draft, settings=with_steps(draft.settings, fitted)))
+            blended = fitted_steps(opened.stages, shop, remove_seen=opened.remove_seen, say=self.say)
+        calibration = {task: found.as_json() for task, found in blended.calibration.items()}
+        figures = {**draft.figures, **plain({"calibration": calibration})}
+        return assembly.named(replace(draft, settings=with_steps(draft.settings, blended.steps), figures=figures))
 
     def _ranker_start(self, bundle: Bundle, draft: Release) -> str:
         """What the cross-encoder starts from: the model that is configured, else the towers' own tuned text part."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
@@ -123,6 +123,13 @@ class Stages:
     def depth(self) -> int:
         """How many places are reranked, 0 without a cross-encoder."""
         return self.steps[0].depth if self.steps else 0
+
+    def at_depth(self, depth: int) -> Stages:
+        """The same with `depth` places reranked by the first step, and no more than that by later ones."""
+        first = tuple(replace(step, depth=depth) for step in self.steps[:1])
+        return replace(
+            self, steps=first + tuple(replace(step, depth=min(step.depth, depth)) for step in self.steps[1:])
+        )
 
     def rerank(
         self,

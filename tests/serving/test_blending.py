@@ -43,7 +43,7 @@ def larger(shop: Shop) -> Shop:
 
 
 def _blends(stages: Stages, shop: Shop, *, remove_seen: bool) -> Mapping[str, Blend]:
-    (step,) = fitted_steps(stages, shop, remove_seen=remove_seen, say=lambda _: None)
+    (step,) = fitted_steps(stages, shop, remove_seen=remove_seen, say=lambda _: None).steps
     return step.blends
 
 

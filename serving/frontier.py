@@ -1,0 +1,150 @@
+"""What each way of reranking costs in milliseconds, and how much of the full model's lift it keeps: one table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.releases import Release
+from indexing.store import Bundle
+from ranking.gate import GateVerdict, gate
+from ranking.settings import FULL, SHALLOW
+from retrieval.metrics import ndcg_at
+from retrieval.topk import CSR, Hits
+from serving.blending import fitted_steps
+from serving.evaluate import needs_rerank, relevant_rows, rerank_sample
+from serving.offline import Logits, Offline, query_shortlists
+from serving.retriever import TaskName
+from serving.shop import Shop
+from serving.stages import SHORTLIST, Stages
+from serving.steps import RecordedStep, open_steps, with_steps
+
+KEPT = (10, 25)  # places that the full model orders in the cascades of the table
+LISTS = 500  # shortlists whose order is measured
+TIMED = 30  # of them, one request each
+
+
+class Way(NamedTuple):
+    """A way of reranking, by the name that the table has for it."""
+
+    name: str
+    steps: tuple[RecordedStep, ...]
+
+
+class Lists(NamedTuple):
+    """Requests of one task whose outcome is known, with what retrieval gives them; `owner` names each one's user."""
+
+    task: TaskName
+    texts: list[str]
+    hits: Hits
+    targets: CSR
+    owner: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One way: its milliseconds for each timed request, its lift of nDCG@10 after the blend as the gate judges it, and
+    the share of the first way's lift (nan where that one lifts nothing)."""
+
+    name: str
+    milliseconds: tuple[float, ...]
+    lift: GateVerdict
+    kept: float
+
+
+def ways(folder: Path, *, depth: int = SHORTLIST, kept: Sequence[int] = KEPT) -> list[Way]:
+    """The ways that a ranker's folder allows, the full model in float32 first."""
+    kinds = ["fp32", *(["int8"] if (folder / "int8.safetensors").exists() else [])]
+    found = [Way(f"{FULL} {kind}", (RecordedStep(FULL, depth, precision=kind),)) for kind in kinds]
+    if not (folder / SHALLOW).is_dir():
+        return found
+    for kind in kinds:
+        first = RecordedStep(SHALLOW, depth, precision=kind)
+        found.append(Way(f"{SHALLOW} {kind}", (first,)))
+        found += [Way(f"cascade to {k} {kind}", (first, RecordedStep(FULL, k, precision=kind))) for k in kept]
+    return found
+
+
+def search_lists(stages: Stages, shop: Shop, fold: str, *, most: int = LISTS) -> Lists:
+    """Judged queries of a fold; relevant is the highest grade present."""
+    assert shop.judgements is not None
+    queries = shop.judgements.folds[fold]
+    queries = queries[rerank_sample(len(queries), most)]
+    texts = shop.query_texts(queries)
+    hits = query_shortlists(stages, texts, stages.user.queries(texts))
+    return Lists("search", texts, hits, relevant_rows(*shop.judged(queries)), queries.astype(np.int64))
+
+
+def recommend_lists(stages: Stages, shop: Shop, fold: str, *, remove_seen: bool, most: int = LISTS) -> Lists:
+    """Requests of a fold of events."""
+    assert shop.events is not None
+    assert shop.data.events is not None
+    requests = shop.events.folds[fold]
+    requests = requests.select(rerank_sample(len(requests), most))
+    offline = Offline.of(stages, shop.data.events, shop.target_events)
+    hits, targets = offline.told(requests, remove_seen=remove_seen)
+    return Lists("recommend", offline.user_texts(requests), hits, targets, requests.user.astype(np.int64))
+
+
+def frontier(
+    bundle: Bundle,
+    release: Release,
+    stages: Stages,
+    shop: Shop,
+    lists: Lists,
+    wanted: Sequence[Way],
+    *,
+    remove_seen: bool,
+    device: str = "auto",
+    timed: int = TIMED,
+    clock: Callable[[], float] = time.perf_counter,
+    say: Callable[[str], None] = print,
+) -> list[Point]:
+    """Every way on the same lists, each with blends of its own, fitted on ranker_valid; timed in turn, request by
+    request. `stages` are the release's; their own steps do not count."""
+    opened, lifts = [], []
+    for way in wanted:
+        settings = with_steps(release.settings, way.steps)
+        steps = open_steps(bundle, replace(release, settings=settings), stages.version, device=device)
+        blended = fitted_steps(replace(stages, steps=steps), shop, remove_seen=remove_seen, say=say)
+        opened.append(replace(stages, steps=blended.steps))
+        lifts.append(lift(opened[-1], lists))
+        say(f"{way.name}: nDCG@10 {lifts[-1].mean:+.4f}")
+    spent = _timed(opened, lists, timed, clock)
+    return [
+        Point(way.name, tuple(milliseconds), found, found.mean / lifts[0].mean if lifts[0].mean else float("nan"))
+        for way, milliseconds, found in zip(wanted, spent, lifts, strict=True)
+    ]
+
+
+def lift(stages: Stages, lists: Lists) -> GateVerdict:
+    """nDCG@10 of the lists reranked, against the order given."""
+    which = np.flatnonzero(needs_rerank(lists.hits.head(stages.depth), lists.targets))
+    texts, given, targets = [lists.texts[i] for i in which.tolist()], lists.hits.select(which), lists.targets
+    told = Logits(stages).told(which, texts, f"lift: {lists.task}")
+    after = ndcg_at(stages.rerank(texts, given, lists.task, logits_of=told).hits, targets.select(which), 10)
+    before = ndcg_at(lists.hits, targets, 10)
+    moved = before.copy()
+    moved[which] = after
+    known = ~np.isnan(before)
+    return gate(before[known], moved[known], users=lists.owner[known])
+
+
+def _timed(opened: Sequence[Stages], lists: Lists, timed: int, clock: Callable[[], float]) -> list[list[float]]:
+    """Milliseconds of each way for one request after the other; another way begins with each."""
+    spent: list[list[float]] = [[] for _ in opened]
+    requests = [line for line, text in enumerate(lists.texts) if text][:timed]
+    for number, line in enumerate(requests):
+        alone = lists.hits.select(np.array([line]))
+        for turn in range(len(opened)):
+            at = (turn + number) % len(opened)
+            begun = clock()
+            opened[at].rerank([lists.texts[line]], alone, lists.task)
+            spent[at].append(1_000 * (clock() - begun))
+    return spent
