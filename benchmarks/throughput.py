@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.results import Line, sampled
-from ranking.cross_encoder import CrossEncoderScorer, open_cross_encoder
+from ranking.cross_encoder import RANGES, CrossEncoderScorer, open_cross_encoder
+from ranking.settings import SHALLOW
 from retrieval.encoder import TextEncoder, max_tokens, open_sentence_transformer
 from retrieval.runtime import RuntimeName, has_fast_bf16, pick_device
 
@@ -26,15 +27,15 @@ SIZES = (10, 100, 1_000)  # candidates
 
 
 class RerankWay(NamedTuple):
-    """A way of running a cross-encoder, opened from its folder on a device, if it is `there`."""
+    """A way of running a ranker, opened from its folder on a device, if it is `there`."""
 
     name: str
     open: Callable[[Path, str], Scorer]
-    there: Callable[[str], bool] = lambda device: True
+    there: Callable[[Path, str], bool] = lambda folder, device: True
 
 
 class EncodeWay(NamedTuple):
-    """A way of running a text encoder, likewise."""
+    """A way of running a text encoder on a device, if it is `there`."""
 
     name: str
     open: Callable[[Path, str], Encoder]
@@ -56,7 +57,7 @@ def rerank_lines(
     `difference` is the largest of any logit from the first way's, `times faster` the median over rounds. Of a pair that
     is too long our own ways keep the item and sentence-transformers cuts the longer text, so that logits differ there.
     """
-    scorers = {way.name: way.open(folder, device) for way in ways if way.there(device)}
+    scorers = {way.name: way.open(folder, device) for way in ways if way.there(folder, device)}
     for size in sizes:
         pairs = [(user, item) for item in _repeated(items, size)]
         logits = {name: scorer(pairs) for name, scorer in scorers.items()}
@@ -137,10 +138,14 @@ def _on_cpu(device: str) -> bool:
     return pick_device(device) == "cpu"
 
 
-def _ours_reranks(runtime: RuntimeName, precision: str) -> Callable[[Path, str], Scorer]:
+def _ours_reranks(runtime: RuntimeName, precision: str, below: str = "") -> Callable[[Path, str], Scorer]:
     return lambda folder, device: (
-        CrossEncoderScorer.load(folder, runtime=runtime, device=device, precision=precision).score
+        CrossEncoderScorer.load(folder / below, runtime=runtime, device=device, precision=precision).score
     )
+
+
+def _in_int8(below: str = "") -> Callable[[Path, str], bool]:
+    return lambda folder, device: _on_cpu(device) and (folder / below / RANGES).exists()
 
 
 def _ours_encodes(runtime: RuntimeName, precision: str) -> Callable[[Path, str], Encoder]:
@@ -150,8 +155,11 @@ def _ours_encodes(runtime: RuntimeName, precision: str) -> Callable[[Path, str],
 RERANK_WAYS = (
     RerankWay(THEIRS, theirs_reranks),
     RerankWay("torch", _ours_reranks("torch", "fp32")),
-    RerankWay("openvino", _ours_reranks("openvino", "fp32"), _on_cpu),
-    RerankWay("bf16", _ours_reranks("openvino", "bf16"), _bf16),
+    RerankWay("openvino", _ours_reranks("openvino", "fp32"), lambda _, device: _on_cpu(device)),
+    RerankWay("bf16", _ours_reranks("openvino", "bf16"), lambda _, device: _bf16(device)),
+    RerankWay("int8", _ours_reranks("openvino", "int8"), _in_int8()),
+    RerankWay("shallow", _ours_reranks("openvino", "auto", SHALLOW), lambda folder, _: (folder / SHALLOW).is_dir()),
+    RerankWay("shallow int8", _ours_reranks("openvino", "int8", SHALLOW), _in_int8(SHALLOW)),
 )
 ENCODE_WAYS = (
     EncodeWay(THEIRS, theirs_encodes),

@@ -22,7 +22,7 @@ from retrieval.errors import BadBundle
 if TYPE_CHECKING:
     from ranking.pair_tokens import PairBatch
 
-SMOOTHING = 0.5  # the share of an input's spread that moves into the weights
+SMOOTHING = 0.95  # the share of an input's spread that moves into the weights: half of it made scores worse than none
 SMALLEST = 1e-5  # of an input's and a weight's range: one that was never used must not be divided by
 LEVELS, TOP = 255, 63  # steps of an activation's range; the largest weight
 

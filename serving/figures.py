@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from ranking.calibration import Reliability
 from serving.tables import said
 
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ def stage_dots(values: Mapping[str, float], intervals: Mapping[str, Interval], l
 def change_bars(changes: Mapping[str, Interval], label: str) -> str:
     """Changes with their 95 % intervals against the line of no change."""
     return as_svg(f"change {changes}", 0.85 + 0.55 * len(changes), lambda axes: _draw_changes(axes, changes, label))
+
+
+def reliability_lines(before: Reliability, after: Reliability) -> str:
+    """What came true against what was predicted, before calibration and after it; the diagonal is where they agree."""
+    return as_svg(f"reliability {before} {after}", HEIGHT, lambda axes: _draw_reliability(axes, before, after))
 
 
 def _draw_curves(axes: Axes, stages: Mapping[str, Mapping[int, float]]) -> None:
@@ -153,6 +159,23 @@ def _draw_changes(axes: Axes, changes: Mapping[str, Interval], label: str) -> No
     axes.grid(axis="x", color=FAINT, linewidth=0.6)
     axes.tick_params(length=0)
     axes.locator_params(axis="x", nbins=3)
+
+
+def _draw_reliability(axes: Axes, before: Reliability, after: Reliability) -> None:
+    from matplotlib.ticker import FuncFormatter
+
+    end = max(max(bins) for one in (before, after) for bins in (one.predicted, one.observed)) or 1.0
+    axes.plot([0, end], [0, end], color=FAINT, linewidth=1)
+    for one, name, colour, line in ((before, "before", MUTED, DASHES[1]), (after, "after", RERANKED, "-")):
+        axes.plot(one.predicted, one.observed, color=colour, linestyle=line, linewidth=2, marker="o", markersize=4)
+        at = (one.predicted[-1], one.observed[-1])
+        axes.annotate(name, at, xytext=(-4, 6), textcoords="offset points", ha="right", color=colour)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+    axes.set_xlabel("predicted chance")
+    axes.set_ylabel("share that came true", color=MUTED)
+    axes.grid(color=FAINT, linewidth=0.6)
+    axes.tick_params(length=0)
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:

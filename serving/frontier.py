@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from indexing.releases import Release
 from indexing.store import Bundle
+from ranking.cross_encoder import RANGES
 from ranking.gate import GateVerdict, gate
 from ranking.settings import FULL, SHALLOW
 from retrieval.metrics import ndcg_at
@@ -60,7 +61,7 @@ class Point:
 
 def ways(folder: Path, *, depth: int = SHORTLIST, kept: Sequence[int] = KEPT) -> list[Way]:
     """The ways that a ranker's folder allows, the full model in float32 first."""
-    kinds = ["fp32", *(["int8"] if (folder / "int8.safetensors").exists() else [])]
+    kinds = ["fp32", *(["int8"] if (folder / RANGES).exists() else [])]
     found = [Way(f"{FULL} {kind}", (RecordedStep(FULL, depth, precision=kind),)) for kind in kinds]
     if not (folder / SHALLOW).is_dir():
         return found

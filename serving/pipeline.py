@@ -27,7 +27,7 @@ from retrieval.fingerprint import fingerprint
 from retrieval.pretrained import pretrained_source
 from retrieval.towers import TEXT
 from serving.assemble import Assembly, plain
-from serving.evaluate import Figures
+from serving.evaluate import Figures, Json
 from serving.joblog import JobLog
 from serving.measure import Measurement, Untuned
 from serving.opened import Opened
@@ -202,7 +202,7 @@ class Pipeline:
         """The release with its gates and figures, the evaluation object and some real requests."""
         measured = self._measurement(self._opened(bundle, draft), shop)
         with self._timed("gate"):
-            gates = self._gates(measured)
+            gates = self._gates(measured, draft.figures.get("calibration"))
         untuned = self.untuned(shop, bundle)
         with self._timed("evaluate"):
             evaluation, examples = measured.evaluate(untuned, gates, draft.id, self.config.evaluation.examples)
@@ -310,7 +310,7 @@ class Pipeline:
                 texts, noisy = shop.query_texts(queries), noisy_queries(shop, queries)
             return Untuned(part.vectors, part.encoder.encode(texts, "query"), part.encoder.encode(noisy, "query"))
 
-    def _gates(self, measured: Measurement) -> dict[str, Figures]:
+    def _gates(self, measured: Measurement, calibration: Json) -> dict[str, Figures]:
         found: dict[str, Figures] = {}
         verdicts: dict[TaskName, GateVerdict | None]
         verdicts = {"recommend": measured.gate_recommend(), "search": measured.gate_search()}
@@ -318,6 +318,8 @@ class Pipeline:
             if verdict is not None:
                 on = verdict.passes(self.config.ranking.gate)
                 judged: Figures = {"blend": measured.stages.steps[-1].blend(task).as_json()}
+                if isinstance(calibration, Mapping) and task in calibration:
+                    judged = {**judged, "calibration": calibration[task]}
                 found[task] = {**verdict.as_json(), "required": self.config.ranking.gate, "on": on, **judged}
                 self.say(
                     f"gate, {task}: {verdict.verdict} (nDCG@10 {verdict.mean:+.4f}, 95 % {verdict.low:+.4f} to "

@@ -89,6 +89,7 @@ def render_report(report: Report) -> str:
         sections=[report_view.section(name, task) for name, task in tasks.items()],
         gates=report_view.gates(report.evaluation),
         change=report_view.change_chart(tasks),
+        reliability=report_view.reliability_charts(report.evaluation),
         examples=[
             report_view.example(one.kind, one.asked, one.before, one.after, one.targets) for one in report.examples
         ],

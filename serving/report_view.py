@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ranking.blend import Blend
+from ranking.calibration import Calibration
 from serving.evaluate import CUTS, Json, as_object, given_stage
-from serving.figures import COLOURS, Interval, change_bars, recall_curves, short, stage_dots
+from serving.figures import COLOURS, Interval, change_bars, recall_curves, reliability_lines, short, stage_dots
 from serving.tables import SLICED, SliceRow, caption, heading, is_best, said, shown, slice_rows, stage_name
 
 LISTED = 10  # places of an example that are shown
@@ -276,6 +277,22 @@ def _dots(task: Mapping[str, Json], stages: Mapping[str, Mapping[str, Json]]) ->
         n = next(iter(changes.values()))["n"]
         text += f" What was reranked, and what came of it, on the same {n:,} requests, with 95 % intervals."
     return Chart("How high the right items stand: nDCG@10", text, stage_dots(values, intervals, "nDCG@10"))
+
+
+def reliability_charts(evaluation: Mapping[str, Json]) -> list[Chart]:
+    """How well the scores of each task hold as probabilities, where its gate's verdict tells it."""
+    charts = []
+    for name, verdict in as_object(evaluation["gate"]).items():
+        recorded = as_object(verdict).get("calibration")
+        if isinstance(recorded, Mapping):
+            found = Calibration.of(recorded)
+            text = (
+                f"Expected calibration error {short(found.before.error)} before, {short(found.after.error)} after, on "
+                f"{found.after.pairs:,} pairs, each half of the lists by what the other half gave."
+            )
+            title = f"{TITLES.get(name, said(name).capitalize())}: do the scores hold as chances?"
+            charts.append(Chart(title, text, reliability_lines(found.before, found.after)))
+    return charts
 
 
 def _gate(name: str, verdict: Mapping[str, Json]) -> GateCard:

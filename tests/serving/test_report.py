@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from ranking.blend import Blend
+from ranking.calibration import Calibration, reliability
 from ranking.gate import gate
 from ranking.rerank import rerank
 from retrieval.topk import CSR, Hits
@@ -50,7 +51,14 @@ def evaluation():
             predicted={"reranked": np.ones(20, np.float32)},
         ),
         gates={
-            "recommend": {**gate(np.zeros(30), rng.random(30)).as_json(), "blend": Blend(0.5, 12.0, -3.0).as_json()},
+            "recommend": {
+                **gate(np.zeros(30), rng.random(30)).as_json(),
+                "blend": Blend(0.5, 12.0, -3.0).as_json(),
+                "calibration": Calibration(
+                    reliability(np.linspace(0, 1, 40), np.zeros(40)),
+                    reliability(np.full(40, 0.25), np.arange(40) % 4 == 0),
+                ).as_json(),
+            },
             "search": gate(np.zeros(0), np.zeros(0)).as_json(),
         },
         release="r1",
@@ -164,6 +172,12 @@ def test_the_page_shows_the_figures_the_interval_the_gate_and_what_moved(report,
         assert text in page
     assert 'class="wanted"' in page
     assert "1 March 2025, 09:05" in page
+
+
+def test_the_page_shows_how_well_the_scores_hold_as_chances(page):
+    assert "do the scores hold as chances?" in page
+    assert "Expected calibration error .5000 before, .0000 after, on 40 pairs" in page
+    assert "share that came true" in page
 
 
 def test_a_shopper_without_a_history_is_named_as_one(report):

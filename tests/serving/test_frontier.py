@@ -1,0 +1,70 @@
+"""The table of ways of reranking: each on the same lists, timed in turn, judged against the full model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexing.store import Bundle
+from serving import frontier
+from serving.engine import Engine
+from serving.frontier import Way, lift, recommend_lists, search_lists, ways
+from serving.settings import RunConfig
+from serving.shop import Shop
+from serving.steps import RecordedStep
+
+Open = Callable[[Path, RunConfig], Shop]
+
+
+@pytest.fixture(scope="module")
+def shop(sample_folder: Path, quick_settings: RunConfig, open_shop: Open) -> Shop:
+    return open_shop(sample_folder, quick_settings)
+
+
+def test_a_folder_allows_what_lies_in_it(tmp_path: Path) -> None:
+    assert [way.name for way in ways(tmp_path)] == ["full fp32"]
+    (tmp_path / "int8.safetensors").touch()
+    (tmp_path / "shallow").mkdir()
+    found = ways(tmp_path, depth=50, kept=(10,))
+    assert [way.name for way in found] == [
+        "full fp32",
+        "full int8",
+        "shallow fp32",
+        "cascade to 10 fp32",
+        "shallow int8",
+        "cascade to 10 int8",
+    ]
+    assert [(step.model, step.depth, step.precision) for step in found[3].steps] == [
+        ("shallow", 50, "fp32"),
+        ("full", 10, "fp32"),
+    ]
+
+
+def test_every_way_is_measured_on_the_same_lists_and_timed_in_turn(
+    engine: Engine, bundle_path: Path, shop: Shop
+) -> None:
+    stages, ticks, said = engine.opened.stages, count(), list[str]()
+    lists = search_lists(stages, shop, "test", most=12)
+    wanted = [Way(kind, (RecordedStep("full", 10, precision=kind),)) for kind in ("fp32", "int8")]
+    points = frontier.frontier(
+        Bundle.open(bundle_path), engine.release, stages, shop, lists, wanted, remove_seen=False, device="cpu",
+        timed=3, clock=lambda: float(next(ticks)), say=said.append,
+    )  # fmt: skip
+    assert [point.name for point in points] == ["fp32", "int8"]
+    assert all(point.milliseconds == (1_000.0,) * 3 for point in points)
+    assert points[0].kept == 1.0 or np.isnan(points[0].kept)
+    assert points[0].lift.n == points[1].lift.n > 0
+    assert any(line.startswith("int8: nDCG@10") for line in said)
+
+
+def test_an_order_that_stays_lifts_nothing(engine: Engine, shop: Shop) -> None:
+    stages = engine.opened.stages
+    lists = recommend_lists(stages, shop, "test", remove_seen=True, most=10)
+    found = lift(replace(stages, steps=()), lists)
+    assert found.mean == 0.0
+    assert 0 < found.n <= len(lists.texts)
