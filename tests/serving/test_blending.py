@@ -133,3 +133,32 @@ def test_no_more_lists_and_pairs_are_scored_than_two_weights_need(
     _blends(engine.stages, larger, remove_seen=False)
     assert sizes[0][0] == sizes[1][0] == 3
     assert 0 < sizes[2][1] <= 25
+
+
+def test_a_later_step_is_fitted_on_what_the_step_before_it_put_first(
+    engine: Engine, larger: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[set[int]] = []
+    monkeypatch.setattr(
+        blending, "fit_blend", lambda *given: sizes.append(set(np.diff(given[3]).tolist())) or Blend(2.0)
+    )
+    (step,) = engine.opened.stages.steps
+    stages = replace(engine.opened.stages, steps=(replace(step, model="shallow"), replace(step, depth=4)))
+    first, then = fitted_steps(stages, larger, remove_seen=False, say=lambda _: None).steps
+    assert sizes[:4] == [{10}, {10}, {4}, {4}]
+    assert (set(first.blends), set(then.blends)) == ({"recommend", "search"}, set(NAMES))
+
+
+def test_scores_are_calibrated_on_lists_of_all_kinds_and_the_order_stays(
+    engine: Engine, larger: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blending, "MIN_LISTS", 3)
+    monkeypatch.setattr(blending, "fit_blend", lambda *_: Blend(2.0, 1.0, 5.0))  # far too sure of everything
+    blended = fitted_steps(engine.opened.stages, larger, remove_seen=False, say=lambda _: None)
+    for task, calibration in blended.calibration.items():
+        blend = blended.steps[0].blends[task]
+        assert blend.logit > 0
+        assert blend.logit / blend.retrieval == pytest.approx(2.0)
+        assert blend.offset < 5.0
+        assert calibration.after.error < calibration.before.error
+    assert blended.calibration

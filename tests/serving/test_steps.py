@@ -69,6 +69,12 @@ def test_without_a_step_nothing_moves() -> None:
     assert stages_of().depth == 0
 
 
+def test_another_depth_is_that_of_the_first_step_and_the_most_of_the_others() -> None:
+    stages = stages_of(step_of("shallow", 100), step_of("full", 25))
+    assert [step.depth for step in stages.at_depth(50).steps] == [50, 25]
+    assert [step.depth for step in stages.at_depth(10).steps] == [10, 10]
+
+
 def test_a_release_records_its_steps() -> None:
     steps = (RecordedStep("shallow", 100, precision="int8"), RecordedStep("full", 10, {"search": Blend(1.0, 0.5)}))
     assert recorded_steps(with_steps({"titles": 3}, steps)) == steps
