@@ -165,6 +165,34 @@ def rerank(
 
 
 @bench.command()
+def frontier(
+    bundle: Bundle,
+    data: DataArgument,
+    depth: Annotated[int, typer.Option(min=1, help="Places that are reranked.")] = 100,
+    kept: Annotated[str, typer.Option(metavar="N,N", help="Places that the full model orders in a cascade.")] = "10,25",
+    fold: Annotated[str, typer.Option(help="Whose requests: test or gate.")] = "test",
+    threads: Threads = None,
+    quick: Quick = False,
+    device: Device = "auto",
+    out: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """Milliseconds of each way of reranking a shortlist, and the share of the full model's lift that it keeps."""
+    from benchmarks.frontier_run import FrontierRun
+    from benchmarks.results import begin
+    from benchmarks.show import data_of, deliver
+    from benchmarks.sweep import pinned, whole_numbers
+    from indexing.store import Bundle as Releases
+
+    if fold not in ("test", "gate"):
+        raise typer.BadParameter(f"{fold!r} is no fold to measure on; use test or gate", param_hint="--fold")
+    with pinned(threads):
+        run = begin(data_of(bundle=bundle.name, release=Releases.open(bundle).current().id, data=data.name))
+        measured = FrontierRun(bundle, data, depth, whole_numbers("--kept", kept), fold, device=device, quick=quick)
+        deliver(run, measured.lines(), out=out, as_one=as_json)
+
+
+@bench.command()
 def encode(
     bundle: Bundle,
     rounds: Annotated[int | None, typer.Option(min=1, help="Timings of each way; 5 where not given.")] = None,

@@ -63,7 +63,7 @@ def planned_steps(config: RankConfig) -> tuple[RecordedStep, ...]:
     if config.way == "cascade":
         return (
             RecordedStep(SHALLOW, config.depth, precision=config.precision),
-            RecordedStep(FULL, config.keep, precision=config.precision),
+            RecordedStep(FULL, min(config.keep, config.depth), precision=config.precision),
         )
     return (RecordedStep(config.way, config.depth, precision=config.precision),)
 

@@ -104,6 +104,15 @@ def test_models_run_every_way_and_give_the_same(bundle: Path, tmp_path: Path) ->
     assert all((line.summary["cosine"] or 0) > 0.999 for line in encoded)
 
 
+def test_ways_of_reranking_are_told_by_what_they_cost_and_keep(bundle: Path, shop_folder: Path, tmp_path: Path) -> None:
+    lines = measured(tmp_path / "out.jsonl", "frontier", bundle, shop_folder, "--quick", "--depth", "10")
+    assert {(line.labels["task"], line.labels["way"]) for line in lines} == {
+        (task, way) for task in ("recommend", "search") for way in ("full fp32", "full int8")
+    }
+    assert all({"lift", "low", "high", "kept", "p50"} <= set(line.summary) for line in lines)
+    assert all(len(line.samples) == 3 for line in lines)
+
+
 def test_indexes_are_drawn_from_the_bundles_own_vectors(bundle: Path, tmp_path: Path) -> None:
     lines = measured(tmp_path / "out.jsonl", "index", bundle, "--quick", "--seconds", "0.001")
     assert {"index", "index, built", "index, filtered"} <= {line.measured for line in lines}

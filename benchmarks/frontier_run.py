@@ -1,0 +1,67 @@
+"""`shortlist bench frontier`: what each way of reranking costs, and what it keeps of the full model's lift."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.results import Line, sampled
+from indexing.store import Bundle
+from retrieval.errors import BadBundle
+from retrieval.training_progress import quiet_libraries
+from serving.frontier import LISTS, TIMED, Lists, Point, frontier, recommend_lists, search_lists, ways
+from serving.jobs import index_ids, recorded_settings
+from serving.opened import Opened
+from serving.options import settings_of
+from serving.shop import Shop
+from serving.show import say
+
+FEW, FEW_TIMED = 12, 3  # shortlists, and timed ones, in a hurry
+
+
+@dataclass(frozen=True)
+class FrontierRun:
+    """A bundle with a ranker, and the data set that it was made of. `depth` are the places that are reranked."""
+
+    bundle: Path
+    data: Path
+    depth: int
+    kept: Sequence[int]
+    fold: str
+    device: str = "auto"
+    quick: bool = False
+
+    def lines(self) -> Iterator[Line]:
+        """Every way on shortlists of one fold, of recommendation and of search. Raises BadData and BadBundle."""
+        bundle = Bundle.open(self.bundle)
+        release = bundle.current()
+        if release.ranker is None:
+            raise BadBundle(f"{self.bundle}: its live release has no ranker; run: shortlist train ranker")
+        wanted = ways(bundle.path_of("ranker", release.ranker), depth=self.depth, kept=self.kept)
+        with quiet_libraries():
+            settings = settings_of(base=recorded_settings(bundle))
+            shop = Shop.open(self.data, settings.data, now=datetime.now(UTC), like=index_ids(bundle, release))
+            opened = Opened.of_release(bundle, release, device=self.device)
+            for lists in self._lists(opened, shop):
+                points = frontier(
+                    bundle, release, opened.stages, shop, lists, wanted, remove_seen=opened.remove_seen,
+                    device=self.device, timed=FEW_TIMED if self.quick else TIMED, say=say,
+                )  # fmt: skip
+                yield from (_line(lists.task, point) for point in points)
+
+    def _lists(self, opened: Opened, shop: Shop) -> Iterator[Lists]:
+        most = FEW if self.quick else LISTS
+        if shop.events is not None:
+            yield recommend_lists(opened.stages, shop, self.fold, remove_seen=opened.remove_seen, most=most)
+        if shop.judgements is not None:
+            yield search_lists(opened.stages, shop, self.fold, most=most)
+
+
+def _line(task: str, point: Point) -> Line:
+    line = sampled("frontier", {"task": task, "way": point.name}, "ms", point.milliseconds)
+    kept = None if math.isnan(point.kept) else point.kept
+    lift = {"lift": point.lift.mean, "low": point.lift.low, "high": point.lift.high, "kept": kept}
+    return replace(line, summary={**line.summary, **lift, "lists": float(point.lift.n)})
