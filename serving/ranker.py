@@ -26,7 +26,6 @@ from serving.settings import RankConfig
 from serving.shop import Shop
 from serving.stages import Stages
 
-SHALLOW_READS = 2  # times the examples of the full model's budget: a step of half the layers is half as dear
 CALIBRATION = 300  # pairs that show a model's ranges
 TOKENS_PER_CHARACTER = 0.25  # of English text under WordPiece, for the budget's estimate
 
@@ -203,7 +202,7 @@ def fit_shallow(
     tokenised = scorer.tokenizer.pairs(pairs.user_texts, pairs.item_texts, pairs.group, pairs.item)
     taught = replace(pairs, label=scorer.score_tokenised(tokenised, done=meter.advance))
     meter.close()
-    reads = SHALLOW_READS * budget_examples(len(pairs), mean_tokens(pairs), training["budget"])
+    reads = budget_examples(len(pairs), mean_tokens(pairs), training["budget"])
     settings = config.shallow.model_copy(update={"examples": config.shallow.examples or reads})
     training["say"](
         f"shallow model: {settings.layers} layers, distilled on {len(pairs):,} pairs, budget {settings.examples:,}"
