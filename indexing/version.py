@@ -177,7 +177,7 @@ class IndexVersion:
         return self.delta.search(self.index, queries, k, allowed, exclude)
 
     def as_built(self, rows: Rows) -> Mask:
-        """Which rows no update gave another meaning, bool [len(rows)]: item columns hold what is true of those."""
+        """Which rows mean what they meant when the version was built, bool [len(rows)]; see `column`."""
         return np.asarray(self._places(rows) < self.items.num_rows)
 
     def _places(self, rows: Rows) -> Rows:
@@ -187,7 +187,9 @@ class IndexVersion:
         return np.asarray(base[rows]) if self.delta is None else self.delta.vectors_at(base, rows)
 
     def column(self, name: str, fingerprint: str | None = None) -> StoredColumn:
-        """An item column. BadBundle where it was not stored, StaleArtefact where it has another fingerprint."""
+        """An item column as it was built, n values: they hold of the rows that `as_built` names, and who reads it
+        computes those of the others. BadBundle where it was not stored, StaleArtefact where it has another
+        fingerprint."""
         stored = self.manifest.about.get("columns")
         entry = stored.get(name) if isinstance(stored, dict) else None
         if not isinstance(entry, dict):

@@ -62,9 +62,10 @@ class Update:
         """Append the update to the live index, where running engines find it.
 
         An item is replaced whole, but for columns that the file lacks: they stay as they were, and are null for a new
-        item. Texts that the index has read before are not embedded again. Bad rows are set aside in the bundle's
-        rejected.parquet. Raises BadConfig where there is neither file, BadData for one that is not fit for use,
-        BadBundle where vectors cannot be made here or where another process writes.
+        item. Texts that the index has read before are not embedded again. Item columns stay as they were built: what
+        reads them knows, by `IndexVersion.as_built`, which rows they no longer hold of. Bad rows are set aside in the
+        bundle's rejected.parquet. Raises BadConfig where there is neither file, BadData for one that is not fit for
+        use, BadBundle where vectors cannot be made here or where another process writes.
         """
         if self.upsert is None and self.delete is None:
             raise BadConfig("there is nothing to update: give --upsert FILE, --delete FILE or both")
@@ -125,11 +126,6 @@ class Update:
             raise BadBundle(
                 f"{bundle.path}: the item vectors of release {release.id} were given and cannot be made here; run: "
                 "shortlist adopt with --vectors for all items"
-            )
-        if version.manifest.about.get("columns"):
-            raise BadBundle(
-                f"{version.folder} holds item columns, which an update does not compute; run: shortlist index build "
-                f"{bundle.path} --data DATA"
             )
         folder, cache = bundle.path_of("towers", release.towers), bundle.path / "runtime" / release.towers
         towers = Towers.open(folder, device=device, cache=cache)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,15 +16,18 @@ from typer.testing import CliRunner
 
 from indexing.store import Bundle
 from indexing.version import IndexVersion
+from ranking.pair_tokens import TokenLists
 from retrieval.dataset import DataSet, load
 from retrieval.encoder import TextEncoder
 from retrieval.errors import BadBundle, BadConfig, BadData, BadRequest
 from retrieval.fusion import Fusion
 from retrieval.text import item_texts
+from retrieval.topk import Rows
 from retrieval.towers import Towers
 from serving.cli import app, filters_of
 from serving.engine import Engine
 from serving.requests import Answer
+from serving.stages import Stages
 from serving.updates import Update, Updated
 
 FUSIONS = {
@@ -80,6 +84,10 @@ def fused(engine: Engine) -> Engine:
     opened = engine.opened
     retriever = replace(opened.stages.retriever, fusions=FUSIONS)
     return Engine(replace(opened, stages=replace(opened.stages, retriever=retriever)))
+
+
+def reranking(engine: Engine) -> Engine:
+    return Engine(replace(engine.opened, reranks=frozenset({"search"})))
 
 
 def ids(answer: Answer) -> list[str]:
@@ -222,6 +230,53 @@ def test_filters_are_obeyed_as_items_are_now(own_bundle: Path, items: pa.Table, 
     assert engine.search(known, filters=filters).items[0].item_id in wanted  # named, and not allowed
     with pytest.raises(BadRequest, match="colour"):
         engine.search("red mug", filters=[("colour", "=", "red")])
+
+
+def test_an_updated_item_is_reranked_by_its_new_text_and_the_others_by_their_stored_tokens(
+    own_bundle: Path, items: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = with_column(items.slice(10, 2), "title", ["red steel mug", "green cordless drill"])
+    some = with_column(some, "item_id", [items["item_id"][10].as_py(), "brand-new"])
+    wanted = [*some["item_id"].to_pylist(), *items["item_id"].to_pylist()[20:23]]
+    filters = [("item_id", "in", wanted)]
+    before = reranking(Engine.open(own_bundle, device="cpu", follow=False)).search("red mug", filters=filters)
+    update(own_bundle, upserts(tmp_path, some))
+    engine = reranking(Engine.open(own_bundle, device="cpu", follow=False))
+    without = replace(engine.opened.stages, steps=tuple(replace(step, stored=None) for step in engine.stages.steps))
+    from_texts = Engine(replace(engine.opened, stages=without)).search("red mug", filters=filters)
+    rendered: list[str] = []
+    texts_of = Stages.texts_of
+
+    def recorded(stages: Stages, rows: Rows) -> list[str]:
+        rendered.extend(stages.version.ids_of(rows))
+        return texts_of(stages, rows)
+
+    monkeypatch.setattr(Stages, "texts_of", recorded)
+    answer = engine.search("red mug", filters=filters)
+    assert answer.reranked
+    assert answer.items == from_texts.items
+    assert sorted(ids(answer)) == sorted(wanted)
+    assert sorted(rendered) == sorted(some["item_id"].to_pylist())
+    scores, scores_before = ({hit.item_id: hit.score for hit in found.items} for found in (answer, before))
+    assert scores[wanted[0]] != scores_before[wanted[0]]
+
+
+def test_a_build_after_updates_stores_the_tokens_of_the_items_as_they_are_then(
+    own_bundle: Path, sample_folder: Path, items: pa.Table, tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(sample_folder, tmp_path / "shop"))
+    changed = with_column(items, "title", ["red steel mug", *items["title"].to_pylist()[1:]])
+    update(own_bundle, upserts(tmp_path, changed.slice(0, 1)))
+    pq.write_table(changed, data / "items.parquet")
+    built = CliRunner().invoke(app, ["index", "build", str(own_bundle), "--data", str(data), "--device", "cpu"])
+    assert built.exit_code == 0, built.output
+    engine = Engine.open(own_bundle, device="cpu", follow=False)
+    (step,), version = engine.stages.steps, engine.stages.version
+    rows = np.arange(version.size)
+    assert (version.update, version.ids.to_pylist()) == (0, changed["item_id"].to_pylist())
+    assert step.stored is not None
+    expected = step.scorer.tokenizer.encode(item_texts(changed))
+    np.testing.assert_array_equal(TokenLists.of(step.stored.at(rows)).ids, expected.ids)
 
 
 def test_a_release_is_evaluated_as_it_was_built(own_bundle: Path, items: pa.Table, tmp_path: Path) -> None:
