@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.frontier import LISTS, TIMED, Lists, Point, frontier, recommend_lists, search_lists, ways
 from benchmarks.results import Line, sampled
 from indexing.store import Bundle
 from retrieval.errors import BadBundle
 from retrieval.training_progress import quiet_libraries
-from serving.frontier import LISTS, TIMED, Lists, Point, frontier, recommend_lists, search_lists, ways
 from serving.jobs import index_ids, recorded_settings
 from serving.opened import Opened
 from serving.options import settings_of

@@ -82,3 +82,7 @@ def lambda_loss(logits: Tensor, labels: Tensor, mask: Tensor, *, span: float = 1
     counts = (better > 0) & mask[useful, :, None] & mask[useful, None, :]
     costs = functional.softplus(logits[useful, None, :] - logits[useful, :, None]) / math.log(2.0)
     return (costs * weight * better.masked_fill(~counts, 0.0)).sum() / useful.sum().clamp(min=1)
+
+
+PAIR_LOSSES = {"bce": binary_cross_entropy, "mse": mean_squared_error, "logit_mse": logit_mean_squared_error}
+GROUP_LOSSES = {"softmax": group_softmax, "listnet": list_net, "lambda": lambda_loss}

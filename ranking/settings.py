@@ -13,9 +13,6 @@ PASSES: dict[Budget, float] = {"quick": 1.0, "default": 2.0, "long": 4.0}
 TOKENS: dict[Budget, int] = {"quick": 500_000, "default": 1_900_000, "long": 20_000_000}
 
 
-OF_GROUPS = ("softmax", "listnet", "lambda")  # losses whose training row is a whole group
-
-
 class RankerTraining(BaseModel):
     """Settings of one training run.
 

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -26,17 +27,10 @@ from transformers import EarlyStoppingCallback
 from ranking.batches import PairCollator
 from ranking.cross_encoder import logit_module, run_pairs, takes_segments
 from ranking.first_token import read_first_token_only
-from ranking.losses import (
-    binary_cross_entropy,
-    group_softmax,
-    lambda_loss,
-    list_net,
-    logit_mean_squared_error,
-    mean_squared_error,
-)
+from ranking.losses import GROUP_LOSSES, PAIR_LOSSES, lambda_loss
 from ranking.pair_tokens import PairTokenizer
 from ranking.pairs import PairSet
-from ranking.settings import OF_GROUPS, RankerTraining, budget_examples
+from ranking.settings import RankerTraining, budget_examples
 from retrieval.batches import LengthGroupedBatches
 from retrieval.errors import BadBundle, BadConfig, BadData
 from retrieval.fingerprint import fingerprint
@@ -52,8 +46,6 @@ if TYPE_CHECKING:
 
 METRIC = "ndcg@10"
 STAMP = "run.json"  # beside the checkpoints: what they were made from
-
-OF_PAIRS = {"bce": binary_cross_entropy, "mse": mean_squared_error, "logit_mse": logit_mean_squared_error}
 
 _LAYER = re.compile(r"\.layers?\.(\d+)\.")
 
@@ -167,11 +159,15 @@ def tokenizer_of(model: CrossEncoder) -> PairTokenizer:
 
 
 class RankerLoss(nn.Module):
-    """What the trainer calls with a batch of PairCollator: runs the model and applies a loss of `ranking.losses`."""
+    """What the trainer calls with a batch of PairCollator: runs the model and applies a loss of `ranking.losses`.
+
+    `loss` is a name of PAIR_LOSSES or GROUP_LOSSES; `span` is that of the labels, which `lambda_loss` makes gains of.
+    """
 
     def __init__(self, model: CrossEncoder, loss: str, span: float = 1.0) -> None:
         super().__init__()
-        self.model, self._loss, self._span = model, loss, span
+        self.model, self._loss = model, loss
+        self._of_groups = partial(lambda_loss, span=span) if loss == "lambda" else GROUP_LOSSES.get(loss)
         self._takes_segments = takes_segments(model)
 
     def forward(
@@ -183,13 +179,10 @@ class RankerLoss(nn.Module):
         if self._takes_segments:
             inputs["token_type_ids"] = token_type_ids
         logits = self.model(inputs)["scores"].view(-1).float()
-        if self._loss in OF_PAIRS:
-            return OF_PAIRS[self._loss](logits, labels)
+        if self._of_groups is None:
+            return PAIR_LOSSES[self._loss](logits, labels)
         mask = torch.arange(int(sizes.max()), device=sizes.device) < sizes[:, None]
-        logits, labels = _by_group(logits, mask), _by_group(labels, mask)
-        if self._loss == "lambda":
-            return lambda_loss(logits, labels, mask, span=self._span)
-        return (list_net if self._loss == "listnet" else group_softmax)(logits, labels, mask)
+        return self._of_groups(_by_group(logits, mask), _by_group(labels, mask), mask)
 
 
 class RankingEvaluator(BaseEvaluator):
@@ -300,7 +293,7 @@ def _trains_in_bf16(precision: str, device: str) -> bool:
 def _units(pairs: PairSet, settings: RankerTraining) -> NDArray[np.int64]:
     """Where each training row starts and ends: a group where the loss is of groups (empty ones left out), else a
     pair."""
-    if settings.loss in OF_GROUPS:
+    if settings.loss in GROUP_LOSSES:
         return np.unique(pairs.indptr)
     return np.arange(len(pairs) + 1)
 

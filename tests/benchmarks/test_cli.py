@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from datetime import UTC, datetime, timedelta
 from importlib.metadata import EntryPoint
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -17,38 +15,9 @@ from benchmarks.cli import bench
 from benchmarks.results import Line, read
 from benchmarks.training import told
 from retrieval.progress import Progressed
-from retrieval.sample import write_sample
 from serving.commands import loaded
-from serving.pipeline import Pipeline
-from serving.settings import read_settings
 
 ROOT = Path(__file__).parent.parent.parent
-
-
-@pytest.fixture(scope="module")
-def shop_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "sample-shop"
-    return write_sample(folder, items=80, shoppers=120, events=1_800, queries=40)
-
-
-@pytest.fixture(scope="module")
-def bundle(
-    shop_folder: Path, tiny_encoder_folder: Path, tiny_bert_folder: Path,
-    tmp_path_factory: pytest.TempPathFactory, one_thread: None,
-) -> Path:  # fmt: skip
-    """A bundle whose ranker is on."""
-    changes = [
-        f"retrieval.text.model={tiny_encoder_folder}", "retrieval.text.examples=64", "retrieval.history.epochs=1",
-        "retrieval.history.longest=6", f"ranking.model={tiny_bert_folder}", "ranking.depth=10",
-        "ranking.cross_fit_below=0", "ranking.training.examples=32", "ranking.training.valid_pairs=32",
-        "ranking.gate=no", "evaluation.rerank_sample=20",
-    ]  # fmt: skip
-    clock = (datetime(2026, 6, 1, tzinfo=UTC) + timedelta(seconds=look) for look in count())
-    out = tmp_path_factory.mktemp("run") / "bundle"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of tracing and of the trainers, whose own tests they are about
-        Pipeline(shop_folder, out, read_settings(changes=changes), "quick", "cpu", lambda _: None, clock.__next__).run()
-    return out
 
 
 def measured(out: Path, *arguments: str | Path) -> list[Line]:
@@ -176,5 +145,17 @@ def test_the_commands_are_those_of_the_entry_point() -> None:
     command = loaded(EntryPoint("bench", value, "shortlist.commands"))
     assert command.name == "bench"
     assert isinstance(command, typer.core.TyperGroup)
-    wanted = {"latency", "compare", "recall", "rerank", "encode", "peers", "index", "train", "report", "readme"}
+    wanted = {
+        "latency",
+        "compare",
+        "recall",
+        "rerank",
+        "frontier",
+        "encode",
+        "peers",
+        "index",
+        "train",
+        "report",
+        "readme",
+    }
     assert set(command.commands) == wanted

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.frontier import Way, frontier, lift, recommend_lists, search_lists, ways
 from indexing.store import Bundle
-from serving import frontier
 from serving.engine import Engine
-from serving.frontier import Way, lift, recommend_lists, search_lists, ways
-from serving.settings import RunConfig
+from serving.settings import DataConfig
 from serving.shop import Shop
 from serving.steps import RecordedStep
 
-Open = Callable[[Path, RunConfig], Shop]
+
+@pytest.fixture(scope="module")
+def shop(shop_folder: Path) -> Shop:
+    return Shop.open(shop_folder, DataConfig(), now=datetime(2026, 6, 1, tzinfo=UTC))
 
 
 @pytest.fixture(scope="module")
-def shop(sample_folder: Path, quick_settings: RunConfig, open_shop: Open) -> Shop:
-    return open_shop(sample_folder, quick_settings)
+def engine(bundle: Path) -> Engine:
+    return Engine.open(bundle, device="cpu", follow=False)
 
 
 def test_a_folder_allows_what_lies_in_it(tmp_path: Path) -> None:
@@ -45,14 +47,12 @@ def test_a_folder_allows_what_lies_in_it(tmp_path: Path) -> None:
     ]
 
 
-def test_every_way_is_measured_on_the_same_lists_and_timed_in_turn(
-    engine: Engine, bundle_path: Path, shop: Shop
-) -> None:
+def test_every_way_is_measured_on_the_same_lists_and_timed_in_turn(engine: Engine, bundle: Path, shop: Shop) -> None:
     stages, ticks, said = engine.opened.stages, count(), list[str]()
     lists = search_lists(stages, shop, "test", most=12)
     wanted = [Way(kind, (RecordedStep("full", 10, precision=kind),)) for kind in ("fp32", "int8")]
-    points = frontier.frontier(
-        Bundle.open(bundle_path), engine.release, stages, shop, lists, wanted, remove_seen=False, device="cpu",
+    points = frontier(
+        Bundle.open(bundle), engine.release, stages, shop, lists, wanted, remove_seen=False, device="cpu",
         timed=3, clock=lambda: float(next(ticks)), say=said.append,
     )  # fmt: skip
     assert [point.name for point in points] == ["fp32", "int8"]
