@@ -21,6 +21,7 @@ from retrieval.errors import BadBundle, BadData
 from retrieval.text import rendering_fingerprint
 from retrieval.topk import Vectors
 from retrieval.towers import TEXT, TowersConfig, unit, write_config
+from serving.gates import ADOPTED
 from serving.joblog import JobLog
 from serving.pipeline import Pipeline
 from serving.shop import Shop
@@ -28,7 +29,6 @@ from serving.steps import RecordedStep, with_steps
 
 TOLERANCE = 1e-4  # between our vectors and the library's
 PROBES = ("red mug", "", "Acme Mug | Kitchen | price 5 to 10", "drill " * 400)
-ADOPTED: JsonMap = {task: {"verdict": "adopted", "on": True} for task in ("recommend", "search")}
 
 
 @dataclass(frozen=True)

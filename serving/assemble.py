@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,9 @@ from serving.shop import Shop
 from serving.shoppers import write_shoppers
 from serving.sources import write_words
 from serving.steps import RecordedStep, planned_steps
+
+if TYPE_CHECKING:
+    from retrieval.train import TrainedTowers
 
 LIBRARIES = ("torch", "transformers", "sentence-transformers", "openvino", "numpy", "pyarrow", "shortlist")
 
@@ -163,6 +167,22 @@ class Assembly:
             write_canaries(folder, canaries)
             self.bundle.add("canaries", name, folder)
         return name
+
+    def retriever(
+        self,
+        shop: Shop,
+        trained: TrainedTowers,
+        why: str,
+        *,
+        train: NDArray[np.bool_] | None = None,
+        say: Callable[[str], None],
+    ) -> Release:
+        """Trained towers, an index and what goes with it as parts, and a draft of them; `train`: see `draft`."""
+        towers = self.add_towers(trained.folder)
+        with JobLog(now=self.now) as log:
+            built = self.add_index(shop, towers, text_vectors=trained.text_vectors, log=log)
+        say(built.line())
+        return self.draft(shop, towers, built, why, train)
 
     def draft(
         self, shop: Shop, towers: Towers, built: Built, why: str, train: NDArray[np.bool_] | None = None

@@ -2,14 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Unpack
+
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.releases import Release
+from indexing.store import Bundle
 from retrieval.requests import Requests, group_targets
+from retrieval.train import TextPart, TowerData, train_towers
 from retrieval.train_text import hashed_share
+from serving.assemble import Assembly
+from serving.opened import Opened
+from serving.ranker import PairSource, Training
 from serving.shop import Shop
+from serving.work import Work
 
 REQUESTS_EACH = 2  # of a shopper's last training requests
+ROUNDS = 0.35  # of the budget's, for towers that only propose candidates
+
+
+def cross_fitted(
+    shop: Shop, assembly: Assembly, draft: Release, *, text: TextPart, work: Work, **training: Unpack[Training]
+) -> list[PairSource]:
+    """Two towers over the untuned `text` part, each trained on half of the shoppers, with the last training requests of
+    the other half. Candidates come together as the draft's fusion has them."""
+    sources, fused = [], {"fusion": draft.settings.get("fusion", {})}
+    for number, half in enumerate(halves(shop)):
+        source = TowerData(shop.data, shop.events, None, half)
+        trained = train_towers(
+            source,
+            work.fresh(f"towers-{number}"),
+            config=assembly.config.retrieval,
+            work=work.checkpoints(f"fold-{number}"),
+            text=text,
+            rounds=ROUNDS,
+            **training,
+        )
+        aside = replace(assembly, bundle=Bundle.create(work.folder / f"fold-{number}"))
+        part = aside.retriever(shop, trained, f"fold {number}", train=source.train, say=training["say"])
+        opened = Opened.of_release(
+            aside.bundle, replace(part, settings=part.settings | fused), device=training["device"]
+        )
+        sources.append(PairSource(opened.stages, last_training_requests(shop, ~half)))
+    return sources
 
 
 def halves(shop: Shop) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -28,7 +28,8 @@ def train_ranker(pipeline: Pipeline) -> RunResult:
         kept = {"fusion": live.settings.get("fusion", {})}
         settings = live.settings | pipeline.assembly(bundle).settings(shop) | kept
         why = f"train ranker --budget {pipeline.budget} after {live.id}"
-        draft = replace(live, ranker=None, gates={}, settings=settings, why=why)
+        figures = {name: value for name, value in live.figures.items() if name != "calibration"}
+        draft = replace(live, ranker=None, gates={}, figures=figures, settings=settings, why=why)
         return pipeline.finish(shop, bundle, pipeline.train_ranker(shop, bundle, draft))
 
 

@@ -27,6 +27,7 @@ from serving.evaluate import (
     relevant_rows,
     rerank_sample,
 )
+from serving.gates import passed
 from serving.offline import Logits, Offline, by_towers, query_shortlists
 from serving.report import Example
 from serving.retriever import TaskName
@@ -134,7 +135,7 @@ class Measurement:
                 stages={name: baseline.places(targets, exclude=exclude) for name, baseline in baselines.items()}
                 | {"retrieval": towers}
                 | ({"fused": hits} if fused else {}),
-                sampled=self._sampled_stages(ranked, _is_on(gates, "recommend")),
+                sampled=self._sampled_stages(ranked, "recommend" in passed(gates)),
                 sample=ranked.sample,
                 users=requests.user,
                 counts=counts,
@@ -155,7 +156,7 @@ class Measurement:
         hits = stages[given_stage(stages)]
         ranked = self._ranked(hits, targets, texts, "search", "test: search", size=self.rerank_sample)
         shown += self._examples("search", [[text] for text in texts], ranked, targets, examples)
-        on = _is_on(gates, "search")
+        on = "search" in passed(gates)
         noisy = self._noisy(noisy_queries(self.shop, queries), untuned)
         search = Task(
             targets=targets,
@@ -257,10 +258,6 @@ class Measurement:
 
     def _sampled(self, requests: Requests) -> Requests:
         return requests.select(rerank_sample(len(requests), self.rerank_sample))
-
-
-def _is_on(gates: Mapping[str, Figures], task: str) -> bool:
-    return gates.get(task, {}).get("on") is True
 
 
 def _verdict(before: Hits, after: Hits, targets: CSR, users: NDArray[np.integer]) -> GateVerdict:

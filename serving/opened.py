@@ -19,6 +19,7 @@ from retrieval.fusion import TOWERS, Fusion
 from retrieval.topk import CSR, Rows
 from retrieval.towers import Towers, UserTower
 from serving.filtering import FilterMasks
+from serving.gates import passed
 from serving.histories import Histories, Known
 from serving.requests import Answer, Hit, Request
 from serving.retriever import EXACT, Retriever, Shortlists, TaskName
@@ -122,9 +123,7 @@ class Opened:
             ),
         )
         histories = Histories(version, shoppers, longest, kinds)
-        gates = release.gates.items()
-        passed = frozenset(task for task, gate in gates if isinstance(gate, dict) and gate.get("on") is True)
-        return cls(release, stages, shoppers, histories, settings.get("seen") != "keep", passed)
+        return cls(release, stages, shoppers, histories, settings.get("seen") != "keep", passed(release.gates))
 
     def updated(self) -> Opened:
         """With the updates that were appended to its index since; itself where there are none.

@@ -20,35 +20,30 @@ from indexing.manifest import JsonMap
 from indexing.rebuild import WORK
 from indexing.releases import Release, rerank_gates
 from indexing.store import Bundle
-from ranking.gate import GateVerdict
 from ranking.settings import SHALLOW, Budget
 from retrieval.errors import BadData
 from retrieval.fingerprint import fingerprint
 from retrieval.pretrained import pretrained_source
 from retrieval.towers import TEXT
 from serving.assemble import Assembly, plain
-from serving.evaluate import Figures, Json
-from serving.joblog import JobLog
+from serving.evaluate import Figures, as_object
+from serving.gates import judged
 from serving.measure import Measurement, Untuned
 from serving.opened import Opened
 from serving.report import Example, Report, write_report
-from serving.retriever import TaskName
 from serving.settings import RunConfig
 from serving.shop import Shop
 from serving.slices import noisy_queries
 from serving.steps import planned_steps, with_steps
 from serving.untuned import keep_untuned, untuned_text
+from serving.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
+    from retrieval.train import TextPart
+    from serving.ranker import Training
 
-    from retrieval.train import TrainedTowers
-    from serving.ranker import PairSource, Training
-
-CROSS_FIT_ROUNDS = 0.35  # of the budget's, for towers that only propose candidates
 REJECTED = "rejected.parquet"
 SAMPLE_MARK = "sample-shop"
 
@@ -133,20 +128,18 @@ class Pipeline:
         from retrieval.train import TowerData, train_towers
         from serving.ranker import teacher_of
 
-        source = TowerData(shop.data, shop.events, shop.judgements)
+        source, work = TowerData(shop.data, shop.events, shop.judgements), self._work_on(shop)
         with self._timed("train towers"):
             trained = train_towers(
                 source,
-                self._fresh("towers"),
+                work.fresh("towers"),
                 config=self.config.retrieval,
-                budget=self.budget,
-                device=self.device,
-                work=self._checkpoints(shop, "towers"),
+                work=work.checkpoints("towers"),
                 teacher=teacher_of(self.config.ranking, self.device),
-                say=self.say,
+                **self._training,
             )
         with self._timed("build index"):
-            draft = self._assemble(shop, bundle, trained)
+            draft = self.assembly(bundle).retriever(shop, trained, f"run --budget {self.budget}", say=self.say)
         with self._timed("fuse sources"):
             fusions = self._fusions(shop, self._opened(bundle, draft))
         settings = draft.settings | {"fusion": fusions}
@@ -155,11 +148,12 @@ class Pipeline:
     def train_ranker(self, shop: Shop, bundle: Bundle, draft: Release) -> Release:
         """The draft with a ranker, where there is anything to learn from."""
         from serving.blending import fitted_steps
+        from serving.crossfit import cross_fitted
         from serving.ranker import fit_ranker, fit_shallow, ranker_data
 
         if not self.config.ranking.enabled:
             return draft
-        opened = self._opened(bundle, draft)
+        opened, work = self._opened(bundle, draft), self._work_on(shop)
         with self._timed("mine pairs"):
             data = ranker_data(
                 shop,
@@ -167,19 +161,25 @@ class Pipeline:
                 self.config.ranking,
                 remove_seen=opened.remove_seen,
                 seed=self.config.retrieval.seed,
-                cross_fit=lambda: self._cross_fit(shop, bundle, draft),
+                cross_fit=lambda: cross_fitted(
+                    shop,
+                    self.assembly(bundle),
+                    draft,
+                    text=self._untuned_text(shop, bundle),
+                    work=work,
+                    **self._training,
+                ),
                 say=self.say,
             )
         if not len(data.train):
             self.say("ranker: left out, for retrieval found none of the positives of its training fold")
             return draft
         with self._timed("train ranker"):
-            folder = self._fresh("ranker")
-            start, work = self._ranker_start(bundle, draft), self._checkpoints(shop, "ranker")
-            fit_ranker(data, self.config.ranking, start=start, out=folder, work=work, **self._training)
+            start, folder, rest = self._ranker_start(bundle, draft), work.fresh("ranker"), work.checkpoints("ranker")
+            fit_ranker(data, self.config.ranking, start=start, out=folder, work=rest, **self._training)
         if data.proposed is not None:
             with self._timed("distil ranker"):
-                fit_shallow(data, self.config.ranking, folder, work=self._checkpoints(shop, SHALLOW), **self._training)
+                fit_shallow(data, self.config.ranking, folder, work=work.checkpoints(SHALLOW), **self._training)
         assembly, steps = self.assembly(bundle), planned_steps(self.config.ranking)
         draft = replace(draft, ranker=assembly.add_ranker(folder, steps), settings=with_steps(draft.settings, steps))
         with self._timed("tokenise items"):
@@ -202,7 +202,7 @@ class Pipeline:
         """The release with its gates and figures, the evaluation object and some real requests."""
         measured = self._measurement(self._opened(bundle, draft), shop)
         with self._timed("gate"):
-            gates = self._gates(measured, draft.figures.get("calibration"))
+            gates = judged(measured, self.config.ranking.gate, say=self.say)
         untuned = self.untuned(shop, bundle)
         with self._timed("evaluate"):
             evaluation, examples = measured.evaluate(untuned, gates, draft.id, self.config.evaluation.examples)
@@ -240,25 +240,12 @@ class Pipeline:
             examples=examples,
             environment=environment | dict(release.libraries),
             generated=self.data_folder.name == SAMPLE_MARK,
+            calibration=as_object(release.figures.get("calibration", {})),
         )
         with writing_to(self.out):
             (self.out / "evaluation.json").write_text(json.dumps(evaluation, indent=1), "utf-8")
             write_report(report, path)
         return path
-
-    def _assemble(
-        self, shop: Shop, bundle: Bundle, trained: TrainedTowers, train: NDArray[np.bool_] | None = None
-    ) -> Release:
-        """Trained towers, index, shoppers and words as parts of a bundle, and a draft release that names them.
-
-        `train` bool [n_events] are the events that say what goes together; none: the split's.
-        """
-        assembly = self.assembly(bundle)
-        towers = assembly.add_towers(trained.folder)
-        with JobLog(now=self.now) as log:
-            built = assembly.add_index(shop, towers, text_vectors=trained.text_vectors, log=log)
-        self.say(built.line())
-        return assembly.draft(shop, towers, built, f"run --budget {self.budget}", train)
 
     def assembly(self, bundle: Bundle) -> Assembly:
         """What adds parts to a bundle under this run's settings."""
@@ -273,59 +260,18 @@ class Pipeline:
             self.say(f"fusion, {task}: {fusion}")
         return plain({task: fusion.as_json() for task, fusion in fusions.items()})
 
-    def _cross_fit(self, shop: Shop, bundle: Bundle, draft: Release) -> list[PairSource]:
-        """Two towers over the untuned text part, each trained on half of the shoppers, with the last training requests
-        of the other half."""
-        from retrieval.train import TowerData, train_towers
-        from serving.crossfit import halves, last_training_requests
-        from serving.ranker import PairSource
-
-        text, sources = untuned_text(shop, bundle, self.config, device=self.device, work=self._work), []
-        for number, half in enumerate(halves(shop)):
-            scratch = Bundle.create(self._work / f"fold-{number}")
-            source = TowerData(shop.data, shop.events, None, half)
-            trained = train_towers(
-                source,
-                self._fresh(f"towers-{number}"),
-                config=self.config.retrieval,
-                budget=self.budget,
-                device=self.device,
-                work=self._checkpoints(shop, f"fold-{number}"),
-                text=text,
-                rounds=CROSS_FIT_ROUNDS,
-                say=self.say,
-            )
-            part = self._assemble(shop, scratch, trained, source.train)
-            fused = replace(part, settings=part.settings | {"fusion": draft.settings.get("fusion", {})})
-            sources.append(PairSource(self._opened(scratch, fused).stages, last_training_requests(shop, ~half)))
-        return sources
-
     def untuned(self, shop: Shop, bundle: Bundle) -> Untuned:
         """The untuned encoder's vectors, a baseline of every evaluation."""
         with self._timed("untuned encoder"):
-            part = untuned_text(shop, bundle, self.config, device=self.device, work=self._work)
+            part = self._untuned_text(shop, bundle)
             texts, noisy = [], []
             if shop.judgements is not None:
                 queries = shop.judgements.folds["test"]
                 texts, noisy = shop.query_texts(queries), noisy_queries(shop, queries)
             return Untuned(part.vectors, part.encoder.encode(texts, "query"), part.encoder.encode(noisy, "query"))
 
-    def _gates(self, measured: Measurement, calibration: Json) -> dict[str, Figures]:
-        found: dict[str, Figures] = {}
-        verdicts: dict[TaskName, GateVerdict | None]
-        verdicts = {"recommend": measured.gate_recommend(), "search": measured.gate_search()}
-        for task, verdict in verdicts.items():
-            if verdict is not None:
-                on = verdict.passes(self.config.ranking.gate)
-                judged: Figures = {"blend": measured.stages.steps[-1].blend(task).as_json()}
-                if isinstance(calibration, Mapping) and task in calibration:
-                    judged = {**judged, "calibration": calibration[task]}
-                found[task] = {**verdict.as_json(), "required": self.config.ranking.gate, "on": on, **judged}
-                self.say(
-                    f"gate, {task}: {verdict.verdict} (nDCG@10 {verdict.mean:+.4f}, 95 % {verdict.low:+.4f} to "
-                    f"{verdict.high:+.4f}, n {verdict.n:,}); the reranker is {'on' if on else 'off'}"
-                )
-        return found
+    def _untuned_text(self, shop: Shop, bundle: Bundle) -> TextPart:
+        return untuned_text(shop, bundle, self.config, device=self.device, work=self._work)
 
     def _measurement(self, opened: Opened, shop: Shop) -> Measurement:
         ids = opened.stages.version.ids.to_pylist()
@@ -346,17 +292,9 @@ class Pipeline:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def _fresh(self, name: str) -> Path:
-        """An empty folder for a model that is being made; checkpoints lie elsewhere."""
-        path = self._work / name
-        shutil.rmtree(path, ignore_errors=True)
-        path.mkdir(parents=True)
-        return path
-
-    def _checkpoints(self, shop: Shop, model: str) -> Path:
-        """Where an interrupted training goes on, if its data, its settings and its budget are the same."""
-        made_of = fingerprint(shop.data.fingerprint, self.config.model_dump(mode="json"), self.budget)
-        return self._work / "checkpoints" / made_of / model
+    def _work_on(self, shop: Shop) -> Work:
+        """Where models are made; a training goes on there if data, settings and budget are the same."""
+        return Work(self._work, fingerprint(shop.data.fingerprint, self.config.model_dump(mode="json"), self.budget))
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

@@ -38,7 +38,7 @@ class Report:
 
     evaluation: the object of `serving.evaluate.evaluate`. facts: of the data, name to text. split: how it was split and
     why, one sentence. folds: requests in each. environment: machine, versions and settings, name to text. generated:
-    the data are made up, which the page then says.
+    the data are made up, which the page then says. calibration: by task, how well the scores held as chances.
     """
 
     title: str
@@ -50,6 +50,7 @@ class Report:
     examples: Sequence[Example] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     generated: bool = False
+    calibration: Mapping[str, Json] = field(default_factory=dict)
 
 
 def write_report(report: Report, path: Path) -> None:
@@ -89,7 +90,7 @@ def render_report(report: Report) -> str:
         sections=[report_view.section(name, task) for name, task in tasks.items()],
         gates=report_view.gates(report.evaluation),
         change=report_view.change_chart(tasks),
-        reliability=report_view.reliability_charts(report.evaluation),
+        reliability=report_view.reliability_charts(report.calibration),
         examples=[
             report_view.example(one.kind, one.asked, one.before, one.after, one.targets) for one in report.examples
         ],

@@ -279,19 +279,17 @@ def _dots(task: Mapping[str, Json], stages: Mapping[str, Mapping[str, Json]]) ->
     return Chart("How high the right items stand: nDCG@10", text, stage_dots(values, intervals, "nDCG@10"))
 
 
-def reliability_charts(evaluation: Mapping[str, Json]) -> list[Chart]:
-    """How well the scores of each task hold as probabilities, where its gate's verdict tells it."""
+def reliability_charts(calibration: Mapping[str, Json]) -> list[Chart]:
+    """How well the scores of each task hold as probabilities, by what a release recorded of it."""
     charts = []
-    for name, verdict in as_object(evaluation["gate"]).items():
-        recorded = as_object(verdict).get("calibration")
-        if isinstance(recorded, Mapping):
-            found = Calibration.of(recorded)
-            text = (
-                f"Expected calibration error {short(found.before.error)} before, {short(found.after.error)} after, on "
-                f"{found.after.pairs:,} pairs, each half of the lists by what the other half gave."
-            )
-            title = f"{TITLES.get(name, said(name).capitalize())}: do the scores hold as chances?"
-            charts.append(Chart(title, text, reliability_lines(found.before, found.after)))
+    for name, recorded in calibration.items():
+        found = Calibration.of(as_object(recorded))
+        text = (
+            f"Expected calibration error {short(found.before.error)} before, {short(found.after.error)} after, on "
+            f"{found.after.pairs:,} pairs, each half of the lists by what the other half gave."
+        )
+        title = f"{TITLES.get(name, said(name).capitalize())}: do the scores hold as chances?"
+        charts.append(Chart(title, text, reliability_lines(found.before, found.after)))
     return charts
 
 

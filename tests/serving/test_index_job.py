@@ -108,6 +108,9 @@ def test_a_build_follows_the_catalogue_and_keeps_the_models_and_the_shoppers(
     assert everything == set(index_ids(Bundle.open(own_bundle), release))
     assert "brand-new" in everything
     assert len(everything) == items.num_rows - 9
+    (step,) = rebuilt.stages.steps
+    assert step.stored is not None
+    assert len(step.stored) == rebuilt.stages.version.size
     known = engine.shoppers.user_ids[0].as_py()
     assert rebuilt.recommend(user_id=known).fell_back_to == ()
     assert made.built.texts == (items.num_rows - 10, 0, 1)

@@ -54,10 +54,6 @@ def evaluation():
             "recommend": {
                 **gate(np.zeros(30), rng.random(30)).as_json(),
                 "blend": Blend(0.5, 12.0, -3.0).as_json(),
-                "calibration": Calibration(
-                    reliability(np.linspace(0, 1, 40), np.zeros(40)),
-                    reliability(np.full(40, 0.25), np.arange(40) % 4 == 0),
-                ).as_json(),
             },
             "search": gate(np.zeros(0), np.zeros(0)).as_json(),
         },
@@ -84,6 +80,12 @@ def report():
             )
         ],
         environment={"machine": "two cores"},
+        calibration={
+            "recommend": Calibration(
+                reliability(np.linspace(0, 1, 40), np.zeros(40)),
+                reliability(np.full(40, 0.25), np.arange(40) % 4 == 0),
+            ).as_json()
+        },
     )
 
 

@@ -1,0 +1,42 @@
+"""Gates as a release holds them: a verdict for each task that could be judged, and what it lets on."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
+import pytest
+
+from ranking.blend import Blend
+from ranking.gate import Verdict, gate
+from serving.gates import judged, passed
+from serving.measure import Measurement
+
+BETTER = gate(np.zeros(40), np.full(40, 0.1))
+
+
+def measured(**verdicts: object) -> Measurement:
+    step = SimpleNamespace(blend=lambda task: Blend(1.0, 2.0 if task == "search" else 0.5))
+    return cast(
+        "Measurement",
+        SimpleNamespace(
+            stages=SimpleNamespace(steps=(SimpleNamespace(), step)),
+            gate_recommend=lambda: verdicts.get("recommend"),
+            gate_search=lambda: verdicts.get("search"),
+        ),
+    )
+
+
+def test_a_task_without_a_gate_fold_has_no_gate() -> None:
+    assert judged(measured(), "likely", say=lambda _: None) == {}
+
+
+@pytest.mark.parametrize(("required", "on"), [("likely", {"search"}), ("no", {"search", "recommend"})])
+def test_reranking_is_on_where_the_verdict_is_as_good_as_required(required: Verdict, on: set[str]) -> None:
+    said: list[str] = []
+    worse = gate(np.full(40, 0.1), np.zeros(40))
+    gates = judged(measured(search=BETTER, recommend=worse), required, say=said.append)
+    assert passed(gates) == on
+    assert gates["search"]["blend"] == Blend(1.0, 2.0).as_json()  # that of the last step
+    assert len(said) == 2
