@@ -143,9 +143,9 @@ def _yes(text: str) -> bool:
 
 
 def _precision(text: str) -> str:
-    from retrieval.runtime import resolve_precision
+    from ranking.cross_encoder import placed
 
-    resolve_precision(text, "cpu")
+    placed("cpu", text)
     return text
 
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ranking.pair_tokens import USER_SHARE, PairTokenizer, TokenisedPairs, TokensByRow
 from retrieval.encoder import read_json
-from retrieval.errors import BadBundle
+from retrieval.errors import BadBundle, BadConfig
 from retrieval.fingerprint import fingerprint, folder_fingerprint
 from retrieval.runtime import (
     BUDGET_TOKENS,
@@ -43,13 +43,49 @@ RANGES = "int8.safetensors"  # in a model's folder: see `ranking.quantise`
 TOLERANCE = 1e-4  # between our logits and sentence-transformers', when a foreign model is adopted
 
 
+class Placement(NamedTuple):
+    """Where a cross-encoder runs, by what, and in which numbers."""
+
+    device: Literal["cpu", "cuda"]
+    runtime: RuntimeName
+    precision: Literal["fp32", "bf16", "int8"]
+
+    def __str__(self) -> str:
+        """As a person reads it.
+
+        >>> str(Placement("cpu", "openvino", "int8"))
+        'cpu: openvino, int8'
+        """
+        return f"{self.device}: {self.runtime}, {self.precision}"
+
+
+def placed(device: str = "auto", precision: str = "auto", runtime: RuntimeName = "openvino") -> Placement:
+    """Where a cross-encoder comes to run if so much is asked for; CUDA is served by torch.
+
+    `auto` is bf16 on CUDA and fp32 elsewhere, and a CPU without bf16 takes fp32 for it. Raises BadConfig for int8 on
+    CUDA, and for what is not known.
+    """
+    if precision not in ("auto", "fp32", "bf16", "int8"):
+        raise BadConfig(f"precision {precision!r} is not known; use auto, fp32, bf16 or int8")
+    where = pick_device(device)
+    if precision != "int8":
+        return Placement(where, "torch" if where == "cuda" else runtime, resolve_precision(precision, where))
+    if where == "cuda":
+        raise BadConfig("precision int8 is of CPUs, and the models run on cuda; use bf16 or device=cpu")
+    return Placement(where, runtime, "int8")
+
+
 class ShortlistScorer(Protocol):
     """Anything that scores candidates against a user text; a fake of it stands in for a model in tests."""
 
     @property
     def fingerprint(self) -> str: ...
     @property
+    def placement(self) -> Placement: ...
+    @property
     def tokenizer(self) -> PairTokenizer: ...
+    @property
+    def activation(self) -> Activation: ...
 
     def score_shortlists(
         self,
@@ -60,6 +96,8 @@ class ShortlistScorer(Protocol):
         *,
         done: Callable[[int], None] | None = None,
     ) -> Scores: ...
+
+    def score_tokenised(self, pairs: TokenisedPairs, *, done: Callable[[int], None] | None = None) -> Scores: ...
 
 
 @dataclass(frozen=True)
@@ -75,6 +113,7 @@ class CrossEncoderScorer:
     runner: Runner
     activation: Activation
     fingerprint: str
+    placement: Placement
 
     @classmethod
     def load(
@@ -88,21 +127,20 @@ class CrossEncoderScorer:
     ) -> CrossEncoderScorer:
         """Open a CrossEncoder folder of sentence-transformers with one output.
 
-        On OpenVINO the graph is kept under `cache`, and torch is imported only where it is not there yet. CUDA is
-        served by torch. `precision` int8 is of the CPU, where the folder was calibrated for it; CUDA takes bf16
-        instead. Raises BadBundle where the folder holds no such model.
+        On OpenVINO the graph is kept under `cache`, and torch is imported only where it is not there yet. Raises
+        BadConfig as `placed` does, BadBundle where the folder holds no such model or, for int8, was not calibrated.
         """
-        where = pick_device(device)
-        int8 = precision == "int8" and where == "cpu"
-        kind = resolve_precision("auto" if precision == "int8" else precision, where)
+        place = placed(device, precision, runtime)
+        int8 = place.precision == "int8"
+        kind = "fp32" if int8 else place.precision  # whole numbers are in the graph, between floats
         tokenizer = PairTokenizer.load(folder)
         runner: Runner
-        if runtime == "torch" or where == "cuda":
-            runner = TorchRunner(served_module(folder, int8=int8).to(where), where, kind)
+        if place.runtime == "torch":
+            runner = TorchRunner(served_module(folder, int8=int8).to(place.device), place.device, kind)
         else:
             graph = "cross_encoder_int8.xml" if int8 else "cross_encoder.xml"
             runner = openvino_model(cache and cache / graph, partial(_openvino_graph, folder, int8=int8), kind)
-        return cls(tokenizer, runner, _activation(folder), scorer_fingerprint(folder))
+        return cls(tokenizer, runner, _activation(folder), scorer_fingerprint(folder), place)
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> Scores:
         """The logit of each (user text, item text), float32 [n]."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ranking.cross_encoder import Placement
 from retrieval.baselines import targets_of
 from retrieval.dataset import Events
 from retrieval.progress import ProgressMeter
@@ -120,7 +121,7 @@ class Logits:
 
     def __init__(self, stages: Stages) -> None:
         self._stages = stages
-        self._known: dict[int, _Known] = {}  # by the identity of the step's scorer
+        self._known: dict[tuple[str, Placement], _Known] = {}  # by the model, and by where and how it runs
 
     def told(self, requests: NDArray[np.int64], texts: Sequence[str], what: str) -> LogitsOf:
         """What `Stages.rerank` takes for these requests: see `of`."""
@@ -133,7 +134,7 @@ class Logits:
 
         `requests` int64 [n] names each line, and `texts` is what stands for it, the same in every call.
         """
-        known = self._known.setdefault(id(step.scorer), _Known())
+        known = self._known.setdefault((step.scorer.fingerprint, step.scorer.placement), _Known())
         depth = min(step.depth, hits.rows.shape[1])
         rows = hits.rows[:, :depth]
         keys = np.where(rows >= 0, requests[:, None] * self._stages.version.size + rows, -1)

@@ -96,7 +96,8 @@ class Opened:
     ) -> Opened:
         """Any release of a bundle, live or not, as it was built. Models that `like` has open already are shared.
 
-        Raises BadBundle, CorruptBundle or StaleArtefact, by name.
+        `precision` int8 is of the ranker alone. Raises BadConfig for it on CUDA; BadBundle, CorruptBundle or
+        StaleArtefact, by name.
         """
         user = _user_tower(bundle, release, device, precision, like)
         version = IndexVersion.open(bundle.path_of("index", release.index), device=device)
@@ -289,7 +290,8 @@ def _user_tower(bundle: Bundle, release: Release, device: str, precision: str, l
     if like is not None and like.release.towers == release.towers:
         return like.stages.user
     folder, cache = bundle.path_of("towers", release.towers), bundle.path / "runtime" / release.towers
-    return Towers.open(folder, device=device, precision=precision, cache=cache).user
+    kind = "auto" if precision == "int8" else precision  # int8 is of cross-encoders
+    return Towers.open(folder, device=device, precision=kind, cache=cache).user
 
 
 def _shoppers(bundle: Bundle, release: Release, version: IndexVersion, kinds: tuple[str, ...]) -> Shoppers:

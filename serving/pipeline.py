@@ -186,6 +186,8 @@ class Pipeline:
             draft = assembly.with_tokens(shop, draft)
         with self._timed("blend"):
             opened = self._opened(bundle, draft)
+            for step in opened.stages.steps:
+                self.say(f"{step.model} model, {step.scorer.placement}")
             blended = fitted_steps(opened.stages, shop, remove_seen=opened.remove_seen, say=self.say)
         calibration = {task: found.as_json() for task, found in blended.calibration.items()}
         figures = {**draft.figures, **plain({"calibration": calibration})}

@@ -53,13 +53,14 @@ class Request:
 class Hit:
     """One answered item.
 
-    `score` falls from place to place among the items that one model reranked (in a cascade those of the last one, then
-    those that only the first one read), where it is the cross-encoder's logit, blended with the score before if the
-    release has a blend, under the model's activation (without a blend it is what `CrossEncoder.predict` gives); and
-    again among the others, those behind and what a search names by its id. There it is the inner product of the towers'
-    vectors, or the weighted sum of several sources' scores if the release has a fusion (of popular items alone: how
-    often they were taken). `retrieval_rank` is the place before reranking, from 1;
-    `sources` are those that proposed it.
+    `score` never rises from place to place of a reranked answer. Of an item that was reranked it is the logit of the
+    last cross-encoder that read it, blended with the score before if the release has a blend, under the model's
+    activation: with a blend the chance that it is what is wanted, without one what `CrossEncoder.predict` gives. Of any
+    other it is the inner product of the towers' vectors, or the weighted sum of several sources' scores if the release
+    has a fusion (of popular items alone: how often they were taken). These are scales of their own, so behind items
+    that a later model or any model read a score is capped by that of the place before, and what a search names by its
+    id has at least the score of what follows. `retrieval_rank` is the place before reranking, from 1; `sources` are
+    those that proposed it.
     """
 
     item_id: str

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from indexing.version import IndexVersion
 from ranking.blend import Blend
-from ranking.cross_encoder import CrossEncoderScorer, sigmoid
+from ranking.cross_encoder import ShortlistScorer, sigmoid
 from ranking.item_tokens import ItemTokens, StoredTokens
 from ranking.pair_tokens import TokensByRow
 from ranking.rerank import rerank_order
@@ -29,11 +29,13 @@ REMEMBERED = 50_000  # past queries whose vectors are kept in memory
 
 
 class Reranked(NamedTuple):
-    """A reranked shortlist, its blended logits in the new order (nan: not reranked), and each row's place before."""
+    """A reranked shortlist, its blended logits in the new order (nan: not reranked), each row's place before, and the
+    number of the last step that read it (-1: none)."""
 
     hits: Hits
     logits: NDArray[np.float32]  # [n, k]
     places: NDArray[np.int64]  # [n, k], from 0
+    read_by: NDArray[np.int64]  # [n, k]
 
 
 class LogitsOf(Protocol):
@@ -50,7 +52,7 @@ class Step:
     the scorer among those of the ranker.
     """
 
-    scorer: CrossEncoderScorer
+    scorer: ShortlistScorer
     depth: int
     blends: Mapping[str, Blend] = field(default_factory=dict)
     stored: StoredTokens | None = None
@@ -145,11 +147,11 @@ class Stages:
         `fixed` bool [n, k] are places that stay, whatever is thought of them. `logits_of` in place of the steps' own
         cross-encoders: logits that are known already.
         """
-        places = np.broadcast_to(np.arange(hits.rows.shape[1]), hits.rows.shape)
-        found = Reranked(hits, np.full(hits.rows.shape, np.nan, np.float32), places)
-        for step in self.steps:
+        shape, places = hits.rows.shape, np.arange(hits.rows.shape[1])
+        found = Reranked(hits, np.full(shape, np.nan, np.float32), np.broadcast_to(places, shape), np.full(shape, -1))
+        for number, step in enumerate(self.steps):
             logits = self.logits(step, user_texts, found.hits) if logits_of is None else logits_of(step, found.hits)
-            found = _reranked(found, hits, logits, step.blend(task), fixed)
+            found = _reranked(found, hits, logits, step.blend(task), fixed, number)
         return found
 
     def logits(
@@ -171,13 +173,18 @@ class Stages:
         return scorer.score_tokenised(scorer.tokenizer.pairs_of_tokens(user_texts, tokens, pairs.owners, pairs.rows))
 
     def shown_scores(self, reranked: Reranked) -> NDArray[np.float32]:
-        """float32 [n, k]: the blended logit under the model's activation where a place was reranked (without a blend
-        what `CrossEncoder.predict` gives), else the inner product."""
-        scored = np.isfinite(reranked.logits)
-        scores = reranked.logits[scored]
+        """float32 [n, k], never rising from place to place.
+
+        Where a place was reranked, the blended logit of the last step that read it under that model's activation
+        (without a blend what `CrossEncoder.predict` gives), else retrieval's score; but no more than the place before,
+        for which scores of another kind give way. What stands in front of all that was reranked has no less than that.
+        """
         shown = reranked.hits.scores.copy()
-        shown[scored] = sigmoid(scores) if self.steps and self.steps[-1].scorer.activation == "sigmoid" else scores
-        return shown
+        for number, step in enumerate(self.steps):
+            of_step = reranked.read_by == number
+            logits = reranked.logits[of_step]
+            shown[of_step] = sigmoid(logits) if step.scorer.activation == "sigmoid" else logits
+        return _never_rising(shown, reranked.read_by >= 0)
 
     def texts_of(self, rows: NDArray[np.int64]) -> list[str]:
         """The rendered items at rows."""
@@ -205,7 +212,17 @@ class Stages:
         return self.version.values_at("title", rows).to_pylist() if len(rows) else []
 
 
-def _reranked(before: Reranked, given: Hits, logits: NDArray[np.float32], blend: Blend, fixed: Mask | None) -> Reranked:
+def _never_rising(scores: NDArray[np.float32], reranked: Mask) -> NDArray[np.float32]:
+    """Scores [n, k] capped by the place before; those in front of the first that was reranked are raised to its own."""
+    first = np.take_along_axis(scores, reranked.argmax(axis=1)[:, None], axis=1)
+    in_front = reranked.any(axis=1)[:, None] & (np.cumsum(reranked, axis=1) == 0)
+    found: NDArray[np.float32] = np.minimum.accumulate(np.where(in_front, np.maximum(scores, first), scores), axis=1)
+    return found
+
+
+def _reranked(
+    before: Reranked, given: Hits, logits: NDArray[np.float32], blend: Blend, fixed: Mask | None, number: int
+) -> Reranked:
     """One step on: `logits` [n, depth] are of the first places of `before`, retrieval's scores are those of `given`."""
     depth = min(logits.shape[1], given.rows.shape[1])
     at = before.places[:, :depth]
@@ -213,7 +230,9 @@ def _reranked(before: Reranked, given: Hits, logits: NDArray[np.float32], blend:
     if fixed is not None:
         blended[np.take_along_axis(fixed, at, axis=1)] = np.nan
     order = rerank_order(before.hits, blended, depth)
-    places, shown = before.places.copy(), before.logits.copy()
+    read = np.isfinite(blended)
+    places, shown, read_by = before.places.copy(), before.logits.copy(), before.read_by.copy()
     places[:, :depth] = np.take_along_axis(at, order, axis=1)
-    shown[:, :depth] = np.take_along_axis(np.where(np.isnan(blended), shown[:, :depth], blended), order, axis=1)
-    return Reranked(Hits(np.take_along_axis(given.rows, places, axis=1), given.scores), shown, places)
+    shown[:, :depth] = np.take_along_axis(np.where(read, blended, shown[:, :depth]), order, axis=1)
+    read_by[:, :depth] = np.take_along_axis(np.where(read, number, read_by[:, :depth]), order, axis=1)
+    return Reranked(Hits(np.take_along_axis(given.rows, places, axis=1), given.scores), shown, places, read_by)

@@ -11,10 +11,11 @@ from indexing.releases import Release
 from indexing.store import Bundle
 from indexing.version import IndexVersion
 from ranking.blend import Blend
-from ranking.cross_encoder import CrossEncoderScorer
+from ranking.cross_encoder import CrossEncoderScorer, Placement, placed
 from ranking.item_tokens import stored_tokens
 from ranking.settings import FULL, SHALLOW
 from retrieval.errors import BadBundle
+from retrieval.runtime import pick_device
 from serving.settings import RankConfig
 from serving.stages import SHORTLIST, Step
 
@@ -48,14 +49,22 @@ class RecordedStep(NamedTuple):
             str(recorded.get("precision", "auto")),
         )
 
-    def open(self, ranker: Path, *, cache: Path, device: str = "auto", precision: str = "auto") -> CrossEncoderScorer:
-        """The step's model of the ranker in a folder, its graphs kept under `cache`.
+    def placed(self, device: str = "auto", precision: str = "auto") -> Placement:
+        """Where the step's model comes to run. `precision` other than auto stands above the step's own.
 
-        `precision` other than auto stands above the step's own. Raises BadBundle for a model that is not there.
+        int8 in a release is meant for CPUs: on CUDA it counts as auto. Asked for there, it is refused with BadConfig.
+        """
+        recorded = "auto" if self.precision == "int8" and pick_device(device) == "cuda" else self.precision
+        return placed(device, recorded if precision == "auto" else precision)
+
+    def open(self, ranker: Path, *, cache: Path, device: str = "auto", precision: str = "auto") -> CrossEncoderScorer:
+        """The step's model of the ranker in a folder, where `placed` puts it, its graphs kept under `cache`.
+
+        Raises BadBundle for a model that is not there.
         """
         below = "" if self.model == FULL else self.model
-        kind = self.precision if precision == "auto" else precision
-        return CrossEncoderScorer.load(ranker / below, device=device, precision=kind, cache=cache / below)
+        where, _, kind = self.placed(device, precision)
+        return CrossEncoderScorer.load(ranker / below, device=where, precision=kind, cache=cache / below)
 
 
 def planned_steps(config: RankConfig) -> tuple[RecordedStep, ...]:
@@ -91,16 +100,18 @@ def open_steps(
     precision: str = "auto",
     like: Sequence[Step] = (),
 ) -> tuple[Step, ...]:
-    """The steps of a release with their models open, none without a ranker; those open in `like` are shared.
+    """The steps of a release with their models open, none without a ranker.
 
-    `precision` other than auto stands above what the release recorded.
+    `precision` other than auto stands above what the release recorded. Of `like`, steps of the same ranker, those
+    models are shared that run where these are to run.
     """
     if release.ranker is None:
         return ()
     folder, cache = bundle.path_of("ranker", release.ranker), bundle.path / "runtime" / release.ranker
-    opened = []
+    opened: list[Step] = []
     for step in recorded_steps(release.settings):
-        shared = [one.scorer for one in like if (one.model, one.precision) == (step.model, step.precision)]
+        wanted = (step.model, step.placed(device, precision))
+        shared = [one.scorer for one in like if (one.model, one.scorer.placement) == wanted]
         scorer = shared[0] if shared else step.open(folder, cache=cache, device=device, precision=precision)
         stored = stored_tokens(version, scorer.tokenizer)
         opened.append(Step(scorer, step.depth, step.blends, stored, step.model, step.precision))

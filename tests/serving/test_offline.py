@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ranking.cross_encoder import CrossEncoderScorer
+from ranking.cross_encoder import Placement, ShortlistScorer
 from retrieval.topk import Hits
 from serving.offline import Logits
 from serving.stages import Stages, Step
@@ -31,8 +31,9 @@ class CountingStages:
         return np.where(rows >= 0, values, np.nan).astype(np.float32)
 
 
-def step_of(depth: int, model: str = "one") -> Step:
-    return Step(cast("CrossEncoderScorer", object()), depth, model=model)
+def step_of(depth: int, model: str = "one", kind: Literal["fp32", "int8"] = "fp32") -> Step:
+    scorer = SimpleNamespace(fingerprint=model, placement=Placement("cpu", "openvino", kind))
+    return Step(cast("ShortlistScorer", scorer), depth, model=model)
 
 
 def hits_of(rows: list[list[int]]) -> Hits:
@@ -65,4 +66,12 @@ def test_each_steps_logits_are_its_own() -> None:
     assert logits(first, hits_of([[1, 2]])).tolist() == [[1001.0, 1002.0]]
     assert logits(then, hits_of([[2, 1]])).tolist() == [[11002.0, 11001.0]]
     assert logits(first, hits_of([[2, 1]])).tolist() == [[1002.0, 1001.0]]
+    assert fake.asked == 4
+
+
+def test_another_opening_of_a_model_is_the_same_and_its_int8_is_another() -> None:
+    fake = CountingStages()
+    logits = Logits(cast("Stages", fake)).told(np.array([0]), ["a"], "all")
+    for step in (step_of(2), step_of(2), step_of(2, kind="int8")):
+        logits(step, hits_of([[1, 2]]))
     assert fake.asked == 4

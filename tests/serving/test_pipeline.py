@@ -15,6 +15,7 @@ import pytest
 
 from indexing.store import Bundle
 from retrieval.errors import BadBundle, BadData
+from retrieval.topk import CSR
 from serving.engine import Engine
 from serving.jobs import index_ids, recorded_settings, train_ranker, train_retriever
 from serving.offline import query_shortlists
@@ -180,9 +181,9 @@ def test_a_ranker_of_int8_is_served_from_a_graph_of_its_own(
     release = train_ranker(make_pipeline(sample_folder, own_bundle, settings)).release
     assert (own_bundle / "runtime" / str(release.ranker) / "cross_encoder_int8.xml").exists()
     exact, int8 = (Engine.open(own_bundle, device="cpu", precision=kind) for kind in ("fp32", "auto"))
-    pairs = [("red mug", "red mug"), ("drill", "blue lamp"), ("oil", "steel saw")]
-    scores = [one.stages.steps[0].scorer.score(pairs) for one in (exact, int8)]
-    assert not np.array_equal(*scores)
+    assert [one.stages.steps[0].scorer.placement.precision for one in (exact, int8)] == ["fp32", "int8"]
+    pairs = CSR.from_lists([np.arange(3)])
+    assert not np.array_equal(*(one.stages.pair_logits(["red mug"], pairs) for one in (exact, int8)))
 
 
 def test_a_folder_of_other_things_is_left_alone(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from ranking.blend import Blend
-from ranking.cross_encoder import CrossEncoderScorer
-from retrieval.errors import BadBundle
+from ranking.cross_encoder import Placement, ShortlistScorer, sigmoid
+from retrieval import runtime
+from retrieval.errors import BadBundle, BadConfig
 from retrieval.topk import Hits
 from retrieval.towers import UserTower
 from serving.retriever import Retriever
@@ -29,7 +31,8 @@ def stages_of(*steps: Step) -> Stages:
 
 
 def step_of(model: str, depth: int, **blends: Blend) -> Step:
-    return Step(cast("CrossEncoderScorer", None), depth, blends, model=model)
+    scorer = SimpleNamespace(activation="identity" if model == "raw" else "sigmoid")
+    return Step(cast("ShortlistScorer", scorer), depth, blends, model=model)
 
 
 def logits_of(step: Step, hits: Hits) -> NDArray[np.float32]:
@@ -62,6 +65,35 @@ def test_fixed_places_stay_through_all_steps() -> None:
     assert np.isnan(found.logits[0, 0])
 
 
+def test_scores_of_two_models_never_rise_down_the_list() -> None:
+    stages = stages_of(step_of("shallow", 5), step_of("full", 3))
+    shown = stages.shown_scores(stages.rerank(["q"], HITS, "search", logits_of=logits_of))[0]
+    wanted = sigmoid(np.array([3.0, 2.0, 1.0, 1.0, 0.0]))
+    np.testing.assert_allclose(shown[:5], wanted, rtol=1e-6)
+    assert shown[5] == shown[4]  # retrieval's 1.0 would stand above a chance of a half
+
+
+def test_what_a_later_model_put_behind_is_capped_by_it() -> None:
+    stages = stages_of(step_of("shallow", 6, search=Blend(1.0, 0.0, 10.0)), step_of("raw", 2))
+    reranked = stages.rerank(["q"], HITS, "search", logits_of=logits_of)
+    assert reranked.read_by.tolist() == [[1, 1, 0, 0, 0, 0]]
+    shown = stages.shown_scores(reranked)[0]
+    assert shown[:2].tolist() == [2.0, 1.0]  # logits as they are
+    assert (np.diff(shown) <= 0).all()
+    assert shown[2] == pytest.approx(
+        float(sigmoid(np.array([15.0]))[0])
+    )  # below the 1.0 before it, by its own activation
+
+
+def test_what_stands_first_by_its_name_has_no_less_than_what_follows() -> None:
+    fixed = np.array([[True, False, False, False, False, False]])
+    stages = stages_of(step_of("raw", 6))
+    reranked = stages.rerank(["q"], Hits(HITS.rows, HITS.scores / 10), "search", fixed=fixed, logits_of=logits_of)
+    shown = stages.shown_scores(reranked)[0]
+    assert reranked.hits.rows[0, 0] == 10
+    assert shown[0] == shown[1] == 9.0
+
+
 def test_without_a_step_nothing_moves() -> None:
     found = stages_of().rerank(["q"], HITS, "search")
     np.testing.assert_array_equal(found.hits.rows, HITS.rows)
@@ -78,6 +110,24 @@ def test_another_depth_is_that_of_the_first_step_and_the_most_of_the_others() ->
 def test_a_release_records_its_steps() -> None:
     steps = (RecordedStep("shallow", 100, precision="int8"), RecordedStep("full", 10, {"search": Blend(1.0, 0.5)}))
     assert recorded_steps(with_steps({"titles": 3}, steps)) == steps
+
+
+@pytest.mark.parametrize(
+    ("recorded", "asked", "wanted"),
+    [("auto", "auto", "fp32"), ("int8", "auto", "int8"), ("int8", "fp32", "fp32"), ("auto", "int8", "int8")],
+)
+def test_what_a_caller_asks_for_stands_above_what_is_recorded(recorded: str, asked: str, wanted: str) -> None:
+    assert RecordedStep("full", 10, precision=recorded).placed("cpu", asked) == Placement("cpu", "openvino", wanted)  # type: ignore[arg-type]
+
+
+def test_recorded_int8_counts_as_auto_on_cuda_and_is_refused_where_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runtime, "_has_cuda", lambda: True)
+    step = RecordedStep("full", 10, precision="int8")
+    assert str(step.placed("cuda")) == "cuda: torch, bf16"
+    with pytest.raises(BadConfig, match="int8 is of CPUs"):
+        step.placed("cuda", "int8")
 
 
 def test_a_release_without_steps_has_the_full_model_alone() -> None:
