@@ -1,9 +1,9 @@
-"""Removes releases that nobody goes back to, and the parts that only they name."""
+"""Removes releases that nobody goes back to, and parts that no release names."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,6 +53,15 @@ def prune(bundle: Bundle, keep: int) -> Pruned:
         unnamed = _unnamed(bundle, [release for release in releases if release.id in kept])
         freed = sum(_remove(bundle, path) for path in unnamed)
     return Pruned(tuple(gone), tuple(f"{path.parent.name}/{path.name}" for path in unnamed), freed)
+
+
+def discard(bundle: Bundle, parts: Mapping[str, str]) -> None:
+    """Remove parts, their names by kind, as far as no recorded release names them: what a writer made on its way."""
+    with bundle.lock(), writing_to(bundle.path):
+        named = {part for release in bundle.releases() for part in release.parts().items()}
+        for kind, name in parts.items():
+            if (kind, name) not in named and bundle.has(kind, name):
+                _remove(bundle, bundle.path / kind / name)
 
 
 def _unnamed(bundle: Bundle, kept: Iterable[Release]) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from indexing.columns import ItemColumn, write_column
@@ -28,9 +27,7 @@ def with_columns(bundle: Bundle, version: IndexVersion, columns: Sequence[ItemCo
         return None
     replaced = {str(entry["file"]) for column in missing if isinstance(entry := known.get(column.name), dict)}
     with bundle.stage("index") as folder:
-        for name in sorted(set(version.manifest.files) - replaced):
-            (folder / name).parent.mkdir(exist_ok=True)
-            os.link(version.folder / name, folder / name)
+        bundle.link_files("index", version.name, folder, without=replaced)
         for column in missing:
             path = write_column(folder / COLUMNS, column, version.items)
             known[column.name] = {"fingerprint": column.fingerprint, "file": path.relative_to(folder).as_posix()}

@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -200,6 +200,13 @@ class Bundle:
             folder.rename(final)
             sync(final.parent)
         return final
+
+    def link_files(self, kind: str, name: str, folder: Path, *, without: Collection[str] = ()) -> None:
+        """Fill a staged folder with hard links to the files of a part, but for some, as its manifest names them."""
+        part = self.path_of(kind, name)
+        for file in sorted(Manifest.read(part).files.keys() - set(without)):
+            (folder / file).parent.mkdir(exist_ok=True)
+            os.link(part / file, folder / file)
 
     def keep_runtime(self, name: str, folder: Path) -> Path:
         """Keep a staged folder of derived files as runtime/`name`; one that is there already stays."""

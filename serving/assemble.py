@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from indexing.columns import ItemColumn
 from indexing.lookup import hash_keys
 from indexing.manifest import JsonMap
+from indexing.prune import discard
 from indexing.rebuild import Built, ItemVectors, build_version
 from indexing.recolumn import with_columns
 from indexing.releases import Release, release_id
@@ -75,7 +76,8 @@ class Assembly:
         return name
 
     def with_tokens(self, shop: Shop, draft: Release) -> Release:
-        """The draft with an index that holds what the ranker reads of every item, and with words of that index.
+        """The draft with an index that holds what the ranker reads of every item, and with words of that index. Those
+        before are removed, unless a release names them.
 
         The same where it does already, and where updates were appended to its index: requests then tokenise items.
         """
@@ -88,7 +90,9 @@ class Assembly:
         )
         if index is None or index == draft.index:
             return draft
-        return replace(draft, index=index, words=None if draft.words is None else self.add_words(shop, index))
+        words = None if draft.words is None else self.add_words(shop, index, like=draft.words)
+        discard(self.bundle, ({} if draft.words is None else {"words": draft.words}) | {"index": draft.index})
+        return replace(draft, index=index, words=words)
 
     def columns(self, ranker: str | None) -> list[ItemColumn]:
         """What an index stores for a ranker of the bundle."""
@@ -149,13 +153,19 @@ class Assembly:
             self.bundle.add("shoppers", name, folder)
         return name
 
-    def add_words(self, shop: Shop, index: str) -> str:
-        """The words of the shop's items as a part of the bundle, by the rows of an index of it."""
+    def add_words(self, shop: Shop, index: str, *, like: str | None = None) -> str:
+        """The words of the shop's items as a part of the bundle, by the rows of an index of it.
+
+        `like` are those of another index of the same rows: their files are shared.
+        """
         name = fingerprint(index, WORD.pattern, version("bm25s"))
         if self.bundle.has("words", name):
             return name
         with self.bundle.stage("words") as folder:
-            write_words(folder, ItemTexts(shop.data.items))
+            if like is None:
+                write_words(folder, ItemTexts(shop.data.items))
+            else:
+                self.bundle.link_files("words", like, folder)
             self.bundle.add("words", name, folder, requires={"index": index})
         return name
 

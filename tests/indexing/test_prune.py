@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from indexing import prune as pruning
-from indexing.prune import kept_releases, prune
+from indexing.prune import discard, kept_releases, prune
 from indexing.releases import Release
 from indexing.store import Bundle
 from retrieval.errors import BadBundle, BadConfig, CorruptBundle
@@ -138,3 +138,14 @@ def test_nothing_is_removed_where_the_live_release_is_damaged_or_another_writes(
     with pytest.raises(CorruptBundle, match=r"t2/weights\.bin is missing"):
         prune(bundle, 1)
     assert ids(bundle) == ["r1", "r2"]
+
+
+def test_what_a_writer_made_on_its_way_is_discarded_unless_a_release_names_it(
+    bundle: Bundle, publish: Publish, tmp_path: Path
+) -> None:
+    publish(1)
+    (tmp_path / "part").mkdir()
+    bundle.add("index", "half", tmp_path / "part")
+    discard(bundle, {"index": "half", "ranker": "k1"})
+    discard(bundle, {"index": "half"})  # it is gone already
+    assert parts_of(bundle) == {"t1", "k1", "i1"}

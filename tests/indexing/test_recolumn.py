@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
+from indexing.prune import discard
 from indexing.rebuild import build_version
 from indexing.recolumn import with_columns
 from indexing.segments import append_segment, write_segment
@@ -55,6 +56,9 @@ def test_a_column_is_added_and_every_other_file_is_shared(bundle: Bundle, versio
     assert found.manifest.requires == version.manifest.requires
     for name in version.manifest.files:
         assert (found.folder / name).samefile(version.folder / name)
+    assert not list(folder_faults(found.folder, found.manifest))
+    discard(bundle, {"index": version.name, "words": "none"})
+    assert not version.folder.exists()
     assert not list(folder_faults(found.folder, found.manifest))
     assert "new" not in version.manifest.about["columns"]  # type: ignore[operator]
 

@@ -72,6 +72,8 @@ def test_a_run_leaves_a_live_release_with_gates_figures_and_settings(run_result:
     assert set(release.split["folds"]) >= {"tower_valid", "ranker_train", "ranker_valid", "gate", "test"}  # type: ignore[arg-type]
     assert set(release.figures["evaluation"]) == {"recommend", "search", "judged"}  # type: ignore[arg-type]
     Bundle.open(bundle_path).verify().require_sound()
+    for kind, name in release.parts().items():
+        assert [part.name for part in (bundle_path / kind).iterdir()] == [name]
 
 
 def test_a_run_reports_every_stage_beside_every_baseline(run_result: RunResult) -> None:
