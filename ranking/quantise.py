@@ -8,20 +8,20 @@ OpenVINO, given the same module, multiplies in int8.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ranking.cross_encoder import RANGES, logit_module, open_cross_encoder
+from ranking.pair_tokens import PairBatch, PairTokenizer
 from retrieval.errors import BadBundle
+from retrieval.runtime import token_batches
 
-if TYPE_CHECKING:
-    from ranking.pair_tokens import PairBatch
-
+PAIRS = 300  # that show a model's ranges
 SMOOTHING = 0.95  # the share of an input's spread that moves into the weights: half of it made scores worse than none
 SMALLEST = 1e-5  # of an input's and a weight's range: one that was never used must not be divided by
 LEVELS, TOP = 255, 63  # steps of an activation's range; the largest weight
@@ -50,6 +50,14 @@ def calibrate(folder: Path, batches: Iterable[PairBatch]) -> None:
     for hook in hooks:
         hook.remove()
     save_file({name: values.clone() for name, values in ranges.items()}, folder / RANGES)
+
+
+def calibrate_on(folder: Path, pairs: Sequence[tuple[str, str]]) -> None:
+    """`calibrate` on pairs of (user text, item text)."""
+    tokenizer, every = PairTokenizer.load(folder), np.arange(len(pairs))
+    tokenised = tokenizer.pairs([user for user, _ in pairs], [item for _, item in pairs], every, every)
+    batches = token_batches(tokenizer.lengths(tokenised))
+    calibrate(folder, (tokenizer.batch(tokenised.select(batch)) for batch in batches))
 
 
 def quantise(model: nn.Module, folder: Path) -> None:

@@ -16,16 +16,17 @@ from indexing.releases import Release
 from indexing.store import Bundle
 from ranking.cross_encoder import adopt_cross_encoder
 from ranking.settings import FULL
+from retrieval.dataset import DataSet
 from retrieval.encoder import TextEncoder, open_sentence_transformer
-from retrieval.errors import BadBundle, BadData
-from retrieval.text import rendering_fingerprint
+from retrieval.errors import BadBundle, BadConfig, BadData
+from retrieval.text import ItemTexts, rendering_fingerprint, user_text
 from retrieval.topk import Vectors
 from retrieval.towers import TEXT, TowersConfig, unit, write_config
 from serving.gates import ADOPTED
 from serving.joblog import JobLog
 from serving.pipeline import Pipeline
 from serving.shop import Shop
-from serving.steps import RecordedStep, with_steps
+from serving.steps import planned_steps, with_steps
 
 TOLERANCE = 1e-4  # between our vectors and the library's
 PROBES = ("red mug", "", "Acme Mug | Kitchen | price 5 to 10", "drill " * 400)
@@ -43,20 +44,30 @@ class Adoption:
         """Makes a release of them and of the pipeline's data set live; nothing is trained.
 
         An adopted ranker is on, since there is nothing to gate it by. Raises BadBundle for a model that cannot be
-        served with its own scores, BadData for vectors that do not fit.
+        served with its own scores, BadData for vectors that do not fit, BadConfig for a way of reranking that the
+        adopted model alone does not allow.
         """
+        way = pipeline.config.ranking.way
+        if self.ranker is not None and way != FULL:
+            raise BadConfig(
+                f"ranking.way={way} needs a shallow model, which is distilled where a ranker is trained; adopt with "
+                f"ranking.way={FULL}, or train one with: shortlist train ranker"
+            )
         with TemporaryDirectory() as scratch, pipeline.writing(catalogue_alone=True) as (shop, bundle):
             draft = self._draft(pipeline, shop, bundle, Path(scratch))
             return bundle.publish(draft)
 
     def _draft(self, pipeline: Pipeline, shop: Shop, bundle: Bundle, scratch: Path) -> Release:
+        from ranking.quantise import PAIRS, calibrate_on
+
         dim = adopt_encoder(self.encoder, scratch / "towers")
         given = None if self.vectors is None else read_vectors(self.vectors, shop.data.item_ids, dim)
         if self.ranker is not None:
             adopt_cross_encoder(self.ranker, scratch / "ranker")
+            calibrate_on(scratch / "ranker", own_pairs(shop.data, PAIRS, pipeline.config.ranking.titles))
         assembly = pipeline.assembly(bundle)
         towers = assembly.add_towers(scratch / "towers")
-        steps = (RecordedStep(FULL, pipeline.config.ranking.depth),)
+        steps = planned_steps(pipeline.config.ranking)
         ranker = None if self.ranker is None else assembly.add_ranker(scratch / "ranker", steps)
         lookup = None if given is None else looked_up_by_id(shop.data.item_ids, given)
         with JobLog(now=pipeline.now) as log:
@@ -68,6 +79,21 @@ class Adoption:
         return assembly.named(
             replace(draft, ranker=ranker, gates=gates, settings=with_steps(draft.settings | about, steps))
         )
+
+
+def own_pairs(data: DataSet, n: int, titles: int) -> list[tuple[str, str]]:
+    """`n` pairs of a data set's own texts, as (user text, item text): of queries, where there are any, and of shoppers
+    with so many `titles`, each beside an item. Every other shopper's is one of theirs, so that a match is seen too."""
+    random, names, items = np.random.default_rng(0), data.items["title"], ItemTexts(data.items)
+    asked = [] if not data.queries else [data.queries.texts[at] for at in random.integers(0, len(data.queries), n)]
+    pairs = []
+    for number, rows in enumerate(random.integers(0, data.n_items, (n, titles + 1)).tolist()):
+        if asked and number % 2:
+            pairs.append((user_text([], asked[number]), items[rows[0]]))
+        else:
+            told = user_text([names[row].as_py() for row in rows[:titles]], limit=titles)
+            pairs.append((told, items[rows[0] if number % 4 < 2 else rows[titles]]))
+    return pairs
 
 
 def adopt_encoder(source: str, folder: Path) -> int:

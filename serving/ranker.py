@@ -10,14 +10,13 @@ from typing import TypedDict, Unpack
 import numpy as np
 
 from ranking.cross_encoder import CrossEncoderScorer
-from ranking.pair_tokens import PairTokenizer
 from ranking.pairs import BANDS, VALID_BANDS, GradeScale, Mined, PairSet, join_pairs, judged_pairs, mine, with_negatives
+from ranking.quantise import PAIRS, calibrate_on
 from ranking.settings import FULL, SHALLOW, Budget, budget_examples
 from ranking.train import RankerRun, train_ranker
 from retrieval.baselines import histories
 from retrieval.progress import ProgressMeter
 from retrieval.requests import Requests
-from retrieval.runtime import token_batches
 from retrieval.text import item_texts
 from retrieval.text_batches import Teacher
 from retrieval.topk import CSR
@@ -26,7 +25,6 @@ from serving.settings import RankConfig
 from serving.shop import Shop
 from serving.stages import Stages
 
-CALIBRATION = 300  # pairs that show a model's ranges
 TOKENS_PER_CHARACTER = 0.25  # of English text under WordPiece, for the budget's estimate
 
 
@@ -187,7 +185,7 @@ def fit_ranker(
         device=training["device"],
         description="ranker",
     )
-    calibrate_on(out, data.train)
+    calibrate_on(out, shown(data.train))
     return run
 
 
@@ -217,19 +215,15 @@ def fit_shallow(
         device=device,
         description="shallow model",
     )
-    calibrate_on(ranker / SHALLOW, pairs)
+    calibrate_on(ranker / SHALLOW, shown(pairs))
     return run
 
 
-def calibrate_on(folder: Path, pairs: PairSet) -> None:
-    """Have a trained model see some of the pairs, so that it can be served in int8."""
-    from ranking.quantise import calibrate
-
-    tokenizer = PairTokenizer.load(folder)
-    drawn = np.random.default_rng(0).permutation(len(pairs))[:CALIBRATION]
-    tokenised = tokenizer.pairs(pairs.user_texts, pairs.item_texts, pairs.group[drawn], pairs.item[drawn])
-    batches = token_batches(tokenizer.lengths(tokenised))
-    calibrate(folder, (tokenizer.batch(tokenised.select(batch)) for batch in batches))
+def shown(pairs: PairSet) -> list[tuple[str, str]]:
+    """The pairs that show a model's ranges, as texts."""
+    drawn = np.random.default_rng(0).permutation(len(pairs))[:PAIRS]
+    asked, items = pairs.group[drawn].tolist(), pairs.item[drawn].tolist()
+    return [(pairs.user_texts[group], pairs.item_texts[item]) for group, item in zip(asked, items, strict=True)]
 
 
 def mean_tokens(pairs: PairSet, sample: int = 2_000) -> float:

@@ -13,9 +13,10 @@ import pytest
 
 from indexing.store import Bundle
 from retrieval.dataset import DataSet, load
-from retrieval.errors import BadBundle, BadData
+from retrieval.errors import BadBundle, BadConfig, BadData
 from retrieval.text import item_texts
-from serving.adopt import Adoption, read_vectors
+from retrieval.topk import CSR
+from serving.adopt import Adoption, own_pairs, read_vectors
 from serving.engine import Engine
 from serving.index_job import IndexBuild
 from serving.jobs import index_ids, recorded_settings
@@ -115,6 +116,42 @@ def test_an_adopted_ranker_is_on_and_said_to_be_adopted(adopted: Path) -> None:
     release = Bundle.open(adopted).current()
     assert release.gates == {task: {"verdict": "adopted", "on": True} for task in ("recommend", "search")}
     assert not (adopted / "work").exists()
+
+
+def test_an_adopted_ranker_is_served_in_int8_by_ranges_seen_on_the_shops_own_texts(
+    sample_folder: Path, tiny_encoder_folder: Path, tiny_ranker_folder: Path, tmp_path: Path, make_pipeline: Make
+) -> None:
+    settings = read_settings(changes=["ranking.precision=int8", "ranking.depth=20"])
+    pipeline = make_pipeline(sample_folder, tmp_path / "bundle", settings)
+    Adoption(str(tiny_encoder_folder), str(tiny_ranker_folder)).publish(pipeline)
+    int8, exact = (Engine.open(tmp_path / "bundle", device="cpu", precision=kind) for kind in ("auto", "fp32"))
+    assert [one.stages.steps[0].scorer.placement.precision for one in (int8, exact)] == ["int8", "fp32"]
+    pairs = CSR.from_lists([np.arange(40)])
+    near, wanted = (one.stages.pair_logits(["red mug"], pairs) for one in (int8, exact))
+    assert not np.array_equal(near, wanted)
+    assert np.abs(near - wanted).max() < wanted.std()
+    assert int8.stages.depth == 20
+
+
+@pytest.mark.parametrize("titles", [1, 3])
+def test_pairs_of_a_shops_own_texts_show_matches_and_others(data: DataSet, titles: int) -> None:
+    pairs, texts = own_pairs(data, 40, titles), set(item_texts(data.items))
+    names = set(data.items["title"].to_pylist())
+    assert len(pairs) == 40
+    assert {item for _, item in pairs} <= texts
+    told = [(user, item) for user, item in pairs if user.split("; ")[0] in names]
+    assert {item.startswith(user.split("; ")[0]) for user, item in told} == {True, False}
+    assert data.queries is not None
+    assert sum(user in data.queries.texts for user, _ in pairs) == 20
+
+
+def test_a_way_that_needs_a_shallow_model_is_refused_before_anything_is_made(
+    sample_folder: Path, tiny_encoder_folder: Path, tiny_ranker_folder: Path, tmp_path: Path, make_pipeline: Make
+) -> None:
+    pipeline = make_pipeline(sample_folder, tmp_path / "bundle", read_settings(changes=["ranking.way=cascade"]))
+    with pytest.raises(BadConfig, match=r"ranking\.way=cascade needs a shallow model"):
+        Adoption(str(tiny_encoder_folder), str(tiny_ranker_folder)).publish(pipeline)
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_adopted_models_can_be_evaluated_against_their_own_encoder(
