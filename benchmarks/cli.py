@@ -144,24 +144,28 @@ def rerank(
     candidates: Annotated[
         str | None, typer.Option(metavar="N,N", help="Pairs of a shortlist; 10,100,1000 where not given.")
     ] = None,
-    threads: Threads = None,
+    threads: Annotated[
+        str | None, typer.Option(metavar="N,N", help="Cores of each process; 1 and all where not given.")
+    ] = None,
     seed: Seed = 0,
     quick: Quick = False,
     device: Device = "auto",
     out: Results = None,
     as_json: AsJson = False,
 ) -> None:
-    """The cross-encoder run every way there is, beside CrossEncoder.predict."""
+    """The cross-encoder run every way there is, beside CrossEncoder.predict: one table of candidates and cores."""
+    from benchmarks.latency import cores
     from benchmarks.model_runs import ModelRuns
     from benchmarks.results import begin
     from benchmarks.show import data_of, deliver
     from benchmarks.sweep import pinned, whole_numbers
 
-    with pinned(threads):
+    numbers = (1, cores()) if threads is None else whole_numbers("--threads", threads)
+    with pinned(numbers[0] if len(numbers) == 1 else None):
         sizes = whole_numbers("--candidates", candidates or ("10,30" if quick else "10,100,1000"))
         runs = ModelRuns(bundle, device, rounds=rounds or (2 if quick else 10), sizes=sizes, seed=seed)
         run = begin(data_of(bundle=bundle.name, **runs.rerank_about(model)))
-        deliver(run, runs.rerank(model, threads), out=out, as_one=as_json)
+        deliver(run, runs.rerank(model, numbers), out=out, as_one=as_json)
 
 
 @bench.command()

@@ -18,7 +18,7 @@ from ranking.gate import GateVerdict, gate
 from ranking.settings import FULL, SHALLOW
 from retrieval.metrics import ndcg_at
 from retrieval.topk import CSR, Hits
-from serving.blending import fitted_steps
+from serving.blending import fitted_on, valid_shortlists
 from serving.evaluate import needs_rerank, relevant_rows, rerank_sample
 from serving.offline import Logits, Offline, query_shortlists
 from serving.retriever import TaskName
@@ -93,48 +93,58 @@ def recommend_lists(stages: Stages, shop: Shop, fold: str, *, remove_seen: bool,
     return Lists("recommend", offline.user_texts(requests), hits, targets, requests.user.astype(np.int64))
 
 
-def frontier(
+def opened_ways(
     bundle: Bundle,
     release: Release,
     stages: Stages,
     shop: Shop,
-    lists: Lists,
     wanted: Sequence[Way],
     *,
     remove_seen: bool,
     device: str = "auto",
+    say: Callable[[str], None] = print,
+) -> list[Stages]:
+    """The stages of every way, each with blends of its own, fitted on ranker_valid. A model that several ways need is
+    opened once, and reads no pair twice. `stages` are the release's; their own steps do not count."""
+    given, found = valid_shortlists(stages, shop, remove_seen=remove_seen), list[Stages]()
+    for way in wanted:
+        recorded = replace(release, settings=with_steps(release.settings, way.steps))
+        like = [step for one in found for step in one.steps]
+        steps = open_steps(bundle, recorded, stages.version, device=device, like=like)
+        say(f"{way.name}: {', then '.join(f'{step.model} model, {step.scorer.placement}' for step in steps)}")
+        found.append(replace(stages, steps=fitted_on(given, replace(stages, steps=steps), say=say).steps))
+    return found
+
+
+def frontier(
+    ways: Sequence[Way],
+    opened: Sequence[Stages],
+    lists: Lists,
+    *,
     timed: int = TIMED,
     clock: Callable[[], float] = time.perf_counter,
-    say: Callable[[str], None] = print,
 ) -> list[Point]:
-    """Every way on the same lists, each with blends of its own, fitted on ranker_valid; timed in turn, request by
-    request. `stages` are the release's; their own steps do not count."""
-    opened, lifts = [], []
-    for way in wanted:
-        settings = with_steps(release.settings, way.steps)
-        steps = open_steps(bundle, replace(release, settings=settings), stages.version, device=device)
-        blended = fitted_steps(replace(stages, steps=steps), shop, remove_seen=remove_seen, say=say)
-        opened.append(replace(stages, steps=blended.steps))
-        lifts.append(lift(opened[-1], lists))
-        say(f"{way.name}: nDCG@10 {lifts[-1].mean:+.4f}")
+    """Every way, with its `opened_ways`, on the same lists; timed in turn, request by request."""
+    known = Logits(opened[0])
+    lifts = [lift(stages, lists, known) for stages in opened]
     spent = _timed(opened, lists, timed, clock)
     return [
         Point(way.name, tuple(milliseconds), found, found.mean / lifts[0].mean if lifts[0].mean else float("nan"))
-        for way, milliseconds, found in zip(wanted, spent, lifts, strict=True)
+        for way, milliseconds, found in zip(ways, spent, lifts, strict=True)
     ]
 
 
-def lift(stages: Stages, lists: Lists) -> GateVerdict:
-    """nDCG@10 of the lists reranked, against the order given."""
+def lift(stages: Stages, lists: Lists, known: Logits) -> GateVerdict:
+    """nDCG@10 of the lists reranked, against the order given; `known` are logits of these lists."""
     which = np.flatnonzero(needs_rerank(lists.hits.head(stages.depth), lists.targets))
     texts, given, targets = [lists.texts[i] for i in which.tolist()], lists.hits.select(which), lists.targets
-    told = Logits(stages).told(which, texts, f"lift: {lists.task}")
+    told = known.told(which, texts, f"lift: {lists.task}")
     after = ndcg_at(stages.rerank(texts, given, lists.task, logits_of=told).hits, targets.select(which), 10)
     before = ndcg_at(lists.hits, targets, 10)
     moved = before.copy()
     moved[which] = after
-    known = ~np.isnan(before)
-    return gate(before[known], moved[known], users=lists.owner[known])
+    counted = ~np.isnan(before)
+    return gate(before[counted], moved[counted], users=lists.owner[counted])
 
 
 def _timed(opened: Sequence[Stages], lists: Lists, timed: int, clock: Callable[[], float]) -> list[list[float]]:

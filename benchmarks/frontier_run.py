@@ -8,7 +8,17 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.frontier import LISTS, TIMED, Lists, Point, frontier, recommend_lists, search_lists, ways
+from benchmarks.frontier import (
+    LISTS,
+    TIMED,
+    Lists,
+    Point,
+    frontier,
+    opened_ways,
+    recommend_lists,
+    search_lists,
+    ways,
+)
 from benchmarks.results import Line, sampled
 from indexing.store import Bundle
 from retrieval.errors import BadBundle
@@ -45,11 +55,18 @@ class FrontierRun:
             settings = settings_of(base=recorded_settings(bundle))
             shop = Shop.open(self.data, settings.data, now=datetime.now(UTC), like=index_ids(bundle, release))
             opened = Opened.of_release(bundle, release, device=self.device)
+            stages = opened_ways(
+                bundle,
+                release,
+                opened.stages,
+                shop,
+                wanted,
+                remove_seen=opened.remove_seen,
+                device=self.device,
+                say=say,
+            )
             for lists in self._lists(opened, shop):
-                points = frontier(
-                    bundle, release, opened.stages, shop, lists, wanted, remove_seen=opened.remove_seen,
-                    device=self.device, timed=FEW_TIMED if self.quick else TIMED, say=say,
-                )  # fmt: skip
+                points = frontier(wanted, stages, lists, timed=FEW_TIMED if self.quick else TIMED)
                 yield from (_line(lists.task, point) for point in points)
 
     def _lists(self, opened: Opened, shop: Shop) -> Iterator[Lists]:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.latency import cores
 from benchmarks.results import Line
 from benchmarks.sweep import in_a_process
 from benchmarks.throughput import ENCODE_WAYS, RERANK_WAYS, SIZES, Pairs, encode_lines, lengths, rerank_lines
@@ -38,13 +37,14 @@ class ModelRuns:
         """What the pairs are like. Raises BadBundle where there is no cross-encoder."""
         return {"tokens_a_pair": lengths(self.ranker(model), self._pairs())}
 
-    def rerank(self, model: Path | None, threads: int | None) -> Iterator[Line]:
-        """Every way on 1 core and on all, each in a process of its own; on so many, where `threads` are given."""
-        if threads is None:
+    def rerank(self, model: Path | None, threads: Sequence[int]) -> Iterator[Line]:
+        """Every way on so many cores: here on one number of them, which are this process's, else each number in a
+        process of its own."""
+        if len(numbers := sorted(set(threads))) > 1:
             asked = ["rerank", str(self.bundle), "--device", self.device, "--rounds", str(self.rounds)]
             asked += ["--candidates", ",".join(map(str, self.sizes)), "--seed", str(self.seed)]
             asked += ["--model", str(model)] if model is not None else []
-            for number in sorted({1, cores()}):
+            for number in numbers:
                 say(f"-- on {number} of the cores")
                 yield from in_a_process(asked, number)
             return
@@ -55,7 +55,7 @@ class ModelRuns:
             sizes=self.sizes, device=self.device, rounds=self.rounds,
         )  # fmt: skip
         for line in found:
-            yield replace(line, labels={**line.labels, "cores": str(threads)})
+            yield replace(line, labels={**line.labels, "cores": str(numbers[0])})
 
     def encode(self) -> Iterator[Line]:
         """Every way, for texts as long as a query, a title and a whole item."""

@@ -13,24 +13,29 @@ from numpy.typing import NDArray
 
 from benchmarks.results import Line, sampled
 from ranking.cross_encoder import RANGES, CrossEncoderScorer, open_cross_encoder
+from ranking.pair_tokens import TokenLists
 from ranking.settings import SHALLOW
 from retrieval.encoder import TextEncoder, max_tokens, open_sentence_transformer
 from retrieval.runtime import RuntimeName, has_fast_bf16, pick_device
 
 Pairs: TypeAlias = Sequence[tuple[str, str]]
 Rows: TypeAlias = NDArray[np.float32]
-Scorer: TypeAlias = Callable[[Pairs], Rows]  # pairs to logits, float32 [n]
+Ready: TypeAlias = Callable[[Pairs], Callable[[], Rows]]  # pairs of one user text to what is timed: logits, float32 [n]
 Encoder: TypeAlias = Callable[[Sequence[str]], Rows]  # texts to unit vectors, float32 [n, dim]
 
 THEIRS = "sentence-transformers"
 SIZES = (10, 100, 1_000)  # candidates
+KEPT = 10  # of them, in a cascade
 
 
 class RerankWay(NamedTuple):
-    """A way of running a ranker, opened from its folder on a device, if it is `there`."""
+    """A way of running a ranker, opened from its folder on a device, if it is `there`.
+
+    What an index holds of the items is made before the clock starts. A logit is nan where no model ends with the pair.
+    """
 
     name: str
-    open: Callable[[Path, str], Scorer]
+    open: Callable[[Path, str], Ready]
     there: Callable[[Path, str], bool] = lambda folder, device: True
 
 
@@ -57,15 +62,16 @@ def rerank_lines(
     `difference` is the largest of any logit from the first way's, `times faster` the median over rounds. Of a pair that
     is too long our own ways keep the item and sentence-transformers cuts the longer text, so that logits differ there.
     """
-    scorers = {way.name: way.open(folder, device) for way in ways if way.there(folder, device)}
+    opened = {way.name: way.open(folder, device) for way in ways if way.there(folder, device)}
     for size in sizes:
         pairs = [(user, item) for item in _repeated(items, size)]
-        logits = {name: scorer(pairs) for name, scorer in scorers.items()}
-        spent = in_turn({name: _bound(scorer, pairs) for name, scorer in scorers.items()}, rounds)
+        work = {name: ready(pairs) for name, ready in opened.items()}
+        logits = {name: run() for name, run in work.items()}
+        spent = in_turn(work, rounds)
         first = next(iter(logits.values()))
         for name, seconds in spent.items():
             line = sampled("rerank", {"way": name, "pairs": str(size)}, "ms", [1_000 * one for one in seconds])
-            more = {"difference": float(np.abs(logits[name] - first).max())}
+            more = {"difference": float(np.nanmax(np.abs(logits[name] - first)))}
             yield _compared(line, spent, name, more)
 
 
@@ -111,14 +117,14 @@ def lengths(tokenizer_folder: Path, pairs: Pairs) -> str:
     return f"{sizes} of {max_tokens(tokenizer_folder)} that are read"
 
 
-def theirs_reranks(folder: Path, device: str) -> Scorer:
+def theirs_reranks(folder: Path, device: str) -> Ready:
     """`CrossEncoder.predict` as its documentation has it, its logits."""
     import torch
 
     model = open_cross_encoder(folder, device=pick_device(device))
     plain = torch.nn.Identity()
-    return lambda pairs: np.asarray(
-        model.predict(list(pairs), activation_fn=plain, show_progress_bar=False), np.float32
+    return lambda pairs: (
+        lambda: np.asarray(model.predict(list(pairs), activation_fn=plain, show_progress_bar=False), np.float32)
     )
 
 
@@ -138,10 +144,53 @@ def _on_cpu(device: str) -> bool:
     return pick_device(device) == "cpu"
 
 
-def _ours_reranks(runtime: RuntimeName, precision: str, below: str = "") -> Callable[[Path, str], Scorer]:
-    return lambda folder, device: (
-        CrossEncoderScorer.load(folder / below, runtime=runtime, device=device, precision=precision).score
-    )
+def _ours_reranks(runtime: RuntimeName, precision: str, below: str = "") -> Callable[[Path, str], Ready]:
+    def opened(folder: Path, device: str) -> Ready:
+        scorer = CrossEncoderScorer.load(folder / below, runtime=runtime, device=device, precision=precision)
+
+        def ready(pairs: Pairs) -> Callable[[], Rows]:
+            read, every = _reader(scorer, pairs), np.arange(len(pairs))
+            return lambda: read(every)
+
+        return ready
+
+    return opened
+
+
+def _cascade(precision: str, keep: int = KEPT) -> Callable[[Path, str], Ready]:
+    """The shallow model for all pairs, then the full one for its best `keep`."""
+
+    def opened(folder: Path, device: str) -> Ready:
+        quick, slow = (
+            CrossEncoderScorer.load(at, device=device, precision=precision) for at in (folder / SHALLOW, folder)
+        )
+
+        def ready(pairs: Pairs) -> Callable[[], Rows]:
+            first, then, every = _reader(quick, pairs), _reader(slow, pairs), np.arange(len(pairs))
+
+            def run() -> Rows:
+                found, best = np.full(len(pairs), np.nan, np.float32), np.argsort(-first(every))[:keep]
+                found[best] = then(best)
+                return found
+
+            return run
+
+        return ready
+
+    return opened
+
+
+def _reader(scorer: CrossEncoderScorer, pairs: Pairs) -> Callable[[NDArray[np.int64]], Rows]:
+    """The logits of some pairs of one user text, by position; the items are tokenised already."""
+    user, items = [pairs[0][0]], scorer.tokenizer.encode([item for _, item in pairs]).split()
+
+    def tokens(rows: NDArray[np.int64]) -> TokenLists:
+        return TokenLists.of([items[row] for row in rows.tolist()])
+
+    def read(rows: NDArray[np.int64]) -> Rows:
+        return scorer.score_tokenised(scorer.tokenizer.pairs_of_tokens(user, tokens, np.zeros_like(rows), rows))
+
+    return read
 
 
 def _in_int8(below: str = "") -> Callable[[Path, str], bool]:
@@ -160,6 +209,8 @@ RERANK_WAYS = (
     RerankWay("int8", _ours_reranks("openvino", "int8"), _in_int8()),
     RerankWay("shallow", _ours_reranks("openvino", "auto", SHALLOW), lambda folder, _: (folder / SHALLOW).is_dir()),
     RerankWay("shallow int8", _ours_reranks("openvino", "int8", SHALLOW), _in_int8(SHALLOW)),
+    RerankWay(f"cascade to {KEPT}", _cascade("auto"), lambda folder, _: (folder / SHALLOW).is_dir()),
+    RerankWay(f"cascade to {KEPT} int8", _cascade("int8"), _in_int8(SHALLOW)),
 )
 ENCODE_WAYS = (
     EncodeWay(THEIRS, theirs_encodes),
@@ -175,8 +226,8 @@ def _compared(line: Line, spent: Mapping[str, Sequence[float]], name: str, more:
     return replace(line, summary={**line.summary, "times faster": faster, **more})
 
 
-def _bound(work: Callable[[Sequence[str]], object] | Scorer, given: object) -> Callable[[], object]:
-    return lambda: work(given)  # type: ignore[arg-type]
+def _bound(work: Encoder, given: Sequence[str]) -> Callable[[], object]:
+    return lambda: work(given)
 
 
 def _repeated(items: Sequence[str], size: int) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -45,48 +45,57 @@ class Scored(NamedTuple):
         return np.repeat(np.arange(len(self.indptr) - 1) % 2 == odd, np.diff(self.indptr))
 
 
-def fitted_steps(stages: Stages, shop: Shop, *, remove_seen: bool, say: Callable[[str], None]) -> Blended:
-    """The steps with their blends, each fitted on the order that the fitted steps before it give."""
-    fitted: tuple[Step, ...] = ()
-    held: dict[TaskName, Calibration] = {}
-    for step in stages.steps:
-        blends: dict[str, Blend] = {}
-        held = {}
-        for task, shortlists in _shortlists(stages, shop, remove_seen=remove_seen):
-            blends[task], calibration = _of_shortlists(replace(stages, steps=fitted), step, shortlists)
-            if calibration is not None:
-                held[task] = calibration
-        if shop.judgements is not None and step is stages.steps[-1]:
-            blends["grade"] = _of_grades(replace(stages, steps=(*fitted, step)), shop)
-        for name, blend in blends.items():
-            say(f"blend, {step.model} model, {name}: {blend}")
-        fitted = (*fitted, replace(step, blends=blends))
-    for task, calibration in held.items():
-        say(f"calibration, {task}: error {calibration.before.error:.4f}, {calibration.after.error:.4f} after it")
-    return Blended(fitted, held)
-
-
 class Shortlists(NamedTuple):
-    """Requests of ranker_valid for one task, and what retrieval gives them."""
+    """Requests of ranker_valid for one task, what retrieval gives them, and the logits that models gave so far."""
 
     task: TaskName
     texts: Sequence[str]
     hits: Hits
     targets: CSR
+    logits: Logits
 
 
-def _shortlists(stages: Stages, shop: Shop, *, remove_seen: bool) -> Iterator[tuple[TaskName, Shortlists]]:
+def fitted_steps(stages: Stages, shop: Shop, *, remove_seen: bool, say: Callable[[str], None]) -> Blended:
+    """The steps with their blends, each fitted on the order that the fitted steps before it give."""
+    blended = fitted_on(valid_shortlists(stages, shop, remove_seen=remove_seen), stages, say=say)
+    if shop.judgements is None or not blended.steps:
+        return blended
+    *before, last = blended.steps
+    grades = _of_grades(replace(stages, steps=blended.steps), shop)
+    say(f"blend, {last.model} model, grade: {grades}")
+    return blended._replace(steps=(*before, replace(last, blends={**last.blends, "grade": grades})))
+
+
+def fitted_on(given: Sequence[Shortlists], stages: Stages, *, say: Callable[[str], None]) -> Blended:
+    """The same for the orders of shortlists alone, without grades."""
+    fitted: tuple[Step, ...] = ()
+    held: dict[TaskName, Calibration] = {}
+    for step in stages.steps:
+        found = {one.task: _of_shortlists(replace(stages, steps=fitted), step, one) for one in given}
+        for task, (blend, _) in found.items():
+            say(f"blend, {step.model} model, {task}: {blend}")
+        fitted = (*fitted, replace(step, blends={task: blend for task, (blend, _) in found.items()}))
+        held = {task: calibration for task, (_, calibration) in found.items() if calibration is not None}
+    for task, calibration in held.items():
+        say(f"calibration, {task}: error {calibration.before.error:.4f}, {calibration.after.error:.4f} after it")
+    return Blended(fitted, held)
+
+
+def valid_shortlists(stages: Stages, shop: Shop, *, remove_seen: bool) -> list[Shortlists]:
+    """Of each task that there are requests of, as retrieval orders them."""
+    found = []
     if shop.events is not None:
         assert shop.data.events is not None
         requests = shop.events.folds["ranker_valid"]
         offline = Offline.of(stages, shop.data.events, shop.target_events)
         hits, targets = offline.told(requests, remove_seen=remove_seen)
-        yield "recommend", Shortlists("recommend", offline.user_texts(requests), hits, targets)
+        found.append(Shortlists("recommend", offline.user_texts(requests), hits, targets, Logits(stages)))
     if shop.judgements is not None:
         queries = shop.judgements.folds["ranker_valid"]
         texts, targets = shop.query_texts(queries), relevant_rows(*shop.judged(queries))
         hits = query_shortlists(stages, texts, stages.user.queries(texts))
-        yield "search", Shortlists("search", texts, hits, targets)
+        found.append(Shortlists("search", texts, hits, targets, Logits(stages)))
+    return found
 
 
 def _of_shortlists(stages: Stages, step: Step, given: Shortlists) -> tuple[Blend, Calibration | None]:
@@ -95,15 +104,15 @@ def _of_shortlists(stages: Stages, step: Step, given: Shortlists) -> tuple[Blend
     The weights are fitted on shortlists that hold a target: only they tell one order from another. A slope and an
     offset, which change no order, are fitted on shortlists of all kinds, so that the sigmoid is the chance.
     """
-    first, logits = stages.depth or step.depth, Logits(stages)
+    first = stages.depth or step.depth
     texts = np.array([bool(text) for text in given.texts], bool)
     shuffled = np.random.default_rng(0).permutation(len(texts))
     told = needs_rerank(given.hits.head(first), given.targets) & texts
-    ordering = _scored(stages, step, given, np.sort(shuffled[told[shuffled]][:LISTS]), logits)
+    ordering = _scored(stages, step, given, np.sort(shuffled[told[shuffled]][:LISTS]))
     blend = fit_blend(ordering.logits, ordering.retrieval, ordering.labels, ordering.indptr)
     if blend == Blend():
         return blend, None
-    every = _scored(stages, step, given, np.sort(shuffled[texts[shuffled]][:CALIBRATED]), logits)
+    every = _scored(stages, step, given, np.sort(shuffled[texts[shuffled]][:CALIBRATED]))
     if np.count_nonzero(every.labels) < MIN_LISTS:
         return blend, None
     blended = blend(every.logits, every.retrieval)
@@ -120,14 +129,14 @@ def _calibration(blended: NDArray[np.float32], every: Scored) -> Calibration:
     return Calibration(before, then)
 
 
-def _scored(stages: Stages, step: Step, given: Shortlists, lines: NDArray[np.int64], logits: Logits) -> Scored:
+def _scored(stages: Stages, step: Step, given: Shortlists, lines: NDArray[np.int64]) -> Scored:
     """The heads of some shortlists as the steps before give them to a step."""
     first, what = stages.depth or step.depth, f"blend: {given.task}"
     asked, hits = [given.texts[i] for i in lines.tolist()], given.hits.select(lines).head(first)
-    found = stages.rerank(asked, hits, given.task, logits_of=logits.told(lines, asked, what))
+    found = stages.rerank(asked, hits, given.task, logits_of=given.logits.told(lines, asked, what))
     heads = found.hits.head(step.depth)
     scores = np.take_along_axis(hits.scores, found.places, axis=1)[:, : heads.rows.shape[1]]
-    of_step = logits.of(step, lines, asked, heads, what)
+    of_step = given.logits.of(step, lines, asked, heads, what)
     kept = np.isfinite(of_step)
     labels = members(heads.rows, given.targets.select(lines))[kept].astype(np.float32)
     return Scored(of_step[kept], scores[kept], labels, np.concatenate(([0], np.cumsum(kept.sum(axis=1)))))

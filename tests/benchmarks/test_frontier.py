@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.frontier import Way, frontier, lift, recommend_lists, search_lists, ways
+from benchmarks.frontier import Way, frontier, lift, opened_ways, recommend_lists, search_lists, ways
 from indexing.store import Bundle
 from serving.engine import Engine
+from serving.offline import Logits
 from serving.settings import DataConfig
 from serving.shop import Shop
 from serving.steps import RecordedStep
@@ -49,22 +50,26 @@ def test_a_folder_allows_what_lies_in_it(tmp_path: Path) -> None:
 
 def test_every_way_is_measured_on_the_same_lists_and_timed_in_turn(engine: Engine, bundle: Path, shop: Shop) -> None:
     stages, ticks, said = engine.opened.stages, count(), list[str]()
-    lists = search_lists(stages, shop, "test", most=12)
     wanted = [Way(kind, (RecordedStep("full", 10, precision=kind),)) for kind in ("fp32", "int8")]
-    points = frontier(
-        Bundle.open(bundle), engine.release, stages, shop, lists, wanted, remove_seen=False, device="cpu",
-        timed=3, clock=lambda: float(next(ticks)), say=said.append,
-    )  # fmt: skip
-    assert [point.name for point in points] == ["fp32", "int8"]
+    wanted.append(Way("both", (RecordedStep("full", 10, precision="int8"), RecordedStep("full", 5, precision="fp32"))))
+    opened = opened_ways(
+        Bundle.open(bundle), engine.release, stages, shop, wanted, remove_seen=False, device="cpu", say=said.append
+    )
+    exact, int8, both = ([step.scorer for step in one.steps] for one in opened)
+    assert both == [int8[0], exact[0]]  # each model was opened once
+    assert both[0] is int8[0]
+    lists = search_lists(stages, shop, "test", most=12)
+    points = frontier(wanted, opened, lists, timed=3, clock=lambda: float(next(ticks)))
+    assert [point.name for point in points] == ["fp32", "int8", "both"]
     assert all(point.milliseconds == (1_000.0,) * 3 for point in points)
     assert points[0].kept == 1.0 or np.isnan(points[0].kept)
     assert points[0].lift.n == points[1].lift.n > 0
-    assert any(line.startswith("int8: nDCG@10") for line in said)
+    assert "int8: full model, cpu: openvino, int8" in said
 
 
 def test_an_order_that_stays_lifts_nothing(engine: Engine, shop: Shop) -> None:
     stages = engine.opened.stages
     lists = recommend_lists(stages, shop, "test", remove_seen=True, most=10)
-    found = lift(replace(stages, steps=()), lists)
+    found = lift(replace(stages, steps=()), lists, Logits(stages))
     assert found.mean == 0.0
     assert 0 < found.n <= len(lists.texts)
