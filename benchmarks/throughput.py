@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.results import Line, sampled
-from ranking.cross_encoder import RANGES, CrossEncoderScorer, open_cross_encoder
+from ranking.cross_encoder import RANGES, CrossEncoderScorer, Placement, open_cross_encoder, placed
 from ranking.pair_tokens import TokenLists
 from ranking.settings import SHALLOW
 from retrieval.encoder import TextEncoder, max_tokens, open_sentence_transformer
@@ -28,14 +28,31 @@ SIZES = (10, 100, 1_000)  # candidates
 KEPT = 10  # of them, in a cascade
 
 
-class RerankWay(NamedTuple):
-    """A way of running a ranker, opened from its folder on a device, if it is `there`.
+class Models:
+    """Our cross-encoders on one device, each opened once however many ways run it."""
 
-    What an index holds of the items is made before the clock starts. A logit is nan where no model ends with the pair.
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self._opened: dict[tuple[Path, Placement], CrossEncoderScorer] = {}
+
+    def open(self, folder: Path, precision: str, runtime: RuntimeName = "openvino") -> CrossEncoderScorer:
+        """The model of a folder. Raises what `CrossEncoderScorer.load` does."""
+        key = folder, placed(self.device, precision, runtime)
+        if key not in self._opened:
+            self._opened[key] = CrossEncoderScorer.load(
+                folder, runtime=runtime, device=self.device, precision=precision
+            )
+        return self._opened[key]
+
+
+class RerankWay(NamedTuple):
+    """A way of running a ranker, opened from its folder among the models of a device, if it is `there`.
+
+    What an index holds of the items is made before the clock starts. A logit is nan where the last model was not asked.
     """
 
     name: str
-    open: Callable[[Path, str], Ready]
+    open: Callable[[Path, Models], Ready]
     there: Callable[[Path, str], bool] = lambda folder, device: True
 
 
@@ -62,7 +79,8 @@ def rerank_lines(
     `difference` is the largest of any logit from the first way's, `times faster` the median over rounds. Of a pair that
     is too long our own ways keep the item and sentence-transformers cuts the longer text, so that logits differ there.
     """
-    opened = {way.name: way.open(folder, device) for way in ways if way.there(folder, device)}
+    models = Models(device)
+    opened = {way.name: way.open(folder, models) for way in ways if way.there(folder, device)}
     for size in sizes:
         pairs = [(user, item) for item in _repeated(items, size)]
         work = {name: ready(pairs) for name, ready in opened.items()}
@@ -117,11 +135,11 @@ def lengths(tokenizer_folder: Path, pairs: Pairs) -> str:
     return f"{sizes} of {max_tokens(tokenizer_folder)} that are read"
 
 
-def theirs_reranks(folder: Path, device: str) -> Ready:
+def theirs_reranks(folder: Path, models: Models) -> Ready:
     """`CrossEncoder.predict` as its documentation has it, its logits."""
     import torch
 
-    model = open_cross_encoder(folder, device=pick_device(device))
+    model = open_cross_encoder(folder, device=pick_device(models.device))
     plain = torch.nn.Identity()
     return lambda pairs: (
         lambda: np.asarray(model.predict(list(pairs), activation_fn=plain, show_progress_bar=False), np.float32)
@@ -144,9 +162,9 @@ def _on_cpu(device: str) -> bool:
     return pick_device(device) == "cpu"
 
 
-def _ours_reranks(runtime: RuntimeName, precision: str, below: str = "") -> Callable[[Path, str], Ready]:
-    def opened(folder: Path, device: str) -> Ready:
-        scorer = CrossEncoderScorer.load(folder / below, runtime=runtime, device=device, precision=precision)
+def _ours_reranks(runtime: RuntimeName, precision: str, below: str = "") -> Callable[[Path, Models], Ready]:
+    def opened(folder: Path, models: Models) -> Ready:
+        scorer = models.open(folder / below, precision, runtime)
 
         def ready(pairs: Pairs) -> Callable[[], Rows]:
             read, every = _reader(scorer, pairs), np.arange(len(pairs))
@@ -157,13 +175,11 @@ def _ours_reranks(runtime: RuntimeName, precision: str, below: str = "") -> Call
     return opened
 
 
-def _cascade(precision: str, keep: int = KEPT) -> Callable[[Path, str], Ready]:
+def _cascade(precision: str, keep: int = KEPT) -> Callable[[Path, Models], Ready]:
     """The shallow model for all pairs, then the full one for its best `keep`."""
 
-    def opened(folder: Path, device: str) -> Ready:
-        quick, slow = (
-            CrossEncoderScorer.load(at, device=device, precision=precision) for at in (folder / SHALLOW, folder)
-        )
+    def opened(folder: Path, models: Models) -> Ready:
+        quick, slow = models.open(folder / SHALLOW, precision), models.open(folder, precision)
 
         def ready(pairs: Pairs) -> Callable[[], Rows]:
             first, then, every = _reader(quick, pairs), _reader(slow, pairs), np.arange(len(pairs))

@@ -1,0 +1,49 @@
+"""Ways of running a cross-encoder: each model is opened once, and every way gives the logits of its last model."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.throughput import KEPT, RERANK_WAYS, Models, rerank_lines
+from ranking.cross_encoder import CrossEncoderScorer
+from ranking.settings import SHALLOW
+
+ITEMS = [f"{colour} {thing}" for colour in ("red", "blue", "steel") for thing in ("mug", "drill", "lamp", "saw", "oil")]
+
+
+@pytest.fixture(scope="module")
+def ranker(tiny_ranker_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ranker") / "ranker"
+    shutil.copytree(tiny_ranker_folder, folder)
+    shutil.copytree(tiny_ranker_folder, folder / SHALLOW)
+    return folder
+
+
+def ways(*names: str) -> list:
+    return [way for way in RERANK_WAYS if way.name in names]
+
+
+def test_a_cascade_ends_with_the_full_models_logits_of_the_best(ranker: Path) -> None:
+    models, pairs = Models("cpu"), [("red mug", item) for item in ITEMS]
+    full, cascade = (way.open(ranker, models)(pairs)() for way in ways("torch", f"cascade to {KEPT}"))
+    kept = np.isfinite(cascade)
+    assert kept.sum() == KEPT
+    np.testing.assert_allclose(cascade[kept], full[kept], atol=1e-4)
+    assert full[kept].min() >= full[~kept].max() - 1e-4  # the shallow model is a copy of the full one
+
+
+def test_a_model_is_opened_once_for_all_ways(ranker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Path] = []
+    load = CrossEncoderScorer.load
+    monkeypatch.setattr(
+        CrossEncoderScorer, "load", lambda folder, **given: opened.append(folder) or load(folder, **given)
+    )
+    wanted = ways("torch", "openvino", "shallow", f"cascade to {KEPT}")
+    lines = list(rerank_lines(wanted, ranker, "red mug", ITEMS, sizes=(4, 20), device="cpu", rounds=1))
+    assert len(lines) == 8
+    assert opened == [ranker, ranker, ranker / SHALLOW]  # on torch, on OpenVINO, the shallow one
+    assert all((line.summary["difference"] or 0) < 1e-4 for line in lines)
