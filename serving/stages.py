@@ -214,8 +214,8 @@ class Stages:
 
 def _never_rising(scores: NDArray[np.float32], reranked: Mask) -> NDArray[np.float32]:
     """Scores [n, k] capped by the place before; those in front of the first that was reranked are raised to its own."""
-    first = np.take_along_axis(scores, reranked.argmax(axis=1)[:, None], axis=1)
-    in_front = reranked.any(axis=1)[:, None] & (np.cumsum(reranked, axis=1) == 0)
+    first = np.take_along_axis(scores, reranked.argmax(axis=1, keepdims=True), axis=1)
+    in_front = reranked.any(axis=1, keepdims=True) & (np.cumsum(reranked, axis=1) == 0)
     found: NDArray[np.float32] = np.minimum.accumulate(np.where(in_front, np.maximum(scores, first), scores), axis=1)
     return found
 
