@@ -76,6 +76,19 @@ def tiny_encoder_folder(tiny_bert_folder: Path, tmp_path_factory: pytest.TempPat
 
 
 @pytest.fixture(scope="session")
+def tiny_ranker_folder(tiny_bert_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cross-encoder with a random head, saved by sentence-transformers."""
+    import torch
+    from sentence_transformers import CrossEncoder
+
+    folder = tmp_path_factory.mktemp("ranker") / "tiny"
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        CrossEncoder(str(tiny_bert_folder), num_labels=1, device="cpu").save_pretrained(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def make_events() -> Callable[[Sequence[Sequence[Step]]], Events]:
     """Events out of one list of steps a user; kinds 0 and 1 are purchase and view."""
     return events_of

@@ -11,9 +11,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from benchmarks import index_curves
 from benchmarks.cli import bench
 from benchmarks.results import Line, read
 from benchmarks.training import told
+from indexing.kinds import kinds_for
 from retrieval.progress import Progressed
 from serving.commands import loaded
 
@@ -82,7 +84,11 @@ def test_ways_of_reranking_are_told_by_what_they_cost_and_keep(bundle: Path, sho
     assert all(len(line.samples) == 3 for line in lines)
 
 
-def test_indexes_are_drawn_from_the_bundles_own_vectors(bundle: Path, tmp_path: Path) -> None:
+def test_indexes_are_drawn_from_the_bundles_own_vectors(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = [kind for kind in kinds_for(2_000, 16) if kind.factory == "SQ8"]  # so few items are not worth a kind
+    monkeypatch.setattr(index_curves, "kinds_for", lambda n, dim: codes)
     lines = measured(tmp_path / "out.jsonl", "index", bundle, "--quick", "--seconds", "0.001")
     assert {"index", "index, built", "index, filtered"} <= {line.measured for line in lines}
     assert max(line.summary["recall"] or 0 for line in lines if line.measured == "index") == 1

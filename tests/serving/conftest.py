@@ -50,19 +50,6 @@ def quick_settings(tiny_encoder_folder: Path, tiny_bert_folder: Path) -> RunConf
 
 
 @pytest.fixture(scope="session")
-def tiny_ranker_folder(tiny_bert_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cross-encoder with a random head, saved by sentence-transformers."""
-    import torch
-    from sentence_transformers import CrossEncoder
-
-    folder = tmp_path_factory.mktemp("ranker") / "tiny"
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        CrossEncoder(str(tiny_bert_folder), num_labels=1, device="cpu").save_pretrained(str(folder))
-    return folder
-
-
-@pytest.fixture(scope="session")
 def run_result(
     sample_folder: Path, quick_settings: RunConfig, tmp_path_factory: pytest.TempPathFactory, one_thread: None
 ) -> RunResult:
