@@ -196,19 +196,20 @@ class FaissIndex:
             effort = effort.widened(min(effort.filtered / share, WIDEST))
             bits = np.packbits(allowed, bitorder="little")
             selector = self._faiss.IDSelectorBitmap(bits)
-        parameters = _parameters(self._faiss, self._index, effort, selector)
+        parameters = search_parameters(self._faiss, self._index, effort, selector)
         scores, rows = self._index.search(np.ascontiguousarray(queries, np.float32), k, params=parameters)
         return Hits(rows, np.where(rows < 0, np.float32(-np.inf), scores))
 
 
-def _parameters(faiss: ModuleType, index: Any, effort: Effort, selector: Any) -> Any:
+def search_parameters(faiss: ModuleType, index: Any, effort: Effort, selector: Any) -> Any:
+    """What a search of a FAISS index is given: its effort, and a selector (or None) where the index obeys one."""
     own = {} if selector is None else {"sel": selector}
     if isinstance(index, faiss.IndexRefine):
-        base = _parameters(faiss, faiss.downcast_index(index.base_index), effort, selector)
+        base = search_parameters(faiss, faiss.downcast_index(index.base_index), effort, selector)
         inner = {} if base is None else {"base_index_params": base}
         return faiss.IndexRefineSearchParameters(k_factor=effort.k_factor, **inner)
     if isinstance(index, faiss.IndexPreTransform):
-        base = _parameters(faiss, faiss.downcast_index(index.index), effort, selector)
+        base = search_parameters(faiss, faiss.downcast_index(index.index), effort, selector)
         return None if base is None else faiss.SearchParametersPreTransform(index_params=base)
     if isinstance(index, faiss.IndexIVF):
         return faiss.SearchParametersIVF(nprobe=min(effort.nprobe, int(index.nlist)), **own)

@@ -11,6 +11,9 @@ from retrieval.topk import CSR, Hits, Mask, Rows, Scores, Vectors, exact_topk
 
 FEW_ROWS, FEW_SHARE = 32_768, 0.05  # allowed rows that are searched exactly, where nobody measured what is quicker
 FILTER_SURPLUS = 1.5  # how many times the hits needed are fetched where the index cannot filter
+FEWEST_REFINED = (
+    100  # hits that are wanted of an index with a surplus, at least: the first few of coarse codes are luck
+)
 RESCORE_FLOATS = 16_777_216  # floats gathered at once to score hits again (64 MiB)
 
 
@@ -62,12 +65,13 @@ class GuardedIndex:
 
     def search(self, queries: Vectors, k: int, *, allowed: Mask | None = None, exclude: CSR | None = None) -> Hits:
         """See VectorIndex."""
-        n_allowed = self.size if allowed is None else int(np.count_nonzero(allowed))
+        n_allowed = len(self._vectors) if allowed is None else int(np.count_nonzero(allowed))
+        if k < 1 or (n_allowed <= self._exact_rows and n_allowed < len(self._vectors)):
+            return exact_topk(queries, self._vectors, k, allowed=allowed, n_allowed=n_allowed, exclude=exclude)
         allowed = None if n_allowed == self.size else allowed
         longest = 0 if exclude is None else int(np.diff(exclude.indptr).max(initial=0))
         fetch = self._fetch(k + longest, n_allowed)
-        few = allowed is not None and n_allowed <= self._exact_rows
-        if few or fetch > self._backend.max_k or k < 1:
+        if fetch > self._backend.max_k:
             return exact_topk(queries, self._vectors, k, allowed=allowed, n_allowed=n_allowed, exclude=exclude)
         found = self._backend.search(queries, fetch, allowed=allowed if self.can_filter else None)
         rows = _without(found.rows, allowed, exclude)
@@ -75,7 +79,7 @@ class GuardedIndex:
         return self._complete(hits, queries, k, n_allowed, allowed, exclude)
 
     def _fetch(self, k: int, n_allowed: int) -> int:
-        k = math.ceil(k * self._backend.surplus)
+        k = hits_wanted(self._backend, k)
         if n_allowed == self.size or self.can_filter:
             return min(k, n_allowed)
         return min(math.ceil(FILTER_SURPLUS * k * self.size / max(n_allowed, 1)), self.size)
@@ -90,6 +94,12 @@ class GuardedIndex:
             again = exact_topk(queries[short], self._vectors, k, allowed=allowed, exclude=own)
             hits.rows[short], hits.scores[short] = again
         return hits
+
+
+def hits_wanted(backend: Backend, k: int) -> int:
+    """How many hits of a backend hold the k best, once they are scored exactly."""
+    surplus = backend.surplus
+    return k if surplus <= 1 else math.ceil(max(k, FEWEST_REFINED) * surplus)
 
 
 def rescore(queries: Vectors, vectors: Vectors, rows: Rows) -> Scores:

@@ -12,7 +12,8 @@ class Backend(Protocol):
 
     `is_exact`: the hits are those of an exact search. `can_filter`: `allowed` is obeyed; it must be None elsewhere.
     `max_k`: the most hits one search can ask for. `surplus`: how many times k hits to fetch, so that the k best are
-    among them once they are scored exactly; above 1 for an index that compresses hard. `placement`: where it runs.
+    among them once they are scored exactly; above 1 for an index that compresses hard, see `hits_wanted`. `placement`:
+    where it runs.
     """
 
     @property

@@ -6,7 +6,6 @@ What is timed is what the engine calls, `GuardedIndex.search`, with exact scores
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.faiss_index import Effort, FaissIndex
-from indexing.guarded import GuardedIndex
+from indexing.guarded import GuardedIndex, hits_wanted
 from indexing.index import VectorIndex
 from indexing.kinds import EXACT, Ladder, efforts_of
 from indexing.manifest import JsonMap
@@ -118,7 +117,7 @@ class Built:
     def searching_ms(self, effort: Effort, meter: Meter) -> float:
         """The median milliseconds of the index alone, before its hits are scored again."""
         index = self.index.with_effort(effort)
-        fetched = min(math.ceil(meter.k * index.surplus), index.size)
+        fetched = min(hits_wanted(index, meter.k), index.size)
         return meter.alone(lambda query: index.search(query, fetched))
 
     def curve(self, meter: Meter, ladders: Sequence[Ladder], *, until: float | None = None) -> Iterator[Point]:

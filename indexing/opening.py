@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,11 +13,28 @@ from indexing.gpu import Choice, GpuIndex, choose_device
 from indexing.guarded import GuardedIndex
 from indexing.index import VectorIndex
 from indexing.kinds import EXACT
+from indexing.manifest import JsonMap
 from indexing.measure import recalls_of
 from retrieval.errors import BadConfig
 from retrieval.topk import Vectors
 
 CANARIES, CANARY_K, CANARY_RECALL = 16, 10, 0.9  # asked of a copy on a device before anything is answered from it
+
+
+class Kept(NamedTuple):
+    """How an index is searched, as `write_index` says it and a manifest keeps it."""
+
+    factory: str
+    effort: Effort
+    dim: int
+    exact_rows: int | None  # None: not measured
+
+    @classmethod
+    def of(cls, about: JsonMap) -> Kept:
+        """What a manifest says; KeyError, TypeError or ValueError where it says something else."""
+        effort, dim, filters = about["effort"], about["dim"], about.get("filters")
+        rows = filters["exact_rows"] if filters else None  # type: ignore[index, call-overload]
+        return cls(str(about["factory"]), Effort(**effort), int(dim), None if rows is None else int(rows))  # type: ignore[arg-type]
 
 
 def build_index(

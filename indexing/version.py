@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
 
 from indexing.columns import StoredColumn, read_column, read_table
 from indexing.delta import Delta
-from indexing.faiss_index import Effort
 from indexing.index import VectorIndex
 from indexing.lookup import Hashes, HashIndex, rows_of
 from indexing.manifest import MANIFEST, JsonMap, Manifest, file_sum
-from indexing.opening import open_index
+from indexing.opening import Kept, open_index
 from indexing.segments import Segment, has_segment, read_segment
 from retrieval.errors import BadBundle, CorruptBundle, StaleArtefact
 from retrieval.topk import CSR, Hits, Mask, Rows, Vectors
@@ -60,7 +59,7 @@ class IndexVersion:
         """Open a version's folder as it was built; `updated` reads on. CorruptBundle names a file that cannot be read;
         see `choose_device` for other errors."""
         manifest = Manifest.read(folder)
-        kept = _settings(folder, manifest.about)
+        kept = _kept(folder, manifest.about)
         readings = _mapped(folder / VECTORS)
         vectors = readings[:, : kept.dim]
         text_path = folder / TEXT_VECTORS
@@ -216,20 +215,9 @@ def _items(path: Path) -> pa.Table:
         raise CorruptBundle(f"{path} cannot be read ({error}); restore it or build the index again") from error
 
 
-class _Kept(NamedTuple):
-    """How a version is searched, from its manifest."""
-
-    factory: str
-    effort: Effort
-    dim: int
-    exact_rows: int | None
-
-
-def _settings(folder: Path, about: JsonMap) -> _Kept:
+def _kept(folder: Path, about: JsonMap) -> Kept:
     try:
-        effort, dim, filters = about["effort"], about["dim"], about.get("filters")
-        rows = filters["exact_rows"] if filters else None  # type: ignore[index, call-overload]
-        return _Kept(str(about["factory"]), Effort(**effort), int(dim), None if rows is None else int(rows))  # type: ignore[arg-type]
+        return Kept.of(about)
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptBundle(
             f"{folder}/manifest.json does not say how to search ({error}); build the index again"
