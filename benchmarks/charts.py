@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.show import number
 from serving.figures import DASHES, FAINT, FINAL, FUSED, HEIGHT, INK, MUTED, RERANKED, RETRIEVAL, as_svg
+from serving.pareto import plain_log
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
 
 HUES = {"history": FUSED, "encode": MUTED, "search": RETRIEVAL, "filters": FINAL, "rerank": RERANKED, "other": FAINT}
 SPARE = (FINAL, INK, MUTED)  # of stages that are not named above
-MARKS = ("o", "s", "D", "^", "v", "P", "X", "*")
 
 
 class LoadPoint(NamedTuple):
@@ -25,13 +24,6 @@ class LoadPoint(NamedTuple):
     high: float  # ms, the highest percentile that is a figure
 
 
-class IndexPoint(NamedTuple):
-    """One setting of one kind of index."""
-
-    recall: float
-    per_second: float
-
-
 def waterfall(stages: Mapping[str, Mapping[str, float]]) -> str:
     """The median milliseconds of every stage of each kind of call, one after the other."""
     return as_svg(f"waterfall {stages}", 1.2 + 0.5 * len(stages), lambda axes: _draw_waterfall(axes, stages))
@@ -40,11 +32,6 @@ def waterfall(stages: Mapping[str, Mapping[str, float]]) -> str:
 def load_curve(opened: Sequence[LoadPoint], closed: Sequence[LoadPoint], bound: float | None) -> str:
     """Latency against the rate of arrivals, beside callers who wait for each answer."""
     return as_svg(f"load {opened}{closed}", HEIGHT, lambda axes: _draw_load(axes, opened, closed, bound))
-
-
-def pareto(kinds: Mapping[str, Sequence[IndexPoint]]) -> str:
-    """Recall against queries a second, logarithmic, the front of each kind, as ann-benchmarks draws it."""
-    return as_svg(f"pareto {kinds}", HEIGHT + 0.6, lambda axes: _draw_pareto(axes, kinds))
 
 
 def bars(values: Mapping[str, float], label: str, ours: frozenset[str] = frozenset(), line: float | None = None) -> str:
@@ -59,19 +46,6 @@ def dots(values: Mapping[str, float], label: str, ours: frozenset[str] = frozens
     return as_svg(
         f"dots {label} {values}", 0.9 + 0.36 * len(values), lambda axes: _draw_dots(axes, values, label, ours)
     )
-
-
-def front(points: Sequence[IndexPoint]) -> list[IndexPoint]:
-    """The points that no other beats in both recall and rate, by recall.
-
-    >>> front([IndexPoint(0.9, 100), IndexPoint(0.8, 90), IndexPoint(0.95, 50)])
-    [IndexPoint(recall=0.9, per_second=100), IndexPoint(recall=0.95, per_second=50)]
-    """
-    kept: list[IndexPoint] = []
-    for point in sorted(points, key=lambda one: (-one.recall, -one.per_second)):
-        if not kept or point.per_second > kept[-1].per_second:
-            kept.append(point)
-    return kept[::-1]
 
 
 def _draw_waterfall(axes: Axes, stages: Mapping[str, Mapping[str, float]]) -> None:
@@ -112,29 +86,11 @@ def _draw_load(axes: Axes, opened: Sequence[LoadPoint], closed: Sequence[LoadPoi
         axes.annotate(f"{bound:g} ms", (0, bound), xytext=(4, 3), textcoords="offset points", color=MUTED, fontsize=9)
     axes.set_yscale("log")
     axes.set_xlim(left=0)
-    _plain_log(axes.yaxis)
+    plain_log(axes.yaxis)
     axes.set_xlabel("answers a second")
     axes.set_ylabel("milliseconds")
     axes.grid(axis="y", color=FAINT, linewidth=0.6)
     axes.legend(frameon=False, fontsize=9, loc="upper left")
-    axes.tick_params(length=0, which="both")
-
-
-def _draw_pareto(axes: Axes, kinds: Mapping[str, Sequence[IndexPoint]]) -> None:
-    hues = (RETRIEVAL, RERANKED, FUSED, FINAL, INK, MUTED)
-    for at, (name, points) in enumerate(kinds.items()):
-        kept = front(points)
-        hue = hues[at % len(hues)]
-        axes.plot(
-            [point.recall for point in kept], [point.per_second for point in kept], marker=MARKS[at % len(MARKS)],
-            color=hue, linestyle=DASHES[at // len(hues) % len(DASHES)], linewidth=1.6, markersize=5, label=name,
-        )  # fmt: skip
-    axes.set_yscale("log")
-    _plain_log(axes.yaxis)
-    axes.set_xlabel("recall@10 against exact search")
-    axes.set_ylabel("queries a second")
-    axes.grid(color=FAINT, linewidth=0.6)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3, frameon=False, fontsize=9)
     axes.tick_params(length=0, which="both")
 
 
@@ -163,18 +119,9 @@ def _draw_dots(axes: Axes, values: Mapping[str, float], label: str, ours: frozen
         )
     axes.set_xscale("log")
     axes.set_xlim(min(values.values(), default=0.1) / 2, 6 * max(values.values(), default=1.0))
-    _plain_log(axes.xaxis)
+    plain_log(axes.xaxis)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.set_xlabel(label)
     axes.grid(axis="y", color=FAINT, linewidth=0.6, linestyle=(0, (1, 2)))
     axes.tick_params(length=0, which="both")
-
-
-def _plain_log(axis: Axis) -> None:
-    """Ticks as numbers, not as powers of ten."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
-    axis.set_minor_formatter(NullFormatter())

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from benchmarks import charts
-from benchmarks.charts import IndexPoint, LoadPoint
+from benchmarks.charts import LoadPoint
 from benchmarks.compare import compared
+from benchmarks.index_curves import K as INDEX_K
 from benchmarks.latency import WHOLE
 from benchmarks.results import PERCENTILES, Line, Recorded
 from benchmarks.show import number
 from benchmarks.throughput import THEIRS
 from serving.figures import Interval, recall_curves, stage_dots
+from serving.pareto import IndexPoint, Pareto
 from serving.report_view import Chart
 from serving.tables import OURS, SLICES, heading, said, shown
 
@@ -254,7 +256,7 @@ def _index(recorded: Sequence[Recorded]) -> Section | None:
             if one.line.labels["asked"] == asked:
                 point = IndexPoint(one.line.summary["recall"] or 0.0, one.line.summary["per second"] or 0.0)
                 kinds.setdefault(one.line.labels["kind"], []).append(point)
-        drawn.append(Chart(f"Queries {asked}", "up and to the right is better", charts.pareto(kinds)))
+        drawn.append(Chart(f"Queries {asked}", "up and to the right is better", Pareto(kinds, INDEX_K).svg()))
     lede = "Recall against exact search over the bundle's own vectors, for real user vectors."
     return Section("Indexes", lede, drawn, [_plain_table("All settings", lines, folded=True)])
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from ranking.calibration import Reliability
@@ -15,6 +16,7 @@ from serving.tables import said
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from matplotlib.typing import RcKeyType
 
 # matplotlib draws in these stand-ins, which then become the page's CSS variables
@@ -26,6 +28,23 @@ MARKERS = {"retrieval": "o", "fused": "^", "reranked": "D", "final": "s"}
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (9, 3)), (0, (2, 3)))
 HEIGHT = 3.9
 WIDTH = 5.2  # inches: wide enough for the labels, narrow enough to be read on a phone
+
+
+class Palette(NamedTuple):
+    """The colours of a drawing."""
+
+    ink: str
+    muted: str
+    faint: str
+    retrieval: str
+    fused: str
+    reranked: str
+    final: str
+
+
+PAGE = Palette(*STAND_INS)  # become those of the page, whatever they are there
+PRINT = Palette("#1a1c20", "#5a606b", "#dedbd3", "#1d5bb8", "#7a3ea8", "#bf3f0a", "#0d6e66")  # the page's by day
+PAPER = "#fbfaf7"
 
 
 class Interval(NamedTuple):
@@ -203,36 +222,61 @@ def short(value: float) -> str:
     return f"{value:.4f}".replace("0.", ".", 1)
 
 
-def as_svg(salt: str, height: float, draw: Callable[[Axes], None]) -> str:
-    """Draw on a figure of its own; the salt keeps the ids of several drawings on one page apart."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # the same drawing whatever the user has set
-        matplotlib.rcParams.update(_style(salt))
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        draw(figure.add_subplot())
-        written = io.StringIO()
-        unsaid = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+def as_svg(salt: str, height: float, draw: Callable[[Axes], None], *, width: float = WIDTH) -> str:
+    """Draw on a figure of its own, so many inches high; the salt keeps the ids of several drawings on a page apart."""
+    written = io.StringIO()
+    unsaid = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with _drawn((width, height), draw, _style(salt, PAGE)) as figure:
         figure.savefig(written, format="svg", transparent=True, metadata=unsaid)
     return _for_page(written.getvalue())
 
 
-def _style(salt: str) -> dict[RcKeyType, object]:
+def as_png(height: float, draw: Callable[[Axes], None], *, width: float = WIDTH) -> bytes:
+    """Draw a picture that stands by itself; `draw` takes its colours from PRINT."""
+    written = io.BytesIO()
+    with _drawn((width, height), draw, _style("png", PRINT)) as figure:
+        figure.savefig(written, format="png", dpi=200, facecolor=PAPER, bbox_inches="tight", pad_inches=0.2)
+    return written.getvalue()
+
+
+def standing_alone(svg: str) -> str:
+    """A drawing of `as_svg` as a file of its own, in the colours of the page by day."""
+    for name, colour in PRINT._asdict().items():
+        svg = svg.replace(f"var(--{name})", colour)
+    return svg.replace("<svg", f'<svg style="background: {PAPER}; font-family: sans-serif"', 1)
+
+
+@contextmanager
+def _drawn(
+    size: tuple[float, float], draw: Callable[[Axes], None], style: Mapping[RcKeyType, object]
+) -> Iterator[Figure]:
+    """A drawing under a style, whatever the user has set."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(style)
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure.add_subplot())
+        yield figure
+
+
+def _style(salt: str, palette: Palette) -> dict[RcKeyType, object]:
     return {
         "svg.fonttype": "none",
         "svg.hashsalt": salt,
         "font.family": "sans-serif",
         "font.size": 10.5,
-        "text.color": INK,
-        "axes.edgecolor": FAINT,
-        "axes.labelcolor": MUTED,
+        "text.color": palette.ink,
+        "axes.facecolor": "none",
+        "axes.edgecolor": palette.faint,
+        "axes.labelcolor": palette.muted,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.spines.left": False,
-        "xtick.color": MUTED,
-        "ytick.color": INK,
+        "xtick.color": palette.muted,
+        "ytick.color": palette.ink,
     }
 
 

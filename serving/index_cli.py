@@ -10,9 +10,11 @@ import typer
 from serving.options import AsJson, Bundle, Data, Device, MaxBad, pipeline_of, settings_of
 from serving.release_cli import add_commands
 from serving.show import say, show_json, show_seconds, show_update
+from serving.tune_cli import tune
 
 index = typer.Typer(no_args_is_help=True, help="The vector index.")
 add_commands(index)
+index.command()(tune)
 
 
 @index.command()

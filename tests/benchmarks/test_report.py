@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks.charts import IndexPoint, front
 from benchmarks.cli import bench
 from benchmarks.report import render_page
 from benchmarks.report_view import lead, sections
@@ -110,17 +109,6 @@ def test_earlier_results_are_compared(recorded: list[Recorded], make_run: Callab
     page = render_page(recorded, title="Shop", before=[Recorded(make_run(), slower)])
     assert "Before and after" in page
     assert "better" in page
-
-
-def test_the_front_holds_what_nothing_beats() -> None:
-    rng = np.random.default_rng(0)
-    points = [IndexPoint(*pair) for pair in rng.random((60, 2)).tolist()]
-    kept = front(points)
-
-    def beaten(point: IndexPoint, by: Sequence[IndexPoint]) -> bool:
-        return any(one != point and one.recall >= point.recall and one.per_second >= point.per_second for one in by)
-
-    assert set(kept) == {point for point in points if not beaten(point, points)}
 
 
 def test_the_command_writes_one_page_of_several_files(
