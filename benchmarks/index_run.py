@@ -1,13 +1,16 @@
-"""The vectors of a bundle's items and of its own shoppers, as the engine reads them."""
+"""Vectors of items and of those who ask for them: a bundle's own as the engine reads them, of files, or made."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from benchmarks.index_curves import IndexCurves
 from benchmarks.sweep import Knobs, open_engine
+from benchmarks.vectors import shop_vectors, shopper_vectors
+from retrieval.errors import BadData
 from retrieval.topk import Vectors
 from serving.engine import Engine
 
@@ -20,6 +23,40 @@ def curves_of(bundle: Path, *, device: str, seed: int, seconds: float, few: bool
     version = engine.stages.version
     items = np.ascontiguousarray(version.vectors_at(np.arange(version.size)), np.float32)
     return IndexCurves(items, query_vectors(engine, FEW if few else SHOPPERS, seed), seconds)
+
+
+class Given(NamedTuple):
+    """Vectors to index and vectors to ask with, float32 [n, dim], and what they are."""
+
+    items: Vectors
+    queries: Vectors
+    about: str
+
+
+def saved(items: Path, queries: Path) -> Given:
+    """Vectors that numpy saved, the items mapped; BadData where they are none, or of different widths."""
+    found = [_saved(path) for path in (items, queries)]
+    if found[0].shape[1] != found[1].shape[1]:
+        raise BadData(f"{items} has vectors of {found[0].shape[1]} dimensions, {queries} of {found[1].shape[1]}")
+    return Given(found[0], np.ascontiguousarray(found[1]), items.name)
+
+
+def made(n: int, dim: int, seed: int) -> Given:
+    """Vectors that are distributed as those of a shop, see `benchmarks.vectors`."""
+    rng = np.random.default_rng(seed)
+    items = shop_vectors(n, dim, rng)
+    return Given(items, shopper_vectors(items, SHOPPERS, rng), f"made, seed {seed}")
+
+
+def _saved(path: Path) -> Vectors:
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise BadData(f"{path}: cannot be read ({error}); name a file of numpy.save") from error
+    if found.ndim != 2 or found.dtype != np.float32 or not len(found):
+        raise BadData(f"{path}: holds {found.dtype} {list(found.shape)}; save vectors as float32 [n, dim]")
+    vectors: Vectors = found.view(np.ndarray)
+    return vectors
 
 
 def query_vectors(engine: Engine, n: int, seed: int) -> Vectors:
