@@ -153,6 +153,7 @@ def test_the_commands_are_those_of_the_entry_point() -> None:
     assert isinstance(command, typer.core.TyperGroup)
     wanted = {
         "latency",
+        "tuned",
         "compare",
         "recall",
         "rerank",
