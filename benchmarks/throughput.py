@@ -17,12 +17,14 @@ from ranking.pair_tokens import TokenLists
 from ranking.settings import SHALLOW
 from retrieval.encoder import TextEncoder, max_tokens, open_sentence_transformer
 from retrieval.runtime import RuntimeName, has_fast_bf16, pick_device
+from retrieval.topk import exact_topk
 
 Pairs: TypeAlias = Sequence[tuple[str, str]]
 Rows: TypeAlias = NDArray[np.float32]
 Ready: TypeAlias = Callable[[Pairs], Callable[[], Rows]]  # pairs of one user text to what is timed: logits, float32 [n]
 Encoder: TypeAlias = Callable[[Sequence[str]], Rows]  # texts to unit vectors, float32 [n, dim]
 
+CLOSE = 1e-5  # inner products that differ by less are the same
 THEIRS = "sentence-transformers"
 SIZES = (10, 100, 1_000)  # candidates
 KEPT = 10  # of them, in a cascade
@@ -96,7 +98,8 @@ def rerank_lines(
 def encode_lines(
     ways: Sequence[EncodeWay], folder: Path, texts: Mapping[str, Sequence[str]], *, device: str, rounds: int
 ) -> Iterator[Line]:
-    """Texts a second by kind of text; `cosine` is the least of any text to the first way's vector."""
+    """Texts a second by kind of text, and how like the first way's vectors those of a way are: the least `cosine` of
+    any text, their `median cosine`, and `recall@100`, see `nearest_kept`."""
     encoders = {way.name: way.open(folder, device) for way in ways if way.there(device)}
     for kind, some in texts.items():
         vectors = {name: encoder(some) for name, encoder in encoders.items()}
@@ -105,8 +108,25 @@ def encode_lines(
         for name, seconds in spent.items():
             rates = [len(some) / one for one in seconds]
             line = sampled("encode", {"way": name, "texts": kind}, "per second", rates)
-            more = {"cosine": float((vectors[name] * first).sum(axis=1).min())}
+            cosines = (vectors[name] * first).sum(axis=1)
+            more = {"cosine": float(cosines.min()), "median cosine": float(np.median(cosines))}
+            more["recall@100"] = nearest_kept(vectors[name], first)
             yield _compared(line, spent, name, more)
+
+
+def nearest_kept(vectors: Rows, first: Rows, k: int = 100, asked: int = 256) -> float:
+    """Of the k nearest neighbours that vectors [n, dim] find of each of the first `asked` texts among all, the share
+    that are as near by the vectors `first` [n, dim] as their own k nearest.
+
+    >>> some = np.eye(4, dtype=np.float32)
+    >>> nearest_kept(some, some, k=1), nearest_kept(some[::-1], some, k=1), nearest_kept(some[[1, 0, 1, 0]], some, k=1)
+    (1.0, 1.0, 0.5)
+    """
+    k = min(k, len(first))
+    scores = first[:asked] @ first.T
+    last = -np.partition(-scores, k - 1)[:, k - 1 : k]
+    found = exact_topk(vectors[:asked], vectors, k).rows
+    return float((np.take_along_axis(scores, found, axis=1) >= last - CLOSE).mean())
 
 
 def in_turn(

@@ -75,14 +75,14 @@ def write_npy(path: Path, rows: int, parts: Iterable[NDArray[np.generic]]) -> No
     """Write a .npy file of so many rows from parts along its first axis, without holding the whole array.
 
     Plain writes, not a memory map: a full disk is then an OSError and not a dead process. The first part sets the dtype
-    and the other axes; ValueError where another has other axes, or where the rows do not add up.
+    and the other axes; ValueError where there is none, where another has other axes, or where the rows do not add up.
     """
     written = 0
     axes: tuple[int, ...] = ()
-    dtype: np.dtype[np.generic] = np.dtype(np.float32)
+    dtype: np.dtype[np.generic] | None = None
     with path.open("wb") as file:
         for part in parts:
-            if written == 0:
+            if dtype is None:
                 axes, dtype = part.shape[1:], part.dtype
                 header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": (rows, *axes)}
                 npy.write_array_header_2_0(file, header)
@@ -90,5 +90,11 @@ def write_npy(path: Path, rows: int, parts: Iterable[NDArray[np.generic]]) -> No
                 raise ValueError(f"{path.name}: a part of shape {part.shape} among others of axes {axes}")
             file.write(np.ascontiguousarray(part, dtype).data)
             written += len(part)
-    if written != rows or rows == 0:
-        raise ValueError(f"{path.name}: {written} of {rows} rows were written, at least 1 is needed")
+    if written != rows or dtype is None:
+        raise ValueError(f"{path.name}: {written} of {rows} rows were written, in one part or more")
+
+
+def write_array(path: Path, array: NDArray[np.generic]) -> None:
+    """Write an array of one axis or more as a .npy file, with an OSError that says what the disk refused, which numpy's
+    own `save` does not: see `writing_to`."""
+    write_npy(path, len(array), [array])

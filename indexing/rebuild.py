@@ -40,7 +40,7 @@ from indexing.version import (
 from retrieval.errors import BadData
 from retrieval.topk import Rows, Vectors
 
-EMBEDDED_AT_ONCE = 4_096  # texts of a part: what a killed job loses at most
+EMBEDDED_AT_ONCE = 1_024  # texts of a part: what a killed job loses at most
 WORK = "work"  # folder of the bundle for what is only worked on
 TEXT_PARTS = "texts"  # and in it, by text encoder, what was embedded so far
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from indexing.columns import read_table, write_table
+from indexing.durable import write_array
 from indexing.lookup import HashIndex, hash_keys, rows_of
 from indexing.version import IndexVersion
 from retrieval.baselines import cooccurrence
@@ -98,11 +99,12 @@ def write_shoppers(folder: Path, data: DataSet, counted: NDArray[np.bool_], trai
     assert data.events is not None
     timeline, _ = Timeline.from_events(data.events)
     for name in ARRAYS:
-        np.save(folder / f"{name}.npy", getattr(timeline, name))
-    np.save(folder / "counts.npy", np.bincount(data.events.item[counted], minlength=data.n_items).astype(np.float32))
+        write_array(folder / f"{name}.npy", getattr(timeline, name))
+    counts = np.bincount(data.events.item[counted], minlength=data.n_items)
+    write_array(folder / "counts.npy", counts.astype(np.float32))
     together = cooccurrence(data.events, train, data.n_items)
     for name, array in zip(TOGETHER, (together.data, together.indices, together.indptr), strict=True):
-        np.save(folder / f"{name}.npy", array)
+        write_array(folder / f"{name}.npy", array)
     write_table(folder / "items.arrow", pa.table({"item_id": pa.array(data.item_ids, pa.string())}))
     write_table(folder / "users.arrow", pa.table({"user_id": pa.array(data.user_ids, pa.string())}))
     write_table(folder / "queries.arrow", pa.table({"text": pa.array(data.events.query_texts, pa.string())}))

@@ -11,6 +11,7 @@ from typing import TypeAlias
 import numpy as np
 import pyarrow as pa
 
+from indexing.durable import write_array
 from indexing.lookup import HashIndex, hash_keys, rows_of
 from indexing.version import IndexVersion
 from retrieval.errors import CorruptBundle
@@ -41,7 +42,7 @@ def write_words(folder: Path, item_texts: Sequence[str]) -> None:
     """Writes the words of rendered items, in the order of an index."""
     words = Lexical.of(item_texts)
     for name in ARRAYS:
-        np.save(folder / f"{name}.npy", getattr(words, name))
+        write_array(folder / f"{name}.npy", getattr(words, name))
     (folder / VOCABULARY).write_text(json.dumps(dict(words.codes), ensure_ascii=False), "utf-8")
 
 

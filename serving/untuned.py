@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from indexing.durable import write_array
 from indexing.store import Bundle
 from retrieval.encoder import TextEncoder, open_sentence_transformer
 from retrieval.fingerprint import fingerprint
@@ -38,7 +39,7 @@ def untuned_text(shop: Shop, bundle: Bundle | None, config: RunConfig, *, device
         return TextPart(folder, TextEncoder.load(folder, device=device), np.load(kept / VECTORS))
     part = embed_catalogue(shop.data, folder, config.retrieval, device)
     made.mkdir(exist_ok=True)
-    np.save(made / f"part-{VECTORS}", part.vectors)
+    write_array(made / f"part-{VECTORS}", part.vectors)
     (made / f"part-{VECTORS}").rename(made / VECTORS)
     return part
 

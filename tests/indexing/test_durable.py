@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexing.durable import replace_file, write_npy, writing_to
+from indexing.durable import replace_file, write_array, write_npy, writing_to
 from retrieval.errors import BadBundle
 
 
@@ -26,8 +26,18 @@ def test_parts_that_do_not_add_up_are_a_fault(tmp_path: Path) -> None:
         write_npy(tmp_path / "a.npy", 5, [array])
     with pytest.raises(ValueError, match="among others of axes"):
         write_npy(tmp_path / "a.npy", 8, [array, array[:, :1]])
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(ValueError, match="in one part or more"):
         write_npy(tmp_path / "a.npy", 0, [])
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (5,), (100_000, 3)])
+def test_an_array_is_written_whole_or_the_disk_is_named(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    array = np.ones(shape, np.int64)
+    write_array(tmp_path / "a.npy", array)
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), array)
+    (tmp_path / "full.npy").symlink_to("/dev/full")
+    with pytest.raises(BadBundle, match=r"cannot write .*: No space left on device"), writing_to(tmp_path):
+        write_array(tmp_path / "full.npy", array)
 
 
 def test_a_file_is_replaced_and_the_scratch_is_gone(tmp_path: Path) -> None:

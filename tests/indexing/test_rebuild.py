@@ -6,13 +6,14 @@ import errno
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from indexing import columns, rebuild
+from indexing import columns, parts, rebuild
 from indexing.guarded import GuardedIndex
 from indexing.lookup import hash_keys
 from indexing.manifest import Manifest
@@ -256,11 +257,17 @@ def test_no_items_or_a_kind_unknown_are_refused(bundle: Bundle) -> None:
         build(bundle, factory="Nope")
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("module", "step"),
+    [(rebuild, "write_npy"), (rebuild, "write_table"), (rebuild, "write_index"), (parts, "replace_file")],
+)
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, module: ModuleType, step: str
+) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(rebuild, "write_table", full)
+    monkeypatch.setattr(module, step, full)
     with pytest.raises(BadBundle, match=r"cannot write .*: No space left on device; free some space"):
         build(bundle)
     assert list((bundle.path / ".staging").iterdir()) == []

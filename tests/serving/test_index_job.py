@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -345,6 +347,30 @@ def test_a_wrong_option_is_one_line_and_changes_nothing(
     assert code == 2
     assert error in told.splitlines()[-1]
     assert Bundle.open(own_bundle).releases() == before
+
+
+@pytest.mark.parametrize(
+    "step", ["serving.assemble.write_words", "serving.assemble.write_canaries", "indexing.store.replace_file"]
+)
+def test_a_full_disk_is_one_line_and_the_job_goes_well_when_there_is_room(
+    data: Path, own_bundle: Path, items: pa.Table, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    catalogue(data, retitled(items, "a new title"))
+    store = Bundle.open(own_bundle)
+    store.publish(replace(store.current(), id="older", canaries=None))  # one that has none: they are chosen now
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(step, full)
+        code, _, error = run(own_bundle, "--data", data)
+    assert code == 2
+    assert "No space left on device; free some space, then run it again" in error.splitlines()[-1]
+    assert store.current_id() == "older"
+    store.verify().require_sound()
+    code, out, error = run(own_bundle, "--data", data)
+    assert code == 0, error
+    assert f"{items.num_rows - 1} with vectors as they were" in out
 
 
 def test_a_job_that_fails_says_so_in_its_log(own_bundle: Path, tmp_path: Path) -> None:
