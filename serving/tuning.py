@@ -10,6 +10,7 @@ from indexing.choice import RECALL_AT, recall_sample
 from indexing.crossover import Crossover, CrossoverMeter
 from indexing.kinds import effort_words
 from indexing.measure import Point
+from indexing.releases import Release
 from indexing.store import Bundle
 from indexing.tune import Chosen, Tuner
 from retrieval.errors import BadBundle
@@ -53,7 +54,7 @@ class Tuned:
 
     def name_of(self, point: Point) -> str:
         """A point's kind, and over how many vectors it was measured where these are a sample."""
-        return point.kind if point.rows == self.items else f"{point.kind}, of {point.rows:,}"
+        return point.kind if point.rows == self.items else f"{point.kind} over {point.rows:,}"
 
     @cached_property
     def best(self) -> frozenset[int]:
@@ -97,7 +98,7 @@ def tune_bundle(
     """
     live = bundle.current()
     opened = Opened.of_release(bundle, live, device=device)
-    queries = user_vectors(opened, _requests(bundle, shop))
+    queries = user_vectors(opened, canaries_of(shop) if shop is not None else _stored(bundle, live))
     if not len(queries):
         raise BadBundle(f"{bundle.path}: release {live.id} holds no requests to measure with; add: --data DATA")
     vectors = opened.version.vectors
@@ -120,11 +121,10 @@ def tune_bundle(
     )
 
 
-def _requests(bundle: Bundle, shop: Shop | None) -> list[Canary]:
-    if shop is not None:
-        return canaries_of(shop)
-    stored = bundle.current().canaries
-    return [] if stored is None else read_canaries(bundle.path_of("canaries", stored))
+def _stored(bundle: Bundle, release: Release) -> list[Canary]:
+    """The requests that a release is tried with."""
+    name = release.canaries
+    return [] if name is None else read_canaries(bundle.path_of("canaries", name))
 
 
 def _beaten(point: Point, by: Point) -> bool:

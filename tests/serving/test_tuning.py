@@ -52,7 +52,7 @@ def test_points_are_compared_with_those_over_as_many_vectors(tuned: Tuned) -> No
     short = list(rows_of(tuned, all_of_them=False))
     assert [row[:2] for row in short] == [
         ("Flat", ""),
-        ("HNSW32, of 100", "ef_search 64"),
+        ("HNSW32 over 100", "ef_search 64"),
         ("HNSW32", "ef_search 128"),
         ("HNSW32", "ef_search 256"),
         ("SQ8", ""),
@@ -71,7 +71,7 @@ def test_what_is_taken_and_what_becomes_of_filters_is_said(tuned: Tuned) -> None
 
 def test_the_drawing_marks_what_is_taken_and_keeps_samples_apart(tuned: Tuned) -> None:
     drawing = tuned.drawing()
-    assert set(drawing.kinds) == {"Flat", "HNSW32, of 100", "HNSW32", "SQ8"}
+    assert set(drawing.kinds) == {"Flat", "HNSW32 over 100", "HNSW32", "SQ8"}
     assert drawing.chosen is not None
     assert drawing.chosen[0] == "HNSW32, ef_search 128"
     written = page(tuned, drawing.svg())
