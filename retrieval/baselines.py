@@ -259,7 +259,7 @@ def event_baselines(
         "own_frequency": own_frequency(own, counts),
         "item_knn": item_knn(history, cooccurrence(events, split.train, n_items), counts),
     }
-    if set(events.kinds) - set(split.target_events):
+    if (~events.is_kind(split.target_events) & ~events.is_return()).any():
         timeline, position = Timeline.from_events(events)
         taken = [code for code, kind in enumerate(timeline.kinds) if kind in split.target_events]
         found["looked_at"] = looked_at(timeline.items_left(requests.user, position[requests.end], taken), counts)
