@@ -14,6 +14,7 @@ import numpy as np
 from retrieval.errors import BadBundle
 from retrieval.fingerprint import folder_fingerprint
 from retrieval.runtime import (
+    MULTIPLE,
     TOKEN_INPUTS,
     Encoded,
     Runner,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 TOKENISED_AT_ONCE = 8192  # texts; more would hold a whole catalogue's tokens in memory
 LONGEST, NO_LIMIT = 512, 1_000_000  # tokens: of a model that names no limit, and what some say instead of none
 Side = Literal["query", "document"]
+# Documents come by the thousand, so that another shape pays: a fifth of what titles are padded to with 8 is padding.
+PADDED_TO: dict[Side, int] = {"query": MULTIPLE, "document": 2}
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,8 @@ class TextEncoder:
         parts = []
         for start in range(0, len(texts), TOKENISED_AT_ONCE):
             tokens = encode_texts(self.tokenizer, [prompt + text for text in texts[start : start + TOKENISED_AT_ONCE]])
-            parts.append(run_batched(tokens, self.runner, pad_id=self.pad_id, done=done))
+            found = run_batched(tokens, self.runner, pad_id=self.pad_id, multiple=PADDED_TO[side], done=done)
+            parts.append(found)
         return np.concatenate(parts) if parts else self.encode([""])[:0]
 
 

@@ -127,15 +127,17 @@ def run_batched(
     *,
     pad_id: int = 0,
     budget_tokens: int = BUDGET_TOKENS,
+    multiple: int = MULTIPLE,
     done: Callable[[int], None] | None = None,
 ) -> NDArray[np.float32]:
     """Runs every text once, sorted by length in batches of few shapes, and gives the rows back in their own order.
 
-    `done` hears how many texts each batch held. Returns float32 [n, ...], or [0, 0] for no texts.
+    `multiple` is what lengths are padded to, see `token_batches`. `done` hears how many texts each batch held. Returns
+    float32 [n, ...], or [0, 0] for no texts.
     """
     output: NDArray[np.float32] | None = None
-    for batch in token_batches(encoded.lengths, budget_tokens=budget_tokens):
-        rows = runner(*_pad([encoded.ids[i] for i in batch], [encoded.segments[i] for i in batch], pad_id))
+    for batch in token_batches(encoded.lengths, budget_tokens=budget_tokens, multiple=multiple):
+        rows = runner(*_pad([encoded.ids[i] for i in batch], [encoded.segments[i] for i in batch], pad_id, multiple))
         if output is None:
             output = np.empty((len(encoded.ids), *rows.shape[1:]), np.float32)
         output[batch] = rows
@@ -145,9 +147,9 @@ def run_batched(
 
 
 def _pad(
-    ids: Sequence[list[int]], segments: Sequence[list[int]], pad_id: int
+    ids: Sequence[list[int]], segments: Sequence[list[int]], pad_id: int, multiple: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    longest = int(padded_length(np.array(max(len(row) for row in ids))))
+    longest = int(padded_length(np.array(max(len(row) for row in ids)), multiple))
     input_ids = np.full((len(ids), longest), pad_id, np.int64)
     mask, types = np.zeros_like(input_ids), np.zeros_like(input_ids)
     for i, (row, kinds) in enumerate(zip(ids, segments, strict=True)):

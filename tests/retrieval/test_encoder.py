@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from retrieval import encoder as encoder_module
 from retrieval.encoder import TextEncoder, max_tokens, open_sentence_transformer
 from retrieval.errors import BadBundle
 from retrieval.fingerprint import folder_fingerprint
+from retrieval.topk import Vectors
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TEXTS = (
@@ -73,6 +75,20 @@ def test_a_text_has_one_vector_whatever_stands_beside_it(opened: TextEncoder) ->
     for text, vector in zip(TEXTS, together, strict=True):
         np.testing.assert_allclose(opened.encode([text])[0], vector, atol=1e-5)
     np.testing.assert_allclose(opened.encode(TEXTS[::-1]), together[::-1], atol=1e-5)
+
+
+def test_documents_are_padded_less_than_queries_of_few_shapes(opened: TextEncoder) -> None:
+    widths: list[int] = []
+
+    def noted(ids: NDArray[np.int64], mask: NDArray[np.int64], segments: NDArray[np.int64]) -> Vectors:
+        widths.append(ids.shape[1])
+        return opened.runner(ids, mask, segments)
+
+    watched = replace(opened, runner=noted)
+    nine = ["red blue green large small steel wood"]  # tokens, the special ones counted
+    document, query = watched.encode(nine, "document"), watched.encode(nine, "query")
+    assert widths == [10, 16]
+    np.testing.assert_allclose(document, query, atol=1e-6)
 
 
 def test_texts_beyond_one_block_are_encoded_as_well(opened: TextEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
