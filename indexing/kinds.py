@@ -70,9 +70,9 @@ def cells_for(n: int) -> int:
     """Cells of an inverted file over n vectors: about four times the root, a power of two.
 
     >>> cells_for(300_000), cells_for(100)
-    (2048, 16)
+    (2048, 32)
     """
-    return int(2 ** max(4, round(math.log2(4 * math.sqrt(n)) - 0.1)))
+    return int(2 ** max(4, round(math.log2(4 * math.sqrt(n)))))
 
 
 def grown(milliseconds: float, growth: Growth, rows: int, n: int) -> float:
@@ -90,7 +90,7 @@ def ladders_for(factory: str) -> list[Ladder]:
     """The efforts that a kind is tried with, any FAISS factory string: one ladder for each `k_factor` that it reads.
 
     >>> [len(ladder) for ladder in ladders_for("HNSW32")], [len(ladder) for ladder in ladders_for("IVF64,PQ8x4fs")]
-    ([5], [6, 6, 6])
+    ([5], [5, 5, 5])
     """
     factors = FACTORS if reads_factor(factory) else (Effort().k_factor,)
     found = re.search(r"IVF(\d+)", factory)

@@ -25,7 +25,7 @@ from retrieval.topk import Vectors
 SCAN_BYTES = 100_000_000  # vectors up to this size are scanned: 4 ms at the 26 GB/s of one core
 SAMPLE_ROWS = 16_384  # vectors over which every kind is tried
 HALVINGS = 2  # efforts that are tried between one that misses the recall and the next that reaches it
-NEAR = 1.1  # kinds that should be so much slower than the quickest, at most, are as quick: the smallest is taken
+NEAR = 1.25  # what is expected of a kind differs by so much from one measurement to the next: of such the smallest
 
 Heard: TypeAlias = Callable[[str, int, int], None]  # a stage, and how many of how many steps of it are done
 

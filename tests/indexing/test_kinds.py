@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import doctest
 from itertools import pairwise
+from types import ModuleType
 
 import numpy as np
 import pytest
 
+from indexing import crossover, faiss_index, kinds, sizes
 from indexing.faiss_index import FaissIndex
 from indexing.kinds import kinds_for, ladders_for
 from retrieval.topk import Vectors
+
+
+@pytest.mark.parametrize("module", [crossover, faiss_index, kinds, sizes])
+def test_the_examples_of_a_docstring_hold(module: ModuleType) -> None:
+    told = doctest.testmod(module)
+    assert told.attempted
+    assert not told.failed
 
 
 def vectors(n: int, dim: int) -> Vectors:

@@ -63,7 +63,7 @@ def test_the_quickest_of_those_that_surely_reach_the_target_is_taken() -> None:
 
 
 def test_kinds_are_built_in_the_order_of_their_promise_and_of_quick_ones_the_smallest_first() -> None:
-    quick, small, slow = trial("quick", 1.0, 900), trial("small", 1.05, 100), trial("slow", 2.0, 10)
+    quick, small, slow = trial("quick", 1.0, 900), trial("small", 1.2, 100), trial("slow", 2.0, 10)
     unfit = trial("unfit", np.inf, 1)
     assert by_promise([slow, quick, unfit, small]) == [small, quick, slow]
     assert by_promise([unfit]) == []
