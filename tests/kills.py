@@ -124,7 +124,7 @@ def ask(bundle: Path, heard: Path, stop: Path, *, reopening: bool, seed: int) ->
                 answer = engine.search(query, k=K, rerank=False)
                 items = [hit.item_id for hit in answer.items]
                 file.write(json.dumps([answer.release, answer.update, query, items]) + "\n")
-            except Exception:
+            except Exception:  # whatever it is, a query failed
                 file.write(json.dumps({"failed": traceback.format_exc()}) + "\n")
             time.sleep(PAUSE)
     return 0
