@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks.results import Line
 from indexing.choice import AUTO, RECALL_AT, write_index
+from indexing.crossover import orders
 from indexing.index import VectorIndex
 from indexing.kinds import effort_words
 from indexing.measure import recalls, recalls_of
@@ -68,8 +69,10 @@ class TunedRun:
             opened = self._opened(Path(folder) / "index.faiss")
         say(f"-- {opened.why}")
         yield self._whole(opened)
-        for share in SHARES:
-            yield self._filtered(opened.index, share)
+        for drawn, order in orders(self.items, np.random.default_rng(self.seed + 1)).items():
+            for share in SHARES:
+                count = max(1, round(share * len(self.items)))
+                yield self._filtered(opened.index, drawn, order < count)
 
     def _opened(self, path: Path) -> Opened:
         begun = time.perf_counter()
@@ -109,10 +112,7 @@ class TunedRun:
         labels = {"kind": kind, "effort": effort_words(kind, opened.kept.effort)}
         return Line(measured="tuned index", labels=labels, unit="figure", summary=summary)
 
-    def _filtered(self, index: VectorIndex, share: float) -> Line:
-        """A filter that allows such a share of the items, drawn at random, and one of them at least."""
-        n = len(self.items)
-        allowed: Mask = np.random.default_rng(self.seed).permutation(n) < max(1, round(share * n))
+    def _filtered(self, index: VectorIndex, drawn: str, allowed: Mask) -> Line:
         truth = exact_topk(self._held, self.items, K, allowed=allowed)
         found = index.search(self._held, K, allowed=allowed)
         spent = self._paired(
@@ -125,7 +125,8 @@ class TunedRun:
             "exact p50 ms": spent.exact,
             "of exact": spent.ours / spent.exact,
         }
-        labels = {"allowed": f"{100 * share:g} %", "items": f"{np.count_nonzero(allowed):,}"}
+        count = int(np.count_nonzero(allowed))
+        labels = {"drawn": drawn, "allowed": f"{100 * count / len(allowed):.2g} %", "items": f"{count:,}"}
         return Line(measured="tuned index, filtered", labels=labels, unit="figure", summary=summary)
 
     @cached_property

@@ -1,11 +1,16 @@
-"""Which filters an index answers by itself, and which exact search over the allowed answers, by measured cost."""
+"""Which filters an index answers by itself, and which exact search over the allowed answers, by measured cost.
+
+What a filter allows is seldom drawn at random: a category lies together, and mostly elsewhere than who asks. An index
+looks where the question is, so that it is measured under filters that allow items drawn at random, those most like one
+of them, and those least like it, and has to serve under all three.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,8 +18,8 @@ import numpy as np
 from indexing.faiss_index import FaissIndex
 from indexing.guarded import GuardedIndex
 from indexing.manifest import JsonMap
-from indexing.measure import Clock, Meter, recalls_of
-from retrieval.topk import Mask, Vectors, exact_topk
+from indexing.measure import TIMED, Clock, Search, alone_ms, recalls_of
+from retrieval.topk import Hits, Mask, Rows, Vectors, exact_topk
 
 HALVINGS = 8  # filters that allow half of the items, a quarter, and so on
 ASKED = 32  # queries on which the recall of a filtered search is measured
@@ -22,12 +27,12 @@ WIDENINGS = (1.0, 2.0, 4.0, 8.0)  # of the effort under a filter, the lowest tha
 
 
 class FilterCost(NamedTuple):
-    """What a query costs under a filter that allows so many items, drawn at random."""
+    """What a query costs under filters that allow so many items: the worst of them for the index."""
 
     allowed: int
-    exact_ms: float  # the median of exact search over the allowed
-    index_ms: float  # of the index, with whatever its answers are completed by
-    recall: float  # of the index
+    exact_ms: float  # the median of exact search over the allowed, where it is quickest
+    index_ms: float  # of the index, with whatever its answers are completed by, where it is slowest
+    recall: float  # of the index, where it is lowest
 
     def won(self, target: float) -> bool:
         """Whether the index is the quicker one, and finds enough."""
@@ -47,10 +52,10 @@ class Crossover(NamedTuple):
 
 
 class Filtered(NamedTuple):
-    """A filter, and what exact search does under it."""
+    """A filter, and what exact search finds under it and takes."""
 
     mask: Mask
-    meter: Meter
+    truth: Hits
     exact_ms: float
 
 
@@ -58,7 +63,8 @@ class Filtered(NamedTuple):
 class CrossoverMeter:
     """Measures filtered searches of an index over `vectors` float32 [n, dim] by `queries` float32 [q, dim].
 
-    Under a filter that the index is to answer, it has to reach the recall `target` at k. `clock` gives seconds.
+    Under a filter that the index is to answer, it has to reach the recall `target` at k. `seconds` is how long one
+    setting is timed, by the `clock`, which gives seconds.
     """
 
     vectors: Vectors
@@ -66,6 +72,7 @@ class CrossoverMeter:
     k: int
     target: float
     seed: int = 0
+    seconds: float = TIMED
     clock: Clock = time.perf_counter
 
     def measure(self, index: FaissIndex) -> Crossover:
@@ -74,7 +81,7 @@ class CrossoverMeter:
         As long as the index finds too little, it is tried with more effort; what leaves the fewest filters to exact
         search is taken.
         """
-        filters = [self._filter(mask) for mask in self._masks()]
+        filters: dict[int, list[Filtered]] = {}
         best = Crossover(len(self.vectors), 1.0, ())
         for filtered in WIDENINGS:
             costs = tuple(self._costs(index.with_effort(replace(index.effort, filtered=filtered)), filters))
@@ -84,30 +91,55 @@ class CrossoverMeter:
                 break
         return best
 
-    def _costs(self, index: FaissIndex, filters: Sequence[Filtered]) -> Iterator[FilterCost]:
+    def _costs(self, index: FaissIndex, filters: dict[int, list[Filtered]]) -> Iterator[FilterCost]:
+        """Costs under ever stricter filters, to the first that the index loses; filters that are new are kept."""
         guarded = GuardedIndex(index, self.vectors, exact_rows=0)
-        for mask, meter, exact_ms in filters:
-            found = guarded.search(meter.queries, meter.k, allowed=mask)
-            spent = meter.alone(partial(guarded.search, k=self.k, allowed=mask))
-            recall = float(recalls_of(found, meter.truth).mean())
-            yield (cost := FilterCost(int(np.count_nonzero(mask)), exact_ms, spent, recall))
+        for halving in range(1, HALVINGS + 1):
+            allowed = len(self.vectors) >> halving
+            if allowed < self.k:
+                return
+            if allowed not in filters:
+                filters[allowed] = [self._filtered(order < allowed) for order in self._orders]
+            found = [self._measured(guarded, one) for one in filters[allowed]]
+            cost = FilterCost(
+                allowed=allowed,
+                exact_ms=min(one.exact_ms for one in filters[allowed]),
+                index_ms=max(spent for spent, _ in found),
+                recall=min(recall for _, recall in found),
+            )
+            yield cost
             if not cost.won(self.target):
                 return
 
-    def _filter(self, mask: Mask) -> Filtered:
-        queries = self.queries[:ASKED]
-        truth = exact_topk(queries, self.vectors, self.k, allowed=mask)
-        meter = Meter(self.vectors, queries, truth, clock=self.clock)
-        spent = meter.alone(partial(exact_topk, items=self.vectors, k=self.k, allowed=mask))
-        return Filtered(mask, meter, spent)
+    def _measured(self, index: GuardedIndex, one: Filtered) -> tuple[float, float]:
+        """Milliseconds and recall of the index under a filter."""
+        hits = index.search(self._asked, self.k, allowed=one.mask)
+        return self._alone(partial(index.search, k=self.k, allowed=one.mask)), float(recalls_of(hits, one.truth).mean())
 
-    def _masks(self) -> Iterator[Mask]:
-        """Masks that allow half of the items, a quarter, and so on, as long as they allow k."""
-        n = len(self.vectors)
-        order = np.random.default_rng(self.seed).permutation(n)
-        for halving in range(1, HALVINGS + 1):
-            if n >> halving >= self.k:
-                yield order < n >> halving
+    def _filtered(self, mask: Mask) -> Filtered:
+        search = partial(exact_topk, items=self.vectors, k=self.k, allowed=mask)
+        return Filtered(mask, search(self._asked), self._alone(search))
+
+    def _alone(self, search: Search) -> float:
+        return alone_ms(search, self._asked, self.seconds, self.clock)
+
+    @property
+    def _asked(self) -> Vectors:
+        return self.queries[:ASKED]
+
+    @cached_property
+    def _orders(self) -> tuple[Rows, ...]:
+        return tuple(orders(self.vectors, np.random.default_rng(self.seed)).values())
+
+
+def orders(vectors: Vectors, rng: np.random.Generator) -> dict[str, Rows]:
+    """The place of each vector in three orders, int64 [n], the first of which a filter allows: drawn at random, most
+    like one of them, least like it."""
+    n = len(vectors)
+    likeness = vectors @ vectors[rng.integers(n)]
+    nearest = np.empty(n, np.int64)
+    nearest[np.argsort(-likeness, kind="stable")] = np.arange(n)
+    return {"at random": rng.permutation(n), "alike": nearest, "unlike": n - 1 - nearest}
 
 
 def exact_rows(costs: Sequence[FilterCost], n: int, target: float) -> int:

@@ -10,7 +10,9 @@ import pytest
 
 from indexing.crossover import WIDENINGS, CrossoverMeter
 from indexing.faiss_index import Effort, FaissIndex
-from retrieval.topk import Vectors
+from indexing.guarded import GuardedIndex
+from indexing.measure import recalls_of
+from retrieval.topk import Mask, Vectors, exact_topk
 
 N, DIM, K = 4_000, 16, 10
 
@@ -64,6 +66,21 @@ def test_an_index_that_cannot_find_enough_is_asked_under_no_filter(cells: FaissI
 def test_filters_that_allow_fewer_than_are_asked_for_are_not_tried(cells: FaissIndex) -> None:
     found = meter(k=600).measure(cells.with_effort(Effort(nprobe=64)))
     assert [cost.allowed for cost in found.costs] == [2_000, 1_000]
+
+
+def test_filters_that_lie_together_or_far_away_count_as_those_drawn_at_random_do(cells: FaissIndex) -> None:
+    few = cells.with_effort(Effort(nprobe=4))
+    index = GuardedIndex(few, ITEMS, exact_rows=0)
+
+    def recall_under(allowed: Mask) -> float:
+        asked = QUERIES[:32]
+        truth = exact_topk(asked, ITEMS, K, allowed=allowed)
+        return float(recalls_of(index.search(asked, K, allowed=allowed), truth).mean())
+
+    drawn = recall_under(np.random.default_rng(5).permutation(N) < N // 4)
+    costs = meter(target=0.0).measure(few).costs
+    assert costs[1].allowed == N // 4
+    assert costs[1].recall < drawn - 0.05
 
 
 def test_equal_seeds_draw_equal_filters(cells: FaissIndex) -> None:
