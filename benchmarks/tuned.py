@@ -126,7 +126,7 @@ class TunedRun:
             "of exact": spent.ours / spent.exact,
         }
         count = int(np.count_nonzero(allowed))
-        labels = {"drawn": drawn, "allowed": f"{100 * count / len(allowed):.2g} %", "items": f"{count:,}"}
+        labels = {"drawn": drawn, "allowed": f"{round(100 * count / len(allowed), 2):g} %", "items": f"{count:,}"}
         return Line(measured="tuned index, filtered", labels=labels, unit="figure", summary=summary)
 
     @cached_property

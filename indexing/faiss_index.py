@@ -24,7 +24,7 @@ from retrieval.topk import Hits, Mask, Rows, Vectors
 ADD_BLOCK = 65_536  # rows read from the memory map and added at a time
 MIN_TRAIN = 65_536  # rows to train on at least, where there are as many
 TRAIN_PER_CELL = 64  # and so many for each cell of an inverted file
-WIDEST = 64.0  # a filter multiplies the effort at most by this
+WIDEST = 512.0  # a filter multiplies the effort at most by this
 FILTERING = frozenset(
     f"Index{name}"
     for name in (

@@ -14,6 +14,7 @@ FILTER_SURPLUS = 1.5  # how many times the hits needed are fetched where the ind
 FEWEST_REFINED = (
     100  # hits that are wanted of an index with a surplus, at least: the first few of coarse codes are luck
 )
+REFINED_UNDER_FILTER = 2.0  # times as many under a filter, which leaves hits that their codes tell less well apart
 RESCORE_FLOATS = 16_777_216  # floats gathered at once to score hits again (64 MiB)
 
 
@@ -79,7 +80,7 @@ class GuardedIndex:
         return self._complete(hits, queries, k, n_allowed, allowed, exclude)
 
     def _fetch(self, k: int, n_allowed: int) -> int:
-        k = hits_wanted(self._backend, k)
+        k = hits_wanted(self._backend, k, filtered=n_allowed < self.size)
         if n_allowed == self.size or self.can_filter:
             return min(k, n_allowed)
         return min(math.ceil(FILTER_SURPLUS * k * self.size / max(n_allowed, 1)), self.size)
@@ -96,10 +97,12 @@ class GuardedIndex:
         return hits
 
 
-def hits_wanted(backend: Backend, k: int) -> int:
+def hits_wanted(backend: Backend, k: int, *, filtered: bool = False) -> int:
     """How many hits of a backend hold the k best, once they are scored exactly."""
     surplus = backend.surplus
-    return k if surplus <= 1 else math.ceil(max(k, FEWEST_REFINED) * surplus)
+    if surplus <= 1:
+        return k
+    return math.ceil(max(k, FEWEST_REFINED) * surplus * (REFINED_UNDER_FILTER if filtered else 1))
 
 
 def rescore(queries: Vectors, vectors: Vectors, rows: Rows) -> Scores:
