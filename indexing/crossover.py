@@ -8,7 +8,7 @@ of them, and those least like it, and has to serve under all three.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import NamedTuple
@@ -46,6 +46,18 @@ class Crossover(NamedTuple):
     filtered: float  # see `Effort`
     costs: tuple[FilterCost, ...]  # the loosest filter first
 
+    def spent(self, exact: Mapping[int, float]) -> float:
+        """Milliseconds of one query under each filter, of which `exact` tells what exact search takes, by items.
+
+        >>> costs = FilterCost(500, 9, 2, 0.97), FilterCost(250, 5, 3, 0.96)
+        >>> Crossover(249, 1.0, costs).spent({500: 9, 250: 5, 125: 2})
+        7
+        """
+        return sum(
+            next((cost.index_ms for cost in self.costs if cost.allowed == allowed > self.exact_rows), alone)
+            for allowed, alone in exact.items()
+        )
+
     def to_json(self) -> JsonMap:
         """As a manifest keeps it."""
         return {"exact_rows": self.exact_rows, "costs": [cost._asdict() for cost in self.costs]}
@@ -78,18 +90,18 @@ class CrossoverMeter:
     def measure(self, index: FaissIndex) -> Crossover:
         """Halve the allowed items until exact search over them is quicker.
 
-        As long as the index finds too little, it is tried with more effort; what leaves the fewest filters to exact
-        search is taken.
+        As long as the index finds too little, it is tried with more effort; that effort is taken with which all of the
+        filters together cost least.
         """
         filters: dict[int, list[Filtered]] = {}
-        best = Crossover(len(self.vectors), 1.0, ())
+        tried: list[Crossover] = []
         for filtered in WIDENINGS:
             costs = tuple(self._costs(index.with_effort(replace(index.effort, filtered=filtered)), filters))
-            rows = exact_rows(costs, len(self.vectors), self.target)
-            best = Crossover(rows, filtered, costs) if rows < best.exact_rows else best
+            tried.append(Crossover(exact_rows(costs, len(self.vectors), self.target), filtered, costs))
             if all(cost.recall >= self.target for cost in costs):
                 break
-        return best
+        exact = {allowed: min(one.exact_ms for one in alike) for allowed, alike in filters.items()}
+        return min(tried, key=lambda one: (one.spent(exact), one.exact_rows))
 
     def _costs(self, index: FaissIndex, filters: dict[int, list[Filtered]]) -> Iterator[FilterCost]:
         """Costs under ever stricter filters, to the first that the index loses; filters that are new are kept."""

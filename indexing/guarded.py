@@ -11,9 +11,7 @@ from retrieval.topk import CSR, Hits, Mask, Rows, Scores, Vectors, exact_topk
 
 FEW_ROWS, FEW_SHARE = 32_768, 0.05  # allowed rows that are searched exactly, where nobody measured what is quicker
 FILTER_SURPLUS = 1.5  # how many times the hits needed are fetched where the index cannot filter
-FEWEST_REFINED = (
-    100  # hits that are wanted of an index with a surplus, at least: the first few of coarse codes are luck
-)
+FEWEST_REFINED = 100  # hits that are wanted of coarse codes, at least: the first few of them are luck
 REFINED_UNDER_FILTER = 2.0  # times as many under a filter, which leaves hits that their codes tell less well apart
 RESCORE_FLOATS = 16_777_216  # floats gathered at once to score hits again (64 MiB)
 
