@@ -23,7 +23,7 @@ from retrieval.topk import Hits, Mask, Rows, Vectors, exact_topk
 
 HALVINGS = 8  # filters that allow half of the items, a quarter, and so on
 ASKED = 32  # queries on which the recall of a filtered search is measured
-WIDENINGS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # of the effort under a filter, the lowest that serves is taken
+WIDENINGS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # of the effort under a filter, in the order in which they are tried
 
 
 class FilterCost(NamedTuple):

@@ -78,8 +78,9 @@ def cells_for(n: int) -> int:
 def grown(milliseconds: float, growth: Growth, rows: int, n: int) -> float:
     """What a search that takes so long over `rows` vectors should take over n of them, at the same recall.
 
-    A scan reads them all. Cells and graphs, with the effort that the recall takes, were measured to take about twice as
-    long over 300,000 vectors as over 16,384 of them, and so to grow no faster than the cube root.
+    A scan reads them all. Cells and graphs are both taken to grow with the cube root, for a graph alone would grow with
+    the logarithm and cells with the square root, but the effort that the recall takes rises for the one and falls for
+    the other. It is an expectation and sets an order: what is taken is measured over all vectors.
 
     >>> grown(1.0, "scan", 100, 800), round(grown(1.0, "search", 100, 800), 6)
     (8.0, 2.0)
