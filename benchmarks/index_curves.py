@@ -19,7 +19,7 @@ from indexing.faiss_index import Effort
 from indexing.guarded import GuardedIndex
 from indexing.index import VectorIndex
 from indexing.kinds import effort_words, kinds_for, ladders_for
-from indexing.measure import Built, Meter, Point, exact_point, median_ms, recalls_of
+from indexing.measure import BuiltIndex, Meter, Point, exact_point, median_ms, recalls_of
 from retrieval.errors import BadConfig, MissingDependency
 from retrieval.topk import Mask, Vectors, exact_topk
 from serving.show import say
@@ -41,11 +41,11 @@ class IndexCurves:
         """Exact search, every kind at every effort, other libraries where they are installed, filters, and growth."""
         exact = exact_point(self.items, self.queries, K, seconds=self.seconds)
         yield from self._settings("exact", "all vectors", exact, ExactIndex(self.items))
-        found: list[Built] = []
+        found: list[BuiltIndex] = []
         for factory in [kind.factory for kind in kinds_for(*self.items.shape)] if factories is None else factories:
             say(f"-- {factory}")
             try:
-                built = Built.over(self.items, factory)
+                built = BuiltIndex.over(self.items, factory)
             except BadConfig as error:
                 say(f"left out: {error}")
                 continue
@@ -75,7 +75,7 @@ class IndexCurves:
             summary = {"recall": point.recall, "per second": rate}
             yield Line(measured="index", labels=labels, unit="figure", summary=summary)
 
-    def _filtered(self, built: Built) -> Iterator[Line]:
+    def _filtered(self, built: BuiltIndex) -> Iterator[Line]:
         """The same under filters that let a random share of the items through."""
         index = GuardedIndex(built.index, self.items)
         for share in SHARES:
@@ -109,7 +109,7 @@ class IndexCurves:
             part = np.ascontiguousarray(self.items[:size])
             meter = Meter.over(part, self.queries, K, seconds=self.seconds)
             for factory in factories:
-                built = Built.over(part, factory)
+                built = BuiltIndex.over(part, factory)
                 point = built.at(built.index.effort, meter)
                 summary = {"build s": built.seconds, "MB": built.bytes / 1e6, "recall": point.recall}
                 labels = {"kind": factory, "items": str(size)}

@@ -85,7 +85,7 @@ class ModelRuns:
 
     @property
     def _version(self) -> IndexVersion:
-        return IndexVersion.open(self._releases.path_of("index", self._releases.current().index))
+        return IndexVersion.open(self._releases.path_of("index", self._releases.current().index), device="cpu")
 
     def _pairs(self) -> Pairs:
         """One shopper of three titles against items."""

@@ -42,7 +42,7 @@ class Paired(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedIndex:
     """An index as an engine opens it, what its manifest would say, and how long it took to get there."""
 
     index: VectorIndex
@@ -74,7 +74,7 @@ class TunedRun:
                 count = max(1, round(share * len(self.items)))
                 yield self._filtered(opened.index, drawn, order < count)
 
-    def _opened(self, path: Path) -> Opened:
+    def _opened(self, path: Path) -> OpenedIndex:
         begun = time.perf_counter()
         about = write_index(
             path,
@@ -93,9 +93,9 @@ class TunedRun:
         choice, size = about["choice"], about["bytes"]
         assert isinstance(choice, dict)
         assert isinstance(size, int)
-        return Opened(index, kept, size, str(choice["why"]), seconds)
+        return OpenedIndex(index, kept, size, str(choice["why"]), seconds)
 
-    def _whole(self, opened: Opened) -> Line:
+    def _whole(self, opened: OpenedIndex) -> Line:
         index, k = opened.index, min(RECALL_AT, len(self.items))
         found = recalls(index, self._held, exact_topk(self._held, self.items, k))
         spent = self._paired(partial(index.search, k=k), partial(exact_topk, items=self.items, k=k))

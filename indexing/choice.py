@@ -13,7 +13,7 @@ from indexing.crossover import CrossoverMeter
 from indexing.manifest import JsonMap
 from indexing.sizes import size_of
 from indexing.tune import Chosen, Tuner
-from retrieval.errors import GateRefused
+from retrieval.errors import BadConfig
 from retrieval.topk import Vectors
 
 RECALL_AT = 100
@@ -39,8 +39,8 @@ def write_index(
     """Build the index and write it, unless it is exact and needs no file; returns what the manifest says of it.
 
     `memory`: bytes that the index may hold, None for no limit; see `Tuner`. `queries` float32 [q, dim] are user
-    vectors; without any, item vectors stand for them. Raises GateRefused where a kind that was asked for misses the
-    recall or the memory.
+    vectors; without any, item vectors stand for them. A kind that was asked for may miss the recall, which is told; it
+    is written all the same. Raises BadConfig where it holds more than the memory.
     """
     sample, source = recall_sample(vectors, queries, seed)
     k = min(RECALL_AT, len(vectors))
@@ -48,7 +48,7 @@ def write_index(
     report("index", 0, len(vectors))
     chosen = tuner.choose(report) if factory == AUTO else tuner.fit(factory)
     if factory != AUTO:
-        _require(chosen, recall_target, memory)
+        _require_memory(chosen, memory)
     filters: JsonMap = {}
     effort = chosen.point.effort
     if chosen.index is not None:
@@ -83,16 +83,10 @@ def recall_sample(vectors: Vectors, queries: Vectors | None, seed: int) -> tuple
     return np.ascontiguousarray(pool[rows], np.float32), f"{len(rows)} {source}"
 
 
-def _require(chosen: Chosen, target: float, memory: int | None) -> None:
-    """GateRefused for a kind that was asked for and is not what is wanted."""
+def _require_memory(chosen: Chosen, memory: int | None) -> None:
     point = chosen.point
-    if point.recall < target:
-        raise GateRefused(
-            f"index kind {point.kind!r} reaches recall@{RECALL_AT} {point.recall:.3f} at its highest effort, {target} "
-            "is wanted; use another kind, such as Flat or HNSW32_SQ8, or a lower target"
-        )
     if memory is not None and point.bytes > memory:
-        raise GateRefused(
+        raise BadConfig(
             f"index kind {point.kind!r} holds {size_of(point.bytes)}, {size_of(memory)} is allowed; use another kind, "
             "such as auto, or more memory"
         )

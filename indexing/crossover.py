@@ -95,7 +95,7 @@ class CrossoverMeter:
         """
         filters: dict[int, list[Filtered]] = {}
         tried: list[Crossover] = []
-        for filtered in WIDENINGS:
+        for filtered in WIDENINGS if index.can_filter else WIDENINGS[:1]:
             costs = tuple(self._costs(index.with_effort(replace(index.effort, filtered=filtered)), filters))
             tried.append(Crossover(exact_rows(costs, len(self.vectors), self.target), filtered, costs))
             if all(cost.recall >= self.target for cost in costs):

@@ -111,7 +111,7 @@ class Dispatcher:
 
     def _put(self, job: _Job) -> None:
         if os.getpid() != self._process:
-            raise BadConfig("a GPU cannot be used by a forked process; open the engine again after the fork")
+            raise BadConfig("a forked process cannot use the GPU; start it by spawn, or open the engine in it alone")
         self._jobs.put(job)
 
     def _work(self) -> None:

@@ -41,7 +41,7 @@ class Effort:
     nprobe: int = 64  # cells visited (IVF)
     ef_search: int = 256  # length of the queue (HNSW)
     k_factor: float = 4.0  # hits of the compressed search that are refined, as a multiple of k
-    filtered: float = 1.0  # under a filter, all of these are multiplied by this over the share of rows that it allows
+    filtered: float = 1.0  # under a filter, what the kind reads of these times this over the share of rows allowed
 
     def widened(self, factor: float) -> Effort:
         """The same effort times a factor."""

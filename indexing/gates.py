@@ -55,6 +55,9 @@ def items_kept(items: int, live: int, gone: int, max_change: float) -> Gate:
     >>> items_kept(27_000, 54_000, 27_000, 0.3).why
     '27,000 items after 54,000 (-50.0 %), of which 27,000 (50.0 %) are gone, and 30 % is allowed'
     """
+    if not live:
+        why = f"{items:,} items after none: an empty catalogue says nothing of the next one"
+        return Gate("items", False, why, {"items": items, "live": 0, "gone": 0, "max_change": max_change})
     more, lost = items / live - 1, gone / live
     changes = f"({100 * more:+.1f} %), of which {gone:,} ({100 * lost:.1f} %) are gone"
     why = f"{items:,} items after {live:,} {changes}, and {100 * max_change:.3g} % is allowed"

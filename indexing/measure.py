@@ -94,7 +94,7 @@ class Meter:
 
 
 @dataclass(frozen=True)
-class Built:
+class BuiltIndex:
     """An index over all vectors of a meter, what it holds and how long it took to build."""
 
     kind: str
@@ -103,7 +103,7 @@ class Built:
     seconds: float
 
     @classmethod
-    def over(cls, vectors: Vectors, factory: str, *, seed: int = 0, clock: Clock = time.perf_counter) -> Built:
+    def over(cls, vectors: Vectors, factory: str, *, seed: int = 0, clock: Clock = time.perf_counter) -> BuiltIndex:
         """Build a kind; raises BadConfig as `FaissIndex.build` does."""
         begun = clock()
         index = FaissIndex.build(vectors, factory, seed=seed)

@@ -29,7 +29,8 @@ def kept_releases(releases: Sequence[Release], way_back: Sequence[str], keep: in
 
     `releases` are recorded, the oldest first; `way_back` is `Bundle.way_back`.
     """
-    return {*way_back[-keep:], *(release.id for release in releases[-1:])}
+    newest_first = dict.fromkeys(reversed(way_back))  # to and fro, a release stands on the way more than once
+    return {*list(newest_first)[:keep], *(release.id for release in releases[-1:])}
 
 
 def prune(bundle: Bundle, keep: int) -> Pruned:

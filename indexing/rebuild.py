@@ -16,15 +16,15 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from indexing.choice import MEASURED, RECALL_TARGET, Progress, write_index
+from indexing.choice import MEASURED, RECALL_AT, RECALL_TARGET, Progress, write_index
 from indexing.columns import PART, ItemColumn, write_column, write_table
 from indexing.durable import write_npy
 from indexing.lookup import Hashes, HashIndex, hash_keys
-from indexing.manifest import FileSum, JsonMap, dump_json, file_sum, file_sums
+from indexing.manifest import FileSum, JsonMap, dump_json, file_sums
 from indexing.parts import PartStore
 from indexing.segments import has_segment
 from indexing.store import Bundle
-from indexing.text_vectors import TextSource, find_vectors, first_of_each, gather
+from indexing.text_vectors import TextSource, find_vectors, first_of_each, gather, text_sources
 from indexing.version import (
     COLUMNS,
     FAISS_FILE,
@@ -37,7 +37,7 @@ from indexing.version import (
     VECTORS,
     IndexVersion,
 )
-from retrieval.errors import BadData
+from retrieval.errors import BadData, GateRefused
 from retrieval.topk import Rows, Vectors
 
 EMBEDDED_AT_ONCE = 1_024  # texts of a part: what a killed job loses at most
@@ -67,8 +67,17 @@ class Built(NamedTuple):
     name: str  # the version
     path: Path
     texts: TextCounts
+    kind: str  # of the index, a FAISS factory string
     recall: float  # at 100, against exact search, on a sample; 1 for exact search
     items: int
+
+    def require_recall(self, target: float) -> None:
+        """Raise GateRefused where a kind that was asked for misses the recall."""
+        if self.recall < target:
+            raise GateRefused(
+                f"index kind {self.kind!r} reaches recall@{RECALL_AT} {self.recall:.3f} at its highest effort, "
+                f"{target} is wanted; use another kind, such as Flat or HNSW32_SQ8, or a lower target"
+            )
 
     def line(self) -> str:
         """As a person reads it."""
@@ -107,8 +116,8 @@ def build_version(
     recall is measured, else item vectors. memory: see `write_index`. progress hears of each stage how many of how many
     items are done.
 
-    Raises BadData where a vector is not finite, BadConfig where the kind of index does not fit, GateRefused where it
-    does not reach recall_target, BadBundle where the disk refuses.
+    A kind that was asked for may miss the recall: see `Built.require_recall`. Raises BadData where a vector is not
+    finite, BadConfig where the kind of index does not fit, BadBundle where the disk refuses.
     """
     if not items.num_rows or len(texts) != items.num_rows:
         raise BadData(
@@ -119,7 +128,7 @@ def build_version(
         hashes = _write_hashes(folder, texts, report)
         found_texts = TextCounts()
         if encode is not None:
-            known = [*sources, *_reusable(previous, text_encoder)]
+            known = [*sources, *([] if previous is None else text_sources(previous, text_encoder))]
             parts = PartStore(bundle.path / WORK / TEXT_PARTS / text_encoder)
             found_texts = _write_text_vectors(folder, texts, hashes, encode, known, parts, report)
         vectors = _write_vectors(folder, items, item_vectors, report)
@@ -142,7 +151,8 @@ def build_version(
         like = None if previous is None else previous.folder
         path = bundle.add("index", name, folder, requires=requires, about=about, like=like)
     recall = found["recall"]
-    return Built(name, path, found_texts, recall if isinstance(recall, float) else 1.0, items.num_rows)
+    reached = recall if isinstance(recall, float) else 1.0
+    return Built(name, path, found_texts, str(found["factory"]), reached, items.num_rows)
 
 
 def _write_hashes(folder: Path, texts: Sequence[str], report: Progress) -> Hashes:
@@ -192,19 +202,6 @@ def _picked(texts: Sequence[str], rows: Rows) -> list[str]:
             block = texts[start : start + PART]
             picked += [block[row - start] for row in rows[first:last].tolist()]
     return picked
-
-
-def _reusable(previous: IndexVersion | None, text_encoder: str) -> list[TextSource]:
-    """The text vectors of an earlier version and of its updates, if they are of this encoder and as they were written:
-    a flipped byte is not carried on, its text is embedded again."""
-    if previous is None or previous.text_vectors is None:
-        return []
-    if previous.manifest.about.get("text_encoder") != text_encoder:
-        return []
-    delta, files = previous.delta, previous.manifest.files
-    late = [] if delta is None else [TextSource(delta.text_hashes, delta.text_vectors)]
-    whole = all(file_sum(previous.folder / name) == files.get(name) for name in (TEXT_HASHES, TEXT_VECTORS))
-    return [*late, TextSource(previous.text_hashes, previous.text_vectors)] if whole else late
 
 
 def _write_vectors(folder: Path, items: pa.Table, item_vectors: ItemVectors, report: Progress) -> Vectors:

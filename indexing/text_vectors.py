@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.lookup import Hashes, HashIndex
+from indexing.manifest import file_sum
+from indexing.version import TEXT_HASHES, TEXT_VECTORS, IndexVersion
 from retrieval.topk import Rows, Vectors
 
 
@@ -33,6 +35,17 @@ class Places(NamedTuple):
     def part(self, start: int, size: int) -> Places:
         """Those of `size` texts from `start` on."""
         return Places(self.source[start : start + size], self.row[start : start + size])
+
+
+def text_sources(version: IndexVersion, text_encoder: str) -> list[TextSource]:
+    """The text vectors of a version's updates and of its build, if they are of this encoder and as they were written: a
+    flipped byte is not carried on, its text is embedded again."""
+    if version.text_vectors is None or version.manifest.about.get("text_encoder") != text_encoder:
+        return []
+    delta, files = version.delta, version.manifest.files
+    late = [] if delta is None else [TextSource(delta.text_hashes, delta.text_vectors)]
+    whole = all(file_sum(version.folder / name) == files.get(name) for name in (TEXT_HASHES, TEXT_VECTORS))
+    return [*late, TextSource(version.text_hashes, version.text_vectors)] if whole else late
 
 
 def find_vectors(hashes: Hashes, sources: Sequence[TextSource]) -> Places:

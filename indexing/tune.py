@@ -19,7 +19,7 @@ import numpy as np
 from indexing import reasons
 from indexing.faiss_index import FaissIndex
 from indexing.kinds import EXACT, Kind, grown, kinds_for, ladders_for
-from indexing.measure import TIMED, Built, Clock, Meter, Point, exact_point
+from indexing.measure import TIMED, BuiltIndex, Clock, Meter, Point, exact_point
 from retrieval.topk import Vectors
 
 SCAN_BYTES = 100_000_000  # vectors up to this size are scanned: 4 ms at the 26 GB/s of one core
@@ -49,7 +49,7 @@ class Trial(NamedTuple):
     """A kind that was built over a sample."""
 
     kind: Kind  # over all vectors
-    built: Built
+    built: BuiltIndex
     points: tuple[Point, ...]
     expected: float  # milliseconds of a query over all vectors; infinite where the recall is out of reach
 
@@ -103,7 +103,7 @@ class Tuner:
         """
         if factory == EXACT:
             return Chosen(self._exact, None, (self._exact,), reasons.asked_for(self._exact, self.k))
-        built = Built.over(self.vectors, factory, seed=self.seed, clock=self.clock)
+        built = BuiltIndex.over(self.vectors, factory, seed=self.seed, clock=self.clock)
         points = self._fitted(built, list(self._curve(built, self._meter)))
         taken = fastest(points, self.target) or max(points, key=lambda point: point.recall)
         why = reasons.asked_for(taken, self.k)
@@ -150,7 +150,7 @@ class Tuner:
 
     def _trial(self, kind: Kind, small: Kind) -> Trial:
         meter = self._sample
-        built = Built.over(meter.vectors, small.factory, seed=self.seed, clock=self.clock)
+        built = BuiltIndex.over(meter.vectors, small.factory, seed=self.seed, clock=self.clock)
         points = tuple(self._curve(built, meter))
         taken = fastest(points, self.target)
         if taken is None:
@@ -159,17 +159,17 @@ class Tuner:
         whole = grown(alone, kind.growth, len(meter.vectors), len(self.vectors))
         return Trial(kind, built, points, max(0.0, taken.milliseconds - alone) + whole)
 
-    def _whole(self, trial: Trial) -> tuple[Built, list[Point]]:
+    def _whole(self, trial: Trial) -> tuple[BuiltIndex, list[Point]]:
         """A tried kind over all vectors."""
         if self._sample is self._meter:
             return trial.built, self._fitted(trial.built, list(trial.points))
-        built = Built.over(self.vectors, trial.kind.factory, seed=self.seed, clock=self.clock)
+        built = BuiltIndex.over(self.vectors, trial.kind.factory, seed=self.seed, clock=self.clock)
         return built, self._fitted(built, list(self._curve(built, self._meter)))
 
-    def _curve(self, built: Built, meter: Meter) -> Sequence[Point]:
+    def _curve(self, built: BuiltIndex, meter: Meter) -> Sequence[Point]:
         return [*built.curve(meter, ladders_for(built.kind), until=None if self.thorough else self.target)]
 
-    def _fitted(self, built: Built, points: list[Point]) -> list[Point]:
+    def _fitted(self, built: BuiltIndex, points: list[Point]) -> list[Point]:
         """The points, and some between the quickest that reaches the target and the one before, which does not."""
         taken = fastest(points, self.target)
         at = points.index(taken) if taken is not None else 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -93,7 +94,7 @@ def _examined(folder: Path, pinned: str | None, check: Check) -> tuple[list[Faul
         return [Fault(path, "changed")], []
     changed = pinned is not None and file_sum(path).sha256 != pinned
     own = [Fault(path, "changed")] if changed else []
-    return [*own, *folder_faults(folder, manifest, check)], list(manifest.files.values())
+    return [*own, *folder_faults(folder, manifest, check)], [*manifest.files.values(), *_delta_files(folder, manifest)]
 
 
 def folder_faults(folder: Path, manifest: Manifest, check: Check = as_written) -> Iterator[Fault]:
@@ -113,6 +114,14 @@ def folder_faults(folder: Path, manifest: Manifest, check: Check = as_written) -
             yield Fault(path, "additional")
     if delta is not None and delta.is_dir():
         yield from _delta_faults(folder, check)
+
+
+def _delta_files(folder: Path, manifest: Manifest) -> Iterator[FileSum]:
+    """What the updates of an index should hold, as far as their manifests can be read."""
+    if manifest.kind == "index":
+        for path in sorted((folder / DELTA).glob(f"*/{MANIFEST}")):
+            with suppress(CorruptBundle):
+                yield from Manifest.read(path.parent).files.values()
 
 
 def segment_path(version: Path, number: int) -> Path:

@@ -169,6 +169,12 @@ class IndexVersion:
             return allowed if deleted is None else ~deleted
         return allowed & ~deleted
 
+    def held(self, ids: Sequence[str]) -> list[str]:
+        """Those of the item ids that may be answered, in their order."""
+        rows, answerable = self.rows_of(ids), self.answerable()
+        there = rows >= 0 if answerable is None else (rows >= 0) & answerable[rows]
+        return [ids[at] for at in np.flatnonzero(there).tolist()]
+
     def search(self, queries: Vectors, k: int, *, allowed: Mask | None = None, exclude: CSR | None = None) -> Hits:
         """The k best rows of each query float32 [n, dim], never a deleted one; see VectorIndex."""
         if self.delta is None:

@@ -97,7 +97,8 @@ class QuantisedLinear(nn.Module):
 
     def __init__(self, layer: nn.Linear, seen: Tensor, spread: Tensor) -> None:
         super().__init__()
-        low, high = (float(ends) for ends in ((seen[0] * spread).min().clamp(max=0), (seen[1] * spread).max()))
+        low = float((seen[0] * spread).min().clamp(max=0))
+        high = float((seen[1] * spread).max().clamp(min=0))
         self.step = max(high - low, SMALLEST) / LEVELS
         self.zero = round(-low / self.step)
         self.spread = nn.Parameter(spread, requires_grad=False)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from retrieval.metrics import Counts, Places
 from retrieval.sources import DAY, Asked, Lexical, incidence
 from retrieval.timeline import Timeline
+from retrieval.together import cooccurrence
 from retrieval.topk import CSR, Hits, Mask, Scores, Vectors, best_columns
 
 if TYPE_CHECKING:
@@ -197,31 +198,6 @@ def targets_of(requests: Requests) -> CSR:
     return CSR(requests.target_ptr, requests.target_item.astype(np.int64))
 
 
-def cooccurrence(
-    events: Events, counted: Mask, n_items: int, *, neighbours: int = 200, longest: int = 500
-) -> csr_array:
-    """Cosine similarity of items by the shoppers they share, the `neighbours` nearest of each; float32, zero diagonal.
-
-    counted is bool [n_events]. Of a shopper with more than `longest` distinct items the last ones count, so that one
-    robot does not relate everything to everything.
-    """
-    from scipy.sparse import csr_array, vstack
-
-    users, items = _latest_pairs(events.user[counted], events.item[counted], longest)
-    ones = np.ones(len(users), np.float32)
-    shape = (int(users.max(initial=-1)) + 1, n_items)
-    bought = csr_array((ones, (users, items)), shape=shape)
-    norms = np.sqrt(np.maximum(np.bincount(items, minlength=n_items), 1)).astype(np.float32)
-    bought.data /= norms[bought.indices]
-    turned = csr_array(bought.T)
-    step = 4096
-    blocks = [
-        _nearest(csr_array(turned[start : start + step] @ bought), start, neighbours)
-        for start in range(0, n_items, step)
-    ]
-    return csr_array(vstack(blocks))
-
-
 def bm25(texts: Sequence[str], item_texts: Sequence[str]) -> Baseline:
     """BM25 (Lucene's variant, as `bm25s` has it by default) of query texts over item texts.
 
@@ -261,7 +237,7 @@ def event_baselines(
     }
     if (~events.is_kind(split.target_events) & ~events.is_return()).any():
         timeline, position = Timeline.from_events(events)
-        taken = [code for code, kind in enumerate(timeline.kinds) if kind in split.target_events]
+        taken = timeline.codes_of(split.target_events)
         found["looked_at"] = looked_at(timeline.items_left(requests.user, position[requests.end], taken), counts)
     if item_vectors is not None:
         found["untuned_encoder"] = inner_product(history_mean(history, item_vectors), item_vectors, counts)
@@ -286,28 +262,3 @@ def _tie_breaker(counts: Counts) -> Scores:
     """Popularity squeezed into [0, 1), order and ties kept: added to whole numbers it decides only between equals."""
     distinct, rank = np.unique(counts, return_inverse=True)
     return (rank / (len(distinct) + 1)).astype(np.float32)
-
-
-def _latest_pairs(
-    users: NDArray[np.int32], items: NDArray[np.int32], longest: int
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The distinct (user, item) pairs of events sorted by user and time, the last `longest` of each user."""
-    keys = users.astype(np.int64) * (int(items.max(initial=0)) + 1) + items
-    last = len(keys) - 1 - np.unique(keys[::-1], return_index=True)[1]
-    last.sort()
-    users, items = users[last], items[last]
-    from_end = np.searchsorted(users, users, side="right") - np.arange(len(users))
-    return users[from_end <= longest], items[from_end <= longest]
-
-
-def _nearest(similar: csr_array, start: int, neighbours: int) -> csr_array:
-    """The best `neighbours` of each line, ties by column, without the item itself."""
-    from scipy.sparse import csr_array
-
-    line = np.repeat(np.arange(similar.shape[0]), np.diff(similar.indptr))
-    column, value = similar.indices, similar.data
-    order = np.lexsort((column, -value, line))
-    order = order[column[order] != line[order] + start]
-    rank = np.arange(len(order)) - np.searchsorted(line[order], line[order])
-    kept = order[rank < neighbours]
-    return csr_array((value[kept], (line[kept], column[kept])), shape=similar.shape)

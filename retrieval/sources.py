@@ -7,7 +7,7 @@ Each gives every item a score that is 0 where it knows nothing and grows slowly,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 DAY = 86_400_000_000  # microseconds
-KEPT_DAYS = 32  # whose popularity is remembered
 NEWEST = 100  # events of a history whose items are asked what goes with them
 LONGEST_QUERY = 64  # words that are read of a query: more are a document, and would count for more than all else
 
@@ -101,7 +100,7 @@ class SparseScores:
 class CoOccurrence:
     """What shoppers of the same items took: log(1 + the sum of cosines to the distinct items of the NEWEST events).
 
-    `similar` is a sparse float32 [n_items, n_items], see `retrieval.baselines.cooccurrence`. Of items with higher rows,
+    `similar` is a sparse float32 [n_items, n_items], see `retrieval.together.cooccurrence`. Of items with higher rows,
     which came later, nothing is known.
     """
 
@@ -150,43 +149,6 @@ class LookedAt:
         order = np.lexsort((left.rows, left.owners))
         values = 1.0 / (left.indptr[1:][left.owners] - np.arange(len(left.rows)))
         return SparseScores(CSR(left.indptr, left.rows[order]), values[order].astype(np.float32))
-
-
-@dataclass(frozen=True)
-class RecentPopularity:
-    """What sold in the `days` whole days before the request's own: log(1 + how often).
-
-    `day` int64 [n_events] and `item` int64 [n_events] are what was taken, days ascending.
-    """
-
-    day: NDArray[np.int64]
-    item: NDArray[np.int64]
-    days: int
-    _kept: dict[int, tuple[NDArray[np.int64], Scores]] = field(default_factory=dict, repr=False)
-
-    @classmethod
-    def of(cls, time: NDArray[np.int64], item: NDArray[np.integer], *, days: int) -> RecentPopularity:
-        """From the times, in microseconds since 1970, and the items of what was taken, in any order."""
-        order = np.argsort(time, kind="stable")
-        return cls(time[order] // DAY, item[order].astype(np.int64), days)
-
-    def read(self, asked: Asked) -> SparseScores:
-        """See CandidateSource."""
-        lines = [self._line(int(today)) for today in asked.day]
-        lists = CSR.from_lists([rows for rows, _ in lines])
-        return SparseScores(lists, np.concatenate([np.empty(0, np.float32), *(values for _, values in lines)]))
-
-    def _line(self, today: int) -> tuple[NDArray[np.int64], Scores]:
-        """The rows of one day, ascending, and their scores."""
-        if (kept := self._kept.get(today)) is not None:
-            return kept
-        window = slice(*np.searchsorted(self.day, [today - self.days, today]))
-        rows, counts = np.unique(self.item[window], return_counts=True)
-        made = rows, np.log1p(counts).astype(np.float32)
-        if len(self._kept) >= KEPT_DAYS:
-            self._kept.clear()
-        self._kept[today] = made
-        return made
 
 
 @dataclass(frozen=True)

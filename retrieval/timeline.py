@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.events import RETURNS
-from retrieval.topk import CSR
+from retrieval.topk import CSR, ranges
 
 if TYPE_CHECKING:
     from retrieval.dataset import Events
@@ -149,30 +149,29 @@ class Timeline:
     ) -> CSR:
         """The item rows of each user (int [n]) before the timeline position `ends` (int64 [n]), oldest first, one for
         each event; of the event kinds `kinds` alone (codes into `self.kinds`) where they are given."""
-        starts = self.offsets[users]
-        sizes = np.maximum(ends - starts, 0)
-        indptr = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
-        at = np.repeat(starts - indptr[:-1], sizes) + np.arange(indptr[-1])
-        rows = self.item[at].astype(np.int64)
-        kept = rows >= 0
+        owner, at = ranges(self.offsets[users], ends)
+        kept = self.item[at] >= 0
         if kinds is not None:
             kept &= np.isin(self.kind[at], np.asarray(kinds, np.int64))
-        return CSR(np.concatenate(([0], np.cumsum(kept)))[indptr].astype(np.int64), rows[kept])
+        indptr = np.searchsorted(owner[kept], np.arange(len(ends) + 1)).astype(np.int64)
+        return CSR(indptr, self.item[at[kept]].astype(np.int64))
 
     def items_left(self, users: NDArray[np.integer], ends: NDArray[np.int64], taken: Sequence[int]) -> CSR:
         """Of `items_before` without kinds, the distinct rows of each user whose last event neither took them (by the
         kinds `taken`, codes into `self.kinds`) nor gave them back, the one seen last at the end."""
-        starts = self.offsets[users]
-        sizes = np.maximum(ends - starts, 0)
-        owner = np.repeat(np.arange(len(sizes)), sizes)
-        at = np.arange(len(owner)) + np.repeat(starts - (np.cumsum(sizes) - sizes), sizes)
+        owner, at = ranges(self.offsets[users], ends)
         owner, at = owner[self.item[at] >= 0], at[self.item[at] >= 0]
         keys = owner * (int(self.item.max(initial=0)) + 1) + self.item[at]
         last = len(keys) - 1 - np.unique(keys[::-1], return_index=True)[1]
         settled = [*taken, *(code for code, kind in enumerate(self.kinds) if kind.casefold() in RETURNS)]
         left = np.sort(last[~np.isin(self.kind[at[last]], np.asarray(settled, np.int64))])
-        indptr = np.searchsorted(owner[left], np.arange(len(sizes) + 1)).astype(np.int64)
+        indptr = np.searchsorted(owner[left], np.arange(len(ends) + 1)).astype(np.int64)
         return CSR(indptr, self.item[at[left]].astype(np.int64))
+
+    def codes_of(self, kinds: Iterable[str]) -> tuple[int, ...]:
+        """The codes of event kinds in `self.kinds`, without those that never occurred."""
+        wanted = set(kinds)
+        return tuple(code for code, kind in enumerate(self.kinds) if kind in wanted)
 
     def recoded(self, kinds: tuple[str, ...]) -> Timeline:
         """The same events with kinds coded as in `kinds`; one that it lacks becomes -1, so that a batch says 0."""

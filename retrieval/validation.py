@@ -63,7 +63,7 @@ class Validation:
             requests = requests.select(np.random.default_rng(0).permutation(len(requests))[:MAX_VALID])
         timeline, position = Timeline.from_events(events)
         ends = position[requests.end]
-        seen = timeline.items_before(requests.user, ends, [timeline.kinds.index(kind) for kind in split.target_events])
+        seen = timeline.items_before(requests.user, ends, timeline.codes_of(split.target_events))
         targets = CSR(requests.target_ptr, requests.target_item.astype(np.int64))
         again = 1 - len(targets.without(seen).rows) / len(targets.rows)
         exclude = None if again > REPEATS_MATTER else seen

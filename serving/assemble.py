@@ -37,7 +37,7 @@ from serving.canaries import canaries_of, write_canaries
 from serving.joblog import JobLog
 from serving.settings import RunConfig
 from serving.shop import Shop
-from serving.shoppers import write_shoppers
+from serving.shoppers import LATELY_DAYS, write_shoppers
 from serving.sources import write_words
 from serving.steps import RecordedStep, planned_steps
 
@@ -145,11 +145,11 @@ class Assembly:
         if shop.data.events is None or shop.events is None:
             return None
         train = shop.events.train if train is None else train
-        name = fingerprint(shop.data.fingerprint, shop.target_events, array_sha256(train))
+        name = fingerprint(shop.data.fingerprint, shop.target_events, array_sha256(train), LATELY_DAYS)
         if self.bundle.has("shoppers", name):
             return name
         with self.bundle.stage("shoppers") as folder:
-            write_shoppers(folder, shop.data, shop.data.events.is_kind(shop.target_events), train)
+            write_shoppers(folder, shop.data, shop.target_events, train)
             self.bundle.add("shoppers", name, folder)
         return name
 
@@ -198,7 +198,9 @@ class Assembly:
         self, shop: Shop, towers: Towers, built: Built, why: str, train: NDArray[np.bool_] | None = None
     ) -> Release:
         """A release of these parts, the shop's shoppers (see `add_shoppers`), words and canaries that is not yet
-        recorded; with a `train` of one's own, as for towers that only propose, of the shoppers alone."""
+        recorded; with a `train` of one's own, as for towers that only propose, of the shoppers alone. Raises
+        GateRefused where the index misses the recall that the settings want."""
+        built.require_recall(self.config.index.recall)
         return self.named(
             Release(
                 id="draft",
@@ -243,7 +245,7 @@ class Assembly:
     def _previous(self) -> IndexVersion | None:
         if self.bundle.current_id() is None:
             return None
-        return IndexVersion.open(self.bundle.path_of("index", self.bundle.current().index)).updated()
+        return IndexVersion.open(self.bundle.path_of("index", self.bundle.current().index), device="cpu").updated()
 
     def _keep_graphs(self, name: str, open_with: Callable[[Path], object]) -> None:
         """Derives the OpenVINO graphs once, so that serving never needs torch."""

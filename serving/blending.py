@@ -32,7 +32,7 @@ class Blended(NamedTuple):
     calibration: dict[TaskName, Calibration]
 
 
-class Scored(NamedTuple):
+class ScoredPairs(NamedTuple):
     """Pairs of some shortlists in a step's hands: list i holds the pairs `indptr[i]:indptr[i + 1]`."""
 
     logits: NDArray[np.float32]
@@ -45,7 +45,7 @@ class Scored(NamedTuple):
         return np.repeat(np.arange(len(self.indptr) - 1) % 2 == odd, np.diff(self.indptr))
 
 
-class Shortlists(NamedTuple):
+class ToldLists(NamedTuple):
     """Requests of ranker_valid for one task, what retrieval gives them, and the logits that models gave so far."""
 
     task: TaskName
@@ -66,7 +66,7 @@ def fitted_steps(stages: Stages, shop: Shop, *, remove_seen: bool, say: Callable
     return blended._replace(steps=(*before, replace(last, blends={**last.blends, "grade": grades})))
 
 
-def fitted_on(given: Sequence[Shortlists], stages: Stages, *, say: Callable[[str], None]) -> Blended:
+def fitted_on(given: Sequence[ToldLists], stages: Stages, *, say: Callable[[str], None]) -> Blended:
     """The same for the orders of shortlists alone, without grades."""
     fitted: tuple[Step, ...] = ()
     held: dict[TaskName, Calibration] = {}
@@ -81,7 +81,7 @@ def fitted_on(given: Sequence[Shortlists], stages: Stages, *, say: Callable[[str
     return Blended(fitted, held)
 
 
-def valid_shortlists(stages: Stages, shop: Shop, *, remove_seen: bool) -> list[Shortlists]:
+def valid_shortlists(stages: Stages, shop: Shop, *, remove_seen: bool) -> list[ToldLists]:
     """Of each task that there are requests of, as retrieval orders them."""
     found = []
     if shop.events is not None:
@@ -89,16 +89,16 @@ def valid_shortlists(stages: Stages, shop: Shop, *, remove_seen: bool) -> list[S
         requests = shop.events.folds["ranker_valid"]
         offline = Offline.of(stages, shop.data.events, shop.target_events)
         hits, targets = offline.told(requests, remove_seen=remove_seen)
-        found.append(Shortlists("recommend", offline.user_texts(requests), hits, targets, Logits(stages)))
+        found.append(ToldLists("recommend", offline.user_texts(requests), hits, targets, Logits(stages)))
     if shop.judgements is not None:
         queries = shop.judgements.folds["ranker_valid"]
         texts, targets = shop.query_texts(queries), relevant_rows(*shop.judged(queries))
         hits = query_shortlists(stages, texts, stages.user.queries(texts))
-        found.append(Shortlists("search", texts, hits, targets, Logits(stages)))
+        found.append(ToldLists("search", texts, hits, targets, Logits(stages)))
     return found
 
 
-def _of_shortlists(stages: Stages, step: Step, given: Shortlists) -> tuple[Blend, Calibration | None]:
+def _of_shortlists(stages: Stages, step: Step, given: ToldLists) -> tuple[Blend, Calibration | None]:
     """A step's blend for one task, and how well its probabilities hold.
 
     The weights are fitted on shortlists that hold a target: only they tell one order from another. A slope and an
@@ -119,7 +119,7 @@ def _of_shortlists(stages: Stages, step: Step, given: Shortlists) -> tuple[Blend
     return blend.along(*platt(blended, every.labels)), _calibration(blended, every)
 
 
-def _calibration(blended: NDArray[np.float32], every: Scored) -> Calibration:
+def _calibration(blended: NDArray[np.float32], every: ScoredPairs) -> Calibration:
     """Reliability of each half of the lists by the line through the other half."""
     after = np.empty_like(blended)
     for odd in (0, 1):
@@ -129,7 +129,7 @@ def _calibration(blended: NDArray[np.float32], every: Scored) -> Calibration:
     return Calibration(before, then)
 
 
-def _scored(stages: Stages, step: Step, given: Shortlists, lines: NDArray[np.int64]) -> Scored:
+def _scored(stages: Stages, step: Step, given: ToldLists, lines: NDArray[np.int64]) -> ScoredPairs:
     """The heads of some shortlists as the steps before give them to a step."""
     first, what = stages.depth or step.depth, f"blend: {given.task}"
     asked, hits = [given.texts[i] for i in lines.tolist()], given.hits.select(lines).head(first)
@@ -139,7 +139,7 @@ def _scored(stages: Stages, step: Step, given: Shortlists, lines: NDArray[np.int
     of_step = given.logits.of(step, lines, asked, heads, what)
     kept = np.isfinite(of_step)
     labels = members(heads.rows, given.targets.select(lines))[kept].astype(np.float32)
-    return Scored(of_step[kept], scores[kept], labels, np.concatenate(([0], np.cumsum(kept.sum(axis=1)))))
+    return ScoredPairs(of_step[kept], scores[kept], labels, np.concatenate(([0], np.cumsum(kept.sum(axis=1)))))
 
 
 def _of_grades(stages: Stages, shop: Shop) -> Blend:

@@ -45,12 +45,13 @@ class CanaryAnswers(NamedTuple):
 
     lists: list[list[str]]  # item ids, best first, at most `SHORTLIST`
     nearest: list[list[str]]  # the same by the towers' index alone, whatever other sources propose
+    queries: Vectors  # of the canaries that the user tower can read, float32 [n, index_dim]
     right: list[list[str]]  # of the items that are right, those that the release holds
     towers: str
 
     def left_in(self, version: IndexVersion) -> CanaryAnswers:
         """The same without what a later version does not hold any more, as if it had been deleted."""
-        lists, nearest = ([held(version, one) for one in lists] for lists in (self.lists, self.nearest))
+        lists, nearest = ([version.held(one) for one in lists] for lists in (self.lists, self.nearest))
         return self._replace(lists=lists, nearest=nearest)
 
 
@@ -81,11 +82,13 @@ def read_canaries(folder: Path) -> list[Canary]:
 
 def answers_of(opened: Opened, canaries: Sequence[Canary]) -> CanaryAnswers:
     """What a release answers, one canary after the other as shoppers come, before anything is reranked."""
-    user_vectors(opened, canaries)  # of queries, in one batch; they are remembered
+    vectors = user_vectors(opened, canaries)
+    hits = opened.version.search(vectors, SHORTLIST)
+    nearest = [opened.version.ids_of(rows[rows >= 0]) for rows in hits.rows]
     answers = (opened.answer(_request(canary)) for canary in canaries)
     lists = [[hit.item_id for hit in answer.items] for answer in answers]
-    right = [held(opened.version, canary.wanted) for canary in canaries]
-    return CanaryAnswers(lists, _nearest(opened, canaries), right, opened.release.towers)
+    right = [opened.version.held(canary.wanted) for canary in canaries]
+    return CanaryAnswers(lists, nearest, vectors[vectors.any(axis=1)], right, opened.release.towers)
 
 
 def canary_gates(after: CanaryAnswers, before: CanaryAnswers) -> list[Gate]:
@@ -106,14 +109,7 @@ def canary_gates(after: CanaryAnswers, before: CanaryAnswers) -> list[Gate]:
 
 
 def user_vectors(opened: Opened, canaries: Sequence[Canary]) -> Vectors:
-    """The user tower's vector of each canary that it can read, float32 [n, index_dim]."""
-    vectors = _vectors(opened, canaries)
-    read: Vectors = vectors[vectors.any(axis=1)]
-    return read
-
-
-def _vectors(opened: Opened, canaries: Sequence[Canary]) -> Vectors:
-    """The same of every canary, in their order; zeros for what cannot be read."""
+    """The user tower's vector of each canary, float32 [n, index_dim]; zeros for what it cannot read."""
     stages, asked = opened.stages, [place for place, canary in enumerate(canaries) if canary.query]
     vectors = np.zeros((len(canaries), opened.version.dim), np.float32)
     for place in sorted(set(range(len(canaries))) - set(asked)):
@@ -121,19 +117,6 @@ def _vectors(opened: Opened, canaries: Sequence[Canary]) -> Vectors:
     if asked:
         vectors[asked] = stages.query_vectors([query_text(canaries[place].query) for place in asked])
     return vectors
-
-
-def _nearest(opened: Opened, canaries: Sequence[Canary]) -> list[list[str]]:
-    """The first items of each by the index alone."""
-    hits = opened.version.search(_vectors(opened, canaries), SHORTLIST)
-    return [opened.version.ids_of(rows[rows >= 0]) for rows in hits.rows]
-
-
-def held(version: IndexVersion, ids: Sequence[str]) -> list[str]:
-    """Those of the item ids that a version may answer, in their order."""
-    rows, answerable = version.rows_of(ids), version.answerable()
-    there = rows >= 0 if answerable is None else (rows >= 0) & answerable[rows]
-    return [item for item, kept in zip(ids, there.tolist(), strict=True) if kept]
 
 
 def _request(canary: Canary) -> Request:
@@ -148,8 +131,8 @@ def _recommendations(shop: Shop, limit: int) -> Iterator[Canary]:
     requests = next((fold for name in FOLDS if len(fold := shop.events.folds[name])), shop.events.folds[FOLDS[0]])
     requests = requests.select(_spread(len(requests), limit))
     timeline, position = Timeline.from_events(shop.data.events)
-    kinds = [timeline.kinds.index(kind) for kind in shop.target_events if kind in timeline.kinds]
-    before = timeline.items_before(requests.user, position[requests.end], kinds)
+    taken = timeline.codes_of(shop.target_events)
+    before = timeline.items_before(requests.user, position[requests.end], taken)
     for line in range(len(requests)):
         rows = before.rows[before.indptr[line] : before.indptr[line + 1]]
         if len(rows):

@@ -17,7 +17,7 @@ from serving.evaluate import relevant_rows
 from serving.offline import Offline
 from serving.retriever import TaskName
 from serving.shop import Shop
-from serving.sources import BEFORE, LOOKED, MONTH, OWN, TOGETHER, WEEK, WORDS
+from serving.sources import BEFORE, LATELY, LOOKED, MONTH, OWN, TOGETHER, WEEK, WORDS
 from serving.stages import SHORTLIST, Stages
 
 FOLDS = ("ranker_train", "ranker_valid")  # of events: a handful of weights takes nothing from the ranker that follows
@@ -40,12 +40,12 @@ class Outcomes:
 def fit_fusions(stages: Stages, shop: Shop, *, remove_seen: bool) -> Iterator[tuple[TaskName, Fusion]]:
     """Each task's fusion, by its name.
 
-    Popularity of late is a source only where the split is temporal: elsewhere times of different shoppers may mean
-    nothing. What was taken before is one only where it is answered again.
+    What sold or went together of late is a source only where the split is temporal: elsewhere times of different
+    shoppers may mean nothing. What was taken before is one only where it is answered again.
     """
     if shop.events is not None:
         names: tuple[str, ...] = (TOGETHER, LOOKED) if remove_seen else (TOGETHER, LOOKED, OWN, BEFORE)
-        names += (WEEK, MONTH) if shop.events.kind == "temporal" else ()
+        names += (WEEK, MONTH, LATELY) if shop.events.kind == "temporal" else ()
         yield "recommend", fit(stages, _recommendation(stages, shop, remove_seen=remove_seen), names)
     yield "search", fit(stages, _search(stages, shop), (WORDS,))
 
@@ -60,12 +60,13 @@ def fit(stages: Stages, told: Outcomes, names: tuple[str, ...]) -> Fusion:
     every = (TOWERS, *names)
     features = np.column_stack([found.scores[name] for name in every])
     fusion = fit_fusion(every, features, taken.astype(np.float32), lists, EXPECTED)
-    if not taken.any():
-        return fusion
     fused = best_of_lists(lists, fusion(found.scores), SHORTLIST, then=found.scores[TOWERS])
     alone = stages.retriever.by_towers(told.vectors, SHORTLIST, told.exclude)
-    better, before = (np.nanmean(ndcg_at(hits, told.targets, JUDGED_AT)) for hits in (fused, alone))
-    return fusion if better > before else Fusion.of_towers()
+    heard = told.vectors.any(axis=1)  # of the others towers know nothing, and what is popular would answer for them
+    better, before = (ndcg_at(hits, told.targets, JUDGED_AT)[heard] for hits in (fused, alone))
+    if np.isnan(better).all() or np.nanmean(better) > np.nanmean(before):
+        return fusion
+    return Fusion.of_towers()
 
 
 def _recommendation(stages: Stages, shop: Shop, *, remove_seen: bool) -> Outcomes:

@@ -43,8 +43,8 @@ class Histories:
             return self.of_items(())
         timeline, user = self.shoppers.timeline, np.array([code])
         end = timeline.offsets[code + 1 : code + 2]
-        taken = timeline.items_before(user, end, self._target_codes())
-        left = timeline.items_left(user, end, self._target_codes())
+        codes = timeline.codes_of(self.targets)
+        taken, left = timeline.items_before(user, end, codes), timeline.items_left(user, end, codes)
         asked = Asked(timeline.items_before(user, end), taken, left, self.today, [""])
         since = self.today * DAY - timeline.time[np.maximum(end - 1, 0)]
         return Known(timeline.batch(user, end, self.longest), np.unique(taken.rows), 0, asked, gap_buckets(since))
@@ -55,7 +55,7 @@ class Histories:
         rows = found[found >= 0]
         newest = rows[-self.longest :][None, :] if len(rows) else np.full((1, 1), -1, np.int64)
         present = newest >= 0
-        codes = np.where(present, 1 + next(iter(self._target_codes()), -1), 0)
+        codes = np.where(present, 1 + next(iter(self.shoppers.timeline.codes_of(self.targets)), -1), 0)
         batch = HistoryBatch(newest, np.full_like(newest, -1), codes, np.zeros_like(newest), present)
         lists = CSR.from_lists([rows])
         asked = Asked(lists, lists, CSR.from_lists([[]]), self.today, [""])
@@ -75,9 +75,5 @@ class Histories:
 
     @cached_property
     def today(self) -> NDArray[np.int64]:
-        """The day after the last event, int64 [1]: as of when the release answers."""
-        return np.array([self.shoppers.timeline.time.max(initial=0) // DAY + 1])
-
-    def _target_codes(self) -> list[int]:
-        kinds = self.shoppers.timeline.kinds
-        return [kinds.index(kind) for kind in self.targets if kind in kinds]
+        """That of the shoppers, int64 [1]."""
+        return np.array([self.shoppers.today])

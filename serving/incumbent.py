@@ -11,8 +11,7 @@ from indexing.columns import PART
 from indexing.gates import Gate, items_kept
 from indexing.releases import Release
 from indexing.store import Bundle
-from retrieval.topk import Vectors
-from serving.canaries import Canary, CanaryAnswers, answers_of, canary_gates, held, user_vectors
+from serving.canaries import Canary, CanaryAnswers, answers_of, canary_gates
 from serving.opened import Opened
 
 
@@ -26,7 +25,6 @@ class Incumbent:
     gone: int  # of its items, those that are not in the catalogue any more
     canaries: Sequence[Canary]
     answers: CanaryAnswers
-    queries: Vectors  # of the canaries, float32 [n, index_dim]
 
     @classmethod
     def of(
@@ -36,7 +34,7 @@ class Incumbent:
         opened = Opened.of_release(bundle, release, device=device).updated()
         version, answerable = opened.version, opened.version.answerable()
         items = version.size if answerable is None else int(np.count_nonzero(answerable))
-        kept = sum(len(held(version, ids[start : start + PART])) for start in range(0, len(ids), PART))
+        kept = sum(len(version.held(ids[start : start + PART])) for start in range(0, len(ids), PART))
         return cls(
             release=release,
             updates=version.update,
@@ -44,7 +42,6 @@ class Incumbent:
             gone=items - kept,
             canaries=canaries,
             answers=answers_of(opened, canaries),
-            queries=user_vectors(opened, canaries),
         )
 
     def items_gate(self, items: int, max_change: float) -> Gate:

@@ -38,10 +38,10 @@ def build(
     from serving.jobs import recorded_settings
 
     options = {"recall": recall, "memory": memory, "max_bad": max_bad}
-    base = recorded_settings(Releases.open(bundle))
-    pipeline = pipeline_of(data, bundle, None, None, device=device, base=base, options=options)
-    job = IndexJob(pipeline=pipeline, log=JobLog(log, now=pipeline.now), max_change=max_change, force=force, why=why)
-    made = job.run()
+    with JobLog(log) as told:  # first, so that it hears of a bundle that cannot be opened
+        base = recorded_settings(Releases.open(bundle))
+        pipeline = pipeline_of(data, bundle, None, None, device=device, base=base, options=options)
+        made = IndexJob(pipeline=pipeline, log=told, max_change=max_change, force=force, why=why).run()
     if as_json:
         show_json(made.to_dict())
     made.require_live()

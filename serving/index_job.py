@@ -85,7 +85,7 @@ class IndexJob:
         """What was built. Where a gate refused, the release is recorded, the old one stays live, and `require_live` of
         what is returned raises GateRefused."""
         bundle = Bundle.open(self.pipeline.out)
-        with self.log, bundle.lock():
+        with bundle.lock():
             self._check()
             live = self._live(bundle)
             made = self._build(self._read(), bundle, live)
@@ -138,7 +138,7 @@ class IndexJob:
 
     def _index(self, shop: Shop, assembly: Assembly, incumbent: Incumbent) -> Built:
         towers = assembly.towers(incumbent.release.towers)
-        queries = incumbent.queries if len(incumbent.queries) else None
+        queries = incumbent.answers.queries if len(incumbent.answers.queries) else None
         built = assembly.add_index(shop, towers, ranker=incumbent.release.ranker, queries=queries, log=self.log)
         self.pipeline.say(built.line())
         return built

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
@@ -27,7 +27,11 @@ class JobLog:
     """
 
     def __init__(
-        self, path: Path | None = None, *, now: Callable[[], datetime], clock: Callable[[], float] = time.monotonic
+        self,
+        path: Path | None = None,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if path is not None and (path.is_dir() or not path.parent.is_dir()):
             raise BadConfig(f"--log {path} is a folder, or lies in none; name a file in a folder that is there")

@@ -35,7 +35,7 @@ def train_ranker(pipeline: Pipeline) -> RunResult:
 
 def index_ids(bundle: Bundle, release: Release) -> list[str]:
     """The item ids of a release's index, by row."""
-    ids: list[str] = IndexVersion.open(bundle.path_of("index", release.index)).ids.to_pylist()
+    ids: list[str] = IndexVersion.open(bundle.path_of("index", release.index), device="cpu").ids.to_pylist()
     return ids
 
 

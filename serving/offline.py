@@ -37,8 +37,7 @@ class Offline:
         timeline, position = Timeline.from_events(events)
         if stages.user.config.kinds:
             timeline = timeline.recoded(stages.user.config.kinds)
-        codes = tuple(timeline.kinds.index(kind) for kind in target_events if kind in timeline.kinds)
-        return cls(stages, timeline, position, events.query_texts, codes)
+        return cls(stages, timeline, position, events.query_texts, timeline.codes_of(target_events))
 
     def batch(self, requests: Requests) -> HistoryBatch:
         """The histories of requests, as the user tower reads them."""

@@ -90,8 +90,8 @@ class Shop:
             return False
         requests = self.events.folds["ranker_train"]
         timeline, position = Timeline.from_events(self.data.events)
-        kinds = [timeline.kinds.index(kind) for kind in self.target_events]
-        seen = timeline.items_before(requests.user, position[requests.end], kinds)
+        taken = timeline.codes_of(self.target_events)
+        seen = timeline.items_before(requests.user, position[requests.end], taken)
         return repeat_share(seen, targets_of(requests)) > REPEATS_MATTER
 
     def judged(self, queries: NDArray[np.integer]) -> tuple[CSR, NDArray[np.float32]]:

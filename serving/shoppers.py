@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,17 +17,21 @@ from indexing.columns import read_table, write_table
 from indexing.durable import write_array
 from indexing.lookup import HashIndex, hash_keys, rows_of
 from indexing.version import IndexVersion
-from retrieval.baselines import cooccurrence
 from retrieval.dataset import DataSet
 from retrieval.encoder import read_json
 from retrieval.errors import BadBundle
+from retrieval.lately import RecentTogether
+from retrieval.sources import DAY
 from retrieval.timeline import Timeline
+from retrieval.together import cooccurrence
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 ARRAYS = ("item", "query", "kind", "time", "offsets")
 TOGETHER = ("together", "together_rows", "together_indptr")  # cosines, their columns, where each item's begin
+LATELY = ("lately", "lately_rows", "lately_indptr")  # the same of the last LATELY_DAYS
+LATELY_DAYS = 14
 
 
 @dataclass(frozen=True)
@@ -35,9 +39,9 @@ class Shoppers:
     """The timeline of every known shopper, over the rows of one index version, how often each item was taken, and what
     goes with what.
 
-    `popularity` float32 [n_items] counts the target events of each item; `together` reads a sparse float32 [n_items,
-    n_items] of `retrieval.baselines.cooccurrence`, None in a bundle from before it was kept. Events of items that the
-    index lacks are read as absent.
+    `popularity` float32 [n_items] counts the target events of each item. `together` reads a sparse float32 [n_items,
+    n_items] of `retrieval.together.cooccurrence`, `lately` that of `RecentTogether` on the day after the last event;
+    both are None in a bundle from before they were kept. Events of items that the index lacks are read as absent.
     """
 
     timeline: Timeline
@@ -46,6 +50,7 @@ class Shoppers:
     popularity: NDArray[np.float32]
     lookup: HashIndex
     together: Callable[[], csr_array] | None = None
+    lately: Callable[[], csr_array] | None = None
 
     def code(self, user_id: str) -> int | None:
         """The position of a shopper in the timeline, or None for one who is not known."""
@@ -72,10 +77,23 @@ class Shoppers:
         texts = tuple(read_table(folder / "queries.arrow")["text"].to_pylist())
         timeline = Timeline(kinds=tuple(map(str, kinds)), **(arrays | {"item": item}))
         lookup = HashIndex.build(hash_keys(users.to_pylist()))
-        together = None
-        if (folder / f"{TOGETHER[0]}.npy").exists():
-            together = partial(_together, folder, rows.astype(np.int64), version.size)
-        return cls(timeline, users, texts, popularity, lookup, together)
+        together, lately = (
+            partial(_similar, folder, names, rows.astype(np.int64), version.size)
+            if (folder / f"{names[0]}.npy").exists()
+            else None
+            for names in (TOGETHER, LATELY)
+        )
+        return cls(timeline, users, texts, popularity, lookup, together, lately)
+
+    @property
+    def today(self) -> int:
+        """The day after the last event, in whole days since 1970, UTC: as of when a release answers."""
+        return int(self.timeline.time.max(initial=0) // DAY + 1)
+
+    def taken_together(self, kinds: Sequence[str], n_items: int) -> RecentTogether:
+        """What was taken of late, by events of the kinds, over `n_items` rows."""
+        known = {} if self.lately is None else {self.today: self.lately()}
+        return taken_together(self.timeline, kinds, n_items, known)
 
     @classmethod
     def nobody(cls, n_items: int) -> Shoppers:
@@ -93,29 +111,43 @@ class Shoppers:
         return replace(self, timeline=self.timeline.recoded(kinds))
 
 
-def write_shoppers(folder: Path, data: DataSet, counted: NDArray[np.bool_], train: NDArray[np.bool_]) -> None:
-    """Writes every event of the data set, how often each item stands in the events `counted`, bool [n_events], and what
-    goes together in the events `train`, bool [n_events]."""
+def write_shoppers(folder: Path, data: DataSet, targets: Sequence[str], train: NDArray[np.bool_]) -> None:
+    """Writes every event of the data set, how often each item was taken, by events of the kinds `targets`, what was
+    taken together of late, and what goes together in the events `train`, bool [n_events]."""
     assert data.events is not None
     timeline, _ = Timeline.from_events(data.events)
     for name in ARRAYS:
         write_array(folder / f"{name}.npy", getattr(timeline, name))
-    counts = np.bincount(data.events.item[counted], minlength=data.n_items)
+    counts = np.bincount(data.events.item[data.events.is_kind(targets)], minlength=data.n_items)
     write_array(folder / "counts.npy", counts.astype(np.float32))
     together = cooccurrence(data.events, train, data.n_items)
-    for name, array in zip(TOGETHER, (together.data, together.indices, together.indptr), strict=True):
-        write_array(folder / f"{name}.npy", array)
+    today = int(timeline.time.max(initial=0) // DAY + 1)
+    lately = taken_together(timeline, targets, data.n_items).similar(today)
+    for names, similar in ((TOGETHER, together), (LATELY, lately)):
+        for name, array in zip(names, (similar.data, similar.indices, similar.indptr), strict=True):
+            write_array(folder / f"{name}.npy", array)
     write_table(folder / "items.arrow", pa.table({"item_id": pa.array(data.item_ids, pa.string())}))
     write_table(folder / "users.arrow", pa.table({"user_id": pa.array(data.user_ids, pa.string())}))
     write_table(folder / "queries.arrow", pa.table({"text": pa.array(data.events.query_texts, pa.string())}))
     (folder / "about.json").write_text(json.dumps({"kinds": list(timeline.kinds)}, ensure_ascii=False), "utf-8")
 
 
-def _together(folder: Path, rows: NDArray[np.int64], n_items: int) -> csr_array:
+def taken_together(
+    timeline: Timeline, kinds: Sequence[str], n_items: int, known: Mapping[int, csr_array] | None = None
+) -> RecentTogether:
+    """What was taken together of late, by events of some kinds; `known`: see `RecentTogether`."""
+    taken = np.flatnonzero(np.isin(timeline.kind, timeline.codes_of(kinds)) & (timeline.item >= 0))
+    users = np.repeat(np.arange(len(timeline.offsets) - 1), np.diff(timeline.offsets))
+    return RecentTogether.of(
+        timeline.time[taken], users[taken], timeline.item[taken], n_items, days=LATELY_DAYS, known=dict(known or {})
+    )
+
+
+def _similar(folder: Path, names: Sequence[str], rows: NDArray[np.int64], n_items: int) -> csr_array:
     """What goes with what, from the rows that it was written by to those of an index, `rows` int64 [n_written]."""
     from scipy.sparse import csr_array
 
-    cosines, columns, indptr = (np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in TOGETHER)
+    cosines, columns, indptr = (np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in names)
     if len(rows) == n_items and (rows == np.arange(n_items)).all():
         return csr_array((cosines, columns, indptr), (n_items, n_items))
     owners, columns = rows[np.repeat(np.arange(len(rows)), np.diff(indptr))], rows[columns]

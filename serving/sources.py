@@ -15,6 +15,7 @@ from indexing.durable import write_array
 from indexing.lookup import HashIndex, hash_keys, rows_of
 from indexing.version import IndexVersion
 from retrieval.errors import CorruptBundle
+from retrieval.lately import RecentPopularity
 from retrieval.sources import (
     CandidateSource,
     CoOccurrence,
@@ -22,15 +23,15 @@ from retrieval.sources import (
     Lexical,
     LookedAt,
     OwnFrequency,
-    RecentPopularity,
     TakenBefore,
 )
 from retrieval.topk import Mask, Rows
 from serving.retriever import EXACT
 from serving.shoppers import Shoppers
 
-TOGETHER, OWN, BEFORE, LOOKED, WEEK, MONTH, WORDS = (
-    "co_occurrence", "own_frequency", "taken_before", "looked_at", "popularity_7d", "popularity_30d", "words",
+TOGETHER, OWN, BEFORE, LOOKED, WEEK, MONTH, LATELY, WORDS = (
+    "co_occurrence", "own_frequency", "taken_before", "looked_at", "popularity_7d", "popularity_30d", "together_14d",
+    "words",
 )  # fmt: skip
 Lookup: TypeAlias = Callable[[Sequence[str]], Rows]
 CODES = ("sku", "gtin", "ean", "upc", "mpn", "isbn")  # columns whose values name an item as its id does
@@ -54,8 +55,7 @@ def open_sources(words: Path | None, version: IndexVersion, shoppers: Shoppers, 
     timeline = shoppers.timeline
 
     def sold(days: int) -> RecentPopularity:
-        codes = [timeline.kinds.index(kind) for kind in targets if kind in timeline.kinds]
-        taken = np.flatnonzero(np.isin(timeline.kind, codes) & (timeline.item >= 0))
+        taken = np.flatnonzero(np.isin(timeline.kind, timeline.codes_of(targets)) & (timeline.item >= 0))
         return RecentPopularity.of(timeline.time[taken], timeline.item[taken], days=days)
 
     makers: dict[str, Callable[[], CandidateSource]] = {
@@ -64,6 +64,7 @@ def open_sources(words: Path | None, version: IndexVersion, shoppers: Shoppers, 
         LOOKED: LookedAt,
         WEEK: lambda: sold(7),
         MONTH: lambda: sold(30),
+        LATELY: lambda: shoppers.taken_together(targets, version.size),
     }
     if (together := shoppers.together) is not None:
         makers[TOGETHER] = lambda: CoOccurrence(together())

@@ -14,7 +14,7 @@ from indexing.lookup import Hashes, hash_keys
 from indexing.releases import Release
 from indexing.segments import Upserts, append_segment, write_segment
 from indexing.store import Bundle
-from indexing.text_vectors import Places, TextSource, find_vectors, gather
+from indexing.text_vectors import Places, find_vectors, gather, text_sources
 from indexing.version import IndexVersion
 from retrieval.catalogue import ITEM_IDS, is_parquet, item_ids_of_lines, read_item_ids, read_items
 from retrieval.errors import BadBundle, BadConfig, BadData
@@ -76,7 +76,7 @@ class Update:
             made = None if items is None else self._made(bundle, release, version, items, device)
             upserts = None if made is None else made.upserts
             upserted = version.rows_of([] if upserts is None else upserts.items["item_id"].to_pylist())
-            gone = _present(doomed, version)
+            gone = version.held(doomed)
             if upserts is not None or gone:
                 with bundle.stage("delta") as folder:
                     write_segment(folder, upserts, gone)
@@ -160,14 +160,11 @@ def known_texts(hashes: Hashes, version: IndexVersion, towers: Towers) -> tuple[
     """Text vectors float32 [n, text_dim] of the texts that the build or an update read, and the positions of the
     others, whose vectors are to be filled in."""
     vectors = np.zeros((len(hashes), towers.config.text_dim), np.float32)
-    if version.text_vectors is None or version.manifest.about.get("text_encoder") != towers.encoder.fingerprint:
-        return vectors, np.arange(len(hashes))
-    sources = [TextSource(version.text_hashes, version.text_vectors)]
-    if version.delta is not None:
-        sources.append(TextSource(version.delta.text_hashes, version.delta.text_vectors))
+    sources = text_sources(version, towers.encoder.fingerprint)
     places = find_vectors(hashes, sources)
     known = np.flatnonzero(places.found)
-    vectors[known] = gather(Places(places.source[known], places.row[known]), sources)
+    if len(known):
+        vectors[known] = gather(Places(places.source[known], places.row[known]), sources)
     return vectors, np.flatnonzero(~places.found)
 
 
@@ -204,13 +201,6 @@ def _notes(version: IndexVersion) -> list[str]:
     if n <= LARGE * version.items.num_rows:
         return []
     return [f"note: every search scores the {n:,} items of all updates one by one; build the index again soon"]
-
-
-def _present(ids: list[str], version: IndexVersion) -> list[str]:
-    """Those of the ids whose items may be answered now."""
-    rows, answerable = version.rows_of(ids), version.answerable()
-    there = rows >= 0 if answerable is None else (rows >= 0) & answerable[rows]
-    return [ids[at] for at in np.flatnonzero(there).tolist()]
 
 
 def _refuse_both(items: pa.Table, doomed: list[str], paths: str) -> None:

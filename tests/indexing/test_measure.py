@@ -10,7 +10,7 @@ import pytest
 from indexing.exact import ExactIndex
 from indexing.faiss_index import Effort
 from indexing.kinds import ladders_for
-from indexing.measure import Built, Meter, exact_point, median_ms, recalls
+from indexing.measure import BuiltIndex, Meter, exact_point, median_ms, recalls
 from retrieval.topk import Hits, Vectors, exact_topk
 
 
@@ -65,7 +65,7 @@ def test_the_median_of_calls_is_taken_until_the_time_is_over_and_of_a_few_at_lea
 def test_a_curve_rises_ends_where_the_recall_is_sure_and_is_whole_if_nothing_is_wanted() -> None:
     items, queries = vectors(2_000), vectors(50, seed=1)
     meter = Meter.over(items, queries, 10, seconds=0.0)
-    built = Built.over(items, "IVF64,Flat")
+    built = BuiltIndex.over(items, "IVF64,Flat")
     ladders = ladders_for(built.kind)
     whole = list(built.curve(meter, ladders))
     assert [point.effort.nprobe for point in whole] == [4, 8, 16, 32, 64]
@@ -79,7 +79,7 @@ def test_a_curve_rises_ends_where_the_recall_is_sure_and_is_whole_if_nothing_is_
 
 def test_a_point_says_what_it_is_of_and_what_it_reads_of_the_effort() -> None:
     items, queries = vectors(500), vectors(20, seed=1)
-    built = Built.over(items, "HNSW8")
+    built = BuiltIndex.over(items, "HNSW8")
     point = built.at(Effort(ef_search=77), Meter.over(items, queries, 10, seconds=0.0))
     told = point.to_json()
     assert (told["kind"], told["rows"], told["ef_search"], told["bytes"]) == ("HNSW8", 500, 77, built.bytes)

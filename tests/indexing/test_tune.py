@@ -10,7 +10,7 @@ import pytest
 from indexing import tune
 from indexing.faiss_index import Effort
 from indexing.kinds import Kind, kinds_for
-from indexing.measure import Built, Point
+from indexing.measure import BuiltIndex, Point
 from indexing.tune import Trial, Tuner, by_promise, fastest
 from retrieval.errors import BadConfig
 from retrieval.topk import Vectors
@@ -41,7 +41,7 @@ def point(recall: float, surely: float, milliseconds: float) -> Point:
 
 def trial(family: str, expected: float, size: int) -> Trial:
     kind = Kind(family, family, "scan", size)
-    return Trial(kind, Built(family, None, size, 0.0), (), expected)  # type: ignore[arg-type]
+    return Trial(kind, BuiltIndex(family, None, size, 0.0), (), expected)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_kinds_are_built_in_the_order_of_their_promise_and_of_quick_ones_the_sma
 
 
 def test_a_small_catalogue_is_scanned_without_building_anything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tune.Built, "over", None)
+    monkeypatch.setattr(tune.BuiltIndex, "over", None)
     chosen = tuner().choose(unheard)
     assert (chosen.kind, chosen.index) == ("Flat", None)
     assert [one.kind for one in chosen.curve] == ["Flat"]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval import baselines, metrics
+from retrieval import baselines, metrics, together
 from retrieval.baselines import DAY, Baseline
 from retrieval.events import Events
 from retrieval.requests import Requests
@@ -151,7 +151,7 @@ def test_a_history_holds_strictly_earlier_events_of_every_kind_by_default():
 def test_cooccurrence_is_the_cosine_of_shopper_sets():
     events, _ = shop(7)
     counted = events.kind == 0
-    similar = baselines.cooccurrence(events, counted, N_ITEMS).toarray()
+    similar = together.cooccurrence(events, counted, N_ITEMS).toarray()
     shoppers = [set(events.user[counted & (events.item == item)].tolist()) for item in range(N_ITEMS)]
     for i in range(N_ITEMS):
         for j in range(N_ITEMS):
@@ -162,13 +162,13 @@ def test_cooccurrence_is_the_cosine_of_shopper_sets():
 def test_cooccurrence_keeps_the_nearest_neighbours_and_the_last_items_of_a_robot():
     events, _ = shop(8, n_users=3, n_events=80)
     counted = np.ones(80, bool)
-    whole = baselines.cooccurrence(events, counted, N_ITEMS).toarray()
-    pruned = baselines.cooccurrence(events, counted, N_ITEMS, neighbours=2).toarray()
+    whole = together.cooccurrence(events, counted, N_ITEMS).toarray()
+    pruned = together.cooccurrence(events, counted, N_ITEMS, neighbours=2).toarray()
     for line, kept in zip(whole, pruned, strict=True):
         best = sorted(np.flatnonzero(line), key=lambda j: (-line[j], j))[:2]
         assert sorted(np.flatnonzero(kept)) == sorted(best)
     robot = replace(events, user=np.zeros(5, np.int32), item=np.array([0, 1, 2, 3, 1], np.int32))
-    short = baselines.cooccurrence(robot, np.ones(5, bool), 4, longest=2).toarray()
+    short = together.cooccurrence(robot, np.ones(5, bool), 4, longest=2).toarray()
     assert np.argwhere(short).tolist() == [[1, 3], [3, 1]]
 
 

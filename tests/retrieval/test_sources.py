@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
+from retrieval.lately import DOUBT, RecentPopularity, RecentTogether
 from retrieval.sources import (
     DAY,
     LONGEST_QUERY,
@@ -14,7 +15,6 @@ from retrieval.sources import (
     Lexical,
     LookedAt,
     OwnFrequency,
-    RecentPopularity,
     TakenBefore,
     best_of_lists,
 )
@@ -67,6 +67,37 @@ def test_recent_popularity_ends_before_the_day_of_the_request() -> None:
     np.testing.assert_allclose(hits.scores[0], np.log1p([3, 2]), rtol=1e-6)
 
 
+def recent_together(n: int = 60, seed: int = 0) -> RecentTogether:
+    rng = np.random.default_rng(seed)
+    time, user, item = rng.integers(0, 20 * DAY, n), rng.integers(0, 6, n), rng.integers(0, N, n)
+    return RecentTogether.of(time, user, item, N, days=5, known={})
+
+
+def test_what_went_together_lately_is_the_cosine_over_the_days_before_the_request() -> None:
+    time = np.array([1, 2, 3, 30, 31, 40]) * DAY  # shoppers 0 and 1 take 0 and 1, long ago; shopper 0 takes 2 and 3
+    source = RecentTogether.of(time, np.array([0, 0, 1, 0, 0, 1]), np.array([0, 1, 1, 2, 3, 5]), N, days=10, known={})
+    hits = source.read(asked([[0], [2], [2], [2]], day=[4, 4, 32, 50])).top(3)
+    assert hits.rows.tolist() == [[1, -1, -1], [-1] * 3, [3, -1, -1], [-1] * 3]
+    np.testing.assert_allclose(hits.scores[0, 0], np.log1p(1 / np.sqrt((1 + DOUBT) * (2 + DOUBT))), rtol=1e-6)
+    assert source.read(asked([[2]], day=[31])).top(1).rows.tolist() == [[-1]], "nothing of the request's own day"
+
+
+def test_requests_of_several_days_are_answered_each_as_of_its_own() -> None:
+    source, days = recent_together(), [9, 18, 9, 3]
+    histories = [[1], [1, 2], [3], []]
+    together = source.read(asked(histories, day=days)).at(every_pair(4)).reshape(4, N)
+    for line, (history, day) in enumerate(zip(histories, days, strict=True)):
+        alone = recent_together().read(asked([history], day=[day])).at(every_pair(1))
+        np.testing.assert_array_equal(together[line], alone)
+
+
+def test_days_that_are_known_are_not_made_again() -> None:
+    made = recent_together().similar(9)
+    source = RecentTogether.of(*(np.empty(0, np.int64),) * 3, N, days=5, known={9: made})
+    assert source.similar(9) is made
+    assert source.similar(10).nnz == 0
+
+
 def test_lexical_adds_up_the_words_of_the_query_and_passes_over_unknown_ones() -> None:
     source = Lexical(
         {"red": 0, "mug": 1}, np.array([0, 2, 4]), np.array([0, 3, 1, 3], np.int32), np.array([1, 2, 3, 1], np.float32)
@@ -83,7 +114,7 @@ def test_a_document_in_place_of_a_query_is_read_from_its_beginning() -> None:
     assert hits.scores[0, 0] == LONGEST_QUERY
 
 
-@pytest.mark.parametrize("name", ["together", "own", "looked", "recent", "lexical"])
+@pytest.mark.parametrize("name", ["together", "own", "looked", "recent", "lately", "lexical"])
 def test_a_source_scores_a_pair_as_it_scores_its_best(name: str, together: CoOccurrence) -> None:
     rng = np.random.default_rng(3)
     days = np.sort(rng.integers(0, 5, 40))
@@ -92,6 +123,7 @@ def test_a_source_scores_a_pair_as_it_scores_its_best(name: str, together: CoOcc
         "own": OwnFrequency(),
         "looked": LookedAt(),
         "recent": RecentPopularity(days, rng.integers(0, N, 40), 2),
+        "lately": recent_together(),
         "lexical": Lexical(
             {"a": 0, "b": 1}, np.array([0, 3, 5]), np.array([0, 1, 4, 1, 2], np.int32), np.ones(5, np.float32)
         ),

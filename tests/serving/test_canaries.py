@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from indexing.store import Bundle
@@ -32,9 +33,8 @@ def shop(sample_folder: Path, quick_settings: RunConfig, open_shop: Callable[[Pa
 
 def answers(*lists: str, right: list[list[str]] | None = None, towers: str = "t") -> CanaryAnswers:
     """What was answered, an item a letter; the first item of each is right unless said."""
-    return CanaryAnswers(
-        [list(one) for one in lists], [list(one) for one in lists], right or [[one[0]] for one in lists], towers
-    )
+    found = [list(one) for one in lists]
+    return CanaryAnswers(found, found, np.zeros((0, 4), np.float32), right or [[one[0]] for one in lists], towers)
 
 
 def test_canaries_are_requests_that_no_tower_learned_from(shop: Shop) -> None:
@@ -91,8 +91,11 @@ def test_answers_are_those_of_the_engine_before_reranking(engine: Engine, shop: 
 
 
 def test_a_canary_of_which_nothing_is_known_has_no_vector(engine: Engine) -> None:
-    assert len(user_vectors(engine.opened, [Canary(wanted=("a",), history=("no such item",))])) == 0
+    unknown = Canary(wanted=("a",), history=("no such item",))
+    assert not user_vectors(engine.opened, [unknown]).any()
     assert len(user_vectors(engine.opened, [])) == 0
+    known = Canary(wanted=("a",), query="red mug")
+    assert len(answers_of(engine.opened, [unknown, known]).queries) == 1
 
 
 def test_the_same_answers_pass_every_gate_and_others_none() -> None:
@@ -128,5 +131,7 @@ def test_an_index_that_is_wrong_is_seen_behind_sources_that_fill_the_first_place
 
 def test_what_a_later_version_does_not_hold_counts_as_deleted(engine: Engine) -> None:
     ids = engine.opened.version.ids.to_pylist()
-    found = CanaryAnswers([["gone", ids[0], "gone too", ids[5]]], [["gone", ids[5]]], [[ids[0]]], "t")
+    found = answers("x")._replace(
+        lists=[["gone", ids[0], "gone too", ids[5]]], nearest=[["gone", ids[5]]], right=[[ids[0]]]
+    )
     assert found.left_in(engine.opened.version) == found._replace(lists=[[ids[0], ids[5]]], nearest=[[ids[5]]])

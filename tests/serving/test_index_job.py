@@ -299,6 +299,16 @@ def test_a_recall_that_is_missed_is_refused(job: Build, monkeypatch: pytest.Monk
         job().require_live()
 
 
+def test_a_kind_that_misses_the_recall_is_refused_by_its_gate_and_can_be_forced(
+    data: Path, own_bundle: Path, make_pipeline: Make, quick_settings: RunConfig, build_index: Build
+) -> None:
+    index = quick_settings.index.model_copy(update={"factory": "PCA1,Flat", "recall": 0.999})
+    poor = make_pipeline(data, own_bundle, quick_settings.model_copy(update={"index": index}))
+    with pytest.raises(GateRefused, match=r"gate recall: recall@100 of the index is 0\.\d+, 0\.999 is wanted"):
+        build_index(poor).require_live()
+    build_index(poor, force=True, why="to see it").require_live()
+
+
 def test_recall_is_measured_on_what_the_canaries_ask(job: Build, own_bundle: Path) -> None:
     job()
     store = Bundle.open(own_bundle)

@@ -14,7 +14,7 @@ from indexing.lookup import HashIndex, hash_keys
 from indexing.version import IndexVersion
 from retrieval.dataset import DataSet, load
 from retrieval.errors import BadBundle
-from serving.shoppers import Shoppers, write_shoppers
+from serving.shoppers import Shoppers, taken_together, write_shoppers
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def data(sample_folder: Path) -> DataSet:
 def folder(data: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert data.events is not None
     path = tmp_path_factory.mktemp("shoppers")
-    write_shoppers(path, data, data.events.is_kind(["purchase"]), np.ones(len(data.events), bool))
+    write_shoppers(path, data, ["purchase"], np.ones(len(data.events), bool))
     return path
 
 
@@ -107,3 +107,16 @@ def test_a_folder_that_names_no_kinds_is_refused(folder: Path, data: DataSet, tm
     (tmp_path / "about.json").write_text(json.dumps({"kinds": 3}))
     with pytest.raises(BadBundle, match=r"about\.json names no kinds"):
         Shoppers.open(tmp_path, index_of(list(data.item_ids)))
+
+
+def test_what_was_taken_together_of_late_is_kept_as_of_today_and_follows_the_index(data: DataSet, folder: Path) -> None:
+    ids = list(data.item_ids)
+    order = np.random.default_rng(0).permutation(len(ids))
+    turned = Shoppers.open(folder, index_of([ids[row] for row in order]))
+    whole = Shoppers.open(folder, index_of(ids))
+    kept = whole.taken_together(["purchase"], len(ids)).similar(whole.today).toarray()
+    made = taken_together(whole.timeline, ["purchase"], len(ids)).similar(whole.today).toarray()
+    assert made.any()
+    np.testing.assert_array_equal(kept, made)
+    again = turned.taken_together(["purchase"], len(ids)).similar(turned.today).toarray()
+    np.testing.assert_array_equal(again, made[order][:, order])
