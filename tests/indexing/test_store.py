@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from modes import read_only
 
 from indexing import verify
 from indexing.manifest import MANIFEST, Manifest
@@ -357,27 +355,14 @@ def test_what_is_no_bundle_is_refused_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def locked_out() -> Iterator[Bundle]:
-    """A published bundle in a folder that this process may read and not write, also where it runs as root."""
-    with tempfile.TemporaryDirectory() as place:
-        Path(place).chmod(0o755)
-        bundle = Bundle.create(Path(place) / "bundle")
-        add(bundle, "towers", "t")
-        add(bundle, "index", "i", requires={"towers": "t"})
-        bundle.publish(Release(id="r", created="2024", towers="t", index="i"))
-        paths = [bundle.path, *bundle.path.rglob("*")]
-        modes = {path: path.stat().st_mode for path in paths}
-        for path in paths:
-            path.chmod(modes[path] & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) | stat.S_IROTH | stat.S_IRGRP)
-        user = os.geteuid()
-        if user == 0:
-            os.seteuid(65_534)
-        try:
-            yield bundle
-        finally:
-            os.seteuid(user)
-            for path, mode in modes.items():
-                path.chmod(mode)
+def locked_out(tmp_path: Path) -> Iterator[Bundle]:
+    """A published bundle in a folder that this process may read and not write."""
+    bundle = Bundle.create(tmp_path / "bundle")
+    add(bundle, "towers", "t")
+    add(bundle, "index", "i", requires={"towers": "t"})
+    bundle.publish(Release(id="r", created="2024", towers="t", index="i"))
+    with read_only(bundle.path):
+        yield bundle
 
 
 def test_a_read_only_folder_is_read_as_ever_and_refuses_writers_in_one_line(locked_out: Bundle) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import stat
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from modes import held_to_modes, read_only
 from typer.testing import CliRunner, Result
 
 from indexing.store import Bundle
@@ -111,41 +108,22 @@ def test_a_truncated_parquet_is_one_line_and_the_old_release_stays_live(
     assert Engine.open(own_bundle, device="cpu").search("red mug").update == 0
 
 
-@contextmanager
-def as_nobody() -> Iterator[None]:
-    """Has root be held to the modes of files."""
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(65_534)
-    try:
-        yield
-    finally:
-        os.seteuid(user)
-
-
 @pytest.fixture
-def locked_out(bundle_path: Path, sample_folder: Path) -> Iterator[Path]:
-    """A copy of the bundle, beside one of the data set, that this process may read and not write, also as root."""
-    with tempfile.TemporaryDirectory() as place:
-        Path(place).chmod(0o755)
-        bundle = Path(shutil.copytree(bundle_path, Path(place) / "bundle"))
-        shutil.copytree(sample_folder, Path(place) / "data")
-        with Bundle.open(bundle).lock():  # the lock's file is there, as after any run
-            pass
-        for path in (bundle, *bundle.rglob("*")):
-            path.chmod(path.stat().st_mode & ~0o222 | stat.S_IROTH | stat.S_IRGRP)
-        with as_nobody():
-            yield bundle
-        for path in (bundle, *bundle.rglob("*")):
-            path.chmod(path.stat().st_mode | 0o700)
+def locked_out(own_bundle: Path) -> Iterator[Path]:
+    """A bundle that this process may read and not write."""
+    with Bundle.open(own_bundle).lock():  # the lock's file is there, as after any run
+        pass
+    with read_only(own_bundle):
+        yield own_bundle
 
 
-def test_a_read_only_folder_is_one_line_for_every_writer_and_nothing_to_readers(locked_out: Path) -> None:
-    data = locked_out.parent / "data"
+def test_a_read_only_folder_is_one_line_for_every_writer_and_nothing_to_readers(
+    locked_out: Path, sample_folder: Path
+) -> None:
     live = Bundle.open(locked_out).current()
     for command in (
-        ["update", locked_out, "--delete", data / "items.parquet"],
-        ["build", locked_out, "--data", data],
+        ["update", locked_out, "--delete", sample_folder / "items.parquet"],
+        ["build", locked_out, "--data", sample_folder],
         ["activate", locked_out, live.id],
         ["rollback", locked_out],
         ["prune", locked_out, "--keep", "1"],
@@ -160,12 +138,10 @@ def test_a_read_only_folder_is_one_line_for_every_writer_and_nothing_to_readers(
     assert Engine.open(locked_out, device="cpu").search("red mug").release == live.id
 
 
-def test_a_data_set_that_may_not_be_read_is_one_line() -> None:
-    with tempfile.TemporaryDirectory() as place:
-        data = Path(place)
-        data.chmod(0)
-        with as_nobody():
-            told = shortlist("check", data)
-        data.chmod(0o700)
+def test_a_data_set_that_may_not_be_read_is_one_line(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir(mode=0)
+    with held_to_modes():
+        told = shortlist("check", data)
     assert told.exit_code == 2
     assert told.stderr == f"error: {data}: cannot be read (Permission denied); let this user read the folder\n"
