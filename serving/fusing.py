@@ -15,7 +15,7 @@ from retrieval.topk import CSR, Vectors
 from retrieval.words import words
 from serving.evaluate import relevant_rows
 from serving.offline import Offline
-from serving.retriever import TaskName
+from serving.retriever import FusionName
 from serving.shop import Shop
 from serving.sources import BEFORE, LATELY, LOOKED, MONTH, OWN, TOGETHER, WEEK, WORDS
 from serving.stages import SHORTLIST, Stages
@@ -37,16 +37,21 @@ class Outcomes:
     exclude: CSR | None
 
 
-def fit_fusions(stages: Stages, shop: Shop, *, remove_seen: bool) -> Iterator[tuple[TaskName, Fusion]]:
-    """Each task's fusion, by its name.
+def fit_fusions(stages: Stages, shop: Shop, *, remove_seen: bool) -> Iterator[tuple[FusionName, Fusion]]:
+    """Each task's fusion, by its name. A shop that answers what was taken before has one more for those who ask not to
+    have that: what is taken again drowns what tells of new things.
 
     What sold or went together of late is a source only where the split is temporal: elsewhere times of different
     shoppers may mean nothing. What was taken before is one only where it is answered again.
     """
     if shop.events is not None:
-        names: tuple[str, ...] = (TOGETHER, LOOKED) if remove_seen else (TOGETHER, LOOKED, OWN, BEFORE)
-        names += (WEEK, MONTH, LATELY) if shop.events.kind == "temporal" else ()
-        yield "recommend", fit(stages, _recommendation(stages, shop, remove_seen=remove_seen), names)
+        of_late = (WEEK, MONTH, LATELY) if shop.events.kind == "temporal" else ()
+        again = () if remove_seen else (OWN, BEFORE)
+        told = _recommendation(stages, shop, remove_seen=remove_seen)
+        yield "recommend", fit(stages, told, (TOGETHER, LOOKED, *again, *of_late))
+        if not remove_seen:
+            told = _recommendation(stages, shop, remove_seen=True)
+            yield "recommend_new", fit(stages, told, (TOGETHER, LOOKED, *of_late))
     yield "search", fit(stages, _search(stages, shop), (WORDS,))
 
 

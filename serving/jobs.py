@@ -9,6 +9,7 @@ from indexing.manifest import JsonMap
 from indexing.releases import Release
 from indexing.store import Bundle
 from indexing.version import IndexVersion
+from retrieval.errors import BadData
 from retrieval.towers import TEXT
 from serving.pipeline import Pipeline, RunResult
 
@@ -21,7 +22,13 @@ def train_retriever(pipeline: Pipeline) -> Release:
 
 
 def train_ranker(pipeline: Pipeline) -> RunResult:
-    """A new ranker over the live release's towers and index, gated, evaluated and published."""
+    """A new ranker over the live release's towers and index, gated, evaluated and published.
+
+    `ranking.enabled` may have been false until now. Raises BadData where there is nothing to learn from; the live
+    release stays.
+    """
+    ranking = pipeline.config.ranking.model_copy(update={"enabled": True})
+    pipeline = replace(pipeline, config=pipeline.config.model_copy(update={"ranking": ranking}))
     bundle = Bundle.open(pipeline.out)
     live = bundle.current()
     with pipeline.writing(like=index_ids(bundle, live)) as (shop, bundle):
@@ -30,7 +37,10 @@ def train_ranker(pipeline: Pipeline) -> RunResult:
         why = f"train ranker --budget {pipeline.budget} after {live.id}"
         figures = {name: value for name, value in live.figures.items() if name != "calibration"}
         draft = replace(live, ranker=None, gates={}, figures=figures, settings=settings, why=why)
-        return pipeline.finish(shop, bundle, pipeline.train_ranker(shop, bundle, draft))
+        draft = pipeline.train_ranker(shop, bundle, draft)
+        if draft.ranker is None:
+            raise BadData(f"{pipeline.data_folder}: no ranker was trained; release {live.id} stays live")
+        return pipeline.finish(shop, bundle, draft)
 
 
 def index_ids(bundle: Bundle, release: Release) -> list[str]:

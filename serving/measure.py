@@ -120,10 +120,11 @@ class Measurement:
         counts = np.bincount(events.item[self.shop.events.train_target], minlength=n_items)
         texts = offline.user_texts(requests)
         found: dict[str, Task] = {}
-        logits, fused = Logits(self.stages), bool(self.stages.retriever.fusion("recommend").sources)
+        logits, retriever = Logits(self.stages), self.stages.retriever
         for mode, exclude in (("seen_removed", seen), ("seen_kept", None)):
             targets = targets_of(requests) if exclude is None else targets_of(requests).without(exclude)
             hits = offline.shortlists(requests, exclude)
+            fused = bool(retriever.fusion("recommend" if exclude is None else "recommend_new").sources)
             towers = offline.by_towers(requests, exclude) if fused else hits
             default = self.remove_seen == (exclude is not None)
             what = f"test: recommendation, {mode}"

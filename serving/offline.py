@@ -16,6 +16,7 @@ from retrieval.requests import Requests
 from retrieval.sources import DAY, Asked
 from retrieval.timeline import HistoryBatch, Timeline
 from retrieval.topk import CSR, Hits, Mask, Vectors
+from serving.retriever import FusionName
 from serving.stages import SHORTLIST, LogitsOf, Stages, Step
 
 BLOCK = 1024
@@ -74,9 +75,10 @@ class Offline:
         return joined([self.stages.retriever.by_towers(self.vectors(part), k, own) for part, own in parts], k)
 
     def shortlists(self, requests: Requests, exclude: CSR | None, k: int = SHORTLIST) -> Hits:
-        """The candidates of each request by all sources."""
+        """The candidates of each request by all sources, without what `exclude` lists as taken before."""
+        name: FusionName = "recommend" if exclude is None else "recommend_new"
         found = (
-            self.stages.retriever.shortlists(self.vectors(part), self.asked(part), k, "recommend", own)
+            self.stages.retriever.shortlists(self.vectors(part), self.asked(part), k, name, own)
             for part, own in _blocks(requests, exclude)
         )
         return joined([shortlists.hits for shortlists in found], k)

@@ -22,7 +22,7 @@ from serving.filtering import FilterMasks
 from serving.gates import passed
 from serving.histories import Histories, Known
 from serving.requests import Answer, Hit, Request
-from serving.retriever import EXACT, Retriever, Shortlists, TaskName
+from serving.retriever import EXACT, FusionName, Retriever, Shortlists, TaskName
 from serving.shoppers import Shoppers
 from serving.sources import Sources, open_sources
 from serving.stages import SHORTLIST, Reranked, Stages
@@ -151,7 +151,8 @@ class Opened:
         given = request.history is not None
         known = self.histories.of_items(request.history or ()) if given else self.histories.of_shopper(request.user_id)
         removed = request.seen == "remove" or (request.seen == "auto" and self.remove_seen and not request.text)
-        return self._run(request, known, known.taken if removed else known.taken[:0])
+        name: FusionName = "recommend_new" if removed else "recommend"
+        return self._run(request, known, known.taken if removed else known.taken[:0], name)
 
     def similar(self, request: Request) -> Answer:
         """The items nearest to those of the request's history, themselves left out; popular ones where none is
@@ -173,7 +174,7 @@ class Opened:
         items = request.history or ()
         cart = self.histories.of_items(items).taken
         known = self.histories.of_cart(items, request.user_id)
-        return self._run(request, known, np.union1d(cart, known.taken) if self.remove_seen else cart)
+        return self._run(request, known, np.union1d(cart, known.taken) if self.remove_seen else cart, "recommend")
 
     def warm_up(self) -> None:
         """Answer a request that goes through every model, so that the first shopper does not wait for them."""
@@ -190,7 +191,8 @@ class Opened:
         """The items and their index."""
         return self.stages.version
 
-    def _run(self, request: Request, known: Known, left_out: Rows) -> Answer:
+    def _run(self, request: Request, known: Known, left_out: Rows, name: FusionName) -> Answer:
+        """`name` is the fusion of what is asked without a text."""
         clock, text, allowed = Clock(), request.text, self._masks.of(request.filters)
         past = self.shoppers.query_texts
         if text:
@@ -206,7 +208,8 @@ class Opened:
         task: TaskName = "search" if text else "recommend"
         with clock.stage("search"):
             asked, excluded = known.asked._replace(texts=[text]), _excluding(left_out)
-            found = self.stages.retriever.shortlists(vectors, asked, self._depth(request.k), task, excluded, allowed)
+            fusion: FusionName = "search" if text else name
+            found = self.stages.retriever.shortlists(vectors, asked, self._depth(request.k), fusion, excluded, allowed)
             if text:
                 found = self.stages.retriever.named_first(found, asked, excluded, allowed)
         about = self.stages.user_texts(known.batch, [text or None])

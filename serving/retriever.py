@@ -15,6 +15,7 @@ from retrieval.sources import Asked, CandidateSource, Scored, best_of_lists
 from retrieval.topk import CSR, Hits, Mask, Scores, Vectors, exact_topk
 
 TaskName: TypeAlias = Literal["recommend", "search"]
+FusionName: TypeAlias = TaskName | Literal["recommend_new"]  # in a shop that answers what was taken, if asked not to
 EXACT = "exact"  # the source that stands above all others
 CELLS = 8_388_608  # scores of items that sources may hold at once
 PAIRS = 65_536  # whose vectors are multiplied at once
@@ -56,9 +57,10 @@ class Retriever:
     sources: Mapping[str, CandidateSource] = field(default_factory=dict)
     fusions: Mapping[str, Fusion] = field(default_factory=dict)
 
-    def fusion(self, task: TaskName) -> Fusion:
+    def fusion(self, name: FusionName) -> Fusion:
         """What was fitted for a task, of the sources that are there; the towers alone where nothing was."""
-        weights = self.fusions.get(task, Fusion.of_towers()).weights
+        of_task = self.fusions.get("recommend" if name == "recommend_new" else name, Fusion.of_towers())
+        weights = self.fusions.get(name, of_task).weights
         return Fusion({name: weight for name, weight in weights.items() if name == TOWERS or name in self.sources})
 
     def by_towers(self, vectors: Vectors, k: int, exclude: CSR | None = None, allowed: Mask | None = None) -> Hits:
@@ -73,17 +75,17 @@ class Retriever:
         vectors: Vectors,
         asked: Asked,
         k: int,
-        task: TaskName,
+        name: FusionName,
         exclude: CSR | None = None,
         allowed: Mask | None = None,
     ) -> Shortlists:
-        """The k best items of each request by all sources that count for the task, equal ones as the towers have them.
+        """The k best items of each request by all sources that count in a fusion, equal ones as the towers have them.
 
         None of those that `exclude` lists for a request, none that `allowed`, bool [n_items], leaves out of all.
         Without a fusion those are the towers' alone. Of a request of which the towers know nothing, what is popular
         follows what the sources propose.
         """
-        fusion = self.fusion(task)
+        fusion = self.fusion(name)
         found = self.candidates(vectors, asked, k, fusion.sources, exclude, allowed)
         hits = best_of_lists(found.pairs, fusion(found.scores), k, then=found.scores[TOWERS])
         at = _place_of(found.pairs, hits, self.version.size)

@@ -48,6 +48,7 @@ def reranking(engine: Engine) -> Engine:
 
 FUSIONS = {
     "recommend": Fusion({"towers": 1.0, "co_occurrence": 0.7, "own_frequency": 0.5, "popularity_30d": 0.2}),
+    "recommend_new": Fusion({"towers": 1.0, "co_occurrence": 1.1, "popularity_30d": 0.4}),
     "search": Fusion({"towers": 1.0, "words": 0.1}),
 }
 

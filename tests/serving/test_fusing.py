@@ -17,6 +17,9 @@ from serving.fusing import fit_fusions
 from serving.offline import Offline
 from serving.settings import RunConfig
 from serving.shop import Shop
+from serving.sources import BEFORE, OWN
+
+TAKEN = (OWN, BEFORE)  # sources of what is taken again
 
 Open = Callable[[Path, RunConfig], Shop]
 
@@ -64,7 +67,7 @@ def test_recommendation_is_fitted_on_both_folds_that_towers_never_saw(
     assert shop.events is not None
     assert all(len(shop.events.folds[name]) > 7 for name in ("ranker_train", "ranker_valid"))
     dict(fit_fusions(engine.stages, shop, remove_seen=False))
-    assert told[0] == 14
+    assert told[:2] == [14, 14]
 
 
 @pytest.mark.parametrize("remove_seen", [True, False])
@@ -76,8 +79,10 @@ def test_which_sources_are_asked_depends_on_the_split_and_on_repeats(
     monkeypatch.setattr(fusing, "fit", lambda _, __, names: asked.append(names) or Fusion.of_towers())
     assert shop.events is not None
     of_kind = replace(shop, events=replace(shop.events, kind=kind))
-    dict(fit_fusions(engine.stages, of_kind, remove_seen=remove_seen))
-    recommend, search = asked
+    fitted = dict(fit_fusions(engine.stages, of_kind, remove_seen=remove_seen))
+    recommend, *new, search = asked
+    assert list(fitted) == ["recommend", *(["recommend_new"] if not remove_seen else []), "search"]
+    assert all(names == tuple(name for name in recommend if name not in TAKEN) for names in new)
     assert search == ("words",)
     assert "co_occurrence" in recommend
     assert ("own_frequency" in recommend) == ("taken_before" in recommend) == (not remove_seen)
@@ -103,3 +108,11 @@ def test_the_engine_follows_the_fusion_of_its_release(engine: Engine) -> None:
     assert isinstance(recorded, dict)
     assert {task: fusion.as_json() for task, fusion in engine.stages.retriever.fusions.items()} == recorded
     assert set(recorded) == {"recommend", "search"}
+
+
+def test_who_asks_for_something_new_gets_the_order_that_was_fitted_for_it(engine: Engine, shop: Shop) -> None:
+    kept, new, search = Fusion({TOWERS: 1.0, "co_occurrence": 2.0}), Fusion({TOWERS: 3.0}), Fusion.of_towers()
+    fusions = {"recommend": kept, "recommend_new": new, "search": search}
+    retriever = replace(engine.stages.retriever, fusions=fusions)
+    assert [retriever.fusion(name) for name in ("recommend", "recommend_new", "search")] == [kept, new, search]
+    assert replace(retriever, fusions={"recommend": kept}).fusion("recommend_new") == kept

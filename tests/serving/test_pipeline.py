@@ -14,12 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from indexing.store import Bundle
+from ranking.pairs import join_pairs
 from retrieval.errors import BadBundle, BadData
 from retrieval.topk import CSR
 from serving.engine import Engine
 from serving.jobs import index_ids, recorded_settings, train_ranker, train_retriever
 from serving.offline import query_shortlists
 from serving.pipeline import Pipeline, RunResult
+from serving.ranker import RankerData
 from serving.settings import RunConfig, read_settings
 from serving.steps import recorded_steps
 
@@ -155,6 +157,27 @@ def test_the_ranker_alone_stands_on_the_live_towers_and_index(
     assert release.settings["fusion"] == before.settings["fusion"] != {}
     assert release.id != before.id
     assert result.report.exists()
+
+
+def test_whoever_asks_for_a_ranker_gets_one_though_the_run_before_had_none(
+    own_bundle: Path, sample_folder: Path, make_pipeline: Make, quick_settings: RunConfig
+) -> None:
+    settings = read_settings(base=quick_settings.model_dump(), changes=["ranking.enabled=false"])
+    assert train_ranker(make_pipeline(sample_folder, own_bundle, settings)).release.ranker is not None
+
+
+def test_where_no_ranker_can_learn_the_live_release_stays(
+    own_bundle: Path,
+    sample_folder: Path,
+    make_pipeline: Make,
+    quick_settings: RunConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before, nothing = Bundle.open(own_bundle).current(), join_pairs([])
+    monkeypatch.setattr("serving.ranker.ranker_data", lambda *_, **__: RankerData(nothing, nothing, usable=0))
+    with pytest.raises(BadData, match=f"no ranker was trained; release {before.id} stays live"):
+        train_ranker(make_pipeline(sample_folder, own_bundle, quick_settings))
+    assert Bundle.open(own_bundle).current() == before
 
 
 def test_a_cascade_is_trained_recorded_and_served(
