@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from serving import retriever
 from serving.engine import Engine
 from serving.offline import Offline, query_shortlists
 from serving.opened import CATALOGUE, FEWER, KNOWN_ITEMS, POPULAR, QUERY_ALONE, RECOMMENDATION
-from serving.requests import Answer, Request
+from serving.requests import Answer, Hit, Request
 from serving.retriever import Retriever
 from serving.shoppers import Shoppers
 from serving.stages import Stages
@@ -84,6 +85,10 @@ def ids(answer: Answer) -> list[str]:
     return [hit.item_id for hit in answer.items]
 
 
+def others(hits: Sequence[Hit], left_out: Collection[str]) -> list[Hit]:
+    return [hit for hit in hits if hit.item_id not in left_out]
+
+
 def taken(data: DataSet, user: int, kinds: tuple[str, ...]) -> set[str]:
     assert data.events is not None
     events = data.events
@@ -100,7 +105,7 @@ def test_the_offline_path_and_the_engine_give_the_same_shortlist_and_scores(
     if fused:
         engine = changed(engine, stages=with_fusion(engine.stages))
         offline = replace(offline, stages=engine.stages)
-        everyone = replace(everyone, time=np.full(USERS, engine.histories.today[0] * DAY))
+    everyone = replace(everyone, time=np.full(USERS, engine.histories.today[0] * DAY))
     hits = offline.shortlists(everyone, offline.seen(everyone) if seen == "remove" else None)
     for user, rows, scores in zip(everyone.user, *hits, strict=True):
         answer = engine.recommend(user_id=data.user_ids[user], k=100, seen=seen, rerank=False)  # type: ignore[arg-type]
@@ -245,7 +250,10 @@ def test_a_cart_is_never_answered(engine: Engine, data: DataSet) -> None:
     cart = list(data.item_ids[3:5])
     answer = engine.complete_cart(cart, k=data.n_items)
     assert set(ids(answer)) == set(data.item_ids) - set(cart)
-    assert answer.items[:10] == engine.recommend(history=cart, seen="remove").items
+    kept = engine.recommend(history=cart, seen="keep", k=data.n_items).items
+    assert answer.items[:10] == tuple(
+        replace(hit, retrieval_rank=place + 1) for place, hit in enumerate(others(kept, cart)[:10])
+    )
 
 
 def test_a_cart_goes_on_from_its_shoppers_history(engine: Engine, data: DataSet) -> None:

@@ -107,7 +107,7 @@ def test_the_engine_follows_the_fusion_of_its_release(engine: Engine) -> None:
     recorded = engine.release.settings["fusion"]
     assert isinstance(recorded, dict)
     assert {task: fusion.as_json() for task, fusion in engine.stages.retriever.fusions.items()} == recorded
-    assert set(recorded) == {"recommend", "search"}
+    assert set(recorded) == {"recommend", "recommend_new", "search"}
 
 
 def test_who_asks_for_something_new_gets_the_order_that_was_fitted_for_it(engine: Engine, shop: Shop) -> None:
