@@ -49,7 +49,7 @@ def latency(
     bundle: Bundle,
     sweep: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE,...", help="k, depth, rerank, precision, threads or filters."),
+        typer.Option(metavar="NAME=VALUE,...", help="k, depth, rerank, precision, threads, filters or deadline."),
     ] = None,
     bound: Annotated[float, typer.Option(min=0.0, help="Milliseconds that p99 is to stay under.")] = 50.0,
     seconds: Annotated[float | None, typer.Option(min=0.0, help="Of each point; 10 where not given.")] = None,

@@ -49,17 +49,18 @@ def workload(engine: Engine, n: int, rng: np.random.Generator, knobs: Knobs | No
     """
     knobs = knobs or Knobs()
     asked: dict[str, Any] = {"k": knobs.k, "filters": knobs.filters}
+    reranked = {**asked, "rerank": knobs.rerank, "deadline": knobs.deadline}
     known = engine.stages.version
     items: list[str] = known.ids_of(rng.integers(known.size, size=n))
     carts = [known.ids_of(rng.integers(known.size, size=2)) for _ in range(n)]
     users = _drawn(engine.shoppers.user_ids.to_pylist(), n, rng)
     texts = _drawn(engine.shoppers.query_texts, n, rng) or [" ".join(title.split()[:4]) for title in _titles(engine, n)]
     calls: dict[str, list[Call]] = {
-        "recommend": [partial(engine.recommend, user_id=user, rerank=knobs.rerank, **asked) for user in users],
+        "recommend": [partial(engine.recommend, user_id=user, **reranked) for user in users],
         "recommend, not reranked": [partial(engine.recommend, user_id=user, rerank=False, **asked) for user in users],
-        "search": [partial(engine.search, text, rerank=knobs.rerank, **asked) for text in texts],
+        "search": [partial(engine.search, text, **reranked) for text in texts],
         "similar": [partial(engine.similar, item, **asked) for item in items],
-        "cart": [partial(engine.complete_cart, cart, **asked) for cart in carts],
+        "cart": [partial(engine.complete_cart, cart, deadline=knobs.deadline, **asked) for cart in carts],
     }
     return {name: some for name, some in calls.items() if some}
 

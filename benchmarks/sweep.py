@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -34,6 +35,7 @@ class Knobs:
     precision: str = "auto"
     threads: int | None = None  # cores that the process may use
     filters: Filters | None = None  # of every call
+    deadline: float | None = None  # milliseconds, of calls that rerank
 
 
 class Sweep(NamedTuple):
@@ -65,7 +67,7 @@ def turned(values: Mapping[str, str]) -> Knobs:
     """Knobs from their values as text. Raises BadConfig for a value that cannot be.
 
     >>> turned({"k": "50", "rerank": "no"})
-    Knobs(k=50, rerank=False, depth=None, precision='auto', threads=None, filters=None)
+    Knobs(k=50, rerank=False, depth=None, precision='auto', threads=None, filters=None, deadline=None)
     """
     read: dict[str, object] = {}
     for name, value in values.items():
@@ -136,6 +138,22 @@ def _whole(text: str) -> int:
     return int(text)
 
 
+def _milliseconds(text: str) -> float | None:
+    """
+    >>> _milliseconds("25"), _milliseconds("none")
+    (25.0, None)
+    """
+    if text == "none":
+        return None
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < math.inf:
+        raise ValueError("give milliseconds above 0, or none")
+    return found
+
+
 def _yes(text: str) -> bool:
     if text not in ("yes", "no"):
         raise ValueError("give yes or no")
@@ -168,5 +186,5 @@ def _filters(text: str) -> Filters | None:
 
 READ: Mapping[str, Callable[[str], object]] = {
     "k": _whole, "rerank": _yes, "depth": _whole, "precision": _precision, "threads": _whole,
-    "filters": _filters,
+    "filters": _filters, "deadline": _milliseconds,
 }  # fmt: skip

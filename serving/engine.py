@@ -62,16 +62,27 @@ class Engine:
         seen: Seen = "auto",
         rerank: bool = True,
         filters: Filters | None = None,
+        deadline: float | None = None,
     ) -> Answer:
         """The k best items for a shopper, known by `user_id` or by the item ids of a `history`, oldest first.
 
         With a query it is a personalised search. An unknown user or an empty history is answered by what is popular;
         unknown items of a history are passed over; k beyond the catalogue gives the whole catalogue. What was fallen
-        back to is said in the answer. `filters` as `Request` takes them. Raises BadRequest for a k below 1 and for
-        filters that the items do not have.
+        back to is said in the answer, and under `degraded` what a deadline, in milliseconds, left no time for.
+        `filters` and `deadline` as `Request` takes them. Raises BadRequest for a k below 1 and for filters that the
+        items do not have.
         """
         return self.answer(
-            Request(user_id=user_id, history=history, query=query, k=k, seen=seen, rerank=rerank, filters=filters)
+            Request(
+                user_id=user_id,
+                history=history,
+                query=query,
+                k=k,
+                seen=seen,
+                rerank=rerank,
+                filters=filters,
+                deadline=deadline,
+            )
         )
 
     def search(
@@ -83,25 +94,36 @@ class Engine:
         seen: Seen = "keep",
         rerank: bool = True,
         filters: Filters | None = None,
+        deadline: float | None = None,
     ) -> Answer:
         """The k best items for a query, leaning towards what the shopper likes, if one is given.
 
         An empty query is a recommendation.
         """
-        return self.answer(Request(user_id=user_id, query=text, k=k, seen=seen, rerank=rerank, filters=filters))
+        return self.answer(
+            Request(user_id=user_id, query=text, k=k, seen=seen, rerank=rerank, filters=filters, deadline=deadline)
+        )
 
     def similar(self, item_id: str, *, k: int = 10, filters: Filters | None = None) -> Answer:
         """The k items nearest to an item, itself left out; popular ones for an item that is not known."""
         return self.opened.similar(Request(history=[item_id], k=k, filters=filters))
 
     def complete_cart(
-        self, items: Sequence[str], *, user_id: str | None = None, k: int = 10, filters: Filters | None = None
+        self,
+        items: Sequence[str],
+        *,
+        user_id: str | None = None,
+        k: int = 10,
+        filters: Filters | None = None,
+        deadline: float | None = None,
     ) -> Answer:
         """The k items that best go on from a cart of item ids; what is in it is never answered.
 
         Items that the shopper took before are left out as in a recommendation.
         """
-        return self.opened.complete_cart(Request(user_id=user_id, history=items, k=k, filters=filters))
+        return self.opened.complete_cart(
+            Request(user_id=user_id, history=items, k=k, filters=filters, deadline=deadline)
+        )
 
     def answer(self, request: Request) -> Answer:
         """Any request."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -40,10 +40,11 @@ FEWER = "all items that may be answered"  # they are fewer than k
 
 
 class Clock:
-    """Milliseconds of each stage of one request."""
+    """Milliseconds of each stage of one request, and how many are left of those from its beginning."""
 
-    def __init__(self) -> None:
+    def __init__(self, deadline: float | None = None) -> None:
         self.milliseconds: dict[str, float] = {}
+        self._deadline, self._begun = deadline, time.perf_counter()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -51,6 +52,13 @@ class Clock:
         begun = time.perf_counter()
         yield
         self.milliseconds[name] = round((time.perf_counter() - begun) * 1000, 3)
+
+    @property
+    def left(self) -> Callable[[], float] | None:
+        """How many milliseconds are left at each call; None without a deadline."""
+        if (deadline := self._deadline) is None:
+            return None
+        return lambda: deadline - (time.perf_counter() - self._begun) * 1000
 
 
 @dataclass(frozen=True)
@@ -193,7 +201,8 @@ class Opened:
 
     def _run(self, request: Request, known: Known, left_out: Rows, name: FusionName) -> Answer:
         """`name` is the fusion of what is asked without a text."""
-        clock, text, allowed = Clock(), request.text, self._masks.of(request.filters)
+        clock, text = Clock(request.deadline), request.text
+        allowed = self._masks.of(request.filters)
         past = self.shoppers.query_texts
         if text:
             with clock.stage("encode"):
@@ -216,7 +225,9 @@ class Opened:
         if not request.rerank or task not in self.reranks or not about[0]:
             return self._answered(request, found, fallbacks, clock)
         with clock.stage("rerank"):
-            reranked = self.stages.rerank(about, found.hits, task, fixed=found.exact)  # what was named stands first
+            reranked = self.stages.rerank(  # what was named stands first
+                about, found.hits, task, fixed=found.exact, left=clock.left
+            )
         return self._answered(request, found, fallbacks, clock, reranked)
 
     def _answered(
@@ -242,10 +253,17 @@ class Opened:
             tuple(Hit(*column) for column in columns),
             self.release.id,
             fallbacks,
-            reranked is not None,
+            reranked is not None and any(reranked.depths),
             clock.milliseconds,
             self.version.update,
+            () if reranked is None else tuple(self._cut(reranked.depths)),
         )
+
+    def _cut(self, depths: Sequence[int]) -> Iterator[str]:
+        """What steps of reranking were not let read."""
+        for step, depth in zip(self.stages.steps, depths, strict=True):
+            if depth < step.depth:
+                yield f"rerank, {step.model} model: {depth} of {step.depth} places"
 
     def _fallbacks(self, request: Request, known: Known, heard: bool) -> tuple[str, ...]:
         found = [RECOMMENDATION] if request.query is not None and not request.text else []

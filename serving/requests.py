@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -21,7 +22,8 @@ class Request:
     """One call. A user, a history (item ids, oldest first) and a query can each be absent; a given history stands in
     for what is known of the user. `seen`: whether items of the history may be answered; `auto` follows the release.
     `filters` over the items' attributes, such as `[("price", "<", 20), ("category", "in", ["Mugs"])]`: nothing else is
-    answered, whatever it would be for.
+    answered, whatever it would be for. `deadline`: milliseconds from the call in which an answer is wanted; no more
+    places are reranked than are thought to fit, by what reranking took of late.
     """
 
     user_id: str | None = None
@@ -31,6 +33,7 @@ class Request:
     seen: Seen = "auto"
     rerank: bool = True
     filters: Filters | None = None
+    deadline: float | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
@@ -42,6 +45,8 @@ class Request:
             raise BadRequest("history is not a list of item ids; give a list of strings, oldest first")
         if self.seen not in ("auto", "remove", "keep"):
             raise BadRequest(f"seen is {self.seen!r}; use auto, remove or keep")
+        if self.deadline is not None and not _is_time(self.deadline):
+            raise BadRequest(f"deadline is {self.deadline!r}; give milliseconds above 0, or None")
 
     @property
     def text(self) -> str:
@@ -80,6 +85,7 @@ class Answer:
     reranked: bool = False
     milliseconds: dict[str, float] = field(default_factory=dict)  # by stage
     update: int = 0
+    degraded: tuple[str, ...] = ()  # what the deadline cut, such as "rerank: 12 of 30 places"
 
     def to_dict(self) -> dict[str, object]:
         """As JSON."""
@@ -88,6 +94,11 @@ class Answer:
             "release": self.release,
             "update": self.update,
             "fell_back_to": list(self.fell_back_to),
+            "degraded": list(self.degraded),
             "reranked": self.reranked,
             "milliseconds": self.milliseconds,
         }
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0

@@ -55,6 +55,7 @@ def notes_on(answer: Answer) -> str:
     updates = [f"update {answer.update}"] if answer.update else []
     parts = [f"release {answer.release}", *updates, "reranked" if answer.reranked else "as retrieved"]
     parts += [f"fell back to {what}" for what in answer.fell_back_to]
+    parts += answer.degraded
     parts.append(f"{sum(answer.milliseconds.values()):.0f} ms")
     return ", ".join(parts)
 

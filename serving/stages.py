@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -26,22 +27,54 @@ from serving.retriever import Retriever, TaskName
 SHORTLIST = 100
 BlendName: TypeAlias = TaskName | Literal["grade"]
 REMEMBERED = 50_000  # past queries whose vectors are kept in memory
+FEWEST = 2  # places that can change their order
+FIRST = 4  # pairs that are read when nobody knows yet how long they take
+LEARN = 0.2  # what the newest call counts in an estimate of the next
+OF_DEADLINE = 0.8  # of the time that is left: calls differ, and the answer has to be put together
 
 
 class Reranked(NamedTuple):
-    """A reranked shortlist, its blended logits in the new order (nan: not reranked), each row's place before, and the
-    number of the last step that read it (-1: none)."""
+    """A reranked shortlist, its blended logits in the new order (nan: not reranked), each row's place before, the
+    number of the last step that read it (-1: none), and how many places each step was let read."""
 
     hits: Hits
     logits: NDArray[np.float32]  # [n, k]
     places: NDArray[np.int64]  # [n, k], from 0
     read_by: NDArray[np.int64]  # [n, k]
+    depths: tuple[int, ...] = ()
 
 
 class LogitsOf(Protocol):
     """The logits that a step's cross-encoder gives to the first `depth` places, float32 [n, depth], nan for none."""
 
     def __call__(self, step: Step, hits: Hits, /) -> NDArray[np.float32]: ...
+
+
+class Pace:
+    """How long a cross-encoder took of late for a pair, and so how many pairs fit in a time.
+
+    The estimate holds what is spent on every call, whatever its size; asked again and again for the same time, it ends
+    where a call takes that.
+    """
+
+    def __init__(self) -> None:
+        self._milliseconds: float | None = None  # a pair
+
+    def took(self, pairs: int, milliseconds: float) -> None:
+        """What was seen."""
+        if pairs:
+            seen, before = milliseconds / pairs, self._milliseconds
+            self._milliseconds = seen if before is None else before + LEARN * (seen - before)
+
+    def fits(self, milliseconds: float) -> int:
+        """How many pairs; FIRST where nothing was seen. Where none fits, the estimate is trusted less the next time,
+        for one slow call must not be the last."""
+        if self._milliseconds is None:
+            return FIRST if milliseconds > 0 else 0
+        found = max(0, int(OF_DEADLINE * milliseconds / self._milliseconds))
+        if found < FEWEST:
+            self._milliseconds *= 1 - LEARN
+        return found
 
 
 @dataclass(frozen=True)
@@ -58,6 +91,7 @@ class Step:
     stored: StoredTokens | None = None
     model: str = FULL
     precision: str = "auto"
+    pace: Pace = field(default_factory=Pace, compare=False)
 
     def blend(self, name: BlendName) -> Blend:
         """What was fitted for a task or for grades; the logit alone where nothing was."""
@@ -141,17 +175,26 @@ class Stages:
         *,
         fixed: Mask | None = None,
         logits_of: LogitsOf | None = None,
+        left: Callable[[], float] | None = None,
     ) -> Reranked:
         """The shortlists in the order of the steps' blended logits; what has none keeps its place.
 
         `fixed` bool [n, k] are places that stay, whatever is thought of them. `logits_of` in place of the steps' own
-        cross-encoders: logits that are known already.
+        cross-encoders: logits that are known already. `left` tells how many milliseconds are left: a step reads no more
+        places than fit, and nothing where that is under FEWEST.
         """
         shape, places = hits.rows.shape, np.arange(hits.rows.shape[1])
         found = Reranked(hits, np.full(shape, np.nan, np.float32), np.broadcast_to(places, shape), np.full(shape, -1))
-        for number, step in enumerate(self.steps):
+        for number, planned in enumerate(self.steps):
+            step = planned
+            if left is not None:
+                step = replace(step, depth=min(step.depth, step.pace.fits(left()), *found.depths))
+            if step.depth < FEWEST:
+                found = found._replace(depths=(*found.depths, 0))
+                continue
             logits = self.logits(step, user_texts, found.hits) if logits_of is None else logits_of(step, found.hits)
-            found = _reranked(found, hits, logits, step.blend(task), fixed, number)
+            depths = (*found.depths, step.depth)
+            found = _reranked(found, hits, logits, step.blend(task), fixed, number)._replace(depths=depths)
         return found
 
     def logits(
@@ -164,7 +207,9 @@ class Stages:
         known = np.flatnonzero([bool(text) for text in user_texts])
         if len(known):
             texts, part = [user_texts[i] for i in known.tolist()], hits.select(known).head(depth)
+            begun = time.perf_counter()
             logits[known] = step.scorer.score_shortlists(texts, self._item_tokens(step), part, depth, done=done)
+            step.pace.took(int((part.rows >= 0).sum()), 1_000 * (time.perf_counter() - begun))
         return logits
 
     def pair_logits(self, user_texts: Sequence[str], pairs: CSR) -> NDArray[np.float32]:

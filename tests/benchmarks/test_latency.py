@@ -38,6 +38,7 @@ class FakeEngine:
     queries: tuple[str, ...] = ("red tent",)
     asked: list[tuple[str, object]] = field(default_factory=list)
     ks: list[int] = field(default_factory=list)
+    deadlines: list[float | None] = field(default_factory=list)
 
     @property
     def stages(self) -> SimpleNamespace:
@@ -47,16 +48,23 @@ class FakeEngine:
     def shoppers(self) -> SimpleNamespace:
         return SimpleNamespace(user_ids=pa.chunked_array([pa.array(self.users, pa.string())]), query_texts=self.queries)
 
-    def recommend(self, *, user_id: str, k: int, filters: object, rerank: bool = True) -> Answer:
+    def recommend(
+        self, *, user_id: str, k: int, filters: object, rerank: bool = True, deadline: float | None = None
+    ) -> Answer:
+        self.deadlines.append(deadline)
         return self.answer("recommend", (user_id, rerank), k)
 
-    def search(self, text: str, *, k: int, filters: object, rerank: bool = True) -> Answer:
+    def search(
+        self, text: str, *, k: int, filters: object, rerank: bool = True, deadline: float | None = None
+    ) -> Answer:
+        self.deadlines.append(deadline)
         return self.answer("search", text, k)
 
     def similar(self, item_id: str, *, k: int, filters: object) -> Answer:
         return self.answer("similar", item_id, k)
 
-    def complete_cart(self, items: list[str], *, k: int, filters: object) -> Answer:
+    def complete_cart(self, items: list[str], *, k: int, filters: object, deadline: float | None = None) -> Answer:
+        self.deadlines.append(deadline)
         return self.answer("cart", tuple(items), k)
 
     def answer(self, kind: str, about: object, k: int) -> Answer:
@@ -134,7 +142,27 @@ def test_a_sweep_turns_what_it_names_and_refuses_the_rest() -> None:
     calls["recommend"][0]()
     assert fake.ks == [7, 7]
     assert fake.asked[-1] == ("recommend", (calls["recommend"][0].keywords["user_id"], False))
-    for text in ("k", "k=", "colour=red", "k=0", "k=ten", "rerank=maybe", "precision=int3", "filters=price"):
+    hurried = FakeEngine()
+    (knobs,) = parse_sweep("deadline=25").knobs()
+    calls = workload(cast(Engine, hurried), 1, np.random.default_rng(0), knobs)
+    for kind in ("recommend", "search", "cart", "recommend, not reranked"):
+        calls[kind][0]()
+    assert hurried.deadlines == [25.0, 25.0, 25.0, None]
+    assert [knobs.deadline for knobs in parse_sweep("deadline=none,7.5").knobs()] == [None, 7.5]
+    for text in (
+        "deadline=0",
+        "deadline=soon",
+        "deadline=inf",
+        "deadline=nan",
+        "k",
+        "k=",
+        "colour=red",
+        "k=0",
+        "k=ten",
+        "rerank=maybe",
+        "precision=int3",
+        "filters=price",
+    ):
         with pytest.raises(BadConfig):
             parse_sweep(text)
 

@@ -25,6 +25,7 @@ from serving.opened import CATALOGUE, FEWER, KNOWN_ITEMS, POPULAR, QUERY_ALONE, 
 from serving.requests import Answer, Hit, Request
 from serving.retriever import Retriever
 from serving.shoppers import Shoppers
+from serving.show import notes_on
 from serving.stages import Stages
 from serving.steps import recorded_steps
 
@@ -127,6 +128,33 @@ def test_the_offline_path_and_the_engine_rerank_alike(
         assert ids(answer) == [data.item_ids[row] for row in expected.hits.rows[line]]
         assert [hit.retrieval_rank for hit in answer.items] == (expected.places[line] + 1).tolist()
         np.testing.assert_allclose([hit.score for hit in answer.items], shown[line], atol=1e-5)
+
+
+def test_what_a_deadline_cuts_is_named_and_nobody_else_notices(reranking: Engine) -> None:
+    whole, given = reranking.search("red mug"), reranking.search("red mug", rerank=False)
+    assert whole.degraded == given.degraded == ()
+    patient = reranking.search("red mug", deadline=1e6)
+    assert (ids(patient), patient.degraded) == (ids(whole), ())
+    depth = reranking.stages.depth
+    for hurried in (
+        reranking.search("red mug", deadline=1e-3),
+        reranking.recommend(query="red mug", deadline=1e-3, seen="keep"),
+    ):
+        assert ids(hurried) == ids(given)
+        assert not hurried.reranked
+        assert hurried.degraded == (f"rerank, full model: 0 of {depth} places",)
+        assert hurried.to_dict()["degraded"] == list(hurried.degraded)
+        assert notes_on(hurried).endswith(
+            f"as retrieved, {hurried.degraded[0]}, {sum(hurried.milliseconds.values()):.0f} ms"
+        )
+    assert reranking.complete_cart(["item-00003"], deadline=1e-3).degraded
+    assert reranking.search("red mug", rerank=False, deadline=1e-3).degraded == ()
+
+
+@pytest.mark.parametrize("deadline", [0, -1, float("nan"), float("inf"), True, "10"])
+def test_a_deadline_that_is_no_time_is_refused(engine: Engine, deadline: object) -> None:
+    with pytest.raises(BadRequest, match="give milliseconds above 0"):
+        engine.search("red mug", deadline=deadline)  # type: ignore[arg-type]
 
 
 def test_the_blend_decides_between_the_two_orders(reranking: Engine) -> None:

@@ -18,7 +18,7 @@ from retrieval.topk import Hits
 from retrieval.towers import UserTower
 from serving.retriever import Retriever
 from serving.settings import read_settings
-from serving.stages import Stages, Step
+from serving.stages import FIRST, OF_DEADLINE, Pace, Stages, Step
 from serving.steps import RecordedStep, planned_steps, recorded_steps, with_steps
 
 HITS = Hits(np.array([[10, 11, 12, 13, 14, 15]]), np.array([[6, 5, 4, 3, 2, 1]], np.float32))
@@ -55,6 +55,52 @@ def test_every_step_blends_its_logit_with_retrievals_score_of_the_same_item() ->
     found = stages_of(step_of("shallow", 6), retrieval_alone).rerank(["q"], HITS, "search", logits_of=logits_of)
     assert found.hits.rows.tolist() == [[11, 13, 14, 15, 12, 10]]
     assert found.logits[0, :3].tolist() == [5, 3, 2]
+
+
+def paced(step: Step, milliseconds: float) -> Step:
+    step.pace.took(1, milliseconds)
+    return step
+
+
+def test_a_deadline_lets_each_step_read_what_fits_of_the_time_that_is_then_left() -> None:
+    stages = stages_of(paced(step_of("shallow", 5), 2.0), paced(step_of("full", 3), 10.0))
+    times = iter([12.5, 25.0])
+    found = stages.rerank(["q"], HITS, "search", logits_of=logits_of, left=lambda: next(times))
+    assert found.depths == (5, 2)
+    alone = stages_of(step_of("shallow", 5), step_of("full", 2))
+    np.testing.assert_array_equal(found.hits.rows, alone.rerank(["q"], HITS, "search", logits_of=logits_of).hits.rows)
+
+
+def test_a_later_step_reads_nothing_that_an_earlier_one_had_no_time_for() -> None:
+    stages = stages_of(paced(step_of("shallow", 5), 10.0), paced(step_of("full", 3), 1.0))
+    assert stages.rerank(["q"], HITS, "search", logits_of=logits_of, left=lambda: 25.0).depths == (2, 2)
+
+
+def test_where_no_time_is_left_the_order_stays_as_it_was() -> None:
+    stages = stages_of(step_of("full", 3))
+    for left in (-1.0, 0.0):
+        found = stages.rerank(["q"], HITS, "search", logits_of=logits_of, left=lambda left=left: left)  # type: ignore[misc]
+        assert found.depths == (0,)
+        np.testing.assert_array_equal(found.hits.rows, HITS.rows)
+        assert np.isnan(found.logits).all()
+    assert stages.rerank(["q"], HITS, "search", logits_of=logits_of).depths == (3,)
+
+
+def test_a_pace_ends_where_a_call_takes_the_time_that_it_is_given() -> None:
+    pace, read = Pace(), 0
+    assert pace.fits(100.0) == FIRST
+    for _ in range(60):
+        read = pace.fits(100.0)
+        pace.took(read, 8.0 + 3.0 * read)
+    assert read == pytest.approx((100 * OF_DEADLINE - 8) / 3, abs=1)
+
+
+def test_one_slow_call_is_not_the_last() -> None:
+    pace = Pace()
+    pace.took(30, 60_000.0)
+    read = [pace.fits(100.0) for _ in range(60)]
+    assert read[0] == 0
+    assert max(read) >= 2
 
 
 def test_fixed_places_stay_through_all_steps() -> None:
