@@ -225,6 +225,9 @@ def peers(
     bundle: Annotated[Path | None, typer.Option(help="A bundle of these data, measured beside them.")] = None,
     model: Annotated[str | None, typer.Option(help="The SentenceTransformer of those that read texts.")] = None,
     cross_encoder: Annotated[Path | None, typer.Option(help="A CrossEncoder folder that reranks a search.")] = None,
+    rectools: Annotated[
+        Path | None, typer.Option(help="An interpreter that has rectools[torch]: its SASRec, too.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Rounds of SASRec at most.")] = None,
     seed: Seed = 1,
     quick: Quick = False,
@@ -232,8 +235,8 @@ def peers(
     out: Results = None,
     as_json: AsJson = False,
 ) -> None:
-    """What a shop would write instead: implicit (ALS, BPR, item-kNN), SASRec of ids, bm25s, sentence-transformers with
-    FAISS and a CrossEncoder; quality, latency, throughput, build time, memory."""
+    """What a shop would write instead: implicit (ALS, BPR, item-kNN), SASRec of ids and of RecTools, bm25s,
+    sentence-transformers with FAISS and a CrossEncoder; quality, latency, throughput, build time, memory."""
     from dataclasses import replace
 
     from benchmarks.peers import Grids
@@ -242,9 +245,11 @@ def peers(
     from benchmarks.show import data_of, deliver
 
     grids = Grids.quick() if quick else Grids()
-    grids = replace(grids, sasrec=replace(grids.sasrec, epochs=epochs)) if epochs is not None else grids
+    if epochs is not None:
+        sasrec, of_rectools = replace(grids.sasrec, epochs=epochs), grids.rectools._replace(epochs=epochs)
+        grids = replace(grids, sasrec=sasrec, rectools=of_rectools)
     run = begin(data_of(data=data.name, bundle=None if bundle is None else bundle.name, seed=seed))
-    measured = PeersRun(data, bundle, grids, device, seed, model, cross_encoder, quick)
+    measured = PeersRun(data, bundle, grids, device, seed, model, cross_encoder, rectools, quick)
     deliver(run, measured.lines(), out=out, as_one=as_json)
 
 

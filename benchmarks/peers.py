@@ -18,6 +18,7 @@ import numpy as np
 from benchmarks.als import GRID, AlsConfig, FittedAls, best_als
 from benchmarks.factorised import BPR_FACTORS, NEIGHBOURS, fit_bpr, fit_neighbours
 from benchmarks.recall import Quality
+from benchmarks.rectools_peer import RecTools, RecToolsConfig
 from benchmarks.results import Line, percentiles
 from benchmarks.sasrec import SasRec, SasRecConfig, item_vectors, train_sasrec, user_vectors
 from benchmarks.sequences import Sequences, examples, padded, request_histories, training_sequences
@@ -39,11 +40,13 @@ Ranks: TypeAlias = Callable[[Requests], Baseline]
 
 
 class FittedPeer(NamedTuple):
-    """A recommender, what was chosen for it, and the memory that it holds (10^6 bytes)."""
+    """A recommender, what was chosen for it, the memory that it holds (10^6 bytes), and whether it answers in this
+    process, where one answer can be timed."""
 
     ranked: Ranks
     chosen: str
     megabytes: float
+    within: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,17 +57,25 @@ class Grids:
     bpr: Sequence[int] = BPR_FACTORS
     neighbours: Sequence[int] = NEIGHBOURS
     sasrec: SasRecConfig = field(default_factory=SasRecConfig)
+    rectools: RecToolsConfig = field(default_factory=RecToolsConfig)
 
     @classmethod
     def quick(cls) -> Grids:
         """One setting each."""
-        return cls(als=GRID[:1], bpr=(16,), neighbours=NEIGHBOURS[:1], sasrec=SasRecConfig(epochs=1, width=32))
+        return cls(
+            als=GRID[:1],
+            bpr=(16,),
+            neighbours=NEIGHBOURS[:1],
+            sasrec=SasRecConfig(epochs=1, width=32),
+            rectools=RecToolsConfig(1, factors=32),
+        )
 
 
 @dataclass(frozen=True)
 class Peers:
     """The peers of one shop. `model` is the SentenceTransformer of those that read texts, a folder or an id;
-    `cross_encoder` the folder of a reranker."""
+    `cross_encoder` the folder of a reranker; `rectools` an interpreter that has RecTools, without which it is left out.
+    """
 
     shop: Shop
     grids: Grids
@@ -72,6 +83,7 @@ class Peers:
     seed: int
     model: str
     cross_encoder: Path | None = None
+    rectools: Path | None = None
     queries: int = 1_000  # test queries at most
     timed: int = TIMED  # requests whose latency is taken
 
@@ -97,18 +109,18 @@ class Peers:
             stages[name] = peer.ranked(requests)
             labels = {"task": "recommend", "peer": name, "chosen": peer.chosen}
             answer = partial(_ranks, peer.ranked, requests)
-            costs.append(
-                cost_line(labels, answer, min(self.timed, len(requests)), seconds=built, megabytes=peer.megabytes)
-            )
+            timed = min(self.timed, len(requests)) if peer.within else 0
+            costs.append(cost_line(labels, answer, timed, seconds=built, megabytes=peer.megabytes))
         yield from Quality(self.shop, recommend_tasks(self.shop, stages)).lines()
         yield from costs
 
     def recommenders(self) -> dict[str, Callable[[], FittedPeer]]:
         """What fits each peer that recommends."""
-        return {
+        found = {
             "als": self._als, "bpr": self._bpr, "implicit_item_knn": self._neighbours, "sasrec_ids": self._sasrec,
             "sentence_transformers": self._texts,
         }  # fmt: skip
+        return found if self.rectools is None else {**found, "rectools_sasrec": partial(self._rectools, self.rectools)}
 
     def _als(self) -> FittedPeer:
         def ranked(fitted: FittedAls, requests: Requests) -> Baseline:
@@ -167,6 +179,15 @@ class Peers:
         )  # fmt: skip
         held = sum(part.numel() * part.element_size() for part in trained.model.parameters()) / 1e6
         return FittedPeer(partial(ranked, trained.model), f"width {config.width}, epoch {trained.epoch}", held)
+
+    def _rectools(self, python: Path) -> FittedPeer:
+        events, _ = event_side(self.shop)
+        fitted = RecTools.fit(python, self._sequences.items, self.grids.rectools)
+
+        def ranked(requests: Requests) -> Baseline:
+            return fitted.ranked(request_histories(events, requests), self._counts)
+
+        return FittedPeer(ranked, _said(self.grids.rectools._asdict()), len(fitted.model) / 1e6, within=False)
 
     def _texts(self) -> FittedPeer:
         """The mean vector of a history, against the vectors of the items."""
@@ -252,7 +273,11 @@ def cost_line(
     seconds: float | None,
     megabytes: float,
 ) -> Line:
-    """Seconds to build, memory, milliseconds of one of n requests at a time, and requests a second all at once."""
+    """Seconds to build, memory, milliseconds of one of n requests at a time, and requests a second all at once; where n
+    is 0, no times of answers."""
+    summary: dict[str, float | None] = {"build s": seconds, "MB": megabytes}
+    if n == 0:
+        return Line(measured="peer", labels=labels, unit="figure", summary=summary)
     spent = []
     for at in range(n):
         begun = time.perf_counter()
@@ -263,8 +288,7 @@ def cost_line(
     answer(every)
     rate = len(every) / (time.perf_counter() - begun)
     alone = {f"{name} ms": value for name, value in percentiles(spent).items() if name != "n"}
-    summary = {"build s": seconds, "MB": megabytes, **alone, "per second": rate}
-    return Line(measured="peer", labels=labels, unit="figure", summary=summary)
+    return Line(measured="peer", labels=labels, unit="figure", summary={**summary, **alone, "per second": rate})
 
 
 def _ranks(ranked: Ranks, requests: Requests, which: Sequence[int]) -> Hits:

@@ -37,6 +37,7 @@ class PeersRun:
     seed: int
     model: str | None = None
     cross_encoder: Path | None = None
+    rectools: Path | None = None
     quick: bool = False
 
     def lines(self) -> Iterator[Line]:
@@ -47,7 +48,7 @@ class PeersRun:
         shop = Shop.open(self.data, config.data, now=datetime.now(UTC))
         model = pretrained_source(self.model or config.retrieval.text.model)
         peers = Peers(
-            shop, self.grids, pick_device(self.device), self.seed, model, self.cross_encoder,
+            shop, self.grids, pick_device(self.device), self.seed, model, self.cross_encoder, self.rectools,
             queries=FEW_TIMED if self.quick else 1_000, timed=self._timed,
         )  # fmt: skip
         with quiet_libraries():

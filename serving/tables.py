@@ -40,6 +40,7 @@ SPOKEN = {
     "bpr": "BPR",
     "implicit_item_knn": "implicit item-kNN",
     "sasrec_ids": "SASRec of ids",
+    "rectools_sasrec": "SASRec of RecTools",
     "sentence_transformers": "sentence-transformers",
     "sentence_transformers_faiss": "sentence-transformers, FAISS",
     "sentence_transformers_faiss_cross_encoder": "the same, CrossEncoder",

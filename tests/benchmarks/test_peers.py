@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from typer.testing import CliRunner
 from benchmarks.als import AlsConfig, best_als, fit_als
 from benchmarks.cli import bench
 from benchmarks.factorised import fit_bpr, fit_neighbours
+from benchmarks.peers import Grids, Peers, cost_line
+from benchmarks.rectools_peer import RecTools, RecToolsConfig
 from benchmarks.results import read
 from benchmarks.sasrec import SasRec, SasRecConfig, item_vectors, train_sasrec, user_vectors
 from benchmarks.sequences import Examples, Sequences, examples, padded, request_histories, training_sequences
@@ -205,3 +208,56 @@ def test_bad_input_is_one_line(folder: Path, tmp_path: Path) -> None:
 
 def test_examples_count_windows() -> None:
     assert len(Examples(np.zeros((3, 2), np.int64), np.zeros((3, 2), np.int64))) == 3
+
+
+STANDS_IN = """#!{python}
+import sys
+import numpy as np
+
+what, *given = sys.argv[2:]
+if what == "fit":
+    events = np.load(given[0])
+    assert (np.diff(events["order"]) > 0).all()
+    following = np.full(99, -1)
+    mine = events["user"][1:] == events["user"][:-1]
+    following[events["item"][:-1][mine]] = events["item"][1:][mine]
+    np.save(open(given[1], "wb"), following)
+else:
+    following, asked = np.load(given[0]), np.load(given[1])
+    rows = np.full((int(asked["n"]), int(given[3])), -1)
+    rows[asked["user"], 0] = following[asked["item"]]  # of the newest, which is written last
+    np.savez(given[2], row=rows)
+"""
+
+
+@pytest.fixture
+def stands_in(tmp_path: Path) -> Path:
+    """An interpreter that takes what RecTools' own would take, and knows what followed each item."""
+    path = tmp_path / "python"
+    path.write_text(STANDS_IN.format(python=sys.executable))
+    path.chmod(0o755)
+    return path
+
+
+def test_rectools_reads_sequences_in_order_and_popularity_orders_what_it_leaves_out(stands_in: Path) -> None:
+    fitted = RecTools.fit(stands_in, chain().items, RecToolsConfig(epochs=1))
+    ranked = fitted.ranked(CSR.from_lists([[0, 1], [], [4]]), np.array([9, 1, 7, 2, 3, 8])).rank(3)
+    assert ranked.rows.tolist() == [[2, 0, 5], [0, 5, 2], [5, 0, 2]]
+
+
+def test_rectools_is_a_peer_where_an_interpreter_of_it_is_named(shop: Shop, stands_in: Path) -> None:
+    peers = Peers(shop, Grids.quick(), "cpu", 1, "none")
+    assert "rectools_sasrec" not in peers.recommenders()
+    peer = replace(peers, rectools=stands_in).recommenders()["rectools_sasrec"]()
+    assert shop.events is not None
+    requests = shop.events.folds["test"]
+    assert peer.ranked(requests).rank(5).rows.shape == (len(requests), 5)
+    assert peer.chosen.startswith("epochs 1, ")
+    costs = cost_line({"peer": "rectools_sasrec"}, lambda _: None, 0, seconds=2.0, megabytes=1.0)
+    assert (peer.within, costs.summary) == (False, {"build s": 2.0, "MB": 1.0})
+
+
+def test_an_interpreter_without_rectools_is_told_what_to_install(tmp_path: Path) -> None:
+    for python, said in ((tmp_path / "none", "does not run"), (Path(sys.executable), "rectools")):
+        with pytest.raises(MissingDependency, match=rf"{said}.*pip install 'rectools\[torch\]'"):
+            RecTools.fit(python, chain().items, RecToolsConfig())

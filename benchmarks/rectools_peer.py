@@ -1,0 +1,84 @@
+"""RecTools' SASRec as a peer, in an environment of its own; what runs there is `rectools_script.py`."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import numpy as np
+
+from retrieval.baselines import Baseline, Positions
+from retrieval.errors import MissingDependency
+from retrieval.metrics import Counts
+from retrieval.topk import CSR, Scores
+
+SCRIPT = Path(__file__).with_name("rectools_script.py")
+LISTED = 200  # items that a history is answered with; popularity orders the rest
+INSTALL = "python -m venv rectools && rectools/bin/pip install 'rectools[torch]'; then --rectools rectools/bin/python"
+
+
+class RecToolsConfig(NamedTuple):
+    """Sizes and training. The loss is the softmax over all items; the sizes are those of the SASRec beside it, for
+    256 factors, two blocks and the last hundred items, the library's own defaults, are days on two cores."""
+
+    epochs: int = 20
+    longest: int = 20
+    factors: int = 128
+    blocks: int = 1
+    heads: int = 1
+
+
+@dataclass(frozen=True)
+class RecTools:
+    """A fitted model, as the library saves it."""
+
+    python: Path
+    model: bytes
+
+    @classmethod
+    def fit(cls, python: Path, lists: CSR, config: RecToolsConfig) -> RecTools:
+        """Trains on the items of each user, oldest first. Raises MissingDependency where `python` has no RecTools."""
+        with TemporaryDirectory() as scratch:
+            source, out = Path(scratch) / "train.npz", Path(scratch) / "model"
+            _write(lists, source)
+            _run(python, "fit", [source, out], config)
+            return cls(python, out.read_bytes())
+
+    def ranked(self, histories: CSR, counts: Counts) -> Baseline:
+        """The order of the catalogue for each history, oldest first; popularity, int64 [n_items], orders what the model
+        does not list, all where a history is empty."""
+        with TemporaryDirectory() as scratch:
+            model, source, out = (Path(scratch) / name for name in ("model", "histories.npz", "rows.npz"))
+            model.write_bytes(self.model)
+            _write(histories, source)
+            _run(self.python, "recommend", [model, source, out], [LISTED])
+            with np.load(out) as told:
+                rows = told["row"]
+        popular: Scores = counts.astype(np.float32) / np.float32(counts.max(initial=0) + 1)
+
+        def score(part: Positions) -> Scores:
+            scores = np.tile(popular, (len(part), 1))
+            line, place = np.nonzero(rows[part] >= 0)
+            scores[line, rows[part][line, place]] = 1 + LISTED - place
+            return scores
+
+        return Baseline(histories.n_lists, len(counts), score)
+
+
+def _write(lists: CSR, path: Path) -> None:
+    np.savez(path, user=lists.owners, item=lists.rows, order=np.arange(len(lists.rows)), n=lists.n_lists)
+
+
+def _run(python: Path, what: str, paths: Sequence[Path], numbers: Sequence[int]) -> None:
+    command = [str(python), str(SCRIPT), what, *map(str, paths), *map(str, numbers)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError as error:
+        raise MissingDependency(f"{python} does not run ({error.strerror}); {INSTALL}") from error
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or ["it said nothing"]
+        raise MissingDependency(f"RecTools by {python}: {said[-1]}; {INSTALL}")

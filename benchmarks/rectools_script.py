@@ -1,0 +1,57 @@
+"""RecTools' SASRec, run by an interpreter that has `rectools[torch]`: it needs other versions than this project.
+
+`fit IN OUT` trains on `user`, `item` and `order` of IN.npz and keeps the model; `recommend MODEL IN OUT` ranks what it
+knows for histories of the same form and writes `row` [n, k], -1 where there are fewer, to OUT.npz. Nothing else of the
+project is imported.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rectools import Columns
+from rectools.dataset import Dataset
+from rectools.models import SASRecModel, load_model
+
+DAY_ONE = np.datetime64("2020-01-01", "s")
+
+
+def dataset_of(path: Path) -> Dataset:
+    """Events as RecTools reads them; all that it makes of their times is an order."""
+    with np.load(path) as told:
+        columns = {Columns.User: told["user"], Columns.Item: told["item"]}
+        times = DAY_ONE + told["order"].astype("timedelta64[s]")
+    return Dataset.construct(pd.DataFrame({**columns, Columns.Weight: 1.0, Columns.Datetime: times}))
+
+
+def fit(source: Path, out: Path, epochs: int, longest: int, factors: int, blocks: int, heads: int) -> None:
+    """Softmax over the whole catalogue, which its documentation advises and calls the default."""
+    model = SASRecModel(
+        n_blocks=blocks, n_heads=heads, n_factors=factors, session_max_len=longest, epochs=epochs, loss="softmax",
+        deterministic=False, verbose=0,
+    )  # fmt: skip
+    model.fit(dataset_of(source)).save(out)
+
+
+def recommend(saved: Path, source: Path, out: Path, k: int) -> None:
+    """The k best items of each history, those in it among them. A history of which nothing is known gets none."""
+    dataset = dataset_of(source)
+    with np.load(source) as told:
+        n, users = int(told["n"]), np.unique(told["user"])
+    found = load_model(saved).recommend(users, dataset, k=k, filter_viewed=False, on_unsupported_targets="ignore")
+    rows = np.full((n, k), -1, np.int64)
+    rows[found[Columns.User].to_numpy(), found[Columns.Rank].to_numpy() - 1] = found[Columns.Item].to_numpy()
+    np.savez(out, row=rows)
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    what, *given = sys.argv[1:]
+    if what == "fit":
+        fit(Path(given[0]), Path(given[1]), *map(int, given[2:]))
+    else:
+        recommend(Path(given[0]), Path(given[1]), Path(given[2]), int(given[3]))
