@@ -77,7 +77,7 @@ def search_lists(stages: Stages, shop: Shop, fold: str, *, most: int = LISTS) ->
     assert shop.judgements is not None
     queries = shop.judgements.folds[fold]
     queries = queries[rerank_sample(len(queries), most)]
-    texts = shop.query_texts(queries)
+    texts = stages.spelled(shop.query_texts(queries))
     hits = query_shortlists(stages, texts, stages.user.queries(texts))
     return Lists("search", texts, hits, relevant_rows(*shop.judged(queries)), queries.astype(np.int64))
 

@@ -175,7 +175,7 @@ def _exact_lists(measured: Measurement, name: str, removed: CSR, given: Hits) ->
     exact = replace(stages, retriever=replace(stages.retriever, version=version))
     if name == "search":
         assert shop.judgements is not None
-        texts = shop.query_texts(shop.judgements.folds["test"])
+        texts = exact.spelled(shop.query_texts(shop.judgements.folds["test"]))
         return query_shortlists(exact, texts, exact.user.queries(texts), k)
     events, split = event_side(shop)
     offline = Offline.of(exact, events, split.target_events)

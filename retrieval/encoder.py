@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 TOKENISED_AT_ONCE = 8192  # texts; more would hold a whole catalogue's tokens in memory
 LONGEST, NO_LIMIT = 512, 1_000_000  # tokens: of a model that names no limit, and what some say instead of none
 Side = Literal["query", "document"]
+WORD_MARKS = ("", "\u2581", "\u0120")  # what WordPiece, SentencePiece and byte-level BPE put before a word
 # Documents come by the thousand, so that another shape pays: a fifth of what titles are padded to with 8 is padding.
 PADDED_TO: dict[Side, int] = {"query": MULTIPLE, "document": 2}
 
@@ -89,6 +90,10 @@ class TextEncoder:
             found = run_batched(tokens, self.runner, pad_id=self.pad_id, multiple=PADDED_TO[side], done=done)
             parts.append(found)
         return np.concatenate(parts) if parts else self.encode([""])[:0]
+
+    def is_word(self, word: str) -> bool:
+        """Whether the model has a token for the whole of a lower-case word: it has read it often."""
+        return any(self.tokenizer.token_to_id(mark + word) is not None for mark in WORD_MARKS)
 
 
 def encode_texts(tokenizer: tokenizers.Tokenizer, texts: Sequence[str]) -> Encoded:

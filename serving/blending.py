@@ -92,7 +92,7 @@ def valid_shortlists(stages: Stages, shop: Shop, *, remove_seen: bool) -> list[T
         found.append(ToldLists("recommend", offline.user_texts(requests), hits, targets, Logits(stages)))
     if shop.judgements is not None:
         queries = shop.judgements.folds["ranker_valid"]
-        texts, targets = shop.query_texts(queries), relevant_rows(*shop.judged(queries))
+        texts, targets = stages.spelled(shop.query_texts(queries)), relevant_rows(*shop.judged(queries))
         hits = query_shortlists(stages, texts, stages.user.queries(texts))
         found.append(ToldLists("search", texts, hits, targets, Logits(stages)))
     return found
@@ -151,7 +151,7 @@ def _of_grades(stages: Stages, shop: Shop) -> Blend:
     sizes = np.diff(shop.judged(queries)[0].indptr)
     queries = queries[np.cumsum(sizes) <= PAIRS]
     judged, grades = shop.judged(queries)
-    texts = shop.query_texts(queries)
+    texts = stages.spelled(shop.query_texts(queries))
     labels = GradeScale.of(shop.data.judgements.grade).label(grades)
     retrieval = stages.retriever.tower_scores(stages.user.queries(texts), judged)
     return fit_blend(stages.pair_logits(texts, judged), retrieval, labels, judged.indptr)

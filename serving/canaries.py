@@ -115,7 +115,8 @@ def user_vectors(opened: Opened, canaries: Sequence[Canary]) -> Vectors:
     for place in sorted(set(range(len(canaries))) - set(asked)):
         vectors[place] = stages.history_vectors(opened.histories.of_items(canaries[place].history).batch, ())[0]
     if asked:
-        vectors[asked] = stages.query_vectors([query_text(canaries[place].query) for place in asked])
+        texts = stages.spelled([query_text(canaries[place].query) for place in asked])
+        vectors[asked] = stages.query_vectors(texts)
     return vectors
 
 

@@ -63,6 +63,7 @@ class Engine:
         rerank: bool = True,
         filters: Filters | None = None,
         deadline: float | None = None,
+        correct: bool = True,
     ) -> Answer:
         """The k best items for a shopper, known by `user_id` or by the item ids of a `history`, oldest first.
 
@@ -82,6 +83,7 @@ class Engine:
                 rerank=rerank,
                 filters=filters,
                 deadline=deadline,
+                correct=correct,
             )
         )
 
@@ -95,13 +97,24 @@ class Engine:
         rerank: bool = True,
         filters: Filters | None = None,
         deadline: float | None = None,
+        correct: bool = True,
     ) -> Answer:
         """The k best items for a query, leaning towards what the shopper likes, if one is given.
 
-        An empty query is a recommendation.
+        A word that no item has is taken for the one that was probably meant, unless `correct` is false; the answer's
+        `searched_for` tells. An empty query is a recommendation.
         """
         return self.answer(
-            Request(user_id=user_id, query=text, k=k, seen=seen, rerank=rerank, filters=filters, deadline=deadline)
+            Request(
+                user_id=user_id,
+                query=text,
+                k=k,
+                seen=seen,
+                rerank=rerank,
+                filters=filters,
+                deadline=deadline,
+                correct=correct,
+            )
         )
 
     def similar(self, item_id: str, *, k: int = 10, filters: Filters | None = None) -> Answer:

@@ -93,11 +93,12 @@ def _search(stages: Stages, shop: Shop) -> Outcomes:
     not known: they tell how far scores spread."""
     if shop.judgements is not None:
         queries = shop.judgements.folds["ranker_valid"][:REQUESTS]
-        texts, targets = shop.query_texts(queries), relevant_rows(*shop.judged(queries))
+        typed, targets = shop.query_texts(queries), relevant_rows(*shop.judged(queries))
     else:
-        texts = list(shop.data.events.query_texts) if shop.data.events is not None else []
-        texts = _few(texts or [" ".join(words(text)[:TITLE_WORDS]) for text in shop.data.items["title"].to_pylist()])
-        targets = CSR.from_lists([()] * len(texts))
+        typed = list(shop.data.events.query_texts) if shop.data.events is not None else []
+        typed = _few(typed or [" ".join(words(text)[:TITLE_WORDS]) for text in shop.data.items["title"].to_pylist()])
+        targets = CSR.from_lists([()] * len(typed))
+    texts = stages.spelled(typed)
     return Outcomes(stages.user.queries(texts), Asked.of_texts(texts), targets, None)
 
 

@@ -81,7 +81,7 @@ class Measurement:
         if self.shop.judgements is None or not self.stages.steps:
             return None
         queries = self.shop.judgements.folds["gate"]
-        texts = self.shop.query_texts(queries)
+        texts = self.stages.spelled(self.shop.query_texts(queries))
         targets = relevant_rows(*self.shop.judged(queries))
         hits = query_shortlists(self.stages, texts, self.stages.user.queries(texts))
         ranked = self._ranked(hits, targets, texts, "search", "gate: search", size=self.rerank_sample)
@@ -149,14 +149,15 @@ class Measurement:
     ) -> tuple[Task, JudgedTask]:
         assert self.shop.judgements is not None
         queries = self.shop.judgements.folds["test"]
-        texts, (judged, grades) = self.shop.query_texts(queries), self.shop.judged(queries)
+        typed, (judged, grades) = self.shop.query_texts(queries), self.shop.judged(queries)
+        texts = self.stages.spelled(typed)
         vectors = self.stages.user.queries(texts)
         retriever, targets = self.stages.retriever, relevant_rows(judged, grades)
-        baselines = self._query_baselines(texts, untuned, None if untuned is None else untuned.queries)
+        baselines = self._query_baselines(typed, untuned, None if untuned is None else untuned.queries)
         stages = self._searched(texts, vectors, baselines)
         hits = stages[given_stage(stages)]
         ranked = self._ranked(hits, targets, texts, "search", "test: search", size=self.rerank_sample)
-        shown += self._examples("search", [[text] for text in texts], ranked, targets, examples)
+        shown += self._examples("search", [[text] for text in typed], ranked, targets, examples)
         on = "search" in passed(gates)
         noisy = self._noisy(noisy_queries(self.shop, queries), untuned)
         search = Task(
@@ -180,7 +181,8 @@ class Measurement:
     def _noisy(self, texts: list[str], untuned: Untuned | None) -> dict[str, Hits]:
         """Every stage and baseline of search for the misspelt queries."""
         baselines = self._query_baselines(texts, untuned, None if untuned is None else untuned.noisy)
-        return self._searched(texts, self.stages.user.queries(texts), baselines)
+        read = self.stages.spelled(texts)
+        return self._searched(read, self.stages.user.queries(read), baselines)
 
     def _query_baselines(
         self, texts: list[str], untuned: Untuned | None, vectors: Vectors | None

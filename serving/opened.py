@@ -16,15 +16,19 @@ from indexing.store import Bundle
 from indexing.version import IndexVersion
 from retrieval.errors import ShortlistError
 from retrieval.fusion import TOWERS, Fusion
+from retrieval.sources import Lexical
+from retrieval.spelling import Spelling
+from retrieval.text import item_texts
 from retrieval.topk import CSR, Rows
 from retrieval.towers import Towers, UserTower
+from retrieval.words import words
 from serving.filtering import FilterMasks
 from serving.gates import passed
 from serving.histories import Histories, Known
 from serving.requests import Answer, Hit, Request
 from serving.retriever import EXACT, FusionName, Retriever, Shortlists, TaskName
 from serving.shoppers import Shoppers
-from serving.sources import Sources, open_sources
+from serving.sources import WORDS, Sources, open_sources
 from serving.stages import SHORTLIST, Reranked, Stages
 from serving.steps import open_steps
 
@@ -130,6 +134,7 @@ class Opened:
                 precision=precision,
                 like=like.stages.steps if like is not None and like.release.ranker == release.ranker else (),
             ),
+            spelling=_spelling(sources, user),
         )
         histories = Histories(version, shoppers, longest, kinds)
         return cls(release, stages, shoppers, histories, settings.get("seen") != "keep", passed(release.gates))
@@ -148,9 +153,13 @@ class Opened:
         if isinstance(sources, Sources):
             sources = sources.updated(version)
         retriever = replace(retriever, version=version, popularity=popularity, sources=sources)
+        spelling = self.stages.spelling
+        if spelling is not None and version.delta is not None:
+            late = frozenset(word for text in item_texts(version.delta.items) for word in words(text))
+            spelling = replace(spelling, beside=late)
         return replace(
             self,
-            stages=replace(self.stages, retriever=retriever),
+            stages=replace(self.stages, retriever=retriever, spelling=spelling),
             histories=replace(self.histories, version=version),
         )
 
@@ -201,7 +210,8 @@ class Opened:
 
     def _run(self, request: Request, known: Known, left_out: Rows, name: FusionName) -> Answer:
         """`name` is the fusion of what is asked without a text."""
-        clock, text = Clock(request.deadline), request.text
+        clock, typed = Clock(request.deadline), request.text
+        text = self.stages.spelled([typed])[0] if request.correct else typed
         allowed = self._masks.of(request.filters)
         past = self.shoppers.query_texts
         if text:
@@ -220,15 +230,16 @@ class Opened:
             fusion: FusionName = "search" if text else name
             found = self.stages.retriever.shortlists(vectors, asked, self._depth(request.k), fusion, excluded, allowed)
             if text:
-                found = self.stages.retriever.named_first(found, asked, excluded, allowed)
+                named = asked._replace(texts=[typed])
+                found = self.stages.retriever.named_first(found, named, excluded, allowed)
         about = self.stages.user_texts(known.batch, [text or None])
         if not request.rerank or task not in self.reranks or not about[0]:
-            return self._answered(request, found, fallbacks, clock)
+            return self._answered(request, found, fallbacks, clock, searched_for=text if text != typed else "")
         with clock.stage("rerank"):
             reranked = self.stages.rerank(  # what was named stands first
                 about, found.hits, task, fixed=found.exact, left=clock.left
             )
-        return self._answered(request, found, fallbacks, clock, reranked)
+        return self._answered(request, found, fallbacks, clock, reranked, text if text != typed else "")
 
     def _answered(
         self,
@@ -237,6 +248,7 @@ class Opened:
         fallbacks: tuple[str, ...],
         clock: Clock,
         reranked: Reranked | None = None,
+        searched_for: str = "",
     ) -> Answer:
         hits = shortlist.hits
         rows, scores, places = hits.rows[0], hits.scores[0], np.arange(hits.rows.shape[1])
@@ -257,6 +269,7 @@ class Opened:
             clock.milliseconds,
             self.version.update,
             () if reranked is None else tuple(self._cut(reranked.depths)),
+            searched_for,
         )
 
     def _cut(self, depths: Sequence[int]) -> Iterator[str]:
@@ -305,6 +318,13 @@ def _read(sources: Sources, fusions: dict[str, Fusion]) -> Sources:
     for name in used & set(sources):
         sources[name]
     return sources
+
+
+def _spelling(sources: Sources, user: UserTower) -> Spelling | None:
+    lexical = sources.get(WORDS)
+    if not isinstance(lexical, Lexical):
+        return None
+    return Spelling.of(lexical.codes, lexical.indptr, user.encoder.is_word)
 
 
 def _user_tower(bundle: Bundle, release: Release, device: str, precision: str, like: Opened | None) -> UserTower:

@@ -91,8 +91,9 @@ class PairMiner:
         )
         if not candidates or not pairs.n_groups:
             return pairs
-        texts = list(pairs.user_texts)
-        hits = query_shortlists(stages, texts, stages.user.queries(texts))
+        texts = list(pairs.user_texts)  # as typed: what is not corrected has to be read, too
+        read = stages.spelled(texts)
+        hits = query_shortlists(stages, read, stages.user.queries(read))
         return with_negatives(pairs, hits, seed=self.seed)
 
     def _liked(self, requests: Requests) -> CSR:

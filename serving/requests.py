@@ -23,7 +23,8 @@ class Request:
     for what is known of the user. `seen`: whether items of the history may be answered; `auto` follows the release.
     `filters` over the items' attributes, such as `[("price", "<", 20), ("category", "in", ["Mugs"])]`: nothing else is
     answered, whatever it would be for. `deadline`: milliseconds from the call in which an answer is wanted; no more
-    places are reranked than are thought to fit, by what reranking took of late.
+    places are reranked than are thought to fit, by what reranking took of late. `correct`: whether words of the query
+    that no item has may be taken for others.
     """
 
     user_id: str | None = None
@@ -34,6 +35,7 @@ class Request:
     rerank: bool = True
     filters: Filters | None = None
     deadline: float | None = None
+    correct: bool = True
 
     def __post_init__(self) -> None:
         if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
@@ -86,6 +88,7 @@ class Answer:
     milliseconds: dict[str, float] = field(default_factory=dict)  # by stage
     update: int = 0
     degraded: tuple[str, ...] = ()  # what the deadline cut, such as "rerank: 12 of 30 places"
+    searched_for: str = ""  # the query as it was read, where that is not as it was typed
 
     def to_dict(self) -> dict[str, object]:
         """As JSON."""
@@ -95,6 +98,7 @@ class Answer:
             "update": self.update,
             "fell_back_to": list(self.fell_back_to),
             "degraded": list(self.degraded),
+            "searched_for": self.searched_for,
             "reranked": self.reranked,
             "milliseconds": self.milliseconds,
         }

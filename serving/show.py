@@ -56,6 +56,7 @@ def notes_on(answer: Answer) -> str:
     parts = [f"release {answer.release}", *updates, "reranked" if answer.reranked else "as retrieved"]
     parts += [f"fell back to {what}" for what in answer.fell_back_to]
     parts += answer.degraded
+    parts += [f"searched for {answer.searched_for!r}"] if answer.searched_for else []
     parts.append(f"{sum(answer.milliseconds.values()):.0f} ms")
     return ", ".join(parts)
 

@@ -18,6 +18,7 @@ from ranking.item_tokens import ItemTokens, StoredTokens
 from ranking.pair_tokens import TokensByRow
 from ranking.rerank import rerank_order
 from ranking.settings import FULL
+from retrieval.spelling import Spelling
 from retrieval.text import item_texts, user_text
 from retrieval.timeline import QUERY_KIND, HistoryBatch
 from retrieval.topk import CSR, Hits, Mask, Vectors
@@ -111,11 +112,16 @@ class Stages:
     longest: int  # events of a history that are read
     titles: int  # newest titles that the cross-encoder reads
     steps: tuple[Step, ...] = ()
+    spelling: Spelling | None = None
 
     @property
     def version(self) -> IndexVersion:
         """The items and their index."""
         return self.retriever.version
+
+    def spelled(self, texts: Sequence[str]) -> list[str]:
+        """Queries as all stages read them: unknown words taken for those that were meant, where a release has words."""
+        return list(texts) if self.spelling is None else [self.spelling.corrected(text) for text in texts]
 
     def history_vectors(self, batch: HistoryBatch, query_texts: Sequence[str]) -> Vectors:
         """float32 [b, index_dim] of histories, their past queries coded into `query_texts`; zero for an empty one."""

@@ -98,6 +98,15 @@ def test_texts_beyond_one_block_are_encoded_as_well(opened: TextEncoder, monkeyp
     assert sum(heard) == len(TEXTS)
 
 
+def test_a_word_is_one_of_the_model_only_with_a_token_for_the_whole_of_it(opened: TextEncoder) -> None:
+    vocabulary = opened.tokenizer.get_vocab()
+    whole = next(token for token in vocabulary if token.isalpha())
+    assert opened.is_word(whole)
+    assert not opened.is_word(whole + "zzqx")
+    piece = next(token for token in vocabulary if token.startswith("##") and token[2:] not in vocabulary)
+    assert not opened.is_word(piece[2:])
+
+
 def test_no_texts_have_no_vectors_of_the_right_width(opened: TextEncoder) -> None:
     assert opened.encode([]).shape == (0, 32)
 

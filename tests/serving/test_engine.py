@@ -151,6 +151,31 @@ def test_what_a_deadline_cuts_is_named_and_nobody_else_notices(reranking: Engine
     assert reranking.search("red mug", rerank=False, deadline=1e-3).degraded == ()
 
 
+def test_a_word_that_no_item_has_is_read_as_the_one_that_was_meant(engine: Engine, reranking: Engine) -> None:
+    for asked in (engine, reranking):
+        meant = asked.search("titanium camp stove")
+        typed = asked.search("titanuim camp stoove")
+        assert ids(typed) == ids(meant)
+        assert [hit.score for hit in typed.items] == [hit.score for hit in meant.items]
+        assert (typed.searched_for, meant.searched_for) == ("titanium camp stove", "")
+        assert typed.to_dict()["searched_for"] == "titanium camp stove"
+        assert "searched for 'titanium camp stove'" in notes_on(typed)
+        as_typed = asked.search("titanuim camp stoove", correct=False)
+        assert as_typed.searched_for == ""
+        assert [hit.score for hit in as_typed.items] != [hit.score for hit in typed.items]
+    user = engine.shoppers.user_ids[0].as_py()
+    personal = engine.recommend(user_id=user, query="titanuim camp stoove")
+    assert ids(personal) == ids(engine.recommend(user_id=user, query="titanium camp stove"))
+    assert engine.recommend(user_id=user, query="titanuim camp stoove", correct=False).searched_for == ""
+
+
+def test_evaluation_reads_queries_as_the_engine_does(engine: Engine) -> None:
+    (read,) = engine.stages.spelled(["titanuim camp stoove"])
+    hits = query_shortlists(engine.stages, [read], engine.stages.user.queries([read]))
+    answer = engine.search("titanuim camp stoove", k=100, rerank=False)
+    assert ids(answer) == engine.stages.version.ids_of(hits.rows[0][hits.rows[0] >= 0])
+
+
 @pytest.mark.parametrize("deadline", [0, -1, float("nan"), float("inf"), True, "10"])
 def test_a_deadline_that_is_no_time_is_refused(engine: Engine, deadline: object) -> None:
     with pytest.raises(BadRequest, match="give milliseconds above 0"):

@@ -204,6 +204,15 @@ def test_a_new_item_is_found_by_its_id_and_its_text_and_read_in_a_history(
     assert len(engine.similar("brand-new").items) == 10
 
 
+def test_a_word_that_an_update_brought_is_not_corrected(own_bundle: Path, items: pa.Table, tmp_path: Path) -> None:
+    engine = Engine.open(own_bundle, device="cpu")
+    assert engine.search("titanuim").searched_for == "titanium"
+    update(own_bundle, upserts(tmp_path, with_column(items.slice(3, 1), "title", ["Titanuim Mugs"])))
+    engine.refresh()
+    assert engine.search("titanuim").searched_for == ""
+    assert engine.search("titanuum").searched_for == "titanium"
+
+
 def test_filters_are_obeyed_as_items_are_now(own_bundle: Path, items: pa.Table, tmp_path: Path) -> None:
     cheap = with_column(items.slice(10, 2), "price", [0.5, 0.75])
     new = with_column(with_column(items.slice(12, 1), "price", [0.25]), "item_id", ["brand-new"])
