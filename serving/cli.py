@@ -121,6 +121,7 @@ def search(
     text: Annotated[str, typer.Argument(help="What is searched for.")],
     user: User = None,
     k: K = 10,
+    as_typed: Annotated[bool, typer.Option("--as-typed", help="No word is taken for another.")] = False,
     filter_: Filter = None,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -129,7 +130,8 @@ def search(
     from serving.engine import Engine
 
     filters = filters_of(filter_)
-    answer = Engine.open(bundle, device=device, follow=False).search(text, user_id=user, k=k, filters=filters)
+    engine = Engine.open(bundle, device=device, follow=False)
+    answer = engine.search(text, user_id=user, k=k, filters=filters, correct=not as_typed)
     show_json(answer.to_dict()) if as_json else show_answer(answer, f"search: {text}")
 
 

@@ -70,6 +70,12 @@ def test_an_answer_as_json_is_one_object_on_stdout(bundle_path: Path, engine: En
         assert found["release"] == engine.release.id
 
 
+def test_a_search_says_what_it_searched_for_unless_it_is_to_search_for_what_was_typed(bundle_path: Path) -> None:
+    asked = ["search", bundle_path, "titanuim camp stoove", "-k", "2"]
+    assert "searched for 'titanium camp stove'" in " ".join(shortlist(*asked).stdout.split())
+    assert "searched for" not in shortlist(*asked, "--as-typed").stdout
+
+
 def test_a_table_shows_the_items_and_what_was_fallen_back_to(bundle_path: Path, engine: Engine) -> None:
     told = shortlist("recommend", bundle_path, "--user", "nobody \udcff", "-k", "2")
     expected = engine.recommend(user_id="nobody", k=2)
