@@ -228,7 +228,7 @@ def peers(
     rectools: Annotated[
         Path | None, typer.Option(help="An interpreter that has rectools[torch]: its SASRec, too.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Rounds of SASRec at most.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Rounds of SASRec at most; those of RecTools.")] = None,
     seed: Seed = 1,
     quick: Quick = False,
     device: Device = "auto",

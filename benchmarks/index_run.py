@@ -72,4 +72,5 @@ def query_vectors(engine: Engine, n: int, seed: int) -> Vectors:
         return vectors[vectors.any(axis=1)]
     version = engine.stages.version
     texts = list(engine.shoppers.query_texts) or version.values_at("title", np.arange(version.size)).to_pylist()
-    return engine.stages.user.queries([texts[at] for at in rng.integers(len(texts), size=n)])
+    asked = engine.stages.spelled([texts[at] for at in rng.integers(len(texts), size=n)])
+    return engine.stages.user.queries(asked)

@@ -1,7 +1,8 @@
 """What else a shop could take, on the same data and split, in one run: quality, latency, build time, memory.
 
-Every peer that recommends learns from the split's training events, is chosen on `tower_valid` alone, and ranks the
-whole catalogue for the test requests. Every peer that searches is built as its own documentation shows.
+Every peer that recommends learns from the split's training events, is chosen on `tower_valid` alone (but that of
+RecTools, which trains as long as it is told), and ranks the whole catalogue for the test requests. Every peer that
+searches is built as its own documentation shows.
 """
 
 from __future__ import annotations
@@ -182,12 +183,13 @@ class Peers:
 
     def _rectools(self, python: Path) -> FittedPeer:
         events, _ = event_side(self.shop)
-        fitted = RecTools.fit(python, self._sequences.items, self.grids.rectools)
+        config = self.grids.rectools._replace(seed=self.seed)
+        fitted = RecTools.fit(python, self._sequences.items, config)
 
         def ranked(requests: Requests) -> Baseline:
             return fitted.ranked(request_histories(events, requests), self._counts)
 
-        return FittedPeer(ranked, _said(self.grids.rectools._asdict()), len(fitted.model) / 1e6, within=False)
+        return FittedPeer(ranked, _said(config._asdict()), fitted.weights / 1e6, within=False)
 
     def _texts(self) -> FittedPeer:
         """The mean vector of a history, against the vectors of the items."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from retrieval.baselines import Baseline, Positions
-from retrieval.errors import MissingDependency
+from retrieval.errors import BadConfig, MissingDependency
 from retrieval.metrics import Counts
 from retrieval.topk import CSR, Scores
 
@@ -30,23 +30,27 @@ class RecToolsConfig(NamedTuple):
     factors: int = 128
     blocks: int = 1
     heads: int = 1
+    seed: int = 1
 
 
 @dataclass(frozen=True)
 class RecTools:
-    """A fitted model, as the library saves it."""
+    """A fitted model as the library saves it, and the bytes of its weights alone. It trains for as many epochs as it is
+    told: nothing is chosen on a validation fold."""
 
     python: Path
     model: bytes
+    weights: int
 
     @classmethod
     def fit(cls, python: Path, lists: CSR, config: RecToolsConfig) -> RecTools:
-        """Trains on the items of each user, oldest first. Raises MissingDependency where `python` has no RecTools."""
+        """Trains on the items of each user, oldest first. Raises MissingDependency where `python` has no RecTools,
+        BadConfig where it fails otherwise."""
         with TemporaryDirectory() as scratch:
             source, out = Path(scratch) / "train.npz", Path(scratch) / "model"
             _write(lists, source)
-            _run(python, "fit", [source, out], config)
-            return cls(python, out.read_bytes())
+            told = _run(python, "fit", [source, out], config)
+            return cls(python, out.read_bytes(), int(told.split()[-1]))
 
     def ranked(self, histories: CSR, counts: Counts) -> Baseline:
         """The order of the catalogue for each history, oldest first; popularity, int64 [n_items], orders what the model
@@ -73,12 +77,15 @@ def _write(lists: CSR, path: Path) -> None:
     np.savez(path, user=lists.owners, item=lists.rows, order=np.arange(len(lists.rows)), n=lists.n_lists)
 
 
-def _run(python: Path, what: str, paths: Sequence[Path], numbers: Sequence[int]) -> None:
+def _run(python: Path, what: str, paths: Sequence[Path], numbers: Sequence[int]) -> str:
     command = [str(python), str(SCRIPT), what, *map(str, paths), *map(str, numbers)]
     try:
         done = subprocess.run(command, capture_output=True, text=True)
     except OSError as error:
         raise MissingDependency(f"{python} does not run ({error.strerror}); {INSTALL}") from error
     if done.returncode:
-        said = done.stderr.strip().splitlines() or ["it said nothing"]
-        raise MissingDependency(f"RecTools by {python}: {said[-1]}; {INSTALL}")
+        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        if said.startswith(("ModuleNotFoundError", "ImportError")):
+            raise MissingDependency(f"{python}: {said}; {INSTALL}")
+        raise BadConfig(f"RecTools by {python} ended with {done.returncode}: {said}")
+    return done.stdout

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pytorch_lightning import seed_everything
 from rectools import Columns
 from rectools.dataset import Dataset
 from rectools.models import SASRecModel, load_model
@@ -28,13 +29,15 @@ def dataset_of(path: Path) -> Dataset:
     return Dataset.construct(pd.DataFrame({**columns, Columns.Weight: 1.0, Columns.Datetime: times}))
 
 
-def fit(source: Path, out: Path, epochs: int, longest: int, factors: int, blocks: int, heads: int) -> None:
-    """Softmax over the whole catalogue, which its documentation advises and calls the default."""
+def fit(source: Path, out: Path, epochs: int, longest: int, factors: int, blocks: int, heads: int, seed: int) -> None:
+    """Softmax over the whole catalogue, the library's default; the last line printed is the bytes of the weights."""
+    seed_everything(seed)
     model = SASRecModel(
         n_blocks=blocks, n_heads=heads, n_factors=factors, session_max_len=longest, epochs=epochs, loss="softmax",
         deterministic=False, verbose=0,
     )  # fmt: skip
     model.fit(dataset_of(source)).save(out)
+    print(sum(part.numel() * part.element_size() for part in model.lightning_model.parameters()))
 
 
 def recommend(saved: Path, source: Path, out: Path, k: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 TOKENISED_AT_ONCE = 8192  # texts; more would hold a whole catalogue's tokens in memory
 LONGEST, NO_LIMIT = 512, 1_000_000  # tokens: of a model that names no limit, and what some say instead of none
 Side = Literal["query", "document"]
-WORD_MARKS = ("", "\u2581", "\u0120")  # what WordPiece, SentencePiece and byte-level BPE put before a word
+WORD_MARKS = ("\u2581", "\u0120")  # what SentencePiece and byte-level BPE put before a word
 # Documents come by the thousand, so that another shape pays: a fifth of what titles are padded to with 8 is padding.
 PADDED_TO: dict[Side, int] = {"query": MULTIPLE, "document": 2}
 
@@ -93,7 +93,12 @@ class TextEncoder:
 
     def is_word(self, word: str) -> bool:
         """Whether the model has a token for the whole of a lower-case word: it has read it often."""
-        return any(self.tokenizer.token_to_id(mark + word) is not None for mark in WORD_MARKS)
+        return any(self.tokenizer.token_to_id(mark + word) is not None for mark in self._marks)
+
+    @cached_property
+    def _marks(self) -> tuple[str, ...]:
+        """What may stand before a whole word; nothing only where it is the pieces that are marked."""
+        return ("",) if any(token.startswith("##") for token in self.tokenizer.get_vocab()) else WORD_MARKS
 
 
 def encode_texts(tokenizer: tokenizers.Tokenizer, texts: Sequence[str]) -> Encoded:

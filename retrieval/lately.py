@@ -106,7 +106,7 @@ class RecentTogether:
         window = slice(*np.searchsorted(self.day, [today - self.days, today]))
         by_user = np.argsort(self.user[window], kind="stable")
         made = cosines(self.user[window][by_user], self.item[window][by_user], self.n_items, doubt=DOUBT)
-        if len(self.known) >= KEPT_DAYS:
-            self.known.clear()
+        while len(self.known) >= KEPT_DAYS and (oldest := next(iter(tuple(self.known)), None)) is not None:
+            self.known.pop(oldest, None)
         self.known[today] = made
         return made

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ ONE_SLIP = 8  # letters under which a word is thought to have one slip at most, 
 FEWEST_ITEMS = 2  # that must hold a word for it to have been meant
 PARTS, PART_ITEMS = 3, 20  # letters, and items, of each half of two words that were written as one
 SPELT = "\u0590"  # before it stand the scripts that are spelt: Latin, Greek, Cyrillic, Armenian
+MOST_WORDS = 16  # unknown words of a query that are read: what is longer is no query
 REMEMBERED = 10_000  # unknown words
 
 
@@ -33,6 +34,7 @@ class Spelling:
     items: Mapping[str, int]
     is_word: Callable[[str], bool] = lambda _: False
     beside: frozenset[str] = frozenset()
+    _by_length: dict[int, list[str]] = field(default_factory=dict, repr=False, compare=False)
     _meant: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -41,31 +43,48 @@ class Spelling:
         sizes = np.diff(indptr)
         return cls({word: int(sizes[code]) for word, code in codes.items() if word}, is_word)
 
+    def also(self, known: Iterable[str]) -> Spelling:
+        """The same beside other words that are known."""
+        return Spelling(self.items, self.is_word, frozenset(known), self._by_length)
+
     def corrected(self, text: str) -> str:
-        """The text with unknown words replaced, all else as it was.
+        """The text with its first MOST_WORDS unknown words replaced, all else as it was.
 
         >>> Spelling({"ratchet": 9, "screwdriver": 12}).corrected("Rachet screwdriver, 1/4")
         'ratchet screwdriver, 1/4'
         """
-        return WORD.sub(lambda found: self._read(found[0]), text)
+        left = MOST_WORDS
 
-    def _read(self, written: str) -> str:
-        word = written.lower()
-        if len(word) < SHORTEST or word in self.items or word in self.beside or not _is_spelt(word):
-            return written
+        def read(found: re.Match[str]) -> str:
+            nonlocal left
+            word = found[0].lower()
+            if left == 0 or len(word) < SHORTEST or word in self.items or word in self.beside or not _is_spelt(word):
+                return found[0]
+            left -= 1
+            meant = self._read(word)
+            return found[0] if meant == word else meant
+
+        return WORD.sub(read, text)
+
+    def _read(self, word: str) -> str:
         meant = self._meant.get(word)
         if meant is None:
             if len(self._meant) >= REMEMBERED:
                 self._meant.clear()
             meant = self._meant[word] = word if self.is_word(word) else self._nearest(word)
-        return written if meant == word else meant
+        return meant
 
     def _nearest(self, word: str) -> str:
         from rapidfuzz import process
         from rapidfuzz.distance import OSA
 
         slips = 1 if len(word) < ONE_SLIP else 2
-        near = process.extract(word, self._vocabulary, scorer=OSA.distance, score_cutoff=slips, limit=None)
+        alike = (self._vocabulary.get(size, []) for size in range(len(word) - slips, len(word) + slips + 1))
+        near = [
+            found
+            for some in alike
+            for found in process.extract(word, some, scorer=OSA.distance, score_cutoff=slips, limit=None)
+        ]
         least = min((distance for _, distance, _ in near), default=slips + 1)
         if least > 1 and (two := max(self._halves(word), default=None)) is not None:
             return two[1]
@@ -79,10 +98,16 @@ class Spelling:
             if rarer >= PART_ITEMS:
                 yield rarer, f"{word[:at]} {word[at:]}"
 
-    @cached_property
-    def _vocabulary(self) -> list[str]:
-        held = (word for word, n in self.items.items() if n >= FEWEST_ITEMS)
-        return [word for word in held if len(word) >= SHORTEST - 1 and _is_spelt(word)]
+    @property
+    def _vocabulary(self) -> dict[int, list[str]]:
+        """The words that may have been meant, by how many letters they have; made when first asked for."""
+        if not self._by_length:
+            found: dict[int, list[str]] = {0: []}
+            for word, n in self.items.items():
+                if n >= FEWEST_ITEMS and len(word) >= SHORTEST - 1 and _is_spelt(word):
+                    found.setdefault(len(word), []).append(word)
+            self._by_length.update(found)
+        return self._by_length
 
 
 def _is_spelt(word: str) -> bool:

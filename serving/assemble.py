@@ -37,7 +37,7 @@ from serving.canaries import canaries_of, write_canaries
 from serving.joblog import JobLog
 from serving.settings import RunConfig
 from serving.shop import Shop
-from serving.shoppers import LATELY_DAYS, write_shoppers
+from serving.shoppers import TOGETHERNESS, write_shoppers
 from serving.sources import write_words
 from serving.steps import RecordedStep, planned_steps
 
@@ -145,7 +145,7 @@ class Assembly:
         if shop.data.events is None or shop.events is None:
             return None
         train = shop.events.train if train is None else train
-        name = fingerprint(shop.data.fingerprint, shop.target_events, array_sha256(train), LATELY_DAYS)
+        name = fingerprint(shop.data.fingerprint, shop.target_events, array_sha256(train), TOGETHERNESS)
         if self.bundle.has("shoppers", name):
             return name
         with self.bundle.stage("shoppers") as folder:

@@ -16,7 +16,7 @@ from ranking.pairs import GradeScale, members
 from retrieval.topk import CSR, Hits
 from serving.evaluate import needs_rerank, relevant_rows
 from serving.offline import Logits, Offline, query_shortlists
-from serving.retriever import TaskName
+from serving.retriever import FusionName
 from serving.shop import Shop
 from serving.stages import Stages, Step
 
@@ -26,10 +26,10 @@ PAIRS = 9_000  # judged pairs, of as many queries as hold them
 
 
 class Blended(NamedTuple):
-    """The steps with their blends, and how well the last one's probabilities hold, by task."""
+    """The steps with their blends, and how well the last one's probabilities hold, by order."""
 
     steps: tuple[Step, ...]
-    calibration: dict[TaskName, Calibration]
+    calibration: dict[FusionName, Calibration]
 
 
 class ScoredPairs(NamedTuple):
@@ -46,9 +46,9 @@ class ScoredPairs(NamedTuple):
 
 
 class ToldLists(NamedTuple):
-    """Requests of ranker_valid for one task, what retrieval gives them, and the logits that models gave so far."""
+    """Requests of ranker_valid for one order, what retrieval gives them, and the logits that models gave so far."""
 
-    task: TaskName
+    name: FusionName
     texts: Sequence[str]
     hits: Hits
     targets: CSR
@@ -69,9 +69,9 @@ def fitted_steps(stages: Stages, shop: Shop, *, remove_seen: bool, say: Callable
 def fitted_on(given: Sequence[ToldLists], stages: Stages, *, say: Callable[[str], None]) -> Blended:
     """The same for the orders of shortlists alone, without grades."""
     fitted: tuple[Step, ...] = ()
-    held: dict[TaskName, Calibration] = {}
+    held: dict[FusionName, Calibration] = {}
     for step in stages.steps:
-        found = {one.task: _of_shortlists(replace(stages, steps=fitted), step, one) for one in given}
+        found = {one.name: _of_shortlists(replace(stages, steps=fitted), step, one) for one in given}
         for task, (blend, _) in found.items():
             say(f"blend, {step.model} model, {task}: {blend}")
         fitted = (*fitted, replace(step, blends={task: blend for task, (blend, _) in found.items()}))
@@ -88,8 +88,12 @@ def valid_shortlists(stages: Stages, shop: Shop, *, remove_seen: bool) -> list[T
         assert shop.data.events is not None
         requests = shop.events.folds["ranker_valid"]
         offline = Offline.of(stages, shop.data.events, shop.target_events)
+        texts, logits = offline.user_texts(requests), Logits(stages)
         hits, targets = offline.told(requests, remove_seen=remove_seen)
-        found.append(ToldLists("recommend", offline.user_texts(requests), hits, targets, Logits(stages)))
+        found.append(ToldLists("recommend", texts, hits, targets, logits))
+        if "recommend_new" in stages.retriever.fusions:
+            hits, targets = offline.told(requests, remove_seen=True)
+            found.append(ToldLists("recommend_new", texts, hits, targets, logits))
     if shop.judgements is not None:
         queries = shop.judgements.folds["ranker_valid"]
         texts, targets = stages.spelled(shop.query_texts(queries)), relevant_rows(*shop.judged(queries))
@@ -131,9 +135,9 @@ def _calibration(blended: NDArray[np.float32], every: ScoredPairs) -> Calibratio
 
 def _scored(stages: Stages, step: Step, given: ToldLists, lines: NDArray[np.int64]) -> ScoredPairs:
     """The heads of some shortlists as the steps before give them to a step."""
-    first, what = stages.depth or step.depth, f"blend: {given.task}"
+    first, what = stages.depth or step.depth, f"blend: {given.name}"
     asked, hits = [given.texts[i] for i in lines.tolist()], given.hits.select(lines).head(first)
-    found = stages.rerank(asked, hits, given.task, logits_of=given.logits.told(lines, asked, what))
+    found = stages.rerank(asked, hits, given.name, logits_of=given.logits.told(lines, asked, what))
     heads = found.hits.head(step.depth)
     scores = np.take_along_axis(hits.scores, found.places, axis=1)[:, : heads.rows.shape[1]]
     of_step = given.logits.of(step, lines, asked, heads, what)

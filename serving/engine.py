@@ -11,7 +11,7 @@ from indexing.releases import Release
 from indexing.store import Bundle
 from serving.following import Follower
 from serving.histories import Histories
-from serving.opened import Opened
+from serving.opened import Clock, Opened
 from serving.requests import Answer, Filters, Request, Seen
 from serving.shoppers import Shoppers
 from serving.stages import Stages
@@ -134,13 +134,14 @@ class Engine:
 
         Items that the shopper took before are left out as in a recommendation.
         """
-        return self.opened.complete_cart(
-            Request(user_id=user_id, history=items, k=k, filters=filters, deadline=deadline)
-        )
+        request = Request(user_id=user_id, history=items, k=k, filters=filters, deadline=deadline)
+        clock = Clock(deadline)
+        return self.opened.complete_cart(request, clock)
 
     def answer(self, request: Request) -> Answer:
         """Any request."""
-        return self.opened.answer(request)
+        clock = Clock(request.deadline)
+        return self.opened.answer(request, clock)
 
     def titles(self, items: Sequence[str]) -> list[str]:
         """The titles of items; an unknown one has none and is left out."""

@@ -78,6 +78,7 @@ def _recommendation(stages: Stages, shop: Shop, *, remove_seen: bool) -> Outcome
     assert shop.events is not None
     assert shop.data.events is not None
     requests = Requests.join([_some(shop.events.folds[name]) for name in FOLDS])
+    requests = requests.select(np.argsort(requests.time, kind="stable"))  # sources of late make each day once
     offline = Offline.of(stages, shop.data.events, shop.target_events)
     seen = offline.seen(requests) if remove_seen else None
     return Outcomes(offline.vectors(requests), offline.asked(requests), offline.targets(requests, seen), seen)

@@ -39,7 +39,10 @@ def train_ranker(pipeline: Pipeline) -> RunResult:
         draft = replace(live, ranker=None, gates={}, figures=figures, settings=settings, why=why)
         draft = pipeline.train_ranker(shop, bundle, draft)
         if draft.ranker is None:
-            raise BadData(f"{pipeline.data_folder}: no ranker was trained; release {live.id} stays live")
+            raise BadData(
+                f"{pipeline.data_folder}: no ranker was trained, for the towers of {live.id} find no positive of its "
+                "training fold; train them on more events or judgements first. That release stays live"
+            )
         return pipeline.finish(shop, bundle, draft)
 
 

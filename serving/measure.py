@@ -30,7 +30,7 @@ from serving.evaluate import (
 from serving.gates import passed
 from serving.offline import Logits, Offline, by_towers, query_shortlists
 from serving.report import Example
-from serving.retriever import TaskName
+from serving.retriever import FusionName
 from serving.shop import Shop
 from serving.slices import noisy_queries, request_slices
 from serving.stages import Stages
@@ -124,11 +124,12 @@ class Measurement:
         for mode, exclude in (("seen_removed", seen), ("seen_kept", None)):
             targets = targets_of(requests) if exclude is None else targets_of(requests).without(exclude)
             hits = offline.shortlists(requests, exclude)
-            fused = bool(retriever.fusion("recommend" if exclude is None else "recommend_new").sources)
+            name: FusionName = "recommend" if exclude is None else "recommend_new"
+            fused = bool(retriever.fusion(name).sources)
             towers = offline.by_towers(requests, exclude) if fused else hits
             default = self.remove_seen == (exclude is not None)
             what = f"test: recommendation, {mode}"
-            ranked = self._ranked(hits, targets, texts, "recommend", what, size=self.rerank_sample, logits=logits)
+            ranked = self._ranked(hits, targets, texts, name, what, size=self.rerank_sample, logits=logits)
             if default:
                 shown += self._examples("shopper", [text.split("; ") for text in texts], ranked, targets, examples)
             found[mode] = Task(
@@ -217,7 +218,7 @@ class Measurement:
         hits: Hits,
         targets: CSR,
         texts: list[str],
-        task: TaskName,
+        name: FusionName,
         what: str,
         *,
         size: int,
@@ -235,7 +236,7 @@ class Measurement:
         head = part.select(which)
         logits = logits or Logits(self.stages)
         asked = [texts[i] for i in sample[which]]
-        reranked = self.stages.rerank(asked, head, task, logits_of=logits.told(sample[which], asked, what))
+        reranked = self.stages.rerank(asked, head, name, logits_of=logits.told(sample[which], asked, what))
         return Ranked(hits, sample, merge_reranked(part, which, reranked.hits), which)
 
     def _examples(

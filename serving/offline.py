@@ -77,11 +77,12 @@ class Offline:
     def shortlists(self, requests: Requests, exclude: CSR | None, k: int = SHORTLIST) -> Hits:
         """The candidates of each request by all sources, without what `exclude` lists as taken before."""
         name: FusionName = "recommend" if exclude is None else "recommend_new"
+        by_day = np.argsort(requests.time, kind="stable")  # sources of late make each day once
         found = (
-            self.stages.retriever.shortlists(self.vectors(part), self.asked(part), k, name, own)
-            for part, own in _blocks(requests, exclude)
+            self.stages.retriever.shortlists(self.vectors(part), self.asked(part), k, name, own).hits
+            for part, own in _blocks(requests.select(by_day), None if exclude is None else exclude.select(by_day))
         )
-        return joined([shortlists.hits for shortlists in found], k)
+        return joined(list(found), k).select(np.argsort(by_day))
 
     def user_texts(self, requests: Requests) -> list[str]:
         """What the cross-encoder reads of each request's shopper."""

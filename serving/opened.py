@@ -33,7 +33,7 @@ from serving.stages import SHORTLIST, Reranked, Stages
 from serving.steps import open_steps
 
 LONGEST, TITLES = 50, 3  # where the release does not say: events that are read, newest titles that are reranked by
-WARM_UP = "a"  # a query; what it asks for does not matter
+WARM_UP = "warmupp"  # a query; what it asks for does not matter, but no item should have its word
 TRIES = 5  # to open the live release, while others take its place
 POPULAR = "popular items"  # nothing is known of who asks, and nothing is asked for
 CATALOGUE = "items in the order of the catalogue"  # the same, and nothing is known to be popular
@@ -155,21 +155,21 @@ class Opened:
         retriever = replace(retriever, version=version, popularity=popularity, sources=sources)
         spelling = self.stages.spelling
         if spelling is not None and version.delta is not None:
-            late = frozenset(word for text in item_texts(version.delta.items) for word in words(text))
-            spelling = replace(spelling, beside=late)
+            spelling = spelling.also(word for text in item_texts(version.delta.items) for word in words(text))
         return replace(
             self,
             stages=replace(self.stages, retriever=retriever, spelling=spelling),
             histories=replace(self.histories, version=version),
         )
 
-    def answer(self, request: Request) -> Answer:
-        """Any request. Raises BadRequest for filters that the items do not have."""
+    def answer(self, request: Request, clock: Clock | None = None) -> Answer:
+        """Any request, since `clock` began. Raises BadRequest for filters that the items do not have."""
+        clock = clock or Clock(request.deadline)
         given = request.history is not None
         known = self.histories.of_items(request.history or ()) if given else self.histories.of_shopper(request.user_id)
         removed = request.seen == "remove" or (request.seen == "auto" and self.remove_seen and not request.text)
         name: FusionName = "recommend_new" if removed else "recommend"
-        return self._run(request, known, known.taken if removed else known.taken[:0], name)
+        return self._run(request, known, known.taken if removed else known.taken[:0], name, clock)
 
     def similar(self, request: Request) -> Answer:
         """The items nearest to those of the request's history, themselves left out; popular ones where none is
@@ -185,13 +185,15 @@ class Opened:
         proposed = np.full(hits.rows.shape, bool(len(known.taken)))
         return self._answered(request, Shortlists(hits, {TOWERS: proposed}), fallbacks, clock)
 
-    def complete_cart(self, request: Request) -> Answer:
+    def complete_cart(self, request: Request, clock: Clock | None = None) -> Answer:
         """What best goes on from the cart that the request's history is, never anything in it; of what its shopper took
-        before, nothing that a recommendation would leave out."""
-        items = request.history or ()
+        before, nothing that a recommendation would leave out. Where nobody is known to take anything again, it is an
+        order of new things."""
+        clock, items = clock or Clock(request.deadline), request.history or ()
         cart = self.histories.of_items(items).taken
         known = self.histories.of_cart(items, request.user_id)
-        return self._run(request, known, np.union1d(cart, known.taken) if self.remove_seen else cart, "recommend")
+        name: FusionName = "recommend" if len(known.taken) else "recommend_new"
+        return self._run(request, known, np.union1d(cart, known.taken) if self.remove_seen else cart, name, clock)
 
     def warm_up(self) -> None:
         """Answer a request that goes through every model, so that the first shopper does not wait for them."""
@@ -208,10 +210,12 @@ class Opened:
         """The items and their index."""
         return self.stages.version
 
-    def _run(self, request: Request, known: Known, left_out: Rows, name: FusionName) -> Answer:
+    def _run(self, request: Request, known: Known, left_out: Rows, name: FusionName, clock: Clock) -> Answer:
         """`name` is the fusion of what is asked without a text."""
-        clock, typed = Clock(request.deadline), request.text
-        text = self.stages.spelled([typed])[0] if request.correct else typed
+        text = typed = request.text
+        if typed and request.correct:
+            with clock.stage("spell"):
+                text = self.stages.spelled([typed])[0]
         allowed = self._masks.of(request.filters)
         past = self.shoppers.query_texts
         if text:
@@ -227,8 +231,8 @@ class Opened:
         task: TaskName = "search" if text else "recommend"
         with clock.stage("search"):
             asked, excluded = known.asked._replace(texts=[text]), _excluding(left_out)
-            fusion: FusionName = "search" if text else name
-            found = self.stages.retriever.shortlists(vectors, asked, self._depth(request.k), fusion, excluded, allowed)
+            order: FusionName = "search" if text else name
+            found = self.stages.retriever.shortlists(vectors, asked, self._depth(request.k), order, excluded, allowed)
             if text:
                 named = asked._replace(texts=[typed])
                 found = self.stages.retriever.named_first(found, named, excluded, allowed)
@@ -237,7 +241,7 @@ class Opened:
             return self._answered(request, found, fallbacks, clock, searched_for=text if text != typed else "")
         with clock.stage("rerank"):
             reranked = self.stages.rerank(  # what was named stands first
-                about, found.hits, task, fixed=found.exact, left=clock.left
+                about, found.hits, order, fixed=found.exact, left=clock.left
             )
         return self._answered(request, found, fallbacks, clock, reranked, text if text != typed else "")
 
@@ -268,15 +272,16 @@ class Opened:
             reranked is not None and any(reranked.depths),
             clock.milliseconds,
             self.version.update,
-            () if reranked is None else tuple(self._cut(reranked.depths)),
+            () if reranked is None else tuple(self._cut(reranked.depths, int((rows >= 0).sum()))),
             searched_for,
         )
 
-    def _cut(self, depths: Sequence[int]) -> Iterator[str]:
+    def _cut(self, depths: Sequence[int], candidates: int) -> Iterator[str]:
         """What steps of reranking were not let read."""
         for step, depth in zip(self.stages.steps, depths, strict=True):
-            if depth < step.depth:
-                yield f"rerank, {step.model} model: {depth} of {step.depth} places"
+            wanted = min(step.depth, candidates)
+            if depth < wanted:
+                yield f"rerank, {step.model} model: {depth} of {wanted} places"
 
     def _fallbacks(self, request: Request, known: Known, heard: bool) -> tuple[str, ...]:
         found = [RECOMMENDATION] if request.query is not None and not request.text else []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -15,6 +14,9 @@ Condition: TypeAlias = tuple[str, str, object]  # column, operator, value
 Filters: TypeAlias = (
     Sequence[Condition] | Sequence[Sequence[Condition]]
 )  # pyarrow's own: all of them; any of such lists
+
+
+FOREVER = 1e12  # milliseconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +89,7 @@ class Answer:
     reranked: bool = False
     milliseconds: dict[str, float] = field(default_factory=dict)  # by stage
     update: int = 0
-    degraded: tuple[str, ...] = ()  # what the deadline cut, such as "rerank: 12 of 30 places"
+    degraded: tuple[str, ...] = ()  # what the deadline cut, such as "rerank, full model: 12 of 30 places"
     searched_for: str = ""  # the query as it was read, where that is not as it was typed
 
     def to_dict(self) -> dict[str, object]:
@@ -105,4 +107,4 @@ class Answer:
 
 
 def _is_time(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < FOREVER

@@ -20,10 +20,10 @@ from indexing.version import IndexVersion
 from retrieval.dataset import DataSet
 from retrieval.encoder import read_json
 from retrieval.errors import BadBundle
-from retrieval.lately import RecentTogether
+from retrieval.lately import DOUBT, RecentTogether
 from retrieval.sources import DAY
 from retrieval.timeline import Timeline
-from retrieval.together import cooccurrence
+from retrieval.together import LONGEST, NEIGHBOURS, cooccurrence
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -32,6 +32,7 @@ ARRAYS = ("item", "query", "kind", "time", "offsets")
 TOGETHER = ("together", "together_rows", "together_indptr")  # cosines, their columns, where each item's begin
 LATELY = ("lately", "lately_rows", "lately_indptr")  # the same of the last LATELY_DAYS
 LATELY_DAYS = 14
+TOGETHERNESS = (LATELY_DAYS, DOUBT, NEIGHBOURS, LONGEST)  # what decides the stored similarities
 
 
 @dataclass(frozen=True)

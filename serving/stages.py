@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from statistics import median
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -23,14 +24,16 @@ from retrieval.text import item_texts, user_text
 from retrieval.timeline import QUERY_KIND, HistoryBatch
 from retrieval.topk import CSR, Hits, Mask, Vectors
 from retrieval.towers import UserTower
-from serving.retriever import Retriever, TaskName
+from serving.retriever import FusionName, Retriever
 
 SHORTLIST = 100
-BlendName: TypeAlias = TaskName | Literal["grade"]
+BlendName: TypeAlias = FusionName | Literal["grade"]
 REMEMBERED = 50_000  # past queries whose vectors are kept in memory
 FEWEST = 2  # places that can change their order
 FIRST = 4  # pairs that are read when nobody knows yet how long they take
-LEARN = 0.2  # what the newest call counts in an estimate of the next
+REMEMBERED_CALLS = 5  # of which the median tells how long the next takes
+TRIED = 10  # calls in a row that have no time, after which one is tried
+QUICKEST = 1e-3  # milliseconds a pair: nothing is quicker
 OF_DEADLINE = 0.8  # of the time that is left: calls differ, and the answer has to be put together
 
 
@@ -54,28 +57,33 @@ class LogitsOf(Protocol):
 class Pace:
     """How long a cross-encoder took of late for a pair, and so how many pairs fit in a time.
 
-    The estimate holds what is spent on every call, whatever its size; asked again and again for the same time, it ends
-    where a call takes that.
+    The estimate, the median of the last calls, holds what is spent on every call, whatever its size; asked again and
+    again for the same time, it ends where a call takes that. Many threads may ask and tell.
     """
 
     def __init__(self) -> None:
-        self._milliseconds: float | None = None  # a pair
+        self._seen: tuple[float, ...] = ()  # milliseconds a pair, the newest last
+        self._refused = 0  # calls in a row for which too few fitted
 
     def took(self, pairs: int, milliseconds: float) -> None:
         """What was seen."""
         if pairs:
-            seen, before = milliseconds / pairs, self._milliseconds
-            self._milliseconds = seen if before is None else before + LEARN * (seen - before)
+            self._seen = (*self._seen[1 - REMEMBERED_CALLS :], max(milliseconds / pairs, QUICKEST))
 
     def fits(self, milliseconds: float) -> int:
-        """How many pairs; FIRST where nothing was seen. Where none fits, the estimate is trusted less the next time,
-        for one slow call must not be the last."""
-        if self._milliseconds is None:
-            return FIRST if milliseconds > 0 else 0
-        found = max(0, int(OF_DEADLINE * milliseconds / self._milliseconds))
-        if found < FEWEST:
-            self._milliseconds *= 1 - LEARN
-        return found
+        """How many pairs; FIRST where nothing was seen. Of calls for which fewer than FEWEST would fit, every TRIED-th
+        is given those, for one slow call must not be the last."""
+        if milliseconds <= 0:
+            return 0
+        seen = self._seen
+        if not seen:
+            return FIRST
+        found = int(OF_DEADLINE * milliseconds / median(seen))
+        self._refused = self._refused + 1 if found < FEWEST else 0
+        if self._refused < TRIED:
+            return found
+        self._refused = 0
+        return FEWEST
 
 
 @dataclass(frozen=True)
@@ -95,8 +103,8 @@ class Step:
     pace: Pace = field(default_factory=Pace, compare=False)
 
     def blend(self, name: BlendName) -> Blend:
-        """What was fitted for a task or for grades; the logit alone where nothing was."""
-        return self.blends.get(name, Blend())
+        """What was fitted for an order or for grades; the logit alone where nothing was."""
+        return self.blends.get(name, self.blends.get("recommend", Blend()) if name == "recommend_new" else Blend())
 
 
 @dataclass(frozen=True)
@@ -177,7 +185,7 @@ class Stages:
         self,
         user_texts: Sequence[str],
         hits: Hits,
-        task: TaskName,
+        name: FusionName,
         *,
         fixed: Mask | None = None,
         logits_of: LogitsOf | None = None,
@@ -195,12 +203,12 @@ class Stages:
             step = planned
             if left is not None:
                 step = replace(step, depth=min(step.depth, step.pace.fits(left()), *found.depths))
-            if step.depth < FEWEST:
+            if left is not None and step.depth < FEWEST:
                 found = found._replace(depths=(*found.depths, 0))
                 continue
             logits = self.logits(step, user_texts, found.hits) if logits_of is None else logits_of(step, found.hits)
             depths = (*found.depths, step.depth)
-            found = _reranked(found, hits, logits, step.blend(task), fixed, number)._replace(depths=depths)
+            found = _reranked(found, hits, logits, step.blend(name), fixed, number)._replace(depths=depths)
         return found
 
     def logits(

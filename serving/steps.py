@@ -17,7 +17,7 @@ from ranking.settings import FULL, SHALLOW
 from retrieval.errors import BadBundle
 from retrieval.runtime import pick_device
 from serving.settings import RankConfig
-from serving.stages import SHORTLIST, Step
+from serving.stages import SHORTLIST, Pace, Step
 
 
 class RecordedStep(NamedTuple):
@@ -111,8 +111,9 @@ def open_steps(
     opened: list[Step] = []
     for step in recorded_steps(release.settings):
         wanted = (step.model, step.placed(device, precision))
-        shared = [one.scorer for one in like if (one.model, one.scorer.placement) == wanted]
-        scorer = shared[0] if shared else step.open(folder, cache=cache, device=device, precision=precision)
+        shared = next((one for one in like if (one.model, one.scorer.placement) == wanted), None)
+        scorer = shared.scorer if shared else step.open(folder, cache=cache, device=device, precision=precision)
+        pace = shared.pace if shared else Pace()
         stored = stored_tokens(version, scorer.tokenizer)
-        opened.append(Step(scorer, step.depth, step.blends, stored, step.model, step.precision))
+        opened.append(Step(scorer, step.depth, step.blends, stored, step.model, step.precision, pace))
     return tuple(opened)

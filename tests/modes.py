@@ -15,8 +15,8 @@ OVERRIDES = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
 
 @contextmanager
 def held_to_modes() -> Iterator[None]:
-    """Has this thread be held to the modes of files, as whoever is not root is anyway. Another user would be, too, but
-    could import nothing more from a home that is closed to it."""
+    """Has this thread be held to the modes of files, as whoever is not root is anyway; threads that run already are
+    not. Another user would be, too, but could import nothing more from a home that is closed to it."""
     if os.geteuid() != 0:
         yield
         return
@@ -43,9 +43,9 @@ def call(function: ctypes._NamedFuncPointer, *arguments: ctypes.Array[ctypes.c_u
 def read_only(folder: Path) -> Iterator[None]:
     """Has nothing in a folder be written."""
     modes = {path: path.stat().st_mode for path in (folder, *folder.rglob("*"))}
-    for path, mode in modes.items():
-        path.chmod(mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
     try:
+        for path, mode in modes.items():
+            path.chmod(mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
         with held_to_modes():
             yield
     finally:

@@ -21,7 +21,7 @@ from benchmarks.results import read
 from benchmarks.sasrec import SasRec, SasRecConfig, item_vectors, train_sasrec, user_vectors
 from benchmarks.sequences import Examples, Sequences, examples, padded, request_histories, training_sequences
 from benchmarks.text_pipelines import build_bm25s, build_embeddings
-from retrieval.errors import MissingDependency
+from retrieval.errors import BadConfig, MissingDependency
 from retrieval.sample import write_sample
 from retrieval.topk import CSR, exact_topk
 from serving.settings import DataConfig
@@ -222,6 +222,8 @@ if what == "fit":
     mine = events["user"][1:] == events["user"][:-1]
     following[events["item"][:-1][mine]] = events["item"][1:][mine]
     np.save(open(given[1], "wb"), following)
+    print("epoch 1 of 1")
+    print(4_000)
 else:
     following, asked = np.load(given[0]), np.load(given[1])
     rows = np.full((int(asked["n"]), int(given[3])), -1)
@@ -253,8 +255,18 @@ def test_rectools_is_a_peer_where_an_interpreter_of_it_is_named(shop: Shop, stan
     requests = shop.events.folds["test"]
     assert peer.ranked(requests).rank(5).rows.shape == (len(requests), 5)
     assert peer.chosen.startswith("epochs 1, ")
+    assert peer.chosen.endswith("seed 1")
+    assert peer.megabytes == 0.004
     costs = cost_line({"peer": "rectools_sasrec"}, lambda _: None, 0, seconds=2.0, megabytes=1.0)
     assert (peer.within, costs.summary) == (False, {"build s": 2.0, "MB": 1.0})
+
+
+def test_a_training_that_fails_says_how_it_ended(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho MemoryError: no more >&2\nexit 9\n")
+    python.chmod(0o755)
+    with pytest.raises(BadConfig, match="ended with 9: MemoryError: no more"):
+        RecTools.fit(python, chain().items, RecToolsConfig())
 
 
 def test_an_interpreter_without_rectools_is_told_what_to_install(tmp_path: Path) -> None:

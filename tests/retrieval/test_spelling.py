@@ -44,12 +44,14 @@ def test_the_first_letter_decides_before_how_many_items_have_a_word() -> None:
     assert Spelling(ITEMS).corrected("creaam") == "cream"
     assert Spelling(ITEMS).corrected("dream") == "gream"
     assert Spelling({"cable": 3, "carle": 7}).corrected("catle") == "carle"
+    assert Spelling({"cable": 3, "tale": 90}).corrected("cale") == "cable"
 
 
 def test_two_words_written_as_one_are_parted_where_no_word_is_one_slip_away() -> None:
     spelling = Spelling(ITEMS)
     assert spelling.corrected("showerhead") == "shower head"
     assert spelling.corrected("LEDbulb") == "led bulb"
+    assert spelling.corrected("headrare") == "headrare"  # one of them is rare
     assert spelling.corrected("capstape") == "capstape"  # of words that few items have, anything could be made
     assert Spelling({**ITEMS, "caps": PART_ITEMS, "tape": PART_ITEMS}).corrected("capstape") == "caps tape"
     assert Spelling({**ITEMS, "showerheads": 2}).corrected("showerhead") == "showerheads"

@@ -23,7 +23,7 @@ from serving.settings import RunConfig
 from serving.shop import Shop
 from serving.stages import Stages, Step
 
-NAMES = ("recommend", "search", "grade")
+NAMES = ("recommend", "recommend_new", "search", "grade")
 Open = Callable[[Path, RunConfig], Shop]
 
 
@@ -60,7 +60,7 @@ def test_the_fit_sees_whole_heads_of_shortlists_that_hold_a_target(
     monkeypatch.setattr(blending, "fit_blend", lambda *given: seen.append(given) or Blend())
     _blends(engine.stages, larger, remove_seen=False)
     *orders, (_, _, grades, queries) = seen
-    assert len(orders) == 2
+    assert len(orders) == 3
     for logits, retrieval, labels, indptr in orders:
         lists = CSR(indptr, np.arange(len(labels)))
         assert lists.n_lists > 0
@@ -80,6 +80,7 @@ def test_a_ranker_that_knows_what_was_taken_decides_alone(
     assert larger.judgements is not None
     targets = {
         "blend: recommend": targets_of(larger.events.folds["ranker_valid"]),
+        "blend: recommend_new": targets_of(larger.events.folds["ranker_valid"]),
         "blend: search": relevant_rows(*larger.judged(larger.judgements.folds["ranker_valid"])),
     }
 
@@ -88,18 +89,19 @@ def test_a_ranker_that_knows_what_was_taken_decides_alone(
 
     monkeypatch.setattr(blend_module, "MIN_LISTS", 3)  # the tiny towers find few of the right items
     monkeypatch.setattr(Logits, "of", knows)
-    monkeypatch.setattr(Stages, "pair_logits", lambda self, texts, pairs: grades_of(larger, texts, pairs))
+    monkeypatch.setattr(Stages, "pair_logits", lambda self, texts, pairs: grades_of(larger, self, texts, pairs))
     blends = _blends(engine.stages, larger, remove_seen=False)
     for name in NAMES:
         assert blends[name].logit > 1  # of scores between 0 and 1, or grades
 
 
-def grades_of(shop: Shop, texts: list[str], pairs: CSR) -> np.ndarray:
-    """The grade of each judged pair, found by the query's text and the item's row."""
+def grades_of(shop: Shop, stages: Stages, texts: list[str], pairs: CSR) -> np.ndarray:
+    """The grade of each judged pair, found by the query's text as it is read and the item's row."""
     judged, queries = shop.data.judgements, shop.data.queries
     assert judged is not None
     assert queries is not None
-    grades = {(queries.texts[q], int(i)): g for q, i, g in zip(judged.query, judged.item, judged.grade, strict=True)}
+    read = stages.spelled(queries.texts)
+    grades = {(read[q], int(i)): g for q, i, g in zip(judged.query, judged.item, judged.grade, strict=True)}
     return np.array([grades[texts[owner], row] for owner, row in zip(pairs.owners, pairs.rows.tolist(), strict=True)])
 
 
@@ -119,6 +121,8 @@ def test_what_a_shopper_had_is_in_no_list_where_it_is_removed(
     monkeypatch.setattr(Logits, "of", listen)
     _blends(engine.stages, larger, remove_seen=removed)
     assert had[0].any() != removed
+    new = [lists for lists in had if len(lists) and not lists.any()]
+    assert new  # the order of new things has none in any case
 
 
 def test_no_more_lists_and_pairs_are_scored_than_two_weights_need(
@@ -131,8 +135,8 @@ def test_no_more_lists_and_pairs_are_scored_than_two_weights_need(
         blending, "fit_blend", lambda logits, _r, _l, indptr: sizes.append((len(indptr) - 1, len(logits))) or Blend()
     )
     _blends(engine.stages, larger, remove_seen=False)
-    assert sizes[0][0] == sizes[1][0] == 3
-    assert 0 < sizes[2][1] <= 25
+    assert [lists for lists, _ in sizes[:3]] == [3, 3, 3]
+    assert 0 < sizes[3][1] <= 25
 
 
 def test_a_later_step_is_fitted_on_what_the_step_before_it_put_first(
@@ -145,8 +149,8 @@ def test_a_later_step_is_fitted_on_what_the_step_before_it_put_first(
     (step,) = engine.opened.stages.steps
     stages = replace(engine.opened.stages, steps=(replace(step, model="shallow"), replace(step, depth=4)))
     first, then = fitted_steps(stages, larger, remove_seen=False, say=lambda _: None).steps
-    assert sizes[:4] == [{10}, {10}, {4}, {4}]
-    assert (set(first.blends), set(then.blends)) == ({"recommend", "search"}, set(NAMES))
+    assert sizes[:6] == [{10}, {10}, {10}, {4}, {4}, {4}]
+    assert (set(first.blends), set(then.blends)) == (set(NAMES) - {"grade"}, set(NAMES))
 
 
 def test_scores_are_calibrated_on_lists_of_all_kinds_and_the_order_stays(

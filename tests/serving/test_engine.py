@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +21,9 @@ from serving import retriever
 from serving.engine import Engine
 from serving.offline import Offline, query_shortlists
 from serving.opened import CATALOGUE, FEWER, KNOWN_ITEMS, POPULAR, QUERY_ALONE, RECOMMENDATION
-from serving.requests import Answer, Hit, Request
+from serving.requests import Answer, Request
 from serving.retriever import Retriever
 from serving.shoppers import Shoppers
-from serving.show import notes_on
 from serving.stages import Stages
 from serving.steps import recorded_steps
 
@@ -86,10 +84,6 @@ def ids(answer: Answer) -> list[str]:
     return [hit.item_id for hit in answer.items]
 
 
-def others(hits: Sequence[Hit], left_out: Collection[str]) -> list[Hit]:
-    return [hit for hit in hits if hit.item_id not in left_out]
-
-
 def taken(data: DataSet, user: int, kinds: tuple[str, ...]) -> set[str]:
     assert data.events is not None
     events = data.events
@@ -130,58 +124,6 @@ def test_the_offline_path_and_the_engine_rerank_alike(
         np.testing.assert_allclose([hit.score for hit in answer.items], shown[line], atol=1e-5)
 
 
-def test_what_a_deadline_cuts_is_named_and_nobody_else_notices(reranking: Engine) -> None:
-    whole, given = reranking.search("red mug"), reranking.search("red mug", rerank=False)
-    assert whole.degraded == given.degraded == ()
-    patient = reranking.search("red mug", deadline=1e6)
-    assert (ids(patient), patient.degraded) == (ids(whole), ())
-    depth = reranking.stages.depth
-    for hurried in (
-        reranking.search("red mug", deadline=1e-3),
-        reranking.recommend(query="red mug", deadline=1e-3, seen="keep"),
-    ):
-        assert ids(hurried) == ids(given)
-        assert not hurried.reranked
-        assert hurried.degraded == (f"rerank, full model: 0 of {depth} places",)
-        assert hurried.to_dict()["degraded"] == list(hurried.degraded)
-        assert notes_on(hurried).endswith(
-            f"as retrieved, {hurried.degraded[0]}, {sum(hurried.milliseconds.values()):.0f} ms"
-        )
-    assert reranking.complete_cart(["item-00003"], deadline=1e-3).degraded
-    assert reranking.search("red mug", rerank=False, deadline=1e-3).degraded == ()
-
-
-def test_a_word_that_no_item_has_is_read_as_the_one_that_was_meant(engine: Engine, reranking: Engine) -> None:
-    for asked in (engine, reranking):
-        meant = asked.search("titanium camp stove")
-        typed = asked.search("titanuim camp stoove")
-        assert ids(typed) == ids(meant)
-        assert [hit.score for hit in typed.items] == [hit.score for hit in meant.items]
-        assert (typed.searched_for, meant.searched_for) == ("titanium camp stove", "")
-        assert typed.to_dict()["searched_for"] == "titanium camp stove"
-        assert "searched for 'titanium camp stove'" in notes_on(typed)
-        as_typed = asked.search("titanuim camp stoove", correct=False)
-        assert as_typed.searched_for == ""
-        assert [hit.score for hit in as_typed.items] != [hit.score for hit in typed.items]
-    user = engine.shoppers.user_ids[0].as_py()
-    personal = engine.recommend(user_id=user, query="titanuim camp stoove")
-    assert ids(personal) == ids(engine.recommend(user_id=user, query="titanium camp stove"))
-    assert engine.recommend(user_id=user, query="titanuim camp stoove", correct=False).searched_for == ""
-
-
-def test_evaluation_reads_queries_as_the_engine_does(engine: Engine) -> None:
-    (read,) = engine.stages.spelled(["titanuim camp stoove"])
-    hits = query_shortlists(engine.stages, [read], engine.stages.user.queries([read]))
-    answer = engine.search("titanuim camp stoove", k=100, rerank=False)
-    assert ids(answer) == engine.stages.version.ids_of(hits.rows[0][hits.rows[0] >= 0])
-
-
-@pytest.mark.parametrize("deadline", [0, -1, float("nan"), float("inf"), True, "10"])
-def test_a_deadline_that_is_no_time_is_refused(engine: Engine, deadline: object) -> None:
-    with pytest.raises(BadRequest, match="give milliseconds above 0"):
-        engine.search("red mug", deadline=deadline)  # type: ignore[arg-type]
-
-
 def test_the_blend_decides_between_the_two_orders(reranking: Engine) -> None:
     given = reranking.search("red mug", k=10, rerank=False)
     logit_alone = with_blend(reranking, Blend(1.0, 0.0)).search("red mug", k=10)
@@ -193,7 +135,19 @@ def test_the_blend_decides_between_the_two_orders(reranking: Engine) -> None:
 def test_the_engine_follows_the_blend_of_its_release(engine: Engine) -> None:
     (recorded,), (step,) = recorded_steps(engine.release.settings), engine.stages.steps
     assert recorded.blends == step.blends
-    assert set(step.blends) == {"recommend", "search", "grade"}
+    assert set(step.blends) == {"recommend", "recommend_new", "search", "grade"}
+
+
+def test_the_order_of_new_things_has_a_blend_of_its_own(reranking: Engine) -> None:
+    by_retrieval = {"recommend": Blend(1.0, 0.0), "recommend_new": Blend(0.0, 1.0)}
+    (step,) = reranking.stages.steps
+    engine = changed(reranking, stages=replace(reranking.stages, steps=(replace(step, blends=by_retrieval),)))
+    user = engine.shoppers.user_ids[0].as_py()
+    given = engine.recommend(user_id=user, seen="remove", rerank=False)
+    assert ids(engine.recommend(user_id=user, seen="remove")) == ids(given)
+    assert ids(engine.recommend(user_id=user, seen="keep")) != ids(engine.recommend(user_id=user, rerank=False))
+    assert replace(step, blends={"recommend": Blend(2.0)}).blend("recommend_new") == Blend(2.0)
+    assert replace(step, blends={}).blend("recommend_new") == Blend()
 
 
 def test_without_a_blend_a_reranked_score_is_what_the_cross_encoder_library_predicts(
@@ -303,10 +257,11 @@ def test_a_cart_is_never_answered(engine: Engine, data: DataSet) -> None:
     cart = list(data.item_ids[3:5])
     answer = engine.complete_cart(cart, k=data.n_items)
     assert set(ids(answer)) == set(data.item_ids) - set(cart)
-    kept = engine.recommend(history=cart, seen="keep", k=data.n_items).items
-    assert answer.items[:10] == tuple(
-        replace(hit, retrieval_rank=place + 1) for place, hit in enumerate(others(kept, cart)[:10])
-    )
+    assert answer.items[:10] == engine.recommend(history=cart, seen="remove", k=data.n_items).items[:10]
+    user = data.user_ids[2]
+    kept = engine.recommend(user_id=user, seen="keep", k=data.n_items).items
+    known = engine.complete_cart([], user_id=user, k=data.n_items).items
+    assert [(hit.item_id, hit.score) for hit in known] == [(hit.item_id, hit.score) for hit in kept]
 
 
 def test_a_cart_goes_on_from_its_shoppers_history(engine: Engine, data: DataSet) -> None:

@@ -18,7 +18,7 @@ from retrieval.topk import Hits
 from retrieval.towers import UserTower
 from serving.retriever import Retriever
 from serving.settings import read_settings
-from serving.stages import FIRST, OF_DEADLINE, Pace, Stages, Step
+from serving.stages import FEWEST, FIRST, OF_DEADLINE, TRIED, Pace, Stages, Step
 from serving.steps import RecordedStep, planned_steps, recorded_steps, with_steps
 
 HITS = Hits(np.array([[10, 11, 12, 13, 14, 15]]), np.array([[6, 5, 4, 3, 2, 1]], np.float32))
@@ -98,9 +98,37 @@ def test_a_pace_ends_where_a_call_takes_the_time_that_it_is_given() -> None:
 def test_one_slow_call_is_not_the_last() -> None:
     pace = Pace()
     pace.took(30, 60_000.0)
-    read = [pace.fits(100.0) for _ in range(60)]
-    assert read[0] == 0
-    assert max(read) >= 2
+    read = []
+    for _ in range(5 * TRIED):
+        read.append(pace.fits(100.0))
+        pace.took(read[-1], 3.0 * read[-1])
+    assert read[: TRIED - 1] == [0] * (TRIED - 1)
+    assert read[TRIED - 1] == FEWEST
+    assert read[-1] == int(OF_DEADLINE * 100 / 3)
+
+
+def test_who_comes_too_late_teaches_nothing() -> None:
+    pace = Pace()
+    pace.took(10, 100.0)
+    before = pace.fits(1_000.0)
+    assert {pace.fits(late) for late in (0.0, -5.0) for _ in range(5_000)} == {0}
+    assert pace.fits(1_000.0) == before == 80
+    pace.took(7, 0.0)
+    assert pace.fits(1e12) > 0
+
+
+def test_the_median_of_the_last_calls_decides() -> None:
+    pace = Pace()
+    for milliseconds in (10.0, 10.0, 900.0, 10.0, 10.0):
+        pace.took(1, milliseconds)
+    assert pace.fits(1_000.0) == 80
+    for _ in range(5):
+        pace.took(1, 20.0)
+    assert pace.fits(1_000.0) == 40
+
+
+def test_without_a_deadline_even_one_place_is_read() -> None:
+    assert stages_of(step_of("full", 1)).rerank(["q"], HITS, "search", logits_of=logits_of).depths == (1,)
 
 
 def test_fixed_places_stay_through_all_steps() -> None:
