@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.topk import CSR, Hits, Mask, Scores
-from retrieval.words import words
+from retrieval.words import stem, words
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -155,7 +155,8 @@ class LookedAt:
 class Lexical:
     """BM25 of the query's words: a word's items and their scores are `indptr[code]:indptr[code + 1]` of both arrays.
 
-    `codes` names the words; the arrays are those of a `bm25s` index, which is not needed to read them.
+    `codes` names the words, those of one stem by one code, and the stems; the arrays are those of a `bm25s` index,
+    which is not needed to read them.
     """
 
     codes: Mapping[str, int]
@@ -168,11 +169,17 @@ class Lexical:
         """BM25 in Lucene's variant, as `bm25s` has it by default."""
         import bm25s
 
-        index = bm25s.BM25()
-        # the empty word stands in every item, so that a catalogue without any words can be indexed too
-        index.index([[*words(text), ""] for text in item_texts], show_progress=False)
-        scores = index.scores
-        return cls(index.vocab_dict, scores["indptr"].astype(np.int64), scores["indices"], scores["data"])
+        index, distinct = bm25s.BM25(), set[str]()
+        stems = []
+        for text in item_texts:
+            found = words(text)
+            distinct.update(found)
+            # the empty word stands in every item, so that a catalogue without any words can be indexed too
+            stems.append([*map(stem, found), ""])
+        index.index(stems, show_progress=False)
+        scores, codes = index.scores, dict(index.vocab_dict)
+        codes |= {word: codes[stem(word)] for word in sorted(distinct)}
+        return cls(codes, scores["indptr"].astype(np.int64), scores["indices"], scores["data"])
 
     def read(self, asked: Asked) -> SparseScores:
         """See CandidateSource."""
@@ -185,7 +192,8 @@ class Lexical:
 
     def _query(self, text: str) -> tuple[NDArray[np.int64], Scores]:
         """The rows that share a word with the query, ascending, and their scores."""
-        codes = [code for word in words(text)[:LONGEST_QUERY] if (code := self.codes.get(word)) is not None]
+        asked = words(text)[:LONGEST_QUERY]
+        codes = [code for word in asked if (code := self.codes.get(word, self.codes.get(stem(word)))) is not None]
         parts = [slice(self.indptr[code], self.indptr[code + 1]) for code in codes]
         if not parts:
             return np.empty(0, np.int64), np.empty(0, np.float32)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.words import WORD
+from retrieval.words import WORD, stem
 
 SHORTEST = 4  # letters of a word that is doubted
 ONE_SLIP = 8  # letters under which a word is thought to have one slip at most, from there on two
@@ -24,11 +24,11 @@ REMEMBERED = 10_000  # unknown words
 class Spelling:
     """What the words of queries probably were meant to be.
 
-    A word is known if an item has it, if it is `beside` them, or if `is_word` says so: a model that has read much knows
-    "gift" though no item is called so. Any other of SHORTEST letters or more becomes the word of the least distance
-    (insertions, deletions, changes and swaps of letters: optimal string alignment), of those one with the same
-    first letter, of those the one that most items have; or the two words that it is without a space.
-    `items` is how many items hold each word.
+    A word is known if an item has it or its stem, if it is `beside` them, or if `is_word` says so: a model that has
+    read much knows "gift" though no item is called so. Any other of SHORTEST letters or more becomes the word of the
+    least distance (insertions, deletions, changes and swaps of letters: optimal string alignment), of those one with
+    the same first letter, of those the one that most items have; or the two words that it is without a space.
+    `items` is how many items hold each word, in any of its forms.
     """
 
     items: Mapping[str, int]
@@ -58,13 +58,16 @@ class Spelling:
         def read(found: re.Match[str]) -> str:
             nonlocal left
             word = found[0].lower()
-            if left == 0 or len(word) < SHORTEST or word in self.items or word in self.beside or not _is_spelt(word):
+            if left == 0 or len(word) < SHORTEST or self._knows(word) or not _is_spelt(word):
                 return found[0]
             left -= 1
             meant = self._read(word)
             return found[0] if meant == word else meant
 
         return WORD.sub(read, text)
+
+    def _knows(self, word: str) -> bool:
+        return not {word, stem(word)}.isdisjoint(self.items) or word in self.beside
 
     def _read(self, word: str) -> str:
         meant = self._meant.get(word)

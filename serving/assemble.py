@@ -32,7 +32,7 @@ from retrieval.progress import ProgressMeter
 from retrieval.text import ItemTexts
 from retrieval.topk import Vectors
 from retrieval.towers import Towers
-from retrieval.words import WORD
+from retrieval.words import ENDINGS, WORD
 from serving.canaries import canaries_of, write_canaries
 from serving.joblog import JobLog
 from serving.settings import RunConfig
@@ -90,7 +90,7 @@ class Assembly:
         )
         if index is None or index == draft.index:
             return draft
-        words = None if draft.words is None else self.add_words(shop, index, like=draft.words)
+        words = None if draft.words is None else self.add_words(shop, index, like=draft.index)
         discard(self.bundle, ({} if draft.words is None else {"words": draft.words}) | {"index": draft.index})
         return replace(draft, index=index, words=words)
 
@@ -156,16 +156,16 @@ class Assembly:
     def add_words(self, shop: Shop, index: str, *, like: str | None = None) -> str:
         """The words of the shop's items as a part of the bundle, by the rows of an index of it.
 
-        `like` are those of another index of the same rows: their files are shared.
+        `like` is another index of the same rows: the files of its words are shared, if it has any of this version.
         """
-        name = fingerprint(index, WORD.pattern, version("bm25s"))
+        name, before = _words_of(index), None if like is None else _words_of(like)
         if self.bundle.has("words", name):
             return name
         with self.bundle.stage("words") as folder:
-            if like is None:
-                write_words(folder, ItemTexts(shop.data.items))
+            if before is not None and self.bundle.has("words", before):
+                self.bundle.link_files("words", before, folder)
             else:
-                self.bundle.link_files("words", like, folder)
+                write_words(folder, ItemTexts(shop.data.items))
             self.bundle.add("words", name, folder, requires={"index": index})
         return name
 
@@ -279,3 +279,8 @@ def user_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
         return "unknown"
+
+
+def _words_of(index: str) -> str:
+    """The name of the words of an index, as this version reads words."""
+    return fingerprint(index, WORD.pattern, ENDINGS, version("bm25s"))

@@ -168,3 +168,20 @@ def test_lexical_scores_are_those_of_the_library() -> None:
     np.testing.assert_allclose(dense[0], library.get_scores(["mug", "red", "mug"]), rtol=1e-6)
     np.testing.assert_allclose(dense[1], library.get_scores(["40", "w"]), rtol=1e-6)
     assert not dense[2].any()
+
+
+def test_a_plural_finds_the_one_and_the_one_the_plural() -> None:
+    source = Lexical.of(["door hinge", "door hinges", "glass boxes", "batteries", "gas"])
+    asked = ["hinges", "HINGE", "box", "battery", "gases", "glasses"]
+    found = source.read(Asked.of_texts(asked)).lists
+    rows = [found.rows[found.indptr[line] : found.indptr[line + 1]].tolist() for line in range(len(asked))]
+    assert rows == [[0, 1], [0, 1], [2], [3], [], [2]]
+    assert set(source.codes) == {
+        "", "door", "hinge", "hinges", "glass", "boxes", "box", "batteries", "battery", "gas"
+    }  # fmt: skip
+    assert source.codes["hinge"] == source.codes["hinges"]
+
+
+def test_words_of_a_release_before_stems_are_read_as_they_were() -> None:
+    source = Lexical({"hinges": 0, "door": 1}, np.array([0, 1, 2]), np.array([0, 0], np.int32), np.ones(2, np.float32))
+    assert source.read(Asked.of_texts(["hinges", "doors", "hinge"])).lists.indptr.tolist() == [0, 1, 2, 2]

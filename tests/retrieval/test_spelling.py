@@ -62,6 +62,14 @@ def test_what_hardly_any_item_is_called_was_not_meant() -> None:
     assert Spelling({"ratchet": FEWEST_ITEMS}).corrected("rachet") == "ratchet"
 
 
+def test_a_plural_of_a_known_word_is_no_misspelling() -> None:
+    assert Spelling(ITEMS).corrected("lamps ratchets") == "lamps ratchets"
+    lexical = Lexical.of(["hinges", "hinges", "hinge"])
+    spelling = Spelling.of(lexical.codes, lexical.indptr, lambda _: False)
+    assert spelling.items == {"hinge": 3, "hinges": 3}
+    assert spelling.corrected("hingges") == "hinges"
+
+
 def test_words_that_a_model_knows_or_that_came_late_are_not_doubted() -> None:
     assert Spelling(ITEMS, is_word=lambda word: word == "rachet").corrected("Rachet") == "Rachet"
     assert Spelling(ITEMS, beside=frozenset({"rachet"})).corrected("Rachet") == "Rachet"

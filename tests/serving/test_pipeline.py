@@ -180,6 +180,9 @@ def test_where_no_ranker_can_learn_the_live_release_stays(
     assert Bundle.open(own_bundle).current() == before
 
 
+ORDERS = {"recommend", "recommend_new", "search"}
+
+
 def test_a_cascade_is_trained_recorded_and_served(
     own_bundle: Path, sample_folder: Path, make_pipeline: Make, quick_settings: RunConfig
 ) -> None:
@@ -187,8 +190,8 @@ def test_a_cascade_is_trained_recorded_and_served(
     settings = read_settings(base=quick_settings.model_dump(), changes=[*changes, "ranking.shallow.valid_pairs=64"])
     release = train_ranker(make_pipeline(sample_folder, own_bundle, settings)).release
     shallow, full = recorded_steps(release.settings)
-    assert (shallow.model, shallow.depth, set(shallow.blends)) == ("shallow", 10, {"recommend", "search"})
-    assert (full.model, full.depth, set(full.blends)) == ("full", 4, {"recommend", "search", "grade"})
+    assert (shallow.model, shallow.depth, set(shallow.blends)) == ("shallow", 10, ORDERS)
+    assert (full.model, full.depth, set(full.blends)) == ("full", 4, ORDERS | {"grade"})
     stages = Engine.open(own_bundle, device="cpu").stages
     hits = query_shortlists(stages, ["red mug"], stages.user.queries(["red mug"]))
     quick = replace(stages, steps=stages.steps[:1]).rerank(["red mug"], hits, "search").hits.rows[0]
