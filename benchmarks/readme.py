@@ -70,7 +70,8 @@ def _load(recorded: Sequence[Recorded]) -> list[list[str]]:
 
 
 def _quality(recorded: Sequence[Recorded]) -> list[list[str]]:
-    """Every task and stage, the best of each task first; what was run for a sample of the requests is left out."""
+    """Every task and stage, the best of each task first, those of the same figures in one row; what was run for a sample
+    of the requests is left out."""
     lines = [one.line for one in recorded if one.line.measured == "quality" and one.line.summary["mean"] is not None]
     most: dict[str, float] = {}
     for line in lines:
@@ -82,10 +83,12 @@ def _quality(recorded: Sequence[Recorded]) -> list[list[str]]:
             tasks.setdefault(labels["task"], {}).setdefault(labels["stage"], {})[labels["metric"]] = mean
     rows = [["task", "stage", *map(heading, QUALITY)]]
     for task, stages in tasks.items():
+        names: dict[tuple[str, ...], list[str]] = {}
         for stage in sorted(stages, key=lambda name: -stages[name].get("ndcg@10", 0.0)):
-            name = f"**{said(stage)}**" if stage in OURS else said(stage)
-            figures = [shown(stages[stage].get(metric)) for metric in QUALITY]
-            rows.append([f"{task.replace('_', ' ')}, n = {most[task]:,.0f}", name, *figures])
+            figures = tuple(shown(stages[stage].get(metric)) for metric in QUALITY)
+            names.setdefault(figures, []).append(f"**{said(stage)}**" if stage in OURS else said(stage))
+        for figures, alike in names.items():
+            rows.append([f"{task.replace('_', ' ')}, n = {most[task]:,.0f}", ", ".join(alike), *figures])
     return rows
 
 

@@ -51,12 +51,15 @@ def test_quality_is_told_best_first_ours_in_bold_and_no_mere_sample(
     tmp_path: Path, make_run: Callable[..., Run]
 ) -> None:
     lines = []
-    for stage, mean, n in (("popularity", 0.1, 90.0), ("fused", 0.3, 90.0), ("als", 0.2, 90.0), ("final", 0.9, 5.0)):
+    found = {"popularity": 0.1, "fused": 0.3, "als": 0.2, "bpr": 0.2, "final": 0.9}
+    for stage, mean in found.items():
+        n = 5.0 if stage == "final" else 90.0
         labels = {"task": "seen_kept", "stage": stage, "metric": "ndcg@10"}
         lines.append(Line(measured="quality", labels=labels, unit="share", summary={"mean": mean, "n": n}))
     append(tmp_path / "shop.jsonl", make_run(), lines)
     rows = with_tables(TEXT.replace("latency", "quality"), tmp_path).splitlines()
-    assert [row.split("|")[2].strip() for row in rows if row.startswith("| seen")] == ["**fused**", "ALS", "popularity"]
+    told = [row.split("|")[2].strip() for row in rows if row.startswith("| seen")]
+    assert told == ["**fused**", "ALS, BPR", "popularity"]
 
 
 @pytest.mark.parametrize("marker", ["colours shop", "latency nowhere", "peers shop"])
