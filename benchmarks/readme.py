@@ -70,8 +70,8 @@ def _load(recorded: Sequence[Recorded]) -> list[list[str]]:
 
 
 def _quality(recorded: Sequence[Recorded]) -> list[list[str]]:
-    """Every task and stage, the best of each task first, those of the same figures in one row; what was run for a sample
-    of the requests is left out."""
+    """Every task and stage, the best of each task first, those of the same figures in one row; what was run for a
+    sample of the requests is left out."""
     lines = [one.line for one in recorded if one.line.measured == "quality" and one.line.summary["mean"] is not None]
     most: dict[str, float] = {}
     for line in lines:
