@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,9 @@ def stage_lines(calls: Mapping[str, Sequence[Call]], effort: Effort, labels: Map
             warm()
         load = closed_loop(some, seconds=effort.seconds, at_least=effort.at_least)
         for stage, values in {WHOLE: load.milliseconds, **load.stages()}.items():
-            yield sampled("latency", {**labels, "call": call, "stage": stage}, "ms", values)
+            line = sampled("latency", {**labels, "call": call, "stage": stage}, "ms", values)
+            cut = {"degraded": load.degraded} if stage == WHOLE and load.degraded else {}  # or quick would look good
+            yield replace(line, summary={**line.summary, **cut})
 
 
 def load_lines(

@@ -33,11 +33,13 @@ class Time:
 
 
 class Timed(NamedTuple):
-    """One request: which, in milliseconds how long its caller waited, and what the engine says of its stages."""
+    """One request: which, in milliseconds how long its caller waited, what the engine says of its stages, and whether a
+    deadline cut any of them."""
 
     at: int
     milliseconds: float
     stages: dict[str, float]
+    degraded: bool = False
 
 
 class Load(NamedTuple):
@@ -50,6 +52,11 @@ class Load(NamedTuple):
     def milliseconds(self) -> list[float]:
         """How long each caller waited."""
         return [one.milliseconds for one in self.timed]
+
+    @property
+    def degraded(self) -> float:
+        """The share of requests of which a deadline cut something."""
+        return sum(one.degraded for one in self.timed) / len(self.timed) if self.timed else 0.0
 
     @property
     def per_second(self) -> float:
@@ -77,7 +84,7 @@ def closed_loop(
     def ask(at: int) -> None:
         asked = tools.clock()
         answer = calls[at]()
-        timed.append(Timed(at, 1_000 * (tools.clock() - asked), answer.milliseconds))
+        timed.append(Timed(at, 1_000 * (tools.clock() - asked), answer.milliseconds, bool(answer.degraded)))
 
     _work(_until(len(calls), at_least, lambda: tools.clock() - begun >= seconds), ask, callers)
     return Load(sorted(timed), tools.clock() - begun)
@@ -97,7 +104,7 @@ def open_loop(calls: Sequence[Call], due: Seconds, *, workers: int = 1, tools: T
         if (early := arrival - tools.clock()) > 0:
             tools.sleep(early)
         found = calls[at]()
-        timed.append(Timed(at, 1_000 * (tools.clock() - arrival), found.milliseconds))
+        timed.append(Timed(at, 1_000 * (tools.clock() - arrival), found.milliseconds, bool(found.degraded)))
 
     _work(iter(range(len(due))), answer, workers)
     return Load(sorted(timed), tools.clock() - begun)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import cycle
 from types import SimpleNamespace
 from typing import cast
 
@@ -105,6 +106,14 @@ def test_every_stage_the_whole_and_what_is_left_are_lines_of_their_own_without_t
     assert all(line.labels["k"] == "10" and line.labels["call"] == "similar" for line in lines)
     assert len(fake.asked) == 13
     assert lines[1].samples == [float(n) for n in range(6, 14)]
+
+
+def test_how_many_answers_a_deadline_cut_stands_beside_their_milliseconds() -> None:
+    answers = cycle([Answer((), "release"), Answer((), "release", degraded=("rerank, full model: 0 of 30 places",))])
+    whole, other = stage_lines({"search": [lambda: next(answers)] * 8}, Effort(at_least=8, seconds=0.0), {})
+    assert (whole.summary["degraded"], "degraded" in other.summary) == (0.5, False)
+    (whole, _) = stage_lines({"search": [lambda: Answer((), "release")] * 8}, Effort(at_least=8, seconds=0.0), {})
+    assert "degraded" not in whole.summary
 
 
 def test_load_is_measured_for_every_number_of_callers_and_every_rate() -> None:
