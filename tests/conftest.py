@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 
 from retrieval.dataset import DataSet, load
 from retrieval.events import Events
+
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # a test file may import openvino first
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 WORDS = (  # one blank between any two

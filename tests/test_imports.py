@@ -36,6 +36,12 @@ def test_naming_the_engine_leaves_the_training_frameworks_out() -> None:
     assert loaded_by("from serving import Engine").isdisjoint(TRAINING)
 
 
+def test_openvino_is_loaded_without_its_report_of_usage() -> None:
+    code = "import sys\nfrom retrieval.runtime import _library\n_library()\nprint(sys.modules['openvino_telemetry'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "None"
+
+
 def top_level_imports(path: Path) -> Iterator[str]:
     """Names of the modules that importing the file at `path` imports, first part only."""
     for node in ast.parse(path.read_text("utf-8")).body:
