@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.frontier import search_lists
+from indexing.store import Bundle
 from retrieval.errors import BadRequest
 from retrieval.spelling import Spelling
 from serving import fusing
@@ -20,11 +21,12 @@ from serving.engine import Engine
 from serving.fusing import Outcomes, fit_fusions
 from serving.measure import Measurement
 from serving.offline import query_shortlists
+from serving.opened import Opened
 from serving.requests import Answer
 from serving.settings import RunConfig
 from serving.shop import Shop
 from serving.show import notes_on
-from serving.stages import Stages
+from serving.stages import Pace, Stages
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +58,21 @@ def test_what_a_deadline_cuts_is_named_and_nobody_else_notices(reranking: Engine
         )
     assert reranking.complete_cart(["item-00003"], deadline=1e-3).degraded
     assert reranking.search("red mug", rerank=False, deadline=1e-3).degraded == ()
+
+
+def test_of_fewer_candidates_than_fit_none_is_cut(reranking: Engine) -> None:
+    (step,), pace = reranking.stages.steps, Pace()
+    pace.took(1, 10_000.0)
+    stages = replace(reranking.stages, steps=(replace(step, pace=pace),))
+    engine = Engine(replace(reranking.opened, stages=stages))
+    five = [("item_id", "in", [f"item-{row:05}" for row in range(5)])]
+    answer = engine.search("red mug", filters=five, deadline=90_000.0)  # seven places fit
+    assert (len(answer.items), answer.reranked, answer.degraded) == (5, True, ())
+
+
+def test_a_release_with_the_same_ranker_keeps_its_pace(bundle_path: Path, engine: Engine) -> None:
+    again = Opened.of_release(Bundle.open(bundle_path), engine.release, device="cpu", like=engine.opened)
+    assert again.stages.steps[0].pace is engine.stages.steps[0].pace
 
 
 @pytest.mark.parametrize("deadline", [0, -1, float("nan"), float("inf"), True, "10"])
@@ -133,6 +150,12 @@ def test_the_fusion_is_fitted_on_what_the_engine_would_read(read: Read, monkeypa
     assert set(told[-1].asked.texts) == {"titanium camp stove"}
     (vector,) = read.stages.user.queries(["titanium camp stove"])
     np.testing.assert_allclose(told[-1].vectors, np.broadcast_to(vector, told[-1].vectors.shape), atol=1e-6)
+
+
+def test_an_id_is_looked_up_as_it_was_typed(engine: Engine, read: Read) -> None:
+    answer = Engine(replace(engine.opened, stages=read.stages)).search("item-00030", rerank=False)
+    assert (answer.items[0].item_id, answer.searched_for) == ("item-00030", "titanium camp stove")
+    assert answer.items[1].item_id == engine.search("titanium camp stove", rerank=False).items[0].item_id
 
 
 def test_canaries_ask_what_the_engine_would_read(engine: Engine, read: Read) -> None:

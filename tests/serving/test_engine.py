@@ -109,6 +109,19 @@ def test_the_offline_path_and_the_engine_give_the_same_shortlist_and_scores(
         np.testing.assert_allclose([hit.score for hit in answer.items], scores[kept], atol=1e-5)
 
 
+def test_requests_of_many_days_are_answered_in_the_order_given(
+    engine: Engine, offline: Offline, everyone: Requests
+) -> None:
+    stages = with_fusion(engine.stages, recommend=Fusion({"towers": 1.0, "popularity_7d": 2.0}))
+    offline = replace(offline, stages=stages)
+    days = engine.histories.today[0] - np.random.default_rng(0).permutation(USERS) * 5
+    asked = replace(everyone, time=days * DAY)
+    whole = offline.shortlists(asked, None)
+    for line in range(USERS):
+        (alone,) = offline.shortlists(asked.select(np.array([line])), None).rows
+        assert whole.rows[line].tolist() == alone.tolist()
+
+
 def test_the_offline_path_and_the_engine_rerank_alike(
     reranking: Engine, offline: Offline, everyone: Requests, data: DataSet
 ) -> None:
