@@ -104,18 +104,10 @@ class Engine:
         A word that no item has is taken for the one that was probably meant, unless `correct` is false; the answer's
         `searched_for` tells. An empty query is a recommendation.
         """
-        return self.answer(
-            Request(
-                user_id=user_id,
-                query=text,
-                k=k,
-                seen=seen,
-                rerank=rerank,
-                filters=filters,
-                deadline=deadline,
-                correct=correct,
-            )
-        )
+        return self.recommend(
+            user_id=user_id, query=text, k=k, seen=seen, rerank=rerank, filters=filters, deadline=deadline,
+            correct=correct,
+        )  # fmt: skip
 
     def similar(self, item_id: str, *, k: int = 10, filters: Filters | None = None) -> Answer:
         """The k items nearest to an item, itself left out; popular ones for an item that is not known."""
