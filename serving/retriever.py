@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,16 @@ from retrieval.topk import CSR, Hits, Mask, Scores, Vectors, exact_topk
 
 TaskName: TypeAlias = Literal["recommend", "search"]
 FusionName: TypeAlias = TaskName | Literal["recommend_new"]  # in a shop that answers what was taken, if asked not to
+Fitted = TypeVar("Fitted")
 EXACT = "exact"  # the source that stands above all others
 CELLS = 8_388_608  # scores of items that sources may hold at once
 PAIRS = 65_536  # whose vectors are multiplied at once
+
+
+def fitted_for(found: Mapping[str, Fitted], name: str, otherwise: Fitted) -> Fitted:
+    """What was fitted for an order; for new things what was for any recommendation, where they have nothing of their
+    own."""
+    return found.get(name, found.get("recommend", otherwise) if name == "recommend_new" else otherwise)
 
 
 class Shortlists(NamedTuple):
@@ -59,8 +66,7 @@ class Retriever:
 
     def fusion(self, name: FusionName) -> Fusion:
         """What was fitted for a task, of the sources that are there; the towers alone where nothing was."""
-        of_task = self.fusions.get("recommend" if name == "recommend_new" else name, Fusion.of_towers())
-        weights = self.fusions.get(name, of_task).weights
+        weights = fitted_for(self.fusions, name, Fusion.of_towers()).weights
         return Fusion({name: weight for name, weight in weights.items() if name == TOWERS or name in self.sources})
 
     def by_towers(self, vectors: Vectors, k: int, exclude: CSR | None = None, allowed: Mask | None = None) -> Hits:

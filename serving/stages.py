@@ -24,7 +24,7 @@ from retrieval.text import item_texts, user_text
 from retrieval.timeline import QUERY_KIND, HistoryBatch
 from retrieval.topk import CSR, Hits, Mask, Vectors
 from retrieval.towers import UserTower
-from serving.retriever import FusionName, Retriever
+from serving.retriever import FusionName, Retriever, fitted_for
 
 SHORTLIST = 100
 BlendName: TypeAlias = FusionName | Literal["grade"]
@@ -104,7 +104,7 @@ class Step:
 
     def blend(self, name: BlendName) -> Blend:
         """What was fitted for an order or for grades; the logit alone where nothing was."""
-        return self.blends.get(name, self.blends.get("recommend", Blend()) if name == "recommend_new" else Blend())
+        return fitted_for(self.blends, name, Blend())
 
 
 @dataclass(frozen=True)
