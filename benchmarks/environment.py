@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from retrieval.runtime import pick_device
+
 SIDE = 1_024  # rows and columns of the probe's matrices, float32
 COPIED = 64 * 2**20  # bytes that the probe copies: more than the caches hold
 ROUNDS = 12  # of each probe; the best counts, for whatever else runs only slows
@@ -54,10 +56,11 @@ def _best(work: Callable[[], object], rounds: int, clock: Callable[[], float]) -
 
 
 def machine() -> dict[str, str]:
-    """What the figures were taken on: processor, cores, system, Python, the libraries that do the work, the commit."""
-    libraries = {name: version(name) for name in ("shortlist", "numpy", "openvino")}
+    """What the figures were taken on: processor, GPU if any, cores, system, Python, libraries, the commit."""
+    libraries = {name: version(name) for name in ("shortlist", "numpy", "openvino", "torch")}
     return {
         "processor": _processor(),
+        **_gpu(),
         "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -91,6 +94,14 @@ def _processor() -> str:
     except OSError:
         return platform.processor()
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _gpu() -> dict[str, str]:
+    if pick_device("auto") == "cpu":
+        return {}
+    import torch
+
+    return {"gpu": torch.cuda.get_device_name()}
 
 
 def _commit() -> str:

@@ -16,7 +16,6 @@ from retrieval.encoder import read_json
 from retrieval.errors import BadBundle, BadConfig
 from retrieval.fingerprint import fingerprint, folder_fingerprint
 from retrieval.runtime import (
-    BUDGET_TOKENS,
     MULTIPLE,
     TOKEN_INPUTS,
     Runner,
@@ -135,8 +134,12 @@ class CrossEncoderScorer:
         kind = "fp32" if int8 else place.precision  # whole numbers are in the graph, between floats
         tokenizer = PairTokenizer.load(folder)
         runner: Runner
-        if place.runtime == "torch":
-            runner = TorchRunner(served_module(folder, int8=int8).to(place.device), place.device, kind)
+        if place.device == "cuda":
+            from retrieval.cuda import CudaRunner
+
+            runner = CudaRunner(served_module(folder), kind)
+        elif place.runtime == "torch":
+            runner = TorchRunner(served_module(folder, int8=int8), "cpu", kind)
         else:
             graph = "cross_encoder_int8.xml" if int8 else "cross_encoder.xml"
             runner = openvino_model(cache and cache / graph, partial(_openvino_graph, folder, int8=int8), kind)
@@ -184,7 +187,7 @@ def run_pairs(
 ) -> Scores:
     """Run every pair once, sorted by length, and give the logits in the order of the pairs, float32 [n]."""
     scores = np.empty(len(pairs.user), np.float32)
-    for batch in token_batches(tokenizer.lengths(pairs), budget_tokens=BUDGET_TOKENS) if len(scores) else ():
+    for batch in token_batches(tokenizer.lengths(pairs), budget_tokens=runner.budget_tokens) if len(scores) else ():
         scores[batch] = runner(*tokenizer.batch(pairs.select(batch), multiple=MULTIPLE))
         if done is not None:
             done(len(batch))

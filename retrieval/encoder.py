@@ -73,8 +73,12 @@ class TextEncoder:
         inner = _transformer_folder(folder)
         tokenizer, pad_id = load_tokenizer(inner, max_tokens(inner))
         runner: Runner
-        if runtime == "torch" or where == "cuda":
-            runner = TorchRunner(_sentence_module(folder).to(where), where, kind)
+        if where == "cuda":
+            from retrieval.cuda import CudaRunner
+
+            runner = CudaRunner(_sentence_module(folder), kind)
+        elif runtime == "torch":
+            runner = TorchRunner(_sentence_module(folder), where, kind)
         else:
             runner = openvino_model(cache and cache / "encoder.xml", partial(_openvino_graph, folder), kind)
         return cls(tokenizer, runner, _prompts(folder), pad_id, folder_fingerprint(folder))

@@ -31,6 +31,7 @@ Precision: TypeAlias = Literal["auto", "fp32", "bf16"]
 RuntimeName: TypeAlias = Literal["openvino", "torch"]
 
 BUDGET_TOKENS = 2048  # tokens of a batch, padding included: larger batches fall out of the cache of two cores
+CUDA_TOKENS = 1 << 16  # the same where a GPU has to be kept busy
 SUMS = ".sha256"  # of the checksums beside a graph
 MULTIPLE = 8  # lengths are padded to a multiple of this, so that few distinct shapes are seen
 
@@ -48,7 +49,13 @@ class Encoded(NamedTuple):
 
 
 class Runner(Protocol):
-    """A compiled model: one padded batch in, one row of numbers out for each text. Safe to call from many threads."""
+    """A compiled model: one padded batch in, one row of numbers out for each text. Safe to call from many threads.
+
+    `budget_tokens` is how many tokens of a batch, padding included, it runs best.
+    """
+
+    @property
+    def budget_tokens(self) -> int: ...
 
     def __call__(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]
@@ -126,17 +133,18 @@ def run_batched(
     runner: Runner,
     *,
     pad_id: int = 0,
-    budget_tokens: int = BUDGET_TOKENS,
+    budget_tokens: int | None = None,
     multiple: int = MULTIPLE,
     done: Callable[[int], None] | None = None,
 ) -> NDArray[np.float32]:
     """Runs every text once, sorted by length in batches of few shapes, and gives the rows back in their own order.
 
-    `multiple` is what lengths are padded to, see `token_batches`. `done` hears how many texts each batch held. Returns
-    float32 [n, ...], or [0, 0] for no texts.
+    `budget_tokens` is the runner's own where it is None; `multiple` is what lengths are padded to, see `token_batches`.
+    `done` hears how many texts each batch held. Returns float32 [n, ...], or [0, 0] for no texts.
     """
     output: NDArray[np.float32] | None = None
-    for batch in token_batches(encoded.lengths, budget_tokens=budget_tokens, multiple=multiple):
+    budget = runner.budget_tokens if budget_tokens is None else budget_tokens
+    for batch in token_batches(encoded.lengths, budget_tokens=budget, multiple=multiple):
         rows = runner(*_pad([encoded.ids[i] for i in batch], [encoded.segments[i] for i in batch], pad_id, multiple))
         if output is None:
             output = np.empty((len(encoded.ids), *rows.shape[1:]), np.float32)
@@ -177,6 +185,7 @@ class OpenVinoModel:
 
     compiled: openvino.CompiledModel
     local: threading.local
+    budget_tokens: int = BUDGET_TOKENS
 
     @classmethod
     def compile(cls, model: openvino.Model | Path, precision: str = "fp32") -> OpenVinoModel:
@@ -277,6 +286,11 @@ class TorchRunner:
     module: torch.nn.Module
     device: str
     precision: str
+
+    @property
+    def budget_tokens(self) -> int:
+        """See Runner."""
+        return CUDA_TOKENS if self.device == "cuda" else BUDGET_TOKENS
 
     def __call__(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]

@@ -68,6 +68,7 @@ def test_only_modules_that_train_import_torch_where_they_begin() -> None:
         "retrieval/batches.py",
         "retrieval/candidates.py",
         "retrieval/checkpoint.py",
+        "retrieval/cuda.py",
         "retrieval/gradient_cache.py",
         "retrieval/history.py",
         "retrieval/linear.py",

@@ -192,7 +192,7 @@ def test_more_hits_than_the_device_selects_are_found_exactly(like_gpu: list[Like
 def test_a_gpu_index_answers_whole_and_well(factory: str, share: float) -> None:
     items, queries = vectors(), vectors(20, seed=1)
     index = build_index(items, factory, device="cuda")
-    assert index.placement.startswith("cuda:0: FAISS GpuIndex")
+    assert index.placement.startswith("cuda:0: FAISS Index")
     allowed = np.random.default_rng(2).random(len(items)) < share
     exclude = CSR.from_lists([[i] for i in range(20)])
     hits = index.search(queries, 10, allowed=allowed, exclude=exclude)

@@ -1,0 +1,91 @@
+"""A model on a CUDA device gives what it gives on the CPU, from a graph or not, to many threads, in every shape."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retrieval.cuda import GRAPH_MULTIPLE, graph_inputs, graph_rows
+
+TEXTS = [" ".join(["red mug", "cordless drill", "argan oil mask"][n % 3] for _ in range(n % 17)) for n in range(150)]
+
+
+@given(rows=st.integers(1, 300), length=st.integers(1, 130))
+def test_a_batch_for_a_graph_keeps_what_it_held_and_its_added_rows_read_one_token(rows: int, length: int) -> None:
+    rng = np.random.default_rng(rows)
+    batch = [rng.integers(0, 9, (rows, length)) for _ in range(3)]
+    inputs = graph_inputs(*batch)
+    assert inputs.shape[1:] == (graph_rows(rows), -(-length // GRAPH_MULTIPLE) * GRAPH_MULTIPLE)
+    assert (inputs[:, :rows, :length] == batch).all()
+    assert not inputs[1, :rows, length:].any()
+    assert (inputs[1, rows:].sum(axis=1) == 1).all()
+
+
+def test_rows_of_graphs_are_few_and_waste_at_most_a_quarter() -> None:
+    found = [graph_rows(n) for n in range(1, 1_025)]
+    assert all(n <= rows <= 1.25 * n for n, rows in enumerate(found, start=1))
+    assert len(set(found)) == 36
+
+
+class Sums(torch.nn.Module):
+    """Sums and number of the tokens read, in the precision of its weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
+        rows = [(input_ids * attention_mask).sum(1), (segments * attention_mask).sum(1), attention_mask.sum(1)]
+        return torch.stack(rows, dim=1) * self.weight
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("graphs", [True, False])
+def test_rows_are_those_of_the_texts_in_any_number_of_threads(graphs: bool) -> None:
+    from retrieval.cuda import MAX_GRAPHS, CudaRunner
+
+    runner = CudaRunner(Sums(), "fp32", graphs=graphs)
+    rng = np.random.default_rng(0)
+    batches = [rng.integers(0, 99, (3, rows, length)) for rows in (1, 2, 7, 40) for length in range(1, 120, 3)]
+
+    def right(batch: Any) -> bool:
+        batch[1] %= 2
+        found = runner(*batch)
+        wanted = [(batch[0] * batch[1]).sum(1), (batch[2] * batch[1]).sum(1), batch[1].sum(1)]
+        return bool((found == np.stack(wanted, axis=1)).all())
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(right, batches * 3))
+    assert len(runner._graphs) <= MAX_GRAPHS if graphs else not runner._graphs
+
+
+@pytest.mark.gpu
+def test_text_vectors_are_those_of_the_cpu(tiny_encoder_folder: Path) -> None:
+    from retrieval.encoder import TextEncoder
+
+    wanted = TextEncoder.load(tiny_encoder_folder, runtime="torch", device="cpu").encode(TEXTS)
+    whole = TextEncoder.load(tiny_encoder_folder, device="cuda", precision="fp32").encode(TEXTS)
+    np.testing.assert_allclose(whole, wanted, atol=1e-5)
+    half = TextEncoder.load(tiny_encoder_folder, device="cuda").encode(TEXTS)
+    assert np.median((half * wanted).sum(axis=1)) > 0.999
+
+
+@pytest.mark.gpu
+def test_logits_are_those_of_the_cpu_whatever_else_is_in_the_batch(tiny_ranker_folder: Path) -> None:
+    from ranking.cross_encoder import CrossEncoderScorer
+
+    pairs = [("red mug", text) for text in TEXTS]
+    wanted = CrossEncoderScorer.load(tiny_ranker_folder, runtime="torch", device="cpu").score(pairs)
+    scorer = CrossEncoderScorer.load(tiny_ranker_folder, device="cuda", precision="fp32")
+    np.testing.assert_allclose(scorer.score(pairs), wanted, atol=1e-4)
+    np.testing.assert_allclose([scorer.score([pair])[0] for pair in pairs[:20]], wanted[:20], atol=1e-4)
+    half = CrossEncoderScorer.load(tiny_ranker_folder, device="cuda")
+    assert str(half.placement) == "cuda: torch, bf16"
+    assert np.corrcoef(half.score(pairs), wanted)[0, 1] > 0.99
