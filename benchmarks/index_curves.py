@@ -16,6 +16,7 @@ from benchmarks.other_indexes import OTHERS
 from benchmarks.results import Line
 from indexing.exact import ExactIndex
 from indexing.faiss_index import Effort
+from indexing.gpu import GpuIndex, runs_on_gpu
 from indexing.guarded import GuardedIndex
 from indexing.index import VectorIndex
 from indexing.kinds import effort_words, kinds_for, ladders_for
@@ -31,14 +32,16 @@ SHARES = (0.5, 0.1, 0.01)  # of the items, that a filter lets through
 
 @dataclass(frozen=True)
 class IndexCurves:
-    """Items and queries, float32 [n, dim]; `seconds` is how long one setting is timed."""
+    """Items and queries, float32 [n, dim]; `seconds` is how long one setting is timed; `gpu` asks for copies there."""
 
     items: Vectors
     queries: Vectors
     seconds: float = 2.0
+    gpu: bool = False
 
     def lines(self, factories: Sequence[str] | None = None, sizes: Sequence[int] = ()) -> Iterator[Line]:
-        """Exact search, every kind at every effort, other libraries where they are installed, filters, and growth."""
+        """Exact search, every kind at every effort, on the GPU too if asked for, other libraries where they are
+        installed, filters, and growth."""
         exact = exact_point(self.items, self.queries, K, seconds=self.seconds)
         yield from self._settings("exact", "all vectors", exact, ExactIndex(self.items))
         found: list[BuiltIndex] = []
@@ -54,6 +57,8 @@ class IndexCurves:
             for point in built.curve(self._meter, ladders_for(factory)):
                 index = GuardedIndex(built.index.with_effort(point.effort), self.items)
                 yield from self._settings(factory, effort_words(factory, point.effort) or "all codes", point, index)
+        if self.gpu:
+            yield from self._on_gpu([BuiltIndex.over(self.items, "Flat"), *found])
         for built in found:
             yield from self._filtered(built)
         yield from self._others()
@@ -74,6 +79,18 @@ class IndexCurves:
             labels = {"kind": kind, "setting": setting, "asked": asked}
             summary = {"recall": point.recall, "per second": rate}
             yield Line(measured="index", labels=labels, unit="figure", summary=summary)
+
+    def _on_gpu(self, found: Sequence[BuiltIndex]) -> Iterator[Line]:
+        """Copies of those indexes that have a GPU form, at every effort."""
+        for built in found:
+            if not runs_on_gpu(built.kind):
+                continue
+            say(f"-- {built.kind} on the GPU")
+            for effort in (effort for ladder in ladders_for(built.kind) for effort in ladder):
+                index = GuardedIndex(GpuIndex.copy(built.index.with_effort(effort)), self.items)
+                point = self._meter.point(index, built.kind, effort, built.bytes, built.seconds)
+                setting = effort_words(built.kind, effort) or "all codes"
+                yield from self._settings(f"{built.kind} on the GPU", setting, point, index)
 
     def _filtered(self, built: BuiltIndex) -> Iterator[Line]:
         """The same under filters that let a random share of the items through."""

@@ -50,8 +50,7 @@ def choose_device(device: str, factory: str, faiss: ModuleType | None = None) ->
         raise BadConfig(f"device is {device!r}; use auto, cpu or cuda")
     if device == "cpu":
         return Choice("cpu", "as asked")
-    obstacle = cuda_obstacle(faiss)
-    fits = _ON_GPU.fullmatch(factory) is not None
+    obstacle, fits = cuda_obstacle(faiss), runs_on_gpu(factory)
     if device == "cuda" and obstacle is not None:
         raise MissingDependency(f"device is cuda, but {obstacle}; run: {INSTALL}, or use device=auto")
     if device == "cuda" and not fits:
@@ -61,6 +60,15 @@ def choose_device(device: str, factory: str, faiss: ModuleType | None = None) ->
     if obstacle is not None or not fits:
         return Choice("cpu", obstacle or f"{factory} does not run on a GPU")
     return Choice("cuda", "a GPU is present")
+
+
+def runs_on_gpu(factory: str) -> bool:
+    """Whether that kind of index has a GPU form.
+
+    >>> runs_on_gpu("IVF1024,SQ8"), runs_on_gpu("HNSW32")
+    (True, False)
+    """
+    return _ON_GPU.fullmatch(factory) is not None
 
 
 def cuda_obstacle(faiss: ModuleType | None = None) -> str | None:

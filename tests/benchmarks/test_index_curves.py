@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from benchmarks.index_curves import IndexCurves
 from benchmarks.other_indexes import GraphIndex, build_hnswlib, build_usearch
+from device_fakes import LikeGpu
+from indexing import gpu
+from indexing.faiss_index import import_faiss
 from indexing.guarded import GuardedIndex
 from indexing.measure import recalls
 from retrieval.errors import MissingDependency
@@ -49,6 +53,14 @@ def test_exact_search_finds_all_and_more_effort_finds_no_less(
     assert {line.labels["allowed"] for line in filtered} == {"50%", "10%", "1%"}
     assert all(line.summary["recall"] == 1 for line in filtered)  # few rows are searched exactly
     assert [line.labels["items"] for line in lines if line.measured == "index, growth"] == ["100", "100"]
+
+
+def test_kinds_with_a_gpu_form_are_measured_there_too(curves: IndexCurves, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_faiss(), "get_num_gpus", lambda: 1, raising=False)
+    monkeypatch.setattr(gpu, "on_gpus", lambda faiss, source, n_gpus, *, shard: LikeGpu(source.reconstruct_n(0, 600)))
+    lines = [line for line in replace(curves, gpu=True).lines(["HNSW8", "SQ8"]) if line.measured == "index"]
+    found = {line.labels["kind"]: line.summary["recall"] for line in lines if "GPU" in line.labels["kind"]}
+    assert found == {"Flat on the GPU": 1.0}  # HNSW has none, nor has SQ8 without cells
 
 
 def test_a_graph_of_another_library_answers_as_a_backend() -> None:
