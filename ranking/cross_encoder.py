@@ -61,8 +61,8 @@ class Placement(NamedTuple):
 def placed(device: str = "auto", precision: str = "auto", runtime: RuntimeName = "openvino") -> Placement:
     """Where a cross-encoder comes to run if so much is asked for; CUDA is served by torch.
 
-    `auto` is bf16 on CUDA and fp32 elsewhere, and a CPU without bf16 takes fp32 for it. Raises BadConfig for int8 on
-    CUDA, and for what is not known.
+    `auto` is bf16 on CUDA and on CPUs that multiply it in hardware; others take fp32, for bf16 too. Raises BadConfig
+    for int8 on CUDA, and for what is not known.
     """
     if precision not in ("auto", "fp32", "bf16", "int8"):
         raise BadConfig(f"precision {precision!r} is not known; use auto, fp32, bf16 or int8")
@@ -131,13 +131,13 @@ class CrossEncoderScorer:
         """
         place = placed(device, precision, runtime)
         int8 = place.precision == "int8"
-        kind = "fp32" if int8 else place.precision  # whole numbers are in the graph, between floats
+        kind = resolve_precision("auto", place.device) if int8 else place.precision  # whole numbers, between floats
         tokenizer = PairTokenizer.load(folder)
         runner: Runner
         if place.device == "cuda":
             from retrieval.cuda import CudaRunner
 
-            runner = CudaRunner(served_module(folder), kind)
+            runner = CudaRunner(served_module(folder, bf16=kind == "bf16"))
         elif place.runtime == "torch":
             runner = TorchRunner(served_module(folder, int8=int8), "cpu", kind)
         else:
@@ -293,13 +293,18 @@ def takes_segments(model: CrossEncoder) -> bool:
     return "token_type_ids" in getattr(model.tokenizer, "model_input_names", ())
 
 
-def served_module(folder: Path, *, int8: bool = False) -> torch.nn.Module:
-    """The `logit_module` of a folder, in whole numbers where that is asked for."""
+def served_module(folder: Path, *, int8: bool = False, bf16: bool = False) -> torch.nn.Module:
+    """The `logit_module` of a folder, in whole numbers or with its body in bfloat16 where that is asked for."""
     model = open_cross_encoder(folder)
     if int8:
         from ranking.quantise import quantise
 
         quantise(model, folder)
+    if bf16 and model.model is not None:
+        from retrieval.cuda import halve
+
+        body = model.model.base_model
+        halve(body, (part for part in model.model.children() if part is not body))
     return logit_module(model)
 
 

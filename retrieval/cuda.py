@@ -1,4 +1,4 @@
-"""A transformer served on a CUDA device: weights in its precision, small batches replayed from recorded graphs.
+"""A transformer served on a CUDA device: its body in bfloat16, small batches replayed from recorded graphs.
 
 A request's batch is too small for the device: most of its time goes into telling the device what to do. A CUDA graph
 tells it once. See https://pytorch.org/docs/stable/notes/cuda.html#cuda-graphs.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,8 +38,8 @@ class CudaRunner:
 
     budget_tokens = CUDA_TOKENS
 
-    def __init__(self, module: torch.nn.Module, precision: str, *, graphs: bool = True) -> None:
-        self._module = module.to("cuda", torch.bfloat16 if precision == "bf16" else torch.float32).eval()
+    def __init__(self, module: torch.nn.Module, *, graphs: bool = True) -> None:
+        self._module = module.to("cuda").eval()
         self._graph_tokens = GRAPH_TOKENS if graphs else 0
         self._graphs: OrderedDict[tuple[int, int], Graph] = OrderedDict()
         self._pool = torch.cuda.graph_pool_handle()  # graphs that are never replayed at once share their memory
@@ -82,6 +83,25 @@ class CudaRunner:
         with torch.cuda.graph(recording, pool=self._pool, capture_error_mode="thread_local"):
             output = self._module(*inputs)
         return Graph(inputs, output, recording)
+
+
+def halve(body: torch.nn.Module, readers: Iterable[torch.nn.Module]) -> None:
+    """Hold the weights of a model's body in bfloat16; what reads its output gets float32 and computes in it.
+
+    A pooled vector or a logit in bfloat16 has three digits: too few for unit length, or to tell two items apart.
+    """
+    body.to(torch.bfloat16)
+    for part in readers:
+        part.register_forward_pre_hook(lambda _, given: _in_float32(given))
+
+
+def _in_float32(given: Any) -> Any:
+    """Tensors of half precision in tuples and dictionaries as float32, all else as it is."""
+    if isinstance(given, torch.Tensor):
+        return given.float() if given.is_floating_point() else given
+    if isinstance(given, tuple):
+        return tuple(map(_in_float32, given))
+    return {name: _in_float32(value) for name, value in given.items()} if isinstance(given, dict) else given
 
 
 def graph_inputs(

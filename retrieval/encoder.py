@@ -76,7 +76,7 @@ class TextEncoder:
         if where == "cuda":
             from retrieval.cuda import CudaRunner
 
-            runner = CudaRunner(_sentence_module(folder), kind)
+            runner = CudaRunner(_sentence_module(folder, bf16=kind == "bf16"))
         elif runtime == "torch":
             runner = TorchRunner(_sentence_module(folder), where, kind)
         else:
@@ -201,8 +201,9 @@ def open_sentence_transformer(source: str | Path, *, device: str = "cpu") -> Sen
         raise BadBundle(f"{source} does not open as a sentence-transformers model: {first}") from error
 
 
-def _sentence_module(folder: Path) -> torch.nn.Module:
-    """The whole pipeline (transformer, pooling and what follows) as one module over token tensors."""
+def _sentence_module(folder: Path, *, bf16: bool = False) -> torch.nn.Module:
+    """The whole pipeline (transformer, pooling and what follows) as one module over token tensors; the transformer in
+    bfloat16 where that is asked for."""
     import torch
 
     class Pipeline(torch.nn.Module):
@@ -226,7 +227,13 @@ def _sentence_module(folder: Path) -> torch.nn.Module:
             vectors = self.model(features)["sentence_embedding"][:, : self.model.truncate_dim]
             return torch.nn.functional.normalize(vectors, dim=-1)
 
-    return Pipeline().eval()
+    module = Pipeline().eval()
+    if bf16:
+        from retrieval.cuda import halve
+
+        transformer, *others = module.model
+        halve(transformer, others)
+    return module
 
 
 def _openvino_graph(folder: Path) -> openvino.Model:

@@ -91,12 +91,10 @@ def has_fast_bf16() -> bool:
 
 
 def resolve_precision(precision: str, device: str) -> Literal["fp32", "bf16"]:
-    """`auto` takes bf16 on CUDA and fp32 elsewhere; bf16 without hardware for it is answered by fp32."""
+    """`auto` takes bf16 on CUDA and on a CPU that multiplies it in hardware; without that bf16 is answered by fp32."""
     if precision not in ("auto", "fp32", "bf16"):
         raise BadConfig(f"precision {precision!r} is not known; use auto, fp32 or bf16")
-    if precision == "auto":
-        return "bf16" if device == "cuda" else "fp32"
-    return "bf16" if precision == "bf16" and (device == "cuda" or has_fast_bf16()) else "fp32"
+    return "bf16" if precision != "fp32" and (device == "cuda" or has_fast_bf16()) else "fp32"
 
 
 def training_bf16(device: str) -> bool:

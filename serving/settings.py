@@ -63,7 +63,8 @@ class RankConfig(Settings):
     depth: PositiveInt = Field(default=30, description="places of a shortlist that are reranked")
     keep: PositiveInt = Field(default=10, description="places that the full model orders in a cascade")
     precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
-        default="auto", description="of the models at serving on a CPU; auto: fp32 there, bf16 on CUDA"
+        default="auto",
+        description="of the models at serving on a CPU; auto: bf16 where the hardware has it, as on CUDA",
     )
     titles: PositiveInt = Field(default=3, description="newest titles that stand for a shopper")
     gate: Literal["no", "likely", "proven"] = "likely"

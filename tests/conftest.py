@@ -51,6 +51,16 @@ def save_tiny_bert(folder: Path, *, seed: int = 0) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def without_fast_bf16() -> Iterator[None]:
+    """`auto` is float32 on every CPU alike, so that figures do not depend on the machine that tests."""
+    from retrieval import runtime
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtime, "has_fast_bf16", lambda: False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def one_thread() -> Iterator[None]:
     """Tiny matrices gain nothing from a second thread, and lose much where the machine is busy."""

@@ -12,7 +12,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ranking.cross_encoder import served_module
 from retrieval.cuda import GRAPH_MULTIPLE, graph_inputs, graph_rows
+from retrieval.encoder import _sentence_module
 
 TEXTS = [" ".join(["red mug", "cordless drill", "argan oil mask"][n % 3] for _ in range(n % 17)) for n in range(150)]
 
@@ -46,12 +48,34 @@ class Sums(torch.nn.Module):
         return torch.stack(rows, dim=1) * self.weight
 
 
+def test_a_halved_encoder_still_gives_unit_vectors_near_its_own(tiny_encoder_folder: Path) -> None:
+    ids = torch.arange(64).reshape(4, 16) % 30 + 5
+    batch = (ids, torch.ones_like(ids), torch.zeros_like(ids))
+    whole, half = (_sentence_module(tiny_encoder_folder, bf16=bf16) for bf16 in (False, True))
+    with torch.inference_mode():
+        wanted, found = whole(*batch), half(*batch)
+    assert found.dtype == torch.float32
+    assert {weight.dtype for weight in half.model[0].parameters()} == {torch.bfloat16}
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(4), atol=1e-6, rtol=0)
+    assert 0.99 < float((found * wanted).sum(dim=1).min()) < 1 - 1e-7
+
+
+def test_a_halved_cross_encoder_tells_logits_apart_that_bfloat16_cannot(tiny_ranker_folder: Path) -> None:
+    ids = torch.randint(5, 60, (200, 12), generator=torch.Generator().manual_seed(0))
+    batch = (ids, torch.ones_like(ids), torch.zeros_like(ids))
+    with torch.inference_mode():
+        wanted, found = (served_module(tiny_ranker_folder, bf16=bf16)(*batch) for bf16 in (False, True))
+    assert found.dtype == torch.float32
+    assert len(torch.unique(found)) > len(torch.unique(found.bfloat16()))
+    assert float(torch.corrcoef(torch.stack([found, wanted]))[0, 1]) > 0.99
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("graphs", [True, False])
 def test_rows_are_those_of_the_texts_in_any_number_of_threads(graphs: bool) -> None:
     from retrieval.cuda import MAX_GRAPHS, CudaRunner
 
-    runner = CudaRunner(Sums(), "fp32", graphs=graphs)
+    runner = CudaRunner(Sums(), graphs=graphs)
     rng = np.random.default_rng(0)
     batches = [rng.integers(0, 99, (3, rows, length)) for rows in (1, 2, 7, 40) for length in range(1, 120, 3)]
 
@@ -74,6 +98,7 @@ def test_text_vectors_are_those_of_the_cpu(tiny_encoder_folder: Path) -> None:
     whole = TextEncoder.load(tiny_encoder_folder, device="cuda", precision="fp32").encode(TEXTS)
     np.testing.assert_allclose(whole, wanted, atol=1e-5)
     half = TextEncoder.load(tiny_encoder_folder, device="cuda").encode(TEXTS)
+    np.testing.assert_allclose(np.linalg.norm(half, axis=1), 1, atol=1e-5)
     assert np.median((half * wanted).sum(axis=1)) > 0.999
 
 

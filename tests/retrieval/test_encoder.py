@@ -80,11 +80,14 @@ def test_a_text_has_one_vector_whatever_stands_beside_it(opened: TextEncoder) ->
 def test_documents_are_padded_less_than_queries_of_few_shapes(opened: TextEncoder) -> None:
     widths: list[int] = []
 
-    def noted(ids: NDArray[np.int64], mask: NDArray[np.int64], segments: NDArray[np.int64]) -> Vectors:
-        widths.append(ids.shape[1])
-        return opened.runner(ids, mask, segments)
+    class Noted:
+        budget_tokens = opened.runner.budget_tokens
 
-    watched = replace(opened, runner=noted)
+        def __call__(self, ids: NDArray[np.int64], mask: NDArray[np.int64], segments: NDArray[np.int64]) -> Vectors:
+            widths.append(ids.shape[1])
+            return opened.runner(ids, mask, segments)
+
+    watched = replace(opened, runner=Noted())
     nine = ["red blue green large small steel wood"]  # tokens, the special ones counted
     document, query = watched.encode(nine, "document"), watched.encode(nine, "query")
     assert widths == [10, 16]

@@ -171,9 +171,11 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("precision", "device", "hardware", "taken"),
     [
-        ("auto", "cpu", True, "fp32"),
+        ("auto", "cpu", True, "bf16"),
+        ("auto", "cpu", False, "fp32"),
         ("auto", "cuda", False, "bf16"),
         ("fp32", "cuda", True, "fp32"),
+        ("fp32", "cpu", True, "fp32"),
         ("bf16", "cpu", True, "bf16"),
         ("bf16", "cpu", False, "fp32"),
         ("bf16", "cuda", False, "bf16"),
