@@ -15,8 +15,9 @@ from retrieval.train import TextPart, TowerData, train_towers
 from retrieval.train_text import hashed_share
 from serving.assemble import Assembly
 from serving.opened import Opened
-from serving.ranker import PairSource, Training
+from serving.ranker import PairSource
 from serving.shop import Shop
+from serving.training import Training
 from serving.work import Work
 
 REQUESTS_EACH = 2  # of a shopper's last training requests

@@ -20,7 +20,7 @@ from indexing.manifest import JsonMap
 from indexing.rebuild import WORK
 from indexing.releases import Release, rerank_gates
 from indexing.store import Bundle
-from ranking.settings import SHALLOW, Budget
+from ranking.settings import FULL, SHALLOW, Budget
 from retrieval.errors import BadData
 from retrieval.fingerprint import fingerprint
 from retrieval.pretrained import pretrained_source
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from retrieval.train import TextPart
-    from serving.ranker import Training
+    from serving.training import Training
 
 REJECTED = "rejected.parquet"
 SAMPLE_MARK = "sample-shop"
@@ -177,7 +177,7 @@ class Pipeline:
         with self._timed("train ranker"):
             start, folder, rest = self._ranker_start(bundle, draft), work.fresh("ranker"), work.checkpoints("ranker")
             fit_ranker(data, self.config.ranking, start=start, out=folder, work=rest, **self._training)
-        if data.proposed is not None:
+        if self.config.ranking.way != FULL:
             with self._timed("distil ranker"):
                 fit_shallow(data, self.config.ranking, folder, work=work.checkpoints(SHALLOW), **self._training)
         assembly, steps = self.assembly(bundle), planned_steps(self.config.ranking)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Unpack
 
 import numpy as np
 
 from ranking.cross_encoder import CrossEncoderScorer
 from ranking.pairs import BANDS, VALID_BANDS, GradeScale, Mined, PairSet, join_pairs, judged_pairs, mine, with_negatives
 from ranking.quantise import PAIRS, calibrate_on
-from ranking.settings import FULL, SHALLOW, Budget, budget_examples
+from ranking.settings import SHALLOW, RankerTraining
 from ranking.train import RankerRun, train_ranker
 from retrieval.baselines import histories
-from retrieval.progress import ProgressMeter
 from retrieval.requests import Requests
 from retrieval.text import item_texts
 from retrieval.text_batches import Teacher
@@ -24,8 +23,8 @@ from serving.offline import Offline, query_shortlists
 from serving.settings import RankConfig
 from serving.shop import Shop
 from serving.stages import Stages
-
-TOKENS_PER_CHARACTER = 0.25  # of English text under WordPiece, for the budget's estimate
+from serving.teaching import taught, train_teachers
+from serving.training import RankerData, Training, budgeted, mean_tokens
 
 
 @dataclass(frozen=True)
@@ -34,28 +33,6 @@ class PairSource:
 
     stages: Stages
     requests: Requests
-
-
-@dataclass(frozen=True)
-class RankerData:
-    """Pairs for the ranker: training, validation, and how many positives retrieval had found.
-
-    `proposed` are the pairs that a shallow model is distilled on: those of training and, where these are judged ones,
-    further candidates of the same queries, whose labels mean nothing. None where no shallow model is wanted.
-    """
-
-    train: PairSet
-    valid: PairSet
-    usable: int
-    proposed: PairSet | None = None
-
-
-class Training(TypedDict):
-    """What every training of a run is told: its budget, its device, and where to say what it does."""
-
-    budget: Budget
-    device: str
-    say: Callable[[str], None]
 
 
 class PairMiner:
@@ -143,11 +120,9 @@ def ranker_data(
         train.append(miner.judged(stages, "train", candidates=negatives))
         valid.append(miner.judged(stages, "ranker_valid", candidates=negatives))
         usable += train[-1].n_groups
-        if config.way != FULL:
+        if config.distils:
             proposed.append(miner.judged(stages, "train", candidates=True))
-    return RankerData(
-        join_pairs(train), join_pairs(valid), usable, None if config.way == FULL else join_pairs(proposed)
-    )
+    return RankerData(join_pairs(train), join_pairs(valid), usable, join_pairs(proposed) if config.distils else None)
 
 
 def teacher_of(config: RankConfig, device: str) -> Teacher | None:
@@ -168,20 +143,26 @@ def fit_ranker(
     work: Path,
     **training: Unpack[Training],
 ) -> RankerRun:
-    """Fine-tunes on a budget that is told before it begins."""
-    tokens = mean_tokens(data.train)
-    examples = config.training.examples or budget_examples(len(data.train), tokens, training["budget"])
+    """Fine-tunes on a budget that is told before it begins; by labels, or by the logits of teachers where the settings
+    have any."""
+    tokens, seeds = mean_tokens(data.train), config.ensemble
     training["say"](
         f"ranker: {len(data.train):,} pairs in {data.train.n_groups:,} groups ({data.usable:,} usable), about "
-        f"{tokens:.0f} tokens each, budget {examples:,} examples"
+        f"{tokens:.0f} tokens each" + (f"; first {seeds} teachers" if seeds > 1 else "")
     )
-    settings = config.training.model_copy(update={"examples": examples})
+    teachers = [Path(config.taught_by)] if config.taught_by is not None else []
+    if seeds > 1:
+        teachers += train_teachers(data, config.training, seeds, start=start, work=work, **training)
+    if teachers:
+        return distil(data, teachers, config.student, start=start, out=out, work=work, name="ranker", **training)
+    settings = budgeted(data.train, config.training, training)
+    training["say"](f"ranker: budget {settings.examples:,} examples")
     run = train_ranker(
         data.train,
         valid=data.valid,
         start=start,
         out=out,
-        checkpoints=work,
+        checkpoints=work / "labels",
         settings=settings,
         device=training["device"],
         description="ranker",
@@ -194,29 +175,38 @@ def fit_shallow(
     data: RankerData, config: RankConfig, ranker: Path, *, work: Path, **training: Unpack[Training]
 ) -> RankerRun:
     """Distils the first layers of the full model in the folder `ranker`, by its own logits, to a folder below it."""
+    out = ranker / SHALLOW
+    return distil(
+        data, [ranker], config.shallow, start=str(ranker), out=out, work=work, name="shallow model", **training
+    )
+
+
+def distil(
+    data: RankerData,
+    teachers: Sequence[Path],
+    settings: RankerTraining,
+    *,
+    start: str,
+    out: Path,
+    work: Path,
+    name: str,
+    **training: Unpack[Training],
+) -> RankerRun:
+    """A model that learns the mean logits of others on every pair that is proposed."""
     assert data.proposed is not None
-    pairs, device = data.proposed, training["device"]
-    scorer = CrossEncoderScorer.load(ranker, device=device)
-    meter = ProgressMeter(len(pairs), "the full model's logits", unit="pairs")
-    tokenised = scorer.tokenizer.pairs(pairs.user_texts, pairs.item_texts, pairs.group, pairs.item)
-    taught = replace(pairs, label=scorer.score_tokenised(tokenised, done=meter.advance))
-    meter.close()
-    reads = budget_examples(len(pairs), mean_tokens(pairs), training["budget"])
-    settings = config.shallow.model_copy(update={"examples": config.shallow.examples or reads})
-    training["say"](
-        f"shallow model: {settings.layers} layers, distilled on {len(pairs):,} pairs, budget {settings.examples:,}"
-    )
+    settings = budgeted(data.proposed, settings, training)
+    training["say"](f"{name}: distilled on {len(data.proposed):,} pairs, budget {settings.examples:,} examples")
     run = train_ranker(
-        taught,
+        taught(data.proposed, teachers, training["device"]),
         valid=data.valid,
-        start=ranker,
-        out=ranker / SHALLOW,
-        checkpoints=work,
+        start=start,
+        out=out,
+        checkpoints=work / "distilled",
         settings=settings,
-        device=device,
-        description="shallow model",
+        device=training["device"],
+        description=name,
     )
-    calibrate_on(ranker / SHALLOW, shown(pairs))
+    calibrate_on(out, shown(data.proposed))
     return run
 
 
@@ -225,11 +215,3 @@ def shown(pairs: PairSet) -> list[tuple[str, str]]:
     drawn = np.random.default_rng(0).permutation(len(pairs))[:PAIRS]
     asked, items = pairs.group[drawn].tolist(), pairs.item[drawn].tolist()
     return [(pairs.user_texts[group], pairs.item_texts[item]) for group, item in zip(asked, items, strict=True)]
-
-
-def mean_tokens(pairs: PairSet, sample: int = 2_000) -> float:
-    """About how many tokens a pair has, from the lengths of a sample of its texts."""
-    at = np.linspace(0, max(0, len(pairs) - 1), min(sample, len(pairs))).astype(int)
-    group = pairs.group
-    lengths = [len(pairs.user_texts[group[i]]) + len(pairs.item_texts[pairs.item[i]]) for i in at]
-    return 3.0 + TOKENS_PER_CHARACTER * float(np.mean(lengths)) if lengths else 3.0

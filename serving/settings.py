@@ -11,7 +11,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from indexing.sizes import bytes_of
-from ranking.settings import RankerTraining
+from ranking.settings import FULL, RankerTraining
 from retrieval.config import RetrievalConfig, Settings
 from retrieval.errors import BadConfig
 
@@ -55,6 +55,13 @@ class RankConfig(Settings):
         description="a CrossEncoder folder that judges the towers' hard negatives; one that learned from this shop's "
         "ranker folds makes what is fitted on them look better than it is",
     )
+    ensemble: PositiveInt = Field(
+        default=1,
+        description="seeds whose mean logits the model learns, instead of the labels; each costs a training of its own",
+    )
+    taught_by: str | None = Field(
+        default=None, description="a CrossEncoder folder, larger as a rule, whose logits the model learns"
+    )
     way: Literal["full", "shallow", "cascade"] = Field(
         default="full",
         description="which model orders: the full one, the shallow one distilled from it, or that one first and the "
@@ -73,7 +80,13 @@ class RankConfig(Settings):
         default=5_000, ge=0, description="usable positives under which two towers are cross-fitted"
     )
     training: RankerTraining = RankerTraining()
+    student: RankerTraining = RankerTraining(loss="logit_mse")
     shallow: RankerTraining = RankerTraining(loss="logit_mse", layers=3, learning_rate=1.5e-4)
+
+    @property
+    def distils(self) -> bool:
+        """Whether a model learns another's logits."""
+        return self.ensemble > 1 or self.taught_by is not None or self.way != FULL
 
 
 class EvaluationConfig(Settings):

@@ -21,9 +21,9 @@ from serving.engine import Engine
 from serving.jobs import index_ids, recorded_settings, train_ranker, train_retriever
 from serving.offline import query_shortlists
 from serving.pipeline import Pipeline, RunResult
-from serving.ranker import RankerData
 from serving.settings import RunConfig, read_settings
 from serving.steps import recorded_steps
+from serving.training import RankerData
 
 Make = Callable[[Path, Path, RunConfig], Pipeline]
 

@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ranking.cross_encoder import CrossEncoderScorer
+from ranking.cross_encoder import RANGES, CrossEncoderScorer
+from ranking.pairs import PairSet
 from retrieval.errors import BadBundle
-from serving.ranker import teacher_of
+from serving.ranker import fit_ranker, teacher_of
 from serving.settings import read_settings
+from serving.teaching import TEACHERS, taught
+from serving.training import RankerData, Training
 
 HARD = "retrieval.text.hard_negatives=1"
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -29,3 +32,39 @@ def test_without_one_there_is_no_teacher_and_a_folder_without_a_model_is_refused
     assert teacher_of(read_settings().ranking, "cpu") is None
     with pytest.raises(BadBundle, match=str(tmp_path)):
         teacher_of(read_settings(changes=[f"ranking.teacher={tmp_path}", HARD]).ranking, "cpu")
+
+
+def pairs(n_groups: int, label: float = 1.0) -> PairSet:
+    """Groups of two items each, the first one liked."""
+    return PairSet(
+        user_texts=[f"red mug {'abc'[n % 3]}" for n in range(n_groups)],
+        item_texts=["red mug", "blue lamp", "argan oil"],
+        indptr=np.arange(0, 2 * n_groups + 1, 2),
+        item=np.array([[0, 1 + n % 2] for n in range(n_groups)]).ravel(),
+        label=np.tile(np.array([label, 0], np.float32), n_groups),
+    )
+
+
+@pytest.mark.parametrize("taught_by", [False, True])
+def test_a_ranker_learns_the_mean_logits_of_seeds_and_of_a_model_at_hand(
+    taught_by: bool, tiny_bert_folder: Path, tiny_ranker_folder: Path, tmp_path: Path
+) -> None:
+    changes = ["ranking.ensemble=2", "ranking.training.examples=96", "ranking.student.examples=96"]
+    changes += [f"ranking.taught_by={tiny_ranker_folder}"] if taught_by else []
+    config, said, work = read_settings(changes=changes).ranking, list[str](), tmp_path / "work"
+    assert config.distils
+    data = RankerData(train=pairs(12), valid=pairs(4), usable=12, proposed=pairs(20, label=9.0))
+    training: Training = {"budget": "quick", "device": "cpu", "say": said.append}
+    out = tmp_path / "ranker"
+    run = fit_ranker(data, config, start=str(tiny_bert_folder), out=out, work=work, **training)
+    assert (run.examples, (out / RANGES).exists()) == (96, True)
+    assert any("first 2 teachers" in line for line in said)
+    assert any("distilled on 40 pairs, budget 96" in line for line in said)
+    folders = sorted((work / TEACHERS).iterdir())
+    models = [CrossEncoderScorer.load(folder, device="cpu") for folder in folders]
+    assert len({model.fingerprint for model in models}) == 2
+    logits = np.mean([model.score([("red mug a", "red mug"), ("red mug a", "blue lamp")]) for model in models], axis=0)
+    np.testing.assert_allclose(taught(data.proposed, folders, "cpu").label[:2], logits, atol=1e-5)
+    made = [(folder / "model.safetensors").stat().st_mtime_ns for folder in folders]
+    fit_ranker(data, config, start=str(tiny_bert_folder), out=tmp_path / "again", work=work, **training)
+    assert [(folder / "model.safetensors").stat().st_mtime_ns for folder in folders] == made  # kept, not trained again

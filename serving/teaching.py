@@ -1,0 +1,60 @@
+"""Cross-encoders that teach another: the same one from several seeds, or a larger one that is at hand.
+
+The mean logit of several seeds orders better than any of them; one model that learns it on judged pairs and on
+candidates that nobody judged comes near, at the cost of one (Hinton et al. 2015; Hofstaetter et al. 2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Unpack
+
+import numpy as np
+
+from ranking.cross_encoder import CrossEncoderScorer
+from ranking.pairs import PairSet
+from ranking.settings import RankerTraining
+from ranking.train import train_ranker
+from retrieval.progress import ProgressMeter
+from serving.training import RankerData, Training, budgeted
+
+TEACHERS = "teachers"
+
+
+def train_teachers(
+    data: RankerData, settings: RankerTraining, seeds: int, *, start: str, work: Path, **training: Unpack[Training]
+) -> list[Path]:
+    """Folders of as many models, each by the settings under a seed of its own; those that are there are kept."""
+    settings, folders = budgeted(data.train, settings, training), []
+    for number in range(seeds):
+        folder = work / TEACHERS / str(number)
+        folders.append(folder)
+        if folder.exists():
+            continue
+        made = folder.with_suffix(".part")
+        train_ranker(
+            data.train,
+            valid=data.valid,
+            start=start,
+            out=made,
+            checkpoints=work / f"teacher-{number}",
+            settings=settings.model_copy(update={"seed": settings.seed + number}),
+            device=training["device"],
+            description=f"teacher {number + 1} of {seeds}",
+        )
+        made.rename(folder)
+    return folders
+
+
+def taught(pairs: PairSet, teachers: Sequence[Path], device: str) -> PairSet:
+    """The pairs with the mean of the models' logits as labels."""
+    labels = np.zeros(len(pairs), np.float64)
+    for number, folder in enumerate(teachers, start=1):
+        scorer = CrossEncoderScorer.load(folder, device=device)
+        meter = ProgressMeter(len(pairs), f"logits of model {number} of {len(teachers)}", unit="pairs")
+        tokenised = scorer.tokenizer.pairs(pairs.user_texts, pairs.item_texts, pairs.group, pairs.item)
+        labels += scorer.score_tokenised(tokenised, done=meter.advance)
+        meter.close()
+    return replace(pairs, label=(labels / len(teachers)).astype(np.float32))
