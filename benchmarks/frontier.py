@@ -5,18 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from indexing.releases import Release
 from indexing.store import Bundle
-from ranking.cross_encoder import RANGES
+from ranking.cross_encoder import RANGES, open_cross_encoder
 from ranking.gate import GateVerdict, gate
 from ranking.settings import FULL, SHALLOW
 from retrieval.metrics import ndcg_at
+from retrieval.runtime import pick_device, resolve_precision
 from retrieval.topk import CSR, Hits
 from serving.blending import fitted_on, valid_shortlists
 from serving.evaluate import needs_rerank, relevant_rows, rerank_sample
@@ -29,6 +31,8 @@ from serving.steps import RecordedStep, open_steps, with_steps
 KEPT = (10, 25)  # places that the full model orders in the cascades of the table
 LISTS = 500  # shortlists whose order is measured
 TIMED = 30  # of them, one request each
+
+Reranks: TypeAlias = Callable[[str, Hits], object]  # what is timed: a user's text, and the shortlist of one request
 
 
 class Way(NamedTuple):
@@ -50,18 +54,21 @@ class Lists(NamedTuple):
 
 @dataclass(frozen=True)
 class Point:
-    """One way: its milliseconds for each timed request, its lift of nDCG@10 after the blend as the gate judges it, and
-    the share of the first way's lift (nan where that one lifts nothing)."""
+    """One way: its milliseconds for each timed request, its lift of nDCG@10 after the blend as the gate judges it, the
+    share of the first way's lift (nan where that one lifts nothing), and how many times faster than
+    `CrossEncoder.predict` it is, the median over requests (nan where that was not timed)."""
 
     name: str
     milliseconds: tuple[float, ...]
     lift: GateVerdict
     kept: float
+    faster: float = float("nan")
 
 
-def ways(folder: Path, *, depth: int = SHORTLIST, kept: Sequence[int] = KEPT) -> list[Way]:
-    """The ways that a ranker's folder allows, the full model in float32 first."""
-    kinds = ["fp32", *(["int8"] if (folder / RANGES).exists() else [])]
+def ways(folder: Path, *, depth: int = SHORTLIST, kept: Sequence[int] = KEPT, device: str = "auto") -> list[Way]:
+    """The ways that a ranker's folder and the device allow, the full model in float32 first."""
+    halves, whole = resolve_precision("bf16", pick_device(device)) == "bf16", pick_device(device) == "cpu"
+    kinds = ["fp32", *(["bf16"] if halves else []), *(["int8"] if whole and (folder / RANGES).exists() else [])]
     found = [Way(f"{FULL} {kind}", (RecordedStep(FULL, depth, precision=kind),)) for kind in kinds]
     if not (folder / SHALLOW).is_dir():
         return found
@@ -121,17 +128,32 @@ def frontier(
     opened: Sequence[Stages],
     lists: Lists,
     *,
+    theirs: Reranks | None = None,
     timed: int = TIMED,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[Point]:
-    """Every way, with its `opened_ways`, on the same lists; timed in turn, request by request."""
+    """Every way, with its `opened_ways`, on the same lists; timed in turn, request by request, and with `theirs`."""
     known = Logits(opened[0])
     lifts = [lift(stages, lists, known) for stages in opened]
-    spent = _timed(opened, lists, timed, clock)
+    work: list[Reranks] = [partial(_reranked, stages, lists.task) for stages in opened]
+    spent = np.array(_timed([*work, *([theirs] if theirs else [])], lists, timed, clock))
+    faster = np.median(spent[-1] / spent, axis=1) if theirs and spent.size else np.full(len(spent), np.nan)
     return [
-        Point(way.name, tuple(milliseconds), found, found.mean / lifts[0].mean if lifts[0].mean else float("nan"))
-        for way, milliseconds, found in zip(ways, spent, lifts, strict=True)
+        Point(way.name, tuple(milliseconds), found, found.mean / lifts[0].mean if lifts[0].mean else np.nan, times)
+        for way, milliseconds, found, times in zip(ways, spent.tolist(), lifts, faster.tolist(), strict=False)
     ]
+
+
+def predicting(folder: Path, item_texts: Sequence[str], depth: int, device: str) -> Reranks:
+    """`CrossEncoder.predict` of sentence-transformers as its documentation has it, on as many places."""
+    model = open_cross_encoder(folder, device=pick_device(device))
+
+    def rerank(text: str, hits: Hits) -> object:
+        rows = hits.rows[0, :depth]
+        pairs = [(text, item_texts[row]) for row in rows[rows >= 0].tolist()]
+        return model.predict(pairs, show_progress_bar=False)
+
+    return rerank
 
 
 def lift(stages: Stages, lists: Lists, known: Logits) -> GateVerdict:
@@ -147,15 +169,19 @@ def lift(stages: Stages, lists: Lists, known: Logits) -> GateVerdict:
     return gate(before[counted], moved[counted], users=lists.owner[counted])
 
 
-def _timed(opened: Sequence[Stages], lists: Lists, timed: int, clock: Callable[[], float]) -> list[list[float]]:
-    """Milliseconds of each way for one request after the other; another way begins with each."""
-    spent: list[list[float]] = [[] for _ in opened]
+def _reranked(stages: Stages, task: TaskName, text: str, hits: Hits) -> object:
+    return stages.rerank([text], hits, task)
+
+
+def _timed(work: Sequence[Reranks], lists: Lists, timed: int, clock: Callable[[], float]) -> list[list[float]]:
+    """Milliseconds of each kind of work for one request after the other; another kind begins with each."""
+    spent: list[list[float]] = [[] for _ in work]
     requests = [line for line, text in enumerate(lists.texts) if text][:timed]
     for number, line in enumerate(requests):
         alone = lists.hits.select(np.array([line]))
-        for turn in range(len(opened)):
-            at = (turn + number) % len(opened)
+        for turn in range(len(work)):
+            at = (turn + number) % len(work)
             begun = clock()
-            opened[at].rerank([lists.texts[line]], alone, lists.task)
+            work[at](lists.texts[line], alone)
             spent[at].append(1_000 * (clock() - begun))
     return spent

@@ -15,6 +15,7 @@ from benchmarks.frontier import (
     Point,
     frontier,
     opened_ways,
+    predicting,
     recommend_lists,
     search_lists,
     ways,
@@ -22,6 +23,7 @@ from benchmarks.frontier import (
 from benchmarks.results import Line, sampled
 from indexing.store import Bundle
 from retrieval.errors import BadBundle
+from retrieval.text import item_texts
 from retrieval.training_progress import quiet_libraries
 from serving.jobs import index_ids, recorded_settings
 from serving.opened import Opened
@@ -50,7 +52,8 @@ class FrontierRun:
         release = bundle.current()
         if release.ranker is None:
             raise BadBundle(f"{self.bundle}: its live release has no ranker; run: shortlist train ranker")
-        wanted = ways(bundle.path_of("ranker", release.ranker), depth=self.depth, kept=self.kept)
+        folder = bundle.path_of("ranker", release.ranker)
+        wanted = ways(folder, depth=self.depth, kept=self.kept, device=self.device)
         with quiet_libraries():
             settings = settings_of(base=recorded_settings(bundle))
             shop = Shop.open(self.data, settings.data, now=datetime.now(UTC), like=index_ids(bundle, release))
@@ -65,8 +68,9 @@ class FrontierRun:
                 device=self.device,
                 say=say,
             )
+            theirs = predicting(folder, item_texts(shop.data.items), self.depth, self.device)
             for lists in self._lists(opened, shop):
-                points = frontier(wanted, stages, lists, timed=FEW_TIMED if self.quick else TIMED)
+                points = frontier(wanted, stages, lists, theirs=theirs, timed=FEW_TIMED if self.quick else TIMED)
                 yield from (_line(lists.task, point) for point in points)
 
     def _lists(self, opened: Opened, shop: Shop) -> Iterator[Lists]:
@@ -81,4 +85,5 @@ def _line(task: str, point: Point) -> Line:
     line = sampled("frontier", {"task": task, "way": point.name}, "ms", point.milliseconds)
     kept = None if math.isnan(point.kept) else point.kept
     lift = {"lift": point.lift.mean, "low": point.lift.low, "high": point.lift.high, "kept": kept}
-    return replace(line, summary={**line.summary, **lift, "lists": float(point.lift.n)})
+    faster = None if math.isnan(point.faster) else point.faster
+    return replace(line, summary={**line.summary, "times faster": faster, **lift, "lists": float(point.lift.n)})

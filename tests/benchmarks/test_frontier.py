@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.frontier import Way, frontier, lift, opened_ways, recommend_lists, search_lists, ways
+from benchmarks.frontier import Way, frontier, lift, opened_ways, predicting, recommend_lists, search_lists, ways
 from indexing.store import Bundle
 from serving.engine import Engine
 from serving.offline import Logits
 from serving.settings import DataConfig
 from serving.shop import Shop
 from serving.steps import RecordedStep
+
+TITLES = ["a mug"] * 80
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,9 @@ def test_every_way_is_measured_on_the_same_lists_and_timed_in_turn(engine: Engin
     assert both == [int8[0], exact[0]]  # each model was opened once
     assert both[0] is int8[0]
     lists = search_lists(stages, shop, "test", most=12)
-    points = frontier(wanted, opened, lists, timed=3, clock=lambda: float(next(ticks)))
+    theirs = predicting(Bundle.open(bundle).path_of("ranker", str(engine.release.ranker)), TITLES, 10, "cpu")
+    points = frontier(wanted, opened, lists, theirs=theirs, timed=3, clock=lambda: float(next(ticks)))
+    assert [point.faster for point in points] == [1.0] * 3  # every look at the clock is a second later
     assert [point.name for point in points] == ["fp32", "int8", "both"]
     assert all(point.milliseconds == (1_000.0,) * 3 for point in points)
     assert points[0].kept == 1.0 or np.isnan(points[0].kept)
