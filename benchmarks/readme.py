@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from benchmarks.latency import WHOLE
 from benchmarks.results import PERCENTILES, Line, Recorded, latest, read
@@ -16,6 +17,7 @@ from retrieval.errors import BadData
 from serving.tables import OURS, heading, said, shown
 
 RESULTS = Path(__file__).parent / "results"
+Table: TypeAlias = Callable[[Sequence[Recorded]], list[list[str]]]
 MARKED = re.compile(r"(<!-- bench (?P<kind>\S+) (?P<file>\S+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 QUALITY = ("recall@10", "recall@100", "ndcg@10", "mrr@10")
 
@@ -38,7 +40,9 @@ def _table(kind: str, stem: Path) -> str:
     run = max((one.run for one in measured), key=lambda run: run.date)
     lines = [f"| {' | '.join(row)} |" for row in rows]
     lines.insert(1, f"|{'---|' * len(rows[0])}")
-    machine = f"{run.machine.get('processor', '')}, {run.machine.get('cores', '?')} cores"
+    machine = ", ".join(
+        filter(None, (run.machine.get("gpu"), run.machine.get("processor"), f"{run.machine.get('cores', '?')} cores"))
+    )
     return "\n".join([*lines, "", f"`{run.command}`; commit {run.commit}, {run.date[:10]}, {machine}."])
 
 
@@ -104,7 +108,42 @@ def _peers(recorded: Sequence[Recorded]) -> list[list[str]]:
     return rows
 
 
-TABLES: Mapping[str, Callable[[Sequence[Recorded]], list[list[str]]]] = {
-    "latency": _latency, "load": _load, "quality": _quality, "peers": _peers
-}  # fmt: skip
-MADE_OF = {"latency": "latency", "load": "load", "quality": "quality", "peers": "peer"}
+def _of(measured: str, heads: Sequence[str], labels: Sequence[str], figures: Sequence[str]) -> Table:
+    """A table with a row for each line of a kind: some of its labels, then some of its figures."""
+
+    def table(recorded: Sequence[Recorded]) -> list[list[str]]:
+        rows = [list(heads)]
+        for one in recorded:
+            if one.line.measured == measured:
+                told = [one.line.labels[label] for label in labels]
+                rows.append([*told, *(number(one.line.summary.get(name)) for name in figures)])
+        return rows
+
+    return table
+
+
+TABLES: Mapping[str, Table] = {
+    "latency": _latency,
+    "load": _load,
+    "quality": _quality,
+    "peers": _peers,
+    "encode": _of(
+        "encode",
+        ("texts", "way", "a second", "times faster", "median cosine", "recall@100"),
+        ("texts", "way"),
+        ("p50", "times faster", "median cosine", "recall@100"),
+    ),
+    "rerank": _of(
+        "rerank",
+        ("candidates", "cores", "way", "median ms", "times faster"),
+        ("pairs", "cores", "way"),
+        ("p50", "times faster"),
+    ),
+    "frontier": _of(
+        "frontier",
+        ("task", "way", "median ms", "times faster", "lift of nDCG@10", "low", "high", "share kept"),
+        ("task", "way"),
+        ("p50", "times faster", "lift", "low", "high", "kept"),
+    ),
+}
+MADE_OF = {name: {"peers": "peer"}.get(name, name) for name in TABLES}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,16 @@ def test_quality_is_told_best_first_ours_in_bold_and_no_mere_sample(
     rows = with_tables(TEXT.replace("latency", "quality"), tmp_path).splitlines()
     told = [row.split("|")[2].strip() for row in rows if row.startswith("| seen")]
     assert told == ["**fused**", "ALS, BPR", "popularity"]
+
+
+def test_ways_are_told_as_measured_with_the_gpu_that_they_ran_on(tmp_path: Path, make_run: Callable[..., Run]) -> None:
+    line = sampled("rerank", {"way": "bf16", "pairs": "100", "cores": "2"}, "ms", [3.0])
+    run = make_run()
+    on_gpu = replace(run, machine={**run.machine, "gpu": "some GPU"})
+    append(tmp_path / "shop.jsonl", on_gpu, [replace(line, summary={**line.summary, "times faster": 14.25})])
+    told = with_tables(TEXT.replace("latency", "rerank"), tmp_path).splitlines()
+    assert "| 100 | 2 | bf16 | 3 | 14.2 |" in told
+    assert "some GPU, " in told[-3]
 
 
 @pytest.mark.parametrize("marker", ["colours shop", "latency nowhere", "peers shop"])
