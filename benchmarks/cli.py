@@ -154,13 +154,13 @@ def rerank(
     as_json: AsJson = False,
 ) -> None:
     """The cross-encoder run every way there is, beside CrossEncoder.predict: one table of candidates and cores."""
-    from benchmarks.latency import cores
     from benchmarks.model_runs import ModelRuns
     from benchmarks.results import begin
     from benchmarks.show import data_of, deliver
     from benchmarks.sweep import pinned, whole_numbers
+    from retrieval.runtime import available_cores
 
-    numbers = (1, cores()) if threads is None else whole_numbers("--threads", threads)
+    numbers = (1, available_cores()) if threads is None else whole_numbers("--threads", threads)
     with pinned(numbers[0] if len(numbers) == 1 else None):
         sizes = whole_numbers("--candidates", candidates or ("10,30" if quick else "10,100,1000"))
         runs = ModelRuns(bundle, device, rounds=rounds or (2 if quick else 10), sizes=sizes, seed=seed)

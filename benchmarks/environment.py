@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shlex
 import subprocess
@@ -14,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from retrieval.runtime import pick_device
+from retrieval.runtime import available_cores, pick_device
 
 SIDE = 1_024  # rows and columns of the probe's matrices, float32
 COPIED = 64 * 2**20  # bytes that the probe copies: more than the caches hold
@@ -61,7 +60,7 @@ def machine() -> dict[str, str]:
     return {
         "processor": _processor(),
         **_gpu(),
-        "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "cores": str(available_cores()),
         "system": platform.platform(),
         "python": platform.python_version(),
         "commit": _commit(),

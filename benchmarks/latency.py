@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -125,11 +124,6 @@ def cold_starts(bundle: Path, user_id: str, *, runs: int = 3) -> list[float]:
         subprocess.run([sys.executable, "-c", FIRST_ANSWER, str(bundle), user_id], check=True, capture_output=True)
         seconds.append(time.perf_counter() - begun)
     return seconds
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _at_rate(calls: Sequence[Call], effort: Effort, workers: int, rng: np.random.Generator, rate: float) -> Load:

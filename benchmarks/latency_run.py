@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.compare import Change, changes, interleaved, line_pairs
-from benchmarks.latency import Effort, cold_starts, cores, load_lines, stage_lines, workload
+from benchmarks.latency import Effort, cold_starts, load_lines, stage_lines, workload
 from benchmarks.load import Call
 from benchmarks.results import Line, sampled
 from benchmarks.sweep import Knobs, Sweep, in_a_process, open_engine
+from retrieval.runtime import available_cores
 from serving.engine import Engine
 from serving.show import say
 
@@ -41,7 +42,12 @@ class LatencyRun:
             say("-- load")
             kind, some = next(iter(calls.items()))
             yield from load_lines(
-                kind, some, self.effort, workers=cores(), bound=self.bound, rng=np.random.default_rng(self.seed)
+                kind,
+                some,
+                self.effort,
+                workers=available_cores(),
+                bound=self.bound,
+                rng=np.random.default_rng(self.seed),
             )
         for sweep in sweeps:
             yield from self._swept(sweep)

@@ -21,11 +21,12 @@ from retrieval.runtime import (
     Runner,
     RuntimeName,
     TorchRunner,
+    batches_for,
     convert,
     openvino_model,
     pick_device,
     resolve_precision,
-    token_batches,
+    run_each,
     token_example,
 )
 from retrieval.text import rendering_fingerprint
@@ -187,8 +188,11 @@ def run_pairs(
 ) -> Scores:
     """Run every pair once, sorted by length, and give the logits in the order of the pairs, float32 [n]."""
     scores = np.empty(len(pairs.user), np.float32)
-    for batch in token_batches(tokenizer.lengths(pairs), budget_tokens=runner.budget_tokens) if len(scores) else ():
-        scores[batch] = runner(*tokenizer.batch(pairs.select(batch), multiple=MULTIPLE))
+    batches = batches_for(tokenizer.lengths(pairs), runner) if len(scores) else []
+    for batch, logits in run_each(
+        runner, batches, lambda batch: tokenizer.batch(pairs.select(batch), multiple=MULTIPLE)
+    ):
+        scores[batch] = logits
         if done is not None:
             done(len(batch))
     return scores

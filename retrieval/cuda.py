@@ -37,6 +37,7 @@ class CudaRunner:
     """A Runner over a module that maps (input_ids, attention_mask, token_type_ids) to one row a text."""
 
     budget_tokens = CUDA_TOKENS
+    streams = 1
 
     def __init__(self, module: torch.nn.Module, *, graphs: bool = True) -> None:
         self._module = module.to("cuda").eval()

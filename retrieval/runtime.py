@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -29,8 +31,10 @@ if TYPE_CHECKING:
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 Precision: TypeAlias = Literal["auto", "fp32", "bf16"]
 RuntimeName: TypeAlias = Literal["openvino", "torch"]
+Batch: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]  # ids, mask, segments, [b, l] each
 
-BUDGET_TOKENS = 2048  # tokens of a batch, padding included: larger batches fall out of the cache of two cores
+BUDGET_TOKENS = 1024  # tokens of a batch, padding included: larger batches fall out of a core's cache
+MOST_STREAMS = 8  # batches that run at once on a CPU
 CUDA_TOKENS = 1 << 16  # the same where a GPU has to be kept busy
 SUMS = ".sha256"  # of the checksums beside a graph
 MULTIPLE = 8  # lengths are padded to a multiple of this, so that few distinct shapes are seen
@@ -51,15 +55,22 @@ class Encoded(NamedTuple):
 class Runner(Protocol):
     """A compiled model: one padded batch in, one row of numbers out for each text. Safe to call from many threads.
 
-    `budget_tokens` is how many tokens of a batch, padding included, it runs best.
+    `budget_tokens` is how many tokens of a batch, padding included, it runs best; `streams`, how many batches at once.
     """
 
     @property
     def budget_tokens(self) -> int: ...
+    @property
+    def streams(self) -> int: ...
 
     def __call__(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]
     ) -> NDArray[np.float32]: ...
+
+
+def available_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def pick_device(wanted: str) -> Literal["cpu", "cuda"]:
@@ -140,10 +151,13 @@ def run_batched(
     `budget_tokens` is the runner's own where it is None; `multiple` is what lengths are padded to, see `token_batches`.
     `done` hears how many texts each batch held. Returns float32 [n, ...], or [0, 0] for no texts.
     """
+
+    def padded(batch: NDArray[np.int64]) -> Batch:
+        return _pad([encoded.ids[i] for i in batch], [encoded.segments[i] for i in batch], pad_id, multiple)
+
     output: NDArray[np.float32] | None = None
-    budget = runner.budget_tokens if budget_tokens is None else budget_tokens
-    for batch in token_batches(encoded.lengths, budget_tokens=budget, multiple=multiple):
-        rows = runner(*_pad([encoded.ids[i] for i in batch], [encoded.segments[i] for i in batch], pad_id, multiple))
+    batches = batches_for(encoded.lengths, runner, budget_tokens=budget_tokens, multiple=multiple)
+    for batch, rows in run_each(runner, batches, padded):
         if output is None:
             output = np.empty((len(encoded.ids), *rows.shape[1:]), np.float32)
         output[batch] = rows
@@ -152,9 +166,42 @@ def run_batched(
     return np.empty((0, 0), np.float32) if output is None else output
 
 
-def _pad(
-    ids: Sequence[list[int]], segments: Sequence[list[int]], pad_id: int, multiple: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def batches_for(
+    lengths: NDArray[np.int64], runner: Runner, *, budget_tokens: int | None = None, multiple: int = MULTIPLE
+) -> list[NDArray[np.int64]]:
+    """`token_batches` as a runner likes them: one for each of its streams where there is work for so many."""
+    if not len(lengths):
+        return []
+    budget = runner.budget_tokens if budget_tokens is None else budget_tokens
+    if runner.streams > 1:
+        padded = padded_length(np.asarray(lengths), multiple)
+        budget = min(budget, -(-int(padded.sum()) // runner.streams) + int(padded.max()))
+    return token_batches(lengths, budget_tokens=budget, multiple=multiple)
+
+
+def run_each(
+    runner: Runner, batches: Sequence[NDArray[np.int64]], padded: Callable[[NDArray[np.int64]], Batch]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Each batch and its rows as they come, as many at once as the runner has streams, the longest begun first."""
+    ordered = batches[::-1]
+    if runner.streams == 1 or len(ordered) < 2:
+        yield from ((batch, runner(*padded(batch))) for batch in ordered)
+        return
+    waiting = {_pool(os.getpid()).submit(lambda batch: runner(*padded(batch)), batch): batch for batch in ordered}
+    try:
+        yield from ((waiting[ended], ended.result()) for ended in as_completed(waiting))
+    finally:
+        for one in waiting:
+            one.cancel()
+
+
+@cache
+def _pool(process: int) -> ThreadPoolExecutor:
+    """Threads that run batches, of one process: those of a parent do not live on in its children."""
+    return ThreadPoolExecutor(min(available_cores(), MOST_STREAMS), thread_name_prefix="model")
+
+
+def _pad(ids: Sequence[list[int]], segments: Sequence[list[int]], pad_id: int, multiple: int) -> Batch:
     longest = int(padded_length(np.array(max(len(row) for row in ids)), multiple))
     input_ids = np.full((len(ids), longest), pad_id, np.int64)
     mask, types = np.zeros_like(input_ids), np.zeros_like(input_ids)
@@ -183,13 +230,21 @@ class OpenVinoModel:
 
     compiled: openvino.CompiledModel
     local: threading.local
+    streams: int = 1
     budget_tokens: int = BUDGET_TOKENS
 
     @classmethod
     def compile(cls, model: openvino.Model | Path, precision: str = "fp32") -> OpenVinoModel:
-        """Compiles for the CPU with the latency hint."""
-        hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
-        return cls(_core().compile_model(model, "CPU", hints), threading.local())
+        """Compiles for the CPU with a stream for each core: cores that share a batch wait for each other at every
+        layer, and batches are many."""
+        cores = available_cores()
+        streams = min(cores, MOST_STREAMS)
+        hints = {
+            "NUM_STREAMS": streams,
+            "INFERENCE_NUM_THREADS": cores,
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        }
+        return cls(_core().compile_model(model, "CPU", hints), threading.local(), streams)
 
     def infer(self, inputs: dict[str, NDArray[np.generic]]) -> NDArray[np.float32]:
         """The first output for `inputs`, by name; names that the graph lacks are left out."""
@@ -284,6 +339,8 @@ class TorchRunner:
     module: torch.nn.Module
     device: str
     precision: str
+
+    streams = 1
 
     @property
     def budget_tokens(self) -> int:

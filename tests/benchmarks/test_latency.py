@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from benchmarks.latency import Effort, cores, load_lines, rate_line, stage_lines, workload
+from benchmarks.latency import Effort, load_lines, rate_line, stage_lines, workload
 from benchmarks.sweep import parse_sweep, pinned, turned
 from retrieval.errors import BadConfig
+from retrieval.runtime import available_cores
 from serving.engine import Engine
 from serving.requests import Answer
 
@@ -177,7 +178,7 @@ def test_a_sweep_turns_what_it_names_and_refuses_the_rest() -> None:
 
 
 def test_a_process_is_pinned_only_inside() -> None:
-    before = cores()
+    before = available_cores()
     with pinned(1):
-        assert cores() == 1
-    assert cores() == before
+        assert available_cores() == 1
+    assert available_cores() == before

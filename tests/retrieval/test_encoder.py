@@ -81,7 +81,7 @@ def test_documents_are_padded_less_than_queries_of_few_shapes(opened: TextEncode
     widths: list[int] = []
 
     class Noted:
-        budget_tokens = opened.runner.budget_tokens
+        budget_tokens, streams = opened.runner.budget_tokens, 1
 
         def __call__(self, ids: NDArray[np.int64], mask: NDArray[np.int64], segments: NDArray[np.int64]) -> Vectors:
             widths.append(ids.shape[1])

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import openvino
@@ -21,6 +24,7 @@ from retrieval.runtime import (
     Encoded,
     OpenVinoModel,
     TorchRunner,
+    batches_for,
     convert,
     openvino_model,
     pick_device,
@@ -82,7 +86,8 @@ def test_few_shapes_are_seen(multiple: int) -> None:
         shapes.add(ids.shape[1])
         return np.zeros((len(ids), 1), np.float32)
 
-    run_batched(texts(list(range(1, 65))), runner, budget_tokens=64, multiple=multiple)
+    runner.streams = 1  # type: ignore[attr-defined]
+    run_batched(texts(list(range(1, 65))), runner, budget_tokens=64, multiple=multiple)  # type: ignore[arg-type]
     assert all(length % multiple == 0 for length in shapes)
     assert any(length % 8 for length in shapes) == (multiple < 8)
     assert len(shapes) <= 64 // multiple
@@ -106,6 +111,50 @@ def test_one_graph_serves_many_threads() -> None:
     for thread in work:
         thread.join()
     assert found == [by_hand(encoded)] * 4
+
+
+class Meeting:
+    """A runner of two streams, whose first batches wait for each other; it fails where a text is of one token."""
+
+    streams, budget_tokens = 2, 64
+
+    def __init__(self) -> None:
+        self.together = threading.Barrier(2)
+
+    def __call__(
+        self, ids: NDArray[np.int64], mask: NDArray[np.int64], segments: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        if mask.sum(axis=1).min() == 1:
+            raise RuntimeError("a text of one token")
+        with suppress(threading.BrokenBarrierError):
+            self.together.wait(timeout=20)
+        return TorchRunner(Sums(), "cpu", "fp32")(ids, mask, segments)
+
+
+def test_batches_run_at_once_where_a_runner_has_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "available_cores", lambda: 2)
+    monkeypatch.setattr(runtime, "_pool", cache(runtime._pool.__wrapped__))
+    encoded, heard, runner = texts([2, 3, 9, 17, 30, 8]), list[int](), Meeting()
+    asked_in = threading.get_ident()
+
+    def done(n: int) -> None:
+        assert threading.get_ident() == asked_in
+        heard.append(n)
+
+    assert run_batched(encoded, runner, done=done).tolist() == by_hand(encoded)
+    assert not runner.together.broken
+    assert sum(heard) == 6
+    with pytest.raises(RuntimeError, match="one token"):
+        run_batched(texts([1, 20, 30]), Meeting())
+
+
+@given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=60), streams=st.integers(1, 4))
+def test_each_stream_has_a_batch_where_there_is_work_for_it(lengths: list[int], streams: int) -> None:
+    runner = SimpleNamespace(streams=streams, budget_tokens=10_000)
+    found = batches_for(np.array(lengths), runner)  # type: ignore[arg-type]
+    assert sorted(at for batch in found for at in batch.tolist()) == list(range(len(lengths)))
+    alike = batches_for(np.full(8 * streams, 16), runner)  # type: ignore[arg-type]
+    assert len(alike) == streams
 
 
 def test_a_kept_graph_is_not_made_again(tmp_path: Path) -> None:
