@@ -140,32 +140,42 @@ def rerank(
     model: Annotated[
         Path | None, typer.Option(help="A CrossEncoder folder in place of the bundle's own cross-encoder.")
     ] = None,
-    rounds: Annotated[int | None, typer.Option(min=1, help="Timings of each way; 10 where not given.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Timings of each way; 30 where not given.")] = None,
     candidates: Annotated[
         str | None, typer.Option(metavar="N,N", help="Pairs of a shortlist; 10,100,1000 where not given.")
     ] = None,
     threads: Annotated[
-        str | None, typer.Option(metavar="N,N", help="Cores of each process; 1 and all where not given.")
+        str | None,
+        typer.Option(metavar="N,N", help="Cores of each process; 1 and all where not given, all with --quick."),
     ] = None,
+    request: Annotated[Path | None, typer.Option(hidden=True, help="A request that was drawn before.")] = None,
     seed: Seed = 0,
     quick: Quick = False,
     device: Device = "auto",
     out: Results = None,
     as_json: AsJson = False,
 ) -> None:
-    """The cross-encoder run every way there is, beside CrossEncoder.predict: one table of candidates and cores."""
+    """Milliseconds of the cross-encoder run every way there is, beside CrossEncoder.predict, by candidates and cores.
+
+    What is reranked is a real request of the shop, of median length, with the candidates that the bundle's retrieval
+    gives it: a shopper's recommendation, or a search where no shoppers are known.
+    """
     from benchmarks.model_runs import ModelRuns
+    from benchmarks.rerank_request import RerankRequest
     from benchmarks.results import begin
     from benchmarks.show import data_of, deliver
     from benchmarks.sweep import pinned, whole_numbers
     from retrieval.runtime import available_cores
 
-    numbers = (1, available_cores()) if threads is None else whole_numbers("--threads", threads)
+    every = (available_cores(),) if quick else (1, available_cores())  # each of several numbers opens all models anew
+    numbers = every if threads is None else whole_numbers("--threads", threads)
     with pinned(numbers[0] if len(numbers) == 1 else None):
         sizes = whole_numbers("--candidates", candidates or ("10,30" if quick else "10,100,1000"))
-        runs = ModelRuns(bundle, device, rounds=rounds or (2 if quick else 10), sizes=sizes, seed=seed)
-        run = begin(data_of(bundle=bundle.name, **runs.rerank_about(model)))
-        deliver(run, runs.rerank(model, numbers), out=out, as_one=as_json)
+        runs = ModelRuns(bundle, device, rounds=rounds or (2 if quick else 30), sizes=sizes, seed=seed)
+        ranker = runs.ranker(model)
+        asked = runs.request(ranker) if request is None else RerankRequest.read(request)
+        run = begin(data_of(bundle=bundle.name, **asked.about(ranker, sizes)))
+        deliver(run, runs.rerank(ranker, asked, numbers), out=out, as_one=as_json)
 
 
 @bench.command()

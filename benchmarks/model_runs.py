@@ -2,56 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from benchmarks.rerank_request import RerankRequest, drawn_request
 from benchmarks.results import Line
 from benchmarks.sweep import in_a_process
-from benchmarks.throughput import ENCODE_WAYS, RERANK_WAYS, SIZES, Pairs, encode_lines, lengths, rerank_lines
+from benchmarks.throughput import ENCODE_WAYS, RERANK_WAYS, SIZES, encode_lines, rerank_lines
 from indexing.store import Bundle
 from indexing.version import IndexVersion
 from retrieval.errors import BadBundle
-from retrieval.text import item_texts, user_text
+from retrieval.text import item_texts
 from retrieval.towers import TEXT
 from serving.show import say
 
 WORDS = 4  # of a title, as a query has them
-TITLES = 3  # that stand for a shopper
 
 
 @dataclass(frozen=True)
 class ModelRuns:
-    """A bundle's live release, and how often each way is timed; a `seed` draws the items."""
+    """A bundle's live release, and how often each way is timed; a `seed` draws what they read."""
 
     bundle: Path
     device: str = "auto"
-    rounds: int = 10
+    rounds: int = 30
     texts: int = 2_000
     sizes: tuple[int, ...] = SIZES
     seed: int = 0
 
-    def rerank_about(self, model: Path | None) -> Mapping[str, object]:
-        """What the pairs are like. Raises BadBundle where there is no cross-encoder."""
-        return {"tokens_a_pair": lengths(self.ranker(model), self._pairs())}
+    def request(self, ranker: Path) -> RerankRequest:
+        """What reranking is timed on, see `drawn_request`; its pairs are measured by the tokenizer of `ranker`."""
+        return drawn_request(self._releases, ranker, size=max(self.sizes), device=self.device, seed=self.seed)
 
-    def rerank(self, model: Path | None, threads: Sequence[int]) -> Iterator[Line]:
+    def rerank(self, ranker: Path, request: RerankRequest, threads: Sequence[int]) -> Iterator[Line]:
         """Every way on so many cores: here on one number of them, which are this process's, else each number in a
-        process of its own."""
+        process of its own, of the same request."""
         if len(numbers := sorted(set(threads))) > 1:
-            asked = ["rerank", str(self.bundle), "--device", self.device, "--rounds", str(self.rounds)]
-            asked += ["--candidates", ",".join(map(str, self.sizes)), "--seed", str(self.seed)]
-            asked += ["--model", str(model)] if model is not None else []
-            for number in numbers:
-                say(f"-- on {number} of the cores")
-                yield from in_a_process(asked, number)
+            with TemporaryDirectory() as scratch:
+                request.write(path := Path(scratch) / "request.json")
+                asked = ["rerank", str(self.bundle), "--model", str(ranker), "--request", str(path)]
+                asked += ["--device", self.device, "--rounds", str(self.rounds)]
+                asked += ["--candidates", ",".join(map(str, self.sizes))]
+                for number in numbers:
+                    say(f"-- on {number} of the cores")
+                    yield from in_a_process(asked, number)
             return
-        pairs = self._pairs()
-        items = [item for _, item in pairs]
         found = rerank_lines(
-            RERANK_WAYS, self.ranker(model), pairs[0][0], items,
+            RERANK_WAYS, ranker, request.user, request.items,
             sizes=self.sizes, device=self.device, rounds=self.rounds,
         )  # fmt: skip
         for line in found:
@@ -86,13 +87,6 @@ class ModelRuns:
     @property
     def _version(self) -> IndexVersion:
         return IndexVersion.open(self._releases.path_of("index", self._releases.current().index), device="cpu")
-
-    def _pairs(self) -> Pairs:
-        """One shopper of three titles against items."""
-        rows = self._drawn(1_000 + TITLES)
-        titles: Sequence[str] = self._version.values_at("title", rows[:TITLES]).to_pylist()
-        shopper = user_text(titles, None, limit=TITLES)
-        return [(shopper, text) for text in item_texts(self._version.items_at(rows[TITLES:]))]
 
     def _drawn(self, n: int) -> np.ndarray:
         size = self._version.size

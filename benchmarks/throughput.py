@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from benchmarks.results import Line, sampled
 from ranking.cross_encoder import RANGES, CrossEncoderScorer, Placement, open_cross_encoder, placed
-from ranking.pair_tokens import TokenLists
+from ranking.pair_tokens import PairTokenizer, TokenLists
 from ranking.settings import SHALLOW
 from retrieval.encoder import TextEncoder, max_tokens, open_sentence_transformer
 from retrieval.runtime import RuntimeName, has_fast_bf16, pick_device
@@ -37,13 +37,17 @@ class Models:
         self.device = device
         self._opened: dict[tuple[Path, Placement], CrossEncoderScorer] = {}
 
-    def open(self, folder: Path, precision: str, runtime: RuntimeName = "openvino") -> CrossEncoderScorer:
-        """The model of a folder. Raises what `CrossEncoderScorer.load` does."""
-        key = folder, placed(self.device, precision, runtime)
+    def open(
+        self, folder: Path, precision: str, runtime: RuntimeName = "openvino", *, below: str = ""
+    ) -> CrossEncoderScorer:
+        """The model of a ranker's folder, or the one `below` it, which is made to read as much of a pair as that one.
+
+        Raises what `CrossEncoderScorer.load` does.
+        """
+        key = folder / below, placed(self.device, precision, runtime)
         if key not in self._opened:
-            self._opened[key] = CrossEncoderScorer.load(
-                folder, runtime=runtime, device=self.device, precision=precision
-            )
+            scorer = CrossEncoderScorer.load(folder / below, runtime=runtime, device=self.device, precision=precision)
+            self._opened[key] = replace(scorer, tokenizer=PairTokenizer.load(folder)) if below else scorer
         return self._opened[key]
 
 
@@ -146,8 +150,6 @@ def in_turn(
 
 def lengths(tokenizer_folder: Path, pairs: Pairs) -> str:
     """How many tokens pairs have, special ones included and cut as the model cuts them, in words."""
-    from ranking.pair_tokens import PairTokenizer
-
     tokenizer, every = PairTokenizer.load(tokenizer_folder), np.arange(len(pairs))
     tokenised = tokenizer.pairs([user for user, _ in pairs], [item for _, item in pairs], every, every)
     found = tokenizer.lengths(tokenised)
@@ -156,10 +158,11 @@ def lengths(tokenizer_folder: Path, pairs: Pairs) -> str:
 
 
 def theirs_reranks(folder: Path, models: Models) -> Ready:
-    """`CrossEncoder.predict` as its documentation has it, its logits."""
+    """`CrossEncoder.predict` as its documentation has it, its logits, of as many tokens as our own ways read."""
     import torch
 
     model = open_cross_encoder(folder, device=pick_device(models.device))
+    model.max_seq_length = max_tokens(folder)
     plain = torch.nn.Identity()
     return lambda pairs: (
         lambda: np.asarray(model.predict(list(pairs), activation_fn=plain, show_progress_bar=False), np.float32)
@@ -184,7 +187,7 @@ def _on_cpu(device: str) -> bool:
 
 def _ours_reranks(runtime: RuntimeName, precision: str, below: str = "") -> Callable[[Path, Models], Ready]:
     def opened(folder: Path, models: Models) -> Ready:
-        scorer = models.open(folder / below, precision, runtime)
+        scorer = models.open(folder, precision, runtime, below=below)
 
         def ready(pairs: Pairs) -> Callable[[], Rows]:
             read, every = _reader(scorer, pairs), np.arange(len(pairs))
@@ -199,7 +202,7 @@ def _cascade(precision: str, keep: int = KEPT) -> Callable[[Path, Models], Ready
     """The shallow model for all pairs, then the full one for its best `keep`."""
 
     def opened(folder: Path, models: Models) -> Ready:
-        quick, slow = models.open(folder / SHALLOW, precision), models.open(folder, precision)
+        quick, slow = models.open(folder, precision, below=SHALLOW), models.open(folder, precision)
 
         def ready(pairs: Pairs) -> Callable[[], Rows]:
             first, then, every = _reader(quick, pairs), _reader(slow, pairs), np.arange(len(pairs))

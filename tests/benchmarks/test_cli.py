@@ -66,6 +66,9 @@ def test_models_run_every_way_and_give_the_same(bundle: Path, tmp_path: Path) ->
     assert {(line.labels["way"], line.labels["pairs"]) for line in reranked} >= {
         ("sentence-transformers", "5"), ("openvino", "5"), ("torch", "12")
     }  # fmt: skip
+    about = read(tmp_path / "a.jsonl")[0].run.data
+    assert about["task"] == "recommend"
+    assert {"tokens of 5 pairs", "tokens of 12 pairs", "tokens of requests"} <= set(about)
     difference = {tuple(line.labels.values()): line.summary["difference"] for line in reranked}
     for pairs in ("5", "12"):  # the shopper's titles are longer than a tiny model reads: theirs cuts them otherwise
         ours, other = (difference[way, pairs, "1"] for way in ("torch", "openvino"))
@@ -73,7 +76,8 @@ def test_models_run_every_way_and_give_the_same(bundle: Path, tmp_path: Path) ->
     encoded = measured(tmp_path / "b.jsonl", "encode", bundle, "--quick", "--rounds", "1")
     assert {line.labels["texts"] for line in encoded} == {"query", "title", "item"}
     for name in ("cosine", "median cosine", "recall@100"):
-        assert all((line.summary[name] or 0) > 0.999 for line in encoded)
+        least = {"bf16": 0.9} if name == "recall@100" else {}  # near neighbours differ by less
+        assert all((line.summary[name] or 0) > least.get(line.labels["way"], 0.999) for line in encoded)
 
 
 def test_ways_of_reranking_are_told_by_what_they_cost_and_keep(bundle: Path, shop_folder: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -34,6 +35,15 @@ def test_a_cascade_ends_with_the_full_models_logits_of_the_best(ranker: Path) ->
     assert kept.sum() == KEPT
     np.testing.assert_allclose(cascade[kept], full[kept], atol=1e-4)
     assert full[kept].min() >= full[~kept].max() - 1e-4  # the shallow model is a copy of the full one
+
+
+def test_every_way_reads_as_much_of_a_pair(ranker: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(ranker, tmp_path / "ranker"))
+    config = folder / SHALLOW / "sentence_bert_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text("utf-8")) | {"max_seq_length": 12}), "utf-8")
+    pairs = [("red mug", " ".join(ITEMS))] * 2  # longer than the shallow model would read by itself
+    full, shallow = (way.open(folder, Models("cpu"))(pairs)() for way in ways("openvino", "shallow"))
+    np.testing.assert_allclose(shallow, full, atol=1e-4)
 
 
 def test_a_model_is_opened_once_for_all_ways(ranker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
