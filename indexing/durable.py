@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from retrieval.errors import BadBundle
+from retrieval.errors import BadBundle, ShortlistError
 
 _ADVICE = {
     errno.ENOSPC: "free some space, then run it again",
@@ -26,22 +27,46 @@ _ADVICE = {
     errno.EISDIR: "a folder stands where a file is needed: choose another name",
     errno.ENOTDIR: "a file stands where a folder is needed: choose another folder",
 }
+_FULL = 1 << 20  # bytes: a disk with less room than this has refused what a library could not write
 
 
 @contextmanager
 def writing_to(root: Path) -> Iterator[None]:
     """Turn a write at or below root that the system refused (no space, no permission) into BadBundle, one line.
 
-    Other errors, and those of files elsewhere, pass as they are.
+    Other errors, and those of files elsewhere, pass as they are. A full disk is told from whatever error a library
+    makes of it.
     """
     try:
         yield
-    except OSError as error:
-        advice = _ADVICE.get(error.errno or 0)
-        place = root if error.filename is None else Path(os.fsdecode(error.filename))
+    except ShortlistError:
+        raise
+    except Exception as error:
+        number, place = _number_of(error, root), root
+        if isinstance(error, OSError) and isinstance(error.filename, str | bytes | os.PathLike):
+            place = Path(os.fsdecode(error.filename))
+        advice = _ADVICE.get(number)
         if advice is None or not (place.is_relative_to(root) or root.is_relative_to(place)):
             raise
-        raise BadBundle(f"cannot write {place}: {error.strerror}; {advice}") from error
+        raise BadBundle(f"cannot write {place}: {os.strerror(number)}; {advice}") from error
+
+
+def _number_of(error: Exception, root: Path) -> int:
+    """What the system said, as its number; 0 where nothing is known of it.
+
+    Of a full disk safetensors, tokenizers and `shutil.copytree` have the words alone, torch and OpenVINO a RuntimeError
+    without them.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    if os.strerror(errno.ENOSPC) in str(error):
+        return errno.ENOSPC
+    return errno.ENOSPC if isinstance(error, RuntimeError) and _room(root) < _FULL else 0
+
+
+def _room(path: Path) -> int:
+    """The free bytes of the file system that a path is on, or would be."""
+    return shutil.disk_usage(next(place for place in (path, *path.absolute().parents) if place.exists())).free
 
 
 def sync(path: Path) -> None:
@@ -62,12 +87,18 @@ def sync_tree(folder: Path) -> None:
 
 
 def replace_file(target: Path, data: bytes, *, scratch: Path) -> None:
-    """Put data in place of target in one step: written and synced at `scratch` (same file system), then renamed."""
-    with scratch.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(target)
+    """Put data in place of target in one step: written and synced at `scratch` (same file system), then renamed.
+
+    Where that fails, nothing stays at `scratch`.
+    """
+    try:
+        with scratch.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(target)
+    finally:
+        scratch.unlink(missing_ok=True)
     sync(target.parent)
 
 

@@ -73,8 +73,12 @@ class WriterLock:
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
             os.close(descriptor)
             raise self._refusal(holder or "unknown") from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+        try:
+            with writing_to(self._path):  # over what stands there, which a full disk allows
+                os.ftruncate(descriptor, os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0))
+        except BaseException:
+            os.close(descriptor)
+            raise
         self._descriptor = descriptor
 
     def _refusal(self, holder: int | str) -> BadBundle:

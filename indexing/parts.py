@@ -36,11 +36,8 @@ class PartStore:
         np.save(data, rows, allow_pickle=False)
         whole = data.getvalue()
         self._folder.mkdir(parents=True, exist_ok=True)
-        scratch = self._folder / "making"
-        try:
-            replace_file(self._folder / f"{hashlib.sha256(whole).hexdigest()}.npy", whole, scratch=scratch)
-        finally:
-            scratch.unlink(missing_ok=True)
+        name = f"{hashlib.sha256(whole).hexdigest()}.npy"
+        replace_file(self._folder / name, whole, scratch=self._folder / "making")
 
     def sources(self) -> Iterator[TextSource]:
         """The whole parts, memory-mapped."""

@@ -188,7 +188,9 @@ class Bundle:
                 verdict(f"{kind}/{name}", {final: None}).require_sound()
                 return final
             if folder.parent != self.path / ".staging":
-                folder = Path(shutil.copytree(folder, self.path / ".staging" / f"{kind}-{name}"))
+                with self.stage(kind) as copy:
+                    shutil.copytree(folder, copy, dirs_exist_ok=True)
+                    return self.add(kind, name, copy, requires=requires, about=about, like=like)
             manifest = Manifest(
                 kind=kind, name=name, files=file_sums(folder), requires=requires or {}, about=about or {}
             )

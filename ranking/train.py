@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import time
@@ -32,6 +31,7 @@ from ranking.pair_tokens import PairTokenizer
 from ranking.pairs import PairSet
 from ranking.settings import RankerTraining, budget_examples
 from retrieval.batches import LengthGroupedBatches
+from retrieval.checkpoint import claim, last_checkpoint
 from retrieval.errors import BadBundle, BadConfig, BadData
 from retrieval.fingerprint import fingerprint
 from retrieval.metrics import by_score, ndcg_at
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 METRIC = "ndcg@10"
-STAMP = "run.json"  # beside the checkpoints: what they were made from
 
 _LAYER = re.compile(r"\.layers?\.(\d+)\.")
 
@@ -100,8 +99,9 @@ def train_ranker(
         shown = TrainingProgress(description, examples_per_row=len(pairs) / (len(units) - 1), console=console)
         show_training(trainer, shown)
         stamp = fingerprint(settings.model_dump(), str(start), _digest(pairs), len(valid) if valid else 0)
+        last = last_checkpoint(checkpoints) if claim(checkpoints, stamp) else None
         try:
-            trainer.train(resume_from_checkpoint=_resume_from(checkpoints, stamp))
+            trainer.train(resume_from_checkpoint=last)
         finally:
             shown.close()
         model.save_pretrained(str(out), create_model_card=False)
@@ -311,18 +311,6 @@ def _evaluator(
 def _by_group(values: Tensor, mask: Tensor) -> Tensor:
     """The values of consecutive groups [n] as lines [g, m], 0 where `mask` is False."""
     return values.new_zeros(mask.shape).masked_scatter(mask, values)
-
-
-def _resume_from(checkpoints: Path, stamp: str) -> str | None:
-    """The last whole checkpoint of the same run; those of another run are removed."""
-    path = checkpoints / STAMP
-    if not path.exists() or json.loads(path.read_text(encoding="utf-8")) != stamp:
-        shutil.rmtree(checkpoints, ignore_errors=True)
-        checkpoints.mkdir(parents=True)
-        path.write_text(json.dumps(stamp), encoding="utf-8")
-        return None
-    whole = [state.parent for state in checkpoints.glob("checkpoint-*/trainer_state.json")]
-    return str(max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]))) if whole else None
 
 
 def _digest(pairs: PairSet) -> str:

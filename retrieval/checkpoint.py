@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from dataclasses import dataclass, field
@@ -40,8 +41,11 @@ def save_checkpoint(
     about = {"run": run, "step": str(standing.step), "best": repr(standing.best), "waited": str(standing.waited)}
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".part")
-    save_file({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, beside, about)
-    beside.replace(path)
+    try:
+        save_file({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, beside, about)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path | None, run: str, model: nn.Module, optimiser: torch.optim.Optimizer) -> Standing:
@@ -81,8 +85,17 @@ def claim(folder: Path, run: str) -> bool:
 
 def last_checkpoint(folder: Path) -> str | None:
     """The last whole checkpoint that a trainer of transformers left in `folder`."""
-    whole = [state.parent for state in folder.glob("checkpoint-*/trainer_state.json")]
+    whole = [state.parent for state in folder.glob("checkpoint-*/trainer_state.json") if _is_json(state)]
     return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
+
+
+def _is_json(path: Path) -> bool:
+    """Whether a trainer came to the end of this file, the last of a checkpoint."""
+    try:
+        json.loads(path.read_text("utf-8"))
+    except ValueError:
+        return False
+    return True
 
 
 def _under(tensors: State, prefix: str) -> State:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -64,7 +66,10 @@ class RejectedRows:
             raise self._unwritable(error) from error
 
     def _unwritable(self, error: OSError) -> BadConfig:
-        return BadConfig(f"cannot set bad rows aside in {self.path}: {error}; choose another place")
+        full = error.errno == errno.ENOSPC
+        reason = os.strerror(errno.ENOSPC) if full else str(error)
+        advice = "free some space, then run it again" if full else "choose another place"
+        return BadConfig(f"cannot set bad rows aside in {self.path}: {reason}; {advice}")
 
     def __enter__(self) -> RejectedRows:
         return self
@@ -75,14 +80,15 @@ class RejectedRows:
         try:
             if self._writer is not None:
                 self._writer.close()
-            if kind is not None:
-                self._draft.unlink(missing_ok=True)
-            elif self._writer is not None:
+            if kind is None and self._writer is not None:
                 self._draft.replace(self.path)
-            else:
+            elif kind is None:
                 self.path.unlink(missing_ok=True)
         except OSError as failure:
             raise self._unwritable(failure) from failure
+        finally:
+            with suppress(OSError):
+                self._draft.unlink(missing_ok=True)
 
 
 def records(batch: pa.RecordBatch, rows: NDArray[np.int64]) -> list[str]:

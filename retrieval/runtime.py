@@ -277,7 +277,8 @@ def openvino_model(path: Path | None, build: Callable[[], openvino.Model], preci
 
 
 def _keep(model: openvino.Model, path: Path) -> None:
-    """Writes beside and renames, the checksums last, so that half a graph is none; a read-only bundle keeps nothing."""
+    """Writes beside and renames, the checksums last, so that half a graph is none; a bundle that is read-only, or on a
+    full disk, keeps nothing."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".making-") as folder:
@@ -286,7 +287,7 @@ def _keep(model: openvino.Model, path: Path) -> None:
             made.with_suffix(SUMS).write_text(_sums(made), "utf-8")
             for suffix in (".bin", ".xml", SUMS):
                 made.with_suffix(suffix).replace(path.with_suffix(suffix))
-    except OSError:
+    except (OSError, RuntimeError):  # the second is OpenVINO's own
         return
 
 

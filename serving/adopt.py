@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from indexing.durable import writing_to
 from indexing.manifest import JsonMap
 from indexing.releases import Release
 from indexing.store import Bundle
@@ -60,11 +61,12 @@ class Adoption:
     def _draft(self, pipeline: Pipeline, shop: Shop, bundle: Bundle, scratch: Path) -> Release:
         from ranking.quantise import PAIRS, calibrate_on
 
-        dim = adopt_encoder(self.encoder, scratch / "towers")
+        with writing_to(scratch):
+            dim = adopt_encoder(self.encoder, scratch / "towers")
+            if self.ranker is not None:
+                adopt_cross_encoder(self.ranker, scratch / "ranker")
+                calibrate_on(scratch / "ranker", own_pairs(shop.data, PAIRS, pipeline.config.ranking.titles))
         given = None if self.vectors is None else read_vectors(self.vectors, shop.data.item_ids, dim)
-        if self.ranker is not None:
-            adopt_cross_encoder(self.ranker, scratch / "ranker")
-            calibrate_on(scratch / "ranker", own_pairs(shop.data, PAIRS, pipeline.config.ranking.titles))
         assembly = pipeline.assembly(bundle)
         towers = assembly.add_towers(scratch / "towers")
         steps = planned_steps(pipeline.config.ranking)

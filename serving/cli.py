@@ -278,9 +278,12 @@ def sample(
     seed: Annotated[int, typer.Option(help="Another seed, another shop.")] = 7,
 ) -> None:
     """Write a generated shop in the data contract."""
+    from indexing.durable import writing_to
     from retrieval.sample import write_sample
 
-    print(f"a generated shop, nothing in it is real: {write_sample(folder, seed=seed)}")
+    with writing_to(folder):
+        write_sample(folder, seed=seed)
+    print(f"a generated shop, nothing in it is real: {folder}")
 
 
 def item_ids(text: str) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from indexing.durable import writing_to
 from indexing.store import Bundle
 from retrieval.sample import write_sample
 from serving.engine import Engine
@@ -31,7 +32,8 @@ def show_demo(out: Path, *, device: str = "auto") -> None:
     """Writes the generated shop below `out` if it is not there, runs the pipeline, shows what the engine answers."""
     data, bundle = out / SAMPLE_MARK, out / "bundle"
     if not (data / "items.parquet").exists():
-        write_sample(data)
+        with writing_to(data):
+            write_sample(data)
     result = Pipeline(data, bundle, read_settings(changes=SETTINGS), "quick", device, say=say).run()
     show_evaluation(result.evaluation, result.report)
     show_answers(Engine.of_release(Bundle.open(bundle), result.release, device=device))

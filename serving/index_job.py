@@ -90,7 +90,10 @@ class IndexJob:
             live = self._live(bundle)
             made = self._build(self._read(), bundle, live)
             outcome = "published" if made.live else "refused"
-            self.log.finish(outcome, release=made.release.id, **made.built.texts._asdict())
+            try:
+                self.log.finish(outcome, release=made.release.id, **made.built.texts._asdict())
+            except BadBundle as error:  # too late: the release is what it is
+                self.pipeline.say(f"note: {error}")
             return replace(made, seconds=self.log.seconds)
 
     def _check(self) -> None:

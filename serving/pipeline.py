@@ -30,7 +30,7 @@ from serving.evaluate import Figures, as_object
 from serving.gates import judged
 from serving.measure import Measurement, Untuned
 from serving.opened import Opened
-from serving.report import Example, Report, write_report
+from serving.report import Example, Report, render_report, written
 from serving.settings import RunConfig
 from serving.shop import Shop
 from serving.slices import noisy_queries
@@ -92,7 +92,7 @@ class Pipeline:
             rejected = Path(scratch) / REJECTED
             shop = self.open_shop(like=like, catalogue_alone=catalogue_alone, rejected=rejected)
             bundle = Bundle.create(self.out)
-            with bundle.lock():
+            with bundle.lock(), writing_to(self.out):
                 keep_rejected(rejected, self.out)
                 yield shop, bundle
         shutil.rmtree(self.out / WORK, ignore_errors=True)
@@ -115,12 +115,11 @@ class Pipeline:
         return shop
 
     def finish(self, shop: Shop, bundle: Bundle, draft: Release) -> RunResult:
-        """Gates, evaluates and publishes the draft, and writes the report."""
+        """Gates, evaluates and publishes the draft, and writes the report; published last, for the disk may be full."""
         release, evaluation, examples = self.evaluate(shop, bundle, draft)
-        with self._timed("publish"):
-            live = bundle.publish(release)
+        with self._timed("publish"), self.reporting(shop, release, evaluation, examples) as report:
             keep_untuned(shop, bundle, self.config, work=self._work)
-        report = self.write_report(shop, live, evaluation, examples)
+            live = bundle.publish(release)
         return RunResult(live, evaluation, report, self.seconds)
 
     def train_retriever(self, shop: Shop, bundle: Bundle) -> Release:
@@ -214,17 +213,21 @@ class Pipeline:
     def evaluate_live(self, shop: Shop, bundle: Bundle) -> tuple[Figures, Path]:
         """The evaluation of the live release, as it is, and its report. Takes no lock."""
         release = bundle.current()
-        with TemporaryDirectory() as scratch:
+        with TemporaryDirectory() as scratch, writing_to(Path(scratch)):
             aside = replace(self, scratch=Path(scratch))
             measured = aside._measurement(aside._opened(bundle, release), shop)
             untuned = aside.untuned(shop, bundle)
             gates: dict[str, Figures] = json.loads(json.dumps(rerank_gates(release)))
             with aside._timed("evaluate"):
                 evaluation, examples = measured.evaluate(untuned, gates, release.id, self.config.evaluation.examples)
-        return evaluation, self.write_report(shop, release, evaluation, examples)
+        with self.reporting(shop, release, evaluation, examples) as report:
+            return evaluation, report
 
-    def write_report(self, shop: Shop, release: Release, evaluation: Figures, examples: Sequence[Example]) -> Path:
-        """`report.html` and `evaluation.json` beside the bundle's folders."""
+    @contextmanager
+    def reporting(
+        self, shop: Shop, release: Release, evaluation: Figures, examples: Sequence[Example]
+    ) -> Iterator[Path]:
+        """`report.html` and `evaluation.json` beside the bundle's folders; see `written`."""
         path = self.out / "report.html"
         facts = {"items": f"{shop.data.n_items:,}", "shoppers": f"{shop.data.n_users:,}"}
         if shop.data.events is not None:
@@ -244,10 +247,9 @@ class Pipeline:
             generated=self.data_folder.name == SAMPLE_MARK,
             calibration=as_object(release.figures.get("calibration", {})),
         )
-        with writing_to(self.out):
-            (self.out / "evaluation.json").write_text(json.dumps(evaluation, indent=1), "utf-8")
-            write_report(report, path)
-        return path
+        texts = {self.out / "evaluation.json": json.dumps(evaluation, indent=1), path: render_report(report)}
+        with writing_to(self.out), written(texts):
+            yield path
 
     def assembly(self, bundle: Bundle) -> Assembly:
         """What adds parts to a bundle under this run's settings."""
@@ -321,8 +323,12 @@ def removed_unless_begun(out: Path) -> Iterator[None]:
 def keep_rejected(rejected: Path, out: Path) -> None:
     """Puts the rows that were set aside beside the output; removes those of an earlier run where there are none."""
     if rejected.exists():
-        with writing_to(out):
-            shutil.copyfile(rejected, out / f".{REJECTED}")
-            (out / f".{REJECTED}").replace(out / REJECTED)
+        beside = out / f".{REJECTED}"
+        try:
+            with writing_to(out):
+                shutil.copyfile(rejected, beside)
+                beside.replace(out / REJECTED)
+        finally:
+            beside.unlink(missing_ok=True)
     else:
         (out / REJECTED).unlink(missing_ok=True)

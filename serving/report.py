@@ -7,7 +7,8 @@ Everything it shows is given: nothing is measured, read or fetched here. What st
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.resources import files
@@ -60,12 +61,23 @@ def write_report(report: Report, path: Path) -> None:
 
 def write_whole(page: str, path: Path) -> None:
     """Write a text to `path`, whole or not at all."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with written({path: page}):
+        pass
+
+
+@contextmanager
+def written(texts: Mapping[Path, str]) -> Iterator[None]:
+    """Write texts beside where they belong, and put them there if what happens inside comes to a good end."""
+    beside = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in texts}
     try:
-        beside.write_text(page, encoding="utf-8")
-        beside.replace(path)
+        for path, text in texts.items():
+            beside[path].write_text(text, encoding="utf-8")
+        yield
+        for path, made in beside.items():
+            made.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        for made in beside.values():
+            made.unlink(missing_ok=True)
 
 
 def page_style() -> str:

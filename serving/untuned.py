@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,8 +33,11 @@ def untuned_text(shop: Shop, bundle: Bundle | None, config: RunConfig, *, device
 
     folder, made = work / "untuned", work / untuned_name(shop, config)
     if not folder.exists():
+        beside = folder.with_suffix(".part")
+        shutil.rmtree(beside, ignore_errors=True)
         model = open_sentence_transformer(pretrained_source(config.retrieval.text.model))
-        model.save(str(folder), create_model_card=False)
+        model.save(str(beside), create_model_card=False)
+        beside.rename(folder)
     kept = (None if bundle is None else bundle.runtime(made.name)) or made
     if (kept / VECTORS).exists():
         return TextPart(folder, TextEncoder.load(folder, device=device), np.load(kept / VECTORS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,10 @@ def test_a_file_is_replaced_and_the_scratch_is_gone(tmp_path: Path) -> None:
     (tmp_path / "CURRENT").write_bytes(b"old")
     replace_file(tmp_path / "CURRENT", b"new", scratch=tmp_path / "scratch")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"CURRENT": b"new"}
+    (tmp_path / "scratch").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space"):
+        replace_file(tmp_path / "CURRENT", b"newer", scratch=tmp_path / "scratch")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"CURRENT": b"new"}
 
 
 def test_a_refused_write_is_one_line_and_other_errors_pass(tmp_path: Path) -> None:
@@ -56,3 +61,24 @@ def test_a_refused_write_is_one_line_and_other_errors_pass(tmp_path: Path) -> No
         raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "data.parquet"))
     with pytest.raises(FileNotFoundError), writing_to(tmp_path):
         (tmp_path / "nothing").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("error", "room", "told"),
+    [
+        (Exception("No space left on device (os error 28)"), 1 << 30, True),  # as tokenizers has it
+        (shutil.Error([("a", "b", "[Errno 28] No space left on device: 'a' -> 'b'")]), 1 << 30, True),
+        (RuntimeError("basic_ios::clear: iostream error"), 4_096, True),  # as OpenVINO has it, of any trouble
+        (RuntimeError("basic_ios::clear: iostream error"), 1 << 30, False),
+        (ValueError("of something else"), 4_096, False),
+    ],
+)
+def test_a_full_disk_is_told_from_what_libraries_make_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, room: int, told: bool
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=room)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(BadBundle if told else type(error)) as caught, writing_to(tmp_path / "not" / "made"):
+        raise error
+    words = f"cannot write {tmp_path / 'not' / 'made'}: No space left on device; free some space, then run it again"
+    assert (str(caught.value) == words) == told

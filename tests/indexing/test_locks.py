@@ -91,6 +91,15 @@ def test_the_lock_nests_in_one_thread_and_refuses_another(tmp_path: Path) -> Non
     assert not lock.held
 
 
+def test_a_lock_that_finds_no_room_is_one_line_and_not_held(tmp_path: Path) -> None:
+    (tmp_path / "LOCK").symlink_to("/dev/full")
+    lock = WriterLock(tmp_path / "LOCK")
+    for _ in range(2):
+        with pytest.raises(BadBundle, match=r"cannot write .*LOCK: No space left on device; free some space"), lock:
+            pass
+    assert not lock.held
+
+
 def test_readers_take_no_lock(bundle: Bundle) -> None:
     with bundle.lock():
         assert Bundle.open(bundle.path).releases() == []

@@ -173,7 +173,7 @@ def test_checkpoints_of_another_run_are_not_used(tiny_bert_folder: Path, tmp_pat
     work = tmp_path / "work"
     (work / "checkpoint-999999").mkdir(parents=True)
     (work / "checkpoint-999999" / "trainer_state.json").write_text("{}")
-    (work / "run.json").write_text('"of something else"')
+    (work / "run.txt").write_text("of something else")
     run = train_ranker(
         _pairs(0),
         valid=None,

@@ -75,4 +75,6 @@ def test_the_last_whole_checkpoint_is_taken(tmp_path: Path) -> None:
         (tmp_path / f"checkpoint-{step}").mkdir()
         (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
     (tmp_path / "checkpoint-11").mkdir()  # killed while it was written
+    (tmp_path / "checkpoint-12").mkdir()
+    (tmp_path / "checkpoint-12" / "trainer_state.json").write_text('{"epoch": 1')  # the disk was full
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")

@@ -31,22 +31,26 @@ def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def quick_settings(tiny_encoder_folder: Path, tiny_bert_folder: Path) -> RunConfig:
-    """Settings under which a whole run takes seconds."""
-    return read_settings(
-        changes=[
-            f"retrieval.text.model={tiny_encoder_folder}",
-            "retrieval.text.examples=192",
-            "retrieval.history.epochs=1",
-            f"retrieval.history.longest={LONGEST}",
-            f"ranking.model={tiny_bert_folder}",
-            "ranking.depth=10",
-            "ranking.cross_fit_below=0",
-            "ranking.training.examples=64",
-            "ranking.training.valid_pairs=64",
-            "evaluation.rerank_sample=20",
-        ]
-    )
+def quick_changes(tiny_encoder_folder: Path, tiny_bert_folder: Path) -> list[str]:
+    """What `--set` is given for a whole run to take seconds."""
+    return [
+        f"retrieval.text.model={tiny_encoder_folder}",
+        "retrieval.text.examples=192",
+        "retrieval.history.epochs=1",
+        f"retrieval.history.longest={LONGEST}",
+        f"ranking.model={tiny_bert_folder}",
+        "ranking.depth=10",
+        "ranking.cross_fit_below=0",
+        "ranking.training.examples=64",
+        "ranking.training.valid_pairs=64",
+        "evaluation.rerank_sample=20",
+    ]
+
+
+@pytest.fixture(scope="session")
+def quick_settings(quick_changes: list[str]) -> RunConfig:
+    """The settings of it."""
+    return read_settings(changes=quick_changes)
 
 
 @pytest.fixture(scope="session")

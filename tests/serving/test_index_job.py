@@ -25,6 +25,7 @@ from retrieval.towers import ItemTower, Towers
 from serving.cli import app
 from serving.engine import Engine
 from serving.index_job import IndexBuild
+from serving.joblog import JobLog
 from serving.jobs import index_ids
 from serving.pipeline import Pipeline
 from serving.settings import RunConfig
@@ -381,6 +382,23 @@ def test_a_full_disk_is_one_line_and_the_job_goes_well_when_there_is_room(
     code, out, error = run(own_bundle, "--data", data)
     assert code == 0, error
     assert f"{items.num_rows - 1} with vectors as they were" in out
+
+
+def test_a_log_that_the_last_line_finds_no_room_in_does_not_take_back_what_is_live(
+    data: Path, own_bundle: Path, make_pipeline: Make, quick_settings: RunConfig, build_index: Build, tmp_path: Path
+) -> None:
+    class FullAtTheEnd(JobLog):
+        def finish(self, outcome: str, **figures: object) -> None:
+            log.unlink()
+            log.symlink_to("/dev/full")
+            super().finish(outcome, **figures)
+
+    log, told = tmp_path / "log.jsonl", list[str]()
+    pipeline = replace(make_pipeline(data, own_bundle, quick_settings), say=told.append)
+    made = build_index(pipeline, log=FullAtTheEnd(log))
+    assert made.live
+    assert Bundle.open(own_bundle).current() == made.release
+    assert told[-1].startswith(f"note: cannot write {log}: No space left on device")
 
 
 def test_a_job_that_fails_says_so_in_its_log(own_bundle: Path, tmp_path: Path) -> None:
