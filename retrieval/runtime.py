@@ -175,7 +175,7 @@ def batches_for(
     budget = runner.budget_tokens if budget_tokens is None else budget_tokens
     if runner.streams > 1:
         padded = padded_length(np.asarray(lengths), multiple)
-        budget = min(budget, -(-int(padded.sum()) // runner.streams) + int(padded.max()))
+        budget = min(budget, -(-int(padded.sum()) // runner.streams) + int(padded.max()) - 1)
     return token_batches(lengths, budget_tokens=budget, multiple=multiple)
 
 
