@@ -75,7 +75,9 @@ def latency(
     effort = Effort.quick() if quick else Effort()
     effort = replace(effort, seconds=seconds) if seconds is not None else effort
     with pinned(threads):
-        run = begin(data_of(bundle=bundle.name, release=Releases.open(bundle).current().id, threads=threads))
+        run = begin(
+            data_of(bundle=bundle.name, release=Releases.open(bundle).current().id, threads=threads), device=device
+        )
         measured = LatencyRun(bundle, effort, device=device, seed=seed, bound=bound)
         deliver(run, measured.lines(sweeps, load=load), out=out, as_one=as_json)
 
@@ -130,7 +132,7 @@ def recall(
     from benchmarks.show import data_of, deliver
 
     measured = RecallRun(data, bundle, device=device, quick=quick)
-    run = begin(data_of(data=data.name, release=measured.release_id()))
+    run = begin(data_of(data=data.name, release=measured.release_id()), device=device)
     deliver(run, measured.lines(), out=out, as_one=as_json)
 
 
@@ -174,7 +176,7 @@ def rerank(
         runs = ModelRuns(bundle, device, rounds=rounds or (2 if quick else 30), sizes=sizes, seed=seed)
         ranker = runs.ranker(model)
         asked = runs.request(ranker) if request is None else RerankRequest.read(request)
-        run = begin(data_of(bundle=bundle.name, **asked.about(ranker, sizes)))
+        run = begin(data_of(bundle=bundle.name, **asked.about(ranker, sizes)), device=device)
         deliver(run, runs.rerank(ranker, asked, numbers), out=out, as_one=as_json)
 
 
@@ -201,7 +203,9 @@ def frontier(
     if fold not in ("test", "gate"):
         raise typer.BadParameter(f"{fold!r} is no fold to measure on; use test or gate", param_hint="--fold")
     with pinned(threads):
-        run = begin(data_of(bundle=bundle.name, release=Releases.open(bundle).current().id, data=data.name))
+        run = begin(
+            data_of(bundle=bundle.name, release=Releases.open(bundle).current().id, data=data.name), device=device
+        )
         measured = FrontierRun(bundle, data, depth, whole_numbers("--kept", kept), fold, device=device, quick=quick)
         deliver(run, measured.lines(), out=out, as_one=as_json)
 
@@ -226,7 +230,7 @@ def encode(
     with pinned(threads):
         texts = 200 if quick else 2_000
         runs = ModelRuns(bundle, device, rounds=rounds or (2 if quick else 5), texts=texts, seed=seed)
-        deliver(begin(data_of(bundle=bundle.name, texts=texts)), runs.encode(), out=out, as_one=as_json)
+        deliver(begin(data_of(bundle=bundle.name, texts=texts), device=device), runs.encode(), out=out, as_one=as_json)
 
 
 @bench.command()
@@ -258,7 +262,7 @@ def peers(
     if epochs is not None:
         sasrec, of_rectools = replace(grids.sasrec, epochs=epochs), grids.rectools._replace(epochs=epochs)
         grids = replace(grids, sasrec=sasrec, rectools=of_rectools)
-    run = begin(data_of(data=data.name, bundle=None if bundle is None else bundle.name, seed=seed))
+    run = begin(data_of(data=data.name, bundle=None if bundle is None else bundle.name, seed=seed), device=device)
     measured = PeersRun(data, bundle, grids, device, seed, model, cross_encoder, rectools, quick)
     deliver(run, measured.lines(), out=out, as_one=as_json)
 
@@ -317,7 +321,10 @@ def index(
         curves = curves_of(bundle, device=device, seed=seed, seconds=seconds or (0.1 if quick else 2.0), few=quick)
         grown = () if sizes is None else whole_numbers("--sizes", sizes)
         n, dim = curves.items.shape
-        run = begin(data_of(bundle=bundle.name, items=n, dimensions=dim, queries=len(curves.queries), threads=threads))
+        run = begin(
+            data_of(bundle=bundle.name, items=n, dimensions=dim, queries=len(curves.queries), threads=threads),
+            device=device,
+        )
         deliver(run, curves.lines(sizes=[size for size in grown if size <= n]), out=out, as_one=as_json)
 
 
@@ -386,4 +393,9 @@ def train(
     config = read_settings(changes=[*(QUICK if quick else ()), *(changes or [])])
     part = share if share is not None else QUICK_SHARE if quick else 1.0
     measured = TrainingRun(data, config, "quick" if quick else budget, device, part)
-    deliver(begin(data_of(data=data.name, share=part, budget=budget)), measured.lines(), out=out, as_one=as_json)
+    deliver(
+        begin(data_of(data=data.name, share=part, budget=budget), device=device),
+        measured.lines(),
+        out=out,
+        as_one=as_json,
+    )

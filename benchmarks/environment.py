@@ -54,12 +54,12 @@ def _best(work: Callable[[], object], rounds: int, clock: Callable[[], float]) -
     return min(spent[1:])
 
 
-def machine() -> dict[str, str]:
-    """What the figures were taken on: processor, GPU if any, cores, system, Python, libraries, the commit."""
+def machine(device: str = "cpu") -> dict[str, str]:
+    """What figures are taken on: processor, the GPU if models run there, cores, system, Python, libraries, commit."""
     libraries = {name: version(name) for name in ("shortlist", "numpy", "openvino", "torch")}
     return {
         "processor": _processor(),
-        **_gpu(),
+        **_gpu(device),
         "cores": str(available_cores()),
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -95,8 +95,8 @@ def _processor() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def _gpu() -> dict[str, str]:
-    if pick_device("auto") == "cpu":
+def _gpu(device: str) -> dict[str, str]:
+    if pick_device(device) == "cpu":
         return {}
     import torch
 

@@ -12,9 +12,10 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.throughput import documented_logits
 from indexing.releases import Release
 from indexing.store import Bundle
-from ranking.cross_encoder import RANGES, open_cross_encoder
+from ranking.cross_encoder import RANGES
 from ranking.gate import GateVerdict, gate
 from ranking.settings import FULL, SHALLOW
 from retrieval.metrics import ndcg_at
@@ -146,12 +147,11 @@ def frontier(
 
 def predicting(folder: Path, item_texts: Sequence[str], depth: int, device: str) -> Reranks:
     """`CrossEncoder.predict` of sentence-transformers as its documentation has it, on as many places."""
-    model = open_cross_encoder(folder, device=pick_device(device))
+    predict = documented_logits(folder, device)
 
     def rerank(text: str, hits: Hits) -> object:
         rows = hits.rows[0, :depth]
-        pairs = [(text, item_texts[row]) for row in rows[rows >= 0].tolist()]
-        return model.predict(pairs, show_progress_bar=False)
+        return predict([(text, item_texts[row]) for row in rows[rows >= 0].tolist()])
 
     return rerank
 

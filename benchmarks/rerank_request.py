@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.throughput import lengths
+from benchmarks.throughput import lengths, repeated
 from indexing.store import Bundle
 from ranking.pair_tokens import PairTokenizer
 from retrieval.errors import BadBundle, BadData
@@ -40,9 +40,9 @@ class RerankRequest:
     def about(self, ranker: Path, sizes: Sequence[int]) -> Mapping[str, object]:
         """What results say of it: its task, the tokens of its first pairs, and of those of all that were drawn."""
         drawn = f"median {np.median(self.drawn):.0f}, mean {np.mean(self.drawn):.0f} of {len(self.drawn)} drawn"
-        pairs = [(self.user, item) for item in self.items]
-        told = {f"tokens_of_{size}_pairs": lengths(ranker, pairs[:size]) for size in sizes}
-        return {"task": self.task, **told, "tokens_of_requests": drawn}
+        read = {size: [(self.user, item) for item in repeated(self.items, size)] for size in sizes}
+        told = {f"tokens_of_{size}_pairs": lengths(ranker, pairs) for size, pairs in read.items()}
+        return {"task": self.task, "candidates": len(self.items), **told, "tokens_of_requests": drawn}
 
     def write(self, path: Path) -> None:
         """Writes it as JSON."""

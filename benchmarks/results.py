@@ -75,9 +75,15 @@ class Recorded:
     line: Line
 
 
-def begin(data: Mapping[str, str], *, measure: Callable[[], Probe] = probe, now: datetime | None = None) -> Run:
-    """A run that begins now: the machine is named and probed."""
-    about = machine()
+def begin(
+    data: Mapping[str, str],
+    *,
+    device: str = "cpu",
+    measure: Callable[[], Probe] = probe,
+    now: datetime | None = None,
+) -> Run:
+    """A run that begins now: the machine is named, with the GPU if the models run there, and probed."""
+    about = machine(device)
     return Run(
         command=command_line(sys.argv),
         date=(now or datetime.now(UTC)).isoformat(timespec="seconds"),

@@ -16,7 +16,7 @@ from ranking.cross_encoder import RANGES, CrossEncoderScorer, Placement, open_cr
 from ranking.pair_tokens import PairTokenizer, TokenLists
 from ranking.settings import SHALLOW
 from retrieval.encoder import TextEncoder, max_tokens, open_sentence_transformer
-from retrieval.runtime import RuntimeName, has_fast_bf16, pick_device
+from retrieval.runtime import RuntimeName, pick_device, resolve_precision
 from retrieval.topk import exact_topk
 
 Pairs: TypeAlias = Sequence[tuple[str, str]]
@@ -88,7 +88,7 @@ def rerank_lines(
     models = Models(device)
     opened = {way.name: way.open(folder, models) for way in ways if way.there(folder, device)}
     for size in sizes:
-        pairs = [(user, item) for item in _repeated(items, size)]
+        pairs = [(user, item) for item in repeated(items, size)]
         work = {name: ready(pairs) for name, ready in opened.items()}
         logits = {name: run() for name, run in work.items()}
         spent = in_turn(work, rounds)
@@ -158,14 +158,20 @@ def lengths(tokenizer_folder: Path, pairs: Pairs) -> str:
 
 
 def theirs_reranks(folder: Path, models: Models) -> Ready:
+    """See `documented_logits`."""
+    predict = documented_logits(folder, models.device)
+    return lambda pairs: lambda: predict(pairs)
+
+
+def documented_logits(folder: Path, device: str) -> Callable[[Pairs], Rows]:
     """`CrossEncoder.predict` as its documentation has it, its logits, of as many tokens as our own ways read."""
     import torch
 
-    model = open_cross_encoder(folder, device=pick_device(models.device))
+    model = open_cross_encoder(folder, device=pick_device(device))
     model.max_seq_length = max_tokens(folder)
     plain = torch.nn.Identity()
-    return lambda pairs: (
-        lambda: np.asarray(model.predict(list(pairs), activation_fn=plain, show_progress_bar=False), np.float32)
+    return lambda pairs: np.asarray(
+        model.predict(list(pairs), activation_fn=plain, show_progress_bar=False), np.float32
     )
 
 
@@ -178,7 +184,7 @@ def theirs_encodes(folder: Path, device: str) -> Encoder:
 
 
 def _bf16(device: str) -> bool:
-    return pick_device(device) == "cuda" or has_fast_bf16()
+    return resolve_precision("bf16", pick_device(device)) == "bf16"
 
 
 def _on_cpu(device: str) -> bool:
@@ -246,9 +252,9 @@ RERANK_WAYS = (
     RerankWay("openvino", _ours_reranks("openvino", "fp32"), lambda _, device: _on_cpu(device)),
     RerankWay("bf16", _ours_reranks("openvino", "bf16"), lambda _, device: _bf16(device)),
     RerankWay("int8", _ours_reranks("openvino", "int8"), _in_int8()),
-    RerankWay("shallow", _ours_reranks("openvino", "auto", SHALLOW), lambda folder, _: (folder / SHALLOW).is_dir()),
+    RerankWay("shallow", _ours_reranks("openvino", "fp32", SHALLOW), lambda folder, _: (folder / SHALLOW).is_dir()),
     RerankWay("shallow int8", _ours_reranks("openvino", "int8", SHALLOW), _in_int8(SHALLOW)),
-    RerankWay(f"cascade to {KEPT}", _cascade("auto"), lambda folder, _: (folder / SHALLOW).is_dir()),
+    RerankWay(f"cascade to {KEPT}", _cascade("fp32"), lambda folder, _: (folder / SHALLOW).is_dir()),
     RerankWay(f"cascade to {KEPT} int8", _cascade("int8"), _in_int8(SHALLOW)),
 )
 ENCODE_WAYS = (
@@ -269,5 +275,6 @@ def _bound(work: Encoder, given: Sequence[str]) -> Callable[[], object]:
     return lambda: work(given)
 
 
-def _repeated(items: Sequence[str], size: int) -> list[str]:
+def repeated(items: Sequence[str], size: int) -> list[str]:
+    """So many of the items, from the first one again where they end."""
     return [items[at % len(items)] for at in range(size)]

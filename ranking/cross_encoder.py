@@ -62,8 +62,8 @@ class Placement(NamedTuple):
 def placed(device: str = "auto", precision: str = "auto", runtime: RuntimeName = "openvino") -> Placement:
     """Where a cross-encoder comes to run if so much is asked for; CUDA is served by torch.
 
-    `auto` is bf16 on CUDA and on CPUs that multiply it in hardware; others take fp32, for bf16 too. Raises BadConfig
-    for int8 on CUDA, and for what is not known.
+    `auto` is bf16 on CUDA and on CPUs that multiply it in hardware; others take fp32, for bf16 too. What is between the
+    whole numbers of int8 is what auto takes. Raises BadConfig for int8 on CUDA, and for what is not known.
     """
     if precision not in ("auto", "fp32", "bf16", "int8"):
         raise BadConfig(f"precision {precision!r} is not known; use auto, fp32, bf16 or int8")
@@ -138,7 +138,7 @@ class CrossEncoderScorer:
         if place.device == "cuda":
             from retrieval.cuda import CudaRunner
 
-            runner = CudaRunner(served_module(folder, bf16=kind == "bf16"))
+            runner = CudaRunner(served_module(folder, bf16=kind == "bf16"), tokenizer.max_length)
         elif place.runtime == "torch":
             runner = TorchRunner(served_module(folder, int8=int8), "cpu", kind)
         else:
@@ -305,10 +305,11 @@ def served_module(folder: Path, *, int8: bool = False, bf16: bool = False) -> to
 
         quantise(model, folder)
     if bf16 and model.model is not None:
-        from retrieval.cuda import halve
+        from retrieval.cuda import body_in_bf16
 
         body = model.model.base_model
-        halve(body, (part for part in model.model.children() if part is not body))
+        if body is not model.model:
+            body_in_bf16(body, (part for part in model.model.children() if part is not body))
     return logit_module(model)
 
 

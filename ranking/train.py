@@ -98,7 +98,7 @@ def train_ranker(
         trainer = _trainer(model, arguments, collator, evaluator, settings, pairs.span)
         shown = TrainingProgress(description, examples_per_row=len(pairs) / (len(units) - 1), console=console)
         show_training(trainer, shown)
-        stamp = fingerprint(settings.model_dump(), str(start), _digest(pairs), len(valid) if valid else 0)
+        stamp = fingerprint(settings.model_dump(), str(start), digest(pairs), len(valid) if valid else 0)
         last = last_checkpoint(checkpoints) if claim(checkpoints, stamp) else None
         try:
             trainer.train(resume_from_checkpoint=last)
@@ -313,7 +313,7 @@ def _by_group(values: Tensor, mask: Tensor) -> Tensor:
     return values.new_zeros(mask.shape).masked_scatter(mask, values)
 
 
-def _digest(pairs: PairSet) -> str:
+def digest(pairs: PairSet) -> str:
     """A fingerprint of what the pairs say."""
     texts = [pairs.item_texts[row] for row in np.unique(pairs.item)]
     arrays = [array.tobytes().hex() for array in (pairs.indptr, pairs.item, pairs.label)]

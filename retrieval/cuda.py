@@ -39,8 +39,8 @@ class CudaRunner:
     budget_tokens = CUDA_TOKENS
     streams = 1
 
-    def __init__(self, module: torch.nn.Module, *, graphs: bool = True) -> None:
-        self._module = module.to("cuda").eval()
+    def __init__(self, module: torch.nn.Module, longest: int, *, graphs: bool = True) -> None:
+        self._module, self._longest = module.to("cuda").eval(), longest
         self._graph_tokens = GRAPH_TOKENS if graphs else 0
         self._graphs: OrderedDict[tuple[int, int], Graph] = OrderedDict()
         self._pool = torch.cuda.graph_pool_handle()  # graphs that are never replayed at once share their memory
@@ -49,24 +49,29 @@ class CudaRunner:
     def __call__(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        inputs = graph_inputs(input_ids, attention_mask, token_type_ids)
-        if inputs[0].size > self._graph_tokens:
-            return self._run(np.stack((input_ids, attention_mask, token_type_ids)))
-        with self._one_at_a_time, torch.inference_mode():
-            graph = self._recorded(*inputs.shape[1:])
-            graph.inputs.copy_(torch.from_numpy(inputs))
-            graph.recording.replay()
-            return graph.output[: len(input_ids)].float().cpu().numpy()
+        inputs = graph_inputs(input_ids, attention_mask, token_type_ids, self._longest)
+        if inputs[0].size <= self._graph_tokens:
+            with self._one_at_a_time, torch.inference_mode():
+                graph = self._recorded(*inputs.shape[1:])
+                if graph is not None:
+                    graph.inputs.copy_(torch.from_numpy(inputs))
+                    graph.recording.replay()
+                    return graph.output[: len(input_ids)].float().cpu().numpy()
+        return self._run(np.stack((input_ids, attention_mask, token_type_ids)))
 
     def _run(self, inputs: NDArray[np.int64]) -> NDArray[np.float32]:
         with torch.inference_mode():
             return self._module(*torch.from_numpy(inputs).to("cuda")).float().cpu().numpy()  # type: ignore[no-any-return]
 
-    def _recorded(self, rows: int, length: int) -> Graph:
-        """The graph of a shape, recorded where it is new."""
+    def _recorded(self, rows: int, length: int) -> Graph | None:
+        """The graph of a shape, recorded where it is new; None from then on where the model cannot be recorded."""
         if (rows, length) not in self._graphs:
-            with _recording:
-                self._graphs[rows, length] = self._record(rows, length)
+            try:
+                with _recording:
+                    self._graphs[rows, length] = self._record(rows, length)
+            except RuntimeError:  # it waits for the device or copies from the host while it runs
+                self._graph_tokens = 0
+                return None
             if len(self._graphs) > MAX_GRAPHS:
                 self._graphs.popitem(last=False)
         self._graphs.move_to_end((rows, length))
@@ -86,7 +91,7 @@ class CudaRunner:
         return Graph(inputs, output, recording)
 
 
-def halve(body: torch.nn.Module, readers: Iterable[torch.nn.Module]) -> None:
+def body_in_bf16(body: torch.nn.Module, readers: Iterable[torch.nn.Module]) -> None:
     """Hold the weights of a model's body in bfloat16; what reads its output gets float32 and computes in it.
 
     A pooled vector or a logit in bfloat16 has three digits: too few for unit length, or to tell two items apart.
@@ -97,7 +102,7 @@ def halve(body: torch.nn.Module, readers: Iterable[torch.nn.Module]) -> None:
 
 
 def _in_float32(given: Any) -> Any:
-    """Tensors of half precision in tuples and dictionaries as float32, all else as it is."""
+    """Tensors of floats in tuples and dictionaries as float32, all else as it is."""
     if isinstance(given, torch.Tensor):
         return given.float() if given.is_floating_point() else given
     if isinstance(given, tuple):
@@ -106,15 +111,17 @@ def _in_float32(given: Any) -> Any:
 
 
 def graph_inputs(
-    input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]
+    input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64], longest: int
 ) -> NDArray[np.int64]:
-    """A batch padded to one of few shapes, int64 [3, rows, length]; an added row reads one token of it.
+    """A batch padded to one of few shapes, int64 [3, rows, length], no longer than a model reads; an added row reads
+    one token of it.
 
-    >>> graph_inputs(np.full((5, 9), 7), np.ones((5, 9), int), np.zeros((5, 9), int)).shape
+    >>> graph_inputs(np.full((5, 9), 7), np.ones((5, 9), int), np.zeros((5, 9), int), 512).shape
     (3, 5, 16)
     """
     n, length = input_ids.shape
-    inputs = np.zeros((3, graph_rows(n), int(padded_length(np.array(length), GRAPH_MULTIPLE))), np.int64)
+    padded = max(length, min(longest, int(padded_length(np.array(length), GRAPH_MULTIPLE))))
+    inputs = np.zeros((3, graph_rows(n), padded), np.int64)
     inputs[:, :n, :length] = input_ids, attention_mask, token_type_ids
     inputs[1, n:, 0] = 1
     return inputs

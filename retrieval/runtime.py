@@ -8,12 +8,13 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
@@ -187,9 +188,18 @@ def run_each(
     if runner.streams == 1 or len(ordered) < 2:
         yield from ((batch, runner(*padded(batch))) for batch in ordered)
         return
-    waiting = {_pool(os.getpid()).submit(lambda batch: runner(*padded(batch)), batch): batch for batch in ordered}
+    waiting: dict[Future[NDArray[np.float32]], NDArray[np.int64]] = {}
+    left = iter(ordered)
     try:
-        yield from ((waiting[ended], ended.result()) for ended in as_completed(waiting))
+        while True:
+            for batch in islice(
+                left, runner.streams - len(waiting)
+            ):  # no more: other callers wait for the same threads
+                waiting[_pool(os.getpid()).submit(lambda batch: runner(*padded(batch)), batch)] = batch
+            if not waiting:
+                return
+            for ended in wait(waiting, return_when=FIRST_COMPLETED).done:
+                yield waiting.pop(ended), ended.result()
     finally:
         for one in waiting:
             one.cancel()

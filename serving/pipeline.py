@@ -126,7 +126,9 @@ class Pipeline:
         """Towers, index and shoppers, as a release that is not yet recorded."""
         from retrieval.train import TowerData, train_towers
         from serving.ranker import teacher_of
+        from serving.teaching import at_hand
 
+        at_hand(self.config.ranking)  # before hours of training, not after
         source, work = TowerData(shop.data, shop.events, shop.judgements), self._work_on(shop)
         with self._timed("train towers"):
             trained = train_towers(
@@ -149,9 +151,11 @@ class Pipeline:
         from serving.blending import fitted_steps
         from serving.crossfit import cross_fitted
         from serving.ranker import fit_ranker, fit_shallow, ranker_data
+        from serving.teaching import at_hand
 
         if not self.config.ranking.enabled:
             return draft
+        at_hand(self.config.ranking)
         opened, work = self._opened(bundle, draft), self._work_on(shop)
         with self._timed("mine pairs"):
             data = ranker_data(

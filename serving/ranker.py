@@ -23,7 +23,7 @@ from serving.offline import Offline, query_shortlists
 from serving.settings import RankConfig
 from serving.shop import Shop
 from serving.stages import Stages
-from serving.teaching import taught, train_teachers
+from serving.teaching import at_hand, taught, train_teachers
 from serving.training import RankerData, Training, budgeted, mean_tokens
 
 
@@ -148,13 +148,14 @@ def fit_ranker(
     tokens, seeds = mean_tokens(data.train), config.ensemble
     training["say"](
         f"ranker: {len(data.train):,} pairs in {data.train.n_groups:,} groups ({data.usable:,} usable), about "
-        f"{tokens:.0f} tokens each" + (f"; first {seeds} teachers" if seeds > 1 else "")
+        f"{tokens:.0f} tokens each"
     )
-    teachers = [Path(config.taught_by)] if config.taught_by is not None else []
+    teachers = at_hand(config)
     if seeds > 1:
-        teachers += train_teachers(data, config.training, seeds, start=start, work=work, **training)
+        teachers = train_teachers(data, config.training, seeds, start=start, work=work, **training)
     if teachers:
-        return distil(data, teachers, config.student, start=start, out=out, work=work, name="ranker", **training)
+        settings = config.training.model_copy(update={"loss": "logit_mse"})
+        return distil(data, teachers, settings, start=start, out=out, work=work, name="ranker", **training)
     settings = budgeted(data.train, config.training, training)
     training["say"](f"ranker: budget {settings.examples:,} examples")
     run = train_ranker(

@@ -80,8 +80,13 @@ class RankConfig(Settings):
         default=5_000, ge=0, description="usable positives under which two towers are cross-fitted"
     )
     training: RankerTraining = RankerTraining()
-    student: RankerTraining = RankerTraining(loss="logit_mse")
     shallow: RankerTraining = RankerTraining(loss="logit_mse", layers=3, learning_rate=1.5e-4)
+
+    @model_validator(mode="after")
+    def _logits_of_one_scale(self) -> Self:
+        if self.ensemble > 1 and self.taught_by is not None:
+            raise ValueError("ranking.ensemble and ranking.taught_by are two kinds of teacher; set one of them")
+        return self
 
     @property
     def distils(self) -> bool:

@@ -14,20 +14,35 @@ from typing import Unpack
 import numpy as np
 
 from ranking.cross_encoder import CrossEncoderScorer
+from ranking.pair_tokens import PairTokenizer
 from ranking.pairs import PairSet
 from ranking.settings import RankerTraining
-from ranking.train import train_ranker
+from ranking.train import digest, train_ranker
+from retrieval.checkpoint import claim
+from retrieval.fingerprint import fingerprint
 from retrieval.progress import ProgressMeter
+from serving.settings import RankConfig
 from serving.training import RankerData, Training, budgeted
 
 TEACHERS = "teachers"
 
 
+def at_hand(config: RankConfig) -> list[Path]:
+    """The larger model that is to teach, if one is named. Raises BadBundle where its folder holds no cross-encoder."""
+    if config.taught_by is None:
+        return []
+    PairTokenizer.load(Path(config.taught_by))
+    return [Path(config.taught_by)]
+
+
 def train_teachers(
     data: RankerData, settings: RankerTraining, seeds: int, *, start: str, work: Path, **training: Unpack[Training]
 ) -> list[Path]:
-    """Folders of as many models, each by the settings under a seed of its own; those that are there are kept."""
+    """Folders of as many models, each by the settings under a seed of its own; those that an interrupted run of the
+    same pairs, settings and start has made are kept."""
     settings, folders = budgeted(data.train, settings, training), []
+    training["say"](f"teachers: {seeds} seeds, budget {settings.examples:,} examples each")
+    claim(work / TEACHERS, fingerprint(settings.model_dump(), start, digest(data.train)))
     for number in range(seeds):
         folder = work / TEACHERS / str(number)
         folders.append(folder)

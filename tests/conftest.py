@@ -12,11 +12,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, settings
 
 from retrieval.dataset import DataSet, load
 from retrieval.events import Events
 
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # a test file may import openvino first
+
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 WORDS = (  # one blank between any two
@@ -52,13 +56,15 @@ def save_tiny_bert(folder: Path, *, seed: int = 0) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def without_fast_bf16() -> Iterator[None]:
-    """`auto` is float32 on every CPU alike, so that figures do not depend on the machine that tests."""
+def without_fast_bf16() -> Iterator[Callable[[], bool]]:
+    """`auto` is float32 on every CPU alike, so that figures do not depend on the machine that tests. Gives what says
+    whether this one has bfloat16."""
     from retrieval import runtime
 
     with pytest.MonkeyPatch.context() as patch:
+        has_it = runtime.has_fast_bf16
         patch.setattr(runtime, "has_fast_bf16", lambda: False)
-        yield
+        yield has_it
 
 
 @pytest.fixture(scope="session")

@@ -13,18 +13,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ranking.cross_encoder import served_module
+from retrieval import cuda
 from retrieval.cuda import GRAPH_MULTIPLE, graph_inputs, graph_rows
 from retrieval.encoder import _sentence_module
 
 TEXTS = [" ".join(["red mug", "cordless drill", "argan oil mask"][n % 3] for _ in range(n % 17)) for n in range(150)]
 
 
-@given(rows=st.integers(1, 300), length=st.integers(1, 130))
-def test_a_batch_for_a_graph_keeps_what_it_held_and_its_added_rows_read_one_token(rows: int, length: int) -> None:
+@given(rows=st.integers(1, 300), length=st.integers(1, 130), longest=st.integers(100, 140))
+def test_a_batch_for_a_graph_keeps_what_it_held_and_its_added_rows_read_one_token(
+    rows: int, length: int, longest: int
+) -> None:
     rng = np.random.default_rng(rows)
     batch = [rng.integers(0, 9, (rows, length)) for _ in range(3)]
-    inputs = graph_inputs(*batch)
-    assert inputs.shape[1:] == (graph_rows(rows), -(-length // GRAPH_MULTIPLE) * GRAPH_MULTIPLE)
+    inputs = graph_inputs(*batch, longest)
+    padded = -(-length // GRAPH_MULTIPLE) * GRAPH_MULTIPLE
+    assert inputs.shape[1:] == (graph_rows(rows), max(length, min(padded, longest)))
     assert (inputs[:, :rows, :length] == batch).all()
     assert not inputs[1, :rows, length:].any()
     assert (inputs[1, rows:].sum(axis=1) == 1).all()
@@ -48,7 +52,7 @@ class Sums(torch.nn.Module):
         return torch.stack(rows, dim=1) * self.weight
 
 
-def test_a_halved_encoder_still_gives_unit_vectors_near_its_own(tiny_encoder_folder: Path) -> None:
+def test_an_encoder_in_bf16_still_gives_unit_vectors_near_its_own(tiny_encoder_folder: Path) -> None:
     ids = torch.arange(64).reshape(4, 16) % 30 + 5
     batch = (ids, torch.ones_like(ids), torch.zeros_like(ids))
     whole, half = (_sentence_module(tiny_encoder_folder, bf16=bf16) for bf16 in (False, True))
@@ -60,7 +64,7 @@ def test_a_halved_encoder_still_gives_unit_vectors_near_its_own(tiny_encoder_fol
     assert 0.99 < float((found * wanted).sum(dim=1).min()) < 1 - 1e-7
 
 
-def test_a_halved_cross_encoder_tells_logits_apart_that_bfloat16_cannot(tiny_ranker_folder: Path) -> None:
+def test_a_cross_encoder_in_bf16_tells_logits_apart_that_bfloat16_cannot(tiny_ranker_folder: Path) -> None:
     ids = torch.randint(5, 60, (200, 12), generator=torch.Generator().manual_seed(0))
     batch = (ids, torch.ones_like(ids), torch.zeros_like(ids))
     with torch.inference_mode():
@@ -72,10 +76,11 @@ def test_a_halved_cross_encoder_tells_logits_apart_that_bfloat16_cannot(tiny_ran
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("graphs", [True, False])
-def test_rows_are_those_of_the_texts_in_any_number_of_threads(graphs: bool) -> None:
-    from retrieval.cuda import MAX_GRAPHS, CudaRunner
+def test_rows_are_those_of_the_texts_in_any_number_of_threads(graphs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from retrieval.cuda import CudaRunner
 
-    runner = CudaRunner(Sums(), graphs=graphs)
+    monkeypatch.setattr(cuda, "MAX_GRAPHS", 4)
+    runner = CudaRunner(Sums(), 512, graphs=graphs)
     rng = np.random.default_rng(0)
     batches = [rng.integers(0, 99, (3, rows, length)) for rows in (1, 2, 7, 40) for length in range(1, 120, 3)]
 
@@ -87,7 +92,7 @@ def test_rows_are_those_of_the_texts_in_any_number_of_threads(graphs: bool) -> N
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(right, batches * 3))
-    assert len(runner._graphs) <= MAX_GRAPHS if graphs else not runner._graphs
+    assert len(runner._graphs) == (4 if graphs else 0)
 
 
 @pytest.mark.gpu

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
+import retrieval.runtime
 from retrieval import encoder as encoder_module
 from retrieval.encoder import TextEncoder, max_tokens, open_sentence_transformer
 from retrieval.errors import BadBundle
@@ -92,6 +94,18 @@ def test_documents_are_padded_less_than_queries_of_few_shapes(opened: TextEncode
     document, query = watched.encode(nine, "document"), watched.encode(nine, "query")
     assert widths == [10, 16]
     np.testing.assert_allclose(document, query, atol=1e-6)
+
+
+def test_bfloat16_is_near_float32_on_a_cpu_that_has_it(
+    tiny_encoder_folder: Path, without_fast_bf16: Callable[[], bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not without_fast_bf16():
+        pytest.skip("this CPU has no bfloat16")
+    monkeypatch.setattr(retrieval.runtime, "has_fast_bf16", without_fast_bf16)
+    wanted, found = (
+        TextEncoder.load(tiny_encoder_folder, device="cpu", precision=kind).encode(TEXTS) for kind in ("fp32", "auto")
+    )
+    assert 0.99 < float((found * wanted).sum(axis=1).min()) < 1 - 1e-7
 
 
 def test_texts_beyond_one_block_are_encoded_as_well(opened: TextEncoder, monkeypatch: pytest.MonkeyPatch) -> None:

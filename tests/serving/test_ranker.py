@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,11 @@ import pytest
 
 from ranking.cross_encoder import RANGES, CrossEncoderScorer
 from ranking.pairs import PairSet
-from retrieval.errors import BadBundle
+from retrieval.errors import BadBundle, BadConfig
+from serving import ranker
 from serving.ranker import fit_ranker, teacher_of
 from serving.settings import read_settings
-from serving.teaching import TEACHERS, taught
+from serving.teaching import TEACHERS, at_hand, taught
 from serving.training import RankerData, Training
 
 HARD = "retrieval.text.hard_negatives=1"
@@ -45,12 +48,45 @@ def pairs(n_groups: int, label: float = 1.0) -> PairSet:
     )
 
 
-@pytest.mark.parametrize("taught_by", [False, True])
-def test_a_ranker_learns_the_mean_logits_of_seeds_and_of_a_model_at_hand(
-    taught_by: bool, tiny_bert_folder: Path, tiny_ranker_folder: Path, tmp_path: Path
+@pytest.fixture
+def learned(monkeypatch: pytest.MonkeyPatch) -> list[PairSet]:
+    """The pairs of every training of a student, with the labels that it is given."""
+    found: list[PairSet] = []
+
+    def noted(pairs: PairSet, teachers: Sequence[Path], device: str) -> PairSet:
+        found.append(taught(pairs, teachers, device))
+        return found[-1]
+
+    monkeypatch.setattr(ranker, "taught", noted)
+    return found
+
+
+def test_a_ranker_learns_the_logits_of_a_model_at_hand(
+    tiny_bert_folder: Path, tiny_ranker_folder: Path, tmp_path: Path, learned: list[PairSet]
 ) -> None:
-    changes = ["ranking.ensemble=2", "ranking.training.examples=96", "ranking.student.examples=96"]
-    changes += [f"ranking.taught_by={tiny_ranker_folder}"] if taught_by else []
+    config = read_settings(changes=[f"ranking.taught_by={tiny_ranker_folder}", "ranking.training.examples=96"]).ranking
+    data = RankerData(train=pairs(12), valid=pairs(4), usable=12, proposed=pairs(20, label=9.0))
+    training: Training = {"budget": "quick", "device": "cpu", "say": lambda _: None}
+    fit_ranker(data, config, start=str(tiny_bert_folder), out=tmp_path / "ranker", work=tmp_path / "work", **training)
+    own = CrossEncoderScorer.load(tiny_ranker_folder, device="cpu")
+    wanted = own.score([("red mug a", "red mug"), ("red mug a", "blue lamp"), ("red mug b", "red mug")])
+    np.testing.assert_allclose(learned[0].label[:3], wanted, atol=1e-5)
+    assert not (tmp_path / "work" / TEACHERS).exists()
+
+
+def test_two_kinds_of_teacher_and_a_folder_without_a_model_are_refused(
+    tmp_path: Path, tiny_ranker_folder: Path
+) -> None:
+    with pytest.raises(BadConfig, match="two kinds of teacher"):
+        read_settings(changes=["ranking.ensemble=2", f"ranking.taught_by={tiny_ranker_folder}"])
+    with pytest.raises(BadBundle, match=str(tmp_path)):
+        at_hand(read_settings(changes=[f"ranking.taught_by={tmp_path}"]).ranking)
+
+
+def test_a_ranker_learns_the_mean_logits_of_seeds(
+    tiny_bert_folder: Path, tmp_path: Path, learned: list[PairSet]
+) -> None:
+    changes = ["ranking.ensemble=2", "ranking.training.examples=96"]
     config, said, work = read_settings(changes=changes).ranking, list[str](), tmp_path / "work"
     assert config.distils
     data = RankerData(train=pairs(12), valid=pairs(4), usable=12, proposed=pairs(20, label=9.0))
@@ -58,13 +94,16 @@ def test_a_ranker_learns_the_mean_logits_of_seeds_and_of_a_model_at_hand(
     out = tmp_path / "ranker"
     run = fit_ranker(data, config, start=str(tiny_bert_folder), out=out, work=work, **training)
     assert (run.examples, (out / RANGES).exists()) == (96, True)
-    assert any("first 2 teachers" in line for line in said)
+    assert any("teachers: 2 seeds, budget 96" in line for line in said)
     assert any("distilled on 40 pairs, budget 96" in line for line in said)
-    folders = sorted((work / TEACHERS).iterdir())
+    folders = [work / TEACHERS / number for number in "01"]
     models = [CrossEncoderScorer.load(folder, device="cpu") for folder in folders]
     assert len({model.fingerprint for model in models}) == 2
     logits = np.mean([model.score([("red mug a", "red mug"), ("red mug a", "blue lamp")]) for model in models], axis=0)
-    np.testing.assert_allclose(taught(data.proposed, folders, "cpu").label[:2], logits, atol=1e-5)
+    np.testing.assert_allclose(learned[0].label[:2], logits, atol=1e-5)
     made = [(folder / "model.safetensors").stat().st_mtime_ns for folder in folders]
     fit_ranker(data, config, start=str(tiny_bert_folder), out=tmp_path / "again", work=work, **training)
     assert [(folder / "model.safetensors").stat().st_mtime_ns for folder in folders] == made  # kept, not trained again
+    others = replace(data, train=pairs(13))
+    fit_ranker(others, config, start=str(tiny_bert_folder), out=tmp_path / "other", work=work, **training)
+    assert [(folder / "model.safetensors").stat().st_mtime_ns for folder in folders] != made
