@@ -1,4 +1,5 @@
-"""Candidate sources beside the towers: what goes with a history, what was taken or looked at, what sells, and words.
+"""Candidate sources beside the towers: what goes with a history or comes next, what was taken or looked at, what sells,
+and words.
 
 Each gives every item a score that is 0 where it knows nothing and grows slowly, so that a weighted sum of sources
 (`retrieval.fusion`) is moved by none alone.
@@ -98,17 +99,18 @@ class SparseScores:
 
 @dataclass(frozen=True)
 class CoOccurrence:
-    """What shoppers of the same items took: log(1 + the sum of cosines to the distinct items of the NEWEST events).
+    """What shoppers of the same items took: log(1 + the sum over the distinct items of the newest `reads` events).
 
-    `similar` is a sparse float32 [n_items, n_items], see `retrieval.together.cooccurrence`. Of items with higher rows,
-    which came later, nothing is known.
+    `similar` is a sparse float32 [n_items, n_items], see `retrieval.together.cooccurrence`; of `right_after`, of which
+    one event is read, it is log(1 + how often). Of items with higher rows, which came later, nothing is known.
     """
 
     similar: csr_array
+    reads: int = NEWEST
 
     def read(self, asked: Asked) -> SparseScores:
         """See CandidateSource."""
-        events, n_items = newest(asked.history, NEWEST), self.similar.shape[0]
+        events, n_items = newest(asked.history, self.reads), self.similar.shape[0]
         summed = incidence(events.where(events.rows < n_items), n_items) @ self.similar
         summed.sort_indices()
         lists = CSR(summed.indptr.astype(np.int64), summed.indices.astype(np.int64))

@@ -1,4 +1,4 @@
-"""What goes with what: the similarity of items by the shoppers they share."""
+"""What goes with what: the similarity of items by the shoppers they share; and what comes right after what."""
 
 from __future__ import annotations
 
@@ -54,6 +54,24 @@ def cosines(
         for start in range(0, n_items, step)
     ]
     return csr_array(vstack(blocks))
+
+
+def right_after(events: Events, counted: Mask, n_items: int, *, neighbours: int = NEIGHBOURS) -> csr_array:
+    """How often each item (column) came right after each other (row) in the events `counted`, bool [n_events]: the
+    `neighbours` most frequent of each, float32 [n_items, n_items], zero diagonal.
+
+    Where there are baskets, events of a shopper at one time came at once, right after the last one before them.
+    """
+    from scipy.sparse import csr_array
+
+    users, items = events.user[counted], events.item[counted]
+    begins = np.ones(len(users), bool)
+    if events.has_baskets:
+        begins[1:] = (np.diff(users) != 0) | (np.diff(events.time[counted]) != 0)
+    before = np.flatnonzero(begins)[np.cumsum(begins) - 1] - 1
+    later = np.flatnonzero((before >= 0) & (users[before] == users))
+    pairs = (items[before[later]], items[later])
+    return _nearest(csr_array((np.ones(len(later), np.float32), pairs), (n_items, n_items)), 0, neighbours)
 
 
 def _latest_pairs(

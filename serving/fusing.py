@@ -17,7 +17,7 @@ from serving.evaluate import relevant_rows
 from serving.offline import Offline
 from serving.retriever import FusionName
 from serving.shop import Shop
-from serving.sources import BEFORE, LATELY, LOOKED, MONTH, OWN, TOGETHER, WEEK, WORDS
+from serving.sources import BEFORE, LATELY, LOOKED, MONTH, NEXT, OWN, TOGETHER, WEEK, WORDS
 from serving.stages import SHORTLIST, Stages
 
 FOLDS = ("ranker_train", "ranker_valid")  # of events: a handful of weights takes nothing from the ranker that follows
@@ -48,10 +48,10 @@ def fit_fusions(stages: Stages, shop: Shop, *, remove_seen: bool) -> Iterator[tu
         of_late = (WEEK, MONTH, LATELY) if shop.events.kind == "temporal" else ()
         again = () if remove_seen else (OWN, BEFORE)
         told = _recommendation(stages, shop, remove_seen=remove_seen)
-        yield "recommend", fit(stages, told, (TOGETHER, LOOKED, *again, *of_late))
+        yield "recommend", fit(stages, told, (TOGETHER, NEXT, LOOKED, *again, *of_late))
         if not remove_seen:
             told = _recommendation(stages, shop, remove_seen=True)
-            yield "recommend_new", fit(stages, told, (TOGETHER, LOOKED, *of_late))
+            yield "recommend_new", fit(stages, told, (TOGETHER, NEXT, LOOKED, *of_late))
     yield "search", fit(stages, _search(stages, shop), (WORDS,))
 
 

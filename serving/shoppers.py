@@ -23,7 +23,7 @@ from retrieval.errors import BadBundle
 from retrieval.lately import DOUBT, RecentTogether
 from retrieval.sources import DAY
 from retrieval.timeline import Timeline
-from retrieval.together import LONGEST, NEIGHBOURS, cooccurrence
+from retrieval.together import LONGEST, NEIGHBOURS, cooccurrence, right_after
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 ARRAYS = ("item", "query", "kind", "time", "offsets")
 TOGETHER = ("together", "together_rows", "together_indptr")  # cosines, their columns, where each item's begin
 LATELY = ("lately", "lately_rows", "lately_indptr")  # the same of the last LATELY_DAYS
+AFTER = ("after", "after_rows", "after_indptr")  # how often what came right after what
 LATELY_DAYS = 14
-TOGETHERNESS = (LATELY_DAYS, DOUBT, NEIGHBOURS, LONGEST)  # what decides the stored similarities
+TOGETHERNESS = (LATELY_DAYS, DOUBT, NEIGHBOURS, LONGEST, "and right after")  # what decides the stored similarities
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,9 @@ class Shoppers:
     goes with what.
 
     `popularity` float32 [n_items] counts the target events of each item. `together` reads a sparse float32 [n_items,
-    n_items] of `retrieval.together.cooccurrence`, `lately` that of `RecentTogether` on the day after the last event;
-    both are None in a bundle from before they were kept. Events of items that the index lacks are read as absent.
+    n_items] of `retrieval.together.cooccurrence`, `after` that of `right_after`, `lately` that of `RecentTogether` on
+    the day after the last event; each is None in a bundle from before it was kept. Events of items that the index lacks
+    are read as absent.
     """
 
     timeline: Timeline
@@ -52,6 +54,7 @@ class Shoppers:
     lookup: HashIndex
     together: Callable[[], csr_array] | None = None
     lately: Callable[[], csr_array] | None = None
+    after: Callable[[], csr_array] | None = None
 
     def code(self, user_id: str) -> int | None:
         """The position of a shopper in the timeline, or None for one who is not known."""
@@ -78,13 +81,13 @@ class Shoppers:
         texts = tuple(read_table(folder / "queries.arrow")["text"].to_pylist())
         timeline = Timeline(kinds=tuple(map(str, kinds)), **(arrays | {"item": item}))
         lookup = HashIndex.build(hash_keys(users.to_pylist()))
-        together, lately = (
+        together, lately, after = (
             partial(_similar, folder, names, rows.astype(np.int64), version.size)
             if (folder / f"{names[0]}.npy").exists()
             else None
-            for names in (TOGETHER, LATELY)
+            for names in (TOGETHER, LATELY, AFTER)
         )
-        return cls(timeline, users, texts, popularity, lookup, together, lately)
+        return cls(timeline, users, texts, popularity, lookup, together, lately, after)
 
     @property
     def today(self) -> int:
@@ -114,7 +117,7 @@ class Shoppers:
 
 def write_shoppers(folder: Path, data: DataSet, targets: Sequence[str], train: NDArray[np.bool_]) -> None:
     """Writes every event of the data set, how often each item was taken, by events of the kinds `targets`, what was
-    taken together of late, and what goes together in the events `train`, bool [n_events]."""
+    taken together of late, and what goes together, and right after what, in the events `train`, bool [n_events]."""
     assert data.events is not None
     timeline, _ = Timeline.from_events(data.events)
     for name in ARRAYS:
@@ -124,7 +127,8 @@ def write_shoppers(folder: Path, data: DataSet, targets: Sequence[str], train: N
     together = cooccurrence(data.events, train, data.n_items)
     today = int(timeline.time.max(initial=0) // DAY + 1)
     lately = taken_together(timeline, targets, data.n_items).similar(today)
-    for names, similar in ((TOGETHER, together), (LATELY, lately)):
+    after = right_after(data.events, train, data.n_items)
+    for names, similar in ((TOGETHER, together), (LATELY, lately), (AFTER, after)):
         for name, array in zip(names, (similar.data, similar.indices, similar.indptr), strict=True):
             write_array(folder / f"{name}.npy", array)
     write_table(folder / "items.arrow", pa.table({"item_id": pa.array(data.item_ids, pa.string())}))

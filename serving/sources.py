@@ -29,9 +29,9 @@ from retrieval.topk import Mask, Rows
 from serving.retriever import EXACT
 from serving.shoppers import Shoppers
 
-TOGETHER, OWN, BEFORE, LOOKED, WEEK, MONTH, LATELY, WORDS = (
-    "co_occurrence", "own_frequency", "taken_before", "looked_at", "popularity_7d", "popularity_30d", "together_14d",
-    "words",
+TOGETHER, NEXT, OWN, BEFORE, LOOKED, WEEK, MONTH, LATELY, WORDS = (
+    "co_occurrence", "right_after", "own_frequency", "taken_before", "looked_at", "popularity_7d", "popularity_30d",
+    "together_14d", "words",
 )  # fmt: skip
 Lookup: TypeAlias = Callable[[Sequence[str]], Rows]
 CODES = ("sku", "gtin", "ean", "upc", "mpn", "isbn")  # columns whose values name an item as its id does
@@ -68,6 +68,8 @@ def open_sources(words: Path | None, version: IndexVersion, shoppers: Shoppers, 
     }
     if (together := shoppers.together) is not None:
         makers[TOGETHER] = lambda: CoOccurrence(together())
+    if (after := shoppers.after) is not None:
+        makers[NEXT] = lambda: CoOccurrence(after(), reads=1)
     if words is not None:
         makers[WORDS] = lambda: _read_words(words)
     return Sources(makers, version, cache(partial(_code_lookups, version.items, np.arange(version.size))))

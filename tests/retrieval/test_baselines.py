@@ -172,6 +172,26 @@ def test_cooccurrence_keeps_the_nearest_neighbours_and_the_last_items_of_a_robot
     assert np.argwhere(short).tolist() == [[1, 3], [3, 1]]
 
 
+@pytest.mark.parametrize("baskets", [False, True])
+def test_what_comes_right_after_is_counted_over_shoppers_and_a_basket_comes_at_once(baskets: bool):
+    events, _ = shop(9, n_users=5, n_events=80)
+    events = replace(events, time=events.time // 2, basket=np.where(baskets, events.time // 2, -1).astype(np.int32))
+    counted = np.random.default_rng(0).random(80) < 0.8
+    expected = np.zeros((N_ITEMS, N_ITEMS))
+    for user in range(5):
+        own = np.flatnonzero(counted & (events.user == user))
+        for nth, event in enumerate(own):
+            earlier = own[:nth][events.time[own[:nth]] < events.time[event]] if baskets else own[:nth]
+            if len(earlier):
+                expected[events.item[earlier[-1]], events.item[event]] += 1
+    np.fill_diagonal(expected, 0)
+    found = together.right_after(events, counted, N_ITEMS)
+    np.testing.assert_array_equal(found.toarray(), expected)
+    fewer = together.right_after(events, counted, N_ITEMS, neighbours=1).toarray()
+    np.testing.assert_array_equal(fewer.max(axis=1), expected.max(axis=1))
+    assert (np.count_nonzero(fewer, axis=1) <= 1).all()
+
+
 def test_item_knn_sums_over_distinct_history_items_and_falls_back_to_popularity():
     from scipy.sparse import csr_array
 

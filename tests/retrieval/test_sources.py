@@ -47,6 +47,14 @@ def test_what_goes_with_a_history_is_the_sum_over_its_distinct_items(together: C
     np.testing.assert_allclose(hits.scores[0, :2], np.log1p([0.75, 0.5]), rtol=1e-6)
 
 
+def test_what_came_right_after_is_asked_of_the_last_event_alone() -> None:
+    after = np.zeros((N, N), np.float32)
+    after[0, 1], after[2, 3], after[2, 4] = 9, 1, 3
+    hits = CoOccurrence(csr_array(after), reads=1).read(asked([[0, 2], [2, 0], []])).top(2)
+    assert hits.rows.tolist() == [[4, 3], [1, -1], [-1, -1]]
+    np.testing.assert_allclose(hits.scores[0], np.log1p([3, 1]), rtol=1e-6)
+
+
 def test_own_frequency_counts_what_was_taken(together: CoOccurrence) -> None:
     hits = OwnFrequency().read(asked([[4, 1, 4], [], [2]])).top(2)
     assert hits.rows.tolist() == [[4, 1], [-1, -1], [2, -1]]

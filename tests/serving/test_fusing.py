@@ -84,7 +84,7 @@ def test_which_sources_are_asked_depends_on_the_split_and_on_repeats(
     assert list(fitted) == ["recommend", *(["recommend_new"] if not remove_seen else []), "search"]
     assert all(names == tuple(name for name in recommend if name not in TAKEN) for names in new)
     assert search == ("words",)
-    assert "co_occurrence" in recommend
+    assert {"co_occurrence", "right_after"} <= set(recommend)
     assert ("own_frequency" in recommend) == ("taken_before" in recommend) == (not remove_seen)
     lately = {"popularity_7d", "popularity_30d", "together_14d"}
     assert lately & set(recommend) == (lately if kind == "temporal" else set())

@@ -15,6 +15,7 @@ from indexing.version import IndexVersion
 from retrieval.dataset import DataSet, load
 from retrieval.errors import BadBundle
 from serving.shoppers import Shoppers, taken_together, write_shoppers
+from serving.sources import NEXT, open_sources
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def folder(data: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def index_of(ids: list[str]) -> IndexVersion:
     """An index that knows its items, and nothing else."""
     lookup = HashIndex.build(hash_keys(ids))
-    found = SimpleNamespace(size=len(ids), rows_of=lambda wanted: lookup.find(hash_keys(wanted)))
+    found = SimpleNamespace(size=len(ids), items=None, rows_of=lambda wanted: lookup.find(hash_keys(wanted)))
     return cast("IndexVersion", found)
 
 
@@ -68,14 +69,29 @@ def test_rows_follow_the_index_and_items_that_it_lacks_are_absent(data: DataSet,
         assert part.popularity[row] == whole.popularity[ids.index(fewer[row])]
 
 
-def test_what_goes_together_follows_the_rows_of_the_index(data: DataSet, folder: Path) -> None:
+@pytest.mark.parametrize("what", ["together", "after"])
+def test_what_goes_together_follows_the_rows_of_the_index(data: DataSet, folder: Path, what: str) -> None:
     ids = list(data.item_ids)
     fewer = ids[:0:-2]
-    readers = [Shoppers.open(folder, index_of(some)).together for some in (ids, fewer)]
+    readers = [getattr(Shoppers.open(folder, index_of(some)), what) for some in (ids, fewer)]
     whole, part = (read() for read in readers if read is not None)
     rows = [ids.index(item) for item in fewer]
     assert whole.nnz > part.nnz > 0
     np.testing.assert_array_equal(part.toarray(), whole.toarray()[np.ix_(rows, rows)])
+
+
+def test_a_folder_from_before_what_comes_right_after_was_kept_opens_without_it(
+    folder: Path, data: DataSet, tmp_path: Path
+) -> None:
+    for path in folder.iterdir():
+        if not path.name.startswith("after"):
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    version = index_of(list(data.item_ids))
+    before, now = Shoppers.open(tmp_path, version), Shoppers.open(folder, version)
+    assert before.after is None
+    assert set(open_sources(None, version, now, ("purchase",))) - set(
+        open_sources(None, version, before, ("purchase",))
+    ) == {NEXT}
 
 
 def test_popularity_counts_the_events_that_count(data: DataSet, folder: Path) -> None:
