@@ -110,11 +110,14 @@ def opened_ways(
     *,
     remove_seen: bool,
     device: str = "auto",
+    most: int | None = None,
     say: Callable[[str], None] = print,
 ) -> list[Stages]:
-    """The stages of every way, each with blends of its own, fitted on ranker_valid. A model that several ways need is
-    opened once, and reads no pair twice. `stages` are the release's; their own steps do not count."""
-    given, found = valid_shortlists(stages, shop, remove_seen=remove_seen), list[Stages]()
+    """The stages of every way, each with blends of its own, fitted on ranker_valid, the first `most` requests of each
+    order or all. A model that several ways need is opened once, and reads no pair twice. `stages` are the release's;
+    their own steps do not count."""
+    given = [one.first(most) for one in valid_shortlists(stages, shop, remove_seen=remove_seen)]
+    found = list[Stages]()
     for way in wanted:
         recorded = replace(release, settings=with_steps(release.settings, way.steps))
         like = [step for one in found for step in one.steps]

@@ -31,7 +31,7 @@ from serving.options import settings_of
 from serving.shop import Shop
 from serving.show import say
 
-FEW, FEW_TIMED = 12, 3  # shortlists, and timed ones, in a hurry
+FEW, FEW_TIMED, FEW_FITTED = 12, 3, 24  # shortlists, timed ones, and those that blends are fitted on, in a hurry
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class FrontierRun:
                 wanted,
                 remove_seen=opened.remove_seen,
                 device=self.device,
+                most=FEW_FITTED if self.quick else None,
                 say=say,
             )
             theirs = predicting(folder, item_texts(shop.data.items), self.depth, self.device)

@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.frontier import Way, frontier, lift, opened_ways, predicting, recommend_lists, search_lists, ways
 from indexing.store import Bundle
+from serving.blending import valid_shortlists
 from serving.engine import Engine
 from serving.offline import Logits
 from serving.settings import DataConfig
@@ -69,6 +70,14 @@ def test_every_way_is_measured_on_the_same_lists_and_timed_in_turn(engine: Engin
     assert points[0].kept == 1.0 or np.isnan(points[0].kept)
     assert points[0].lift.n == points[1].lift.n > 0
     assert "int8: full model, cpu: openvino, int8" in said
+
+
+def test_blends_can_be_fitted_on_the_first_requests_alone(engine: Engine, shop: Shop) -> None:
+    for whole in valid_shortlists(engine.opened.stages, shop, remove_seen=False):
+        few = whole.first(3)
+        assert (len(few.texts), len(few.hits.rows), few.targets.n_lists) == (3, 3, 3)
+        assert (few.hits.rows == whole.hits.rows[:3]).all()
+        assert len(whole.first(None).texts) == len(whole.texts)
 
 
 def test_an_order_that_stays_lifts_nothing(engine: Engine, shop: Shop) -> None:
