@@ -31,12 +31,14 @@ from serving.options import settings_of
 from serving.shop import Shop
 from serving.show import say
 
-FEW, FEW_TIMED, FEW_FITTED = 12, 3, 24  # shortlists, timed ones, and those that blends are fitted on, in a hurry
+FEW, FEW_TIMED, FEW_FITTED = 12, 3, 20  # shortlists, timed ones, and those that blends are fitted on, in a hurry
+FEW_PLACES = 20  # that are reranked then
 
 
 @dataclass(frozen=True)
 class FrontierRun:
-    """A bundle with a ranker, and the data set that it was made of. `depth` are the places that are reranked."""
+    """A bundle with a ranker, and the data set that it was made of. `depth` are the places that are reranked, if `quick`
+    FEW_PLACES at most."""
 
     bundle: Path
     data: Path
@@ -53,7 +55,8 @@ class FrontierRun:
         if release.ranker is None:
             raise BadBundle(f"{self.bundle}: its live release has no ranker; run: shortlist train ranker")
         folder = bundle.path_of("ranker", release.ranker)
-        wanted = ways(folder, depth=self.depth, kept=self.kept, device=self.device)
+        depth = min(self.depth, FEW_PLACES) if self.quick else self.depth
+        wanted = ways(folder, depth=depth, kept=self.kept, device=self.device)
         with quiet_libraries():
             settings = settings_of(base=recorded_settings(bundle))
             shop = Shop.open(self.data, settings.data, now=datetime.now(UTC), like=index_ids(bundle, release))
@@ -69,7 +72,7 @@ class FrontierRun:
                 most=FEW_FITTED if self.quick else None,
                 say=say,
             )
-            theirs = predicting(folder, item_texts(shop.data.items), self.depth, self.device)
+            theirs = predicting(folder, item_texts(shop.data.items), depth, self.device)
             for lists in self._lists(opened, shop):
                 points = frontier(wanted, stages, lists, theirs=theirs, timed=FEW_TIMED if self.quick else TIMED)
                 yield from (_line(lists.task, point) for point in points)
