@@ -37,8 +37,8 @@ FEW_PLACES = 20  # that are reranked then
 
 @dataclass(frozen=True)
 class FrontierRun:
-    """A bundle with a ranker, and the data set that it was made of. `depth` are the places that are reranked, if `quick`
-    FEW_PLACES at most."""
+    """A bundle with a ranker, and the data set that it was made of. `depth` places are reranked, FEW_PLACES at most if
+    `quick`."""
 
     bundle: Path
     data: Path
