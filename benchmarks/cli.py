@@ -169,8 +169,7 @@ def rerank(
     from benchmarks.sweep import pinned, whole_numbers
     from retrieval.runtime import available_cores
 
-    every = (available_cores(),) if quick else (1, available_cores())  # each of several numbers opens all models anew
-    numbers = every if threads is None else whole_numbers("--threads", threads)
+    numbers = whole_numbers("--threads", threads or ("" if quick else "1,") + str(available_cores()))
     with pinned(numbers[0] if len(numbers) == 1 else None):
         sizes = whole_numbers("--candidates", candidates or ("10,30" if quick else "10,100,1000"))
         runs = ModelRuns(bundle, device, rounds=rounds or (2 if quick else 30), sizes=sizes, seed=seed)
