@@ -38,7 +38,8 @@ BUDGET_TOKENS = 1024  # tokens of a batch, padding included: larger batches fall
 MOST_STREAMS = 8  # batches that run at once on a CPU
 CUDA_TOKENS = 1 << 16  # the same where a GPU has to be kept busy
 SUMS = ".sha256"  # of the checksums beside a graph
-MULTIPLE = 8  # lengths are padded to a multiple of this, so that few distinct shapes are seen
+MULTIPLE = 4  # lengths are padded to a multiple of this, so that few distinct shapes are seen
+EVEN_BELOW = 16  # batches for each stream, up to which they are made of one size
 
 
 class Encoded(NamedTuple):
@@ -170,14 +171,22 @@ def run_batched(
 def batches_for(
     lengths: NDArray[np.int64], runner: Runner, *, budget_tokens: int | None = None, multiple: int = MULTIPLE
 ) -> list[NDArray[np.int64]]:
-    """`token_batches` as a runner likes them: one for each of its streams where there is work for so many."""
+    """`token_batches` as a runner likes them: of few batches each of its streams has as many as the others, of the same
+    size, so that none waits for another's last one."""
     if not len(lengths):
         return []
     budget = runner.budget_tokens if budget_tokens is None else budget_tokens
-    if runner.streams > 1:
-        padded = padded_length(np.asarray(lengths), multiple)
-        budget = min(budget, -(-int(padded.sum()) // runner.streams) + int(padded.max()) - 1)
-    return token_batches(lengths, budget_tokens=budget, multiple=multiple)
+    batches, streams = token_batches(lengths, budget_tokens=budget, multiple=multiple), runner.streams
+    if streams == 1 or len(batches) > EVEN_BELOW * streams:
+        return batches
+    most = -(-len(batches) // streams) * streams
+    padded = padded_length(np.asarray(lengths), multiple)
+    low, high = min(max(int(padded.max()), -(-int(padded.sum()) // most)), budget), budget
+    while low < high:  # the least budget that takes no more batches
+        middle = (low + high) // 2
+        tried = token_batches(lengths, budget_tokens=middle, multiple=multiple)
+        low, high = (low, middle) if len(tried) <= most else (middle + 1, high)
+    return token_batches(lengths, budget_tokens=low, multiple=multiple)
 
 
 def run_each(

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from retrieval import runtime
 from retrieval.errors import BadConfig, MissingDependency
 from retrieval.runtime import (
+    EVEN_BELOW,
     TOKEN_INPUTS,
     Encoded,
     OpenVinoModel,
@@ -27,6 +28,7 @@ from retrieval.runtime import (
     batches_for,
     convert,
     openvino_model,
+    padded_length,
     pick_device,
     resolve_precision,
     run_batched,
@@ -63,7 +65,7 @@ def test_batches_hold_every_text_once_and_keep_to_the_budget(lengths: list[int],
     batches = token_batches(np.array(lengths, np.int64), budget_tokens=budget)
     assert sorted(position for batch in batches for position in batch.tolist()) == list(range(len(lengths)))
     for batch in batches:
-        padded = max(8, -(-max(lengths[i] for i in batch) // 8) * 8)
+        padded = int(padded_length(np.array(max(lengths[i] for i in batch))))
         assert len(batch) == 1 or len(batch) * padded <= budget
     in_order = [lengths[i] for batch in batches for i in batch]
     assert in_order == sorted(in_order)
@@ -156,6 +158,21 @@ def test_each_stream_has_a_batch_where_there_is_work_for_it(lengths: list[int], 
     for each in (1, 2, 5):
         alike = batches_for(np.full(each * streams, 16), runner)  # type: ignore[arg-type]
         assert [len(batch) for batch in alike] == [each] * streams
+
+
+@given(lengths=st.lists(st.integers(1, 64), min_size=1, max_size=200), streams=st.integers(2, 4))
+def test_streams_have_as_many_batches_of_the_least_size(lengths: list[int], streams: int) -> None:
+    runner = SimpleNamespace(streams=streams, budget_tokens=128)
+    found = batches_for(np.array(lengths), runner)  # type: ignore[arg-type]
+    fewest = len(token_batches(np.array(lengths), budget_tokens=128))
+    if fewest > EVEN_BELOW * streams:
+        assert len(found) == fewest
+        return
+    largest = max(len(batch) * int(padded_length(np.array(lengths)[batch]).max()) for batch in found)
+    assert largest <= 128
+    assert len(found) <= (most := -(-fewest // streams) * streams)
+    if largest > padded_length(np.array(lengths)).max():
+        assert len(token_batches(np.array(lengths), budget_tokens=largest - 1)) > most
 
 
 def test_a_kept_graph_is_not_made_again(tmp_path: Path) -> None:

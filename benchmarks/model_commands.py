@@ -1,0 +1,135 @@
+"""`shortlist bench rerank`, `frontier`, `encode` and `train`: models and what they cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.bench import Quick, Results, Seed, Threads, bench
+from serving.options import AsJson, BudgetOption, Bundle, Changes, DataArgument, Device
+
+
+@bench.command()
+def rerank(
+    bundle: Bundle,
+    model: Annotated[
+        Path | None, typer.Option(help="A CrossEncoder folder in place of the bundle's own cross-encoder.")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Timings of each way; 30 where not given.")] = None,
+    candidates: Annotated[
+        str | None, typer.Option(metavar="N,N", help="Pairs of a shortlist; 10,100,1000 where not given.")
+    ] = None,
+    threads: Annotated[
+        str | None,
+        typer.Option(metavar="N,N", help="Cores of each process; 1 and all where not given, all with --quick."),
+    ] = None,
+    request: Annotated[Path | None, typer.Option(hidden=True, help="A request that was drawn before.")] = None,
+    seed: Seed = 0,
+    quick: Quick = False,
+    device: Device = "auto",
+    out: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """Milliseconds of the cross-encoder run every way there is, beside CrossEncoder.predict, by candidates and cores.
+
+    What is reranked is a real request of the shop, of median length, with the candidates that the bundle's retrieval
+    gives it: a shopper's recommendation, or a search where no shoppers are known.
+    """
+    from benchmarks.model_runs import ModelRuns
+    from benchmarks.rerank_request import RerankRequest
+    from benchmarks.results import begin
+    from benchmarks.show import data_of, deliver
+    from benchmarks.sweep import pinned, whole_numbers
+    from retrieval.runtime import available_cores
+
+    numbers = whole_numbers("--threads", threads or ("" if quick else "1,") + str(available_cores()))
+    with pinned(numbers[0] if len(numbers) == 1 else None):
+        sizes = whole_numbers("--candidates", candidates or ("10,30" if quick else "10,100,1000"))
+        runs = ModelRuns(bundle, device, rounds=rounds or (2 if quick else 30), sizes=sizes, seed=seed)
+        ranker = runs.ranker(model)
+        asked = runs.request(ranker) if request is None else RerankRequest.read(request)
+        run = begin(data_of(bundle=bundle.name, **asked.about(ranker, sizes)), device=device)
+        deliver(run, runs.rerank(ranker, asked, numbers), out=out, as_one=as_json)
+
+
+@bench.command()
+def frontier(
+    bundle: Bundle,
+    data: DataArgument,
+    depth: Annotated[int, typer.Option(min=1, help="Places that are reranked.")] = 100,
+    kept: Annotated[str, typer.Option(metavar="N,N", help="Places that the full model orders in a cascade.")] = "10,25",
+    fold: Annotated[str, typer.Option(help="Whose requests: test or gate.")] = "test",
+    threads: Threads = None,
+    quick: Quick = False,
+    device: Device = "auto",
+    out: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """Milliseconds of each way of reranking a shortlist, and the share of the full model's lift that it keeps."""
+    from benchmarks.frontier_run import FrontierRun
+    from benchmarks.results import begin
+    from benchmarks.show import data_of, deliver
+    from benchmarks.sweep import pinned, whole_numbers
+    from indexing.store import Bundle as Releases
+
+    if fold not in ("test", "gate"):
+        raise typer.BadParameter(f"{fold!r} is no fold to measure on; use test or gate", param_hint="--fold")
+    with pinned(threads):
+        run = begin(
+            data_of(bundle=bundle.name, release=Releases.open(bundle).current().id, data=data.name), device=device
+        )
+        measured = FrontierRun(bundle, data, depth, whole_numbers("--kept", kept), fold, device=device, quick=quick)
+        deliver(run, measured.lines(), out=out, as_one=as_json)
+
+
+@bench.command()
+def encode(
+    bundle: Bundle,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Timings of each way; 5 where not given.")] = None,
+    threads: Threads = None,
+    seed: Seed = 0,
+    quick: Quick = False,
+    device: Device = "auto",
+    out: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """Texts a second of the text encoder run every way there is, beside SentenceTransformer.encode."""
+    from benchmarks.model_runs import ModelRuns
+    from benchmarks.results import begin
+    from benchmarks.show import data_of, deliver
+    from benchmarks.sweep import pinned
+
+    with pinned(threads):
+        texts = 200 if quick else 2_000
+        runs = ModelRuns(bundle, device, rounds=rounds or (2 if quick else 5), texts=texts, seed=seed)
+        deliver(begin(data_of(bundle=bundle.name, texts=texts), device=device), runs.encode(), out=out, as_one=as_json)
+
+
+@bench.command()
+def train(
+    data: DataArgument,
+    changes: Changes = None,
+    budget: BudgetOption = "default",
+    share: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Of the shoppers, who train.")] = None,
+    quick: Quick = False,
+    device: Device = "auto",
+    out: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """Examples a second of every part of a training, memory, and validation figures against wall time."""
+    from benchmarks.results import begin
+    from benchmarks.show import data_of, deliver
+    from benchmarks.training import QUICK, QUICK_SHARE, TrainingRun
+    from serving.settings import read_settings
+
+    config = read_settings(changes=[*(QUICK if quick else ()), *(changes or [])])
+    part = share if share is not None else QUICK_SHARE if quick else 1.0
+    measured = TrainingRun(data, config, "quick" if quick else budget, device, part)
+    deliver(
+        begin(data_of(data=data.name, share=part, budget=budget), device=device),
+        measured.lines(),
+        out=out,
+        as_one=as_json,
+    )

@@ -1,0 +1,104 @@
+"""`shortlist bench latency`, `recall` and `peers`: a bundle, and its shop, as a whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.bench import Quick, Results, Seed, Threads, bench
+from serving.options import AsJson, Bundle, DataArgument, Device
+
+
+@bench.command()
+def latency(
+    bundle: Bundle,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE,...", help="k, depth, rerank, precision, threads, filters or deadline."),
+    ] = None,
+    bound: Annotated[float, typer.Option(min=0.0, help="Milliseconds that p99 is to stay under.")] = 50.0,
+    seconds: Annotated[float | None, typer.Option(min=0.0, help="Of each point; 10 where not given.")] = None,
+    load: Annotated[bool, typer.Option("--load/--no-load", help="Callers and arrivals beside single calls.")] = True,
+    threads: Threads = None,
+    seed: Seed = 0,
+    quick: Quick = False,
+    device: Device = "auto",
+    out: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """Embedded calls by stage, cold and warm, under load, and the highest rate that keeps p99 under a bound."""
+    from dataclasses import replace
+
+    from benchmarks.latency import Effort
+    from benchmarks.latency_run import LatencyRun
+    from benchmarks.results import begin
+    from benchmarks.show import data_of, deliver
+    from benchmarks.sweep import parse_sweep, pinned
+    from indexing.store import Bundle as Releases
+
+    sweeps = [parse_sweep(text) for text in sweep or []]
+    effort = Effort.quick() if quick else Effort()
+    effort = replace(effort, seconds=seconds) if seconds is not None else effort
+    with pinned(threads):
+        run = begin(
+            data_of(bundle=bundle.name, release=Releases.open(bundle).current().id, threads=threads), device=device
+        )
+        measured = LatencyRun(bundle, effort, device=device, seed=seed, bound=bound)
+        deliver(run, measured.lines(sweeps, load=load), out=out, as_one=as_json)
+
+
+@bench.command()
+def recall(
+    data: DataArgument,
+    bundle: Annotated[
+        Path | None, typer.Option(help="A bundle of these data; the baselines alone without one.")
+    ] = None,
+    quick: Quick = False,
+    device: Device = "auto",
+    out: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """Quality by stage and slice with intervals, beyond accuracy, in money, and where missed targets were lost."""
+    from benchmarks.recall_run import RecallRun
+    from benchmarks.results import begin
+    from benchmarks.show import data_of, deliver
+
+    measured = RecallRun(data, bundle, device=device, quick=quick)
+    run = begin(data_of(data=data.name, release=measured.release_id()), device=device)
+    deliver(run, measured.lines(), out=out, as_one=as_json)
+
+
+@bench.command()
+def peers(
+    data: DataArgument,
+    bundle: Annotated[Path | None, typer.Option(help="A bundle of these data, measured beside them.")] = None,
+    model: Annotated[str | None, typer.Option(help="The SentenceTransformer of those that read texts.")] = None,
+    cross_encoder: Annotated[Path | None, typer.Option(help="A CrossEncoder folder that reranks a search.")] = None,
+    rectools: Annotated[
+        Path | None, typer.Option(help="An interpreter that has rectools[torch]: its SASRec, too.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Rounds of SASRec at most; those of RecTools.")] = None,
+    seed: Seed = 1,
+    quick: Quick = False,
+    device: Device = "auto",
+    out: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """What a shop would write instead: implicit (ALS, BPR, item-kNN), SASRec of ids and of RecTools, bm25s,
+    sentence-transformers with FAISS and a CrossEncoder; quality, latency, throughput, build time, memory."""
+    from dataclasses import replace
+
+    from benchmarks.peers import Grids
+    from benchmarks.peers_run import PeersRun
+    from benchmarks.results import begin
+    from benchmarks.show import data_of, deliver
+
+    grids = Grids.quick() if quick else Grids()
+    if epochs is not None:
+        sasrec, of_rectools = replace(grids.sasrec, epochs=epochs), grids.rectools._replace(epochs=epochs)
+        grids = replace(grids, sasrec=sasrec, rectools=of_rectools)
+    run = begin(data_of(data=data.name, bundle=None if bundle is None else bundle.name, seed=seed), device=device)
+    measured = PeersRun(data, bundle, grids, device, seed, model, cross_encoder, rectools, quick)
+    deliver(run, measured.lines(), out=out, as_one=as_json)
