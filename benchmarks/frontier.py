@@ -30,6 +30,7 @@ from serving.stages import SHORTLIST, Stages
 from serving.steps import RecordedStep, open_steps, with_steps
 
 KEPT = (10, 25)  # places that the full model orders in the cascades of the table
+HEADS = (30, 50)  # places that are read where retrieval's order alone drops the others
 LISTS = 500  # shortlists whose order is measured
 TIMED = 30  # of them, one request each
 
@@ -66,17 +67,28 @@ class Point:
     faster: float = float("nan")
 
 
-def ways(folder: Path, *, depth: int = SHORTLIST, kept: Sequence[int] = KEPT, device: str = "auto") -> list[Way]:
-    """The ways that a ranker's folder and the device allow, the full model in float32 first."""
+def ways(
+    folder: Path,
+    *,
+    depth: int = SHORTLIST,
+    kept: Sequence[int] = KEPT,
+    heads: Sequence[int] = HEADS,
+    device: str = "auto",
+) -> list[Way]:
+    """The ways that a ranker's folder and the device allow, the full model in float32 first: each model over the first
+    `depth` places and over fewer (`heads`), and the full model for what the shallow one has `kept`."""
     halves, whole = resolve_precision("bf16", pick_device(device)) == "bf16", pick_device(device) == "cpu"
     kinds = ["fp32", *(["bf16"] if halves else []), *(["int8"] if whole and (folder / RANGES).exists() else [])]
-    found = [Way(f"{FULL} {kind}", (RecordedStep(FULL, depth, precision=kind),)) for kind in kinds]
-    if not (folder / SHALLOW).is_dir():
-        return found
-    for kind in kinds:
-        first = RecordedStep(SHALLOW, depth, precision=kind)
-        found.append(Way(f"{SHALLOW} {kind}", (first,)))
-        found += [Way(f"cascade to {k} {kind}", (first, RecordedStep(FULL, k, precision=kind))) for k in kept]
+    shallow = (folder / SHALLOW).is_dir()
+    found = list[Way]()
+    for model in (FULL, SHALLOW) if shallow else (FULL,):
+        for kind in kinds:
+            first = RecordedStep(model, depth, precision=kind)
+            found.append(Way(f"{model} {kind}", (first,)))
+            found += [Way(f"{model} {kind}, first {k}", (first._replace(depth=k),)) for k in heads if k < depth]
+            if model == SHALLOW:
+                then = [(k, RecordedStep(FULL, k, precision=kind)) for k in kept]
+                found += [Way(f"cascade to {k} {kind}", (first, step)) for k, step in then]
     return found
 
 

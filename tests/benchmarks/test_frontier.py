@@ -33,10 +33,12 @@ def engine(bundle: Path) -> Engine:
 
 
 def test_a_folder_allows_what_lies_in_it(tmp_path: Path) -> None:
-    assert [way.name for way in ways(tmp_path)] == ["full fp32"]
+    assert [way.name for way in ways(tmp_path, heads=())] == ["full fp32"]
+    some = {way.name: [step.depth for step in way.steps] for way in ways(tmp_path, depth=50, heads=(20, 50))}
+    assert some == {"full fp32": [50], "full fp32, first 20": [20]}
     (tmp_path / "int8.safetensors").touch()
     (tmp_path / "shallow").mkdir()
-    found = ways(tmp_path, depth=50, kept=(10,))
+    found = ways(tmp_path, depth=50, kept=(10,), heads=())
     assert [way.name for way in found] == [
         "full fp32",
         "full int8",
