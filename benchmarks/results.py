@@ -94,6 +94,11 @@ class Line:
         """What the lines of two runs are paired by."""
         return self.measured, tuple(sorted(self.labels.items())), self.unit
 
+    @property
+    def median(self) -> float | None:
+        """The middle of the samples, which is called p50 only where they are enough for a percentile."""
+        return self.summary.get("p50", self.summary.get("median"))
+
 
 @dataclass(frozen=True)
 class Recorded:
