@@ -13,7 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from retrieval.errors import BadData
+from retrieval.fingerprint import fingerprint, remembered_sha256
 from retrieval.runtime import available_cores, pick_device
+from retrieval.schema import CONTRACT
 
 SIDE = 1_024  # rows and columns of the probe's matrices, float32
 COPIED = 64 * 2**20  # bytes that the probe copies: more than the caches hold
@@ -66,6 +69,14 @@ def machine(device: str = "cpu") -> dict[str, str]:
         "commit": _commit(),
         **libraries,
     }
+
+
+def data_fingerprint(folder: Path) -> str:
+    """What a data set's files hold, whatever the folder is called; as `DataSet.fingerprint`. Raises BadData."""
+    try:
+        return fingerprint({name: remembered_sha256(folder / name) for name in CONTRACT if (folder / name).exists()})
+    except OSError as error:
+        raise BadData(f"{folder}: cannot be read ({error.strerror}); let this user read the folder") from error
 
 
 def command_line(arguments: Sequence[str]) -> str:

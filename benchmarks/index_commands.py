@@ -36,7 +36,7 @@ def index(
         grown = () if sizes is None else whole_numbers("--sizes", sizes)
         n, dim = curves.items.shape
         run = begin(
-            data_of(bundle=bundle.name, items=n, dimensions=dim, queries=len(curves.queries), threads=threads),
+            data_of(bundle=bundle, items=n, dimensions=dim, queries=len(curves.queries), threads=threads, quick=quick),
             device=device,
         )
         deliver(run, curves.lines(sizes=[size for size in grown if size <= n]), out=out, as_one=as_json)
@@ -81,7 +81,6 @@ def tuned(
         measured = TunedRun(
             items=given.items, queries=given.queries, target=recall, memory=allowed, seconds=spent, seed=seed
         )
-        run = begin(
-            data_of(vectors=given.about, items=n, dimensions=width, recall=recall, memory=memory, threads=threads)
-        )
+        about = {"vectors": given.about, "items": n, "dimensions": width, "recall": recall, "memory": memory}
+        run = begin(data_of(about, threads=threads, quick=quick))
         deliver(run, measured.lines(), out=out, as_one=as_json)

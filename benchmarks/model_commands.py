@@ -50,7 +50,8 @@ def rerank(
         runs = ModelRuns(bundle, device, rounds=rounds or (2 if quick else 30), sizes=sizes, seed=seed)
         ranker = runs.ranker(model)
         asked = runs.request(ranker) if request is None else RerankRequest.read(request)
-        run = begin(data_of(bundle=bundle.name, **asked.about(ranker, sizes)), device=device)
+        about = data_of(asked.about(ranker, sizes), bundle=bundle, model=model and model.name, quick=quick)
+        run = begin(about, device=device)
         deliver(run, runs.rerank(ranker, asked, numbers), out=out, as_one=as_json)
 
 
@@ -72,14 +73,11 @@ def frontier(
     from benchmarks.results import begin
     from benchmarks.show import data_of, deliver
     from benchmarks.sweep import pinned, whole_numbers
-    from indexing.store import Bundle as Releases
 
     if fold not in ("test", "gate"):
         raise typer.BadParameter(f"{fold!r} is no fold to measure on; use test or gate", param_hint="--fold")
     with pinned(threads):
-        run = begin(
-            data_of(bundle=bundle.name, release=Releases.open(bundle).current().id, data=data.name), device=device
-        )
+        run = begin(data_of(bundle=bundle, data=data, quick=quick), device=device)
         measured = FrontierRun(bundle, data, depth, whole_numbers("--kept", kept), fold, device=device, quick=quick)
         deliver(run, measured.lines(), out=out, as_one=as_json)
 
@@ -104,7 +102,8 @@ def encode(
     with pinned(threads):
         texts = 200 if quick else 2_000
         runs = ModelRuns(bundle, device, rounds=rounds or (2 if quick else 5), texts=texts, seed=seed)
-        deliver(begin(data_of(bundle=bundle.name, texts=texts), device=device), runs.encode(), out=out, as_one=as_json)
+        run = begin(data_of(bundle=bundle, texts=texts, threads=threads, quick=quick), device=device)
+        deliver(run, runs.encode(), out=out, as_one=as_json)
 
 
 @bench.command()
@@ -122,14 +121,11 @@ def train(
     from benchmarks.results import begin
     from benchmarks.show import data_of, deliver
     from benchmarks.training import QUICK, QUICK_SHARE, TrainingRun
+    from ranking.settings import Budget
     from serving.settings import read_settings
 
     config = read_settings(changes=[*(QUICK if quick else ()), *(changes or [])])
     part = share if share is not None else QUICK_SHARE if quick else 1.0
-    measured = TrainingRun(data, config, "quick" if quick else budget, device, part)
-    deliver(
-        begin(data_of(data=data.name, share=part, budget=budget), device=device),
-        measured.lines(),
-        out=out,
-        as_one=as_json,
-    )
+    spent: Budget = "quick" if quick else budget
+    run = begin(data_of(data=data, share=part, budget=spent, quick=quick), device=device)
+    deliver(run, TrainingRun(data, config, spent, device, part).lines(), out=out, as_one=as_json)

@@ -1,6 +1,7 @@
 """README's tables, written from committed results, so that no figure in it is copied by hand.
 
 A table stands between `<!-- bench KIND FILE -->` and `<!-- /bench -->`, made of `benchmarks/results/FILE.jsonl`.
+`<!-- bench slices FILE NAME,NAME -->` shows the named slices alone. Below stands every run that a row comes from.
 """
 
 from __future__ import annotations
@@ -11,15 +12,19 @@ from pathlib import Path
 from typing import TypeAlias
 
 from benchmarks.latency import WHOLE
-from benchmarks.results import PERCENTILES, Line, Recorded, latest, read
+from benchmarks.recall import SLICED
+from benchmarks.results import PERCENTILES, Line, Recorded, Run, latest, read
 from benchmarks.show import number
 from retrieval.errors import BadData
-from serving.tables import OURS, heading, said, shown
+from serving.tables import OURS, SLICES, heading, said, shown
 
 RESULTS = Path(__file__).parent / "results"
 Table: TypeAlias = Callable[[Sequence[Recorded]], list[list[str]]]
-MARKED = re.compile(r"(<!-- bench (?P<kind>\S+) (?P<file>\S+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
+MARKED = re.compile(
+    r"(<!-- bench (?P<kind>\S+) (?P<file>\S+)(?: (?P<only>\S+))? -->\n).*?(?P<end><!-- /bench -->)", re.DOTALL
+)
 QUALITY = ("recall@10", "recall@100", "ndcg@10", "mrr@10")
+COSTS = ("build s", "MB", "median ms", "per second")
 
 
 def with_tables(text: str, folder: Path = RESULTS) -> str:
@@ -27,23 +32,44 @@ def with_tables(text: str, folder: Path = RESULTS) -> str:
 
     Raises BadData for a kind of table that is not known, and for a file of results that is not there.
     """
-    return MARKED.sub(lambda found: f"{found[1]}{_table(found['kind'], folder / found['file'])}\n{found[4]}", text)
+    return MARKED.sub(lambda found: f"{found[1]}{_table(found, folder / found['file'])}\n{found['end']}", text)
 
 
-def _table(kind: str, stem: Path) -> str:
+def _table(marker: re.Match[str], stem: Path) -> str:
+    kind, only = marker["kind"], (marker["only"] or "").split(",")
     if kind not in TABLES:
         raise BadData(f"<!-- bench {kind} ... -->: no such table; there are {', '.join(TABLES)}")
-    recorded = latest(read(stem.with_name(f"{stem.name}.jsonl")))
-    rows, measured = TABLES[kind](recorded), [one for one in recorded if one.line.measured == MADE_OF[kind]]
-    if not measured:
-        raise BadData(f"{stem}.jsonl: holds nothing of {MADE_OF[kind]}; measure it, or take the table out")
-    run = max((one.run for one in measured), key=lambda run: run.date)
+    made_of = MADE_OF.get(kind, (kind,))
+    shown = [one for one in latest(read(stem.with_name(f"{stem.name}.jsonl"))) if one.line.measured in made_of]
+    shown = [one for one in _of_all_requests(shown) if only == [""] or one.line.labels.get("slice") in only]
+    if not any(one.line.measured == made_of[0] for one in shown):
+        named = "" if only == [""] else f" of {marker['only']}"
+        raise BadData(f"{stem}.jsonl: holds nothing of {made_of[0]}{named}; measure it, or take the table out")
+    rows = TABLES[kind](shown)
     lines = [f"| {' | '.join(row)} |" for row in rows]
     lines.insert(1, f"|{'---|' * len(rows[0])}")
-    machine = ", ".join(
-        filter(None, (run.machine.get("gpu"), run.machine.get("processor"), f"{run.machine.get('cores', '?')} cores"))
-    )
-    return "\n".join([*lines, "", f"`{run.command}`; commit {run.commit}, {run.date[:10]}, {machine}."])
+    runs = {one.run.date + one.run.command: one.run for one in sorted(shown, key=lambda one: one.run.date)}
+    return "\n".join([*lines, "", *map(_said, runs.values())])
+
+
+def _said(run: Run) -> str:
+    """How a run is repeated, and what it was made on."""
+    machine = (run.machine.get("gpu"), run.machine.get("processor"), f"{run.machine.get('cores', '?')} cores")
+    return f"`{run.command}`; commit {run.commit}, {run.date[:10]}, {', '.join(filter(None, machine))}."
+
+
+def _of_all_requests(recorded: Sequence[Recorded]) -> list[Recorded]:
+    """Without qualities of a mere sample of a task's requests, or of none."""
+    most: dict[str, float] = {}
+    for one in recorded:
+        if one.line.measured == "quality":
+            most[one.line.labels["task"]] = max(most.get(one.line.labels["task"], 0.0), one.line.summary["n"] or 0.0)
+    return [
+        one
+        for one in recorded
+        if one.line.measured != "quality"
+        or (one.line.summary["mean"] is not None and one.line.summary["n"] == most[one.line.labels["task"]])
+    ]
 
 
 def _latency(recorded: Sequence[Recorded]) -> list[list[str]]:
@@ -55,7 +81,7 @@ def _latency(recorded: Sequence[Recorded]) -> list[list[str]]:
     rows = [["call, ms", "n", *PERCENTILES, "medians by stage"]]
     for call, stages in calls.items():
         whole = stages[WHOLE].summary
-        parts = ", ".join(f"{stage} {number(line.summary['p50'])}" for stage, line in stages.items() if stage != WHOLE)
+        parts = ", ".join(f"{stage} {number(line.median)}" for stage, line in stages.items() if stage != WHOLE)
         rows.append([call, number(whole["n"]), *(number(whole.get(name)) for name in PERCENTILES), parts])
     return rows
 
@@ -74,37 +100,77 @@ def _load(recorded: Sequence[Recorded]) -> list[list[str]]:
 
 
 def _quality(recorded: Sequence[Recorded]) -> list[list[str]]:
-    """Every task and stage, the best of each task first, those of the same figures in one row; what was run for a
-    sample of the requests is left out."""
-    lines = [one.line for one in recorded if one.line.measured == "quality" and one.line.summary["mean"] is not None]
-    most: dict[str, float] = {}
-    for line in lines:
-        most[line.labels["task"]] = max(most.get(line.labels["task"], 0.0), line.summary["n"] or 0.0)
-    tasks: dict[str, dict[str, dict[str, float]]] = {}
-    for line in lines:
-        labels, mean = line.labels, line.summary["mean"]
-        if mean is not None and line.summary["n"] == most[labels["task"]]:
-            tasks.setdefault(labels["task"], {}).setdefault(labels["stage"], {})[labels["metric"]] = mean
+    """Every task and stage, the best of each task first, those of the same figures in one row."""
     rows = [["task", "stage", *map(heading, QUALITY)]]
-    for task, stages in tasks.items():
+    for task, (n, stages) in _qualities(recorded).items():
         names: dict[tuple[str, ...], list[str]] = {}
-        for stage in sorted(stages, key=lambda name: -stages[name].get("ndcg@10", 0.0)):
-            figures = tuple(shown(stages[stage].get(metric)) for metric in QUALITY)
-            names.setdefault(figures, []).append(f"**{said(stage)}**" if stage in OURS else said(stage))
+        for stage, means in stages.items():
+            figures = tuple(shown(means.get(metric)) for metric in QUALITY)
+            names.setdefault(figures, []).append(_named(stage))
         for figures, alike in names.items():
-            rows.append([f"{task.replace('_', ' ')}, n = {most[task]:,.0f}", ", ".join(alike), *figures])
+            rows.append([f"{task.replace('_', ' ')}, n = {n:,.0f}", ", ".join(alike), *figures])
     return rows
 
 
+def _qualities(recorded: Sequence[Recorded]) -> dict[str, tuple[float, dict[str, dict[str, float]]]]:
+    """By task the number of its requests, and the means of each stage, the best stage first."""
+    tasks: dict[str, tuple[float, dict[str, dict[str, float]]]] = {}
+    for line in (one.line for one in recorded if one.line.measured == "quality"):
+        _, stages = tasks.setdefault(line.labels["task"], (line.summary["n"] or 0.0, {}))
+        stages.setdefault(line.labels["stage"], {})[line.labels["metric"]] = line.summary["mean"] or 0.0
+    return {task: (n, _best_first(stages)) for task, (n, stages) in tasks.items()}
+
+
+def _best_first(stages: Mapping[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    return dict(sorted(stages.items(), key=lambda stage: -stage[1].get("ndcg@10", 0.0)))
+
+
+def _named(stage: str) -> str:
+    return f"**{said(stage)}**" if stage in OURS else said(stage)
+
+
 def _peers(recorded: Sequence[Recorded]) -> list[list[str]]:
-    """What each peer costs."""
-    columns = ("build s", "MB", "p50 ms", "per second")
-    rows = [["task", "peer", "chosen", *columns]]
-    for one in recorded:
-        if one.line.measured == "peer":
-            labels = one.line.labels
-            figures = [number(one.line.summary.get(name)) for name in columns]
-            rows.append([labels["task"], said(labels["peer"]), labels["chosen"], *figures])
+    """What each peer finds in every task, the best first, and what it costs; then what was timed alone."""
+    metrics = ("recall@10", "recall@100", "ndcg@10")
+    rows = [["task", "peer", "chosen", *map(heading, metrics), *COSTS]]
+    costs = {
+        (one.line.labels["task"], one.line.labels["peer"]): one.line for one in recorded if one.line.measured == "peer"
+    }
+    told = set()
+    for task, (_, stages) in _qualities(recorded).items():
+        for stage, means in stages.items():
+            asked = ("search" if task == "search" else "recommend", stage)
+            found = [shown(means.get(metric)) for metric in metrics]
+            rows.append([task.replace("_", " "), _named(stage), *_cost(costs.get(asked), found)])
+            told.add(asked)
+    for (task, peer), line in costs.items():
+        if (task, peer) not in told:
+            rows.append([task, said(peer), *_cost(line, ["–"] * len(metrics))])
+    return rows
+
+
+def _cost(line: Line | None, found: Sequence[str]) -> list[str]:
+    """What was chosen, the figures of quality between, and what it costs."""
+    if line is None:
+        return ["–", *found, *("–" for _ in COSTS)]
+    costs = {**line.summary, "median ms": line.summary.get("p50 ms", line.summary.get("median ms"))}
+    return [line.labels["chosen"], *found, *(number(costs.get(name)) for name in COSTS)]
+
+
+def _slices(recorded: Sequence[Recorded]) -> list[list[str]]:
+    """Of each slice the towers, the fused order and the best of all else."""
+    parts: dict[tuple[str, str], dict[str, Line]] = {}
+    for line in (one.line for one in recorded):
+        parts.setdefault((line.labels["task"], line.labels["slice"]), {})[line.labels["stage"]] = line
+    rows = [["task", "slice", "n", "stage", *map(heading, SLICED)]]
+    for (task, part), stages in parts.items():
+        others = sorted(set(stages) - set(OURS), key=lambda stage: -(stages[stage].summary["ndcg@10"] or 0.0))
+        for stage in [*(stage for stage in ("retrieval", "fused") if stage in stages), *others[:1]]:
+            summary = stages[stage].summary
+            figures = [shown(summary.get(metric)) for metric in SLICED]
+            rows.append(
+                [task.replace("_", " "), SLICES.get(part, said(part)), number(summary["n"]), _named(stage), *figures]
+            )
     return rows
 
 
@@ -116,7 +182,15 @@ def _of(measured: str, heads: Sequence[str], labels: Sequence[str], figures: Seq
         for one in recorded:
             if one.line.measured == measured:
                 told = [one.line.labels[label] for label in labels]
-                rows.append([*told, *(number(one.line.summary.get(name)) for name in figures)])
+                rows.append(
+                    [
+                        *told,
+                        *(
+                            number(one.line.median if name == "median" else one.line.summary.get(name))
+                            for name in figures
+                        ),
+                    ]
+                )
         return rows
 
     return table
@@ -127,23 +201,24 @@ TABLES: Mapping[str, Table] = {
     "load": _load,
     "quality": _quality,
     "peers": _peers,
+    "slices": _slices,
     "encode": _of(
         "encode",
         ("texts", "way", "a second", "times faster", "median cosine", "recall@100"),
         ("texts", "way"),
-        ("p50", "times faster", "median cosine", "recall@100"),
+        ("median", "times faster", "median cosine", "recall@100"),
     ),
     "rerank": _of(
         "rerank",
         ("candidates", "cores", "way", "median ms", "times faster"),
         ("pairs", "cores", "way"),
-        ("p50", "times faster"),
+        ("median", "times faster"),
     ),
     "frontier": _of(
         "frontier",
         ("task", "way", "median ms", "times faster", "lift of nDCG@10", "low", "high", "share kept"),
         ("task", "way"),
-        ("p50", "times faster", "lift", "low", "high", "kept"),
+        ("median", "times faster", "lift", "low", "high", "kept"),
     ),
 }
-MADE_OF = {name: {"peers": "peer"}.get(name, name) for name in TABLES}
+MADE_OF = {"peers": ("peer", "quality"), "slices": ("slice",)}  # the others of lines of their own name

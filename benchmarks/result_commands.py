@@ -40,7 +40,7 @@ def compare(
     else:
         console().print(changes_table(found))
     if lost := worse_than(found, threshold):
-        named = "; ".join(f"{', '.join(one.labels.values())} {one.ratio - 1:+.0%}" for one in lost)
+        named = "; ".join(f"{', '.join(one.labels.values())} {one.beyond - 1:+.0%}" for one in lost)
         raise Regressed(f"{after} is worse than {before}: {named}; to allow it: --threshold SHARE")
 
 

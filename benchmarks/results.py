@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -21,12 +22,16 @@ from benchmarks.histogram import Histogram
 from retrieval.errors import BadConfig, BadData
 
 SCHEMA = 1
-SAMPLES = 500  # kept of a line at most, the first of all: enough to tell 5 % from noise
+TIMES = 2_000  # kept of a line at most, the first of all, which two runs of one seed asked for alike
+SAMPLES = 25_000  # kept of a quality: all requests, of which most find nothing; a line of them takes some 50 kB
 BEYOND = 10  # samples that must lie beyond a percentile before it is a figure
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9}
 
 Unit: TypeAlias = Literal["ms", "s", "MB", "per second", "share", "figure"]
 LESS_IS_BETTER = frozenset({"ms", "s", "MB"})
+ENDED = "probe at the end"  # the kind of the line that a run ends with; readers find it in `Run.ended`
+OF_A_BUILD = frozenset({"release", "data fingerprint", "task", "candidates"})
+SIZES = frozenset({"items", "dimensions", "queries"})  # of a bundle's build, but chosen where vectors are made
 Summary: TypeAlias = Mapping[str, float | None]
 
 
@@ -34,7 +39,8 @@ Summary: TypeAlias = Mapping[str, float | None]
 class Run:
     """What all lines of one command share.
 
-    `command` repeats it; `commit` is of this code, `data` names release, data set and settings; `date` is UTC.
+    `command` repeats it; `commit` is of this code, `data` names release, data set and settings; `date` is UTC. `probe`
+    was taken when it began, `ended` when it ended, None where it did not or did not say.
     """
 
     command: str
@@ -43,6 +49,27 @@ class Run:
     machine: Mapping[str, str]
     probe: Probe
     data: Mapping[str, str] = field(default_factory=dict)
+    ended: Probe | None = None
+
+    @property
+    def quick(self) -> bool:
+        """Whether little of everything was measured; earlier runs say so in their command alone."""
+        return "quick" in self.data or "--quick" in shlex.split(self.command)
+
+    @property
+    def setting(self) -> tuple[tuple[str, str], ...]:
+        """What was chosen, by name: `data` without what only says which build was met, as releases and texts' lengths.
+
+        >>> about = {"bundle": "shop", "release": "r1", "tokens of 10 pairs": "mean 18", "threads": "1"}
+        >>> Run(command="", date="", commit="", machine={}, probe=Probe(1, 1), data=about).setting
+        (('bundle', 'shop'), ('threads', '1'))
+        """
+        left_out = OF_A_BUILD | {"quick"} | (SIZES if "bundle" in self.data else set())
+        return tuple(
+            (name, value)
+            for name, value in sorted(self.data.items())
+            if name not in left_out and not name.startswith("tokens ")
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +78,8 @@ class Line:
 
     measured: the kind of figure, such as `latency`. labels: which of them, such as call, stage and load. unit: of the
     samples and of the summary's values, but for counts (`n`). samples: the first of them in the order taken, of two
-    runs with one seed about the same requests. summary: percentiles, means, intervals, by name.
+    runs with one seed about the same requests; of a quality all, up to SAMPLES. summary: percentiles, means,
+    intervals, by name.
     """
 
     measured: str
@@ -65,6 +93,11 @@ class Line:
     def key(self) -> tuple[str, tuple[tuple[str, str], ...], str]:
         """What the lines of two runs are paired by."""
         return self.measured, tuple(sorted(self.labels.items())), self.unit
+
+    @property
+    def median(self) -> float | None:
+        """The middle of the samples, which is called p50 only where they are enough for a percentile."""
+        return self.summary.get("p50", self.summary.get("median"))
 
 
 @dataclass(frozen=True)
@@ -99,7 +132,7 @@ def sampled(measured: str, labels: Mapping[str, str], unit: Unit, samples: Seque
     there are none."""
     if not len(samples):
         raise ValueError(f"{measured} {dict(labels)}: there are no samples")
-    kept = [round(float(value), 4) for value in samples[:SAMPLES]]
+    kept = [round(float(value), 4) for value in samples[:TIMES]]
     counts = Histogram.of(samples).as_json() if unit == "ms" else {}
     return Line(
         measured=measured, labels=labels, unit=unit, summary=percentiles(samples), samples=kept, histogram=counts
@@ -122,7 +155,7 @@ def percentiles(samples: Sequence[float]) -> dict[str, float]:
 
 def append(path: Path, run: Run, lines: Iterable[Line]) -> None:
     """Adds the lines of a run to a file, made if there is none, in one write. Raises BadConfig where it cannot be."""
-    written = "".join(json.dumps(as_json(run, line), ensure_ascii=False) + "\n" for line in lines)
+    written = "".join(_text(run, line) for line in lines)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torn = not _ends_whole(path)
@@ -134,28 +167,61 @@ def append(path: Path, run: Run, lines: Iterable[Line]) -> None:
         raise BadConfig(f"--out {path}: cannot be written ({error.strerror}); name another file") from error
 
 
+def append_end(path: Path, run: Run, probe: Probe) -> None:
+    """Adds how fast the machine was when a run ended, which `read` gives to all its lines."""
+    append(path, run, [Line(measured=ENDED, labels={}, unit="figure", summary=probe._asdict())])
+
+
 def read(path: Path) -> list[Recorded]:
-    """The lines of a file. Raises BadData for one that is not there, torn, or of another schema."""
+    """The lines of a file, each with its run as it ended.
+
+    Raises BadData for a file that is not there, torn, or of another schema.
+    """
     try:
         texts = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise BadData(
             f"{path}: cannot be read as results ({error}); make some with: shortlist bench ... --out {path}"
         ) from error
-    found = [_parsed(path, number, text) for number, text in enumerate(texts, 1) if text.strip()]
+    found = _with_ends([_parsed(path, number, text) for number, text in enumerate(texts, 1) if text.strip()])
     if not found:
         raise BadData(f"{path}: holds no results; make some with: shortlist bench ... --out {path}")
     return found
 
 
 def latest(recorded: Sequence[Recorded]) -> list[Recorded]:
-    """Of several runs of the same thing the newest line, in the order of their first mention."""
+    """Of several runs of the same thing under one setting the newest line, in the order of their first mention.
+
+    Which release was measured makes nothing another thing. Quick runs count only where no full one measured that kind
+    of figure on those data or that bundle.
+    """
+    full = {_subject(one) for one in recorded if not one.run.quick}
     newest: dict[object, Recorded] = {}
     for one in recorded:
-        key = (*one.line.key, tuple(sorted(one.run.data.items())))
+        if one.run.quick and _subject(one) in full:
+            continue
+        key = (one.line.key, one.run.setting)
         if key not in newest or newest[key].run.date <= one.run.date:
             newest[key] = one
     return list(newest.values())
+
+
+def _subject(one: Recorded) -> tuple[str, str | None, str | None]:
+    return one.line.measured, one.run.data.get("data"), one.run.data.get("bundle")
+
+
+def _with_ends(found: Sequence[Recorded]) -> list[Recorded]:
+    """The lines of measurements, each run with the probe of its last line of `append_end`."""
+    ends = {
+        (one.run.date, one.run.command): Probe(one.line.summary["gflops"] or 0.0, one.line.summary["gbytes"] or 0.0)
+        for one in found
+        if one.line.measured == ENDED
+    }
+    return [
+        replace(one, run=replace(one.run, ended=ends.get((one.run.date, one.run.command))))
+        for one in found
+        if one.line.measured != ENDED
+    ]
 
 
 def _ends_whole(path: Path) -> bool:
@@ -169,8 +235,16 @@ def _ends_whole(path: Path) -> bool:
 
 def as_json(run: Run, line: Line) -> dict[str, object]:
     """A line of a file, as JSON takes it."""
-    about = asdict(run) | {"probe": run.probe._asdict()}
+    about = asdict(run) | {"probe": run.probe._asdict(), "ended": run.ended and run.ended._asdict()}
+    if run.ended is None:
+        del about["ended"]
     return {"schema": SCHEMA, **asdict(line), "run": about}
+
+
+def _text(run: Run, line: Line) -> str:
+    """A line of a file without what only takes room: blanks, and decimals of whole samples."""
+    samples = [int(value) if value == int(value) else value for value in line.samples]
+    return json.dumps(as_json(run, replace(line, samples=samples)), ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
 def _parsed(path: Path, number: int, text: str) -> Recorded:

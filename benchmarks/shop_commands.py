@@ -36,15 +36,12 @@ def latency(
     from benchmarks.results import begin
     from benchmarks.show import data_of, deliver
     from benchmarks.sweep import parse_sweep, pinned
-    from indexing.store import Bundle as Releases
 
     sweeps = [parse_sweep(text) for text in sweep or []]
     effort = Effort.quick() if quick else Effort()
     effort = replace(effort, seconds=seconds) if seconds is not None else effort
     with pinned(threads):
-        run = begin(
-            data_of(bundle=bundle.name, release=Releases.open(bundle).current().id, threads=threads), device=device
-        )
+        run = begin(data_of(bundle=bundle, threads=threads, quick=quick), device=device)
         measured = LatencyRun(bundle, effort, device=device, seed=seed, bound=bound)
         deliver(run, measured.lines(sweeps, load=load), out=out, as_one=as_json)
 
@@ -66,7 +63,7 @@ def recall(
     from benchmarks.show import data_of, deliver
 
     measured = RecallRun(data, bundle, device=device, quick=quick)
-    run = begin(data_of(data=data.name, release=measured.release_id()), device=device)
+    run = begin(data_of(data=data, release=measured.release_id(), quick=quick), device=device)
     deliver(run, measured.lines(), out=out, as_one=as_json)
 
 
@@ -99,6 +96,6 @@ def peers(
     if epochs is not None:
         sasrec, of_rectools = replace(grids.sasrec, epochs=epochs), grids.rectools._replace(epochs=epochs)
         grids = replace(grids, sasrec=sasrec, rectools=of_rectools)
-    run = begin(data_of(data=data.name, bundle=None if bundle is None else bundle.name, seed=seed), device=device)
+    run = begin(data_of(data=data, bundle=bundle, seed=seed, quick=quick), device=device)
     measured = PeersRun(data, bundle, grids, device, seed, model, cross_encoder, rectools, quick)
     deliver(run, measured.lines(), out=out, as_one=as_json)

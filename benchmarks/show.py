@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.compare import PROBE_SHARE, Change
-from benchmarks.environment import Probe, probe
-from benchmarks.results import Line, Run, append, as_json
+from benchmarks.environment import Probe, data_fingerprint, probe
+from benchmarks.results import Line, Run, append, append_end, as_json
+from indexing.store import Bundle
 from serving.show import console, say
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ def deliver(
 ) -> list[Line]:
     """Takes the lines as they are measured: each is kept in `out` at once, and all are shown at the end.
 
-    The machine is probed again then, and a line on stderr says so where it was not as quick as when the run began.
+    The machine is probed again before, which `out` keeps too, and a line on stderr says so where it was not as quick
+    as when the run began.
     """
     found: list[Line] = []
     if out is not None:
@@ -33,8 +35,10 @@ def deliver(
         found.append(line)
         if out is not None:
             append(out, run, [line])
-    show_run(run, found, as_one)
     now = measure()
+    if out is not None:
+        append_end(out, run, now)
+    show_run(replace(run, ended=now), found, as_one)
     if now.differs_from(run.probe, PROBE_SHARE):
         then = f"{run.probe.gflops:g} GFLOP/s in a matrix product and {run.probe.gbytes:g} GB/s of memory copied"
         say(f"the machine was not quiet: {then} when the run began, {now.gflops:g} and {now.gbytes:g} at its end")
@@ -80,12 +84,13 @@ def pivoted(lines: Sequence[Line]) -> list[Line]:
 def changes_table(found: Sequence[Change]) -> Table:
     """What changed, alarms marked."""
     table = _empty("what changed")
-    for name in ("measured", "which", "before", "after", "change", "p (Holm)", ""):
+    for name in ("measured", "which", "before", "after", "change", "by machine", "p (Holm)", ""):
         table.add_column(name, justify="left" if name in ("measured", "which", "") else "right")
     for one in found:
         p = "too few" if one.p != one.p else f"{one.p:.2g}"
         which = ", ".join(f"{name} {value}" for name, value in one.labels.items())
-        cells = (number(one.before), number(one.after), f"{one.ratio - 1:+.1%}", p)
+        machine = "" if one.explained == 1 else f"{one.explained - 1:+.1%}"
+        cells = (number(one.before), number(one.after), f"{one.ratio - 1:+.1%}", machine, p)
         table.add_row(one.measured, which, *cells, "" if one.verdict == "same" else one.verdict)
     return table
 
@@ -123,6 +128,20 @@ def _empty(title: str) -> Table:
     return Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
 
 
-def data_of(**about: object) -> Mapping[str, str]:
-    """What a run is about, as results keep it: everything that is given, as text."""
-    return {name.replace("_", " "): str(value) for name, value in about.items() if value is not None}
+def data_of(
+    about: Mapping[str, object] | None = None,
+    *,
+    bundle: Path | None = None,
+    data: Path | None = None,
+    quick: bool = False,
+    **more: object,
+) -> Mapping[str, str]:
+    """What a run is about, as results keep it: a bundle and its live release, a data set and its fingerprint, whether
+    it was quick, and everything else that is given, as text. Raises BadBundle and BadData."""
+    named: dict[str, object] = {}
+    if bundle is not None:
+        named |= {"bundle": bundle.name, "release": Bundle.open(bundle).current().id}
+    if data is not None:
+        named |= {"data": data.name, "data_fingerprint": data_fingerprint(data)}
+    named |= {**(about or {}), **more, "quick": "yes" if quick else None}
+    return {name.replace("_", " "): str(value) for name, value in named.items() if value is not None}

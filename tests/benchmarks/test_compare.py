@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,8 @@ def test_few_samples_and_summaries_alone_are_shown_and_never_an_alarm() -> None:
     alone = [Line(measured="build", labels={}, unit="s", summary={"seconds": value}) for value in (1.0, 9.0)]
     few = [sampled("first answer", {}, "s", [value] * 3) for value in (1.0, 9.0)]
     found = changes([(alone[0], alone[1]), (few[0], few[1])])
-    assert [(one.before, one.after, one.verdict) for one in found] == [(1.0, 9.0, "same")] * 2
+    assert [(one.before, one.after, one.verdict) for one in found] == [(1.0, 9.0, "not tested")] * 2
+    assert worse_than(found, 0.0) == []
     assert all(np.isnan(one.p) for one in found)
 
 
@@ -103,6 +105,93 @@ def test_runs_on_machines_that_differ_are_refused(make_run: Callable[..., Run]) 
     assert len(compared(before, [Recorded(make_run(probe=Probe(95.0, 10.5)), line)])) == 1
     with pytest.raises(BadData, match="nothing in common"):
         compared(before, [Recorded(make_run(), sampled("load", {}, "ms", [1.0]))])
+
+
+def test_only_the_runs_that_are_compared_must_be_of_one_machine(make_run: Callable[..., Run]) -> None:
+    line = sampled("latency", {}, "ms", [1.0] * 20)
+    grown = [Recorded(make_run(day, probe=Probe(speed, 10.0)), line) for day, speed in ((1, 76.7), (2, 203.0))]
+    assert [one.verdict for one in compared(grown, grown)] == ["same"]
+    quality = Line(measured="quality", labels={}, unit="share", summary={"mean": 0.5, "n": 9.0}, samples=[0.5] * 9)
+    sides = [[Recorded(make_run(probe=Probe(speed, 10.0)), quality)] for speed in (76.7, 203.0)]
+    assert [one.verdict for one in compared(*sides)] == ["same"]
+    noisy = replace(make_run(), ended=Probe(80.0, 10.0))
+    with pytest.raises(BadData, match="machine was not the same"):
+        compared([Recorded(noisy, line)], [Recorded(replace(noisy, ended=noisy.probe), line)])
+
+
+def run_on(machine: Run, rng: np.random.Generator, slower: float, **planted: float) -> list[Recorded]:
+    """Two kinds of figures of every stage: one call at a time, and callers who wait, told by their histogram alone."""
+    found = []
+    for stage, ms in STAGES.items():
+        spent = (ms + planted.get(stage, 0.0)) * slower * rng.lognormal(0, 0.1, size=400)
+        found.append(sampled("latency", {"call": "recommend", "stage": stage}, "ms", spent))
+        load = sampled("load", {"call": stage, "load": "closed", "callers": "2"}, "ms", spent[::-1])
+        found.append(replace(load, samples=()))
+    return [Recorded(machine, line) for line in found]
+
+
+@pytest.mark.parametrize("slower", [1.0, 1.08])
+def test_a_slower_machine_within_tolerance_is_no_alarm_in_twenty_repeats(
+    make_run: Callable[..., Run], slower: float
+) -> None:
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        before = run_on(make_run(), rng, 1.0)
+        after = run_on(make_run(probe=Probe(100.0 / slower, 10.0)), rng, slower)
+        assert {one.verdict for one in compared(before, after)} == {"same"}
+        assert {one.verdict for one in compared(after, before)} == {"same"}
+
+
+def test_a_stage_that_is_slower_beyond_its_machine_is_named(make_run: Callable[..., Run]) -> None:
+    rng = np.random.default_rng(0)
+    before = run_on(make_run(), rng, 1.0)
+    after = run_on(make_run(probe=Probe(100.0 / 1.08, 10.0)), rng, 1.08, search=1.0)
+    found = [one for one in compared(before, after) if one.verdict != "same"]
+    assert [(one.measured, *one.labels.values()) for one in found] == [
+        ("latency", "recommend", "search"),
+        ("load", "search", "closed", "2"),
+    ]
+    assert all(one.beyond == pytest.approx(1.25, abs=0.03) for one in found)
+    assert worse_than(found, 0.3) == []  # with what the machine explains it would be more
+
+
+def test_quick_runs_and_other_settings_are_not_compared_with_full_ones(make_run: Callable[..., Run]) -> None:
+    def of(ms: float, **data: str) -> Recorded:
+        return Recorded(make_run(**data), sampled("latency", {}, "ms", [ms] * 20))
+
+    both = [of(1.0, bundle="a", release="1"), of(9.0, bundle="a", quick="yes")]
+    (change,) = compared(both, [of(1.0, bundle="b", release="2")])
+    assert (change.before, change.after) == (1.0, 1.0)
+    with pytest.raises(BadData, match="nothing in common"):
+        compared(both, [of(1.0, threads="1")])
+
+
+def test_names_of_data_count_where_a_file_has_several(make_run: Callable[..., Run]) -> None:
+    def of(data: str, share: float) -> Recorded:
+        return Recorded(make_run(data=data), sampled("quality", {}, "share", [share] * 20))
+
+    found = compared([of("beauty", 0.1), of("homes", 0.5)], [of("homes", 0.5)])
+    assert [(one.before, one.after) for one in found] == [(0.5, 0.5)]
+    assert len(compared([of("homes", 0.5)], [of("homes, renamed", 0.5)])) == 1
+
+
+def test_requests_of_another_number_are_not_paired() -> None:
+    values = [0.0, 1.0] * 40
+    before = Line(measured="quality", labels={}, unit="share", summary={"n": 80.0}, samples=values)
+    shifted = Line(measured="quality", labels={}, unit="share", summary={"n": 81.0}, samples=[*values[::-1], 0.0])
+    (change,) = changes([(before, shifted)])
+    assert (change.after, change.verdict) == (pytest.approx(40 / 81), "same")
+
+
+def test_what_cannot_be_tested_is_named_by_figure_where_it_changed() -> None:
+    def peer(**summary: float) -> Line:
+        return Line(measured="peer", labels={"peer": "als"}, unit="figure", summary=summary)
+
+    found = changes([(peer(MB=10.0, seconds=5.0, lost=0.0), peer(MB=10.4, seconds=9.0, lost=3.0))])
+    assert [(one.labels["figure"], one.ratio, one.verdict) for one in found] == [
+        ("seconds", 1.8, "not tested"),
+        ("lost", np.inf, "not tested"),
+    ]
 
 
 def test_the_command_ends_with_3_after_a_regression_and_names_it(tmp_path: Path, make_run: Callable[..., Run]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -71,6 +72,60 @@ def test_ways_are_told_as_measured_with_the_gpu_that_they_ran_on(tmp_path: Path,
     told = with_tables(TEXT.replace("latency", "rerank"), tmp_path).splitlines()
     assert "| 100 | 2 | bf16 | 3 | 14.2 |" in told
     assert "some GPU, " in told[-3]
+
+
+def test_every_run_that_a_row_comes_from_is_named_below(tmp_path: Path, make_run: Callable[..., Run]) -> None:
+    for day, way in ((1, "fp32"), (2, "bf16"), (3, "bf16")):
+        line = sampled("rerank", {"way": way, "pairs": "100", "cores": "2"}, "ms", [3.0])
+        append(tmp_path / "shop.jsonl", replace(make_run(day), command=f"shortlist bench rerank {day}"), [line])
+    told = with_tables(TEXT.replace("latency", "rerank"), tmp_path)
+    assert re.findall("`shortlist bench rerank (.)`", told) == ["1", "3"]
+
+
+def test_peers_are_told_by_what_they_find_and_cost(tmp_path: Path, make_run: Callable[..., Run]) -> None:
+    lines = []
+    for stage, mean in {"als": 0.2, "fused": 0.3}.items():
+        labels = {"task": "seen_kept", "stage": stage, "metric": "ndcg@10"}
+        lines.append(Line(measured="quality", labels=labels, unit="share", summary={"mean": mean, "n": 9.0}))
+    for peer, ms in {"shortlist, recommend": 4.0, "als": 2.0}.items():
+        labels, summary = {"task": "recommend", "peer": peer, "chosen": "a grid"}, {"MB": 3.0, "p50 ms": ms}
+        lines.append(Line(measured="peer", labels=labels, unit="figure", summary=summary))
+    append(tmp_path / "shop.jsonl", make_run(), lines)
+    rows = with_tables(TEXT.replace("latency", "peers"), tmp_path).splitlines()[4:7]
+    assert rows == [
+        "| seen kept | **fused** | – | – | – | .3000 | – | – | – | – |",
+        "| seen kept | ALS | a grid | – | – | .2000 | – | 3 | 2 | – |",
+        "| recommend | shortlist, recommend | a grid | – | – | – | – | 3 | 4 | – |",
+    ]
+
+
+def test_slices_are_told_by_name_with_the_best_of_all_else(tmp_path: Path, make_run: Callable[..., Run]) -> None:
+    lines = []
+    for part in ("new_items", "head"):
+        for stage, mean in {"bm25": 0.1, "popularity": 0.2, "fused": 0.3}.items():
+            labels, summary = {"task": "seen_kept", "slice": part, "stage": stage}, {"ndcg@10": mean, "n": 20.0}
+            lines.append(Line(measured="slice", labels=labels, unit="share", summary=summary))
+    append(tmp_path / "shop.jsonl", make_run(), lines)
+    rows = with_tables(TEXT.replace("latency shop", "slices shop new_items"), tmp_path).splitlines()
+    assert [row.split(" | ")[2:4] for row in rows if row.startswith("| seen")] == [
+        ["20", "**fused**"],
+        ["20", "popularity"],
+    ]
+    assert "popularity" in with_tables(TEXT.replace("latency", "slices"), tmp_path).split("head", 1)[1]
+    with pytest.raises(BadData, match="nothing of slice of cold"):
+        with_tables(TEXT.replace("latency shop", "slices shop cold"), tmp_path)
+
+
+def test_load_is_told_by_arrivals_and_callers(tmp_path: Path, make_run: Callable[..., Run]) -> None:
+    about = [{"load": "open", "share": "0.5"}, {"load": "closed", "callers": "2"}]
+    for labels in about:
+        line = sampled("load", {"call": "search", **labels}, "ms", [2.0] * 30)
+        append(
+            tmp_path / "shop.jsonl", make_run(), [replace(line, summary={**line.summary, "answered per second": 9.0})]
+        )
+    rows = with_tables(TEXT.replace("latency", "load"), tmp_path).splitlines()
+    assert "| 2 callers who wait | – | 9 | 2 | – | – | – |" in rows
+    assert "| arrivals | – | 9 | 2 | – | – | – |" in rows
 
 
 @pytest.mark.parametrize("marker", ["colours shop", "latency nowhere", "peers shop"])

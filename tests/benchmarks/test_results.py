@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from hypothesis import strategies as st
 from benchmarks.environment import Probe, machine, probe
 from benchmarks.histogram import PER_DOUBLING, Histogram
 from benchmarks.results import Line, Run, append, begin, latest, percentiles, read, sampled
-from benchmarks.show import deliver
+from benchmarks.show import data_of, deliver
+from indexing.store import Bundle
+from retrieval.dataset import load
 from retrieval.errors import BadConfig, BadData
 
 VALUES = st.lists(st.floats(0.01, 1e5), min_size=1, max_size=200)
@@ -75,7 +78,7 @@ def test_a_percentile_is_a_figure_only_with_ten_samples_beyond_it(n: int, names:
 def test_samples_are_kept_up_to_a_number_and_the_histogram_of_all() -> None:
     few, many = sampled("a", {}, "ms", [1.0] * 50), sampled("a", {}, "ms", np.arange(1, 5_001))
     assert len(few.samples) == 50
-    assert many.samples == [float(value) for value in range(1, 501)]
+    assert many.samples == [float(value) for value in range(1, 2_001)]
     assert many.summary["p50"] == 2_500.5
     assert sum(many.histogram.values()) == 5_000
     with pytest.raises(ValueError, match="no samples"):
@@ -86,8 +89,41 @@ def test_the_newest_line_of_a_kind_counts(tmp_path: Path, make_run: Callable[...
     path = tmp_path / "results.jsonl"
     for day, value in ((2, 20.0), (1, 10.0)):
         append(path, make_run(day), [Line(measured="a", labels={}, unit="ms", summary={"mean": value})])
-    append(path, make_run(1, release="other"), [Line(measured="a", labels={}, unit="ms", summary={"mean": 3.0})])
+    append(path, make_run(1, threads="1"), [Line(measured="a", labels={}, unit="ms", summary={"mean": 3.0})])
     assert [one.line.summary["mean"] for one in latest(read(path))] == [20.0, 3.0]
+
+
+def test_a_newer_release_supersedes_an_older_one_and_a_quick_run_no_full_one(
+    tmp_path: Path, make_run: Callable[..., Run]
+) -> None:
+    path = tmp_path / "results.jsonl"
+    runs = [
+        make_run(1, data="shop", release="r1"),
+        make_run(2, **{"data": "shop", "release": "r2", "data fingerprint": "f", "tokens of 10 pairs": "mean 9"}),
+        make_run(3, data="shop", release="r2", quick="yes"),
+        replace(make_run(4, data="shop"), command="shortlist bench x --quick"),
+        make_run(4, data="other shop", quick="yes"),
+    ]
+    for run in runs:
+        append(path, run, [Line(measured="a", labels={}, unit="ms", summary={"mean": 1.0})])
+    assert [one.run for one in latest(read(path))] == [runs[1], runs[4]]
+
+
+def test_a_run_is_read_with_the_probe_that_it_ended_with(tmp_path: Path, make_run: Callable[..., Run]) -> None:
+    path, lines = tmp_path / "results.jsonl", [sampled("a", {}, "ms", [1.0, 2.5])]
+    deliver(make_run(1), lines, out=path, as_one=True, measure=lambda: Probe(99.0, 10.0))
+    append(path, make_run(2), lines)
+    assert [(one.line, one.run.ended) for one in read(path)] == [(lines[0], Probe(99.0, 10.0)), (lines[0], None)]
+    assert '"samples":[1,2.5]' in path.read_text("utf-8")
+
+
+def test_a_run_names_the_release_and_the_fingerprint_of_the_data(bundle: Path, shop_folder: Path) -> None:
+    about = data_of({"texts": 5}, bundle=bundle, data=shop_folder, threads=None)
+    assert about == {
+        "bundle": bundle.name, "release": Bundle.open(bundle).current().id, "data": shop_folder.name,
+        "data fingerprint": load(shop_folder).fingerprint, "texts": "5",
+    }  # fmt: skip
+    assert data_of(quick=True) == {"quick": "yes"}
 
 
 def test_the_machine_and_the_commit_are_written_beside_the_figures() -> None:
