@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from benchmarks.cli import bench
 from benchmarks.report import render_page
-from benchmarks.report_view import lead, sections
+from benchmarks.report_quality import lead
+from benchmarks.report_view import sections
 from benchmarks.results import Line, Recorded, Run, append, sampled
 
 EVIL = '<script>alert("x")</script> {{ 7 * 7 }}'
