@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from benchmarks.compare import Change
+from benchmarks.histogram import PER_DOUBLING
 from benchmarks.show import number
-from serving.figures import DASHES, FAINT, FINAL, FUSED, HEIGHT, INK, MUTED, RERANKED, RETRIEVAL, as_svg
+from serving.figures import DASHES, FAINT, FINAL, FUSED, HEIGHT, INK, MUTED, RERANKED, RETRIEVAL, Interval, as_svg
 from serving.pareto import plain_log
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 HUES = {"history": FUSED, "encode": MUTED, "search": RETRIEVAL, "filters": FINAL, "rerank": RERANKED, "other": FAINT}
+LINES = (RETRIEVAL, RERANKED, FUSED, FINAL, INK, MUTED)
+Curves: TypeAlias = dict[str, list[tuple[float, float]]]
 SPARE = (FINAL, INK, MUTED)  # of stages that are not named above
 
 
@@ -22,6 +26,16 @@ class LoadPoint(NamedTuple):
     rate: float  # a second
     p50: float  # ms
     high: float  # ms, the highest percentile that is a figure
+
+
+class Spot(NamedTuple):
+    """A figure at a cost, with its 95 % interval."""
+
+    name: str
+    cost: float
+    mean: float
+    low: float
+    high: float
 
 
 def waterfall(stages: Mapping[str, Mapping[str, float]]) -> str:
@@ -46,6 +60,35 @@ def dots(values: Mapping[str, float], label: str, ours: frozenset[str] = frozens
     return as_svg(
         f"dots {label} {values}", 0.9 + 0.36 * len(values), lambda axes: _draw_dots(axes, values, label, ours)
     )
+
+
+def interval_dots(points: Mapping[str, Interval], label: str) -> str:
+    """One dot with its interval for each name, in the order given."""
+    return as_svg(
+        f"intervals {label} {points}", 0.9 + 0.34 * len(points), lambda axes: _draw_intervals(axes, points, label)
+    )
+
+
+def curves(named: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str, *, logarithmic: bool = False) -> str:
+    """One line for each name, through its points from left to right."""
+    height = HEIGHT + 0.2 * ((len(named) + 1) // 2)
+    return as_svg(f"curves {x} {y} {named}", height, lambda axes: _draw_curves(axes, named, x, y, logarithmic))
+
+
+def spots(found: Sequence[Spot], x: str, y: str) -> str:
+    """Figures with their intervals over a logarithmic axis of costs; names stand in the legend, the cheapest first."""
+    height = HEIGHT + 0.2 * ((len(found) + 1) // 2)
+    return as_svg(f"spots {found}", height, lambda axes: _draw_spots(axes, found, x, y))
+
+
+def histograms(named: Mapping[str, Mapping[str, int]]) -> str:
+    """The share of calls in each bucket of milliseconds, a name each; buckets by their lower edge."""
+    return as_svg(f"histograms {named}", HEIGHT + 0.2 * len(named), lambda axes: _draw_histograms(axes, named))
+
+
+def ratios(changes: Mapping[str, Change]) -> str:
+    """What became of each thing as a share of what it was; alarms in colour."""
+    return as_svg(f"ratios {changes}", 0.9 + 0.34 * len(changes), lambda axes: _draw_ratios(axes, changes))
 
 
 def _draw_waterfall(axes: Axes, stages: Mapping[str, Mapping[str, float]]) -> None:
@@ -125,3 +168,96 @@ def _draw_dots(axes: Axes, values: Mapping[str, float], label: str, ours: frozen
     axes.set_xlabel(label)
     axes.grid(axis="y", color=FAINT, linewidth=0.6, linestyle=(0, (1, 2)))
     axes.tick_params(length=0, which="both")
+
+
+def _draw_intervals(axes: Axes, points: Mapping[str, Interval], label: str) -> None:
+    names = list(points)[::-1]
+    for at, name in enumerate(names):
+        mean, low, high = points[name]
+        axes.plot([low, high], [at, at], color=FINAL, linewidth=2)
+        axes.plot(mean, at, "o", color=FINAL, markersize=7)
+        axes.annotate(
+            f"{mean:.4f}".replace("0.", ".", 1),
+            (high, at),
+            xytext=(9, 0),
+            textcoords="offset points",
+            va="center",
+            color=FINAL,
+        )
+    axes.set_xlim(0, 1.22 * (max((one.high for one in points.values()), default=0.0) or 1.0))
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel(label)
+    axes.grid(axis="y", color=FAINT, linewidth=0.6, linestyle=(0, (1, 2)))
+    axes.tick_params(length=0)
+
+
+def _draw_curves(
+    axes: Axes, named: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str, logarithmic: bool
+) -> None:
+    for at, (name, points) in enumerate(named.items()):
+        xs, ys = zip(*sorted(points), strict=True) if points else ((), ())
+        axes.plot(
+            xs, ys, "o", linestyle=DASHES[at // len(LINES) % len(DASHES)], color=LINES[at % len(LINES)], linewidth=2,
+            markersize=5, label=name,
+        )  # fmt: skip
+    if logarithmic:
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        plain_log(axes.xaxis)
+        plain_log(axes.yaxis)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    _gridded(axes)
+
+
+def _draw_spots(axes: Axes, found: Sequence[Spot], x: str, y: str) -> None:
+    for at, spot in enumerate(sorted(found, key=lambda one: one.cost)):
+        hue, mark = LINES[at % len(LINES)], "osD^vPX*"[at // len(LINES) % 8]
+        axes.plot([spot.cost, spot.cost], [spot.low, spot.high], color=hue, linewidth=1.6)
+        axes.plot(spot.cost, spot.mean, mark, color=hue, markersize=8, label=spot.name)
+    axes.axhline(0, color=INK, linewidth=0.8)
+    axes.set_xscale("log")
+    plain_log(axes.xaxis)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    _gridded(axes)
+
+
+def _draw_histograms(axes: Axes, named: Mapping[str, Mapping[str, int]]) -> None:
+    for at, (name, counts) in enumerate(named.items()):
+        edges, whole = [float(edge) for edge in counts], sum(counts.values()) or 1
+        shares = [count / whole for count in counts.values()]
+        widths = [edge * 2 ** (1 / PER_DOUBLING) - edge for edge in edges]
+        label = f"{name}, {whole:,} calls"
+        axes.bar(edges, shares, widths, align="edge", color=LINES[at % len(LINES)], alpha=0.75, label=label)
+    axes.set_xscale("log")
+    plain_log(axes.xaxis)
+    axes.set_xlabel("milliseconds")
+    axes.set_ylabel("share of calls")
+    _gridded(axes)
+
+
+def _draw_ratios(axes: Axes, changes: Mapping[str, Change]) -> None:
+    names = list(changes)[::-1]
+    hues = {"worse": RERANKED, "better": FINAL, "same": MUTED}
+    for at, name in enumerate(names):
+        one = changes[name]
+        axes.plot(one.ratio, at, "D", color=hues[one.verdict], markersize=6)
+        axes.annotate(
+            f"{one.ratio - 1:+.1%}", (one.ratio, at), xytext=(8, 0), textcoords="offset points", va="center",
+            color=hues[one.verdict], fontsize=9,
+        )  # fmt: skip
+    every = [1.0, *(one.ratio for one in changes.values())]
+    reach = max(every) - min(every) or 0.1
+    axes.axvline(1, color=INK, linewidth=0.8)
+    axes.set_xlim(min(every) - 0.08 * reach, max(every) + 0.3 * reach)
+    axes.set_yticks(range(len(names)), names, fontsize=9)
+    axes.set_xlabel("after over before")
+    axes.tick_params(length=0)
+
+
+def _gridded(axes: Axes) -> None:
+    axes.grid(color=FAINT, linewidth=0.6)
+    axes.tick_params(length=0, which="both")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False, fontsize=9)

@@ -1,4 +1,14 @@
-"""Quality by stage, with intervals, by slice, beyond accuracy, in money, and where the missed targets were lost."""
+"""Quality by stage and slice, with intervals, in money, and where the missed targets were lost.
+
+Of the figures that are no standard of ranking:
+
+- `hit_rate@k`, the proxy of conversion: the share of requests with any of what was taken among the first k.
+- `repeat_recall@10`, the proxy of repeat purchases: recall over the targets that their shopper had taken before (Li et
+  al., "A Next Basket Recommendation Reality Check", TOIS 2023), where what was taken before may be answered.
+- `value_recall@10`: the mean share of what a request's targets are worth. `revenue@10`: the share of what all targets
+  together are worth. `revenue_per_request@10`: what was found of it, in the shop's money, a request. Worth is the price
+  paid times the quantity where events have them, else the catalogue's price.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +16,31 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.funnel import Funnel
+from benchmarks.intervals import mean_intervals
+from benchmarks.lists import Shown, figure_line
+from benchmarks.parts import Part, parts_of
 from benchmarks.results import SAMPLES, Line
-from benchmarks.tasks import event_side, event_slices, groups_of, item_slices, prices_of, training_counts
+from benchmarks.slices import event_slices, item_slices
+from benchmarks.tasks import ANSWERED, event_side, training_counts
+from benchmarks.worth import Taken, prices_of
 from indexing.exact import ExactIndex
-from ranking.gate import gate
 from retrieval import beyond, metrics
 from retrieval.baselines import histories, targets_of
-from retrieval.metrics import Ranked, Values
-from retrieval.topk import CSR, Hits
+from retrieval.metrics import Places, Values
+from retrieval.topk import CSR, Hits, Mask
 from serving.evaluate import MIN_SLICE, Task, given_stage
 from serving.measure import Measurement
 from serving.offline import Offline, query_shortlists
 from serving.shop import Shop
-from serving.stages import Stages
 
-MEASURES = {"recall": metrics.recall_at, "ndcg": metrics.ndcg_at, "mrr": metrics.mrr_at}
-CUTS = {"recall": (1, 5, 10, 20, 50, 100), "ndcg": (10, 100), "mrr": (10,)}
+MEASURES = {
+    "recall": metrics.recall_at, "ndcg": metrics.ndcg_at, "mrr": metrics.mrr_at, "hit_rate": metrics.hit_rate_at
+}  # fmt: skip
+CUTS = {"recall": (1, 5, 10, 20, 50, 100), "ndcg": (10, 100), "mrr": (10,), "hit_rate": (1, 10)}
 KEPT = ("ndcg@10", "recall@100")  # whose value of every request is kept, so that two runs can be compared
 SLICED = ("recall@10", "recall@100", "ndcg@10")
-ANSWERED = 10  # items of an answer
 
 
 @dataclass(frozen=True)
@@ -40,101 +53,86 @@ class Quality:
 
     def lines(self) -> Iterator[Line]:
         """Every task: stages, slices, and what is beyond accuracy."""
+        yield from self.stages()
         for name, task in self.tasks.items():
-            for stage, ranked, part in ranked_stages(task):
-                yield from self._stage({"task": name, "stage": stage}, ranked, part)
             yield from self._slices(name, task)
+            yield from Shown(self.shop).lines(name, task)
 
-    def _stage(self, labels: Mapping[str, str], ranked: Ranked, task: Task) -> Iterator[Line]:
-        for measure, cuts in CUTS.items():
-            for k in cuts:
-                values = MEASURES[measure](ranked, task.targets, k)
-                yield self._quality({**labels, "metric": f"{measure}@{k}"}, values, task.users)
-        values = self._worth(task.targets)
-        if np.isfinite(values).any():
-            about = {**labels, "metric": f"value_recall@{ANSWERED}"}
-            yield self._quality(about, beyond.value_recall_at(ranked, task.targets, values, ANSWERED), task.users)
-            whole = beyond.revenue_at(ranked, task.targets, values, ANSWERED)
-            yield _figure({**labels, "figure": f"revenue@{ANSWERED}"}, whole)
-        if isinstance(ranked, Hits):
-            for name, value in self._beyond(ranked, task, recommends=labels["task"] != "search"):
-                yield _figure({**labels, "figure": name}, value)
+    def stages(self) -> Iterator[Line]:
+        """Every stage of every task over all requests that it was run for."""
+        for name, task in self.tasks.items():
+            worth = self._worth(name, task.targets)
+            again = task.slices.get("repeats")
+            for part in parts_of(task):
+                for stage, places in part.stages.items():
+                    yield from self._stage({"task": name, "stage": stage}, places, part, worth[part.target_at], again)
 
-    def _quality(self, labels: Mapping[str, str], values: Values, users: NDArray[np.integer] | None) -> Line:
-        """The mean over requests that have something to find, its 95 % interval by a bootstrap over users."""
-        known = ~np.isnan(values)
-        own = None if users is None else users[known]
-        spread = gate(np.zeros(int(known.sum())), values[known], users=own, resamples=self.resamples)
-        summary = {"mean": spread.mean, "low": spread.low, "high": spread.high, "n": float(spread.n)}
-        samples = values[known][:SAMPLES].round(4).tolist() if labels["metric"] in KEPT else []
-        return Line(measured="quality", labels=labels, unit="share", summary=summary, samples=samples)
-
-    def _beyond(self, hits: Hits, task: Task, *, recommends: bool) -> Iterator[tuple[str, float | None]]:
-        items, k = self.shop.data.items, ANSWERED
-        if task.counts is not None:
-            yield f"coverage@{k}", metrics.coverage_at(hits, len(task.counts), k)
-            yield f"novelty@{k}", metrics.novelty_at(hits, task.counts, k)
-            yield f"popularity_bias@{k}", metrics.popularity_bias_at(hits, task.counts, k)
-        brands = groups_of(items, "brand")
-        if brands is not None and task.counts is not None:
-            wanted = np.bincount(brands[brands >= 0], task.counts[brands >= 0])
-            if wanted.any():
-                gap = beyond.exposure_gap(beyond.exposure_at(hits, brands, k), wanted / wanted.sum())
-                yield f"brand_gap@{k}", gap
-        categories = groups_of(items, "category")
-        if categories is not None and recommends and len(hits.rows) == len(self._history.indptr) - 1:
-            yield f"calibration@{k}", _mean(beyond.calibration_at(hits, self._history, categories, k))
+    def _stage(
+        self, labels: Mapping[str, str], places: Places, part: Part, worth: Values, again: Mask | None
+    ) -> Iterator[Line]:
+        named = {f"{name}@{k}": _measure(f"{name}@{k}", places, part.targets) for name in CUTS for k in CUTS[name]}
+        if again is not None:
+            repeats = again[part.target_at]
+            own = Places(places.above[repeats], places.tied[repeats])
+            named[f"repeat_recall@{ANSWERED}"] = metrics.recall_at(own, part.targets.where(repeats), ANSWERED)
+        if np.isfinite(worth).any():
+            named[f"value_recall@{ANSWERED}"] = beyond.value_recall_at(places, part.targets, worth, ANSWERED)
+            money = _found_worth(places, part.targets, worth)
+            value, low, high = (
+                float(one[0]) for one in mean_intervals(money[:, None], part.users, resamples=self.resamples)
+            )
+            share = beyond.revenue_at(places, part.targets, worth, ANSWERED)
+            yield figure_line({**labels, "figure": f"revenue@{ANSWERED}"}, share)
+            yield figure_line({**labels, "figure": f"revenue_per_request@{ANSWERED}"}, value, low=low, high=high)
+        every = mean_intervals(np.stack(list(named.values()), axis=1), part.users, resamples=self.resamples)
+        for (metric, values), mean, low, high in zip(named.items(), *every, strict=True):
+            known = values[~np.isnan(values)]
+            summary = {"mean": _figure(mean), "low": _figure(low), "high": _figure(high), "n": float(len(known))}
+            samples = known[:SAMPLES].round(4).tolist() if metric in KEPT else []
+            about = {**labels, "metric": metric}
+            yield Line(measured="quality", labels=about, unit="share", summary=summary, samples=samples)
 
     def _slices(self, name: str, task: Task) -> Iterator[Line]:
-        for part, kept in self._parts(name, task).items():
-            targets = task.targets.where(kept)
-            n = int(np.count_nonzero(np.diff(targets.indptr)))
-            if n < MIN_SLICE:
-                continue
-            for stage, ranked in task.stages.items():
-                places = metrics.places_in(ranked, task.targets) if isinstance(ranked, Hits) else ranked
-                own = metrics.Places(places.above[kept], places.tied[kept])
-                summary = {metric: _mean(_measure(metric, own, targets)) for metric in SLICED}
-                labels = {"task": name, "slice": part, "stage": stage}
-                yield Line(measured="slice", labels=labels, unit="share", summary={**summary, "n": float(n)})
+        for slice_name, kept in self._masks(name, task).items():
+            for part in parts_of(task):
+                yield from self._slice({"task": name, "slice": slice_name}, part.slice(kept))
+        for variant, asked in task.variants.items():
+            for part in parts_of(asked):
+                yield from self._slice({"task": name, "slice": variant}, part)
 
-    def _parts(self, name: str, task: Task) -> dict[str, NDArray[np.bool_]]:
-        parts = dict(task.slices)
+    def _slice(self, labels: Mapping[str, str], part: Part) -> Iterator[Line]:
+        """Every stage of a part, unless too few of its requests have a target; all stages see the same resamples."""
+        n = int(np.count_nonzero(np.diff(part.targets.indptr)))
+        if n < MIN_SLICE:
+            return
+        columns = [_measure(metric, places, part.targets) for places in part.stages.values() for metric in SLICED]
+        every = np.array(mean_intervals(np.stack(columns, axis=1), part.users, resamples=self.resamples))
+        for stage, figures in zip(part.stages, every.T.reshape(-1, len(SLICED), 3), strict=True):
+            summary: dict[str, float | None] = {}
+            for metric, (mean, low, high) in zip(SLICED, figures, strict=True):
+                summary |= {metric: _figure(mean), f"{metric} low": _figure(low), f"{metric} high": _figure(high)}
+            yield Line(
+                measured="slice", labels={**labels, "stage": stage}, unit="share", summary={**summary, "n": float(n)}
+            )
+
+    def _masks(self, name: str, task: Task) -> dict[str, Mask]:
+        """The slices of a task's targets, bool [n_targets] by name."""
+        counts = None if self.shop.events is None else training_counts(self.shop)
+        found = {**task.slices, **item_slices(self.shop.data.items, counts, task.targets)}
         if name == "search":
-            return parts
+            return found
         events, split = event_side(self.shop)
-        parts |= item_slices(self.shop.data.items, training_counts(self.shop), task.targets)
-        return parts | event_slices(events, split.folds["test"], task.targets)
+        kinds = self._taken(task.targets).kinds()
+        return found | event_slices(events, split.folds["test"], task.targets, kinds)
 
-    def _worth(self, targets: CSR) -> Values:
-        return prices_of(self.shop.data.items)[targets.rows]
+    def _worth(self, name: str, targets: CSR) -> Values:
+        """What each target is worth to the shop, float64 [n_targets]."""
+        prices = prices_of(self.shop.data.items)
+        return prices[targets.rows] if name == "search" else self._taken(targets).worth(prices, targets.rows)
 
-    @property
-    def _history(self) -> CSR:
+    def _taken(self, targets: CSR) -> Taken:
         events, split = event_side(self.shop)
-        return histories(events, split.folds["test"])
-
-
-def ranked_stages(task: Task) -> Iterator[tuple[str, Ranked, Task]]:
-    """Each stage with the task cut to the requests that it was run for."""
-    for name, ranked in task.stages.items():
-        yield name, ranked, task
-    if task.sampled:
-        sample = np.arange(task.targets.n_lists) if task.sample is None else task.sample
-        users = None if task.users is None else task.users[sample]
-        part = replace(task, targets=task.targets.select(sample), users=users)
-        for name, hits in task.sampled.items():
-            yield name, metrics.settled(hits), part
-
-
-def diversity_lines(tasks: Mapping[str, Task], stages: Stages) -> Iterator[Line]:
-    """How unlike each other the answered items are, in the item tower's own space."""
-    vectors = stages.version.vectors_at(np.arange(stages.version.size))
-    for name, task in tasks.items():
-        for stage, ranked, _ in ranked_stages(task):
-            if isinstance(ranked, Hits):
-                values = beyond.diversity_at(ranked, vectors, ANSWERED)
-                yield _figure({"task": name, "stage": stage, "figure": f"diversity@{ANSWERED}"}, _mean(values))
+        return Taken(events, split.folds["test"], split.target_events, targets)
 
 
 def funnel_lines(measured: Measurement, tasks: Mapping[str, Task]) -> Iterator[Line]:
@@ -182,16 +180,16 @@ def _exact_lists(measured: Measurement, name: str, removed: CSR, given: Hits) ->
     return offline.shortlists(split.folds["test"], removed if name == "seen_removed" else None, k)
 
 
-def _measure(metric: str, ranked: Ranked, targets: CSR) -> Values:
+def _measure(metric: str, places: Places, targets: CSR) -> Values:
     name, _, k = metric.partition("@")
-    return MEASURES[name](ranked, targets, int(k))
+    return MEASURES[name](places, targets, int(k))
 
 
-def _figure(labels: Mapping[str, str], value: float | None) -> Line:
-    known = None if value is None or np.isnan(value) else value
-    return Line(measured="beyond accuracy", labels=labels, unit="figure", summary={"value": known})
+def _found_worth(places: Places, targets: CSR, worth: Values) -> Values:
+    """What the targets among the answered items are worth, a request; nan for one without targets."""
+    found = np.bincount(targets.owners, np.nan_to_num(worth) * places.chance(ANSWERED), targets.n_lists)
+    return np.where(np.diff(targets.indptr) > 0, found, np.nan)
 
 
-def _mean(values: Values) -> float | None:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else None
+def _figure(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

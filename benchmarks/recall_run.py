@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.recall import Quality, diversity_lines, funnel_lines
+from benchmarks.lists import diversity_lines
+from benchmarks.recall import Quality, funnel_lines
 from benchmarks.results import Line
-from benchmarks.tasks import event_side, recommend_tasks
+from benchmarks.slices import query_slices
+from benchmarks.tasks import ANSWERED, event_side, recommend_tasks, search_task
 from indexing.store import Bundle
 from retrieval.baselines import event_baselines
+from retrieval.text import item_texts
 from retrieval.training_progress import quiet_libraries
 from serving.engine import Engine
-from serving.evaluate import Figures
+from serving.evaluate import Figures, Task
 from serving.jobs import index_ids, recorded_settings
 from serving.measure import Measurement
 from serving.options import settings_of
@@ -36,7 +39,7 @@ class RecallRun:
     bundle: Path | None
     device: str = "auto"
     quick: bool = False
-    quality_alone: bool = False  # neither what is beyond accuracy nor the funnel
+    quality_alone: bool = False  # neither slices, nor what is beyond accuracy, nor the funnel
 
     def release_id(self) -> str | None:
         """The live release; None without a bundle."""
@@ -47,20 +50,22 @@ class RecallRun:
         resamples = FEW_RESAMPLES if self.quick else RESAMPLES
         if self.bundle is None:
             shop = Shop.open(self.data, settings_of().data, now=datetime.now(UTC))
-            events, split = event_side(shop)
-            baselines = event_baselines(events, split.folds["test"], split, shop.data.n_items)
-            yield from Quality(shop, recommend_tasks(shop, baselines), resamples).lines()
+            yield from self._told(Quality(shop, _sliced(shop, _baselines(shop)), resamples))
             return
         bundle = Bundle.open(self.bundle)
         with TemporaryDirectory() as scratch, quiet_libraries():
             pipeline = self._pipeline(bundle, Path(scratch))
             shop = pipeline.open_shop(like=index_ids(bundle, bundle.current()))
             measured, gates = self._measured(shop, pipeline.config.evaluation.rerank_sample)
-            tasks = measured.tasks(None if self.quick else pipeline.untuned(shop, bundle), gates)
-            yield from Quality(shop, tasks, resamples).lines()
+            untuned = None if self.quick else pipeline.untuned(shop, bundle)
+            tasks = _sliced(shop, measured.tasks(untuned, gates, 0 if self.quality_alone else ANSWERED))
+            yield from self._told(Quality(shop, tasks, resamples))
             if not self.quality_alone:
                 yield from diversity_lines(tasks, measured.stages)
                 yield from funnel_lines(measured, tasks)
+
+    def _told(self, quality: Quality) -> Iterator[Line]:
+        return quality.stages() if self.quality_alone else quality.lines()
 
     def _measured(self, shop: Shop, sample: int) -> tuple[Measurement, dict[str, Figures]]:
         """The live release's stages over a shop opened like its index, and its gates."""
@@ -73,3 +78,21 @@ class RecallRun:
         options = {"rerank_sample": FEW} if self.quick else {}
         settings = settings_of(base=recorded_settings(bundle), options=options)
         return Pipeline(self.data, bundle.path, settings, device=self.device, say=say, scratch=scratch)
+
+
+def _baselines(shop: Shop) -> dict[str, Task]:
+    """What needs no model, for all that the shop's data ask."""
+    found: dict[str, Task] = {}
+    if shop.events is not None:
+        events, split = event_side(shop)
+        found = recommend_tasks(shop, event_baselines(events, split.folds["test"], split, shop.data.n_items))
+    return found if shop.judgements is None else {**found, "search": search_task(shop)}
+
+
+def _sliced(shop: Shop, tasks: dict[str, Task]) -> dict[str, Task]:
+    """The same, with slices of search by the query."""
+    if shop.judgements is None:
+        return tasks
+    texts, search = shop.query_texts(shop.judgements.folds["test"]), tasks["search"]
+    own = query_slices(texts, item_texts(shop.data.items), search.targets)
+    return {**tasks, "search": replace(search, slices={**search.slices, **own})}

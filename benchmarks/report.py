@@ -11,7 +11,8 @@ from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 
-from benchmarks import report_view
+from benchmarks import report_quality, report_view
+from benchmarks.page import newest as of_newest_release
 from benchmarks.results import Recorded, latest
 from serving.report import page_style, write_whole
 
@@ -36,8 +37,8 @@ def render_page(recorded: Sequence[Recorded], *, title: str, before: Sequence[Re
         title=title,
         style=page_style(),
         created=f"{made.day} {made:%B %Y, %H:%M}",
-        lead=report_view.lead(newest),
-        tiles=report_view.tiles(newest),
+        lead=report_quality.lead(of_newest_release(newest)),
+        tiles=report_view.tiles(of_newest_release(newest)),
         sections=report_view.sections(newest, before),
         runs=report_view.runs(newest),
     )

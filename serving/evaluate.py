@@ -41,6 +41,7 @@ class Task:
         `ndcg_judged@k`, which passes over unjudged items, to stages that are Hits.
     slices: some of the targets by name, bool [n_targets]: `stages` are measured on those too, judgements aside.
     variants: the same requests asked in another way, by name: measured as slices are.
+    heads: the first items of stages that are Places, for what is told of lists and not of targets.
     """
 
     targets: CSR
@@ -53,6 +54,7 @@ class Task:
     grades: NDArray[np.floating] | None = None
     slices: Mapping[str, Mask] = field(default_factory=dict)
     variants: Mapping[str, Task] = field(default_factory=dict)
+    heads: Mapping[str, Hits] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

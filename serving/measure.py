@@ -99,15 +99,18 @@ class Measurement:
             search, judged = self._search(untuned, gates, shown, examples)
         return evaluate(recommend=recommend, search=search, judged=judged, gates=gates, release=release), shown
 
-    def tasks(self, untuned: Untuned | None, gates: Mapping[str, Figures]) -> dict[str, Task]:
-        """What `evaluate` makes figures of, by name: `seen_removed`, `seen_kept` and `search`, as far as there are."""
-        found = self._recommend(untuned, gates, [], 0) if self.shop.events is not None else {}
+    def tasks(self, untuned: Untuned | None, gates: Mapping[str, Figures], heads: int = 0) -> dict[str, Task]:
+        """What `evaluate` makes figures of, by name: `seen_removed`, `seen_kept` and `search`, as far as there are.
+
+        `heads`: so many of the first items that each baseline recommends are kept as well.
+        """
+        found = self._recommend(untuned, gates, [], 0, heads) if self.shop.events is not None else {}
         if self.shop.judgements is not None:
             found["search"] = self._search(untuned, gates, [], 0)[0]
         return found
 
     def _recommend(
-        self, untuned: Untuned | None, gates: Mapping[str, Figures], shown: list[Example], examples: int
+        self, untuned: Untuned | None, gates: Mapping[str, Figures], shown: list[Example], examples: int, heads: int = 0
     ) -> dict[str, Task]:
         assert self.shop.events is not None
         assert self.shop.data.events is not None
@@ -142,6 +145,7 @@ class Measurement:
                 users=requests.user,
                 counts=counts,
                 slices=request_slices(events, requests, targets, counts, seen if exclude is None else None),
+                heads={name: one.rank(heads, exclude=exclude) for name, one in baselines.items()} if heads else {},
             )
         return found
 

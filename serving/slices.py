@@ -21,12 +21,15 @@ def request_slices(
 ) -> dict[str, Mask]:
     """Which of the targets belong to each slice of recommendation, bool [n_targets] by name.
 
-    `one_event`: of requests with a history of exactly one event. `new_items`: items that were never a target in
+    `no_history`: of requests of shoppers of whom nothing is known, where there are any. `one_event`: of those with a
+    history of exactly one event. `new_items`: items that were never a target in
     training (`counts` int64 [n_items]). Where `taken` lists what each shopper had taken before, and some of that is
     taken again: `repeats`, and `explore` for all else.
     """
     lengths = requests.end - events.offsets[requests.user]
-    slices = {"one_event": lengths[targets.owners] == 1, "new_items": counts[targets.rows] == 0}
+    cold = lengths[targets.owners] == 0
+    slices = {"no_history": cold} if cold.any() else {}
+    slices |= {"one_event": lengths[targets.owners] == 1, "new_items": counts[targets.rows] == 0}
     if taken is not None and (again := targets.listed_in(taken)).any():
         slices |= {"repeats": again, "explore": ~again}
     return slices

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,9 +15,15 @@ from typer.testing import CliRunner
 
 from benchmarks.cli import bench
 from benchmarks.funnel import STEPS, Funnel
+from benchmarks.intervals import mean_intervals
+from benchmarks.lists import groups_of
 from benchmarks.results import read
-from benchmarks.tasks import groups_of, item_slices
+from benchmarks.slices import item_slices, query_slices
+from benchmarks.worth import Taken
+from ranking.gate import gate
+from retrieval.dataset import load
 from retrieval.metrics import recall_at
+from retrieval.requests import Requests
 from retrieval.sample import write_sample
 from retrieval.topk import CSR, Hits
 
@@ -69,12 +77,55 @@ def test_price_bands_and_head_and_tail_divide_the_targets() -> None:
     assert not any(name.startswith("price") for name in item_slices(items.drop(["price"]), np.ones(8), targets))
 
 
+def test_queries_are_told_apart_by_length_and_by_words_that_no_item_has() -> None:
+    found = query_slices(
+        ["deck screws", "a long grey screw"], ["Long grey screw", "A deck"], CSR.from_lists([[0], [0, 1]])
+    )
+    assert found["long_queries"].tolist() == [False, True, True]
+    assert not found["unknown_words"].any()
+    assert query_slices(["skrew"], ["screw"], CSR.from_lists([[0]]))["unknown_words"].tolist() == [True]
+    assert found["one_relevant"].tolist() == [True, False, False]
+
+
+def test_intervals_of_several_columns_are_those_of_the_gate_for_each() -> None:
+    rng = np.random.default_rng(0)
+    users, values = rng.integers(0, 60, 200), rng.random((200, 2))
+    values[:50, 1] = np.nan
+    means, low, high = mean_intervals(values, users, resamples=4_000)
+    for column in range(2):
+        known = ~np.isnan(values[:, column])
+        own = gate(np.zeros(known.sum()), values[known, column], users=users[known])
+        assert means[column] == pytest.approx(own.mean)
+        assert (low[column], high[column]) == pytest.approx((own.low, own.high), abs=0.005)
+    assert np.isnan(mean_intervals(np.full((3, 1), np.nan), None, resamples=10)).all()
+
+
+def test_a_target_is_worth_what_was_paid_for_it_in_its_own_basket(tmp_path: Path) -> None:
+    rows = [
+        # user, item, day, quantity, price, basket: a is bought twice in one basket, and once before
+        ("u", "a", 1, 9, 9.0, "x"), ("u", "a", 2, 1, 2.0, "y"), ("u", "a", 2, 2, 2.0, "y"), ("u", "b", 2, 3, None, "y"),
+        ("v", "a", 2, 1, 7.0, "z"),
+    ]  # fmt: skip
+    user, item, day, quantity, price, basket = (list(column) for column in zip(*rows, strict=True))
+    stamps = pa.array([datetime(2026, 1, one, tzinfo=UTC) for one in day], pa.timestamp("us", "UTC"))
+    table = {"user_id": user, "item_id": item, "event": ["purchase"] * 5, "timestamp": stamps, "quantity": quantity}
+    pq.write_table(pa.table({**table, "price": price, "basket_id": basket}), tmp_path / "events.parquet")
+    pq.write_table(pa.table({"item_id": ["a", "b"], "title": ["A", "B"]}), tmp_path / "items.parquet")
+    events = load(tmp_path, now=datetime(2026, 2, 1, tzinfo=UTC)).events
+    assert events is not None
+    requests = Requests(np.int32([0]), np.int64([1]), np.int64([0, 2]), np.int32([0, 1]), events.time[1:2])
+    taken = Taken(events, requests, ("purchase",), CSR.from_lists([[0, 1]]))
+    assert taken.worth(np.array([5.0, 4.0]), np.array([0, 1])).tolist() == [6.0, 12.0]
+    assert taken.kinds().tolist() == [0, 0]
+
+
 def test_an_item_belongs_to_the_first_of_its_categories() -> None:
     items = pa.table({"category": [["Home", "Mugs"], None, [], ["Mugs"], ["Home"]], "brand": [None] * 5})
     found = groups_of(items, "category")
     assert found is not None
-    assert found[0] == found[4] != found[3]
-    assert found[1] == found[2] == -1
+    assert found.codes[0] == found.codes[4] != found.codes[3]
+    assert found.codes[1] == found.codes[2] == -1
+    assert found.names == ["Home", "Mugs"]
     assert groups_of(items.set_column(1, "brand", pa.array([None] * 5, pa.string())), "brand") is None
     assert groups_of(items, "seller") is None
 
@@ -94,7 +145,39 @@ def test_baselines_alone_are_measured_without_a_bundle(tmp_path: Path) -> None:
             assert mean <= quality[task, stage, "recall@100"].summary["mean"]  # type: ignore[operator]
     kept = quality["seen_removed", "item_knn", "ndcg@10"]
     assert np.mean(kept.samples) == pytest.approx(kept.summary["mean"], abs=1e-3)
-    assert {"tail", "after_cart"} <= {line.labels["slice"] for line in lines if line.measured == "slice"}
+    assert {line.labels["task"] for line in lines if line.measured == "quality"} == {
+        "seen_removed",
+        "seen_kept",
+        "search",
+    }
+    assert quality["seen_kept", "own_frequency", "repeat_recall@10"].summary["mean"]
+    assert ("seen_removed", "own_frequency", "repeat_recall@10") not in quality
+    slices = [line for line in lines if line.measured == "slice"]
+    assert {"tail", "after_cart"} <= {line.labels["slice"] for line in slices}
+    for line in slices:
+        low, mean, high = (line.summary[f"ndcg@10{end}"] for end in (" low", "", " high"))
+        assert low <= mean <= high  # type: ignore[operator]
+    about = {line.labels["stage"]: {} for line in lines if line.measured == "beyond accuracy"}
+    for line in lines:
+        if line.measured == "beyond accuracy":
+            about[line.labels["stage"]][line.labels["figure"]] = line.summary["value"]
+    wanted = {"coverage@10", "novelty@10", "calibration@10", "brand_gap@10", "revenue@10", "revenue_per_request@10"}
+    assert wanted <= set(about["popularity"])
+    assert about["popularity"]["coverage@10"] < about["item_knn"]["coverage@10"]
+    assert {"brand"} == {line.labels["by"] for line in lines if line.measured == "exposure"}
+
+
+def test_queries_alone_are_measured_and_once_more_misspelt(tmp_path: Path) -> None:
+    data = write_sample(tmp_path / "sample-shop", items=80, shoppers=80, events=1_500, queries=150)
+    (data / "events.parquet").unlink()
+    out = tmp_path / "results.jsonl"
+    ended = CliRunner().invoke(bench, ["recall", str(data), "--quick", "--out", str(out)])
+    assert ended.exit_code == 0, ended.output
+    lines = [one.line for one in read(out)]
+    assert {line.labels["task"] for line in lines} == {"search"}
+    ndcg = {line.labels["slice"]: line.summary["ndcg@10"] for line in lines if line.measured == "slice"}
+    whole = next(line.summary["mean"] for line in lines if line.labels.get("metric") == "ndcg@10")
+    assert ndcg["noisy_queries"] < whole  # type: ignore[operator]
 
 
 def test_data_that_are_not_there_end_in_one_line(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from benchmarks.cli import bench
 from benchmarks.report import render_page
-from benchmarks.report_view import lead, sections
+from benchmarks.report_quality import lead
+from benchmarks.report_view import sections
 from benchmarks.results import Line, Recorded, Run, append, sampled
 
 EVIL = '<script>alert("x")</script> {{ 7 * 7 }}'
@@ -22,6 +23,23 @@ def quality(stage: str, metric: str, mean: float) -> Line:
     labels = {"task": "seen_kept", "stage": stage, "metric": metric}
     summary = {"mean": mean, "low": mean - 0.01, "high": mean + 0.01, "n": 500.0}
     return Line(measured="quality", labels=labels, unit="share", summary=summary)
+
+
+def new_kinds() -> list[Line]:
+    """Lines of slices, training, growth and what reranking keeps."""
+    sliced = {"ndcg@10": 0.2, "ndcg@10 low": 0.1, "ndcg@10 high": 0.3, "n": 50.0}
+    kept = {"n": 30.0, "p50": 40.0, "lift": 0.03, "low": 0.01, "high": 0.05, "kept": 1.0}
+    made = [
+        ("slice", {"task": "seen_kept", "slice": "tail", "stage": "fused"}, sliced),
+        ("beyond accuracy", {"task": "seen_kept", "stage": "als", "figure": "coverage@10"}, {"value": 0.77}),
+        ("frontier", {"task": "search", "way": "full fp32"}, kept),
+        ("train", {"part": "towers", "counted": "examples"}, {"per second": 9.0}),
+        ("train, validation", {"part": "towers", "figure": "recall@20"}, {"1.0 s": 0.1, "2.0 s": 0.2}),
+        ("index, growth", {"kind": "HNSW32", "items": "10000"}, {"MB": 3.0, "per second": 900.0}),
+        ("index, growth", {"kind": "HNSW32", "items": "100000"}, {"MB": 30.0, "per second": 500.0}),
+        ("tuned index", {"kind": "HNSW32", "effort": "ef 16"}, {"p50 ms": 0.1}),
+    ]
+    return [Line(measured=kind, labels=labels, unit="figure", summary=summary) for kind, labels, summary in made]
 
 
 def every_kind() -> list[Line]:
@@ -52,6 +70,7 @@ def every_kind() -> list[Line]:
         lines.append(
             Line(measured="index", labels=labels, unit="figure", summary={"recall": recall, "per second": 100 / recall})
         )
+    lines += new_kinds()
     return lines
 
 
@@ -71,9 +90,21 @@ def test_the_page_loads_nothing_and_escapes_what_it_is_given(recorded: list[Reco
 
 def test_everything_measured_is_on_the_page_with_its_command(recorded: list[Recorded]) -> None:
     page = render_page(recorded, title="Shop")
-    for heading in ("Latency", "Under load", "Settings", "Models", "Peers", "Indexes", "Where targets are lost"):
+    for heading in (
+        "Latency",
+        "Under load",
+        "Settings",
+        "Models",
+        "Peers",
+        "Indexes",
+        "Where targets are lost",
+        "Slices",
+        "Beyond accuracy",
+        "Training",
+        "What reranking keeps",
+    ):
         assert f"<h2>{heading}</h2>" in page
-    assert page.count("<svg") == 8
+    assert page.count("<svg") == 14
     assert "shortlist bench x" in page
     assert "100 GFLOP/s" in page
 
@@ -81,7 +112,7 @@ def test_everything_measured_is_on_the_page_with_its_command(recorded: list[Reco
 def test_a_page_of_one_measurement_has_no_other_section(recorded: list[Recorded]) -> None:
     alone = [one for one in recorded if one.line.measured == "latency"]
     assert [section.title for section in sections(alone)] == ["Latency"]
-    assert render_page(alone, title="One").count("<svg") == 1
+    assert render_page(alone, title="One").count("<svg") == 2
 
 
 def test_where_a_peer_wins_the_page_says_so_first(recorded: list[Recorded]) -> None:
@@ -97,6 +128,17 @@ def test_what_was_run_for_a_sample_alone_is_told_with_its_number_and_wins_nothin
     few = Recorded(make_run(data="shop"), Line(**{**vars(lucky), "summary": {**lucky.summary, "n": 25.0}}))
     assert lead([*recorded, few]) == lead(recorded)
     assert "<td>25</td>" in render_page([*recorded, few], title="Shop")
+
+
+def test_a_peer_that_costs_less_is_said_first(make_run: Callable[..., Run]) -> None:
+    costs = {"shortlist, search": 9.0, "bm25s": 2.0}
+    lines = [
+        Line(measured="peer", labels={"task": "search", "peer": peer}, unit="figure", summary={"p50 ms": cost})
+        for peer, cost in costs.items()
+    ]
+    first = lead([Recorded(make_run(data="shop"), line) for line in lines])[0]
+    assert first.loses
+    assert "2 median ms of bm25s against 9 of ours" in first.text
 
 
 def test_what_ours_wins_follows(recorded: list[Recorded]) -> None:

@@ -1,0 +1,53 @@
+"""Intervals of many means at once: one draw of shoppers serves every column."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.metrics import Values
+
+CELLS = 4_194_304  # drawn shoppers held at once
+
+
+def mean_intervals(
+    values: Values, users: NDArray[np.integer] | None, *, resamples: int, seed: int = 0
+) -> tuple[Values, Values, Values]:
+    """The mean of each column and its 95 % interval, float64 [n_columns] three times; nan in a column without figures.
+
+    values is float64 [n_requests, n_columns], nan where a request has nothing to tell. users is int [n_requests], whose
+    requests are drawn together; each request by itself where None. A percentile bootstrap (Efron and Tibshirani, 1993).
+    """
+    known = ~np.isnan(values)
+    asked = known.any(axis=1)
+    values, known = np.where(known, values, 0.0)[asked], known[asked]
+    owner = np.arange(len(values)) if users is None else np.unique(users[asked], return_inverse=True)[1]
+    sums, counts = _by_owner(values, owner), _by_owner(known.astype(np.float64), owner)
+    if not len(sums):
+        nothing = np.full(values.shape[1], np.nan)
+        return nothing, nothing, nothing
+    means, random = np.empty((resamples, values.shape[1])), np.random.default_rng(seed)
+    size = max(1, CELLS // len(sums))
+    for start in range(0, resamples, size):
+        times = _drawn(random, min(size, resamples - start), len(sums))
+        means[start : start + size] = _divided(times @ sums, times @ counts)
+    low, high = np.quantile(means, (0.025, 0.975), axis=0)
+    return _divided(values.sum(axis=0), known.sum(axis=0)), low, high
+
+
+def _drawn(random: np.random.Generator, draws: int, users: int) -> Values:
+    """How often each user is in each draw of as many users, with replacement, float64 [draws, users]."""
+    cells = random.integers(0, users, (draws, users)) + users * np.arange(draws)[:, None]
+    return np.bincount(cells.reshape(-1), minlength=draws * users).reshape(draws, users).astype(np.float64)
+
+
+def _by_owner(values: Values, owner: NDArray[np.integer]) -> Values:
+    """Rows of one owner added up, float64 [n_owners, n_columns]."""
+    found = np.zeros((int(owner.max(initial=-1)) + 1, values.shape[1]))
+    np.add.at(found, owner, values)
+    return found
+
+
+def _divided(above: Values, below: Values) -> Values:
+    shares: Values = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
+    return shares

@@ -1,0 +1,177 @@
+"""What the page says of cost: latency, load, settings, models, what reranking keeps, training, indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks import charts
+from benchmarks.charts import Curves, LoadPoint, Spot
+from benchmarks.index_curves import K as INDEX_K
+from benchmarks.latency import WHOLE
+from benchmarks.page import Section, Table, highest, of, plain_table, source
+from benchmarks.results import Recorded
+from benchmarks.show import number
+from benchmarks.throughput import THEIRS
+from serving.pareto import IndexPoint, Pareto
+from serving.report_view import Chart
+
+
+def sections(recorded: Sequence[Recorded]) -> list[Section | None]:
+    """In the order of the page; None without results."""
+    return [
+        _index(recorded), _latency(recorded), _load(recorded), _sweeps(recorded), _models(recorded),
+        _frontier(recorded), _training(recorded),
+    ]  # fmt: skip
+
+
+def _index(recorded: Sequence[Recorded]) -> Section | None:
+    lines = of(recorded, "index")
+    drawn = []
+    for asked in dict.fromkeys(one.line.labels["asked"] for one in lines):
+        kinds: dict[str, list[IndexPoint]] = {}
+        for one in lines:
+            if one.line.labels["asked"] == asked:
+                point = IndexPoint(one.line.summary["recall"] or 0.0, one.line.summary["per second"] or 0.0)
+                kinds.setdefault(one.line.labels["kind"], []).append(point)
+        drawn.append(Chart(f"Queries {asked}", "up and to the right is better", Pareto(kinds, INDEX_K).svg()))
+    others = {
+        "All settings": lines, "Building": of(recorded, "index, built"), "Filtered": of(recorded, "index, filtered"),
+        "Growth": of(recorded, "index, growth"), "As tuned": of(recorded, "tuned index"),
+        "As tuned, filtered": of(recorded, "tuned index, filtered"),
+    }  # fmt: skip
+    tables = [plain_table(title, some, folded=title != "As tuned") for title, some in others.items() if some]
+    if not tables:
+        return None
+    drawn += _growth(others["Growth"])
+    lede = "Recall against exact search over the bundle's own vectors, for real user vectors."
+    return Section("Indexes", lede, drawn, tables)
+
+
+def _growth(lines: Sequence[Recorded]) -> list[Chart]:
+    """Milliseconds of a query and memory by the number of items."""
+    spent, held = Curves(), Curves()
+    for one in lines:
+        kind, size, figures = one.line.labels["kind"], float(one.line.labels["items"]), one.line.summary
+        if rate := figures.get("per second"):
+            spent.setdefault(kind, []).append((size, 1_000 / rate))
+        if megabytes := figures.get("MB"):
+            held.setdefault(kind, []).append((size, megabytes))
+    about = (("Latency as it grows", "ms a query", spent), ("Memory as it grows", "MB beside the vectors", held))
+    return [
+        Chart(title, "both axes logarithmic", charts.curves(some, "items", label, logarithmic=True))
+        for title, label, some in about
+        if some
+    ]
+
+
+def _latency(recorded: Sequence[Recorded]) -> Section | None:
+    lines = of(recorded, "latency")
+    if not lines:
+        return None
+    stages: dict[str, dict[str, float]] = {}
+    for one in lines:
+        if one.line.labels["stage"] != WHOLE:
+            stages.setdefault(one.line.labels["call"], {})[one.line.labels["stage"]] = one.line.summary["p50"] or 0.0
+    cold = of(recorded, "first answer of a process")
+    lede = "One call after another in a warm process."
+    if cold:
+        seconds = number(cold[-1].line.summary["p50"])
+        lede += f" The first answer of a fresh process takes {seconds} s, interpreter included."
+    drawn = [Chart("Where the time goes", "medians by stage", charts.waterfall(stages))]
+    whole = {
+        f"{one.line.labels['call']}": one.line.histogram
+        for one in lines
+        if one.line.labels["stage"] == WHOLE and one.line.histogram
+    }
+    if whole:
+        drawn.append(Chart("How calls spread", "end to end, calls by milliseconds", charts.histograms(whole)))
+    return Section("Latency", lede, drawn, [plain_table("All percentiles, ms", lines, folded=True)])
+
+
+def _load(recorded: Sequence[Recorded]) -> Section | None:
+    lines = of(recorded, "load")
+    if not lines:
+        return None
+    points: dict[str, list[LoadPoint]] = {"open": [], "closed": []}
+    for one in lines:
+        rate = one.line.summary.get("answered per second") or 0.0
+        points[one.line.labels["load"]].append(LoadPoint(rate, one.line.summary["p50"] or 0.0, highest(one.line)[1]))
+    bound = next((float(one.line.labels["bound ms"]) for one in of(recorded, "highest rate")), None)
+    opened = sorted(points["open"])
+    drawn = [
+        Chart("Load", "latency counts from when a request was due", charts.load_curve(opened, points["closed"], bound))
+    ]
+    lede = (
+        "Arrivals come at a fixed rate whether or not earlier ones were answered, so that waiting in line is seen; "
+        "callers who wait for each answer hide it."
+    )
+    names = {"open": "Arrivals", "closed": "Callers who wait"}
+    parts = {name: [one for one in lines if one.line.labels["load"] == kind] for kind, name in names.items()}
+    tables = [plain_table(name, some, folded=True) for name, some in parts.items() if some]
+    return Section("Under load", lede, drawn, tables)
+
+
+def _sweeps(recorded: Sequence[Recorded]) -> Section | None:
+    lines = [one for one in of(recorded, "sweep") if one.line.labels["stage"] == WHOLE]
+    if not lines:
+        return None
+    return Section("Settings", "The same calls under one setting after another.", (), [plain_table("", lines)])
+
+
+def _models(recorded: Sequence[Recorded]) -> Section | None:
+    drawn, tables = [], []
+    for measured, label in (("rerank", "pairs"), ("encode", "texts")):
+        lines = of(recorded, measured)
+        if not lines:
+            continue
+        names: dict[str, float] = {}
+        for one in lines:
+            where = f", {cores} core{'s' if cores != '1' else ''}" if (cores := one.line.labels.get("cores")) else ""
+            if one.line.labels["way"] != THEIRS:
+                names[
+                    f"{one.line.labels['way']}, {one.line.labels[label]} {label if measured == 'rerank' else ''}{where}"
+                ] = one.line.summary["times faster"] or 0.0
+        title = {"rerank": "Reranking", "encode": "Encoding"}[measured]
+        drawn.append(
+            Chart(title, f"times as fast as {THEIRS}", charts.bars(names, "times as fast", frozenset(names), 1.0))
+        )
+        tables.append(plain_table(f"{title}, {lines[0].line.unit}", lines, folded=True))
+    lede = "The same model and texts, every way of running it in turn, theirs with the settings of its documentation."
+    return Section("Models", lede, drawn, tables) if drawn else None
+
+
+def _frontier(recorded: Sequence[Recorded]) -> Section | None:
+    lines = of(recorded, "frontier")
+    if not lines:
+        return None
+    drawn = []
+    for data, task in dict.fromkeys((source(one), one.line.labels["task"]) for one in lines):
+        spots = [
+            Spot(one.line.labels["way"], one.line.summary["p50"] or 0.0, *bounds)
+            for one in lines
+            if (source(one), one.line.labels["task"]) == (data, task)
+            and len(bounds := [b for name in ("lift", "low", "high") if (b := one.line.summary.get(name)) is not None])
+            == 3
+        ]
+        if spots:
+            text = "lift of nDCG@10 over the order given, with 95 % intervals; up and to the left is better"
+            drawn.append(Chart(f"{data}: {task}", text, charts.spots(spots, "median milliseconds", "lift of nDCG@10")))
+    lede = "Each way of reranking the same lists: what a request waits, and how much better its order becomes."
+    return Section("What reranking keeps", lede, drawn, [plain_table("All figures", lines, folded=True)])
+
+
+def _training(recorded: Sequence[Recorded]) -> Section | None:
+    rates, lines = of(recorded, "train"), of(recorded, "train, validation")
+    if not rates and not lines:
+        return None
+    figures: dict[str, Curves] = {}
+    for one in lines:
+        curve = [(float(at.removesuffix(" s")), value) for at, value in one.line.summary.items() if value is not None]
+        figures.setdefault(one.line.labels["figure"], Curves()).setdefault(one.line.labels["part"], []).extend(curve)
+    drawn = [
+        Chart(figure.replace("_", " "), "in validation, as training goes on", charts.curves(some, "seconds", figure))
+        for figure, some in figures.items()
+        if any(some.values())
+    ]
+    tables = [plain_table("Rates and memory", rates)] if rates else list[Table]()
+    return Section("Training", "What is learned for the time that it takes.", drawn, tables)
