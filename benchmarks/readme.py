@@ -153,8 +153,7 @@ def _cost(line: Line | None, found: Sequence[str]) -> list[str]:
     """What was chosen, the figures of quality between, and what it costs."""
     if line is None:
         return ["–", *found, *("–" for _ in COSTS)]
-    costs = {**line.summary, "median ms": line.summary.get("p50 ms", line.summary.get("median ms"))}
-    return [line.labels["chosen"], *found, *(number(costs.get(name)) for name in COSTS)]
+    return [line.labels["chosen"], *found, *(number(line.costs.get(name)) for name in COSTS)]
 
 
 def _slices(recorded: Sequence[Recorded]) -> list[list[str]]:

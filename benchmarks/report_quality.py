@@ -21,8 +21,8 @@ METRICS = {
     "hit_rate@10": "hit rate@10", "repeat_recall@10": "R@10 of repeats", "value_recall@10": "R@10 in money"
 }  # fmt: skip
 SLICED = ("recall@10", "recall@100", "ndcg@10")
-COSTS = {"p50 ms": "median ms", "build s": "seconds to build", "MB": "MB"}
-COST_COLUMNS = ("build s", "MB", "p50 ms", "p90 ms", "per second")
+COSTS = {"median ms": "median ms", "build s": "seconds to build", "MB": "MB"}
+COST_COLUMNS = ("build s", "MB", "median ms", "p90 ms", "per second")
 
 
 class Measured(NamedTuple):
@@ -78,7 +78,7 @@ def _dearer(recorded: Sequence[Recorded]) -> list[Sentence]:
         texts = []
         for cost, unit in COSTS.items():
             known = {
-                one.line.labels["peer"]: value for one in lines if (value := one.line.summary.get(cost)) is not None
+                one.line.labels["peer"]: value for one in lines if (value := one.line.costs.get(cost)) is not None
             }
             ours = min((value for peer, value in known.items() if peer.startswith("shortlist")), default=None)
             theirs = {peer: value for peer, value in known.items() if not peer.startswith("shortlist")}
@@ -208,17 +208,17 @@ def _peers(recorded: Sequence[Recorded]) -> Section | None:
     lines = of(recorded, "peer")
     if not lines:
         return None
-    columns = [name for name in COST_COLUMNS if any(name in one.line.summary for one in lines)]
+    columns = [name for name in COST_COLUMNS if any(name in one.line.costs for one in lines)]
     rows = []
     for one in lines:
         labels = one.line.labels
         about = [said(labels["peer"]), source(one), labels["task"], labels["chosen"]]
-        figures = [number(one.line.summary.get(name)) for name in columns]
+        figures = [number(one.line.costs.get(name)) for name in columns]
         rows.append(Row([*about, *figures], labels["peer"].startswith("shortlist")))
     times = {
         f"{said(one.line.labels['peer'])} ({one.line.labels['task']})": value
         for one in lines
-        if (value := one.line.summary.get("p50 ms")) is not None
+        if (value := one.line.costs.get("median ms")) is not None
     }
     ours = frozenset(name for name in times if name.startswith("shortlist"))
     drawn = [Chart("One request", "median milliseconds, a hundred items each", charts.dots(times, "ms", ours))]

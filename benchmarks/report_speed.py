@@ -71,11 +71,11 @@ def _latency(recorded: Sequence[Recorded]) -> Section | None:
     stages: dict[str, dict[str, float]] = {}
     for one in lines:
         if one.line.labels["stage"] != WHOLE:
-            stages.setdefault(one.line.labels["call"], {})[one.line.labels["stage"]] = one.line.summary["p50"] or 0.0
+            stages.setdefault(one.line.labels["call"], {})[one.line.labels["stage"]] = one.line.median or 0.0
     cold = of(recorded, "first answer of a process")
     lede = "One call after another in a warm process."
     if cold:
-        seconds = number(cold[-1].line.summary["p50"])
+        seconds = number(cold[-1].line.median)
         lede += f" The first answer of a fresh process takes {seconds} s, interpreter included."
     drawn = [Chart("Where the time goes", "medians by stage", charts.waterfall(stages))]
     whole = {
@@ -95,7 +95,7 @@ def _load(recorded: Sequence[Recorded]) -> Section | None:
     points: dict[str, list[LoadPoint]] = {"open": [], "closed": []}
     for one in lines:
         rate = one.line.summary.get("answered per second") or 0.0
-        points[one.line.labels["load"]].append(LoadPoint(rate, one.line.summary["p50"] or 0.0, highest(one.line)[1]))
+        points[one.line.labels["load"]].append(LoadPoint(rate, one.line.median or 0.0, highest(one.line)[1]))
     bound = next((float(one.line.labels["bound ms"]) for one in of(recorded, "highest rate")), None)
     opened = sorted(points["open"])
     drawn = [
@@ -147,7 +147,7 @@ def _frontier(recorded: Sequence[Recorded]) -> Section | None:
     drawn = []
     for data, task in dict.fromkeys((source(one), one.line.labels["task"]) for one in lines):
         spots = [
-            Spot(one.line.labels["way"], one.line.summary["p50"] or 0.0, *bounds)
+            Spot(one.line.labels["way"], one.line.median or 0.0, *bounds)
             for one in lines
             if (source(one), one.line.labels["task"]) == (data, task)
             and len(bounds := [b for name in ("lift", "low", "high") if (b := one.line.summary.get(name)) is not None])

@@ -60,7 +60,7 @@ def _changes(recorded: Sequence[Recorded], before: Sequence[Recorded]) -> Sectio
     found = compared(before, recorded)
     rows = [
         Row([one.measured, ", ".join(one.labels.values()), number(one.before), number(one.after),
-             f"{one.ratio - 1:+.1%}", number(one.p), one.verdict], one.verdict != "same")
+             f"{one.ratio - 1:+.1%}", number(one.p), one.verdict], one.verdict not in ("same", "not tested"))
         for one in found
     ]  # fmt: skip
     head = ["measured", "which", "before", "after", "change", "p (Holm)", ""]

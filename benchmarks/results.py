@@ -99,6 +99,11 @@ class Line:
         """The middle of the samples, which is called p50 only where they are enough for a percentile."""
         return self.summary.get("p50", self.summary.get("median"))
 
+    @property
+    def costs(self) -> Mapping[str, float | None]:
+        """What a peer costs, the median of its milliseconds under one name, see `median`."""
+        return {**self.summary, "median ms": self.summary.get("p50 ms", self.summary.get("median ms"))}
+
 
 @dataclass(frozen=True)
 class Recorded:
@@ -140,17 +145,17 @@ def sampled(measured: str, labels: Mapping[str, str], unit: Unit, samples: Seque
 
 
 def percentiles(samples: Sequence[float]) -> dict[str, float]:
-    """`n`, mean, and the percentiles that have at least ten samples beyond them; the median of any number.
+    """`n`, mean, and the percentiles that have at least ten samples beyond them; of fewer than that the `median`.
 
-    >>> list(percentiles(range(200))), percentiles([3.0, 1.0, 2.0])["p50"]
-    (['n', 'mean', 'p50', 'p90'], 2.0)
+    >>> list(percentiles(range(200))), percentiles([3.0, 1.0, 2.0])
+    (['n', 'mean', 'p50', 'p90'], {'n': 3.0, 'mean': 2.0, 'median': 2.0})
     """
     values = np.asarray(samples, np.float64)
     found = {"n": float(len(values)), "mean": float(values.mean())}
     for name, percent in PERCENTILES.items():
-        if percent == 50 or round(len(values) * (100 - percent) / 100, 6) >= BEYOND:
+        if round(len(values) * (100 - percent) / 100, 6) >= BEYOND:
             found[name] = float(np.percentile(values, percent))
-    return found
+    return found if "p50" in found else {**found, "median": float(np.median(values))}
 
 
 def append(path: Path, run: Run, lines: Iterable[Line]) -> None:
