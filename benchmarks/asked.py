@@ -19,7 +19,7 @@ from serving.engine import Engine
 from serving.requests import Answer
 from serving.retriever import TaskName
 
-PAST, CANARIES, TITLES = "past queries", "queries of canaries", "first words of titles drawn at random"
+PAST, CANARIES, TITLES = "past ones", "of canaries", "first words of titles drawn at random"
 WORDS = 4  # of a title that stands in for a query
 TASKS: Mapping[str, TaskName] = {"search": "search", "recommend": "recommend", "cart": "recommend"}  # may be reranked
 

@@ -61,7 +61,7 @@ def test_latency_is_told_by_stage_under_load_and_by_setting(bundle: Path, tmp_pa
     assert {line.labels["call"] for line in lines if line.measured == "first answer of a process"} == {
         "recommend", "search"
     }  # fmt: skip
-    assert read(tmp_path / "out.jsonl")[0].run.data["queries"] == "past queries"
+    assert read(tmp_path / "out.jsonl")[0].run.data["queries"] == "past ones"
 
 
 def test_a_bundle_is_measured_down_to_the_funnel(bundle: Path, shop_folder: Path, tmp_path: Path) -> None:
