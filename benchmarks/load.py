@@ -129,22 +129,23 @@ class Trial(NamedTuple):
 
 
 def highest_rate(
-    measure: Callable[[float], float], bound: float, start: float, *, trials: int = 8
+    measure: Callable[[float], float], bound: float, start: float, *, least: float = 0.0, trials: int = 8
 ) -> tuple[float, list[Trial]]:
     """The highest rate a second that was seen to keep a percentile under `bound` ms, 0 where none was.
 
-    From `start` the rate is doubled or halved until it fails or holds, then the gap is halved (of the ratio).
+    From `start` the rate is doubled or halved until it fails or holds, then the gap is halved (of the ratio). None
+    under `least` is tried.
     """
     made: list[Trial] = []
     holds, fails = 0.0, inf
     rate = start
-    while len(made) < trials and fails / max(holds, 1e-9) > 1.05:
+    while len(made) < trials and fails > least and fails / max(holds, 1e-9) > 1.05:
         made.append(Trial(rate, measure(rate)))
         if made[-1].milliseconds <= bound:
             holds = rate
         else:
             fails = rate
-        rate = 2 * holds if fails == inf else fails / 2 if not holds else (holds * fails) ** 0.5
+        rate = 2 * holds if fails == inf else max(fails / 2, least) if not holds else (holds * fails) ** 0.5
     return holds, made
 
 

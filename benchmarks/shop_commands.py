@@ -16,7 +16,16 @@ def latency(
     bundle: Bundle,
     sweep: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE,...", help="k, depth, rerank, precision, threads, filters or deadline."),
+        typer.Option(
+            metavar="NAME=VALUE,...",
+            help="k, shortlist, depth, rerank, precision, runtime, threads, filters or deadline.",
+        ),
+    ] = None,
+    call: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND", help="The call of load and sweeps: search, recommend, similar, cart; one that is reranked."
+        ),
     ] = None,
     bound: Annotated[float, typer.Option(min=0.0, help="Milliseconds that p99 is to stay under.")] = 50.0,
     seconds: Annotated[float | None, typer.Option(min=0.0, help="Of each point; 10 where not given.")] = None,
@@ -41,8 +50,9 @@ def latency(
     effort = Effort.quick() if quick else Effort()
     effort = replace(effort, seconds=seconds) if seconds is not None else effort
     with pinned(threads):
-        run = begin(data_of(bundle=bundle, threads=threads, quick=quick), device=device)
-        measured = LatencyRun(bundle, effort, device=device, seed=seed, bound=bound)
+        measured = LatencyRun(bundle, effort, device=device, seed=seed, bound=bound, call=call)
+        about = data_of(bundle=bundle, threads=threads, queries=measured.asked.queries, quick=quick)
+        run = begin(about, device=device)
         deliver(run, measured.lines(sweeps, load=load), out=out, as_one=as_json)
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.results import Line, read
 from retrieval.errors import BadConfig
+from retrieval.runtime import RUNTIMES, RuntimeName
 from serving.requests import Filters
 
 if TYPE_CHECKING:
@@ -31,8 +32,10 @@ class Knobs:
 
     k: int = 10
     rerank: bool = True
+    shortlist: int | None = None  # items that are retrieved, at least
     depth: int | None = None  # places that are reranked
     precision: str = "auto"
+    runtime: RuntimeName = "openvino"
     threads: int | None = None  # cores that the process may use
     filters: Filters | None = None  # of every call
     deadline: float | None = None  # milliseconds, of calls that rerank
@@ -66,8 +69,9 @@ def parse_sweep(text: str) -> Sweep:
 def turned(values: Mapping[str, str]) -> Knobs:
     """Knobs from their values as text. Raises BadConfig for a value that cannot be.
 
-    >>> turned({"k": "50", "rerank": "no"})
-    Knobs(k=50, rerank=False, depth=None, precision='auto', threads=None, filters=None, deadline=None)
+    >>> knobs = turned({"k": "50", "rerank": "no"})
+    >>> knobs.k, knobs.rerank, knobs.depth
+    (50, False, None)
     """
     read: dict[str, object] = {}
     for name, value in values.items():
@@ -82,10 +86,13 @@ def open_engine(bundle: Path, knobs: Knobs, device: str) -> Engine:
     """The engine of a bundle's live release, as it is now, under some knobs. Raises what `Engine.open` does."""
     from serving.engine import Engine
 
-    opened = Engine.open(bundle, device=device, precision=knobs.precision, follow=False).opened
-    if knobs.depth is None:
-        return Engine(opened)
-    return Engine(replace(opened, stages=opened.stages.at_depth(knobs.depth)))
+    opened = Engine.open(bundle, device=device, precision=knobs.precision, runtime=knobs.runtime, follow=False).opened
+    stages = opened.stages
+    if knobs.depth is not None:
+        stages = stages.at_depth(knobs.depth)
+    if knobs.shortlist is not None:
+        stages = replace(stages, shortlist=knobs.shortlist)
+    return Engine(replace(opened, stages=stages))
 
 
 @contextmanager
@@ -167,6 +174,12 @@ def _precision(text: str) -> str:
     return text
 
 
+def _runtime(text: str) -> str:
+    if text not in RUNTIMES:
+        raise ValueError(f"give {' or '.join(RUNTIMES)}")
+    return text
+
+
 def _filters(text: str) -> Filters | None:
     """
     >>> _filters("price<20"), _filters("brand=Acme Ltd"), _filters("none")
@@ -185,6 +198,10 @@ def _filters(text: str) -> Filters | None:
 
 
 READ: Mapping[str, Callable[[str], object]] = {
-    "k": _whole, "rerank": _yes, "depth": _whole, "precision": _precision, "threads": _whole,
-    "filters": _filters, "deadline": _milliseconds,
+    "k": _whole, "shortlist": _whole, "rerank": _yes, "depth": _whole, "precision": _precision, "runtime": _runtime,
+    "threads": _whole, "filters": _filters, "deadline": _milliseconds,
+}  # fmt: skip
+NOT_RERANKED: Mapping[str, str] = {  # what settings do to calls that are not reranked
+    "rerank": "changes nothing", "depth": "changes nothing", "deadline": "changes nothing",
+    "precision": "is of the encoder alone", "runtime": "is of the encoder alone",
 }  # fmt: skip

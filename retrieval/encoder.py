@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from retrieval.errors import BadBundle
+from retrieval.errors import BadBundle, BadConfig
 from retrieval.fingerprint import folder_fingerprint
 from retrieval.runtime import (
     MULTIPLE,
+    RUNTIMES,
     TOKEN_INPUTS,
     Encoded,
     Runner,
+    RuntimeName,
     TorchRunner,
     convert,
     openvino_model,
@@ -62,13 +64,16 @@ class TextEncoder:
         cls,
         folder: Path,
         *,
-        runtime: Literal["openvino", "torch"] = "openvino",
+        runtime: RuntimeName = "openvino",
         device: str = "auto",
         precision: str = "auto",
         cache: Path | None = None,
     ) -> TextEncoder:
         """Opens a sentence-transformers folder. On OpenVINO the graph is kept under `cache`, and torch is imported
-        only where it is not there yet. CUDA is served by torch. Raises BadBundle where the folder is no such model."""
+        only where it is not there yet. CUDA is served by torch. Raises BadBundle where the folder is no such model,
+        BadConfig for a runtime or precision that is not known."""
+        if runtime not in RUNTIMES:
+            raise BadConfig(f"runtime {runtime!r} is not known; use {' or '.join(RUNTIMES)}")
         where = pick_device(device)
         kind = resolve_precision(precision, where)
         inner = _transformer_folder(folder)

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 Precision: TypeAlias = Literal["auto", "fp32", "bf16"]
 RuntimeName: TypeAlias = Literal["openvino", "torch"]
+RUNTIMES: tuple[str, ...] = get_args(RuntimeName)
 Batch: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]  # ids, mask, segments, [b, l] each
 
 BUDGET_TOKENS = 1024  # tokens of a batch, padding included: larger batches fall out of a core's cache

@@ -18,7 +18,7 @@ from retrieval.encoder import TextEncoder, read_json
 from retrieval.errors import BadBundle, CorruptBundle, StaleArtefact
 from retrieval.fingerprint import folder_fingerprint
 from retrieval.item_features import ItemFeatures
-from retrieval.runtime import OpenVinoModel, convert, openvino_model
+from retrieval.runtime import OpenVinoModel, RuntimeName, convert, openvino_model
 from retrieval.text import rendering_fingerprint
 from retrieval.timeline import HistoryBatch
 from retrieval.topk import Vectors
@@ -210,9 +210,13 @@ class Towers:
         *,
         device: str = "auto",
         precision: str = "auto",
+        runtime: RuntimeName = "openvino",
         cache: Path | None = None,
     ) -> Towers:
-        """Opens a towers folder; graphs are kept under `cache`. Raises BadBundle or StaleArtefact by name."""
+        """Opens a towers folder; graphs are kept under `cache`. `runtime` is the encoder's.
+
+        Raises BadConfig as `TextEncoder.load` does, BadBundle or StaleArtefact by name.
+        """
         config = read_config(folder)
         if config.rendering != rendering_fingerprint():
             raise StaleArtefact(
@@ -224,7 +228,7 @@ class Towers:
         if config.history:
             path = cache and cache / "history.xml"
             history = openvino_model(path, partial(_history_graph, folder, config))
-        encoder = TextEncoder.load(folder / TEXT, device=device, precision=precision, cache=cache)
+        encoder = TextEncoder.load(folder / TEXT, runtime=runtime, device=device, precision=precision, cache=cache)
         user = UserTower(config, encoder, weights.get("project"), history)
         return cls(folder, config, ItemTower(config, weights), user, folder_fingerprint(folder))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from indexing.releases import Release
 from indexing.store import Bundle
+from retrieval.runtime import RuntimeName
 from serving.following import Follower
 from serving.histories import Histories
 from serving.opened import Clock, Opened
@@ -35,22 +36,33 @@ class Engine:
         *,
         device: str = "auto",
         precision: str = "auto",
+        runtime: RuntimeName = "openvino",
         follow: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> Engine:
         """The live release of a bundle, with its updates; `follow=False` keeps it as it is now.
 
-        `clock` gives seconds and never goes back. Raises BadBundle, CorruptBundle or StaleArtefact, by name.
+        `runtime` is what runs the encoder and the cross-encoder on CPUs, openvino or torch; on CUDA it is torch.
+        `clock` gives seconds and never goes back. Raises BadConfig for options that are not known or do not go
+        together; BadBundle, CorruptBundle or StaleArtefact, by name.
         """
         bundle = Bundle.open(Path(path))
-        open_live = partial(Opened.live, bundle, device=device, precision=precision)
+        open_live = partial(Opened.live, bundle, device=device, precision=precision, runtime=runtime)
         opened = open_live()
         return cls(Follower(bundle, opened, open_live, clock) if follow else opened)
 
     @classmethod
-    def of_release(cls, bundle: Bundle, release: Release, *, device: str = "auto", precision: str = "auto") -> Engine:
+    def of_release(
+        cls,
+        bundle: Bundle,
+        release: Release,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        runtime: RuntimeName = "openvino",
+    ) -> Engine:
         """Any release of a bundle, live or not, as it was built; it follows nothing."""
-        return cls(Opened.of_release(bundle, release, device=device, precision=precision))
+        return cls(Opened.of_release(bundle, release, device=device, precision=precision, runtime=runtime))
 
     def recommend(
         self,

@@ -32,3 +32,7 @@ class FilterMasks:
                 self._masks.clear()
             self._masks[wanted] = mask
         return mask
+
+    def forget(self) -> None:
+        """Keeps none of them."""
+        self._masks.clear()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -16,10 +16,11 @@ from indexing.store import Bundle
 from indexing.version import IndexVersion
 from retrieval.errors import ShortlistError
 from retrieval.fusion import TOWERS, Fusion
+from retrieval.runtime import RuntimeName
 from retrieval.sources import Lexical
 from retrieval.spelling import Spelling
 from retrieval.text import item_texts
-from retrieval.topk import CSR, Rows
+from retrieval.topk import CSR, Mask, Rows
 from retrieval.towers import Towers, UserTower
 from retrieval.words import words
 from serving.filtering import FilterMasks
@@ -29,7 +30,7 @@ from serving.requests import Answer, Hit, Request
 from serving.retriever import EXACT, FusionName, Retriever, Shortlists, TaskName
 from serving.shoppers import Shoppers
 from serving.sources import WORDS, Sources, open_sources
-from serving.stages import SHORTLIST, Reranked, Stages
+from serving.stages import Reranked, Stages
 from serving.steps import open_steps
 
 LONGEST, TITLES = 50, 3  # where the release does not say: events that are read, newest titles that are reranked by
@@ -52,10 +53,11 @@ class Clock:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Times what happens inside."""
+        """Times what happens inside; a stage in several parts is their sum."""
         begun = time.perf_counter()
         yield
-        self.milliseconds[name] = round((time.perf_counter() - begun) * 1000, 3)
+        spent = (time.perf_counter() - begun) * 1000
+        self.milliseconds[name] = round(self.milliseconds.get(name, 0.0) + spent, 3)
 
     @property
     def left(self) -> Callable[[], float] | None:
@@ -81,20 +83,27 @@ class Opened:
 
     @classmethod
     def live(
-        cls, bundle: Bundle, *, device: str = "auto", precision: str = "auto", like: Opened | None = None
+        cls,
+        bundle: Bundle,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        runtime: RuntimeName = "openvino",
+        like: Opened | None = None,
     ) -> Opened:
         """The live release of a bundle with all its updates; see `of_release`.
 
         Begins again where another release became live meanwhile and the one being opened was pruned.
         """
+        opened = partial(cls.of_release, bundle, device=device, precision=precision, runtime=runtime, like=like)
         for _ in range(TRIES - 1):
             name = bundle.current_id()
             try:
-                return cls.of_release(bundle, bundle.current(), device=device, precision=precision, like=like).updated()
+                return opened(bundle.current()).updated()
             except (ShortlistError, OSError):
                 if bundle.current_id() == name:
                     raise
-        return cls.of_release(bundle, bundle.current(), device=device, precision=precision, like=like).updated()
+        return opened(bundle.current()).updated()
 
     @classmethod
     def of_release(
@@ -104,14 +113,15 @@ class Opened:
         *,
         device: str = "auto",
         precision: str = "auto",
+        runtime: RuntimeName = "openvino",
         like: Opened | None = None,
     ) -> Opened:
         """Any release of a bundle, live or not, as it was built. Models that `like` has open already are shared.
 
-        `precision` int8 is of the ranker alone. Raises BadConfig for it on CUDA; BadBundle, CorruptBundle or
-        StaleArtefact, by name.
+        `precision` int8 is of the ranker alone; `runtime` is of the texts' models on CPUs. Raises BadConfig for int8
+        on CUDA and for what is not known; BadBundle, CorruptBundle or StaleArtefact, by name.
         """
-        user = _user_tower(bundle, release, device, precision, like)
+        user = _user_tower(bundle, release, device, precision, runtime, like)
         version = IndexVersion.open(bundle.path_of("index", release.index), device=device)
         shoppers = _shoppers(bundle, release, version, user.config.kinds)
         longest = int(user.config.history.get("longest", LONGEST))
@@ -132,6 +142,7 @@ class Opened:
                 version,
                 device=device,
                 precision=precision,
+                runtime=runtime,
                 like=like.stages.steps if like is not None and like.release.ranker == release.ranker else (),
             ),
             spelling=_spelling(sources, user),
@@ -166,7 +177,10 @@ class Opened:
         """Any request, since `clock` began. Raises BadRequest for filters that the items do not have."""
         clock = clock or Clock(request.deadline)
         given = request.history is not None
-        known = self.histories.of_items(request.history or ()) if given else self.histories.of_shopper(request.user_id)
+        with clock.stage("history"):
+            known = (
+                self.histories.of_items(request.history or ()) if given else self.histories.of_shopper(request.user_id)
+            )
         removed = request.seen == "remove" or (request.seen == "auto" and self.remove_seen and not request.text)
         name: FusionName = "recommend_new" if removed else "recommend"
         return self._run(request, known, known.taken if removed else known.taken[:0], name, clock)
@@ -174,11 +188,13 @@ class Opened:
     def similar(self, request: Request) -> Answer:
         """The items nearest to those of the request's history, themselves left out; popular ones where none is
         known."""
-        clock, known = Clock(), self.histories.of_items(request.history or ())
-        allowed = self._masks.of(request.filters)
-        vectors = np.zeros((1, self.version.dim), np.float32)
-        dim = self.stages.user.config.dim
-        vectors[:, :dim] = self.version.vectors_at(known.taken)[:, :dim].sum(axis=0)
+        clock = Clock()
+        with clock.stage("history"):
+            known = self.histories.of_items(request.history or ())
+            vectors = np.zeros((1, self.version.dim), np.float32)
+            dim = self.stages.user.config.dim
+            vectors[:, :dim] = self.version.vectors_at(known.taken)[:, :dim].sum(axis=0)
+        allowed = self._allowed(request, clock)
         with clock.stage("search"):
             hits = self.stages.retriever.by_towers(vectors, self._depth(request.k), _excluding(known.taken), allowed)
         fallbacks = () if len(known.taken) else (self._popular,)
@@ -190,14 +206,20 @@ class Opened:
         before, nothing that a recommendation would leave out. Where nobody is known to take anything again, it is an
         order of new things."""
         clock, items = clock or Clock(request.deadline), request.history or ()
-        cart = self.histories.of_items(items).taken
-        known = self.histories.of_cart(items, request.user_id)
+        with clock.stage("history"):
+            cart = self.histories.of_items(items).taken
+            known = self.histories.of_cart(items, request.user_id)
         name: FusionName = "recommend" if len(known.taken) else "recommend_new"
         return self._run(request, known, np.union1d(cart, known.taken) if self.remove_seen else cart, name, clock)
 
     def warm_up(self) -> None:
         """Answer a request that goes through every model, so that the first shopper does not wait for them."""
         self.answer(Request(history=self.version.ids_of(np.arange(1)), query=WARM_UP, k=1))
+
+    def forget(self) -> None:
+        """Empty the memory of queries and filters: the next that come are read as if for the first time."""
+        self.stages.forget()
+        self._masks.forget()
 
     def titles(self, items: Sequence[str]) -> list[str]:
         """The titles of items; an unknown one has none and is left out."""
@@ -216,7 +238,7 @@ class Opened:
         if typed and request.correct:
             with clock.stage("spell"):
                 text = self.stages.spelled([typed])[0]
-        allowed = self._masks.of(request.filters)
+        allowed = self._allowed(request, clock)
         past = self.shoppers.query_texts
         if text:
             with clock.stage("encode"):
@@ -236,13 +258,14 @@ class Opened:
             if text:
                 named = asked._replace(texts=[typed])
                 found = self.stages.retriever.named_first(found, named, excluded, allowed)
-        about = self.stages.user_texts(known.batch, [text or None])
-        if not request.rerank or task not in self.reranks or not about[0]:
-            return self._answered(request, found, fallbacks, clock, searched_for=text if text != typed else "")
-        with clock.stage("rerank"):
-            reranked = self.stages.rerank(  # what was named stands first
-                about, found.hits, order, fixed=found.exact, left=clock.left
-            )
+        reranked = None
+        if request.rerank and task in self.reranks:
+            with clock.stage("rerank"):
+                about = self.stages.user_texts(known.batch, [text or None])
+                if about[0]:
+                    reranked = self.stages.rerank(  # what was named stands first
+                        about, found.hits, order, fixed=found.exact, left=clock.left
+                    )
         return self._answered(request, found, fallbacks, clock, reranked, text if text != typed else "")
 
     def _answered(
@@ -256,17 +279,19 @@ class Opened:
     ) -> Answer:
         hits = shortlist.hits
         rows, scores, places = hits.rows[0], hits.scores[0], np.arange(hits.rows.shape[1])
-        if reranked is not None:
-            rows, scores, places = reranked.hits.rows[0], self.stages.shown_scores(reranked)[0], reranked.places[0]
-        kept = np.flatnonzero(rows >= 0)[: request.k]
-        ids, titles = self.version.ids_of(rows[kept]), self.version.values_at("title", rows[kept]).to_pylist()
-        before = places[kept].tolist()
-        sources = [shortlist.sources_of(0, place) for place in before]
-        columns = zip(ids, titles, scores[kept].tolist(), [place + 1 for place in before], sources, strict=True)
-        if len(kept) < request.k:
+        with clock.stage("explain"):
+            if reranked is not None:
+                rows, scores, places = reranked.hits.rows[0], self.stages.shown_scores(reranked)[0], reranked.places[0]
+            kept = np.flatnonzero(rows >= 0)[: request.k]
+            ids, titles = self.version.ids_of(rows[kept]), self.version.values_at("title", rows[kept]).to_pylist()
+            before = places[kept].tolist()
+            sources = [shortlist.sources_of(0, place) for place in before]
+            columns = zip(ids, titles, scores[kept].tolist(), [place + 1 for place in before], sources, strict=True)
+            items = tuple(Hit(*column) for column in columns)
+        if len(items) < request.k:
             fallbacks = (*fallbacks, FEWER)
         return Answer(
-            tuple(Hit(*column) for column in columns),
+            items,
             self.release.id,
             fallbacks,
             reranked is not None and any(reranked.depths),
@@ -299,7 +324,13 @@ class Opened:
         return POPULAR if self.shoppers.popularity.any() else CATALOGUE
 
     def _depth(self, k: int) -> int:
-        return min(max(k, SHORTLIST), self.version.size)
+        return min(max(k, self.stages.shortlist), self.version.size)
+
+    def _allowed(self, request: Request, clock: Clock) -> Mask | None:
+        if not request.filters:
+            return None
+        with clock.stage("filters"):
+            return self._masks.of(request.filters)
 
     @cached_property
     def _masks(self) -> FilterMasks:
@@ -332,12 +363,14 @@ def _spelling(sources: Sources, user: UserTower) -> Spelling | None:
     return Spelling.of(lexical.codes, lexical.indptr, user.encoder.is_word)
 
 
-def _user_tower(bundle: Bundle, release: Release, device: str, precision: str, like: Opened | None) -> UserTower:
+def _user_tower(
+    bundle: Bundle, release: Release, device: str, precision: str, runtime: RuntimeName, like: Opened | None
+) -> UserTower:
     if like is not None and like.release.towers == release.towers:
         return like.stages.user
     folder, cache = bundle.path_of("towers", release.towers), bundle.path / "runtime" / release.towers
     kind = "auto" if precision == "int8" else precision  # int8 is of cross-encoders
-    return Towers.open(folder, device=device, precision=kind, cache=cache).user
+    return Towers.open(folder, device=device, precision=kind, runtime=runtime, cache=cache).user
 
 
 def _shoppers(bundle: Bundle, release: Release, version: IndexVersion, kinds: tuple[str, ...]) -> Shoppers:

@@ -121,6 +121,7 @@ class Stages:
     titles: int  # newest titles that the cross-encoder reads
     steps: tuple[Step, ...] = ()
     spelling: Spelling | None = None
+    shortlist: int = SHORTLIST  # items that are retrieved, at least
 
     @property
     def version(self) -> IndexVersion:
@@ -158,6 +159,10 @@ class Stages:
                 known.clear()
             known.update({text: found[text] for text in new})
         return np.stack([vector for text in texts if (vector := found[text]) is not None])
+
+    def forget(self) -> None:
+        """Empties the memory of queries."""
+        self._remembered.clear()
 
     def user_texts(self, batch: HistoryBatch, queries: Sequence[str | None]) -> list[str]:
         """What the cross-encoder reads of each request: the query, then the newest titles."""

@@ -15,7 +15,7 @@ from ranking.cross_encoder import CrossEncoderScorer, Placement, placed
 from ranking.item_tokens import stored_tokens
 from ranking.settings import FULL, SHALLOW
 from retrieval.errors import BadBundle
-from retrieval.runtime import pick_device
+from retrieval.runtime import RuntimeName, pick_device
 from serving.settings import RankConfig
 from serving.stages import SHORTLIST, Pace, Step
 
@@ -49,22 +49,30 @@ class RecordedStep(NamedTuple):
             str(recorded.get("precision", "auto")),
         )
 
-    def placed(self, device: str = "auto", precision: str = "auto") -> Placement:
+    def placed(self, device: str = "auto", precision: str = "auto", runtime: RuntimeName = "openvino") -> Placement:
         """Where the step's model comes to run. `precision` other than auto stands above the step's own.
 
         int8 in a release is meant for CPUs: on CUDA it counts as auto. Asked for there, it is refused with BadConfig.
         """
         recorded = "auto" if self.precision == "int8" and pick_device(device) == "cuda" else self.precision
-        return placed(device, recorded if precision == "auto" else precision)
+        return placed(device, recorded if precision == "auto" else precision, runtime)
 
-    def open(self, ranker: Path, *, cache: Path, device: str = "auto", precision: str = "auto") -> CrossEncoderScorer:
+    def open(
+        self,
+        ranker: Path,
+        *,
+        cache: Path,
+        device: str = "auto",
+        precision: str = "auto",
+        runtime: RuntimeName = "openvino",
+    ) -> CrossEncoderScorer:
         """The step's model of the ranker in a folder, where `placed` puts it, its graphs kept under `cache`.
 
         Raises BadBundle for a model that is not there.
         """
         below = "" if self.model == FULL else self.model
-        where, _, kind = self.placed(device, precision)
-        return CrossEncoderScorer.load(ranker / below, device=where, precision=kind, cache=cache / below)
+        where, by, kind = self.placed(device, precision, runtime)
+        return CrossEncoderScorer.load(ranker / below, runtime=by, device=where, precision=kind, cache=cache / below)
 
 
 def planned_steps(config: RankConfig) -> tuple[RecordedStep, ...]:
@@ -98,6 +106,7 @@ def open_steps(
     *,
     device: str = "auto",
     precision: str = "auto",
+    runtime: RuntimeName = "openvino",
     like: Sequence[Step] = (),
 ) -> tuple[Step, ...]:
     """The steps of a release with their models open, none without a ranker.
@@ -110,9 +119,13 @@ def open_steps(
     folder, cache = bundle.path_of("ranker", release.ranker), bundle.path / "runtime" / release.ranker
     opened: list[Step] = []
     for step in recorded_steps(release.settings):
-        wanted = (step.model, step.placed(device, precision))
+        wanted = (step.model, step.placed(device, precision, runtime))
         shared = next((one for one in like if (one.model, one.scorer.placement) == wanted), None)
-        scorer = shared.scorer if shared else step.open(folder, cache=cache, device=device, precision=precision)
+        scorer = (
+            shared.scorer
+            if shared
+            else step.open(folder, cache=cache, device=device, precision=precision, runtime=runtime)
+        )
         pace = shared.pace if shared else Pace()
         stored = stored_tokens(version, scorer.tokenizer)
         opened.append(Step(scorer, step.depth, step.blends, stored, step.model, step.precision, pace))

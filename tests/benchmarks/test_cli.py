@@ -33,7 +33,19 @@ def measured(out: Path, *arguments: str | Path) -> list[Line]:
 
 
 def test_latency_is_told_by_stage_under_load_and_by_setting(bundle: Path, tmp_path: Path) -> None:
-    options = ("--quick", "--seconds", "0", "--sweep", "k=5,20", "--sweep", "depth=5", "--sweep", "filters=price>=1")
+    options = (
+        "--quick",
+        "--seconds",
+        "0",
+        "--sweep",
+        "k=5,20",
+        "--sweep",
+        "depth=5",
+        "--sweep",
+        "filters=price>=1",
+        "--call",
+        "cart",
+    )
     lines = measured(tmp_path / "out.jsonl", "latency", bundle, *options)
     kinds = {line.measured for line in lines}
     assert kinds == {"first answer of a process", "latency", "load", "highest rate", "sweep"}
@@ -42,7 +54,14 @@ def test_latency_is_told_by_stage_under_load_and_by_setting(bundle: Path, tmp_pa
     }
     assert {"end to end", "history", "search", "rerank", "other"} <= stages
     swept = {(line.labels["setting"], line.labels["value"]) for line in lines if line.measured == "sweep"}
-    assert swept == {("k", "5"), ("k", "20"), ("depth", "5"), ("filters", "price>=1")}
+    assert swept == {
+        ("k", "5"), ("k", "20"), ("depth", "5"), ("filters", "price>=1, first"), ("filters", "price>=1, remembered")
+    }  # fmt: skip
+    assert {line.labels["call"] for line in lines if line.measured in ("load", "sweep")} == {"cart"}
+    assert {line.labels["call"] for line in lines if line.measured == "first answer of a process"} == {
+        "recommend", "search"
+    }  # fmt: skip
+    assert read(tmp_path / "out.jsonl")[0].run.data["queries"] == "past ones"
 
 
 def test_a_bundle_is_measured_down_to_the_funnel(bundle: Path, shop_folder: Path, tmp_path: Path) -> None:
