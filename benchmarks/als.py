@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import product
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from benchmarks.implicit_library import counted, quiet_blas
+from benchmarks.implicit_library import bm25_weighted, counted, quiet_blas
 from retrieval.progress import ProgressMeter
 from retrieval.topk import CSR, Vectors
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+Weighting: TypeAlias = Literal["counts", "bm25"]
 
 FACTORS = (64, 256)
 REGULARISATION = (0.01, 0.1)
@@ -23,6 +28,7 @@ class AlsConfig(NamedTuple):
     factors: int
     regularisation: float
     alpha: float
+    weighting: Weighting = "counts"
 
 
 class FittedAls(NamedTuple):
@@ -33,7 +39,8 @@ class FittedAls(NamedTuple):
     users: Callable[[CSR], Vectors]  # histories to float32 [n, factors]; zero for an empty one
 
 
-GRID = tuple(AlsConfig(*values) for values in product(FACTORS, REGULARISATION, ALPHA))
+TUTORIAL = tuple(AlsConfig(factors, 0.05, 2.0, "bm25") for factors in FACTORS)  # the library's, and more factors
+GRID = (*(AlsConfig(*values) for values in product(FACTORS, REGULARISATION, ALPHA)), *TUTORIAL)
 
 
 def best_als(
@@ -44,7 +51,7 @@ def best_als(
     seed: int,
     grid: tuple[AlsConfig, ...] = GRID,
 ) -> FittedAls:
-    """The factorisation of users' items, counted as often as they occur, that `validate` finds best on the grid.
+    """The factorisation of users' items, each as often as it occurs, that `validate` finds best on the grid.
 
     Raises MissingDependency without the package `implicit`.
     """
@@ -62,10 +69,16 @@ def best_als(
 
 def fit_als(sequences: CSR, n_items: int, config: AlsConfig, *, seed: int) -> FittedAls:
     """One factorisation by `implicit`, 15 rounds, the same for the same seed."""
+    table = counted(sequences, n_items)
+    totals = np.asarray(table.sum(axis=0)).ravel()
+
+    def weighted(counts: csr_matrix) -> csr_matrix:
+        return bm25_weighted(counts, totals) if config.weighting == "bm25" else counts
 
     def users(histories: CSR) -> Vectors:
         with quiet_blas():
-            factors: Vectors = model.recalculate_user(np.arange(histories.n_lists), counted(histories, n_items))
+            told = weighted(counted(histories, n_items))
+            factors: Vectors = model.recalculate_user(np.arange(histories.n_lists), told)
         return factors
 
     with quiet_blas():
@@ -74,5 +87,5 @@ def fit_als(sequences: CSR, n_items: int, config: AlsConfig, *, seed: int) -> Fi
         model = AlternatingLeastSquares(
             factors=config.factors, regularization=config.regularisation, alpha=config.alpha, random_state=seed
         )
-        model.fit(counted(sequences, n_items), show_progress=False)
+        model.fit(weighted(table), show_progress=False)
     return FittedAls(config, model.item_factors, users)

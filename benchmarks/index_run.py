@@ -11,7 +11,7 @@ from benchmarks.index_curves import IndexCurves
 from benchmarks.sweep import Knobs, open_engine
 from benchmarks.vectors import shop_vectors, shopper_vectors
 from indexing.gpu import cuda_obstacle
-from retrieval.errors import BadData
+from retrieval.errors import BadData, MissingDependency
 from retrieval.topk import Vectors
 from serving.engine import Engine
 
@@ -23,8 +23,10 @@ def curves_of(bundle: Path, *, device: str, seed: int, seconds: float, few: bool
     engine = open_engine(bundle, Knobs(), device)
     version = engine.stages.version
     items = np.ascontiguousarray(version.vectors_at(np.arange(version.size)), np.float32)
-    gpu = device != "cpu" and cuda_obstacle() is None
-    return IndexCurves(items, query_vectors(engine, FEW if few else SHOPPERS, seed), seconds, gpu)
+    obstacle = cuda_obstacle() if device != "cpu" else "device=cpu"
+    if device == "cuda" and obstacle is not None:
+        raise MissingDependency(f"device=cuda: {obstacle}")
+    return IndexCurves(items, query_vectors(engine, FEW if few else SHOPPERS, seed), seconds, obstacle is None)
 
 
 class Given(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -10,25 +10,32 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.latency import workload
 from benchmarks.load import Call
-from benchmarks.peers import FEW_TIMED, TIMED, WIDTH, Grids, Peers, cost_line
+from benchmarks.peer_costs import alone, cost_line
+from benchmarks.peers import FEW_TIMED, TIMED, WIDTH, Peers, Reranker
 from benchmarks.recall_run import RecallRun
+from benchmarks.recommenders import Grids
 from benchmarks.results import Line
+from benchmarks.sequences import request_histories
 from benchmarks.sweep import Knobs, open_engine
+from benchmarks.tasks import event_side
 from indexing.store import Bundle
 from retrieval.pretrained import pretrained_source
 from retrieval.runtime import pick_device
 from retrieval.training_progress import quiet_libraries
+from serving.engine import Engine
 from serving.options import settings_of
 from serving.shop import Shop
 from serving.show import say
 from serving.tables import OURS
 
+ANSWERING = ("towers", "index", "shoppers", "words")  # parts that answer, and the ranker where it is asked
+
 
 @dataclass(frozen=True)
 class PeersRun:
-    """A data set, a bundle of it if there is one, and how much each peer is tried."""
+    """A data set, a bundle of it if there is one, and how much each peer is tried. `cross_encoder` is a folder or an
+    id; the bundle's own where none is given."""
 
     data: Path
     bundle: Path | None
@@ -36,49 +43,65 @@ class PeersRun:
     device: str
     seed: int
     model: str | None = None
-    cross_encoder: Path | None = None
+    cross_encoder: str | None = None
     rectools: Path | None = None
     quick: bool = False
 
     def lines(self) -> Iterator[Line]:
         """What the bundle finds and costs, then every peer. Raises BadData, BadBundle and MissingDependency."""
-        if self.bundle is not None:
-            yield from self._ours(self.bundle)
         config = settings_of()
         shop = Shop.open(self.data, config.data, now=datetime.now(UTC))
-        model = pretrained_source(self.model or config.retrieval.text.model)
         peers = Peers(
-            shop, self.grids, pick_device(self.device), self.seed, model, self.cross_encoder, self.rectools,
-            queries=FEW_TIMED if self.quick else 1_000, timed=self._timed,
+            shop, self.grids, pick_device(self.device), self.seed,
+            pretrained_source(self.model or config.retrieval.text.model), self.reranker(), self.rectools,
+            queries=FEW_TIMED if self.quick else 1_000, timed=FEW_TIMED if self.quick else TIMED,
         )  # fmt: skip
+        if self.bundle is not None:
+            yield from self._ours(self.bundle, peers)
         with quiet_libraries():
             yield from peers.lines()
 
-    @property
-    def _timed(self) -> int:
-        return FEW_TIMED if self.quick else TIMED
+    def reranker(self) -> Reranker | None:
+        """What reranks a peer's search; None where none is given and the bundle has none."""
+        if self.cross_encoder is not None:
+            return Reranker(self.cross_encoder, f"CrossEncoder {self.cross_encoder}")
+        if self.bundle is None:
+            return None
+        bundle = Bundle.open(self.bundle)
+        name = bundle.current().ranker
+        return None if name is None else Reranker(str(bundle.path_of("ranker", name)), "the bundle's own CrossEncoder")
 
-    def _ours(self, bundle: Path) -> Iterator[Line]:
+    def _ours(self, bundle: Path, peers: Peers) -> Iterator[Line]:
         measured = RecallRun(self.data, bundle, self.device, self.quick, quality_alone=True).lines()
         yield from (line for line in measured if line.measured == "quality" and line.labels["stage"] in OURS)
         say("-- shortlist")
-        engine = open_engine(bundle, Knobs(), self.device)
-        calls = workload(engine, self._timed, np.random.default_rng(self.seed), Knobs(k=WIDTH))
-        for kind, some in calls.items():
+        for kind, calls in calls_of(open_engine(bundle, Knobs(), self.device), peers).items():
             task = "search" if kind == "search" else "recommend"
-            if kind in ("recommend", "recommend, not reranked", "search"):
-                labels = {"task": task, "peer": f"shortlist, {kind}", "chosen": "as published"}
-                answer = partial(_asked, some)
-                yield cost_line(labels, answer, len(some), seconds=None, megabytes=_megabytes(bundle))
+            labels = {"task": task, "peer": f"shortlist, {kind}", "chosen": "as published, trained by shortlist run"}
+            spent = alone(lambda which, calls=calls: [calls[at]() for at in which], len(calls))  # type: ignore[misc]
+            held = answering_megabytes(bundle, reranked="not reranked" not in kind)
+            yield cost_line(labels, spent, seconds=None, megabytes=held)
 
 
-def _asked(calls: Sequence[Call], which: Sequence[int]) -> None:
-    for at in which:
-        calls[at]()
+def calls_of(engine: Engine, peers: Peers) -> dict[str, list[Call]]:
+    """What the peers are timed on, asked of an engine: the same histories, the same queries, as many items."""
+    found: dict[str, list[Call]] = {}
+    if peers.shop.events is not None:
+        events, _ = event_side(peers.shop)
+        lists, ids = request_histories(events, peers.timed_requests()), peers.shop.data.item_ids
+        given = [[ids[row] for row in lists.select(np.array([at])).rows] for at in range(lists.n_lists)]
+        ask: Callable[..., Call] = partial(partial, engine.recommend, k=WIDTH)
+        found["recommend"] = [ask(history=history) for history in given]
+        found["recommend, not reranked"] = [ask(history=history, rerank=False) for history in given]
+    if peers.shop.judgements is not None:
+        found["search"] = [partial(engine.search, text, k=WIDTH) for text in peers.timed_queries()]
+    return {kind: calls for kind, calls in found.items() if calls}
 
 
-def _megabytes(bundle: Path) -> float:
-    """What the live index holds."""
+def answering_megabytes(bundle: Path, *, reranked: bool) -> float:
+    """The files of the live release's parts that answer, 10^6 bytes."""
     releases = Bundle.open(bundle)
-    folder = releases.path_of("index", releases.current().index)
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+    parts = releases.current().parts()
+    read = [kind for kind in (*ANSWERING, *(["ranker"] if reranked else [])) if kind in parts]
+    files = [path for kind in read for path in releases.path_of(kind, parts[kind]).rglob("*") if path.is_file()]
+    return sum(path.stat().st_size for path in files) / 1e6

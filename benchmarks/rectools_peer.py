@@ -22,8 +22,8 @@ INSTALL = "python -m venv rectools && rectools/bin/pip install 'rectools[torch]'
 
 
 class RecToolsConfig(NamedTuple):
-    """Sizes and training. The loss is the softmax over all items; the sizes are those of the SASRec beside it, for
-    256 factors, two blocks and the last hundred items, the library's own defaults, are days on two cores."""
+    """Sizes and training. The loss is the softmax over all items, a history its last 20: the library's own hundred cost
+    five times as much."""
 
     epochs: int = 20
     longest: int = 20
@@ -33,24 +33,42 @@ class RecToolsConfig(NamedTuple):
     seed: int = 1
 
 
+DEFAULTS = RecToolsConfig(epochs=3, factors=256, blocks=2, heads=4)  # the library's own but for the length
+SMALLER = RecToolsConfig(epochs=10)  # sizes of the SASRec beside it
+
+
 @dataclass(frozen=True)
 class RecTools:
-    """A fitted model as the library saves it, and the bytes of its weights alone. It trains for as many epochs as it is
-    told: nothing is chosen on a validation fold."""
+    """A fitted model as the library saves it, the bytes of its weights alone, and how often it saw the events."""
 
     python: Path
     model: bytes
     weights: int
+    epochs: int
 
     @classmethod
-    def fit(cls, python: Path, lists: CSR, config: RecToolsConfig) -> RecTools:
-        """Trains on the items of each user, oldest first. Raises MissingDependency where `python` has no RecTools,
-        BadConfig where it fails otherwise."""
+    def fit(cls, python: Path, lists: CSR, config: RecToolsConfig) -> list[RecTools]:
+        """One training on the items of each user, oldest first, as it is half way (from two epochs on) and at its end.
+
+        Raises MissingDependency where `python` has no RecTools, BadConfig where it fails otherwise.
+        """
         with TemporaryDirectory() as scratch:
-            source, out = Path(scratch) / "train.npz", Path(scratch) / "model"
+            source, out = Path(scratch) / "train.npz", Path(scratch) / "models"
+            out.mkdir()
             _write(lists, source)
             told = _run(python, "fit", [source, out], config)
-            return cls(python, out.read_bytes(), int(told.split()[-1]))
+            weights, saved = int(told.split()[-1]), {int(path.name): path for path in out.iterdir()}
+            return [cls(python, saved[epochs].read_bytes(), weights, epochs) for epochs in sorted(saved)]
+
+    def alone(self, histories: CSR) -> list[float]:
+        """Milliseconds of each history asked for by itself, as RecTools' interpreter times them; empty ones are not."""
+        with TemporaryDirectory() as scratch:
+            model, source, out = (Path(scratch) / name for name in ("model", "histories.npz", "spent.npy"))
+            model.write_bytes(self.model)
+            _write(histories, source)
+            _run(self.python, "time", [model, source, out], [LISTED])
+            spent: list[float] = np.load(out).tolist()
+        return spent
 
     def ranked(self, histories: CSR, counts: Counts) -> Baseline:
         """The order of the catalogue for each history, oldest first; popularity, int64 [n_items], orders what the model

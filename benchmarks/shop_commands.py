@@ -82,11 +82,14 @@ def peers(
     data: DataArgument,
     bundle: Annotated[Path | None, typer.Option(help="A bundle of these data, measured beside them.")] = None,
     model: Annotated[str | None, typer.Option(help="The SentenceTransformer of those that read texts.")] = None,
-    cross_encoder: Annotated[Path | None, typer.Option(help="A CrossEncoder folder that reranks a search.")] = None,
+    cross_encoder: Annotated[
+        str | None, typer.Option(help="The CrossEncoder that reranks a search, in place of the bundle's own.")
+    ] = None,
     rectools: Annotated[
         Path | None, typer.Option(help="An interpreter that has rectools[torch]: its SASRec, too.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Rounds of SASRec at most; those of RecTools.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Rounds of either SASRec at most.")] = None,
+    threads: Threads = None,
     seed: Seed = 1,
     quick: Quick = False,
     device: Device = "auto",
@@ -94,18 +97,22 @@ def peers(
     as_json: AsJson = False,
 ) -> None:
     """What a shop would write instead: implicit (ALS, BPR, item-kNN), SASRec of ids and of RecTools, bm25s,
-    sentence-transformers with FAISS and a CrossEncoder; quality, latency, throughput, build time, memory."""
+    sentence-transformers with FAISS and a CrossEncoder or its ONNX in 8 bits; quality, latency, throughput, build time,
+    memory."""
     from dataclasses import replace
 
-    from benchmarks.peers import Grids
     from benchmarks.peers_run import PeersRun
+    from benchmarks.recommenders import Grids
     from benchmarks.results import begin
     from benchmarks.show import data_of, deliver
+    from benchmarks.sweep import pinned
 
     grids = Grids.quick() if quick else Grids()
     if epochs is not None:
-        sasrec, of_rectools = replace(grids.sasrec, epochs=epochs), grids.rectools._replace(epochs=epochs)
+        sasrec = replace(grids.sasrec, epochs=epochs)
+        of_rectools = [config._replace(epochs=min(config.epochs, epochs)) for config in grids.rectools]
         grids = replace(grids, sasrec=sasrec, rectools=of_rectools)
-    run = begin(data_of(data=data, bundle=bundle, seed=seed, quick=quick), device=device)
     measured = PeersRun(data, bundle, grids, device, seed, model, cross_encoder, rectools, quick)
-    deliver(run, measured.lines(), out=out, as_one=as_json)
+    with pinned(threads):
+        run = begin(data_of(data=data, bundle=bundle, seed=seed, threads=threads, quick=quick), device=device)
+        deliver(run, measured.lines(), out=out, as_one=as_json)

@@ -5,45 +5,56 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
+from benchmarks.onnx_reranker import OnnxReranker
 from indexing.faiss_index import import_faiss
 from ranking.cross_encoder import open_cross_encoder
 from retrieval.encoder import open_sentence_transformer
-from retrieval.topk import Hits, Vectors
+from retrieval.topk import Hits, Scores, Vectors
 
+if TYPE_CHECKING:
+    import torch
+
+Predicts: TypeAlias = Callable[[Sequence[tuple[str, str]]], Scores]  # pairs of a query and an item's text
 Finds: TypeAlias = Callable[[Sequence[str], int], Hits]  # queries and k to the best items
 RERANKED = 100  # candidates, as that page has it
 
 
 class BuiltSearch(NamedTuple):
-    """Something that searches, the memory that it holds (10^6 bytes), and the seconds that it took to build."""
+    """Something that searches, the memory that it holds (10^6 bytes), the seconds that it took to build, and what was
+    chosen for it."""
 
     find: Finds
     megabytes: float
     seconds: float
+    chosen: str = "as documented"
 
 
 def build_bm25s(texts: Sequence[str]) -> BuiltSearch:
-    """As bm25s's own page begins, with English stop words and no stemmer."""
+    """As bm25s's own page shows, with English stop words and PyStemmer's English stemmer where it is installed."""
     import bm25s
 
     begun = time.perf_counter()
-    retriever = bm25s.BM25()
-    retriever.index(bm25s.tokenize(list(texts), stopwords="en", show_progress=False), show_progress=False)
+    stemmer, retriever = _english_stemmer(), bm25s.BM25()
+
+    def tokenized(some: Sequence[str]) -> object:
+        return bm25s.tokenize(list(some), stopwords="en", stemmer=stemmer, show_progress=False)
+
+    retriever.index(tokenized(texts), show_progress=False)
     seconds = time.perf_counter() - begun
 
     def find(queries: Sequence[str], k: int) -> Hits:
-        tokens = bm25s.tokenize(list(queries), stopwords="en", show_progress=False)
-        rows, scores = retriever.retrieve(tokens, k=min(k, len(texts)), show_progress=False)
+        rows, scores = retriever.retrieve(tokenized(queries), k=min(k, len(texts)), show_progress=False)
         found = scores > 0
         return Hits(np.where(found, rows, -1).astype(np.int64), np.where(found, scores, -np.inf).astype(np.float32))
 
     held = sum(part.nbytes for part in retriever.scores.values() if isinstance(part, np.ndarray))
-    return BuiltSearch(find, held / 1e6, seconds)
+    chosen = "as documented" if stemmer is not None else "as documented, without PyStemmer"
+    return BuiltSearch(find, held / 1e6, seconds, chosen)
 
 
 def build_embeddings(texts: Sequence[str], model: str, *, device: str) -> tuple[BuiltSearch, Vectors]:
@@ -60,24 +71,51 @@ def build_embeddings(texts: Sequence[str], model: str, *, device: str) -> tuple[
         scores, rows = index.search(asked, k)
         return Hits(rows, scores)
 
-    return BuiltSearch(find, vectors.nbytes / 1e6, seconds), vectors
+    return BuiltSearch(find, vectors.nbytes / 1e6 + weights_megabytes(encoder), seconds), vectors
 
 
-def with_cross_encoder(first: BuiltSearch, texts: Sequence[str], folder: Path, *, device: str) -> BuiltSearch:
-    """The same with its first hundred put in order by `CrossEncoder.predict`."""
+def with_cross_encoder(first: BuiltSearch, texts: Sequence[str], source: str, *, device: str) -> BuiltSearch:
+    """The same with its first hundred put in order by `CrossEncoder.predict`; `source` is a folder or an id."""
     begun = time.perf_counter()
-    model = open_cross_encoder(folder, device=device)
-    seconds = first.seconds + time.perf_counter() - begun
+    model = open_cross_encoder(source, device=device)
 
+    def predict(pairs: Sequence[tuple[str, str]]) -> Scores:
+        return np.asarray(model.predict(list(pairs), show_progress_bar=False), np.float32)
+
+    return _reranked(first, texts, predict, weights_megabytes(model), time.perf_counter() - begun)
+
+
+def with_onnx(first: BuiltSearch, texts: Sequence[str], source: str) -> BuiltSearch:
+    """The same by that model as ONNX in 8 bits, see `OnnxReranker`."""
+    begun = time.perf_counter()
+    model = OnnxReranker.of(source)
+    return _reranked(first, texts, model, model.megabytes, time.perf_counter() - begun)
+
+
+def weights_megabytes(model: torch.nn.Module) -> float:
+    """What the weights of a model hold, 10^6 bytes."""
+    return sum(part.numel() * part.element_size() for part in model.parameters()) / 1e6
+
+
+def _reranked(
+    first: BuiltSearch, texts: Sequence[str], predict: Predicts, megabytes: float, seconds: float
+) -> BuiltSearch:
     def find(queries: Sequence[str], k: int) -> Hits:
         found = first.find(queries, max(k, RERANKED))
-        rows, scores = found.rows.copy(), found.scores.copy()
+        rows = found.rows.copy()
         for line, query in enumerate(queries):
             listed = rows[line, :RERANKED][rows[line, :RERANKED] >= 0]
-            logits = model.predict([(query, texts[row]) for row in listed], show_progress_bar=False)
-            order = np.argsort(-np.asarray(logits), kind="stable")
+            order = np.argsort(-predict([(query, texts[row]) for row in listed]), kind="stable")
             rows[line, : len(listed)] = listed[order]
         scores = np.where(rows >= 0, -np.arange(rows.shape[1], dtype=np.float32), np.float32(-np.inf))
         return Hits(rows, scores).head(k)
 
-    return BuiltSearch(find, first.megabytes, seconds)
+    return BuiltSearch(find, first.megabytes + megabytes, first.seconds + seconds)
+
+
+def _english_stemmer() -> object | None:
+    try:
+        stemmer: object = import_module("Stemmer").Stemmer("english")
+    except ImportError:
+        return None
+    return stemmer

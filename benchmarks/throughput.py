@@ -11,11 +11,13 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.onnx_reranker import OnnxReranker, import_onnxruntime
 from benchmarks.results import Line, sampled
 from ranking.cross_encoder import RANGES, CrossEncoderScorer, Placement, open_cross_encoder, placed
 from ranking.pair_tokens import PairTokenizer, TokenLists
 from ranking.settings import SHALLOW
 from retrieval.encoder import TextEncoder, max_tokens, open_sentence_transformer
+from retrieval.errors import MissingDependency
 from retrieval.runtime import RuntimeName, pick_device, resolve_precision
 from retrieval.topk import exact_topk
 
@@ -26,6 +28,7 @@ Encoder: TypeAlias = Callable[[Sequence[str]], Rows]  # texts to unit vectors, f
 
 CLOSE = 1e-5  # inner products that differ by less are the same
 THEIRS = "sentence-transformers"
+FEW = {1: 64, 32: 640}  # texts, in batches of so many: fewer would be noise, all of them minutes
 SIZES = (10, 100, 1_000)  # candidates
 KEPT = 10  # of them, in a cascade
 
@@ -80,7 +83,8 @@ def rerank_lines(
     device: str,
     rounds: int,
 ) -> Iterator[Line]:
-    """Milliseconds for the candidates of one shortlist; the first way is what the others are compared with.
+    """Milliseconds for the candidates of one shortlist, and pairs a second; the first way is what the others are
+    compared with.
 
     `difference` is the largest of any logit from the first way's, `times faster` the median over rounds. Of a pair that
     is too long our own ways keep the item and sentence-transformers cuts the longer text, so that logits differ there.
@@ -96,6 +100,7 @@ def rerank_lines(
         for name, seconds in spent.items():
             line = sampled("rerank", {"way": name, "pairs": str(size)}, "ms", [1_000 * one for one in seconds])
             more = {"difference": float(np.nanmax(np.abs(logits[name] - first)))}
+            more["pairs per second"] = size / float(np.median(seconds))
             yield _compared(line, spent, name, more)
 
 
@@ -103,7 +108,8 @@ def encode_lines(
     ways: Sequence[EncodeWay], folder: Path, texts: Mapping[str, Sequence[str]], *, device: str, rounds: int
 ) -> Iterator[Line]:
     """Texts a second by kind of text, and how like the first way's vectors those of a way are: the least `cosine` of
-    any text, their `median cosine`, and `recall@100`, see `nearest_kept`."""
+    any text, their `median cosine`, and `recall@100`, see `nearest_kept`. All texts in one call, then the first of them
+    in batches of FEW."""
     encoders = {way.name: way.open(folder, device) for way in ways if way.there(device)}
     for kind, some in texts.items():
         vectors = {name: encoder(some) for name, encoder in encoders.items()}
@@ -116,6 +122,19 @@ def encode_lines(
             more = {"cosine": float(cosines.min()), "median cosine": float(np.median(cosines))}
             more["recall@100"] = nearest_kept(vectors[name], first)
             yield _compared(line, spent, name, more)
+        for batch, count in FEW.items():
+            yield from _batched(encoders, kind, some[:count], batch, rounds)
+
+
+def _batched(
+    encoders: Mapping[str, Encoder], kind: str, texts: Sequence[str], batch: int, rounds: int
+) -> Iterator[Line]:
+    parts = [texts[start : start + batch] for start in range(0, len(texts), batch)]
+    spent = in_turn({name: _bound_each(encoder, parts) for name, encoder in encoders.items()}, rounds)
+    for name, seconds in spent.items():
+        labels = {"way": name, "texts": kind, "batch": str(batch)}
+        line = sampled("encode, batches", labels, "per second", [len(texts) / one for one in seconds])
+        yield _compared(line, spent, name, {})
 
 
 def nearest_kept(vectors: Rows, first: Rows, k: int = 100, asked: int = 256) -> float:
@@ -161,6 +180,19 @@ def theirs_reranks(folder: Path, models: Models) -> Ready:
     """See `documented_logits`."""
     predict = documented_logits(folder, models.device)
     return lambda pairs: lambda: predict(pairs)
+
+
+def _onnx_reranks(folder: Path, models: Models) -> Ready:
+    predict = OnnxReranker.of(folder)
+    return lambda pairs: lambda: predict(pairs)
+
+
+def _onnx_there(folder: Path, device: str) -> bool:
+    try:
+        import_onnxruntime()
+    except MissingDependency:
+        return False
+    return _on_cpu(device)
 
 
 def documented_logits(folder: Path, device: str) -> Callable[[Pairs], Rows]:
@@ -248,6 +280,7 @@ def _ours_encodes(runtime: RuntimeName, precision: str) -> Callable[[Path, str],
 
 RERANK_WAYS = (
     RerankWay(THEIRS, theirs_reranks),
+    RerankWay("onnx int8", _onnx_reranks, _onnx_there),
     RerankWay("torch", _ours_reranks("torch", "fp32")),
     RerankWay("openvino", _ours_reranks("openvino", "fp32"), lambda _, device: _on_cpu(device)),
     RerankWay("bf16", _ours_reranks("openvino", "bf16"), lambda _, device: _bf16(device)),
@@ -273,6 +306,10 @@ def _compared(line: Line, spent: Mapping[str, Sequence[float]], name: str, more:
 
 def _bound(work: Encoder, given: Sequence[str]) -> Callable[[], object]:
     return lambda: work(given)
+
+
+def _bound_each(work: Encoder, parts: Sequence[Sequence[str]]) -> Callable[[], object]:
+    return lambda: [work(part) for part in parts]
 
 
 def repeated(items: Sequence[str], size: int) -> list[str]:

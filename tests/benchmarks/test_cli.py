@@ -94,6 +94,9 @@ def test_models_run_every_way_and_give_the_same(bundle: Path, tmp_path: Path) ->
         assert ours == pytest.approx(other, abs=1e-4)
     encoded = measured(tmp_path / "b.jsonl", "encode", bundle, "--quick", "--rounds", "1")
     assert {line.labels["texts"] for line in encoded} == {"query", "title", "item"}
+    batches = [line for line in encoded if line.measured == "encode, batches"]
+    assert {line.labels["batch"] for line in batches} == {"1", "32"}
+    encoded = [line for line in encoded if line.measured == "encode"]
     for name in ("cosine", "median cosine", "recall@100"):
         least = {"bf16": 0.9} if name == "recall@100" else {}  # near neighbours differ by less
         assert all((line.summary[name] or 0) > least.get(line.labels["way"], 0.999) for line in encoded)

@@ -14,16 +14,23 @@ from typer.testing import CliRunner
 
 from benchmarks.als import AlsConfig, best_als, fit_als
 from benchmarks.cli import bench
-from benchmarks.factorised import fit_bpr, fit_neighbours
-from benchmarks.peers import Grids, Peers, cost_line
+from benchmarks.factorised import BprConfig, NeighboursConfig, fit_bpr, fit_neighbours
+from benchmarks.implicit_library import bm25_weighted, counted
+from benchmarks.onnx_reranker import OnnxReranker
+from benchmarks.peer_costs import cost_line
+from benchmarks.peers import Peers, Reranker
+from benchmarks.peers_run import PeersRun, answering_megabytes, calls_of
+from benchmarks.recommenders import Grids
 from benchmarks.rectools_peer import RecTools, RecToolsConfig
 from benchmarks.results import read
 from benchmarks.sasrec import SasRec, SasRecConfig, item_vectors, train_sasrec, user_vectors
 from benchmarks.sequences import Examples, Sequences, examples, padded, request_histories, training_sequences
 from benchmarks.text_pipelines import build_bm25s, build_embeddings
+from benchmarks.throughput import documented_logits
 from retrieval.errors import BadConfig, MissingDependency
 from retrieval.sample import write_sample
 from retrieval.topk import CSR, exact_topk
+from serving.engine import Engine
 from serving.settings import DataConfig
 from serving.shop import Shop
 
@@ -159,14 +166,28 @@ def test_without_implicit_the_line_that_installs_it_is_told(monkeypatch: pytest.
 def test_bpr_and_neighbours_learn_who_takes_what() -> None:
     pytest.importorskip("implicit")
     liked = two_tastes()
-    found = fit_bpr(liked, 8, 8, seed=1)
-    again = fit_bpr(liked, 8, 8, seed=1)
+    found, again = (fit_bpr(liked, 8, BprConfig(8, 0.01, 0.01), seed=1) for _ in range(2))
     np.testing.assert_array_equal(found.items, again.items)
     assert (found.users[0] @ found.items.T)[:4].mean() > (found.users[0] @ found.items.T)[4:].mean()
-    scores = fit_neighbours(liked, 8, 4).scores(CSR.from_lists([[0], [7], []]))
-    assert scores[0, 1:4].min() > 0 == scores[0, 4:].max()
-    assert scores[1, 4:7].min() > 0 == scores[1, :4].max()
-    assert not scores[2].any()
+    for by in ("cosine", "tfidf", "bm25"):
+        scores = fit_neighbours(liked, 8, NeighboursConfig(by, 4)).scores(CSR.from_lists([[0], [7], []]))
+        assert scores[0, 1:4].min() > 0 == scores[0, 4:].max()
+        assert scores[1, 4:7].min() > 0 == scores[1, :4].max()
+        assert not scores[2].any()
+
+
+def test_histories_are_weighted_as_the_librarys_own_function_weights_them() -> None:
+    pytest.importorskip("implicit")
+    from implicit.nearest_neighbours import bm25_weight
+
+    table = counted(CSR.from_lists([[0, 0, 1], [1, 2], [3], [0, 3, 3, 3]]), 4)
+    totals = np.asarray(table.sum(axis=0)).ravel()
+    wanted = bm25_weight(table.T.tocsr(), K1=100, B=0.8).T.toarray()
+    np.testing.assert_allclose(bm25_weighted(table, totals).toarray(), wanted, atol=1e-6)
+    np.testing.assert_allclose(bm25_weighted(table[1:2], totals).toarray(), wanted[1:2], atol=1e-6)
+    config = AlsConfig(2, 0.01, 10.0, "bm25")
+    fitted = fit_als(two_tastes(), 8, config, seed=3)
+    assert exact_topk(fitted.users(CSR.from_lists([[0, 1]])), fitted.items, 2).rows.max() < 4
 
 
 def test_search_as_documented_finds_words_and_meanings(tiny_encoder_folder: Path) -> None:
@@ -177,6 +198,51 @@ def test_search_as_documented_finds_words_and_meanings(tiny_encoder_folder: Path
     searched, vectors = build_embeddings(texts, str(tiny_encoder_folder), device="cpu")
     wanted = exact_topk(vectors, vectors, 2)
     assert searched.find(texts, 2).rows.tolist() == wanted.rows.tolist()
+
+
+def test_a_reranker_orders_what_retrieval_found(
+    shop: Shop, tiny_encoder_folder: Path, tiny_ranker_folder: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    given = Reranker(str(tiny_ranker_folder), "the bundle's own CrossEncoder")
+    found = Peers(shop, Grids.quick(), "cpu", 1, str(tiny_encoder_folder), given).searchers()
+    assert "pip install 'shortlist[peers]'" in capsys.readouterr().err
+    plain, reranked = (found[name]() for name in list(found)[1:])
+    assert list(found)[2:] == ["sentence_transformers_faiss_cross_encoder"]
+    assert reranked.chosen == "as documented, the bundle's own CrossEncoder"
+    assert reranked.megabytes > plain.megabytes
+    before, after = (built.find(["red mug"], 60).rows[0] for built in (plain, reranked))
+    assert before.tolist() != after.tolist()
+    assert sorted(before) == sorted(after)
+
+
+def test_onnx_in_8_bits_gives_nearly_the_logits_of_its_model(tiny_ranker_folder: Path) -> None:
+    for module in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(module)
+    pairs = [("red mug", "blue mug " * times) for times in (1, 40, 5)]
+    made, wanted = OnnxReranker.of(tiny_ranker_folder), documented_logits(tiny_ranker_folder, "cpu")
+    np.testing.assert_allclose(made(pairs), wanted(pairs), atol=0.1)
+    assert made([]).shape == (0,)
+
+
+def test_a_bundle_is_timed_on_the_peers_requests_and_lends_its_reranker(
+    bundle: Path, shop_folder: Path, tiny_encoder_folder: Path
+) -> None:
+    shop = Shop.open(shop_folder, DataConfig(), now=datetime(2026, 6, 1, tzinfo=UTC))
+    peers = Peers(shop, Grids.quick(), "cpu", 1, "none", timed=4)
+    calls = calls_of(Engine.open(bundle, device="cpu", follow=False), peers)
+    assert {kind: len(some) for kind, some in calls.items()} == {
+        "recommend": 4, "recommend, not reranked": 4, "search": 4
+    }  # fmt: skip
+    assert all(len(some[0]().items) > 0 for some in calls.values())
+    assert answering_megabytes(bundle, reranked=True) > answering_megabytes(bundle, reranked=False) > 0
+    run = PeersRun(shop_folder, bundle, Grids.quick(), "cpu", 1)
+    assert run.reranker() is not None
+    assert replace(run, cross_encoder="cross-encoder/tiny").reranker() == Reranker(
+        "cross-encoder/tiny", "CrossEncoder cross-encoder/tiny"
+    )
+    assert replace(run, bundle=None).reranker() is None
 
 
 def test_peers_stand_beside_the_baselines_on_the_same_requests(
@@ -192,7 +258,7 @@ def test_peers_stand_beside_the_baselines_on_the_same_requests(
     recommenders = {"als", "bpr", "implicit_item_knn", "sasrec_ids", "sentence_transformers"}
     assert set(costs) == recommenders | {"bm25s", "sentence_transformers_faiss"}
     for line in costs.values():
-        assert {"build s", "MB", "p50 ms", "per second"} <= set(line.summary)
+        assert {"build s", "MB", "p50 ms", "per second", "per second at once"} <= set(line.summary)
     kept = [line for line in lines if line.measured == "quality" and line.labels["task"] == "seen_kept"]
     stages = {line.labels["stage"]: line.summary["n"] for line in kept}
     assert recommenders | {"popularity", "own_frequency", "item_knn"} <= set(stages)
@@ -221,9 +287,12 @@ if what == "fit":
     following = np.full(99, -1)
     mine = events["user"][1:] == events["user"][:-1]
     following[events["item"][:-1][mine]] = events["item"][1:][mine]
-    np.save(open(given[1], "wb"), following)
+    for epochs in {int(given[2]) // 2 or int(given[2]), int(given[2])}:
+        np.save(open(given[1] + f"/{epochs}", "wb"), following)
     print("epoch 1 of 1")
     print(4_000)
+elif what == "time":
+    np.save(given[2], [2.0, 2.0])
 else:
     following, asked = np.load(given[0]), np.load(given[1])
     rows = np.full((int(asked["n"]), int(given[3])), -1)
@@ -236,13 +305,15 @@ else:
 def stands_in(tmp_path: Path) -> Path:
     """An interpreter that takes what RecTools' own would take, and knows what followed each item."""
     path = tmp_path / "python"
-    path.write_text(STANDS_IN.format(python=sys.executable))
+    path.write_text(STANDS_IN.replace("{python}", sys.executable))
     path.chmod(0o755)
     return path
 
 
 def test_rectools_reads_sequences_in_order_and_popularity_orders_what_it_leaves_out(stands_in: Path) -> None:
-    fitted = RecTools.fit(stands_in, chain().items, RecToolsConfig(epochs=1))
+    half, fitted = RecTools.fit(stands_in, chain().items, RecToolsConfig(epochs=4))
+    assert (half.epochs, fitted.epochs) == (2, 4)
+    assert fitted.alone(chain().items) == [2.0, 2.0]
     ranked = fitted.ranked(CSR.from_lists([[0, 1], [], [4]]), np.array([9, 1, 7, 2, 3, 8])).rank(3)
     assert ranked.rows.tolist() == [[2, 0, 5], [0, 5, 2], [5, 0, 2]]
 
@@ -257,8 +328,9 @@ def test_rectools_is_a_peer_where_an_interpreter_of_it_is_named(shop: Shop, stan
     assert peer.chosen.startswith("epochs 1, ")
     assert peer.chosen.endswith("seed 1")
     assert peer.megabytes == 0.004
-    costs = cost_line({"peer": "rectools_sasrec"}, lambda _: None, 0, seconds=2.0, megabytes=1.0)
-    assert (peer.within, costs.summary) == (False, {"build s": 2.0, "MB": 1.0})
+    assert peer.alone is not None
+    costs = cost_line({"peer": "rectools_sasrec"}, peer.alone(requests), seconds=2.0, megabytes=1.0)
+    assert {"build s": 2.0, "MB": 1.0, "p50 ms": 2.0, "per second": 500.0}.items() <= costs.summary.items()
 
 
 def test_a_training_that_fails_says_how_it_ended(tmp_path: Path) -> None:
