@@ -77,9 +77,7 @@ def _dearer(recorded: Sequence[Recorded]) -> list[Sentence]:
     for (data, task), lines in groups.items():
         texts = []
         for cost, unit in COSTS.items():
-            known = {
-                one.line.labels["peer"]: value for one in lines if (value := one.line.costs.get(cost)) is not None
-            }
+            known = {one.line.labels["peer"]: value for one in lines if (value := one.line.costs.get(cost)) is not None}
             ours = min((value for peer, value in known.items() if peer.startswith("shortlist")), default=None)
             theirs = {peer: value for peer, value in known.items() if not peer.startswith("shortlist")}
             best = min(theirs, key=theirs.__getitem__, default=None)
