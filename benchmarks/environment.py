@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -91,11 +92,27 @@ def command_line(arguments: Sequence[str]) -> str:
     return shlex.join(["shortlist", *([] if given[:1] == ["bench"] else ["bench"]), *given])
 
 
-def peak_megabytes() -> float:
-    """The most memory that this process has held so far, 10^6 bytes."""
+def peak_memory() -> dict[str, float]:
+    """The most memory in 10^6 bytes that this process has held since this was asked last, on the host and on a GPU.
+
+    Where the kernel keeps no such mark (Linux does, https://man7.org/linux/man-pages/man5/proc_pid_clear_refs.5.html),
+    it is the most so far, and is called that.
+    """
     import resource
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1_024 / 1e6
+    status, found = Path("/proc/self/status"), dict[str, float]()
+    try:
+        lines = status.read_text("utf-8").splitlines()
+        held = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+        Path("/proc/self/clear_refs").write_text("5", "utf-8")
+        found["peak MB"] = held * 1_024 / 1e6
+    except (OSError, StopIteration):
+        found["peak MB so far"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1_024 / 1e6
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        found["peak GPU MB"] = torch.cuda.max_memory_allocated() / 1e6
+        torch.cuda.reset_peak_memory_stats()
+    return found
 
 
 def _processor() -> str:

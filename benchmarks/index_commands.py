@@ -15,9 +15,15 @@ from serving.options import AsJson, Bundle, Device
 def index(
     bundle: Bundle,
     seconds: Annotated[float | None, typer.Option(min=0.0, help="Of each setting; 2 where not given.")] = None,
-    sizes: Annotated[
-        str | None, typer.Option(metavar="N,N", help="Growth: the first so many items, built and searched.")
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FACTORY", help="A kind in FAISS's words; all by default."),
     ] = None,
+    sizes: Annotated[
+        str | None,
+        typer.Option(metavar="N,N", help="Growth: so many items, made ones beyond the bundle's; up to 1,000,000."),
+    ] = None,
+    growth: Annotated[bool, typer.Option("--growth/--no-growth", help="Other sizes beside the bundle's own.")] = True,
     threads: Threads = None,
     seed: Seed = 0,
     quick: Quick = False,
@@ -26,20 +32,20 @@ def index(
     as_json: AsJson = False,
 ) -> None:
     """Recall against queries a second of every kind of index over the bundle's own vectors, for its own shoppers."""
-    from benchmarks.index_run import curves_of
+    from benchmarks.index_run import GROWTH, curves_of
     from benchmarks.results import begin
     from benchmarks.show import data_of, deliver
     from benchmarks.sweep import pinned, whole_numbers
 
     with pinned(threads):
         curves = curves_of(bundle, device=device, seed=seed, seconds=seconds or (0.1 if quick else 2.0), few=quick)
-        grown = () if sizes is None else whole_numbers("--sizes", sizes)
+        grown = whole_numbers("--sizes", sizes or ("1000,3000" if quick else GROWTH)) if growth else ()
         n, dim = curves.items.shape
         run = begin(
             data_of(bundle=bundle, items=n, dimensions=dim, queries=len(curves.queries), threads=threads, quick=quick),
             device=device,
         )
-        deliver(run, curves.lines(sizes=[size for size in grown if size <= n]), out=out, as_one=as_json)
+        deliver(run, curves.lines(kind, grown), out=out, as_one=as_json)
 
 
 @bench.command()

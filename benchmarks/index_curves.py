@@ -6,7 +6,7 @@ The kinds, their efforts and the loop that measures them are those of `indexing.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -14,12 +14,13 @@ import numpy as np
 
 from benchmarks.other_indexes import OTHERS
 from benchmarks.results import Line
+from benchmarks.vectors import more_like
 from indexing.exact import ExactIndex
 from indexing.faiss_index import Effort
 from indexing.gpu import GpuIndex, runs_on_gpu
 from indexing.guarded import GuardedIndex
 from indexing.index import VectorIndex
-from indexing.kinds import effort_words, kinds_for, ladders_for
+from indexing.kinds import LINKS, cells_for, effort_words, kinds_for, ladders_for
 from indexing.measure import BuiltIndex, Meter, Point, exact_point, median_ms, recalls_of
 from retrieval.errors import BadConfig, MissingDependency
 from retrieval.topk import Mask, Vectors, exact_topk
@@ -28,16 +29,21 @@ from serving.show import say
 K = 10
 QUEUES = (16, 32, 64, 128, 256, 512)  # of another library's graph
 SHARES = (0.5, 0.1, 0.01)  # of the items, that a filter lets through
+GROWN = ("IVF,SQ8", f"HNSW{LINKS}_SQ8")  # kinds whose growth is measured beside exact search, by family
 
 
 @dataclass(frozen=True)
 class IndexCurves:
-    """Items and queries, float32 [n, dim]; `seconds` is how long one setting is timed; `gpu` asks for copies there."""
+    """Items and queries, float32 [n, dim]; `seconds` is how long one setting is timed; `gpu` asks for copies there.
+
+    More items than there are, for growth, are made like them with `seed`, see `benchmarks.vectors.more_like`.
+    """
 
     items: Vectors
     queries: Vectors
     seconds: float = 2.0
     gpu: bool = False
+    seed: int = 0
 
     def lines(self, factories: Sequence[str] | None = None, sizes: Sequence[int] = ()) -> Iterator[Line]:
         """Exact search, every kind at every effort, on the GPU too if asked for, other libraries where they are
@@ -45,7 +51,7 @@ class IndexCurves:
         exact = exact_point(self.items, self.queries, K, seconds=self.seconds)
         yield from self._settings("exact", "all vectors", exact, ExactIndex(self.items))
         found: list[BuiltIndex] = []
-        for factory in [kind.factory for kind in kinds_for(*self.items.shape)] if factories is None else factories:
+        for factory in self._factories() if factories is None else factories:
             say(f"-- {factory}")
             try:
                 built = BuiltIndex.over(self.items, factory)
@@ -62,7 +68,13 @@ class IndexCurves:
         for built in found:
             yield from self._filtered(built)
         yield from self._others()
-        yield from self._growth([built.kind for built in found], sizes)
+        yield from self._growth(sizes)
+
+    def _factories(self) -> list[str]:
+        """What an index is chosen from, and cells of whole vectors."""
+        n = len(self.items)
+        kinds = [kind.factory for kind in kinds_for(*self.items.shape)]
+        return [*kinds, f"IVF{cells_for(n)},Flat"] if kinds else kinds
 
     @cached_property
     def _meter(self) -> Meter:
@@ -114,24 +126,33 @@ class IndexCurves:
                 say(f"left out: {error}")
                 continue
             seconds = time.perf_counter() - begun
-            yield build_line(name, len(self.items), seconds, None)
+            yield build_line(name, len(self.items), seconds, index.bytes)
             for ef in QUEUES:
                 guarded = GuardedIndex(index.with_ef(ef), self.items)
                 point = self._meter.point(guarded, name, Effort(ef_search=ef), 0, seconds)
                 yield from self._settings(name, f"ef {ef}", point, guarded)
 
-    def _growth(self, factories: Sequence[str], sizes: Sequence[int]) -> Iterator[Line]:
-        """Building and searching over the first so many items."""
+    def _growth(self, sizes: Sequence[int]) -> Iterator[Line]:
+        """Building and searching over the first so many items, those beyond the last one made."""
         for size in sizes:
-            part = np.ascontiguousarray(self.items[:size])
+            say(f"-- {size:,} items")
+            own, rng = self.items[:size], np.random.default_rng(self.seed)
+            part = np.ascontiguousarray(np.concatenate([own, more_like(self.items, size - len(own), rng)]))
             meter = Meter.over(part, self.queries, K, seconds=self.seconds)
-            for factory in factories:
-                built = BuiltIndex.over(part, factory)
-                point = built.at(built.index.effort, meter)
-                summary = {"build s": built.seconds, "MB": built.bytes / 1e6, "recall": point.recall}
-                labels = {"kind": factory, "items": str(size)}
-                about = {**summary, "per second": point.per_second}
-                yield Line(measured="index, growth", labels=labels, unit="figure", summary=about)
+            about = {"made items": float(size - len(own))}
+            exact = exact_point(part, self.queries, K, seconds=self.seconds)
+            yield _grown("exact", size, exact, about)
+            for kind in kinds_for(*part.shape):
+                if kind.family in GROWN:
+                    built = BuiltIndex.over(part, kind.factory)
+                    yield _grown(kind.family, size, built.at(built.index.effort, meter), about)
+
+
+def _grown(kind: str, size: int, point: Point, about: Mapping[str, float]) -> Line:
+    summary = {"build s": point.build_seconds, "MB": point.bytes / 1e6, "recall": point.recall}
+    labels = {"kind": kind, "items": str(size)}
+    every = {**summary, "per second": point.per_second, **about}
+    return Line(measured="index, growth", labels=labels, unit="figure", summary=every)
 
 
 def build_line(kind: str, n: int, seconds: float, size: int | None) -> Line:

@@ -16,6 +16,7 @@ from retrieval.topk import Vectors
 from serving.engine import Engine
 
 SHOPPERS, FEW = 1_000, 100
+GROWTH = "10000,30000,100000,300000,1000000"  # items
 
 
 def curves_of(bundle: Path, *, device: str, seed: int, seconds: float, few: bool) -> IndexCurves:
@@ -26,7 +27,7 @@ def curves_of(bundle: Path, *, device: str, seed: int, seconds: float, few: bool
     obstacle = cuda_obstacle() if device != "cpu" else "device=cpu"
     if device == "cuda" and obstacle is not None:
         raise MissingDependency(f"device=cuda: {obstacle}")
-    return IndexCurves(items, query_vectors(engine, FEW if few else SHOPPERS, seed), seconds, obstacle is None)
+    return IndexCurves(items, query_vectors(engine, FEW if few else SHOPPERS, seed), seconds, obstacle is None, seed)
 
 
 class Given(NamedTuple):

@@ -25,6 +25,7 @@ class GraphIndex:
     dim: int
     placement: str
     ef: int = 64
+    bytes: int | None = None  # that it holds, where the library tells
     is_exact: bool = False
     can_filter: bool = False
     surplus: float = 1.0
@@ -58,7 +59,7 @@ def build_hnswlib(vectors: Vectors) -> GraphIndex:
         rows, distances = index.knn_query(queries, k=k)
         return rows, 1 - distances
 
-    return GraphIndex(ask, len(vectors), int(vectors.shape[1]), "cpu: hnswlib")
+    return GraphIndex(ask, len(vectors), int(vectors.shape[1]), "cpu: hnswlib", bytes=index.index_file_size())
 
 
 def build_usearch(vectors: Vectors) -> GraphIndex:
@@ -75,7 +76,7 @@ def build_usearch(vectors: Vectors) -> GraphIndex:
         rows, distances = np.atleast_2d(found.keys), np.atleast_2d(found.distances)
         return rows, 1 - distances
 
-    return GraphIndex(ask, len(vectors), int(vectors.shape[1]), "cpu: usearch")
+    return GraphIndex(ask, len(vectors), int(vectors.shape[1]), "cpu: usearch", bytes=index.memory_usage)
 
 
 def _imported(name: str) -> Any:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.environment import peak_megabytes
+from benchmarks.environment import peak_memory
 from benchmarks.results import Line
 from benchmarks.subset import share_of
 from indexing.releases import Release
@@ -42,19 +43,25 @@ class TrainingRun:
     share: float = 1.0
 
     def lines(self) -> Iterator[Line]:
-        """Every loop that trains or embeds, as it ends; nothing that is trained is kept."""
+        """Every loop that trains or embeds, as it ends, and how long all took; nothing that is trained is kept."""
         limits = self.config.data
-        whole = load(self.data, max_bad=limits.max_bad, max_unknown=limits.max_unknown)
-        shop = share_of(whole, self.share, limits)
+        loaded = load(self.data, max_bad=limits.max_bad, max_unknown=limits.max_unknown)
+        shop = share_of(loaded, self.share, limits)
         with TemporaryDirectory() as scratch, quiet_libraries():
             bundle = Bundle.create(Path(scratch) / "bundle")
             pipeline = Pipeline(self.data, bundle.path, self.config, self.budget, self.device, say=say)
-            with watched() as loops:
+            begun = time.perf_counter()
+            peak_memory()
+            with watched(peak_memory) as loops:
                 draft = pipeline.train_retriever(shop, bundle)
+            retriever = time.perf_counter() - begun
             yield from told(loops)
-            with watched() as loops:
+            begun = time.perf_counter()
+            with watched(peak_memory) as loops:
                 self._ranker(shop, bundle, draft, Path(scratch))
             yield from told(loops)
+            whole = {"retriever": retriever, "ranker": time.perf_counter() - begun}
+            yield Line(measured="train, whole", labels={}, unit="s", summary={**whole, "both": sum(whole.values())})
 
     def _ranker(self, shop: Shop, bundle: Bundle, draft: Release, scratch: Path) -> None:
         """Trains a cross-encoder on what the towers propose, where they found anything to learn from."""
@@ -72,13 +79,13 @@ class TrainingRun:
 
 
 def told(loops: list[Progressed]) -> Iterator[Line]:
-    """The rate of each loop, and its validation figures against the seconds since it began."""
+    """The rate and the memory of each loop, and its validation figures against the seconds since it began."""
     for loop in loops:
         if not loop.done or not loop.seconds:
             continue
         labels = {"part": loop.description, "counted": loop.unit}
         summary = {"per second": loop.done / loop.seconds, "done": float(loop.done), "seconds": loop.seconds}
-        yield Line(measured="train", labels=labels, unit="per second", summary={**summary, "peak MB": peak_megabytes()})
+        yield Line(measured="train", labels=labels, unit="per second", summary={**summary, **loop.memory})
         for name in dict.fromkeys(name for _, figures in loop.figures for name in figures):
             curve = {f"{seconds:.1f} s": figures[name] for seconds, figures in loop.figures if name in figures}
             if name not in ("loss", "learning_rate"):

@@ -17,6 +17,7 @@ TOPIC, KIND = 1_500, 60  # items of a topic and of a kind within it, on average
 SHARES = (0.33, 0.27, 0.22, 0.18)  # of an item's squared length: common to all, its topic, its kind, its own
 FALL = 0.75  # the variance of direction i is (i + 2) to the power of minus this
 BLOCK = 65_536  # items made at a time
+NEAR = 0.87  # the cosine of an item and the one most like it
 POOL = 4_096  # items among which those of a shopper's liking are looked for
 
 
@@ -34,6 +35,20 @@ def shop_vectors(n: int, dim: int, rng: np.random.Generator) -> Vectors:
         kind = kind_of[start : start + BLOCK]
         parts = (common, topics[topic_of[kind]], kinds[kind], _directions(len(kind), spread, rng))
         made[start : start + BLOCK] = sum(np.sqrt(share) * part for share, part in zip(SHARES, parts, strict=True))
+    return _unit(made)
+
+
+def more_like(items: Vectors, n: int, rng: np.random.Generator) -> Vectors:
+    """Unit vectors float32 [n, dim], each one of `items` moved along the difference of two others, to a cosine of NEAR:
+    a catalogue that has grown denser with more of the same."""
+    made = np.empty((n, items.shape[1]), np.float32)
+    for start in range(0, n, BLOCK):
+        block = made[start : start + BLOCK]
+        one, other, third = (items[rng.integers(len(items), size=len(block))] for _ in range(3))
+        aside = other - third
+        aside -= (aside * one).sum(axis=1, keepdims=True) * one
+        length = np.maximum(np.linalg.norm(aside, axis=1, keepdims=True), 1e-9)
+        block[:] = NEAR * one + (1 - NEAR**2) ** 0.5 * aside / length
     return _unit(made)
 
 

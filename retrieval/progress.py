@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
@@ -24,16 +25,27 @@ class Progressed:
     done: int = 0
     seconds: float = 0.0
     figures: list[tuple[float, dict[str, float]]] = field(default_factory=list)  # seconds since it began, and which
+    memory: dict[str, float] = field(default_factory=dict)  # what `watched` was told to measure at its end
 
 
-_watching: ContextVar[list[Progressed] | None] = ContextVar("watching", default=None)
+class Watching(NamedTuple):
+    """Loops that have ended, and what measures memory as each does."""
+
+    ended: list[Progressed]
+    memory: Callable[[], dict[str, float]]
+
+
+_watching: ContextVar[Watching | None] = ContextVar("watching", default=None)
 
 
 @contextmanager
-def watched() -> Iterator[list[Progressed]]:
-    """Collects every loop that is closed inside, in the order of their ends: `with watched() as loops: ...`."""
+def watched(memory: Callable[[], dict[str, float]] = dict) -> Iterator[list[Progressed]]:
+    """Collects every loop that is closed inside, in the order of their ends: `with watched() as loops: ...`.
+
+    `memory` is asked as each of them ends, for figures by name.
+    """
     found: list[Progressed] = []
-    token = _watching.set(found)
+    token = _watching.set(Watching(found, memory))
     try:
         yield found
     finally:
@@ -92,7 +104,8 @@ class ProgressMeter:
         """Leave the last state on the screen; a loop that took under ten seconds leaves no line."""
         if (watching := _watching.get()) is not None:
             self._seen.done, self._seen.seconds = self.done - self._start, self._clock() - self._begun
-            watching.append(self._seen)
+            self._seen.memory = watching.memory()
+            watching.ended.append(self._seen)
         if self._bar is not None:
             self._bar.stop()
         elif self._clock() - self._begun >= LINE_EVERY:

@@ -107,7 +107,7 @@ def test_ways_of_reranking_are_told_by_what_they_cost_and_keep(bundle: Path, sho
     assert {(line.labels["task"], line.labels["way"]) for line in lines} == {
         (task, way) for task in ("recommend", "search") for way in ("full fp32", "full int8")
     }
-    assert all({"lift", "low", "high", "kept", "p50"} <= set(line.summary) for line in lines)
+    assert all({"lift", "low", "high", "kept", "median"} <= set(line.summary) for line in lines)
     assert all(len(line.samples) == 3 for line in lines)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.index_curves import IndexCurves
 from benchmarks.other_indexes import GraphIndex, build_hnswlib, build_usearch
+from benchmarks.vectors import NEAR, more_like
 from device_fakes import LikeGpu
 from indexing import gpu
 from indexing.faiss_index import import_faiss
@@ -36,7 +37,7 @@ def test_exact_search_finds_all_and_more_effort_finds_no_less(
 ) -> None:
     monkeypatch.setitem(sys.modules, "hnswlib", None)
     monkeypatch.setitem(sys.modules, "usearch.index", None)
-    lines = list(curves.lines(KINDS, sizes=[100]))
+    lines = list(curves.lines(KINDS))
     found = {tuple(line.labels.values()): line.summary for line in lines if line.measured == "index"}
     assert found["exact", "all vectors", "one at a time"]["recall"] == 1
     assert found["IVF16,Flat", "nprobe 16", "one at a time"]["recall"] == 1
@@ -52,7 +53,18 @@ def test_exact_search_finds_all_and_more_effort_finds_no_less(
     filtered = [line for line in lines if line.measured == "index, filtered"]
     assert {line.labels["allowed"] for line in filtered} == {"50%", "10%", "1%"}
     assert all(line.summary["recall"] == 1 for line in filtered)  # few rows are searched exactly
-    assert [line.labels["items"] for line in lines if line.measured == "index, growth"] == ["100", "100"]
+
+
+def test_a_catalogue_grows_beyond_its_items_by_more_like_them(curves: IndexCurves) -> None:
+    lines = [line for line in curves.lines([], sizes=[300, 1_200]) if line.measured == "index, growth"]
+    found = {(line.labels["kind"], line.labels["items"]): line.summary for line in lines}
+    assert set(found) == {("exact", "300"), ("exact", "1200"), ("IVF,SQ8", "1200"), ("HNSW32_SQ8", "1200")}
+    assert [found["exact", size]["made items"] for size in ("300", "1200")] == [0, 600]
+    assert all(summary["recall"] == 1 for (kind, _), summary in found.items() if kind == "exact")
+    assert (found["HNSW32_SQ8", "1200"]["MB"] or 0) < (found["exact", "1200"]["MB"] or 0) * 10
+    more = more_like(curves.items, 50, np.random.default_rng(3))
+    np.testing.assert_allclose(np.linalg.norm(more, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose((more @ curves.items.T).max(axis=1), NEAR, atol=0.05)
 
 
 def test_kinds_with_a_gpu_form_are_measured_there_too(curves: IndexCurves, monkeypatch: pytest.MonkeyPatch) -> None:
