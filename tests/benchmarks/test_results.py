@@ -68,7 +68,8 @@ def test_files_that_cannot_be_read_or_written_are_user_errors(tmp_path: Path, ma
 
 
 @pytest.mark.parametrize(
-    ("n", "names"), [(19, "p50"), (99, "p50"), (100, "p50 p90"), (999, "p50 p90"), (1_000, "p50 p90 p99")]
+    ("n", "names"),
+    [(19, "median"), (20, "p50"), (99, "p50"), (100, "p50 p90"), (999, "p50 p90"), (1_000, "p50 p90 p99")],
 )
 def test_a_percentile_is_a_figure_only_with_ten_samples_beyond_it(n: int, names: str) -> None:
     assert set(percentiles(np.arange(1, n + 1))) == {"n", "mean", *names.split()}
