@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,6 +16,7 @@ from benchmarks.sweep import in_a_process
 from benchmarks.throughput import ENCODE_WAYS, RERANK_WAYS, SIZES, encode_lines, rerank_lines
 from indexing.store import Bundle
 from indexing.version import IndexVersion
+from retrieval.encoder import token_counts
 from retrieval.errors import BadBundle
 from retrieval.text import item_texts
 from retrieval.towers import TEXT
@@ -60,14 +62,22 @@ class ModelRuns:
 
     def encode(self) -> Iterator[Line]:
         """Every way, for texts as long as a query, a title and a whole item."""
+        return encode_lines(ENCODE_WAYS, self._towers / TEXT, self._texts, device=self.device, rounds=self.rounds)
+
+    def tokens(self) -> Mapping[str, float]:
+        """The mean tokens of each kind of text."""
+        counted = {kind: token_counts(self._towers / TEXT, some).mean() for kind, some in self._texts.items()}
+        return {f"tokens_of_a_{kind}": round(float(mean), 1) for kind, mean in counted.items()}
+
+    @cached_property
+    def _texts(self) -> Mapping[str, Sequence[str]]:
         rows = self._drawn(self.texts)
         titles: list[str] = self._version.values_at("title", rows).to_pylist()
-        kinds = {
+        return {
             "query": [" ".join(title.split()[:WORDS]) for title in titles],
             "title": titles,
             "item": item_texts(self._version.items_at(rows)),
         }
-        return encode_lines(ENCODE_WAYS, self._towers / TEXT, kinds, device=self.device, rounds=self.rounds)
 
     def ranker(self, model: Path | None) -> Path:
         """The folder of the cross-encoder. Raises BadBundle where none is given and the release has none."""

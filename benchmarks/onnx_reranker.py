@@ -1,7 +1,7 @@
 """A reranker as ONNX in 8 bits, made from a CrossEncoder as torch's and onnxruntime's own pages have it: exported by
 `torch.onnx.export`, its weights quantised by `quantize_dynamic`, run on the CPU in batches sorted by length.
 
-sentence-transformers' own way there, `backend="onnx"`, needs optimum-onnx, which takes no transformers 5.
+sentence-transformers' own way there, `backend="onnx"`, needs optimum-onnx beside it.
 """
 
 from __future__ import annotations

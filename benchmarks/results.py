@@ -58,16 +58,18 @@ class Run:
 
     @property
     def setting(self) -> tuple[tuple[str, str], ...]:
-        """What was chosen, by name: `data` without what only says which build was met, as releases and texts' lengths.
+        """What was chosen, by name: `data` without what only says which build was met, as releases and texts' lengths,
+        and a GPU where it ran on one.
 
         >>> about = {"bundle": "shop", "release": "r1", "tokens of 10 pairs": "mean 18", "threads": "1"}
         >>> Run(command="", date="", commit="", machine={}, probe=Probe(1, 1), data=about).setting
         (('bundle', 'shop'), ('threads', '1'))
         """
         left_out = OF_A_BUILD | {"quick"} | (SIZES if "bundle" in self.data else set())
+        gpu = {"gpu": self.machine["gpu"]} if self.machine.get("gpu") else {}
         return tuple(
             (name, value)
-            for name, value in sorted(self.data.items())
+            for name, value in sorted({**self.data, **gpu}.items())
             if name not in left_out and not name.startswith("tokens ")
         )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retrieval.errors import BadBundle, BadConfig
 from retrieval.fingerprint import folder_fingerprint
@@ -115,6 +116,12 @@ def encode_texts(tokenizer: tokenizers.Tokenizer, texts: Sequence[str]) -> Encod
     """Token ids with special tokens, truncated as the tokenizer is set to."""
     rows = tokenizer.encode_batch(list(texts))
     return Encoded([row.ids for row in rows], [row.type_ids for row in rows])
+
+
+def token_counts(folder: Path, texts: Sequence[str]) -> NDArray[np.int64]:
+    """How many tokens of each text a sentence-transformers folder reads, special ones too, int64 [n]."""
+    inner = _transformer_folder(folder)
+    return encode_texts(load_tokenizer(inner, max_tokens(inner))[0], texts).lengths
 
 
 def load_tokenizer(folder: Path, longest: int | None) -> tuple[tokenizers.Tokenizer, int]:

@@ -258,7 +258,7 @@ def test_peers_stand_beside_the_baselines_on_the_same_requests(
     recommenders = {"als", "bpr", "implicit_item_knn", "sasrec_ids", "sentence_transformers"}
     assert set(costs) == recommenders | {"bm25s", "sentence_transformers_faiss"}
     for line in costs.values():
-        assert {"build s", "MB", "median ms", "per second", "per second at once"} <= set(line.summary)
+        assert {"build s", "MB", "median ms", "per second", "per second at once"} <= set(line.costs)
     kept = [line for line in lines if line.measured == "quality" and line.labels["task"] == "seen_kept"]
     stages = {line.labels["stage"]: line.summary["n"] for line in kept}
     assert recommenders | {"popularity", "own_frequency", "item_knn"} <= set(stages)
