@@ -102,7 +102,10 @@ def encode(
     with pinned(threads):
         texts = 200 if quick else 2_000
         runs = ModelRuns(bundle, device, rounds=rounds or (2 if quick else 5), texts=texts, seed=seed)
-        run = begin(data_of(bundle=bundle, texts=texts, threads=threads, quick=quick, **runs.tokens()), device=device)
+        run = begin(
+            data_of(bundle=bundle, texts=texts, threads=threads, quick=quick, tokens_of_texts=runs.tokens()),
+            device=device,
+        )
         deliver(run, runs.encode(), out=out, as_one=as_json)
 
 

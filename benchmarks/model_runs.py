@@ -64,10 +64,10 @@ class ModelRuns:
         """Every way, for texts as long as a query, a title and a whole item."""
         return encode_lines(ENCODE_WAYS, self._towers / TEXT, self._texts, device=self.device, rounds=self.rounds)
 
-    def tokens(self) -> Mapping[str, float]:
-        """The mean tokens of each kind of text."""
+    def tokens(self) -> str:
+        """The mean tokens of each kind of text, in words."""
         counted = {kind: token_counts(self._towers / TEXT, some).mean() for kind, some in self._texts.items()}
-        return {f"tokens_of_a_{kind}": round(float(mean), 1) for kind, mean in counted.items()}
+        return ", ".join(f"{kind} {mean:.1f}" for kind, mean in counted.items())
 
     @cached_property
     def _texts(self) -> Mapping[str, Sequence[str]]:

@@ -34,7 +34,8 @@ from serving.shop import Shop
 from serving.show import say
 
 WIDTH = 100  # items that a peer proposes
-TIMED, FEW_TIMED = 200, 20  # requests, one at a time, whose latency is taken: as a rule, and in a hurry
+TIMED, FEW_TIMED = 100, 20  # requests, one at a time, whose latency is taken: as a rule, and in a hurry
+QUERIES = 500  # whose answers are judged: a CrossEncoder takes half a second for each
 
 
 class Reranker(NamedTuple):
@@ -57,7 +58,7 @@ class Peers:
     model: str
     reranker: Reranker | None = None
     rectools: Path | None = None
-    queries: int = 1_000  # test queries at most
+    queries: int = QUERIES  # test queries at most
     timed: int = TIMED  # requests whose latency is taken
 
     def lines(self) -> Iterator[Line]:

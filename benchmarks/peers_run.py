@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.load import Call
 from benchmarks.peer_costs import alone, cost_line
-from benchmarks.peers import FEW_TIMED, TIMED, WIDTH, Peers, Reranker
+from benchmarks.peers import FEW_TIMED, QUERIES, TIMED, WIDTH, Peers, Reranker
 from benchmarks.recall_run import RecallRun
 from benchmarks.recommenders import Grids
 from benchmarks.results import Line
@@ -54,7 +54,7 @@ class PeersRun:
         peers = Peers(
             shop, self.grids, pick_device(self.device), self.seed,
             pretrained_source(self.model or config.retrieval.text.model), self.reranker(), self.rectools,
-            queries=FEW_TIMED if self.quick else 1_000, timed=FEW_TIMED if self.quick else TIMED,
+            queries=FEW_TIMED if self.quick else QUERIES, timed=FEW_TIMED if self.quick else TIMED,
         )  # fmt: skip
         if self.bundle is not None:
             yield from self._ours(self.bundle, peers)
