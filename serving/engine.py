@@ -9,7 +9,6 @@ from pathlib import Path
 
 from indexing.releases import Release
 from indexing.store import Bundle
-from retrieval.blas import one_blas_thread
 from retrieval.runtime import RuntimeName
 from serving.following import Follower
 from serving.histories import Histories
@@ -124,8 +123,7 @@ class Engine:
 
     def similar(self, item_id: str, *, k: int = 10, filters: Filters | None = None) -> Answer:
         """The k items nearest to an item, itself left out; popular ones for an item that is not known."""
-        with one_blas_thread():
-            return self.opened.similar(Request(history=[item_id], k=k, filters=filters))
+        return self.opened.similar(Request(history=[item_id], k=k, filters=filters))
 
     def complete_cart(
         self,
@@ -142,14 +140,12 @@ class Engine:
         """
         request = Request(user_id=user_id, history=items, k=k, filters=filters, deadline=deadline)
         clock = Clock(deadline)
-        with one_blas_thread():
-            return self.opened.complete_cart(request, clock)
+        return self.opened.complete_cart(request, clock)
 
     def answer(self, request: Request) -> Answer:
         """Any request."""
         clock = Clock(request.deadline)
-        with one_blas_thread():
-            return self.opened.answer(request, clock)
+        return self.opened.answer(request, clock)
 
     def titles(self, items: Sequence[str]) -> list[str]:
         """The titles of items; an unknown one has none and is left out."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -14,6 +14,7 @@ from indexing.manifest import JsonMap
 from indexing.releases import Release
 from indexing.store import Bundle
 from indexing.version import IndexVersion
+from retrieval.blas import ONE_BLAS_THREAD
 from retrieval.errors import ShortlistError
 from retrieval.fusion import TOWERS, Fusion
 from retrieval.runtime import RuntimeName
@@ -238,8 +239,16 @@ class Opened:
         if typed and request.correct:
             with clock.stage("spell"):
                 text = self.stages.spelled([typed])[0]
+        task: TaskName = "search" if text else "recommend"
+        reranks = request.rerank and task in self.reranks
+        with ONE_BLAS_THREAD if reranks else nullcontext():  # idle ones would keep a core from the cross-encoder
+            return self._ordered(request, text, known, left_out, name, reranks, clock)
+
+    def _ordered(
+        self, request: Request, text: str, known: Known, left_out: Rows, name: FusionName, reranks: bool, clock: Clock
+    ) -> Answer:
+        typed, past = request.text, self.shoppers.query_texts
         allowed = self._allowed(request, clock)
-        past = self.shoppers.query_texts
         if text:
             with clock.stage("encode"):
                 self.stages.query_vectors([text])  # remembered
@@ -250,7 +259,6 @@ class Opened:
                 else self.stages.history_vectors(known.batch, past)
             )
         fallbacks = self._fallbacks(request, known, bool(known.batch.readable.any()))
-        task: TaskName = "search" if text else "recommend"
         with clock.stage("search"):
             asked, excluded = known.asked._replace(texts=[text]), _excluding(left_out)
             order: FusionName = "search" if text else name
@@ -259,7 +267,7 @@ class Opened:
                 named = asked._replace(texts=[typed])
                 found = self.stages.retriever.named_first(found, named, excluded, allowed)
         reranked = None
-        if request.rerank and task in self.reranks:
+        if reranks:
             with clock.stage("rerank"):
                 about = self.stages.user_texts(known.batch, [text or None])
                 if about[0]:
