@@ -240,7 +240,7 @@ def _draw_histograms(axes: Axes, named: Mapping[str, Mapping[str, int]]) -> None
 
 def _draw_ratios(axes: Axes, changes: Mapping[str, Change]) -> None:
     names = list(changes)[::-1]
-    hues = {"worse": RERANKED, "better": FINAL, "same": MUTED}
+    hues = {"worse": RERANKED, "better": FINAL, "same": MUTED, "not tested": MUTED}
     for at, name in enumerate(names):
         one = changes[name]
         axes.plot(one.ratio, at, "D", color=hues[one.verdict], markersize=6)

@@ -13,7 +13,7 @@ A figure without samples cannot be tested: it is named where it changed by more 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from math import inf, isnan, nan
+from math import inf, isfinite, isnan, nan
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -59,6 +59,13 @@ class Change(NamedTuple):
     def beyond(self) -> float:
         """The ratio that the machine does not explain."""
         return self.ratio / self.explained
+
+    def as_json(self) -> dict[str, object]:
+        """Every field and `beyond`; None for what is no finite number."""
+        told = {**self._asdict(), "beyond": self.beyond}
+        return {
+            name: None if isinstance(value, float) and not isfinite(value) else value for name, value in told.items()
+        }
 
 
 class Span(NamedTuple):
@@ -249,11 +256,15 @@ def _centres(before: Line, after: Line) -> tuple[float, float, float]:
         if _paired(before, after):
             old, new = old[:n], new[:n]
         first, second = float(old.mean()), float(new.mean())
-        return first, second, second / first if first else nan
+        return first, second, _ratio(first, second)
     first, second = float(np.median(old)), float(np.median(new))
     if _paired(before, after) and (old[:n] > 0).all():
         return first, second, float(np.median(new[:n] / old[:n]))
-    return first, second, second / first if first else nan
+    return first, second, _ratio(first, second)
+
+
+def _ratio(before: float, after: float) -> float:
+    return after / before if before else inf if after else 1.0
 
 
 def _untested(before: Line, after: Line) -> Iterator[Change]:
@@ -263,7 +274,7 @@ def _untested(before: Line, after: Line) -> Iterator[Change]:
         if name in NO_FIGURES or old is None or new is None or abs(new - old) <= ALARM_SHARE * abs(old):
             continue
         labels = {**before.labels, "figure": name}
-        yield Change(before.measured, labels, before.unit, old, new, new / old if old else inf, nan, "not tested")
+        yield Change(before.measured, labels, before.unit, old, new, _ratio(old, new), nan, "not tested")
 
 
 def _verdict(one: Change) -> Verdict:

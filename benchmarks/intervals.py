@@ -31,7 +31,7 @@ def mean_intervals(
     for start in range(0, resamples, size):
         times = _drawn(random, min(size, resamples - start), len(sums))
         means[start : start + size] = _divided(times @ sums, times @ counts)
-    low, high = np.quantile(means, (0.025, 0.975), axis=0)
+    low, high = np.nanquantile(means, (0.025, 0.975), axis=0)
     return _divided(values.sum(axis=0), known.sum(axis=0)), low, high
 
 

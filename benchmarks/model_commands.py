@@ -77,7 +77,11 @@ def frontier(
     if fold not in ("test", "gate"):
         raise typer.BadParameter(f"{fold!r} is no fold to measure on; use test or gate", param_hint="--fold")
     with pinned(threads):
-        run = begin(data_of(bundle=bundle, data=data, quick=quick), device=device)
+        about = data_of(
+            bundle=bundle, data=data, quick=quick, threads=threads, fold=fold if fold != "test" else None,
+            places=depth if depth != 100 else None, kept=kept if kept != "10,25" else None,
+        )  # fmt: skip
+        run = begin(about, device=device)
         measured = FrontierRun(bundle, data, depth, whole_numbers("--kept", kept), fold, device=device, quick=quick)
         deliver(run, measured.lines(), out=out, as_one=as_json)
 
@@ -130,5 +134,6 @@ def train(
     config = read_settings(changes=[*(QUICK if quick else ()), *(changes or [])])
     part = share if share is not None else QUICK_SHARE if quick else 1.0
     spent: Budget = "quick" if quick else budget
-    run = begin(data_of(data=data, share=part, budget=spent, quick=quick), device=device)
+    told = " ".join(changes) if changes else None
+    run = begin(data_of(data=data, share=part, budget=spent, changes=told, quick=quick), device=device)
     deliver(run, TrainingRun(data, config, spent, device, part).lines(), out=out, as_one=as_json)

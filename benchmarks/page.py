@@ -69,10 +69,11 @@ def source(one: Recorded) -> str:
 
 
 def newest(recorded: Sequence[Recorded]) -> list[Recorded]:
-    """The newest line of each thing measured, whichever release it was measured of, in the order of the first."""
+    """The newest line of each thing measured, on a GPU and on a CPU, whichever release it was measured of, in the order
+    of the first."""
     found: dict[object, Recorded] = {}
     for one in recorded:
-        key = (source(one), one.line.key)
+        key = (source(one), one.line.key, one.run.machine.get("gpu"))
         if key not in found or found[key].run.date <= one.run.date:
             found[key] = one
     return list(found.values())
@@ -91,6 +92,6 @@ def plain_table(title: str, lines: Sequence[Recorded], *, folded: bool = False) 
 
 
 def highest(line: Line) -> tuple[str, float]:
-    """The highest percentile that a line has."""
-    name = next(name for name in reversed(PERCENTILES) if name in line.summary)
-    return name, line.summary[name] or 0.0
+    """The highest percentile that a line has, or else its median."""
+    name = next((name for name in reversed(PERCENTILES) if name in line.summary), "median")
+    return name, line.summary.get(name) or 0.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -48,7 +48,8 @@ class Reranker(NamedTuple):
 @dataclass(frozen=True)
 class Peers:
     """The peers of one shop. `model` is the SentenceTransformer of those that read texts, a folder or an id;
-    `rectools` an interpreter that has RecTools. Without a `reranker` or that those that need one are left out.
+    `rectools` an interpreter that has RecTools. Without a `reranker` or that those that need one are left out. `own`
+    are the stages of the shop's own search, judged on the same queries.
     """
 
     shop: Shop
@@ -58,6 +59,7 @@ class Peers:
     model: str
     reranker: Reranker | None = None
     rectools: Path | None = None
+    own: Mapping[str, Finds] = field(default_factory=dict)
     queries: int = QUERIES  # test queries at most
     timed: int = TIMED  # requests whose latency is taken
 
@@ -69,7 +71,10 @@ class Peers:
         if self.shop.events is not None:
             yield from self._recommend()
         if self.shop.judgements is not None:
-            yield from self._search()
+            if self._query_texts():
+                yield from self._search()
+            else:
+                say("no judged query is in the test fold: what searches is left out")
 
     def timed_requests(self) -> Requests:
         """Test requests that everybody is timed on, drawn by the seed."""
@@ -111,7 +116,7 @@ class Peers:
         queries = self.shop.judgements.folds["test"][: self.queries]
         texts, asked = self._query_texts(), self.timed_queries()
         judged, grades = self.shop.judged(queries)
-        stages: dict[str, Hits] = {}
+        stages = {name: find(texts, WIDTH) for name, find in self.own.items()}
         costs: list[Line] = []
         for name, build in self.searchers().items():
             say(f"-- search, {name}")

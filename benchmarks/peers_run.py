@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -19,11 +19,14 @@ from benchmarks.results import Line
 from benchmarks.sequences import request_histories
 from benchmarks.sweep import Knobs, open_engine
 from benchmarks.tasks import event_side
+from benchmarks.text_pipelines import Finds
 from indexing.store import Bundle
 from retrieval.pretrained import pretrained_source
 from retrieval.runtime import pick_device
+from retrieval.topk import Hits
 from retrieval.training_progress import quiet_libraries
 from serving.engine import Engine
+from serving.jobs import recorded_settings
 from serving.options import settings_of
 from serving.shop import Shop
 from serving.show import say
@@ -49,15 +52,18 @@ class PeersRun:
 
     def lines(self) -> Iterator[Line]:
         """What the bundle finds and costs, then every peer. Raises BadData, BadBundle and MissingDependency."""
-        config = settings_of()
+        bundle = None if self.bundle is None else Bundle.open(self.bundle)
+        config = settings_of(base=None if bundle is None else recorded_settings(bundle))
         shop = Shop.open(self.data, config.data, now=datetime.now(UTC))
+        engine = None if self.bundle is None else open_engine(self.bundle, Knobs(), self.device)
         peers = Peers(
             shop, self.grids, pick_device(self.device), self.seed,
-            pretrained_source(self.model or config.retrieval.text.model), self.reranker(), self.rectools,
+            pretrained_source(self.model or settings_of().retrieval.text.model), self.reranker(), self.rectools,
+            own={} if engine is None else own_search(engine, shop),
             queries=FEW_TIMED if self.quick else QUERIES, timed=FEW_TIMED if self.quick else TIMED,
         )  # fmt: skip
-        if self.bundle is not None:
-            yield from self._ours(self.bundle, peers)
+        if self.bundle is not None and engine is not None:
+            yield from self._ours(self.bundle, engine, peers)
         with quiet_libraries():
             yield from peers.lines()
 
@@ -71,16 +77,33 @@ class PeersRun:
         name = bundle.current().ranker
         return None if name is None else Reranker(str(bundle.path_of("ranker", name)), "the bundle's own CrossEncoder")
 
-    def _ours(self, bundle: Path, peers: Peers) -> Iterator[Line]:
-        measured = RecallRun(self.data, bundle, self.device, self.quick, quality_alone=True).lines()
-        yield from (line for line in measured if line.measured == "quality" and line.labels["stage"] in OURS)
+    def _ours(self, bundle: Path, engine: Engine, peers: Peers) -> Iterator[Line]:
+        if peers.shop.events is not None:
+            measured = RecallRun(self.data, bundle, self.device, self.quick, quality_alone=True).lines()
+            yield from (line for line in measured if line.labels["task"] != "search" and line.labels["stage"] in OURS)
         say("-- shortlist")
-        for kind, calls in calls_of(open_engine(bundle, Knobs(), self.device), peers).items():
+        for kind, calls in calls_of(engine, peers).items():
             task = "search" if kind == "search" else "recommend"
             labels = {"task": task, "peer": f"shortlist, {kind}", "chosen": "as published, trained by shortlist run"}
             spent = alone(lambda which, calls=calls: [calls[at]() for at in which], len(calls))  # type: ignore[misc]
             held = answering_megabytes(bundle, reranked="not reranked" not in kind)
             yield cost_line(labels, spent, seconds=None, megabytes=held)
+
+
+def own_search(engine: Engine, shop: Shop) -> dict[str, Finds]:
+    """The engine's search as it is published, and without its cross-encoder."""
+    place = {item: row for row, item in enumerate(shop.data.item_ids)}
+
+    def finds(rerank: bool, texts: Sequence[str], k: int) -> Hits:
+        rows = np.full((len(texts), k), -1, np.int64)
+        for line, text in zip(rows, texts, strict=True):
+            found = [
+                place[hit.item_id] for hit in engine.search(text, k=k, rerank=rerank).items if hit.item_id in place
+            ]
+            line[: len(found)] = found
+        return Hits(rows, np.where(rows >= 0, -np.arange(k), -np.inf).astype(np.float32))
+
+    return {"fused": partial(finds, False), "final": partial(finds, True)}
 
 
 def calls_of(engine: Engine, peers: Peers) -> dict[str, list[Call]]:

@@ -68,19 +68,21 @@ def _latency(recorded: Sequence[Recorded]) -> Section | None:
     lines = of(recorded, "latency")
     if not lines:
         return None
+    several = len({source(one) for one in lines}) > 1
+    calls = [f"{source(one)}: {one.line.labels['call']}" if several else one.line.labels["call"] for one in lines]
     stages: dict[str, dict[str, float]] = {}
-    for one in lines:
+    for call, one in zip(calls, lines, strict=True):
         if one.line.labels["stage"] != WHOLE:
-            stages.setdefault(one.line.labels["call"], {})[one.line.labels["stage"]] = one.line.median or 0.0
+            stages.setdefault(call, {})[one.line.labels["stage"]] = one.line.median or 0.0
     cold = of(recorded, "first answer of a process")
     lede = "One call after another in a warm process."
     if cold:
-        seconds = number(cold[-1].line.median)
-        lede += f" The first answer of a fresh process takes {seconds} s, interpreter included."
+        seconds = ", ".join(f"{one.line.labels.get('call', 'a call')} {number(one.line.median)} s" for one in cold)
+        lede += f" The first answer of a fresh process, interpreter included: {seconds}."
     drawn = [Chart("Where the time goes", "medians by stage", charts.waterfall(stages))]
     whole = {
-        f"{one.line.labels['call']}": one.line.histogram
-        for one in lines
+        call: one.line.histogram
+        for call, one in zip(calls, lines, strict=True)
         if one.line.labels["stage"] == WHOLE and one.line.histogram
     }
     if whole:

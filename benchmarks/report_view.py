@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 from benchmarks import charts, report_quality, report_speed
 from benchmarks.compare import compared
@@ -13,6 +14,7 @@ from benchmarks.show import number
 from serving.report_view import Chart
 
 DRAWN = 24  # changes at most, alarms first
+UNALARMING = ("same", "not tested")
 
 
 def tiles(recorded: Sequence[Recorded]) -> list[Tile]:
@@ -22,9 +24,7 @@ def tiles(recorded: Sequence[Recorded]) -> list[Tile]:
         if one.line.labels["stage"] == WHOLE and one.line.labels["call"] in ("recommend", "search"):
             name, value = highest(one.line)
             note = f"{name} {number(value)} ms of {number(one.line.summary['n'])} calls, one after another, warm"
-            found.append(
-                Tile(f"{number(one.line.summary['p50'])} ms", f"median of a call: {one.line.labels['call']}", note)
-            )
+            found.append(Tile(f"{number(one.line.median)} ms", f"median of a call: {one.line.labels['call']}", note))
     for one in of(recorded, "highest rate"):
         labels = one.line.labels
         note = f"{labels['call']}; arrivals that do not wait, latency from when each was due"
@@ -60,12 +60,12 @@ def _changes(recorded: Sequence[Recorded], before: Sequence[Recorded]) -> Sectio
     found = compared(before, recorded)
     rows = [
         Row([one.measured, ", ".join(one.labels.values()), number(one.before), number(one.after),
-             f"{one.ratio - 1:+.1%}", number(one.p), one.verdict], one.verdict not in ("same", "not tested"))
+             f"{one.ratio - 1:+.1%}", number(one.p), one.verdict], one.verdict not in UNALARMING)
         for one in found
     ]  # fmt: skip
     head = ["measured", "which", "before", "after", "change", "p (Holm)", ""]
-    ranked = sorted(found, key=lambda one: (one.verdict == "same", -abs(one.ratio - 1)))
-    ratios = {f"{one.measured}: {', '.join(one.labels.values())}": one for one in ranked if one.ratio > 0}
+    ranked = sorted(found, key=lambda one: (one.verdict in UNALARMING, -abs(one.ratio - 1)))
+    ratios = {f"{one.measured}: {', '.join(one.labels.values())}": one for one in ranked if 0 < one.ratio < inf}
     first = dict(list(ratios.items())[:DRAWN])
     drawn = [Chart("After over before", "alarms in colour, first", charts.ratios(first))] if first else []
     return Section(

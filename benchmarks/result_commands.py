@@ -36,7 +36,7 @@ def compare(
     else:
         found = compared(read(before), read(after))
     if as_json:
-        show_json({"changes": [one._asdict() for one in found]})
+        show_json({"changes": [one.as_json() for one in found]})
     else:
         console().print(changes_table(found))
     if lost := worse_than(found, threshold):

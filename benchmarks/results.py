@@ -185,7 +185,7 @@ def read(path: Path) -> list[Recorded]:
     Raises BadData for a file that is not there, torn, or of another schema.
     """
     try:
-        texts = path.read_text("utf-8").splitlines()
+        texts = path.read_text("utf-8").rstrip("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise BadData(
             f"{path}: cannot be read as results ({error}); make some with: shortlist bench ... --out {path}"

@@ -14,6 +14,7 @@ from benchmarks.onnx_reranker import OnnxReranker
 from indexing.faiss_index import import_faiss
 from ranking.cross_encoder import open_cross_encoder
 from retrieval.encoder import open_sentence_transformer
+from retrieval.errors import BadData
 from retrieval.topk import Hits, Scores, Vectors
 
 if TYPE_CHECKING:
@@ -44,7 +45,10 @@ def build_bm25s(texts: Sequence[str]) -> BuiltSearch:
     def tokenized(some: Sequence[str]) -> object:
         return bm25s.tokenize(list(some), stopwords="en", stemmer=stemmer, show_progress=False)
 
-    retriever.index(tokenized(texts), show_progress=False)
+    try:
+        retriever.index(tokenized(texts), show_progress=False)
+    except ValueError as error:
+        raise BadData(f"bm25s finds no words in {len(texts):,} items' texts ({error})") from error
     seconds = time.perf_counter() - begun
 
     def find(queries: Sequence[str], k: int) -> Hits:
