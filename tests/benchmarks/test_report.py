@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.cli import bench
+from benchmarks.page import newest
 from benchmarks.report import render_page
 from benchmarks.report_quality import lead
 from benchmarks.report_view import sections
@@ -151,6 +153,35 @@ def test_earlier_results_are_compared(recorded: list[Recorded], make_run: Callab
     page = render_page(recorded, title="Shop", before=[Recorded(make_run(), slower)])
     assert "Before and after" in page
     assert "better" in page
+
+
+def test_what_changed_without_a_test_is_no_alarm_and_from_nothing_has_no_place_on_the_chart(
+    recorded: list[Recorded], make_run: Callable[..., Run]
+) -> None:
+    cost = {"build s": None, "MB": 6.0, "p50 ms": 0.0, "per second": 9.0}
+    labels = {"task": "recommend", "peer": EVIL, "chosen": "K 20"}
+    before = [Recorded(make_run(data="shop"), Line(measured="peer", labels=labels, unit="figure", summary=cost))]
+    (made,) = [one for one in sections(recorded, before) if one.title == "Before and after"]
+    (table,) = made.tables
+    assert {row.cells[-1] for row in table.rows} == {"not tested"}
+    assert not any(row.ours for row in table.rows)
+    assert "Before and after" in render_page(recorded, title="Shop", before=before)
+
+
+def test_few_samples_have_a_median_and_a_place_on_the_page(make_run: Callable[..., Run]) -> None:
+    few = [3.0, 4.0, 5.0, 6.0]
+    one = sampled("latency", {"call": "search", "stage": "end to end"}, "ms", few)
+    made = sampled("load", {"call": "search", "load": "open", "share": "0.25"}, "ms", few)
+    load = Line(**{**vars(made), "summary": {**made.summary, "answered per second": 2.0}})
+    page = render_page([Recorded(make_run(), line) for line in (one, load)], title="Shop")
+    assert "4.5 ms" in page
+    assert "Under load" in page
+
+
+def test_a_run_on_a_gpu_stands_beside_that_on_a_cpu(make_run: Callable[..., Run]) -> None:
+    line = sampled("encode", {"way": "bf16", "texts": "title"}, "per second", [9.0])
+    runs = make_run(), replace(make_run(2), machine={"cores": "2", "gpu": "one"})
+    assert len(newest([Recorded(run, line) for run in (*runs, make_run(3))])) == 2
 
 
 def test_the_command_writes_one_page_of_several_files(

@@ -27,7 +27,10 @@ VALUES = st.lists(st.floats(0.01, 1e5), min_size=1, max_size=200)
 def test_a_line_comes_back_as_it_was_written_and_says_how_to_repeat_it(
     tmp_path: Path, make_run: Callable[..., Run]
 ) -> None:
-    line, path = sampled("latency", {"call": "search"}, "ms", [1.0, 2.0, 3.0]), tmp_path / "new" / "results.jsonl"
+    line, path = (
+        sampled("latency", {"call": "Lanc\u0085me \u2028"}, "ms", [1.0, 2.0, 3.0]),
+        tmp_path / "new" / "results.jsonl",
+    )
     append(path, make_run(release="r1"), [line])
     (found,) = read(path)
     assert found.line == line
