@@ -79,7 +79,7 @@ def _latency(recorded: Sequence[Recorded]) -> Section | None:
     if cold:
         seconds = ", ".join(f"{one.line.labels.get('call', 'a call')} {number(one.line.median)} s" for one in cold)
         lede += f" The first answer of a fresh process, interpreter included: {seconds}."
-    drawn = [Chart("Where the time goes", "medians by stage", charts.waterfall(stages))]
+    drawn = [Chart("Where the time goes", "medians by stage", charts.waterfall(stages))] if stages else []
     whole = {
         call: one.line.histogram
         for call, one in zip(calls, lines, strict=True)

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from benchmarks.cli import bench
 from benchmarks.index_run import made, saved
+from benchmarks.results import read
 from benchmarks.tuned import SHARES, TunedRun
 from benchmarks.vectors import shop_vectors
 from retrieval.errors import BadData
@@ -90,4 +91,4 @@ def test_the_command_takes_two_files_or_none(tmp_path: Path) -> None:
     done = CliRunner().invoke(bench, options)
     assert done.exit_code == 0, done.output
     assert "tuned index, filtered" in done.stdout
-    assert len(out.read_text("utf-8").splitlines()) == 1 + 3 * len(SHARES)
+    assert len(read(out)) == 1 + 3 * len(SHARES)
