@@ -50,7 +50,8 @@ def rerank(
         runs = ModelRuns(bundle, device, rounds=rounds or (2 if quick else 30), sizes=sizes, seed=seed)
         ranker = runs.ranker(model)
         asked = runs.request(ranker) if request is None else RerankRequest.read(request)
-        about = data_of(asked.about(ranker, sizes), bundle=bundle, model=model and model.name, quick=quick)
+        told = asked.about(ranker, sizes)
+        about = data_of(told, bundle=bundle, model=model and model.name, seed=seed or None, quick=quick)
         run = begin(about, device=device)
         deliver(run, runs.rerank(ranker, asked, numbers), out=out, as_one=as_json)
 
@@ -107,7 +108,14 @@ def encode(
         texts = 200 if quick else 2_000
         runs = ModelRuns(bundle, device, rounds=rounds or (2 if quick else 5), texts=texts, seed=seed)
         run = begin(
-            data_of(bundle=bundle, texts=texts, threads=threads, quick=quick, tokens_of_texts=runs.tokens()),
+            data_of(
+                bundle=bundle,
+                texts=texts,
+                threads=threads,
+                quick=quick,
+                seed=seed or None,
+                tokens_of_texts=runs.tokens(),
+            ),
             device=device,
         )
         deliver(run, runs.encode(), out=out, as_one=as_json)

@@ -51,7 +51,7 @@ def latency(
     effort = replace(effort, seconds=seconds) if seconds is not None else effort
     with pinned(threads):
         measured = LatencyRun(bundle, effort, device=device, seed=seed, bound=bound, call=call)
-        about = data_of(bundle=bundle, threads=threads, queries=measured.asked.queries, quick=quick)
+        about = data_of(bundle=bundle, threads=threads, queries=measured.asked.queries, seed=seed or None, quick=quick)
         run = begin(about, device=device)
         deliver(run, measured.lines(sweeps, load=load), out=out, as_one=as_json)
 
@@ -114,5 +114,6 @@ def peers(
         grids = replace(grids, sasrec=sasrec, rectools=of_rectools)
     measured = PeersRun(data, bundle, grids, device, seed, model, cross_encoder, rectools, quick)
     with pinned(threads):
-        run = begin(data_of(data=data, bundle=bundle, seed=seed, threads=threads, quick=quick), device=device)
+        about = data_of(data=data, bundle=bundle, seed=seed, threads=threads, epochs=epochs, quick=quick)
+        run = begin(about, device=device)
         deliver(run, measured.lines(), out=out, as_one=as_json)
