@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from benchmarks.implicit_library import bm25_weighted, counted, quiet_blas
-from retrieval.progress import ProgressMeter
 from retrieval.topk import CSR, Vectors
 
 if TYPE_CHECKING:
@@ -41,30 +40,6 @@ class FittedAls(NamedTuple):
 
 TUTORIAL = tuple(AlsConfig(factors, 0.05, 2.0, "bm25") for factors in FACTORS)  # the library's, and more factors
 GRID = (*(AlsConfig(*values) for values in product(FACTORS, REGULARISATION, ALPHA)), *TUTORIAL)
-
-
-def best_als(
-    sequences: CSR,
-    n_items: int,
-    validate: Callable[[FittedAls], float],
-    *,
-    seed: int,
-    grid: tuple[AlsConfig, ...] = GRID,
-) -> FittedAls:
-    """The factorisation of users' items, each as often as it occurs, that `validate` finds best on the grid.
-
-    Raises MissingDependency without the package `implicit`.
-    """
-    meter, best, highest = ProgressMeter(len(grid), "als", unit="fits"), None, -np.inf
-    for config in grid:
-        fitted = fit_als(sequences, n_items, config, seed=seed)
-        found = validate(fitted)
-        meter.advance(1, valid=found)
-        if best is None or found > highest:
-            best, highest = fitted, found
-    meter.close()
-    assert best is not None
-    return best
 
 
 def fit_als(sequences: CSR, n_items: int, config: AlsConfig, *, seed: int) -> FittedAls:

@@ -40,13 +40,15 @@ def cost_line(
     labels: Mapping[str, str],
     spent: Sequence[float],
     *,
-    seconds: float | None,
+    built: tuple[float, float] | None,
     megabytes: float,
     batched: float | None = None,
 ) -> Line:
     """Seconds to build, memory, milliseconds `spent` on each request, requests a second one after another and, where
-    they can be given in one call, `batched`; where nothing was timed, no times of answers."""
-    summary: dict[str, float | None] = {"build s": seconds, "MB": megabytes}
+    they can be given in one call, `batched`; where nothing was timed, no times of answers. built: the seconds of what
+    answers, and with all that it was chosen from."""
+    build, choose = built or (None, None)
+    summary: dict[str, float | None] = {"build s": build, "choose s": choose, "MB": megabytes}
     if len(spent):
         summary |= {f"{name} ms": value for name, value in percentiles(spent).items() if name != "n"}
         summary["per second"] = 1_000 / float(np.mean(spent))

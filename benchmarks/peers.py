@@ -94,16 +94,19 @@ class Peers:
             say(f"-- {name}")
             begun = time.perf_counter()
             peer = fit()
-            built = time.perf_counter() - begun
+            chosen = time.perf_counter() - begun
             stages[name] = peer.ranked(requests)
-            labels = {"task": "recommend", "peer": name, "chosen": peer.chosen}
-            answer = partial(_ranks, peer.ranked, asked)
-            if peer.alone is None:
-                costs.append(_timed(labels, answer, len(asked), built, peer.megabytes))
-            else:
-                costs.append(cost_line(labels, peer.alone(asked), seconds=built, megabytes=peer.megabytes))
+            costs.append(self._cost(name, peer, asked, chosen))
         yield from Quality(self.shop, recommend_tasks(self.shop, stages)).lines()
         yield from costs
+
+    def _cost(self, name: str, peer: FittedPeer, asked: Requests, chosen: float) -> Line:
+        """Of a recommender whose making, with all that it was chosen from, took `chosen` seconds."""
+        labels = {"task": "recommend", "peer": name, "chosen": peer.chosen}
+        built = (chosen if peer.seconds is None else peer.seconds, chosen)
+        if peer.alone is not None:
+            return cost_line(labels, peer.alone(asked), built=built, megabytes=peer.megabytes)
+        return _timed(labels, partial(_ranks, peer.ranked, asked), len(asked), built, peer.megabytes)
 
     def recommenders(self) -> dict[str, Callable[[], FittedPeer]]:
         """What fits each peer that recommends."""
@@ -123,7 +126,8 @@ class Peers:
             built = build()
             stages[name] = built.find(texts, WIDTH)
             labels = {"task": "search", "peer": name, "chosen": built.chosen}
-            costs.append(_timed(labels, partial(_finds, built.find, asked), len(asked), built.seconds, built.megabytes))
+            answer = partial(_finds, built.find, asked)
+            costs.append(_timed(labels, answer, len(asked), (built.seconds, built.seconds), built.megabytes))
         targets = relevant_rows(judged, grades)
         yield from Quality(self.shop, {"search": Task(targets=targets, stages=stages)}).lines()
         yield from costs
@@ -173,11 +177,11 @@ class Peers:
         return item_texts(self.shop.data.items)
 
 
-def _timed(labels: Mapping[str, str], answer: Answers, n: int, seconds: float, megabytes: float) -> Line:
+def _timed(labels: Mapping[str, str], answer: Answers, n: int, built: tuple[float, float], megabytes: float) -> Line:
     """Of a peer that takes one request or all in one call."""
     if not n:
-        return cost_line(labels, (), seconds=seconds, megabytes=megabytes)
-    return cost_line(labels, alone(answer, n), seconds=seconds, megabytes=megabytes, batched=at_once(answer, n))
+        return cost_line(labels, (), built=built, megabytes=megabytes)
+    return cost_line(labels, alone(answer, n), built=built, megabytes=megabytes, batched=at_once(answer, n))
 
 
 def _ranks(ranked: Ranks, requests: Requests, which: Sequence[int]) -> Hits:

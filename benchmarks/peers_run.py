@@ -87,7 +87,7 @@ class PeersRun:
             labels = {"task": task, "peer": f"shortlist, {kind}", "chosen": "as published, trained by shortlist run"}
             spent = alone(lambda which, calls=calls: [calls[at]() for at in which], len(calls))  # type: ignore[misc]
             held = answering_megabytes(bundle, reranked="not reranked" not in kind)
-            yield cost_line(labels, spent, seconds=None, megabytes=held)
+            yield cost_line(labels, spent, built=None, megabytes=held)
 
 
 def own_search(engine: Engine, shop: Shop) -> dict[str, Finds]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -10,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from benchmarks.als import GRID, AlsConfig, FittedAls, best_als
+from benchmarks.als import GRID, AlsConfig, FittedAls, fit_als
 from benchmarks.factorised import BPR_GRID, NEIGHBOURS_GRID, BprConfig, NeighboursConfig, fit_bpr, fit_neighbours
 from benchmarks.rectools_peer import DEFAULTS, SMALLER, RecTools, RecToolsConfig
 from benchmarks.sasrec import SasRec, SasRecConfig, item_vectors, train_sasrec, user_vectors
@@ -18,6 +19,7 @@ from benchmarks.sequences import Sequences, examples, padded, request_histories,
 from benchmarks.tasks import event_side, training_counts
 from retrieval.baselines import Baseline, Positions, histories, history_mean, inner_product, targets_of
 from retrieval.metrics import Counts, recall_at
+from retrieval.progress import ProgressMeter
 from retrieval.requests import Requests
 from retrieval.topk import Scores, Vectors
 from serving.shop import Shop
@@ -28,12 +30,14 @@ Ranks: TypeAlias = Callable[[Requests], Baseline]
 
 class FittedPeer(NamedTuple):
     """A recommender, what was chosen for it, the memory that it holds (10^6 bytes), and, where it does not answer in
-    this process, what gives the milliseconds of each request asked by itself."""
+    this process, what gives the milliseconds of each request asked by itself. `seconds` made this one alone, without
+    the others that it was chosen from; None: nobody counted them apart."""
 
     ranked: Ranks
     chosen: str
     megabytes: float
     alone: Callable[[Requests], list[float]] | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +86,11 @@ class Recommenders:
             events, _ = event_side(self.shop)
             return inner_product(fitted.users(request_histories(events, requests)), fitted.items, self._counts)
 
-        best = best_als(
-            self._sequences.items, self.shop.data.n_items, lambda fitted: self._valid(partial(ranked, fitted)),
-            seed=self.seed, grid=tuple(self.grids.als),
-        )  # fmt: skip
-        return FittedPeer(partial(ranked, best), _said(best.config._asdict()), best.items.nbytes / 1e6)
+        def fitted(config: AlsConfig) -> FittedPeer:
+            found = fit_als(self._sequences.items, self.shop.data.n_items, config, seed=self.seed)
+            return FittedPeer(partial(ranked, found), _said(config._asdict()), found.items.nbytes / 1e6)
+
+        return self._best("als", [partial(fitted, config) for config in self.grids.als])
 
     def _bpr(self) -> FittedPeer:
         def fitted(config: BprConfig) -> FittedPeer:
@@ -97,7 +101,7 @@ class Recommenders:
                 _said(config._asdict()), held,
             )  # fmt: skip
 
-        return self._best([partial(fitted, config) for config in self.grids.bpr])
+        return self._best("bpr", [partial(fitted, config) for config in self.grids.bpr])
 
     def _neighbours(self) -> FittedPeer:
         events, _ = event_side(self.shop)
@@ -118,7 +122,7 @@ class Recommenders:
 
             return FittedPeer(ranked, f"{config.by}, K {config.neighbours}", found.megabytes)
 
-        return self._best([partial(fitted, config) for config in self.grids.neighbours])
+        return self._best("implicit_item_knn", [partial(fitted, config) for config in self.grids.neighbours])
 
     def _sasrec(self) -> FittedPeer:
         events, _ = event_side(self.shop)
@@ -144,12 +148,12 @@ class Recommenders:
 
             return FittedPeer(
                 ranked, _said(config._replace(epochs=fitted.epochs)._asdict()), fitted.weights / 1e6,
-                lambda requests: fitted.alone(request_histories(events, requests)),
+                lambda requests: fitted.alone(request_histories(events, requests)), fitted.seconds,
             )  # fmt: skip
 
         configs = [config._replace(seed=self.seed) for config in self.grids.rectools]
         trained = [(config, RecTools.fit(python, self._sequences.items, config)) for config in configs]
-        return self._best([partial(peer, config, one) for config, found in trained for one in found])
+        return self._best("rectools_sasrec", [partial(peer, config, one) for config, found in trained for one in found])
 
     def _texts(self) -> FittedPeer:
         """The mean vector of a history, against the vectors of the items."""
@@ -162,15 +166,18 @@ class Recommenders:
 
         return FittedPeer(ranked, "mean of the history", vectors.nbytes / 1e6)
 
-    def _best(self, fits: Sequence[Callable[[], FittedPeer]]) -> FittedPeer:
+    def _best(self, name: str, fits: Sequence[Callable[[], FittedPeer]]) -> FittedPeer:
         """The one that `tower_valid` finds best, the first of equals."""
-        best, highest = fits[0](), -np.inf
-        if len(fits) == 1:
-            return best
-        for peer in (best, *(fit() for fit in fits[1:])):
-            if (found := self._valid(peer.ranked)) > highest:
-                best, highest = peer, found
-        return best
+        meter, found = ProgressMeter(len(fits), name, unit="fits"), list[tuple[float, FittedPeer]]()
+        for fit in fits:
+            begun = time.perf_counter()
+            peer = fit()
+            if peer.seconds is None:
+                peer = peer._replace(seconds=time.perf_counter() - begun)
+            found.append((self._valid(peer.ranked) if len(fits) > 1 else 0.0, peer))
+            meter.advance(1, valid=found[-1][0])
+        meter.close()
+        return max(found, key=lambda one: one[0])[1]
 
     def _valid(self, ranked: Ranks) -> float:
         """recall@20 on `tower_valid`, what was taken before left out unless shoppers buy again; 0 where it is empty."""

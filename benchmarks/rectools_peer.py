@@ -39,12 +39,14 @@ SMALLER = RecToolsConfig(epochs=10)  # sizes of the SASRec beside it
 
 @dataclass(frozen=True)
 class RecTools:
-    """A fitted model as the library saves it, the bytes of its weights alone, and how often it saw the events."""
+    """A fitted model as the library saves it, the bytes of its weights alone, how often it saw the events, and for how
+    many seconds."""
 
     python: Path
     model: bytes
     weights: int
     epochs: int
+    seconds: float
 
     @classmethod
     def fit(cls, python: Path, lists: CSR, config: RecToolsConfig) -> list[RecTools]:
@@ -57,8 +59,12 @@ class RecTools:
             out.mkdir()
             _write(lists, source)
             told = _run(python, "fit", [source, out], config)
-            weights, saved = int(told.split()[-1]), {int(path.name): path for path in out.iterdir()}
-            return [cls(python, saved[epochs].read_bytes(), weights, epochs) for epochs in sorted(saved)]
+            weights, *seconds = told.splitlines()[-1].split()
+            saved = sorted(out.iterdir(), key=lambda path: int(path.name))
+            return [
+                cls(python, path.read_bytes(), int(weights), int(path.name), float(spent))
+                for path, spent in zip(saved, seconds, strict=True)
+            ]
 
     def alone(self, histories: CSR) -> list[float]:
         """Milliseconds of each history asked for by itself, as RecTools' interpreter times them; empty ones are not."""

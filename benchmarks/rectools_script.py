@@ -32,17 +32,20 @@ def events_of(path: Path) -> pd.DataFrame:
 
 
 def fit(source: Path, out: Path, epochs: int, longest: int, factors: int, blocks: int, heads: int, seed: int) -> None:
-    """Softmax over the whole catalogue, the library's default; the last word printed is the bytes of the weights."""
+    """Softmax over the whole catalogue, the library's default; the last line printed is the bytes of the weights and
+    the seconds until each model was kept, in that order."""
     seed_everything(seed)
     model = SASRecModel(
         n_blocks=blocks, n_heads=heads, n_factors=factors, session_max_len=longest, epochs=epochs, loss="softmax",
         deterministic=False, verbose=0,
     )  # fmt: skip
-    dataset, done = Dataset.construct(events_of(source)), 0
+    begun, done, seconds = time.perf_counter(), 0, []
+    dataset = Dataset.construct(events_of(source))
     for until in sorted({epochs // 2 or epochs, epochs}):
         model.fit_partial(dataset, min_epochs=until - done, max_epochs=until - done)
         model.save(out / str(done := until))
-    print(sum(part.numel() * part.element_size() for part in model.lightning_model.parameters()))
+        seconds.append(time.perf_counter() - begun)
+    print(sum(part.numel() * part.element_size() for part in model.lightning_model.parameters()), *seconds)
 
 
 def recommend(saved: Path, source: Path, out: Path, k: int) -> None:

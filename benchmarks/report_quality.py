@@ -22,7 +22,7 @@ METRICS = {
 }  # fmt: skip
 SLICED = ("recall@10", "recall@100", "ndcg@10")
 COSTS = {"median ms": "median ms", "build s": "seconds to build", "MB": "MB"}
-COST_COLUMNS = ("build s", "MB", "median ms", "p90 ms", "per second")
+COST_COLUMNS = ("build s", "choose s", "MB", "median ms", "p90 ms", "per second")
 
 
 class Measured(NamedTuple):

@@ -6,13 +6,14 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
-from benchmarks.als import AlsConfig, best_als, fit_als
+from benchmarks.als import AlsConfig, fit_als
 from benchmarks.cli import bench
 from benchmarks.factorised import BprConfig, NeighboursConfig, fit_bpr, fit_neighbours
 from benchmarks.implicit_library import bm25_weighted, counted
@@ -20,7 +21,7 @@ from benchmarks.onnx_reranker import OnnxReranker
 from benchmarks.peer_costs import cost_line
 from benchmarks.peers import Peers, Reranker
 from benchmarks.peers_run import PeersRun, answering_megabytes, calls_of
-from benchmarks.recommenders import Grids
+from benchmarks.recommenders import Grids, Recommenders
 from benchmarks.rectools_peer import RecTools, RecToolsConfig
 from benchmarks.results import read
 from benchmarks.sasrec import SasRec, SasRecConfig, item_vectors, train_sasrec, user_vectors
@@ -150,11 +151,17 @@ def test_als_finds_what_others_of_the_same_taste_took_and_repeats_itself() -> No
     np.testing.assert_array_equal(fitted.items, again.items)
 
 
-def test_the_grid_is_chosen_from_by_validation_alone() -> None:
+def test_a_peer_is_chosen_by_validation_alone_and_its_build_is_the_chosen_ones(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("implicit")
     grid = (AlsConfig(4, 0.01, 1.0), AlsConfig(8, 0.01, 1.0), AlsConfig(4, 0.1, 1.0))
-    best = best_als(two_tastes(), 8, lambda fitted: float(fitted.config.factors), seed=1, grid=grid)
-    assert best.config == grid[1]
+    made = Recommenders(shop, replace(Grids.quick(), als=grid), "cpu", 1, lambda: np.empty((0, 4), np.float32))
+    figures, clock = iter([0.1, 0.3, 0.2]), iter([0.0, 5.0, 10.0, 12.0, 20.0, 27.0])
+    monkeypatch.setattr(Recommenders, "_valid", lambda *_: next(figures))
+    monkeypatch.setattr("benchmarks.recommenders.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    best = made.all()["als"]()
+    assert (best.chosen, best.seconds) == ("factors 8, regularisation 0.01, alpha 1.0, weighting counts", 2.0)
 
 
 def test_without_implicit_the_line_that_installs_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,7 +297,7 @@ if what == "fit":
     for epochs in {int(given[2]) // 2 or int(given[2]), int(given[2])}:
         np.save(open(given[1] + f"/{epochs}", "wb"), following)
     print("epoch 1 of 1")
-    print(4_000)
+    print(4_000, *[0.5, 1.5][-len({int(given[2]) // 2 or int(given[2]), int(given[2])}):])
 elif what == "time":
     np.save(given[2], [2.0, 2.0])
 else:
@@ -312,7 +319,7 @@ def stands_in(tmp_path: Path) -> Path:
 
 def test_rectools_reads_sequences_in_order_and_popularity_orders_what_it_leaves_out(stands_in: Path) -> None:
     half, fitted = RecTools.fit(stands_in, chain().items, RecToolsConfig(epochs=4))
-    assert (half.epochs, fitted.epochs) == (2, 4)
+    assert (half.epochs, half.seconds, fitted.epochs, fitted.seconds) == (2, 0.5, 4, 1.5)
     assert fitted.alone(chain().items) == [2.0, 2.0]
     ranked = fitted.ranked(CSR.from_lists([[0, 1], [], [4]]), np.array([9, 1, 7, 2, 3, 8])).rank(3)
     assert ranked.rows.tolist() == [[2, 0, 5], [0, 5, 2], [5, 0, 2]]
@@ -329,8 +336,10 @@ def test_rectools_is_a_peer_where_an_interpreter_of_it_is_named(shop: Shop, stan
     assert peer.chosen.endswith("seed 1")
     assert peer.megabytes == 0.004
     assert peer.alone is not None
-    costs = cost_line({"peer": "rectools_sasrec"}, peer.alone(requests), seconds=2.0, megabytes=1.0)
-    assert {"build s": 2.0, "MB": 1.0, "median ms": 2.0, "per second": 500.0}.items() <= costs.summary.items()
+    assert peer.seconds == 1.5
+    costs = cost_line({"peer": "rectools_sasrec"}, peer.alone(requests), built=(2.0, 7.0), megabytes=1.0)
+    known = {"build s": 2.0, "choose s": 7.0, "MB": 1.0, "median ms": 2.0, "per second": 500.0}
+    assert known.items() <= costs.summary.items()
 
 
 def test_a_training_that_fails_says_how_it_ended(tmp_path: Path) -> None:
