@@ -229,7 +229,7 @@ def _buckets(line: Line) -> list[tuple[float, int]]:
 
 
 def _paired(before: Line, after: Line) -> bool:
-    """Whether samples of one place are of one request: a quality's are where both runs asked the same number."""
+    """Whether samples of one place are of one request, of a quality of one shopper: where both asked as many."""
     alike = before.measured != "quality" or before.summary.get("n") == after.summary.get("n")
     return before.measured in PAIRED and alike
 
@@ -249,18 +249,22 @@ def _p(before: Line, after: Line, explained: float) -> float:
 
 
 def _centres(before: Line, after: Line) -> tuple[float, float, float]:
-    """The middle of both sides and the ratio: of paired times the median ratio of a pair, of others the middles'."""
+    """The middle of both sides and the ratio: of paired times the median ratio of a pair, of others the middles'; of
+    what more is better of, the means that the lines tell."""
     old, new = samples_of(before), samples_of(after)
     n = min(len(old), len(new))
     if before.unit not in LESS_IS_BETTER:
-        if _paired(before, after):
-            old, new = old[:n], new[:n]
-        first, second = float(old.mean()), float(new.mean())
+        first, second = _mean(before, old), _mean(after, new)
         return first, second, _ratio(first, second)
     first, second = float(np.median(old)), float(np.median(new))
     if _paired(before, after) and (old[:n] > 0).all():
         return first, second, float(np.median(new[:n] / old[:n]))
     return first, second, _ratio(first, second)
+
+
+def _mean(line: Line, samples: Values) -> float:
+    told = line.summary.get("mean")
+    return float(samples.mean()) if told is None else told
 
 
 def _ratio(before: float, after: float) -> float:

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from benchmarks.throughput import documented_logits
 from indexing.releases import Release
 from indexing.store import Bundle
-from ranking.cross_encoder import RANGES
 from ranking.gate import GateVerdict, gate
 from ranking.settings import FULL, SHALLOW
 from retrieval.metrics import ndcg_at
-from retrieval.runtime import pick_device, resolve_precision
+from retrieval.runtime import RANGES, pick_device, resolve_precision
 from retrieval.topk import CSR, Hits
 from serving.blending import fitted_on, valid_shortlists
 from serving.evaluate import needs_rerank, relevant_rows, rerank_sample

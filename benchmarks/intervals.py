@@ -35,6 +35,20 @@ def mean_intervals(
     return _divided(values.sum(axis=0), known.sum(axis=0)), low, high
 
 
+def owner_means(values: Values, users: NDArray[np.integer] | None) -> Values:
+    """The mean of what each user's requests have, float64 [n_users who have any], users in ascending order; of each
+    request by itself where users is None. values is float64 [n_requests], nan where a request has nothing to tell.
+
+    >>> owner_means(np.array([1.0, 0.5, np.nan, 0.0, np.nan]), np.array([7, 2, 2, 7, 9])).tolist()
+    [0.5, 0.5]
+    """
+    known = ~np.isnan(values)
+    if users is None:
+        return values[known]
+    owner = np.unique(users[known], return_inverse=True)[1]
+    return np.bincount(owner, values[known]) / np.bincount(owner)
+
+
 def _drawn(random: np.random.Generator, draws: int, users: int) -> Values:
     """How often each user is in each draw of as many users, with replacement, float64 [draws, users]."""
     cells = random.integers(0, users, (draws, users)) + users * np.arange(draws)[:, None]

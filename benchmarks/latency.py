@@ -40,7 +40,7 @@ class Effort:
     seconds: float = 10.0  # of a point at most
     at_least: int = 20  # calls of a point, however long they take
     trials: int = 8  # rates, in search of the highest
-    longest: float = 60.0  # seconds of each of these, in which enough for p99 must come
+    longest: float = 120.0  # seconds of each of these, in which enough for p99 must come
     cold: int = 3  # fresh processes
 
     @classmethod

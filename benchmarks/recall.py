@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmarks.funnel import Funnel
-from benchmarks.intervals import mean_intervals
+from benchmarks.intervals import mean_intervals, owner_means
 from benchmarks.lists import Shown, figure_line
 from benchmarks.parts import Part, parts_of
 from benchmarks.results import SAMPLES, Line
@@ -39,7 +39,7 @@ MEASURES = {
     "recall": metrics.recall_at, "ndcg": metrics.ndcg_at, "mrr": metrics.mrr_at, "hit_rate": metrics.hit_rate_at
 }  # fmt: skip
 CUTS = {"recall": (1, 5, 10, 20, 50, 100), "ndcg": (10, 100), "mrr": (10,), "hit_rate": (1, 10)}
-KEPT = ("ndcg@10", "recall@100")  # whose value of every request is kept, so that two runs can be compared
+KEPT = ("ndcg@10", "recall@100")  # whose value of every shopper is kept, so that two runs can be compared
 SLICED = ("recall@10", "recall@100", "ndcg@10")
 
 
@@ -86,9 +86,9 @@ class Quality:
             yield figure_line({**labels, "figure": f"revenue_per_request@{ANSWERED}"}, value, low=low, high=high)
         every = mean_intervals(np.stack(list(named.values()), axis=1), part.users, resamples=self.resamples)
         for (metric, values), mean, low, high in zip(named.items(), *every, strict=True):
-            known = values[~np.isnan(values)]
-            summary = {"mean": _figure(mean), "low": _figure(low), "high": _figure(high), "n": float(len(known))}
-            samples = known[:SAMPLES].round(4).tolist() if metric in KEPT else []
+            n = float(np.count_nonzero(~np.isnan(values)))
+            summary = {"mean": _figure(mean), "low": _figure(low), "high": _figure(high), "n": n}
+            samples = owner_means(values, part.users)[:SAMPLES].round(4).tolist() if metric in KEPT else []
             about = {**labels, "metric": metric}
             yield Line(measured="quality", labels=about, unit="share", summary=summary, samples=samples)
 

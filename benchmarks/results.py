@@ -23,7 +23,7 @@ from retrieval.errors import BadConfig, BadData
 
 SCHEMA = 1
 TIMES = 2_000  # kept of a line at most, the first of all, which two runs of one seed asked for alike
-SAMPLES = 25_000  # kept of a quality: all requests, of which most find nothing; a line of them takes some 50 kB
+SAMPLES = 25_000  # kept of a quality: all shoppers, of which most find nothing; a line of them takes some 50 kB
 BEYOND = 10  # samples that must lie beyond a percentile before it is a figure
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9}
 
@@ -80,8 +80,8 @@ class Line:
 
     measured: the kind of figure, such as `latency`. labels: which of them, such as call, stage and load. unit: of the
     samples and of the summary's values, but for counts (`n`). samples: the first of them in the order taken, of two
-    runs with one seed about the same requests; of a quality all, up to SAMPLES. summary: percentiles, means,
-    intervals, by name.
+    runs with one seed about the same requests; of a quality each shopper's mean, up to SAMPLES. summary: percentiles,
+    means, intervals, by name.
     """
 
     measured: str

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from benchmarks.onnx_reranker import OnnxReranker, import_onnxruntime
 from benchmarks.results import Line, sampled
-from ranking.cross_encoder import RANGES, CrossEncoderScorer, Placement, open_cross_encoder, placed
+from ranking.cross_encoder import CrossEncoderScorer, Placement, open_cross_encoder, placed
 from ranking.pair_tokens import PairTokenizer, TokenLists
 from ranking.settings import SHALLOW
 from retrieval.encoder import TextEncoder, max_tokens, open_sentence_transformer
 from retrieval.errors import MissingDependency
-from retrieval.runtime import RuntimeName, pick_device, resolve_precision
+from retrieval.runtime import RANGES, RuntimeName, pick_device, resolve_precision
 from retrieval.topk import exact_topk
 
 Pairs: TypeAlias = Sequence[tuple[str, str]]
@@ -66,11 +66,11 @@ class RerankWay(NamedTuple):
 
 
 class EncodeWay(NamedTuple):
-    """A way of running a text encoder on a device, if it is `there`."""
+    """A way of running the text encoder of a folder on a device, if it is `there`."""
 
     name: str
     open: Callable[[Path, str], Encoder]
-    there: Callable[[str], bool] = lambda device: True
+    there: Callable[[Path, str], bool] = lambda folder, device: True
 
 
 def rerank_lines(
@@ -110,7 +110,7 @@ def encode_lines(
     """Texts a second by kind of text, and how like the first way's vectors those of a way are: the least `cosine` of
     any text, their `median cosine`, and `recall@100`, see `nearest_kept`. All texts in one call, then the first of them
     in batches of FEW."""
-    encoders = {way.name: way.open(folder, device) for way in ways if way.there(device)}
+    encoders = {way.name: way.open(folder, device) for way in ways if way.there(folder, device)}
     for kind, some in texts.items():
         vectors = {name: encoder(some) for name, encoder in encoders.items()}
         spent = in_turn({name: _bound(encoder, some) for name, encoder in encoders.items()}, rounds)
@@ -293,8 +293,9 @@ RERANK_WAYS = (
 ENCODE_WAYS = (
     EncodeWay(THEIRS, theirs_encodes),
     EncodeWay("torch", _ours_encodes("torch", "fp32")),
-    EncodeWay("openvino", _ours_encodes("openvino", "fp32"), _on_cpu),
-    EncodeWay("bf16", _ours_encodes("openvino", "bf16"), _bf16),
+    EncodeWay("openvino", _ours_encodes("openvino", "fp32"), lambda _, device: _on_cpu(device)),
+    EncodeWay("bf16", _ours_encodes("openvino", "bf16"), lambda _, device: _bf16(device)),
+    EncodeWay("int8", _ours_encodes("openvino", "int8"), lambda *asked: _in_int8()(*asked) and _bf16(asked[1])),
 )
 
 

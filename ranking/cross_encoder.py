@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 Activation: TypeAlias = Literal["sigmoid", "identity"]
 
-RANGES = "int8.safetensors"  # in a model's folder: see `ranking.quantise`
 TOLERANCE = 1e-4  # between our logits and sentence-transformers', when a foreign model is adopted
 
 
@@ -301,9 +300,10 @@ def served_module(folder: Path, *, int8: bool = False, bf16: bool = False) -> to
     """The `logit_module` of a folder, in whole numbers or with its body in bfloat16 where that is asked for."""
     model = open_cross_encoder(folder)
     if int8:
-        from ranking.quantise import quantise
+        from ranking.quantise import RECIPE
+        from retrieval.quantise import quantise
 
-        quantise(model, folder)
+        quantise(model, folder, RECIPE)
     if bf16 and model.model is not None:
         from retrieval.cuda import body_in_bf16
 

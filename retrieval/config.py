@@ -146,5 +146,5 @@ class RetrievalConfig(Settings):
 
     text: TextConfig = TextConfig()
     history: HistoryConfig = HistoryConfig()
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"  # of the catalogue's texts; int8: see TextEncoder.load
     seed: int = Field(default=1, ge=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import BadBundle, BadConfig
-from retrieval.fingerprint import folder_fingerprint
+from retrieval.fingerprint import fingerprint, folder_fingerprint
 from retrieval.runtime import (
     MULTIPLE,
     RUNTIMES,
@@ -51,7 +51,8 @@ class TextEncoder:
 
     `tokenizer` truncates to the model's own length; an empty text becomes its two special tokens. Vectors equal
     those of `SentenceTransformer(folder).encode(texts, normalize_embeddings=True)` within float32's rounding; in
-    bfloat16, which `auto` takes where the hardware has it, their cosine with those is about .9999.
+    bfloat16, which `auto` takes where the hardware has it, their cosine with those is about .9999, in int8 .9995.
+    `documents` runs documents where another model than that of queries does; `fingerprint` is that of documents.
     """
 
     tokenizer: tokenizers.Tokenizer
@@ -59,6 +60,7 @@ class TextEncoder:
     prompts: dict[str, str]
     pad_id: int
     fingerprint: str
+    documents: Runner | None = None
 
     @classmethod
     def load(
@@ -71,34 +73,43 @@ class TextEncoder:
         cache: Path | None = None,
     ) -> TextEncoder:
         """Opens a sentence-transformers folder. On OpenVINO the graph is kept under `cache`, and torch is imported
-        only where it is not there yet. CUDA is served by torch. Raises BadBundle where the folder is no such model,
-        BadConfig for a runtime or precision that is not known."""
+        only where it is not there yet. CUDA is served by torch.
+
+        `precision` int8 is of documents, on OpenVINO and CPUs that multiply bfloat16 and so whole numbers in hardware;
+        queries, and all else, are then as `auto` has them. Raises BadBundle where the folder is no such model or, for
+        int8, was not calibrated, BadConfig for a runtime or precision that is not known.
+        """
         if runtime not in RUNTIMES:
             raise BadConfig(f"runtime {runtime!r} is not known; use {' or '.join(RUNTIMES)}")
         where = pick_device(device)
-        kind = resolve_precision(precision, where)
+        kind = resolve_precision("auto" if precision == "int8" else precision, where)
         inner = _transformer_folder(folder)
         tokenizer, pad_id = load_tokenizer(inner, max_tokens(inner))
         runner: Runner
         if where == "cuda":
             from retrieval.cuda import CudaRunner
 
-            runner = CudaRunner(_sentence_module(folder, bf16=kind == "bf16"), max_tokens(inner))
+            runner = CudaRunner(sentence_module(folder, bf16=kind == "bf16"), max_tokens(inner))
         elif runtime == "torch":
-            runner = TorchRunner(_sentence_module(folder), where, kind)
+            runner = TorchRunner(sentence_module(folder), where, kind)
         else:
             runner = openvino_model(cache and cache / "encoder.xml", partial(_openvino_graph, folder), kind)
-        return cls(tokenizer, runner, _prompts(folder), pad_id, folder_fingerprint(folder))
+        found = cls(tokenizer, runner, _prompts(folder), pad_id, folder_fingerprint(folder))
+        if precision != "int8" or where == "cuda" or runtime == "torch" or kind != "bf16":
+            return found
+        graph = partial(_openvino_graph, folder, int8=True)
+        documents = openvino_model(cache and cache / "encoder_int8.xml", graph, kind)
+        return replace(found, documents=documents, fingerprint=fingerprint(found.fingerprint, precision))
 
     def encode(
         self, texts: Sequence[str], side: Side = "document", *, done: Callable[[int], None] | None = None
     ) -> Vectors:
         """float32 [n, dim], unit length; `done` hears how many texts each batch held."""
-        prompt = self.prompts.get(side, "")
-        parts = []
+        prompt, parts = self.prompts.get(side, ""), []
+        runner = self.documents if side == "document" and self.documents is not None else self.runner
         for start in range(0, len(texts), TOKENISED_AT_ONCE):
             tokens = encode_texts(self.tokenizer, [prompt + text for text in texts[start : start + TOKENISED_AT_ONCE]])
-            found = run_batched(tokens, self.runner, pad_id=self.pad_id, multiple=PADDED_TO[side], done=done)
+            found = run_batched(tokens, runner, pad_id=self.pad_id, multiple=PADDED_TO[side], done=done)
             parts.append(found)
         return np.concatenate(parts) if parts else self.encode([""])[:0]
 
@@ -214,9 +225,9 @@ def open_sentence_transformer(source: str | Path, *, device: str = "cpu") -> Sen
         raise BadBundle(f"{source} does not open as a sentence-transformers model: {first}") from error
 
 
-def _sentence_module(folder: Path, *, bf16: bool = False) -> torch.nn.Module:
+def sentence_module(folder: Path, *, bf16: bool = False, int8: bool = False) -> torch.nn.Module:
     """The whole pipeline (transformer, pooling and what follows) as one module over token tensors; the transformer in
-    bfloat16 where that is asked for."""
+    bfloat16 or whole numbers where that is asked for."""
     import torch
 
     class Pipeline(torch.nn.Module):
@@ -246,11 +257,15 @@ def _sentence_module(folder: Path, *, bf16: bool = False) -> torch.nn.Module:
 
         transformer, *others = module.model
         body_in_bf16(transformer, others)
+    if int8:
+        from retrieval.quantise import OF_TEXTS, quantise
+
+        quantise(module.model, folder, OF_TEXTS)
     return module
 
 
-def _openvino_graph(folder: Path) -> openvino.Model:
-    module = _sentence_module(folder)
+def _openvino_graph(folder: Path, *, int8: bool = False) -> openvino.Model:
+    module = sentence_module(folder, int8=int8)
     takes_segments = bool(module.takes_segments)
     names, example = TOKEN_INPUTS, token_example()
     return (

@@ -39,6 +39,7 @@ BUDGET_TOKENS = 1024  # tokens of a batch, padding included: larger batches fall
 MOST_STREAMS = 8  # batches that run at once on a CPU
 CUDA_TOKENS = 1 << 16  # the same where a GPU has to be kept busy
 SUMS = ".sha256"  # of the checksums beside a graph
+RANGES = "int8.safetensors"  # in a model's folder: see `retrieval.quantise`
 MULTIPLE = 4  # lengths are padded to a multiple of this, so that few distinct shapes are seen
 EVEN_BELOW = 16  # batches for each stream, up to which they are made of one size
 

@@ -29,9 +29,10 @@ from retrieval.linear import DECAY, ItemFactors, fit_factors
 from retrieval.positives import asked_pairs, history_pairs, judged_pairs
 from retrieval.pretrained import pretrained_source
 from retrieval.progress import ProgressMeter
+from retrieval.quantise import calibrate_encoder
 from retrieval.runtime import pick_device
 from retrieval.split import EventSplit, JudgementSplit
-from retrieval.text import item_texts, rendering_fingerprint
+from retrieval.text import ItemTexts, item_texts, rendering_fingerprint
 from retrieval.text_batches import Teacher
 from retrieval.text_pairs import TextPairs
 from retrieval.topk import CSR, Vectors
@@ -118,7 +119,8 @@ def train_towers(
     figures: dict[str, float | None] = {}
     if text is None:
         figures["text_recall@10"] = training.text_part(folder / TEXT)
-        text = embed_catalogue(source.data, folder / TEXT, config, training.device)
+        calibrate_encoder(folder / TEXT, ItemTexts(source.data.items))
+        text = embed_catalogue(source.data, folder / TEXT, config.precision, training.device)
     else:
         shutil.copytree(text.folder, folder / TEXT, dirs_exist_ok=True)
     dim = text.vectors.shape[1]
@@ -130,9 +132,9 @@ def train_towers(
     return TrainedTowers(folder, text.vectors, {name: value for name, value in figures.items() if value is not None})
 
 
-def embed_catalogue(data: DataSet, folder: Path, config: RetrievalConfig, device: str) -> TextPart:
+def embed_catalogue(data: DataSet, folder: Path, precision: str, device: str) -> TextPart:
     """The text vectors of all items by the sentence-transformers folder, with progress."""
-    encoder = TextEncoder.load(folder, device=device, precision=config.precision)
+    encoder = TextEncoder.load(folder, device=device, precision=precision)
     meter = ProgressMeter(data.n_items, "embedding items", unit="items")
     vectors = encoder.encode(item_texts(data.items), "document", done=meter.advance)
     meter.close()

@@ -60,9 +60,11 @@ class Adoption:
 
     def _draft(self, pipeline: Pipeline, shop: Shop, bundle: Bundle, scratch: Path) -> Release:
         from ranking.quantise import PAIRS, calibrate_on
+        from retrieval.quantise import calibrate_encoder
 
         with writing_to(scratch):
             dim = adopt_encoder(self.encoder, scratch / "towers")
+            calibrate_encoder(scratch / "towers" / TEXT, ItemTexts(shop.data.items))
             if self.ranker is not None:
                 adopt_cross_encoder(self.ranker, scratch / "ranker")
                 calibrate_on(scratch / "ranker", own_pairs(shop.data, PAIRS, pipeline.config.ranking.titles))

@@ -59,14 +59,16 @@ class Assembly:
     def add_towers(self, folder: Path) -> Towers:
         """Towers from a folder as a part of the bundle, their graphs derived, opened from there."""
         name = folder_fingerprint(folder)
-        self._keep_graphs(name, lambda cache: Towers.open(folder, device=self.device, cache=cache))
+        self._keep_graphs(name, partial(self._opened, folder))
         self.bundle.add("towers", name, folder)
         return self.towers(name)
 
     def towers(self, name: str) -> Towers:
         """Towers that the bundle holds."""
-        cache = self.bundle.path / "runtime" / name
-        return Towers.open(self.bundle.path_of("towers", name), device=self.device, cache=cache)
+        return self._opened(self.bundle.path_of("towers", name), self.bundle.path / "runtime" / name)
+
+    def _opened(self, folder: Path, cache: Path) -> Towers:
+        return Towers.open(folder, device=self.device, precision=self.config.retrieval.precision, cache=cache)
 
     def add_ranker(self, folder: Path, steps: Sequence[RecordedStep]) -> str:
         """A ranker from a folder as a part of the bundle, the graphs of the steps' models derived."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -23,6 +23,9 @@ def build(
     data: Data,
     recall: Annotated[float | None, typer.Option(help="Recall@100 that the index must reach, as .95.")] = None,
     memory: Annotated[str | None, typer.Option(help="What the index may take, as 4GiB.")] = None,
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "int8"] | None, typer.Option(help="Numbers that items' texts are embedded in.")
+    ] = None,
     device: Device = "auto",
     max_change: Annotated[float, typer.Option(help="Share of the live items that may come or go.")] = 0.3,
     max_bad: MaxBad = None,
@@ -37,7 +40,7 @@ def build(
     from serving.joblog import JobLog
     from serving.jobs import recorded_settings
 
-    options = {"recall": recall, "memory": memory, "max_bad": max_bad}
+    options = {"recall": recall, "memory": memory, "precision": precision, "max_bad": max_bad}
     with JobLog(log) as told:  # first, so that it hears of a bundle that cannot be opened
         base = recorded_settings(Releases.open(bundle))
         pipeline = pipeline_of(data, bundle, None, None, device=device, base=base, options=options)
@@ -65,6 +68,7 @@ def update(
     from serving.updates import Update
 
     releases = Releases.open(bundle)
-    limits = settings_of(base=recorded_settings(releases), options={"max_bad": max_bad}).data
-    found = Update(upsert=upsert, delete=delete, max_bad=limits.max_bad).apply(releases, device=device, say=say)
+    settings = settings_of(base=recorded_settings(releases), options={"max_bad": max_bad})
+    job = Update(upsert=upsert, delete=delete, max_bad=settings.data.max_bad, precision=settings.retrieval.precision)
+    found = job.apply(releases, device=device, say=say)
     show_json(found.to_dict()) if as_json else show_update(found)

@@ -51,6 +51,7 @@ OPTIONS = {
     "rerank_sample": "evaluation.rerank_sample",
     "recall": "index.recall",
     "memory": "index.memory",
+    "precision": "retrieval.precision",
 }  # settings with an option of their own
 
 

@@ -41,7 +41,8 @@ def untuned_text(shop: Shop, bundle: Bundle | None, config: RunConfig, *, device
     kept = (None if bundle is None else bundle.runtime(made.name)) or made
     if (kept / VECTORS).exists():
         return TextPart(folder, TextEncoder.load(folder, device=device), np.load(kept / VECTORS))
-    part = embed_catalogue(shop.data, folder, config.retrieval, device)
+    wanted = config.retrieval.precision
+    part = embed_catalogue(shop.data, folder, "auto" if wanted == "int8" else wanted, device)  # nothing is calibrated
     made.mkdir(exist_ok=True)
     write_array(made / f"part-{VECTORS}", part.vectors)
     (made / f"part-{VECTORS}").rename(made / VECTORS)

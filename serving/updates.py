@@ -52,11 +52,13 @@ class Updated:
 @dataclass(frozen=True, kw_only=True)
 class Update:
     """The files of an update: items in the contract of items.parquet that are new or changed, and the ids of items to
-    delete, as parquet with item_id or as a text file of one a line. `max_bad` as of a data set's files."""
+    delete, as parquet with item_id or as a text file of one a line. `max_bad` as of a data set's files, `precision` as
+    of the catalogue's texts."""
 
     upsert: Path | None
     delete: Path | None
     max_bad: float
+    precision: str = "auto"
 
     def apply(self, bundle: Bundle, *, device: str, say: Callable[[str], None]) -> Updated:
         """Append the update to the live index, where running engines find it.
@@ -128,7 +130,7 @@ class Update:
                 "shortlist adopt with --vectors for all items"
             )
         folder, cache = bundle.path_of("towers", release.towers), bundle.path / "runtime" / release.towers
-        towers = Towers.open(folder, device=device, cache=cache)
+        towers = Towers.open(folder, device=device, precision=self.precision, cache=cache)
         return make_upserts(completed(items, version, str(self.upsert)), version, towers)
 
 

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from benchmarks.cli import bench
+from benchmarks.compare import changes
 from benchmarks.funnel import STEPS, Funnel
-from benchmarks.intervals import mean_intervals
+from benchmarks.intervals import mean_intervals, owner_means
 from benchmarks.lists import groups_of
-from benchmarks.results import read
+from benchmarks.results import Line, read
 from benchmarks.slices import item_slices, query_slices
 from benchmarks.worth import Taken
 from ranking.gate import gate
@@ -98,6 +99,23 @@ def test_intervals_of_several_columns_are_those_of_the_gate_for_each() -> None:
         assert means[column] == pytest.approx(own.mean)
         assert (low[column], high[column]) == pytest.approx((own.low, own.high), abs=0.005)
     assert np.isnan(mean_intervals(np.full((3, 1), np.nan), None, resamples=10)).all()
+
+
+def test_a_shopper_who_asks_often_is_one_sample_of_a_comparison() -> None:
+    rng = np.random.default_rng(0)
+    users = np.repeat(np.arange(40), 25)
+    luck = rng.random(40)  # all that the requests of a shopper tell is the shopper
+    sides = [
+        Line(
+            measured="quality", labels={}, unit="share", summary={"mean": float(values.mean()), "n": 1_000.0},
+            samples=owner_means(values, users).tolist(),
+        )
+        for values in (luck[users], np.clip(luck[users] + np.repeat(rng.normal(0.1, 0.3, 40), 25), 0, 1))
+    ]  # fmt: skip
+    (change,) = changes([(sides[0], sides[1])])
+    assert change.before == pytest.approx(luck.mean())
+    assert len(sides[0].samples) == 40
+    assert (change.verdict, abs(change.ratio - 1) > 0.05) == ("same", True)
 
 
 def test_a_target_is_worth_what_was_paid_for_it_in_its_own_basket(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from ranking.cross_encoder import CrossEncoderScorer, open_cross_encoder
-from ranking.quantise import LEVELS, TOP, QuantisedLinear, calibrate, quantisable
+from ranking.quantise import calibrate
 from retrieval.errors import BadBundle
+from retrieval.quantise import quantisable
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -62,22 +62,6 @@ def test_the_head_stays_exact(folder: Path) -> None:
     names = quantisable(open_cross_encoder(folder))
     assert len(names) == 2 * 6
     assert not any("pooler" in name or "classifier" in name for name in names)
-
-
-def test_a_quantised_layer_by_hand() -> None:
-    layer = nn.Linear(2, 1)
-    layer.weight.data, layer.bias.data = torch.tensor([[0.63, -0.01]]), torch.tensor([1.0])
-    int8 = QuantisedLinear(layer, torch.tensor([[0.0, -1.0], [1.55, 0.0]]), torch.ones(2))
-    assert int8.step == pytest.approx(2.55 / LEVELS)
-    assert int8.zero == 100
-    assert int8.steps.item() == pytest.approx(0.63 / TOP)
-    found = int8(torch.tensor([[0.504, -9.0]]))  # to .50 and to the end of the range, -1
-    assert found.item() == pytest.approx(1.0 + 0.5 * 0.63 + 0.01, abs=1e-6)
-
-
-def test_an_input_that_was_never_seen_does_no_harm() -> None:
-    int8 = QuantisedLinear(nn.Linear(2, 3), torch.zeros(2, 2), torch.ones(2))
-    assert torch.isfinite(int8(torch.ones(4, 2))).all()
 
 
 def test_a_folder_without_ranges_is_refused(tiny_ranker_folder: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ranking.cross_encoder import served_module
 from retrieval import cuda
 from retrieval.cuda import GRAPH_MULTIPLE, graph_inputs, graph_rows
-from retrieval.encoder import _sentence_module
+from retrieval.encoder import sentence_module
 
 TEXTS = [" ".join(["red mug", "cordless drill", "argan oil mask"][n % 3] for _ in range(n % 17)) for n in range(150)]
 
@@ -55,7 +55,7 @@ class Sums(torch.nn.Module):
 def test_an_encoder_in_bf16_still_gives_unit_vectors_near_its_own(tiny_encoder_folder: Path) -> None:
     ids = torch.arange(64).reshape(4, 16) % 30 + 5
     batch = (ids, torch.ones_like(ids), torch.zeros_like(ids))
-    whole, half = (_sentence_module(tiny_encoder_folder, bf16=bf16) for bf16 in (False, True))
+    whole, half = (sentence_module(tiny_encoder_folder, bf16=bf16) for bf16 in (False, True))
     with torch.inference_mode():
         wanted, found = whole(*batch), half(*batch)
     assert found.dtype == torch.float32

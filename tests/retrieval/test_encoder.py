@@ -200,7 +200,7 @@ def test_a_kept_graph_needs_no_torch(
     def never(folder: Path) -> None:
         raise AssertionError("the graph was kept")
 
-    monkeypatch.setattr(encoder_module, "_sentence_module", never)
+    monkeypatch.setattr(encoder_module, "sentence_module", never)
     again = TextEncoder.load(tiny_encoder_folder, device="cpu", cache=tmp_path).encode(TEXTS)
     np.testing.assert_allclose(again, first, atol=1e-6)
 

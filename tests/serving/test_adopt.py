@@ -14,8 +14,10 @@ import pytest
 from indexing.store import Bundle
 from retrieval.dataset import DataSet, load
 from retrieval.errors import BadBundle, BadConfig, BadData
+from retrieval.runtime import RANGES
 from retrieval.text import item_texts
 from retrieval.topk import CSR
+from retrieval.towers import TEXT
 from serving.adopt import Adoption, own_pairs, read_vectors
 from serving.engine import Engine
 from serving.index_job import IndexBuild
@@ -121,9 +123,11 @@ def test_an_adopted_ranker_is_on_and_said_to_be_adopted(adopted: Path) -> None:
 def test_an_adopted_ranker_is_served_in_int8_by_ranges_seen_on_the_shops_own_texts(
     sample_folder: Path, tiny_encoder_folder: Path, tiny_ranker_folder: Path, tmp_path: Path, make_pipeline: Make
 ) -> None:
-    settings = read_settings(changes=["ranking.precision=int8", "ranking.depth=20"])
+    settings = read_settings(changes=["ranking.precision=int8", "ranking.depth=20", "retrieval.precision=int8"])
     pipeline = make_pipeline(sample_folder, tmp_path / "bundle", settings)
     Adoption(str(tiny_encoder_folder), str(tiny_ranker_folder)).publish(pipeline)
+    release = Bundle.open(tmp_path / "bundle")
+    assert (release.path_of("towers", release.current().towers) / TEXT / RANGES).exists()
     int8, exact = (Engine.open(tmp_path / "bundle", device="cpu", precision=kind) for kind in ("auto", "fp32"))
     assert [one.stages.steps[0].scorer.placement.precision for one in (int8, exact)] == ["int8", "fp32"]
     pairs = CSR.from_lists([np.arange(40)])

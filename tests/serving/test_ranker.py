@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ranking.cross_encoder import RANGES, CrossEncoderScorer
+from ranking.cross_encoder import CrossEncoderScorer
 from ranking.pairs import PairSet
 from retrieval.errors import BadBundle, BadConfig
+from retrieval.runtime import RANGES
 from serving import ranker
 from serving.ranker import fit_ranker, teacher_of
 from serving.settings import read_settings

@@ -1,0 +1,104 @@
+"""int8 of text encoders: which layers compute in whole numbers, and what becomes of the vectors."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import retrieval.runtime
+from retrieval.encoder import TextEncoder, sentence_module
+from retrieval.errors import BadBundle
+from retrieval.quantise import LEVELS, OF_TEXTS, QuantisedLinear, calibrate_encoder, quantisable, quantise
+from retrieval.runtime import RANGES, TorchRunner
+from retrieval.topk import Vectors
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+TEXTS = ("red mug", "large steel drill", "argan hair mask", "a", "cordless drill | tools | 40 to 60", "oil")
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_encoder_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the tiny encoder, calibrated."""
+    copy = tmp_path_factory.mktemp("int8") / "text"
+    shutil.copytree(tiny_encoder_folder, copy)
+    calibrate_encoder(copy, TEXTS)
+    return copy
+
+
+def cosines(some: Vectors, others: Vectors) -> Vectors:
+    return (some * others).sum(axis=1)
+
+
+def test_a_quantised_layer_by_hand() -> None:
+    layer = nn.Linear(2, 1)
+    layer.weight.data, layer.bias.data = torch.tensor([[0.63, -0.01]]), torch.tensor([1.0])
+    int8 = QuantisedLinear(layer, torch.tensor([[0.0, -1.0], [1.55, 0.0]]), torch.ones(2), top=63)
+    assert int8.step == pytest.approx(2.55 / LEVELS)
+    assert int8.zero == 100
+    assert int8.steps.item() == pytest.approx(0.63 / 63)
+    found = int8(torch.tensor([[0.504, -9.0]]))  # to .50 and to the end of the range, -1
+    assert found.item() == pytest.approx(1.0 + 0.5 * 0.63 + 0.01, abs=1e-6)
+
+
+def test_an_input_that_was_never_seen_does_no_harm() -> None:
+    int8 = QuantisedLinear(nn.Linear(2, 3), torch.zeros(2, 2), torch.ones(2), top=63)
+    assert torch.isfinite(int8(torch.ones(4, 2))).all()
+
+
+def test_layers_with_fewer_outputs_than_inputs_stay_exact_where_the_recipe_says_so(folder: Path) -> None:
+    wide, narrow = (sentence_module(folder).get_submodule("model") for _ in range(2))
+    layers = quantisable(wide)
+    quantise(wide, folder, OF_TEXTS._replace(narrowing=True))
+    quantise(narrow, folder, OF_TEXTS)
+    kept = {name for name in layers if isinstance(narrow.get_submodule(name), nn.Linear)}
+    assert all(isinstance(wide.get_submodule(name), QuantisedLinear) for name in layers)
+    assert kept == {name for name, layer in layers.items() if layer.in_features > layer.out_features}
+    assert len(kept) == 2  # one a layer
+
+
+def test_vectors_of_whole_numbers_are_near_those_of_floats(folder: Path) -> None:
+    exact = TextEncoder.load(folder, runtime="torch", device="cpu", precision="fp32")
+    whole = replace(exact, runner=TorchRunner(sentence_module(folder, int8=True), "cpu", "fp32"))
+    assert 0.99 < float(cosines(whole.encode(TEXTS), exact.encode(TEXTS)).min()) < 1 - 1e-7
+
+
+def test_documents_are_read_in_int8_and_queries_as_ever(
+    folder: Path, without_fast_bf16: Callable[[], bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not without_fast_bf16():
+        pytest.skip("this CPU multiplies no whole numbers in hardware that are served")
+    monkeypatch.setattr(retrieval.runtime, "has_fast_bf16", without_fast_bf16)
+    exact, half, whole = (TextEncoder.load(folder, device="cpu", precision=kind) for kind in ("fp32", "auto", "int8"))
+    np.testing.assert_array_equal(whole.encode(TEXTS, "query"), half.encode(TEXTS, "query"))
+    found = cosines(whole.encode(TEXTS), exact.encode(TEXTS))
+    assert 0.99 < float(found.min()) < float(cosines(half.encode(TEXTS), exact.encode(TEXTS)).min())
+    assert whole.fingerprint != half.fingerprint == exact.fingerprint
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "torch"])
+def test_a_cpu_without_it_reads_documents_as_auto_does(folder: Path, runtime: str) -> None:
+    found, wanted = (
+        TextEncoder.load(folder, runtime=runtime, device="cpu", precision=kind)  # type: ignore[arg-type]
+        for kind in ("int8", "auto")
+    )
+    assert found.fingerprint == wanted.fingerprint
+    np.testing.assert_array_equal(found.encode(TEXTS), wanted.encode(TEXTS))
+
+
+def test_a_folder_that_was_not_calibrated_is_refused(tiny_encoder_folder: Path) -> None:
+    with pytest.raises(BadBundle, match="cannot be served in int8; train it again"):
+        sentence_module(tiny_encoder_folder, int8=True)
+
+
+def test_calibrating_keeps_the_model_as_it_is(folder: Path, tiny_encoder_folder: Path) -> None:
+    assert (folder / RANGES).exists()
+    after, before = (TextEncoder.load(one, device="cpu", precision="fp32") for one in (folder, tiny_encoder_folder))
+    np.testing.assert_array_equal(after.encode(TEXTS), before.encode(TEXTS))
