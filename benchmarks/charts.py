@@ -239,21 +239,23 @@ def _draw_histograms(axes: Axes, named: Mapping[str, Mapping[str, int]]) -> None
 
 
 def _draw_ratios(axes: Axes, changes: Mapping[str, Change]) -> None:
-    names = list(changes)[::-1]
+    names, shown = list(changes)[::-1], [1.0]
     hues = {"worse": RERANKED, "better": FINAL, "same": MUTED, "not tested": MUTED}
     for at, name in enumerate(names):
         one = changes[name]
+        known = [value for value in (one.ratio, one.low, one.high) if value == value]
+        axes.plot([min(known), max(known)], [at, at], color=hues[one.verdict], linewidth=1.4)
         axes.plot(one.ratio, at, "D", color=hues[one.verdict], markersize=6)
         axes.annotate(
-            f"{one.ratio - 1:+.1%}", (one.ratio, at), xytext=(8, 0), textcoords="offset points", va="center",
+            f"{one.ratio - 1:+.1%}", (max(known), at), xytext=(8, 0), textcoords="offset points", va="center",
             color=hues[one.verdict], fontsize=9,
         )  # fmt: skip
-    every = [1.0, *(one.ratio for one in changes.values())]
-    reach = max(every) - min(every) or 0.1
+        shown += known
+    reach = max(shown) - min(shown) or 0.1
     axes.axvline(1, color=INK, linewidth=0.8)
-    axes.set_xlim(min(every) - 0.08 * reach, max(every) + 0.3 * reach)
+    axes.set_xlim(min(shown) - 0.08 * reach, max(shown) + 0.3 * reach)
     axes.set_yticks(range(len(names)), names, fontsize=9)
-    axes.set_xlabel("after over before")
+    axes.set_xlabel("after over before, and its 95 % interval")
     axes.tick_params(length=0)
 
 

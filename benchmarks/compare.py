@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks.environment import Probe
 from benchmarks.histogram import PER_DOUBLING
+from benchmarks.intervals import mean_ratio_interval, median_interval
 from benchmarks.latency import WARM_UP, WHOLE
 from benchmarks.load import Call, Load, Time, Timed
 from benchmarks.results import LESS_IS_BETTER, Line, Recorded, Run, Unit, sampled
@@ -42,7 +43,8 @@ Values: TypeAlias = NDArray[np.float64]
 class Change(NamedTuple):
     """One thing that both runs measured. `p` is corrected for the number of things compared, nan: too few samples.
 
-    explained: the part of the ratio that the machine's own change accounts for.
+    explained: the part of the ratio that the machine's own change accounts for. low, high: the 95 % interval of the
+    ratio; of times that are not paired by both medians', which is a little wide.
     """
 
     measured: str
@@ -54,6 +56,8 @@ class Change(NamedTuple):
     p: float
     verdict: Verdict
     explained: float = 1.0
+    low: float = nan
+    high: float = nan
 
     @property
     def beyond(self) -> float:
@@ -121,7 +125,8 @@ def changes(pairs: Sequence[tuple[Line, Line]], spans: Sequence[Span] | None = N
         old, new, ratio = _centres(before, after)
         explained = span.nearest(ratio, before.unit)
         raw.append(_p(before, after, explained))
-        found.append(Change(before.measured, before.labels, before.unit, old, new, ratio, raw[-1], "same", explained))
+        about = (before.measured, before.labels, before.unit, old, new, ratio, raw[-1])
+        found.append(Change(*about, "same", explained, *_interval(before, after)))
     corrected = holm(np.array(raw, np.float64)).tolist()
     return [
         one if one.verdict == "not tested" else one._replace(p=p, verdict=_verdict(one._replace(p=p)))
@@ -260,6 +265,22 @@ def _centres(before: Line, after: Line) -> tuple[float, float, float]:
     if _paired(before, after) and (old[:n] > 0).all():
         return first, second, float(np.median(new[:n] / old[:n]))
     return first, second, _ratio(first, second)
+
+
+def _interval(before: Line, after: Line) -> tuple[float, float]:
+    """Of the ratio, nan for too few samples."""
+    old, new = samples_of(before), samples_of(after)
+    n, paired = min(len(old), len(new)), _paired(before, after)
+    if n < FEWEST:
+        return nan, nan
+    if paired:
+        old, new = old[:n], new[:n]
+    if before.unit not in LESS_IS_BETTER:
+        return mean_ratio_interval(old, new, paired=paired)
+    if paired and (old > 0).all():
+        return median_interval(new / old)
+    (first, last), (low, high) = median_interval(old), median_interval(new)
+    return _ratio(last, low), _ratio(first, high)
 
 
 def _mean(line: Line, samples: Values) -> float:

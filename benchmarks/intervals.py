@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from retrieval.metrics import Values
 
+NORMAL = 1.96  # standard errors to each side of a 95 % interval
 CELLS = 4_194_304  # drawn shoppers held at once
 
 
@@ -47,6 +48,30 @@ def owner_means(values: Values, users: NDArray[np.integer] | None) -> Values:
         return values[known]
     owner = np.unique(users[known], return_inverse=True)[1]
     return np.bincount(owner, values[known]) / np.bincount(owner)
+
+
+def median_interval(values: Values) -> tuple[float, float]:
+    """The 95 % interval of the median of float64 [n], by its order statistics (Conover, Practical Nonparametric
+    Statistics, 3.2): no resampling, no shape of the distribution is taken for granted.
+
+    >>> median_interval(np.arange(101.0))
+    (40.0, 60.0)
+    """
+    ordered, n = np.sort(values), len(values)
+    half = NORMAL * n**0.5 / 2
+    low, high = max(int(np.floor((n - 1) / 2 - half + 0.5)), 0), min(int(np.ceil((n - 1) / 2 + half - 0.5)), n - 1)
+    return float(ordered[low]), float(ordered[high])
+
+
+def mean_ratio_interval(before: Values, after: Values, *, paired: bool) -> tuple[float, float]:
+    """The 95 % interval of the mean after over that before, which is taken as known; nan where that is 0."""
+    centre = float(before.mean())
+    if not centre:
+        return float("nan"), float("nan")
+    difference = float(after.mean()) - centre
+    spread = (after - before).var() / len(before) if paired else before.var() / len(before) + after.var() / len(after)
+    half = NORMAL * float(spread) ** 0.5
+    return 1 + (difference - half) / centre, 1 + (difference + half) / centre
 
 
 def _drawn(random: np.random.Generator, draws: int, users: int) -> Values:

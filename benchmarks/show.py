@@ -84,13 +84,14 @@ def pivoted(lines: Sequence[Line]) -> list[Line]:
 def changes_table(found: Sequence[Change]) -> Table:
     """What changed, alarms marked."""
     table = _empty("what changed")
-    for name in ("measured", "which", "before", "after", "change", "by machine", "p (Holm)", ""):
+    for name in ("measured", "which", "before", "after", "change", "95 %", "by machine", "p (Holm)", ""):
         table.add_column(name, justify="left" if name in ("measured", "which", "") else "right")
     for one in found:
         p = "too few" if one.p != one.p else f"{one.p:.2g}"
         which = ", ".join(f"{name} {value}" for name, value in one.labels.items())
         machine = "" if one.explained == 1 else f"{one.explained - 1:+.1%}"
-        cells = (number(one.before), number(one.after), f"{one.ratio - 1:+.1%}", machine, p)
+        spread = "" if one.low != one.low else f"{one.low - 1:+.1%} to {one.high - 1:+.1%}"
+        cells = (number(one.before), number(one.after), f"{one.ratio - 1:+.1%}", spread, machine, p)
         table.add_row(one.measured, which, *cells, "" if one.verdict == "same" else one.verdict)
     return table
 

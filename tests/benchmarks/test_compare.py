@@ -16,7 +16,7 @@ from benchmarks.cli import bench
 from benchmarks.compare import changes, compared, holm, interleaved, line_pairs, worse_than
 from benchmarks.environment import Probe
 from benchmarks.load import Call
-from benchmarks.results import Line, Recorded, Run, append, sampled
+from benchmarks.results import Line, Recorded, Run, Unit, append, sampled
 from retrieval.errors import BadData
 
 STAGES = {"history": 2.0, "search": 4.0, "rerank": 40.0}
@@ -78,6 +78,22 @@ def test_of_shares_and_rates_more_is_better() -> None:
     (change,) = changes([(sampled("quality", {}, "share", before), sampled("quality", {}, "share", after))])
     assert change.verdict == "worse"
     assert change.ratio == pytest.approx(0.45 / 0.55)
+    assert (change.low, change.high) == (pytest.approx(change.ratio), pytest.approx(change.ratio))  # all lost as much
+
+
+@pytest.mark.parametrize(("measured", "unit"), [("latency", "ms"), ("rerank", "ms"), ("quality", "share")])
+def test_the_interval_of_a_change_holds_the_truth_at_least_as_often_as_it_says(measured: str, unit: Unit) -> None:
+    rng, held, wide = np.random.default_rng(5), 0, []
+    for _ in range(200):
+        request = rng.lognormal(0, 0.3, 80)
+        before, after = (factor * request * rng.lognormal(0, 0.1, 80) for factor in (1.0, 1.2))
+        if measured == "rerank":
+            rng.shuffle(after)
+        (change,) = changes([(sampled(measured, {}, unit, before), sampled(measured, {}, unit, after))])
+        held += change.low <= 1.2 <= change.high
+        wide.append(change.high - change.low)
+    assert held >= 184
+    assert np.mean(wide) < (0.45 if measured == "rerank" else 0.1)
 
 
 def test_few_samples_and_summaries_alone_are_shown_and_never_an_alarm() -> None:

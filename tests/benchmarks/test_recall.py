@@ -110,7 +110,7 @@ def test_a_shopper_who_asks_often_is_one_sample_of_a_comparison() -> None:
             measured="quality", labels={}, unit="share", summary={"mean": float(values.mean()), "n": 1_000.0},
             samples=owner_means(values, users).tolist(),
         )
-        for values in (luck[users], np.clip(luck[users] + np.repeat(rng.normal(0.1, 0.3, 40), 25), 0, 1))
+        for values in (luck[users], np.clip(luck[users] + np.repeat(rng.normal(0.05, 0.3, 40), 25), 0, 1))
     ]  # fmt: skip
     (change,) = changes([(sides[0], sides[1])])
     assert change.before == pytest.approx(luck.mean())
