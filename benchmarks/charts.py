@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from benchmarks.compare import Change
@@ -76,7 +77,8 @@ def curves(named: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str, *
 
 
 def spots(found: Sequence[Spot], x: str, y: str) -> str:
-    """Figures with their intervals over a logarithmic axis of costs; names stand in the legend, the cheapest first."""
+    """Figures with their intervals over a logarithmic axis of costs; in colour and by name those that nothing cheaper
+    equals, the others grey."""
     height = HEIGHT + 0.2 * ((len(found) + 1) // 2)
     return as_svg(f"spots {found}", height, lambda axes: _draw_spots(axes, found, x, y))
 
@@ -212,8 +214,17 @@ def _draw_curves(
 
 
 def _draw_spots(axes: Axes, found: Sequence[Spot], x: str, y: str) -> None:
-    for at, spot in enumerate(sorted(found, key=lambda one: one.cost)):
-        hue, mark = LINES[at % len(LINES)], "osD^vPX*"[at // len(LINES) % 8]
+    best, front = -inf, list[Spot]()
+    for spot in sorted(found, key=lambda one: (one.cost, -one.mean)):
+        if spot.mean > best:
+            best, front = spot.mean, [*front, spot]
+    for spot in found:
+        if spot not in front:
+            axes.plot([spot.cost, spot.cost], [spot.low, spot.high], color=FAINT, linewidth=1)
+            axes.plot(spot.cost, spot.mean, "o", color=MUTED, markersize=5)
+    axes.plot([spot.cost for spot in front], [spot.mean for spot in front], color=FAINT, linewidth=1.4)
+    for at, spot in enumerate(front):
+        hue, mark = LINES[at % len(LINES)], "osD^vP"[at // len(LINES) % 6]
         axes.plot([spot.cost, spot.cost], [spot.low, spot.high], color=hue, linewidth=1.6)
         axes.plot(spot.cost, spot.mean, mark, color=hue, markersize=8, label=spot.name)
     axes.axhline(0, color=INK, linewidth=0.8)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 MARKS = ("o", "s", "D", "^", "v", "P", "X", "*")
 WIDE = 6.4  # inches
 LOWEST = 0.7  # recall below this is of no use to anybody
+SPAN = 30.0  # the largest of an axis over its least, from which ticks are fewer a decade
 
 
 class IndexPoint(NamedTuple):
@@ -114,9 +115,11 @@ def _mark_chosen(axes: Axes, name: str, point: IndexPoint, target: float | None,
 
 
 def plain_log(axis: Axis) -> None:
-    """Ticks as numbers, not as powers of ten."""
+    """Ticks as numbers, not as powers of ten, of what is drawn already: fewer a decade over many."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
+    low, high = axis.get_data_interval()
+    steps = (1.0, 2.0, 5.0) if high < SPAN * low else (1.0, 3.0)
+    axis.set_major_locator(LogLocator(subs=steps, numticks=12))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
