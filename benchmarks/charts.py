@@ -39,6 +39,20 @@ class Spot(NamedTuple):
     high: float
 
 
+def unequalled(found: Sequence[Spot]) -> list[Spot]:
+    """Those that nothing as cheap or cheaper equals, the cheapest first.
+
+    >>> some = [Spot("a", 9, 0.5, 0, 1), Spot("b", 2, 0.3, 0, 1), Spot("c", 4, 0.3, 0, 1)]
+    >>> [spot.name for spot in unequalled(some)]
+    ['b', 'a']
+    """
+    best, kept = -inf, list[Spot]()
+    for spot in sorted(found, key=lambda one: (one.cost, -one.mean)):
+        if spot.mean > best:
+            best, kept = spot.mean, [*kept, spot]
+    return kept
+
+
 def waterfall(stages: Mapping[str, Mapping[str, float]]) -> str:
     """The median milliseconds of every stage of each kind of call, one after the other."""
     return as_svg(f"waterfall {stages}", 1.2 + 0.5 * len(stages), lambda axes: _draw_waterfall(axes, stages))
@@ -214,10 +228,7 @@ def _draw_curves(
 
 
 def _draw_spots(axes: Axes, found: Sequence[Spot], x: str, y: str) -> None:
-    best, front = -inf, list[Spot]()
-    for spot in sorted(found, key=lambda one: (one.cost, -one.mean)):
-        if spot.mean > best:
-            best, front = spot.mean, [*front, spot]
+    front = unequalled(found)
     for spot in found:
         if spot not in front:
             axes.plot([spot.cost, spot.cost], [spot.low, spot.high], color=FAINT, linewidth=1)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from benchmarks.charts import Spot, unequalled
 from benchmarks.latency import WHOLE
 from benchmarks.recall import SLICED
 from benchmarks.results import PERCENTILES, Line, Recorded, Run, latest, read
@@ -173,6 +174,24 @@ def _slices(recorded: Sequence[Recorded]) -> list[list[str]]:
     return rows
 
 
+def _frontier(recorded: Sequence[Recorded]) -> list[list[str]]:
+    """Of each task the first way, which the others are measured against, and those that no quicker one equals."""
+    heads = ("task", "way", "median ms", "times faster", "lift of nDCG@10", "low", "high", "share kept")
+    rows, tasks = [list(heads)], dict[str, list[Line]]()
+    for line in (one.line for one in recorded):
+        tasks.setdefault(line.labels["task"], []).append(line)
+    for task, lines in tasks.items():
+        spots = {
+            Spot(line.labels["way"], line.median or 0.0, line.summary["lift"] or 0.0, 0.0, 0.0): line for line in lines
+        }
+        best = [line for spot, line in spots.items() if spot in unequalled(list(spots))]
+        for line in [lines[0], *sorted(best, key=lambda line: -(line.median or 0.0))]:
+            figures = [line.summary.get(name) for name in ("times faster", "lift", "low", "high", "kept")]
+            row = [task, line.labels["way"], number(line.median), *map(number, figures)]
+            rows += [row] if row not in rows else []
+    return rows
+
+
 def _of(measured: str, heads: Sequence[str], labels: Sequence[str], figures: Sequence[str]) -> Table:
     """A table with a row for each line of a kind: some of its labels, then some of its figures."""
 
@@ -213,11 +232,6 @@ TABLES: Mapping[str, Table] = {
         ("pairs", "cores", "way"),
         ("median", "times faster"),
     ),
-    "frontier": _of(
-        "frontier",
-        ("task", "way", "median ms", "times faster", "lift of nDCG@10", "low", "high", "share kept"),
-        ("task", "way"),
-        ("median", "times faster", "lift", "low", "high", "kept"),
-    ),
+    "frontier": _frontier,
 }
 MADE_OF = {"peers": ("peer", "quality"), "slices": ("slice",)}  # the others of lines of their own name
