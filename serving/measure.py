@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ from serving.slices import noisy_queries, request_slices
 from serving.stages import Stages
 
 SHOWN = 5  # titles of an example
+NOISY = "noisy_queries"
 
 
 @dataclass(frozen=True)
@@ -102,11 +103,13 @@ class Measurement:
     def tasks(self, untuned: Untuned | None, gates: Mapping[str, Figures], heads: int = 0) -> dict[str, Task]:
         """What `evaluate` makes figures of, by name: `seen_removed`, `seen_kept` and `search`, as far as there are.
 
-        `heads`: so many of the first items that each baseline recommends are kept as well.
+        `heads`: so many of the first items that each baseline recommends are kept as well, and misspelt queries are
+        reranked, too.
         """
         found = self._recommend(untuned, gates, [], 0, heads) if self.shop.events is not None else {}
         if self.shop.judgements is not None:
-            found["search"] = self._search(untuned, gates, [], 0)[0]
+            search = self._search(untuned, gates, [], 0)[0]
+            found["search"] = self._noisy_reranked(search, "search" in passed(gates)) if heads else search
         return found
 
     def _recommend(
@@ -172,7 +175,7 @@ class Measurement:
             sample=ranked.sample,
             judged=judged,
             grades=grades,
-            variants={"noisy_queries": Task(targets=targets, stages=noisy, judged=judged, grades=grades)},
+            variants={NOISY: Task(targets=targets, stages=noisy, judged=judged, grades=grades)},
         )
         scores = {name: baseline.pair_scores(judged) for name, baseline in baselines.items()}
         scores["retrieval"] = retriever.tower_scores(vectors, judged)
@@ -182,6 +185,17 @@ class Measurement:
         final = {"final": predicted["reranked"]} if on and predicted else {}
         scores |= {} if final else {"final": given}
         return search, JudgedTask(judged=judged, grades=grades, scores=scores, predicted=predicted | final)
+
+    def _noisy_reranked(self, search: Task, on: bool) -> Task:
+        """The task of search with misspelt queries reranked, as far as the others are."""
+        assert self.shop.judgements is not None
+        noisy = search.variants[NOISY]
+        texts = self.stages.spelled(noisy_queries(self.shop, self.shop.judgements.folds["test"]))
+        hits = noisy.stages[given_stage(noisy.stages)]
+        assert isinstance(hits, Hits)
+        ranked = self._ranked(hits, noisy.targets, texts, "search", "test: search, misspelt", size=self.rerank_sample)
+        told = replace(noisy, sampled=self._sampled_stages(ranked, on), sample=ranked.sample)
+        return replace(search, variants={NOISY: told})
 
     def _noisy(self, texts: list[str], untuned: Untuned | None) -> dict[str, Hits]:
         """Every stage and baseline of search for the misspelt queries."""

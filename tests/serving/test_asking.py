@@ -130,6 +130,16 @@ def test_evaluation_ranks_the_queries_that_the_engine_would_read(read: Read) -> 
         assert len({tuple(line) for line in stages["bm25"].rows.tolist()}) > 1  # a baseline reads what was typed
 
 
+def test_misspelt_queries_are_reranked_where_a_benchmark_asks(read: Read) -> None:
+    measurement = Measurement(read.stages, read.shop, True, 0)
+    asked, plain = (measurement.tasks(None, {}, heads)["search"] for heads in (10, 0))
+    noisy = asked.variants["noisy_queries"]
+    assert set(noisy.sampled) == set(asked.sampled)
+    assert not plain.variants["noisy_queries"].sampled
+    for stage, hits in noisy.sampled.items():  # every query is read as the same one, so that all lists are the same
+        np.testing.assert_array_equal(np.sort(hits.rows), np.sort(asked.sampled[stage].rows))
+
+
 def test_gate_blends_and_frontier_rank_the_queries_that_the_engine_would_read(
     read: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
