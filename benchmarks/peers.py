@@ -97,8 +97,12 @@ class Peers:
             chosen = time.perf_counter() - begun
             stages[name] = peer.ranked(requests)
             costs.append(self._cost(name, peer, asked, chosen))
-        yield from Quality(self.shop, recommend_tasks(self.shop, stages)).lines()
+        yield from self._quality(recommend_tasks(self.shop, stages))
         yield from costs
+
+    def _quality(self, tasks: Mapping[str, Task]) -> Iterator[Line]:
+        """Without who is shown how often, which is long and not what peers are compared by."""
+        return (line for line in Quality(self.shop, tasks).lines() if line.measured != "exposure")
 
     def _cost(self, name: str, peer: FittedPeer, asked: Requests, chosen: float) -> Line:
         """Of a recommender whose making, with all that it was chosen from, took `chosen` seconds."""
@@ -129,7 +133,7 @@ class Peers:
             answer = partial(_finds, built.find, asked)
             costs.append(_timed(labels, answer, len(asked), (built.seconds, built.seconds), built.megabytes))
         targets = relevant_rows(judged, grades)
-        yield from Quality(self.shop, {"search": Task(targets=targets, stages=stages)}).lines()
+        yield from self._quality({"search": Task(targets=targets, stages=stages)})
         yield from costs
 
     def searchers(self) -> dict[str, Callable[[], BuiltSearch]]:
