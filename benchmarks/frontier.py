@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -16,7 +17,7 @@ from benchmarks.throughput import documented_logits
 from indexing.releases import Release
 from indexing.store import Bundle
 from ranking.gate import GateVerdict, gate
-from ranking.settings import FULL, SHALLOW
+from ranking.settings import FULL, LATE, SHALLOW
 from retrieval.metrics import ndcg_at
 from retrieval.runtime import RANGES, pick_device, resolve_precision
 from retrieval.topk import CSR, Hits
@@ -75,7 +76,8 @@ def ways(
     device: str = "auto",
 ) -> list[Way]:
     """The ways that a ranker's folder and the device allow, the full model in float32 first: each model over the first
-    `depth` places and over fewer (`heads`), and the full model for what the shallow one has `kept`."""
+    `depth` places and over fewer (`heads`), the full model for what the shallow one has `kept`, and either for what
+    late interaction has."""
     halves, whole = resolve_precision("bf16", pick_device(device)) == "bf16", pick_device(device) == "cpu"
     kinds = ["fp32", *(["bf16"] if halves else []), *(["int8"] if whole and (folder / RANGES).exists() else [])]
     shallow = (folder / SHALLOW).is_dir()
@@ -88,6 +90,11 @@ def ways(
             if model == SHALLOW:
                 then = [(k, RecordedStep(FULL, k, precision=kind)) for k in kept]
                 found += [Way(f"cascade to {k} {kind}", (first, step)) for k, step in then]
+    if (folder / LATE).is_dir():
+        late = RecordedStep(LATE, depth)
+        found.append(Way(LATE, (late,)))
+        for model, kind in product((FULL, SHALLOW) if shallow else (FULL,), kinds):
+            found += [Way(f"late, {k} by {model} {kind}", (late, RecordedStep(model, k, precision=kind))) for k in kept]
     return found
 
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from benchmarks.onnx_reranker import OnnxReranker, import_onnxruntime
 from benchmarks.results import Line, sampled
 from ranking.cross_encoder import CrossEncoderScorer, Placement, open_cross_encoder, placed
+from ranking.late import LateScorer
 from ranking.pair_tokens import PairTokenizer, TokenLists
-from ranking.settings import SHALLOW
+from ranking.settings import LATE, SHALLOW
 from retrieval.encoder import TextEncoder, max_tokens, open_sentence_transformer
 from retrieval.errors import MissingDependency
 from retrieval.runtime import RANGES, RuntimeName, pick_device, resolve_precision
@@ -257,6 +258,17 @@ def _cascade(precision: str, keep: int = KEPT) -> Callable[[Path, Models], Ready
     return opened
 
 
+def _late_reranks(folder: Path, models: Models) -> Ready:
+    """Late interaction; what an index holds of the items is their tokens' vectors."""
+    scorer = LateScorer.load(folder / LATE, device=models.device)
+
+    def ready(pairs: Pairs) -> Callable[[], Rows]:
+        items = scorer.vectors(scorer.tokenizer.encode([item for _, item in pairs]))
+        return lambda: scorer.head.scores(scorer.asked(scorer.tokenizer.encode([pairs[0][0]]))[0], items)
+
+    return ready
+
+
 def _reader(scorer: CrossEncoderScorer, pairs: Pairs) -> Callable[[NDArray[np.int64]], Rows]:
     """The logits of some pairs of one user text, by position; the items are tokenised already."""
     user, items = [pairs[0][0]], scorer.tokenizer.encode([item for _, item in pairs]).split()
@@ -287,6 +299,7 @@ RERANK_WAYS = (
     RerankWay("int8", _ours_reranks("openvino", "int8"), _in_int8()),
     RerankWay("shallow", _ours_reranks("openvino", "fp32", SHALLOW), lambda folder, _: (folder / SHALLOW).is_dir()),
     RerankWay("shallow int8", _ours_reranks("openvino", "int8", SHALLOW), _in_int8(SHALLOW)),
+    RerankWay(LATE, _late_reranks, lambda folder, _: (folder / LATE).is_dir()),
     RerankWay(f"cascade to {KEPT}", _cascade("fp32"), lambda folder, _: (folder / SHALLOW).is_dir()),
     RerankWay(f"cascade to {KEPT} int8", _cascade("int8"), _in_int8(SHALLOW)),
 )

@@ -262,7 +262,8 @@ def run_pairs_of(model: CrossEncoder, folder: Path, pairs: Sequence[tuple[str, s
 def logit_module(model: CrossEncoder) -> torch.nn.Module:
     """A CrossEncoder as a module over (input_ids, attention_mask, token_type_ids) that gives the logits, [b].
 
-    From here on a BERT's last layer computes its first token only, see `ranking.first_token`.
+    From here on a BERT's last layer computes its first token only, see `ranking.first_token`; not so where it reads
+    texts apart, see `ranking.apart`.
     """
     import torch
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MethodType
 from typing import TYPE_CHECKING
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ def read_first_token_only(model: CrossEncoder) -> bool:
 
     network = model.model
     if not isinstance(network, BertForSequenceClassification) or network.config.is_decoder:
+        return False
+    if not isinstance(network.classifier, nn.Linear):  # it reads more than one token
         return False
     if network.config._attn_implementation not in ("sdpa", "eager"):
         return False

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,7 +101,7 @@ class PairTokenizer:
         """`max_length` counts all tokens of a pair, special ones too; padding and truncation are switched off."""
         tokenizer.no_truncation()
         tokenizer.no_padding()
-        self._tokenizer, self.max_length, self._pad_id = tokenizer, max_length, pad_id
+        self._tokenizer, self.max_length, self.pad_id = tokenizer, max_length, pad_id
         self._template = _template(tokenizer)
         self._room = max_length - self._template.size
         if self._room < USER_SHARE:
@@ -153,6 +153,13 @@ class PairTokenizer:
         rows, place = np.unique(item, return_inverse=True)
         return TokenisedPairs(users, item_tokens(rows), user, place)
 
+    def alone(self, ids: NDArray[np.integer], side: Literal["user", "item"], places: int) -> NDArray[np.int64]:
+        """One text of a pair by itself with the special tokens around it, at most so many in all, int64 [n]."""
+        before, between, after, _ = self._template
+        first, last = (before, between) if side == "user" else (between[:0], after)
+        kept = ids[: places - len(first) - len(last)]
+        return np.concatenate([first, kept, last]).astype(np.int64)
+
     def lengths(self, pairs: TokenisedPairs) -> NDArray[np.int64]:
         """The number of tokens of each pair, special ones too, int64 [n]."""
         user, item = self._kept(pairs)
@@ -166,7 +173,7 @@ class PairTokenizer:
         ends = np.cumsum(np.stack(sizes, axis=1), axis=1)  # of each of the five parts, [b, 5]
         width = -(-int(ends[:, -1].max(initial=0)) // multiple) * multiple
         part = (np.arange(width) >= ends[:, :, None]).sum(axis=1)  # which part each place is in, 5 for padding
-        ids = np.full(part.shape, self._pad_id, np.int64)
+        ids = np.full(part.shape, self.pad_id, np.int64)
         for number, special in ((0, before), (2, between), (4, after)):
             ids[part == number] = np.tile(special, len(part))
         ids[part == 1] = pairs.users.ids[spans(pairs.users.indptr[pairs.user], user)]

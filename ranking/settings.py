@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-FULL, SHALLOW = "full", "shallow"  # the models of a ranker; the shallow one lies in a folder of that name
+FULL, SHALLOW, LATE = "full", "shallow", "late"  # the models of a ranker; all but the full one lie in folders so named
 Budget: TypeAlias = Literal["quick", "default", "long"]
 
 PASSES: dict[Budget, float] = {"quick": 1.0, "default": 2.0, "long": 4.0}
@@ -19,7 +19,8 @@ class RankerTraining(BaseModel):
     `loss`: `bce` reads each pair by itself (bought or not, or a scaled grade), `mse` fits a scaled grade, `logit_mse` a
     teacher's logits; `softmax`, `listnet` and `lambda` set the items of a group against each other. `layers` keeps the
     first so many layers of what the training starts from (None: all), of which the lowest `freeze_layers` and the
-    embeddings below them do not learn. `batch_size` counts pairs. `layer_decay` below 1 multiplies the rate
+    embeddings below them do not learn. `apart` makes a model of late interaction, see `ranking.apart`, whose head
+    learns at `head_rate` times the rate. `batch_size` counts pairs. `layer_decay` below 1 multiplies the rate
     once for each layer away from the head. `warmup` is a share of the steps; the rate then falls linearly to 0. The
     best state of `evaluations` is kept, and `patience` of them in a row without a new best end a run (so that the
     default three are always reached). `examples` is the number of pairs to read in all, and comes from
@@ -31,6 +32,8 @@ class RankerTraining(BaseModel):
     loss: Literal["bce", "mse", "logit_mse", "softmax", "listnet", "lambda"] = "bce"
     layers: int | None = Field(default=None, ge=1)
     freeze_layers: int = Field(default=0, ge=0)
+    apart: bool = False
+    head_rate: float = Field(default=1.0, gt=0)
     examples: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=6e-5, gt=0)

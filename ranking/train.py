@@ -23,6 +23,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import EarlyStoppingCallback
 
+from ranking.apart import LateHead, open_apart, read_apart
 from ranking.batches import PairCollator
 from ranking.cross_encoder import logit_module, run_pairs, takes_segments
 from ranking.first_token import read_first_token_only
@@ -127,7 +128,12 @@ def new_cross_encoder(start: str | Path, settings: RankerTraining, *, device: st
             module.p = settings.attention_dropout if of_attention else settings.dropout
     if model.model is not None:
         cut_and_freeze(model.model, settings)
-    read_first_token_only(model)
+    if settings.apart:
+        with torch.random.fork_rng():
+            torch.manual_seed(settings.seed)
+            read_apart(model)
+    else:
+        read_first_token_only(model)
     return model
 
 
@@ -204,10 +210,17 @@ class RankingEvaluator(BaseEvaluator):
 
 
 class _Trainer(CrossEncoderTrainer):
-    """The trainer without a generated model card: it would quote shoppers' texts as examples."""
+    """The trainer without a generated model card: it would quote shoppers' texts as examples. Checkpoints of models
+    that read texts apart are opened as such."""
 
     def add_model_card_callback(self, default_args_dict: dict[str, object]) -> None:
         """No card."""
+
+    def _load_from_checkpoint(self, checkpoint_path: str) -> None:
+        if isinstance(getattr(self.model.model, "classifier", None), LateHead):
+            self.model.load_state_dict(open_apart(Path(checkpoint_path)).state_dict())
+        else:
+            super()._load_from_checkpoint(checkpoint_path)
 
 
 def layer_rates(names: Iterable[str], rate: float, decay: float) -> dict[str, float]:
@@ -233,7 +246,10 @@ def _trainer(
 ) -> CrossEncoderTrainer:
     loss = RankerLoss(model, settings.loss, span)
     names = [name for name, _ in loss.named_parameters()]
-    arguments.learning_rate_mapping = layer_rates(names, settings.learning_rate, settings.layer_decay)
+    rates = layer_rates(names, settings.learning_rate, settings.layer_decay)
+    if settings.head_rate != 1.0:
+        rates |= {r"\.classifier\.": settings.learning_rate * settings.head_rate}
+    arguments.learning_rate_mapping = rates
     trainer = _Trainer(
         model=model,
         args=arguments,

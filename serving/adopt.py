@@ -51,7 +51,7 @@ class Adoption:
         way = pipeline.config.ranking.way
         if self.ranker is not None and way != FULL:
             raise BadConfig(
-                f"ranking.way={way} needs a shallow model, which is distilled where a ranker is trained; adopt with "
+                f"ranking.way={way} needs a second model, which is distilled where a ranker is trained; adopt with "
                 f"ranking.way={FULL}, or train one with: shortlist train ranker"
             )
         with TemporaryDirectory() as scratch, pipeline.writing(catalogue_alone=True) as (shop, bundle):

@@ -26,7 +26,9 @@ from indexing.store import Bundle
 from indexing.text_vectors import TextSource
 from indexing.version import IndexVersion
 from ranking.item_tokens import ItemTokenColumn
+from ranking.late import LateColumn, LateScorer
 from ranking.pair_tokens import PairTokenizer
+from ranking.settings import LATE
 from retrieval.fingerprint import array_sha256, fingerprint, folder_fingerprint
 from retrieval.progress import ProgressMeter
 from retrieval.text import ItemTexts
@@ -98,7 +100,14 @@ class Assembly:
 
     def columns(self, ranker: str | None) -> list[ItemColumn]:
         """What an index stores for a ranker of the bundle."""
-        return [] if ranker is None else [ItemTokenColumn(PairTokenizer.load(self.bundle.path_of("ranker", ranker)))]
+        if ranker is None:
+            return []
+        folder = self.bundle.path_of("ranker", ranker)
+        found: list[ItemColumn] = [ItemTokenColumn(PairTokenizer.load(folder))]
+        if (folder / LATE).is_dir():
+            cache = self.bundle.path / "runtime" / ranker / LATE
+            found.append(LateColumn(LateScorer.load(folder / LATE, device=self.device, cache=cache)))
+        return found
 
     def add_index(
         self,

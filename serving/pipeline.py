@@ -20,7 +20,7 @@ from indexing.manifest import JsonMap
 from indexing.rebuild import WORK
 from indexing.releases import Release, rerank_gates
 from indexing.store import Bundle
-from ranking.settings import FULL, SHALLOW, Budget
+from ranking.settings import FULL, LATE, Budget
 from retrieval.errors import BadData
 from retrieval.fingerprint import fingerprint
 from retrieval.pretrained import pretrained_source
@@ -150,7 +150,7 @@ class Pipeline:
         """The draft with a ranker, where there is anything to learn from."""
         from serving.blending import fitted_steps
         from serving.crossfit import cross_fitted
-        from serving.ranker import fit_ranker, fit_shallow, ranker_data
+        from serving.ranker import fit_late, fit_ranker, fit_shallow, ranker_data
         from serving.teaching import at_hand
 
         if not self.config.ranking.enabled:
@@ -180,10 +180,12 @@ class Pipeline:
         with self._timed("train ranker"):
             start, folder, rest = self._ranker_start(bundle, draft), work.fresh("ranker"), work.checkpoints("ranker")
             fit_ranker(data, self.config.ranking, start=start, out=folder, work=rest, **self._training)
-        if self.config.ranking.way != FULL:
-            with self._timed("distil ranker"):
-                fit_shallow(data, self.config.ranking, folder, work=work.checkpoints(SHALLOW), **self._training)
         assembly, steps = self.assembly(bundle), planned_steps(self.config.ranking)
+        quick = next((step.model for step in steps if step.model != FULL), None)
+        if quick is not None:
+            distilled = fit_late if quick == LATE else fit_shallow
+            with self._timed("distil ranker"):
+                distilled(data, self.config.ranking, folder, work=work.checkpoints(quick), **self._training)
         draft = replace(draft, ranker=assembly.add_ranker(folder, steps), settings=with_steps(draft.settings, steps))
         with self._timed("tokenise items"):
             draft = assembly.with_tokens(shop, draft)

@@ -12,7 +12,7 @@ import numpy as np
 from ranking.cross_encoder import CrossEncoderScorer
 from ranking.pairs import BANDS, VALID_BANDS, GradeScale, Mined, PairSet, join_pairs, judged_pairs, mine, with_negatives
 from ranking.quantise import PAIRS, calibrate_on
-from ranking.settings import SHALLOW, RankerTraining
+from ranking.settings import LATE, SHALLOW, RankerTraining
 from ranking.train import RankerRun, train_ranker
 from retrieval.baselines import histories
 from retrieval.requests import Requests
@@ -182,6 +182,22 @@ def fit_shallow(
     )
 
 
+def fit_late(
+    data: RankerData, config: RankConfig, ranker: Path, *, work: Path, **training: Unpack[Training]
+) -> RankerRun:
+    """Distils late interaction from the full model in the folder `ranker`, by its own logits, to a folder below it."""
+    return distil(
+        data,
+        [ranker],
+        config.late,
+        start=str(ranker),
+        out=ranker / LATE,
+        work=work,
+        name="late interaction",
+        **training,
+    )
+
+
 def distil(
     data: RankerData,
     teachers: Sequence[Path],
@@ -207,7 +223,8 @@ def distil(
         device=training["device"],
         description=name,
     )
-    calibrate_on(out, shown(data.proposed))
+    if not settings.apart:
+        calibrate_on(out, shown(data.proposed))
     return run
 
 

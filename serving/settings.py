@@ -62,10 +62,10 @@ class RankConfig(Settings):
     taught_by: str | None = Field(
         default=None, description="a CrossEncoder folder, larger as a rule, whose logits the model learns"
     )
-    way: Literal["full", "shallow", "cascade"] = Field(
+    way: Literal["full", "shallow", "cascade", "late", "late_then_full"] = Field(
         default="full",
-        description="which model orders: the full one, the shallow one distilled from it, or that one first and the "
-        "full one its best `keep`",
+        description="which model orders: the full one, the shallow one distilled from it, that one first and the full "
+        "one its best `keep`, late interaction, or that first and the full model its best `depth`",
     )
     depth: PositiveInt = Field(default=30, description="places of a shortlist that are reranked")
     keep: PositiveInt = Field(default=10, description="places that the full model orders in a cascade")
@@ -81,6 +81,9 @@ class RankConfig(Settings):
     )
     training: RankerTraining = RankerTraining()
     shallow: RankerTraining = RankerTraining(loss="logit_mse", layers=3, learning_rate=1.5e-4)
+    late: RankerTraining = RankerTraining(
+        loss="logit_mse", apart=True, learning_rate=1e-4, head_rate=20.0, batch_size=64
+    )
 
     @model_validator(mode="after")
     def _logits_of_one_scale(self) -> Self:

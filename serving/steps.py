@@ -13,7 +13,8 @@ from indexing.version import IndexVersion
 from ranking.blend import Blend
 from ranking.cross_encoder import CrossEncoderScorer, Placement, placed
 from ranking.item_tokens import stored_tokens
-from ranking.settings import FULL, SHALLOW
+from ranking.late import LateScorer
+from ranking.settings import FULL, LATE, SHALLOW
 from retrieval.errors import BadBundle
 from retrieval.runtime import RuntimeName, pick_device
 from serving.settings import RankConfig
@@ -40,7 +41,7 @@ class RecordedStep(NamedTuple):
         if not isinstance(depth, int) or depth < 1:
             raise BadBundle(f"a step of reranking over {depth!r} places is not of this version; train the ranker again")
         model = recorded.get("model", FULL)
-        if model not in (FULL, SHALLOW):
+        if model not in (FULL, SHALLOW, LATE):
             raise BadBundle(f"a step of reranking by a model {model!r} is not of this version; train the ranker again")
         return cls(
             str(model),
@@ -65,18 +66,23 @@ class RecordedStep(NamedTuple):
         device: str = "auto",
         precision: str = "auto",
         runtime: RuntimeName = "openvino",
-    ) -> CrossEncoderScorer:
+    ) -> CrossEncoderScorer | LateScorer:
         """The step's model of the ranker in a folder, where `placed` puts it, its graphs kept under `cache`.
 
         Raises BadBundle for a model that is not there.
         """
         below = "" if self.model == FULL else self.model
         where, by, kind = self.placed(device, precision, runtime)
-        return CrossEncoderScorer.load(ranker / below, runtime=by, device=where, precision=kind, cache=cache / below)
+        kinds: type[CrossEncoderScorer | LateScorer] = LateScorer if self.model == LATE else CrossEncoderScorer
+        return kinds.load(ranker / below, runtime=by, device=where, precision=kind, cache=cache / below)
 
 
 def planned_steps(config: RankConfig) -> tuple[RecordedStep, ...]:
-    """The steps that the settings ask for, without their blends."""
+    """The steps that the settings ask for, without their blends. Late interaction costs next to nothing a place, so that
+    it reads the whole shortlist."""
+    if config.way in ("late", "late_then_full"):
+        then = (RecordedStep(FULL, config.depth, precision=config.precision),) if config.way != LATE else ()
+        return (RecordedStep(LATE, SHORTLIST, precision=config.precision), *then)
     if config.way == "cascade":
         return (
             RecordedStep(SHALLOW, config.depth, precision=config.precision),
@@ -126,6 +132,8 @@ def open_steps(
             if shared
             else step.open(folder, cache=cache, device=device, precision=precision, runtime=runtime)
         )
+        if isinstance(scorer, LateScorer):
+            scorer = scorer.over(version)
         pace = shared.pace if shared else Pace()
         stored = stored_tokens(version, scorer.tokenizer)
         opened.append(Step(scorer, step.depth, step.blends, stored, step.model, step.precision, pace))
