@@ -30,10 +30,11 @@ HIDDEN = 16  # of the head
 
 
 class LateHead(nn.Module):
-    """States of both texts' tokens to one logit a pair."""
+    """States of both texts' tokens to one logit a pair. A text has `places` positions, an item's after the user's."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, places: int) -> None:
         super().__init__()
+        self.places = places
         self.project = nn.Linear(width, WIDTH, bias=False)
         self.weigh = nn.Linear(width, 1)
         self.mix, self.score = nn.Linear(4, HIDDEN), nn.Linear(HIDDEN, 1)
@@ -67,11 +68,17 @@ def read_apart(model: CrossEncoder) -> None:
     network = model.model
     if not isinstance(network, BertForSequenceClassification) or not takes_segments(model):
         raise BadConfig("late interaction is made of a BERT with segments; leave ranking.way=late to such a ranker")
-    if not isinstance(network.classifier, LateHead):
-        network.classifier = LateHead(network.config.hidden_size).to(network.device)
+    if late_head(model) is None:
+        most = network.config.max_position_embeddings // 2
+        places = min(model.max_seq_length or most, most)
+        network.add_module("classifier", LateHead(network.config.hidden_size, places).to(network.device))
     network.forward = MethodType(_apart, network)
-    most = network.config.max_position_embeddings // 2
-    network.places_of_a_text = min(model.max_seq_length or most, most)
+
+
+def late_head(model: CrossEncoder) -> LateHead | None:
+    """The head of a model that reads texts apart, None of any other."""
+    head = getattr(model.model, "classifier", None)
+    return head if isinstance(head, LateHead) else None
 
 
 def open_apart(folder: Path) -> CrossEncoder:
@@ -80,12 +87,12 @@ def open_apart(folder: Path) -> CrossEncoder:
 
     model = open_cross_encoder(folder)
     read_apart(model)
-    network = model.model
-    assert network is not None
+    head = late_head(model)
+    assert head is not None
     weights = load_file(folder / "model.safetensors")
-    head = {name.removeprefix("classifier."): one for name, one in weights.items() if name.startswith("classifier.")}
+    own = {name.removeprefix("classifier."): one for name, one in weights.items() if name.startswith("classifier.")}
     try:
-        network.classifier.load_state_dict(head)
+        head.load_state_dict(own)
     except RuntimeError as error:
         raise BadBundle(f"{folder} is no model of late interaction; train the ranker again") from error
     return model
@@ -96,18 +103,17 @@ class ApartTokens(nn.Module):
 
     def __init__(self, model: CrossEncoder) -> None:
         super().__init__()
-        network = model.model
-        assert network is not None
-        self.network, self.offset = network, int(network.places_of_a_text)
+        head = late_head(model)
+        assert head is not None
+        self.body, self.head = _body(model.model), head
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
-        """int64 [b, l] each, as a text's own tokens with its special ones."""
-        places = torch.arange(input_ids.shape[1], device=input_ids.device)[None] + self.offset * token_type_ids
-        states = self.network.bert(
+        """int64 [b, l] each, of a text's own tokens and its special ones."""
+        places = torch.arange(input_ids.shape[1], device=input_ids.device)[None] + self.head.places * token_type_ids
+        states = self.body(
             input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids, position_ids=places
         ).last_hidden_state
-        told: Tensor = self.network.classifier.tokens(states)
-        return told
+        return self.head.tokens(states)
 
 
 def _apart(
@@ -120,16 +126,21 @@ def _apart(
     """The forward of `BertForSequenceClassification` over pairs, int64 [b, l], their texts apart."""
     from transformers.modeling_outputs import SequenceClassifierOutput
 
+    head: LateHead = network.get_submodule("classifier")  # type: ignore[assignment]
     real, item = attention_mask.bool(), token_type_ids.bool()
     together = (item[:, :, None] == item[:, None, :]) & real[:, None, :]
     at = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
     begun = (real & ~item).sum(dim=1, keepdim=True)  # the item's first place
-    offset = network.places_of_a_text
-    places = torch.where(item, at - begun + offset, at).clamp(max=2 * offset - 1)
-    states = network.bert(
+    places = torch.where(item, at - begun + head.places, at).clamp(max=2 * head.places - 1)
+    states = _body(network)(
         input_ids=input_ids, attention_mask=together[:, None], token_type_ids=token_type_ids, position_ids=places
     ).last_hidden_state
-    return SequenceClassifierOutput(logits=network.classifier(states, real & ~item, real & item))
+    return SequenceClassifierOutput(logits=head(states, real & ~item, real & item))
+
+
+def _body(network: object) -> nn.Module:
+    body: nn.Module = network.bert  # type: ignore[attr-defined]
+    return body
 
 
 def _mean(values: Tensor, kept: Tensor) -> Tensor:

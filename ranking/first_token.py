@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MethodType
 from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 if TYPE_CHECKING:
@@ -21,10 +21,12 @@ def read_first_token_only(model: CrossEncoder) -> bool:
     """
     from transformers import BertForSequenceClassification
 
+    from ranking.apart import late_head
+
     network = model.model
     if not isinstance(network, BertForSequenceClassification) or network.config.is_decoder:
         return False
-    if not isinstance(network.classifier, nn.Linear):  # it reads more than one token
+    if late_head(model) is not None:  # it reads every token
         return False
     if network.config._attn_implementation not in ("sdpa", "eager"):
         return False

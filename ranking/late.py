@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from indexing.version import IndexVersion
 from ranking.cross_encoder import Activation, Placement, placed, scorer_fingerprint
-from ranking.item_tokens import StoredTokens
+from ranking.item_tokens import ItemTokens, StoredTokens
 from ranking.pair_tokens import PairTokenizer, TokenisedPairs, TokenLists, TokensByRow
 from retrieval.errors import BadBundle, StaleArtefact
 from retrieval.fingerprint import fingerprint
@@ -32,7 +32,7 @@ from retrieval.runtime import (
     token_example,
 )
 from retrieval.text import item_texts, rendering_fingerprint
-from retrieval.topk import Hits, Mask, Rows, Scores
+from retrieval.topk import Hits, Rows, Scores
 
 if TYPE_CHECKING:
     import openvino
@@ -86,18 +86,12 @@ class Head(NamedTuple):
         return logits
 
 
-class Holds(Protocol):
-    """Which rows, bool [n], what is stored still holds of."""
-
-    def __call__(self, rows: Rows, /) -> Mask: ...
-
-
 @dataclass(frozen=True)
 class LateScorer:
     """A ShortlistScorer of late interaction. Safe to call from many threads.
 
-    `stored` is what an index holds of its items' tokens, as far as `holds`; those of others are made when they are
-    scored, by the same model.
+    `stored` is what an index holds of its items' tokens, as built; those of items that an update changed are made when
+    they are scored, by the same model.
     """
 
     tokenizer: PairTokenizer
@@ -107,7 +101,6 @@ class LateScorer:
     fingerprint: str
     placement: Placement
     stored: StoredTokens | None = None
-    holds: Holds | None = None
     activation: Activation = "sigmoid"
 
     @classmethod
@@ -135,7 +128,7 @@ class LateScorer:
 
     def over(self, version: IndexVersion) -> LateScorer:
         """The same for the items of an index, with what it holds of them."""
-        return replace(self, stored=stored_vectors(version, self), holds=version.as_built)
+        return replace(self, stored=stored_vectors(version, self))
 
     def score_shortlists(
         self,
@@ -190,7 +183,8 @@ class LateScorer:
             return []
         if self.stored is None:
             return self.vectors(tokens(rows))
-        held = np.ones(len(rows), bool) if self.holds is None else self.holds(rows)
+        holds = tokens.holds if isinstance(tokens, ItemTokens) else None
+        held = np.ones(len(rows), bool) if holds is None else holds(rows)
         kept = iter(self.stored.at(rows[held]))
         made = iter([] if held.all() else self.vectors(tokens(rows[~held])))
         return [np.asarray(next(kept)).reshape(-1, width) if known else next(made) for known in held.tolist()]

@@ -23,7 +23,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import EarlyStoppingCallback
 
-from ranking.apart import LateHead, open_apart, read_apart
+from ranking.apart import late_head, open_apart, read_apart
 from ranking.batches import PairCollator
 from ranking.cross_encoder import logit_module, run_pairs, takes_segments
 from ranking.first_token import read_first_token_only
@@ -216,11 +216,11 @@ class _Trainer(CrossEncoderTrainer):
     def add_model_card_callback(self, default_args_dict: dict[str, object]) -> None:
         """No card."""
 
-    def _load_from_checkpoint(self, checkpoint_path: str) -> None:
-        if isinstance(getattr(self.model.model, "classifier", None), LateHead):
-            self.model.load_state_dict(open_apart(Path(checkpoint_path)).state_dict())
-        else:
+    def _load_from_checkpoint(self, checkpoint_path: str) -> None:  # type: ignore[override]
+        if late_head(self.model) is None:
             super()._load_from_checkpoint(checkpoint_path)
+        else:
+            self.model.load_state_dict(open_apart(Path(checkpoint_path)).state_dict())
 
 
 def layer_rates(names: Iterable[str], rate: float, decay: float) -> dict[str, float]:

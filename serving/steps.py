@@ -78,8 +78,8 @@ class RecordedStep(NamedTuple):
 
 
 def planned_steps(config: RankConfig) -> tuple[RecordedStep, ...]:
-    """The steps that the settings ask for, without their blends. Late interaction costs next to nothing a place, so that
-    it reads the whole shortlist."""
+    """The steps that the settings ask for, without their blends. Late interaction costs next to nothing a place, so
+    that it reads the whole shortlist."""
     if config.way in ("late", "late_then_full"):
         then = (RecordedStep(FULL, config.depth, precision=config.precision),) if config.way != LATE else ()
         return (RecordedStep(LATE, SHORTLIST, precision=config.precision), *then)

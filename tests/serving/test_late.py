@@ -1,0 +1,67 @@
+"""A release whose shortlists late interaction orders, alone or before the full model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from indexing.store import Bundle
+from ranking.late import LateScorer
+from retrieval.topk import Hits
+from serving.engine import Engine
+from serving.jobs import train_ranker
+from serving.offline import query_shortlists
+from serving.pipeline import Pipeline
+from serving.settings import RunConfig, read_settings
+from serving.stages import SHORTLIST
+from serving.steps import recorded_steps
+from serving.updates import Update
+
+Make = Callable[[Path, Path, RunConfig], Pipeline]
+ORDERS = {"recommend", "recommend_new", "search"}
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_it_is_trained_stored_served_and_kept_right_by_updates(
+    own_bundle: Path, sample_folder: Path, tmp_path: Path, make_pipeline: Make, quick_settings: RunConfig
+) -> None:
+    changes = ["ranking.way=late_then_full", "ranking.late.examples=64", "ranking.late.valid_pairs=64"]
+    settings = read_settings(base=quick_settings.model_dump(), changes=changes)
+    release = train_ranker(make_pipeline(sample_folder, own_bundle, settings)).release
+    late, full = recorded_steps(release.settings)
+    assert (late.model, late.depth, set(late.blends)) == ("late", SHORTLIST, ORDERS)
+    assert (full.model, full.depth, set(full.blends)) == ("full", settings.ranking.depth, ORDERS | {"grade"})
+    engine = Engine.open(own_bundle, device="cpu", follow=False)
+    first, second = engine.stages.steps
+    assert isinstance(first.scorer, LateScorer)
+    assert first.scorer.stored is not None
+    assert len(first.scorer.stored) == engine.stages.version.size
+    hits = query_shortlists(engine.stages, ["red mug"], engine.stages.user.queries(["red mug"]))
+    quick = replace(engine.stages, steps=(first,)).rerank(["red mug"], hits, "search").hits.rows[0]
+    both = engine.stages.rerank(["red mug"], hits, "search").hits.rows[0]
+    assert set(quick[: second.depth]) == set(both[: second.depth])
+    assert both[second.depth :].tolist() == quick[second.depth :].tolist()
+
+    items = pq.read_table(sample_folder / "items.parquet")
+    titles = ["blue steel drill", *items["title"].to_pylist()[1:]]
+    changed = items.set_column(items.schema.get_field_index("title"), "title", [titles]).slice(0, 1)
+    pq.write_table(changed, tmp_path / "upserts.parquet")
+    Update(upsert=tmp_path / "upserts.parquet", delete=None, max_bad=0.1).apply(
+        Bundle.open(own_bundle), device="cpu", say=lambda _: None
+    )
+    updated = Engine.open(own_bundle, device="cpu", follow=False).stages
+    own = np.flatnonzero(np.array(updated.version.ids.to_pylist()) == items["item_id"][0].as_py())
+    alone = Hits(own[None], np.zeros((1, 1), np.float32))
+    (now,) = updated.logits(updated.steps[0], ["red mug"], alone)[0]
+    (then,) = engine.stages.logits(first, ["red mug"], alone)[0]
+    fresh = first.scorer
+    (wanted,) = fresh.score_tokenised(
+        fresh.tokenizer.pairs(["red mug"], updated.texts_of(own), np.zeros(1, int), np.zeros(1, int))
+    )
+    assert now == pytest.approx(wanted, abs=1e-5)
+    assert now != pytest.approx(then, abs=1e-5)
