@@ -82,7 +82,7 @@ class RankConfig(Settings):
     training: RankerTraining = RankerTraining()
     shallow: RankerTraining = RankerTraining(loss="logit_mse", layers=3, learning_rate=1.5e-4)
     late: RankerTraining = RankerTraining(
-        loss="logit_mse", apart=True, learning_rate=1e-4, head_rate=20.0, batch_size=64
+        loss="logit_mse", apart=True, learning_rate=1e-4, head_rate=20.0, batch_size=64, dropout=0.0
     )
 
     @model_validator(mode="after")
