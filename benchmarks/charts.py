@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import inf
+from math import inf, isfinite
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from benchmarks.compare import Change
@@ -265,7 +265,7 @@ def _draw_ratios(axes: Axes, changes: Mapping[str, Change]) -> None:
     hues = {"worse": RERANKED, "better": FINAL, "same": MUTED, "not tested": MUTED}
     for at, name in enumerate(names):
         one = changes[name]
-        known = [value for value in (one.ratio, one.low, one.high) if value == value]
+        known = [value for value in (one.ratio, one.low, one.high) if isfinite(value)]
         axes.plot([min(known), max(known)], [at, at], color=hues[one.verdict], linewidth=1.4)
         axes.plot(one.ratio, at, "D", color=hues[one.verdict], markersize=6)
         axes.annotate(

@@ -235,8 +235,8 @@ def _buckets(line: Line) -> list[tuple[float, int]]:
 
 def _paired(before: Line, after: Line) -> bool:
     """Whether samples of one place are of one request, of a quality of one shopper: where both asked as many."""
-    alike = before.measured != "quality" or before.summary.get("n") == after.summary.get("n")
-    return before.measured in PAIRED and alike
+    sizes = [(line.summary.get("n"), len(line.samples)) for line in (before, after)]
+    return before.measured in PAIRED and (before.measured != "quality" or sizes[0] == sizes[1])
 
 
 def _p(before: Line, after: Line, explained: float) -> float:
@@ -254,12 +254,14 @@ def _p(before: Line, after: Line, explained: float) -> float:
 
 
 def _centres(before: Line, after: Line) -> tuple[float, float, float]:
-    """The middle of both sides and the ratio: of paired times the median ratio of a pair, of others the middles'; of
-    what more is better of, the means that the lines tell."""
+    """The middle of both sides and the ratio: of paired times the median ratio of a pair, of others the middles'. Of a
+    quality it is the mean over shoppers, each of whom counts once."""
     old, new = samples_of(before), samples_of(after)
     n = min(len(old), len(new))
     if before.unit not in LESS_IS_BETTER:
-        first, second = _mean(before, old), _mean(after, new)
+        if _paired(before, after):
+            old, new = old[:n], new[:n]
+        first, second = float(old.mean()), float(new.mean())
         return first, second, _ratio(first, second)
     first, second = float(np.median(old)), float(np.median(new))
     if _paired(before, after) and (old[:n] > 0).all():
@@ -281,11 +283,6 @@ def _interval(before: Line, after: Line) -> tuple[float, float]:
         return median_interval(new / old)
     (first, last), (low, high) = median_interval(old), median_interval(new)
     return _ratio(last, low), _ratio(first, high)
-
-
-def _mean(line: Line, samples: Values) -> float:
-    told = line.summary.get("mean")
-    return float(samples.mean()) if told is None else told
 
 
 def _ratio(before: float, after: float) -> float:

@@ -104,8 +104,9 @@ class IndexCurves:
                 yield from self._settings(f"{built.kind} on the GPU", setting, point, index)
 
     def _filtered(self, found: Sequence[BuiltIndex]) -> Iterator[Line]:
-        """The same under filters that let a random share of the items through, each index by itself and exact search
-        over what is allowed beside them; a release answers by the quicker one, see `indexing.crossover`."""
+        """The same under filters that let a random share of the items through: each index by itself (short answers
+        completed by exact search), and exact search over what is allowed. A release answers by the quicker one, see
+        `indexing.crossover`."""
         for share in SHARES:
             allowed: Mask = np.random.default_rng(0).random(len(self.items)) < share
             exact = partial(exact_topk, items=self.items, k=K, allowed=allowed)
@@ -118,7 +119,7 @@ class IndexCurves:
                 recall = float(recalls_of(search(self.queries), truth).mean())
                 summary = {"recall": recall, "per second": 1_000 / max(self._meter.alone(search), 1e-9)}
                 labels = {"kind": kind, "allowed": f"{share:.0%}"}
-                yield Line(measured="index, filtered", labels=labels, unit="figure", summary=summary)
+                yield Line(measured="index, by filter", labels=labels, unit="figure", summary=summary)
 
     def _others(self) -> Iterator[Line]:
         for name, build in OTHERS.items():

@@ -64,14 +64,20 @@ def median_interval(values: Values) -> tuple[float, float]:
 
 
 def mean_ratio_interval(before: Values, after: Values, *, paired: bool) -> tuple[float, float]:
-    """The 95 % interval of the mean after over that before, which is taken as known; nan where that is 0."""
+    """The 95 % interval of the mean after over that before, by the delta method and Student's t; nan where the latter
+    is 0. Of two values or more on each side."""
+    from scipy.stats import t
+
     centre = float(before.mean())
     if not centre:
         return float("nan"), float("nan")
-    difference = float(after.mean()) - centre
-    spread = (after - before).var() / len(before) if paired else before.var() / len(before) + after.var() / len(after)
-    half = NORMAL * float(spread) ** 0.5
-    return 1 + (difference - half) / centre, 1 + (difference + half) / centre
+    ratio = float(after.mean()) / centre
+    if paired:
+        spread = (after - ratio * before).var(ddof=1) / len(before)
+    else:
+        spread = ratio**2 * before.var(ddof=1) / len(before) + after.var(ddof=1) / len(after)
+    half = float(t.ppf(0.975, min(len(before), len(after)) - 1) * spread**0.5 / abs(centre))
+    return ratio - half, ratio + half
 
 
 def _drawn(random: np.random.Generator, draws: int, users: int) -> Values:

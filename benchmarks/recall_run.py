@@ -58,7 +58,9 @@ class RecallRun:
             shop = pipeline.open_shop(like=index_ids(bundle, bundle.current()))
             measured, gates = self._measured(shop, pipeline.config.evaluation.rerank_sample)
             untuned = None if self.quick else pipeline.untuned(shop, bundle)
-            tasks = _sliced(shop, measured.tasks(untuned, gates, 0 if self.quality_alone else ANSWERED))
+            whole = not self.quality_alone
+            told = measured.tasks(untuned, gates, ANSWERED if whole else 0, noisy_reranked=whole)
+            tasks = _sliced(shop, told)
             yield from self._told(Quality(shop, tasks, resamples))
             if not self.quality_alone:
                 yield from diversity_lines(tasks, measured.stages)

@@ -35,7 +35,7 @@ def _index(recorded: Sequence[Recorded]) -> Section | None:
                 kinds.setdefault(one.line.labels["kind"], []).append(point)
         drawn.append(Chart(f"Queries {asked}", "up and to the right is better", Pareto(kinds, INDEX_K).svg()))
     others = {
-        "All settings": lines, "Building": of(recorded, "index, built"), "Filtered": of(recorded, "index, filtered"),
+        "All settings": lines, "Building": of(recorded, "index, built"), "Filtered": of(recorded, "index, by filter"),
         "Growth": of(recorded, "index, growth"), "As tuned": of(recorded, "tuned index"),
         "As tuned, filtered": of(recorded, "tuned index, filtered"),
     }  # fmt: skip

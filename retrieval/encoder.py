@@ -16,6 +16,7 @@ from retrieval.errors import BadBundle, BadConfig
 from retrieval.fingerprint import fingerprint, folder_fingerprint
 from retrieval.runtime import (
     MULTIPLE,
+    RANGES,
     RUNTIMES,
     TOKEN_INPUTS,
     Encoded,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 TOKENISED_AT_ONCE = 8192  # texts; more would hold a whole catalogue's tokens in memory
 LONGEST, NO_LIMIT = 512, 1_000_000  # tokens: of a model that names no limit, and what some say instead of none
 Side = Literal["query", "document"]
+NO_INT8 = "int8: this machine multiplies no whole numbers in hardware; items' texts are embedded as auto has them"
 WORD_MARKS = ("\u2581", "\u0120")  # what SentencePiece and byte-level BPE put before a word
 # Documents come by the thousand, so that another shape pays: a fifth of what titles are padded to with 8 is padding.
 PADDED_TO: dict[Side, int] = {"query": MULTIPLE, "document": 2}
@@ -94,12 +96,12 @@ class TextEncoder:
             runner = TorchRunner(sentence_module(folder), where, kind)
         else:
             runner = openvino_model(cache and cache / "encoder.xml", partial(_openvino_graph, folder), kind)
-        found = cls(tokenizer, runner, _prompts(folder), pad_id, folder_fingerprint(folder))
+        found = cls(tokenizer, runner, _prompts(folder), pad_id, folder_fingerprint(folder, leave_out=RANGES))
         if precision != "int8" or where == "cuda" or runtime == "torch" or kind != "bf16":
             return found
         graph = partial(_openvino_graph, folder, int8=True)
         documents = openvino_model(cache and cache / "encoder_int8.xml", graph, kind)
-        return replace(found, documents=documents, fingerprint=fingerprint(found.fingerprint, precision))
+        return replace(found, documents=documents, fingerprint=fingerprint(folder_fingerprint(folder), precision))
 
     def encode(
         self, texts: Sequence[str], side: Side = "document", *, done: Callable[[int], None] | None = None

@@ -54,8 +54,13 @@ def _sha256_as_of(path: Path, *state: int) -> str:
 
 
 def folder_fingerprint(
-    folder: Path, *, patterns: Iterable[str] = ("*.safetensors", "*.json", "*.txt", "*.model")
+    folder: Path,
+    *,
+    patterns: Iterable[str] = ("*.safetensors", "*.json", "*.txt", "*.model"),
+    leave_out: str | None = None,
 ) -> str:
-    """The fingerprint of the model files under `folder`: their relative names and contents, nothing else."""
+    """The fingerprint of the model files under `folder`: their relative names and contents, nothing else. Files whose
+    name is `leave_out` do not count."""
     files = sorted({path for pattern in patterns for path in folder.rglob(pattern) if path.is_file()})
+    files = [path for path in files if path.name != leave_out]
     return fingerprint([(path.relative_to(folder).as_posix(), remembered_sha256(path)) for path in files])

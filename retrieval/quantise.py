@@ -72,27 +72,30 @@ def calibrate(model: nn.Module, read: Callable[[], object], folder: Path) -> Non
 
 
 def quantise(model: nn.Module, folder: Path, recipe: Recipe) -> None:
-    """Put whole numbers in the place of a model's linear layers, by the ranges that its folder keeps.
+    """Put whole numbers in the place of a model's linear layers, by the ranges that its folder keeps; layers that were
+    never used when those were seen stay as they are.
 
     Raises BadBundle where it keeps none, or those of another model.
     """
     from safetensors.torch import load_file
 
     if not (folder / RANGES).exists():
-        raise BadBundle(f"{folder} holds no {RANGES}, so that it cannot be served in int8; train it again")
+        raise BadBundle(f"{folder} holds no {RANGES}, so that it cannot run in int8; train or adopt the model again")
     layers, ranges = quantisable(model), load_file(folder / RANGES)
-    if set(layers) != set(ranges):
-        raise BadBundle(f"{folder / RANGES} is of another model; train it again")
+    if not set(ranges) <= set(layers):
+        raise BadBundle(f"{folder / RANGES} is of another model; train or adopt the model again")
     for names in _of_one_input(ranges):
-        together = [layers[name] for name in names]
-        if not recipe.narrowing and any(layer.out_features < layer.in_features for layer in together):
-            continue
-        spread = _spread(together, ranges[names[0]], recipe.smoothing)
-        for name in names:
+        kept = [name for name in names if recipe.narrowing or not _narrows(layers[name])]
+        spread = _spread([layers[name] for name in names], ranges[names[0]], recipe.smoothing)
+        for name in kept:
             parent, _, own = name.rpartition(".")
             setattr(
                 model.get_submodule(parent), own, QuantisedLinear(layers[name], ranges[name], spread, top=recipe.top)
             )
+
+
+def _narrows(layer: nn.Linear) -> bool:
+    return layer.out_features < layer.in_features
 
 
 def quantisable(model: nn.Module) -> dict[str, nn.Linear]:

@@ -18,7 +18,7 @@ from retrieval.encoder import TextEncoder, read_json
 from retrieval.errors import BadBundle, CorruptBundle, StaleArtefact
 from retrieval.fingerprint import folder_fingerprint
 from retrieval.item_features import ItemFeatures
-from retrieval.runtime import OpenVinoModel, RuntimeName, convert, openvino_model
+from retrieval.runtime import RANGES, OpenVinoModel, RuntimeName, convert, openvino_model
 from retrieval.text import rendering_fingerprint
 from retrieval.timeline import HistoryBatch
 from retrieval.topk import Vectors
@@ -230,7 +230,7 @@ class Towers:
             history = openvino_model(path, partial(_history_graph, folder, config))
         encoder = TextEncoder.load(folder / TEXT, runtime=runtime, device=device, precision=precision, cache=cache)
         user = UserTower(config, encoder, weights.get("project"), history)
-        return cls(folder, config, ItemTower(config, weights), user, folder_fingerprint(folder))
+        return cls(folder, config, ItemTower(config, weights), user, towers_fingerprint(folder))
 
     def encode_items(self, texts: Sequence[str], done: Callable[[int], None] | None = None) -> Vectors:
         """Text vectors of rendered items, float32 [n, text_dim]."""
@@ -242,6 +242,12 @@ def unit(vectors: NDArray[np.floating], dim: int | None = None) -> Vectors:
     length = np.linalg.norm(vectors[:, :dim], axis=1, keepdims=True)
     scaled: Vectors = np.divide(vectors, length, out=np.zeros_like(vectors, np.float32), where=length > 0)
     return scaled
+
+
+def towers_fingerprint(folder: Path) -> str:
+    """The name of towers: what they make of texts and histories in floats. Ranges of int8 follow the shop's texts, and
+    towers stay the same with others."""
+    return folder_fingerprint(folder, leave_out=RANGES)
 
 
 def write_config(folder: Path, config: TowersConfig) -> None:

@@ -19,7 +19,7 @@ from retrieval.checkpoint import claim
 from retrieval.cold_start import fit_guess, guess
 from retrieval.config import HistoryConfig, RetrievalConfig
 from retrieval.dataset import DataSet
-from retrieval.encoder import TextEncoder, open_sentence_transformer
+from retrieval.encoder import NO_INT8, TextEncoder, open_sentence_transformer
 from retrieval.errors import BadConfig
 from retrieval.events import Events
 from retrieval.fingerprint import fingerprint
@@ -30,7 +30,7 @@ from retrieval.positives import asked_pairs, history_pairs, judged_pairs
 from retrieval.pretrained import pretrained_source
 from retrieval.progress import ProgressMeter
 from retrieval.quantise import calibrate_encoder
-from retrieval.runtime import pick_device
+from retrieval.runtime import RANGES, pick_device
 from retrieval.split import EventSplit, JudgementSplit
 from retrieval.text import ItemTexts, item_texts, rendering_fingerprint
 from retrieval.text_batches import Teacher
@@ -121,8 +121,12 @@ def train_towers(
         figures["text_recall@10"] = training.text_part(folder / TEXT)
         calibrate_encoder(folder / TEXT, ItemTexts(source.data.items))
         text = embed_catalogue(source.data, folder / TEXT, config.precision, training.device)
+        if config.precision == "int8" and text.encoder.documents is None:
+            say(NO_INT8)
     else:
         shutil.copytree(text.folder, folder / TEXT, dirs_exist_ok=True)
+        if not (folder / TEXT / RANGES).exists():
+            calibrate_encoder(folder / TEXT, ItemTexts(source.data.items))
     dim = text.vectors.shape[1]
     about = TowersConfig(dim=dim, text_dim=dim, rendering=rendering_fingerprint())
     if training.windows is not None and len(training.windows.user) >= MIN_WINDOWS:

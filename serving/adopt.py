@@ -64,7 +64,8 @@ class Adoption:
 
         with writing_to(scratch):
             dim = adopt_encoder(self.encoder, scratch / "towers")
-            calibrate_encoder(scratch / "towers" / TEXT, ItemTexts(shop.data.items))
+            if self.vectors is None:
+                calibrate_encoder(scratch / "towers" / TEXT, ItemTexts(shop.data.items))
             if self.ranker is not None:
                 adopt_cross_encoder(self.ranker, scratch / "ranker")
                 calibrate_on(scratch / "ranker", own_pairs(shop.data, PAIRS, pipeline.config.ranking.titles))

@@ -33,7 +33,7 @@ from retrieval.fingerprint import array_sha256, fingerprint, folder_fingerprint
 from retrieval.progress import ProgressMeter
 from retrieval.text import ItemTexts
 from retrieval.topk import Vectors
-from retrieval.towers import Towers
+from retrieval.towers import Towers, towers_fingerprint
 from retrieval.words import ENDINGS, WORD
 from serving.canaries import canaries_of, write_canaries
 from serving.joblog import JobLog
@@ -60,7 +60,7 @@ class Assembly:
 
     def add_towers(self, folder: Path) -> Towers:
         """Towers from a folder as a part of the bundle, their graphs derived, opened from there."""
-        name = folder_fingerprint(folder)
+        name = towers_fingerprint(folder)
         self._keep_graphs(name, partial(self._opened, folder))
         self.bundle.add("towers", name, folder)
         return self.towers(name)

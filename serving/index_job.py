@@ -15,6 +15,7 @@ from indexing.manifest import JsonMap
 from indexing.rebuild import TEXT_PARTS, WORK, Built
 from indexing.releases import Release, rerank_gates
 from indexing.store import Bundle
+from retrieval.encoder import NO_INT8
 from retrieval.errors import BadBundle, BadConfig, GateRefused
 from serving.assemble import Assembly
 from serving.canaries import read_canaries
@@ -143,6 +144,8 @@ class IndexJob:
         towers = assembly.towers(incumbent.release.towers)
         queries = incumbent.answers.queries if len(incumbent.answers.queries) else None
         built = assembly.add_index(shop, towers, ranker=incumbent.release.ranker, queries=queries, log=self.log)
+        if self.pipeline.config.retrieval.precision == "int8" and towers.encoder.documents is None:
+            self.pipeline.say(NO_INT8)
         self.pipeline.say(built.line())
         return built
 

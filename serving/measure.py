@@ -100,16 +100,18 @@ class Measurement:
             search, judged = self._search(untuned, gates, shown, examples)
         return evaluate(recommend=recommend, search=search, judged=judged, gates=gates, release=release), shown
 
-    def tasks(self, untuned: Untuned | None, gates: Mapping[str, Figures], heads: int = 0) -> dict[str, Task]:
+    def tasks(
+        self, untuned: Untuned | None, gates: Mapping[str, Figures], heads: int = 0, *, noisy_reranked: bool = False
+    ) -> dict[str, Task]:
         """What `evaluate` makes figures of, by name: `seen_removed`, `seen_kept` and `search`, as far as there are.
 
-        `heads`: so many of the first items that each baseline recommends are kept as well, and misspelt queries are
-        reranked, too.
+        `heads`: so many of the first items that each baseline recommends are kept as well. `noisy_reranked`: misspelt
+        queries are reranked as others are.
         """
         found = self._recommend(untuned, gates, [], 0, heads) if self.shop.events is not None else {}
         if self.shop.judgements is not None:
             search = self._search(untuned, gates, [], 0)[0]
-            found["search"] = self._noisy_reranked(search, "search" in passed(gates)) if heads else search
+            found["search"] = self._noisy_reranked(search, "search" in passed(gates)) if noisy_reranked else search
         return found
 
     def _recommend(

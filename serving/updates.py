@@ -52,13 +52,11 @@ class Updated:
 @dataclass(frozen=True, kw_only=True)
 class Update:
     """The files of an update: items in the contract of items.parquet that are new or changed, and the ids of items to
-    delete, as parquet with item_id or as a text file of one a line. `max_bad` as of a data set's files, `precision` as
-    of the catalogue's texts."""
+    delete, as parquet with item_id or as a text file of one a line. `max_bad` as of a data set's files."""
 
     upsert: Path | None
     delete: Path | None
     max_bad: float
-    precision: str = "auto"
 
     def apply(self, bundle: Bundle, *, device: str, say: Callable[[str], None]) -> Updated:
         """Append the update to the live index, where running engines find it.
@@ -130,8 +128,15 @@ class Update:
                 "shortlist adopt with --vectors for all items"
             )
         folder, cache = bundle.path_of("towers", release.towers), bundle.path / "runtime" / release.towers
-        towers = Towers.open(folder, device=device, precision=self.precision, cache=cache)
+        towers = Towers.open(folder, device=device, precision=_precision(release), cache=cache)
         return make_upserts(completed(items, version, str(self.upsert)), version, towers)
+
+
+def _precision(release: Release) -> str:
+    """What the catalogue's texts were embedded in."""
+    config = release.settings.get("config")
+    retrieval = config.get("retrieval") if isinstance(config, dict) else None
+    return str(retrieval.get("precision", "auto")) if isinstance(retrieval, dict) else "auto"
 
 
 class Made(NamedTuple):

@@ -78,7 +78,7 @@ def test_of_shares_and_rates_more_is_better() -> None:
     (change,) = changes([(sampled("quality", {}, "share", before), sampled("quality", {}, "share", after))])
     assert change.verdict == "worse"
     assert change.ratio == pytest.approx(0.45 / 0.55)
-    assert (change.low, change.high) == (pytest.approx(change.ratio), pytest.approx(change.ratio))  # all lost as much
+    assert 0.8 < change.low < change.ratio < change.high < 0.85
 
 
 @pytest.mark.parametrize(("measured", "unit"), [("latency", "ms"), ("rerank", "ms"), ("quality", "share")])

@@ -65,7 +65,7 @@ def test_the_head_stays_exact(folder: Path) -> None:
 
 
 def test_a_folder_without_ranges_is_refused(tiny_ranker_folder: Path) -> None:
-    with pytest.raises(BadBundle, match="cannot be served in int8"):
+    with pytest.raises(BadBundle, match="cannot run in int8"):
         CrossEncoderScorer.load(tiny_ranker_folder, device="cpu", precision="int8")
 
 

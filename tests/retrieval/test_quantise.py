@@ -81,6 +81,7 @@ def test_documents_are_read_in_int8_and_queries_as_ever(
     found = cosines(whole.encode(TEXTS), exact.encode(TEXTS))
     assert 0.99 < float(found.min()) < float(cosines(half.encode(TEXTS), exact.encode(TEXTS)).min())
     assert whole.fingerprint != half.fingerprint == exact.fingerprint
+    assert TextEncoder.load(folder, runtime="torch", device="cpu", precision="int8").documents is None
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "torch"])
@@ -94,7 +95,7 @@ def test_a_cpu_without_it_reads_documents_as_auto_does(folder: Path, runtime: st
 
 
 def test_a_folder_that_was_not_calibrated_is_refused(tiny_encoder_folder: Path) -> None:
-    with pytest.raises(BadBundle, match="cannot be served in int8; train it again"):
+    with pytest.raises(BadBundle, match="cannot run in int8; train or adopt the model again"):
         sentence_module(tiny_encoder_folder, int8=True)
 
 

@@ -153,7 +153,7 @@ def test_a_way_that_needs_a_shallow_model_is_refused_before_anything_is_made(
     sample_folder: Path, tiny_encoder_folder: Path, tiny_ranker_folder: Path, tmp_path: Path, make_pipeline: Make
 ) -> None:
     pipeline = make_pipeline(sample_folder, tmp_path / "bundle", read_settings(changes=["ranking.way=cascade"]))
-    with pytest.raises(BadConfig, match=r"ranking\.way=cascade needs a shallow model"):
+    with pytest.raises(BadConfig, match=r"ranking\.way=cascade needs a second model"):
         Adoption(str(tiny_encoder_folder), str(tiny_ranker_folder)).publish(pipeline)
     assert not (tmp_path / "bundle").exists()
 

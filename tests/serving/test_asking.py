@@ -26,6 +26,7 @@ from serving.requests import Answer
 from serving.settings import RunConfig
 from serving.shop import Shop
 from serving.show import notes_on
+from serving.slices import noisy_queries
 from serving.stages import Pace, Stages
 
 
@@ -130,14 +131,22 @@ def test_evaluation_ranks_the_queries_that_the_engine_would_read(read: Read) -> 
         assert len({tuple(line) for line in stages["bm25"].rows.tolist()}) > 1  # a baseline reads what was typed
 
 
-def test_misspelt_queries_are_reranked_where_a_benchmark_asks(read: Read) -> None:
-    measurement = Measurement(read.stages, read.shop, True, 0)
-    asked, plain = (measurement.tasks(None, {}, heads)["search"] for heads in (10, 0))
-    noisy = asked.variants["noisy_queries"]
-    assert set(noisy.sampled) == set(asked.sampled)
-    assert not plain.variants["noisy_queries"].sampled
-    for stage, hits in noisy.sampled.items():  # every query is read as the same one, so that all lists are the same
-        np.testing.assert_array_equal(np.sort(hits.rows), np.sort(asked.sampled[stage].rows))
+def test_misspelt_queries_are_reranked_where_a_benchmark_asks(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    measurement, reranked = Measurement(read.stages, read.shop, True, 0), list[list[str]]()
+    assert not measurement.tasks(None, {})["search"].variants["noisy_queries"].sampled
+    ranked = Measurement._ranked
+    monkeypatch.setattr(Stages, "spelled", lambda _, texts: [f"{text}, read" for text in texts])
+    monkeypatch.setattr(
+        Measurement, "_ranked",
+        lambda self, hits, targets, texts, *more, **options: reranked.append(texts)
+        or ranked(self, hits, targets, texts, *more, **options),
+    )  # fmt: skip
+    task = measurement.tasks(None, {}, noisy_reranked=True)["search"]
+    assert set(task.variants["noisy_queries"].sampled) == set(task.sampled)
+    assert read.shop.judgements is not None
+    queries = read.shop.judgements.folds["test"]
+    assert reranked[-1] == [f"{text}, read" for text in noisy_queries(read.shop, queries)]
+    assert reranked[-1] != reranked[-2]
 
 
 def test_gate_blends_and_frontier_rank_the_queries_that_the_engine_would_read(
