@@ -158,14 +158,18 @@ def _cost(line: Line | None, found: Sequence[str]) -> list[str]:
 
 
 def _slices(recorded: Sequence[Recorded]) -> list[list[str]]:
-    """Of each slice the towers, the fused order and the best of all else."""
+    """Of each slice our stages, as far as they read all of its requests, and the best of all else."""
     parts: dict[tuple[str, str], dict[str, Line]] = {}
     for line in (one.line for one in recorded):
         parts.setdefault((line.labels["task"], line.labels["slice"]), {})[line.labels["stage"]] = line
     rows = [["task", "slice", "n", "stage", *map(heading, SLICED)]]
     for (task, part), stages in parts.items():
         others = sorted(set(stages) - set(OURS), key=lambda stage: -(stages[stage].summary["ndcg@10"] or 0.0))
-        for stage in [*(stage for stage in ("retrieval", "fused") if stage in stages), *others[:1]]:
+        n = max(line.summary["n"] or 0.0 for line in stages.values())
+        own = [
+            stage for stage in ("retrieval", "fused", "final") if stage in stages and stages[stage].summary["n"] == n
+        ]
+        for stage in [*own, *others[:1]]:
             summary = stages[stage].summary
             figures = [shown(summary.get(metric)) for metric in SLICED]
             rows.append(
