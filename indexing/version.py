@@ -206,6 +206,15 @@ class IndexVersion:
             )
         return read_column(self.folder / str(entry["file"]))
 
+    def has_whole_column(self, name: str) -> bool:
+        """Whether an item column, and the hashes by which its texts are found, are as they were written: what is taken
+        over from a version must not carry a flipped byte on."""
+        stored, files = self.manifest.about.get("columns"), self.manifest.files
+        entry = stored.get(name) if isinstance(stored, dict) else None
+        if not isinstance(entry, dict):
+            return False
+        return all(file_sum(self.folder / file) == files.get(file) for file in (str(entry["file"]), TEXT_HASHES))
+
 
 def _mapped(path: Path) -> np.ndarray:
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from indexing.lookup import HashIndex, hash_keys
 from indexing.version import IndexVersion
 from ranking.cross_encoder import Activation, Placement, placed, scorer_fingerprint
 from ranking.item_tokens import ItemTokens, StoredTokens
@@ -211,9 +212,14 @@ class LateScorer:
 
 @dataclass(frozen=True)
 class LateColumn:
-    """The item column of every item's token vectors, int8, one token after the other; follows the model's weights."""
+    """The item column of every item's token vectors, int8, one token after the other; follows the model's weights.
+
+    Texts that the index `before` holds, as it was built, are taken from its own column, if that is of this model and as
+    it was written; others are read by the model.
+    """
 
     scorer: LateScorer
+    before: IndexVersion | None = None
     name: str = COLUMN
 
     @property
@@ -224,10 +230,24 @@ class LateColumn:
     def compute(self, items: pa.Table, start: int, stop: int) -> pa.Array:
         """The vectors of rows start to stop."""
         texts = item_texts(items.slice(start, stop - start))
-        found = self.scorer.vectors(self.scorer.tokenizer.encode(texts))
+        rows = np.full(len(texts), -1) if self._known is None else self._known.find(hash_keys(texts))
+        new = np.flatnonzero(rows < 0)
+        made = iter(self.scorer.vectors(self.scorer.tokenizer.encode([texts[at] for at in new.tolist()])))
+        kept = iter([] if self._stored is None else self._stored.at(rows[rows >= 0]))
+        found = [np.asarray(next(kept if row >= 0 else made)).reshape(-1) for row in rows.tolist()]
         ends = np.concatenate(([0], np.cumsum([one.size for one in found])))
-        values = np.concatenate([one.reshape(-1) for one in found]) if found else np.empty(0, np.int8)
+        values = np.concatenate(found) if found else np.empty(0, np.int8)
         return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(values))
+
+    @cached_property
+    def _stored(self) -> StoredTokens | None:
+        if self.before is None or not self.before.has_whole_column(COLUMN):
+            return None
+        return stored_vectors(self.before, self.scorer)
+
+    @cached_property
+    def _known(self) -> HashIndex | None:
+        return None if self.before is None or self._stored is None else HashIndex.build(self.before.text_hashes)
 
 
 def late_fingerprint(scorer: LateScorer) -> str:

@@ -106,7 +106,7 @@ class Assembly:
         found: list[ItemColumn] = [ItemTokenColumn(PairTokenizer.load(folder))]
         if (folder / LATE).is_dir():
             cache = self.bundle.path / "runtime" / ranker / LATE
-            found.append(LateColumn(LateScorer.load(folder / LATE, device=self.device, cache=cache)))
+            found.append(LateColumn(LateScorer.load(folder / LATE, device=self.device, cache=cache), self._previous()))
         return found
 
     def add_index(

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from indexing.store import Bundle
+from indexing.version import IndexVersion
 from ranking.late import LateScorer
 from retrieval.topk import Hits
 from serving.engine import Engine
@@ -23,6 +24,7 @@ from serving.steps import recorded_steps
 from serving.updates import Update
 
 Make = Callable[[Path, Path, RunConfig], Pipeline]
+CHANGES = ["ranking.way=late_then_full", "ranking.late.examples=64", "ranking.late.valid_pairs=64"]
 ORDERS = {"recommend", "recommend_new", "search"}
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -30,8 +32,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def test_it_is_trained_stored_served_and_kept_right_by_updates(
     own_bundle: Path, sample_folder: Path, tmp_path: Path, make_pipeline: Make, quick_settings: RunConfig
 ) -> None:
-    changes = ["ranking.way=late_then_full", "ranking.late.examples=64", "ranking.late.valid_pairs=64"]
-    settings = read_settings(base=quick_settings.model_dump(), changes=changes)
+    settings = read_settings(base=quick_settings.model_dump(), changes=CHANGES)
     release = train_ranker(make_pipeline(sample_folder, own_bundle, settings)).release
     late, full = recorded_steps(release.settings)
     assert (late.model, late.depth, set(late.blends)) == ("late", SHORTLIST, ORDERS)
@@ -65,3 +66,38 @@ def test_it_is_trained_stored_served_and_kept_right_by_updates(
     )
     assert now == pytest.approx(wanted, abs=1e-5)
     assert now != pytest.approx(then, abs=1e-5)
+
+
+def test_a_build_reads_new_texts_alone_unless_what_it_knows_was_damaged(
+    own_bundle: Path, sample_folder: Path, tmp_path: Path, make_pipeline: Make, quick_settings: RunConfig,
+    build_index: Callable[..., object], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    settings = read_settings(base=quick_settings.model_dump(), changes=CHANGES)
+    train_ranker(make_pipeline(sample_folder, own_bundle, settings))
+    items = pq.read_table(sample_folder / "items.parquet")
+    titles = ["blue steel drill", *items["title"].to_pylist()[1:]]
+    (data := tmp_path / "data").mkdir()
+    changed = items.set_column(items.schema.get_field_index("title"), "title", [titles])
+    pq.write_table(changed, data / "items.parquet")
+    read: list[int] = []
+    vectors = LateScorer.vectors
+    monkeypatch.setattr(
+        LateScorer, "vectors", lambda self, texts: read.append(len(texts.indptr) - 1) or vectors(self, texts)
+    )
+    build_index(make_pipeline(data, own_bundle, settings))
+    assert sum(read) == 1
+    stages = Engine.open(own_bundle, device="cpu", follow=False).stages
+    late = stages.steps[0].scorer
+    assert isinstance(late, LateScorer)
+    assert late.stored is not None
+    every = np.arange(stages.version.size)
+    wanted = vectors(late, late.tokenizer.encode(stages.texts_of(every)))
+    for kept, made in zip(late.stored.at(every), wanted, strict=True):
+        np.testing.assert_array_equal(kept, made.reshape(-1))
+
+    (column,) = (own_bundle / "index").glob(f"{stages.version.name}/**/late_vectors.arrow")
+    data_bytes = bytearray(column.read_bytes())
+    data_bytes[len(data_bytes) // 2] ^= 1
+    column.chmod(0o644)
+    column.write_bytes(data_bytes)
+    assert not IndexVersion.open(stages.version.folder, device="cpu").has_whole_column("late_vectors")
