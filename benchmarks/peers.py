@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.onnx_reranker import import_onnxruntime
-from benchmarks.peer_costs import Answers, alone, at_once, cost_line
+from benchmarks.peer_costs import alone, at_once, cost_line
 from benchmarks.recall import Quality
 from benchmarks.recommenders import FittedPeer, Grids, Ranks, Recommenders
 from benchmarks.results import Line
@@ -34,7 +34,7 @@ from serving.shop import Shop
 from serving.show import say
 
 WIDTH = 100  # items that a peer proposes
-TIMED, FEW_TIMED = 100, 20  # requests, one at a time, whose latency is taken: as a rule, and in a hurry
+TIMED, FEW_TIMED = 100, 10  # requests, one at a time, whose latency is taken: as a rule, and in a hurry
 QUERIES = 500  # whose answers are judged: a CrossEncoder takes half a second for each
 
 
@@ -110,7 +110,11 @@ class Peers:
         built = (chosen if peer.seconds is None else peer.seconds, chosen)
         if peer.alone is not None:
             return cost_line(labels, peer.alone(asked), built=built, megabytes=peer.megabytes)
-        return _timed(labels, partial(_ranks, peer.ranked, asked), len(asked), built, peer.megabytes)
+        answer, n = partial(_ranks, peer.ranked, asked), len(asked)
+        if not n:
+            return cost_line(labels, (), built=built, megabytes=peer.megabytes)
+        spent, batched = alone(answer, n), at_once(answer, n)
+        return cost_line(labels, spent, built=built, megabytes=peer.megabytes, batched=batched)
 
     def recommenders(self) -> dict[str, Callable[[], FittedPeer]]:
         """What fits each peer that recommends."""
@@ -128,10 +132,13 @@ class Peers:
         for name, build in self.searchers().items():
             say(f"-- search, {name}")
             built = build()
+            begun = time.perf_counter()
             stages[name] = built.find(texts, WIDTH)
+            batched = len(texts) / (time.perf_counter() - begun)
             labels = {"task": "search", "peer": name, "chosen": built.chosen}
-            answer = partial(_finds, built.find, asked)
-            costs.append(_timed(labels, answer, len(asked), (built.seconds, built.seconds), built.megabytes))
+            spent = alone(partial(_finds, built.find, asked), len(asked))
+            seconds = (built.seconds, built.seconds)
+            costs.append(cost_line(labels, spent, built=seconds, megabytes=built.megabytes, batched=batched))
         targets = relevant_rows(judged, grades)
         yield from self._quality({"search": Task(targets=targets, stages=stages)})
         yield from costs
@@ -179,13 +186,6 @@ class Peers:
     @cached_property
     def _item_texts(self) -> list[str]:
         return item_texts(self.shop.data.items)
-
-
-def _timed(labels: Mapping[str, str], answer: Answers, n: int, built: tuple[float, float], megabytes: float) -> Line:
-    """Of a peer that takes one request or all in one call."""
-    if not n:
-        return cost_line(labels, (), built=built, megabytes=megabytes)
-    return cost_line(labels, alone(answer, n), built=built, megabytes=megabytes, batched=at_once(answer, n))
 
 
 def _ranks(ranked: Ranks, requests: Requests, which: Sequence[int]) -> Hits:
