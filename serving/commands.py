@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -96,6 +97,10 @@ def ended_by(error: BaseException, debug: bool) -> NoReturn:
         raise error
     if isinstance(error, BrokenPipeError):
         silence_stdout()
+        raise typer.Exit(OURS) from error
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:  # no file: a stream
+        silence_stdout()
+        complain(f"error: stdout cannot be written: {error.strerror}; free some space there, or send it elsewhere")
         raise typer.Exit(OURS) from error
     if isinstance(error, KeyboardInterrupt):
         complain("interrupted")

@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -347,3 +348,18 @@ def test_a_full_disk_of_temporary_files_is_named_and_not_the_bundles(
     for command in (("adopt", *to, "--encoder", tiny_encoder_folder), ("evaluate", own_bundle, *to[:2])):
         assert_refused(shortlist(*command), disk.path)
         assert Stand.of(own_bundle) == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("more", [["--json"], []])
+def test_a_stdout_without_room_is_one_line(bundle_path: Path, more: list[str]) -> None:
+    asked = "from serving.cli import app; app()"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", asked, "index", "status", str(bundle_path), *more], stdout=full,
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: stdout cannot be written: No space left on device; free some space there, or send it elsewhere"
+    ]
