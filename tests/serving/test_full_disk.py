@@ -354,7 +354,7 @@ def test_a_full_disk_of_temporary_files_is_named_and_not_the_bundles(
 @pytest.mark.parametrize("more", [["--json"], []])
 def test_a_stdout_without_room_is_one_line(bundle_path: Path, more: list[str]) -> None:
     asked = "from serving.cli import app; app()"
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-c", asked, "index", "status", str(bundle_path), *more], stdout=full,
             stderr=subprocess.PIPE, text=True,
