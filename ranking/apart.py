@@ -3,8 +3,8 @@
 Khattab and Zaharia, "ColBERT" (SIGIR 2020): what is made of an item's text does not depend on who asks, so that it can
 be made when an index is built. Here a cross-encoder's own layers are taken for it: no token attends to the other text,
 and an item's positions begin at a fixed place. The head reads, of the likest item token of each of the user's tokens,
-a weighted and a plain mean and the least, and the mean over item tokens of the likest of the user's; it learns the
-logits of the full cross-encoder.
+a weighted and a plain mean and the least, the mean over item tokens of the likest of the user's, and how like the texts
+are as wholes; it learns the logits of the full cross-encoder.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ranking.cross_encoder import open_cross_encoder, takes_segments
+from ranking.late import OFFSET, SPREAD
 from retrieval.errors import BadBundle, BadConfig
 
 if TYPE_CHECKING:
@@ -30,14 +31,13 @@ HIDDEN = 16  # of the head
 
 
 class LateHead(nn.Module):
-    """States of both texts' tokens to one logit a pair. A text has `places` positions, an item's after the user's."""
+    """States of both texts' tokens to one logit a pair."""
 
-    def __init__(self, width: int, places: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.places = places
         self.project = nn.Linear(width, WIDTH, bias=False)
         self.weigh = nn.Linear(width, 1)
-        self.mix, self.score = nn.Linear(4, HIDDEN), nn.Linear(HIDDEN, 1)
+        self.mix, self.score = nn.Linear(5, HIDDEN), nn.Linear(HIDDEN, 1)
 
     def tokens(self, states: Tensor) -> Tensor:
         """float [b, l, width] -> [b, l, WIDTH + 1]: a vector of unit length, and what a token weighs among a user's."""
@@ -50,16 +50,20 @@ class LateHead(nn.Module):
         likeness = (vectors @ vectors.transpose(1, 2)).masked_fill(~(user[:, :, None] & item[:, None, :]), -1.0)
         best, back = likeness.amax(dim=2), likeness.amax(dim=1)
         share = weights.masked_fill(~user, -torch.inf).softmax(dim=1)
+        at = torch.arange(item.shape[1], device=item.device)
+        last = torch.where(item, at, -1).amax(dim=1)  # the item's closing token, which stands for all of it
+        whole = (vectors[:, 0] * vectors[torch.arange(len(last), device=item.device), last]).sum(dim=1)
         features = [
-            (share * best).sum(dim=1), _mean(best, user), best.masked_fill(~user, 1.0).amin(dim=1), _mean(back, item)
+            (share * best).sum(dim=1), _mean(best, user), best.masked_fill(~user, 1.0).amin(dim=1), _mean(back, item),
+            whole,
         ]  # fmt: skip
-        logits: Tensor = self.score(functional.relu(self.mix(torch.stack(features, dim=1))))
+        logits: Tensor = self.score(functional.relu(self.mix(SPREAD * torch.stack(features, dim=1))))
         return logits
 
 
 def read_apart(model: CrossEncoder) -> None:
-    """Make a BERT classifier with one output read the two texts of a pair apart, an item's positions beginning where
-    the longest user's text ends, and score them by a LateHead, drawn anew unless it has one.
+    """Make a BERT classifier with one output read the two texts of a pair apart, an item's positions beginning at
+    OFFSET, and score them by a LateHead, drawn anew unless it has one.
 
     Raises BadConfig for any other kind of model.
     """
@@ -69,9 +73,7 @@ def read_apart(model: CrossEncoder) -> None:
     if not isinstance(network, BertForSequenceClassification) or not takes_segments(model):
         raise BadConfig("late interaction is made of a BERT with segments; leave ranking.way=late to such a ranker")
     if late_head(model) is None:
-        most = network.config.max_position_embeddings // 2
-        places = min(model.max_seq_length or most, most)
-        network.add_module("classifier", LateHead(network.config.hidden_size, places).to(network.device))
+        network.add_module("classifier", LateHead(network.config.hidden_size).to(network.device))
     network.forward = MethodType(_apart, network)
 
 
@@ -109,7 +111,7 @@ class ApartTokens(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
         """int64 [b, l] each, of a text's own tokens and its special ones."""
-        places = torch.arange(input_ids.shape[1], device=input_ids.device)[None] + self.head.places * token_type_ids
+        places = torch.arange(input_ids.shape[1], device=input_ids.device)[None] + OFFSET * token_type_ids
         states = self.body(
             input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids, position_ids=places
         ).last_hidden_state
@@ -131,7 +133,7 @@ def _apart(
     together = (item[:, :, None] == item[:, None, :]) & real[:, None, :]
     at = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
     begun = (real & ~item).sum(dim=1, keepdim=True)  # the item's first place
-    places = torch.where(item, at - begun + head.places, at).clamp(max=2 * head.places - 1)
+    places = torch.where(item, at - begun + OFFSET, at).clamp(max=network.config.max_position_embeddings - 1)
     states = _body(network)(
         input_ids=input_ids, attention_mask=together[:, None], token_type_ids=token_type_ids, position_ids=places
     ).last_hidden_state

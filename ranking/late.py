@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     import openvino
 
 COLUMN = "late_vectors"
+OFFSET = 16  # the position of an item's first token: about where it stands behind a query
+SPREAD = 10.0  # what likeness is multiplied by before the head: it lies within tenths of one
 STEPS = 127.0  # whole numbers of a stored vector's component for each 1 of it
 Side: TypeAlias = Literal["user", "item"]
 Tokens: TypeAlias = NDArray[np.float32]  # [n_tokens, width]: vectors of unit length
@@ -55,7 +57,7 @@ class Asked(NamedTuple):
 class Head(NamedTuple):
     """The weights of a LateHead's two layers."""
 
-    mix: NDArray[np.float32]  # [hidden, 4]
+    mix: NDArray[np.float32]  # [hidden, 5]
     mix_bias: NDArray[np.float32]
     score: NDArray[np.float32]  # [1, hidden]
     score_bias: NDArray[np.float32]
@@ -81,8 +83,9 @@ class Head(NamedTuple):
         likeness = (np.concatenate(items).astype(np.float32) / STEPS) @ asked.vectors.T
         best = np.maximum.reduceat(likeness, starts, axis=0)
         back = np.add.reduceat(likeness.max(axis=1), starts) / sizes
-        features = np.stack([best @ asked.weights, best.mean(axis=1), best.min(axis=1), back], axis=1)
-        hidden = np.maximum(features @ self.mix.T + self.mix_bias, 0)
+        whole = likeness[starts + sizes - 1, 0]
+        features = np.stack([best @ asked.weights, best.mean(axis=1), best.min(axis=1), back, whole], axis=1)
+        hidden = np.maximum(SPREAD * features @ self.mix.T + self.mix_bias, 0)
         logits: Scores = (hidden @ self.score.T + self.score_bias)[:, 0].astype(np.float32)
         return logits
 
@@ -265,11 +268,11 @@ def stored_vectors(version: IndexVersion, scorer: LateScorer) -> StoredTokens | 
 
 
 def places_of(folder: Path) -> int:
-    """How many tokens of a text a model reads, special ones included: half of its positions at most."""
+    """How many tokens of a text a model reads, special ones included."""
     from retrieval.encoder import max_tokens, read_json
 
     most = read_json(folder / "config.json").get("max_position_embeddings")
-    return min(max_tokens(folder), most // 2 if isinstance(most, int) else max_tokens(folder))
+    return min(max_tokens(folder), most - OFFSET if isinstance(most, int) else max_tokens(folder))
 
 
 def _openvino_graph(folder: Path) -> openvino.Model:

@@ -80,7 +80,7 @@ def test_scores_of_texts_apart_are_those_of_the_pair_that_was_trained(folder: Pa
     wanted = run_pairs(tokenizer, TorchRunner(logit_module(model), "cpu", "fp32"), tokenised)
     found = scored(LateScorer.load(folder, runtime=runtime, device="cpu"))  # type: ignore[arg-type]
     difference = np.abs(found - wanted) / wanted.std()  # items are whole numbers
-    assert np.median(difference) < 0.01
+    assert np.median(difference) < 0.02
     assert difference.max() < 0.15
 
 
