@@ -98,6 +98,14 @@ def ways(
     return found
 
 
+def chosen(found: Sequence[Way], words: Sequence[str]) -> list[Way]:
+    """The first way, which the others are measured against, and those whose name holds one of the words; all where
+    there are no words."""
+    return [
+        way for number, way in enumerate(found) if not number or not words or any(word in way.name for word in words)
+    ]
+
+
 def search_lists(stages: Stages, shop: Shop, fold: str, *, most: int = LISTS) -> Lists:
     """Judged queries of a fold; relevant is the highest grade present."""
     assert shop.judgements is not None

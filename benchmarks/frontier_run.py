@@ -13,6 +13,7 @@ from benchmarks.frontier import (
     TIMED,
     Lists,
     Point,
+    chosen,
     frontier,
     opened_ways,
     predicting,
@@ -38,7 +39,7 @@ FEW_PLACES = 20  # that are reranked then
 @dataclass(frozen=True)
 class FrontierRun:
     """A bundle with a ranker, and the data set that it was made of. `depth` places are reranked, FEW_PLACES at most if
-    `quick`."""
+    `quick`. Of the ways those whose name holds a word of `only`, if it has any, beside the first."""
 
     bundle: Path
     data: Path
@@ -47,6 +48,7 @@ class FrontierRun:
     fold: str
     device: str = "auto"
     quick: bool = False
+    only: Sequence[str] = ()
 
     def lines(self) -> Iterator[Line]:
         """Every way on shortlists of one fold, of recommendation and of search. Raises BadData and BadBundle."""
@@ -56,7 +58,7 @@ class FrontierRun:
             raise BadBundle(f"{self.bundle}: its live release has no ranker; run: shortlist train ranker")
         folder = bundle.path_of("ranker", release.ranker)
         depth = min(self.depth, FEW_PLACES) if self.quick else self.depth
-        wanted = ways(folder, depth=depth, kept=self.kept, device=self.device)
+        wanted = chosen(ways(folder, depth=depth, kept=self.kept, device=self.device), self.only)
         with quiet_libraries():
             settings = settings_of(base=recorded_settings(bundle))
             shop = Shop.open(self.data, settings.data, now=datetime.now(UTC), like=index_ids(bundle, release))

@@ -62,6 +62,9 @@ def frontier(
     data: DataArgument,
     depth: Annotated[int, typer.Option(min=1, help="Places that are reranked.")] = 100,
     kept: Annotated[str, typer.Option(metavar="N,N", help="Places that the full model orders in a cascade.")] = "10,25",
+    only: Annotated[
+        str, typer.Option(metavar="WORD,WORD", help="Ways whose name holds one of these; full fp32 is always there.")
+    ] = "",
     fold: Annotated[str, typer.Option(help="Whose requests: test or gate.")] = "test",
     threads: Threads = None,
     quick: Quick = False,
@@ -83,7 +86,8 @@ def frontier(
             places=depth if depth != 100 else None, kept=kept if kept != "10,25" else None,
         )  # fmt: skip
         run = begin(about, device=device)
-        measured = FrontierRun(bundle, data, depth, whole_numbers("--kept", kept), fold, device=device, quick=quick)
+        words, places = [word.strip() for word in only.split(",") if word.strip()], whole_numbers("--kept", kept)
+        measured = FrontierRun(bundle, data, depth, places, fold, device=device, quick=quick, only=words)
         deliver(run, measured.lines(), out=out, as_one=as_json)
 
 

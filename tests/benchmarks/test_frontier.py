@@ -10,7 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.frontier import Way, frontier, lift, opened_ways, predicting, recommend_lists, search_lists, ways
+from benchmarks.frontier import (
+    Way,
+    chosen,
+    frontier,
+    lift,
+    opened_ways,
+    predicting,
+    recommend_lists,
+    search_lists,
+    ways,
+)
 from indexing.store import Bundle
 from serving.blending import valid_shortlists
 from serving.engine import Engine
@@ -36,6 +46,10 @@ def test_a_folder_allows_what_lies_in_it(tmp_path: Path) -> None:
     assert [way.name for way in ways(tmp_path, heads=())] == ["full fp32"]
     some = {way.name: [step.depth for step in way.steps] for way in ways(tmp_path, depth=50, heads=(20, 50))}
     assert some == {"full fp32": [50], "full fp32, first 20": [20]}
+    assert [way.name for way in chosen(ways(tmp_path, heads=(20, 50)), ["first 50"])] == [
+        "full fp32", "full fp32, first 50"
+    ]  # fmt: skip
+    assert len(chosen(ways(tmp_path, heads=(20, 50)), [])) == 3
     (tmp_path / "int8.safetensors").touch()
     (tmp_path / "shallow").mkdir()
     found = ways(tmp_path, depth=50, kept=(10,), heads=())
@@ -47,6 +61,10 @@ def test_a_folder_allows_what_lies_in_it(tmp_path: Path) -> None:
         "shallow int8",
         "cascade to 10 int8",
     ]
+    (tmp_path / "late").mkdir()
+    late = {way.name: [(step.model, step.depth) for step in way.steps] for way in ways(tmp_path, depth=50, kept=(10,))}
+    assert late["late"] == [("late", 50)]
+    assert late["late, 10 by shallow int8"] == [("late", 50), ("shallow", 10)]
     assert [(step.model, step.depth, step.precision) for step in found[3].steps] == [
         ("shallow", 50, "fp32"),
         ("full", 10, "fp32"),
