@@ -60,6 +60,7 @@ def test_only_modules_that_train_import_torch_where_they_begin() -> None:
     }
     assert found == {
         "benchmarks/sasrec.py",
+        "ranking/apart.py",
         "ranking/batches.py",
         "ranking/first_token.py",
         "ranking/losses.py",
