@@ -109,7 +109,7 @@ def encode(
     from benchmarks.sweep import pinned
 
     with pinned(threads):
-        texts = 200 if quick else 2_000
+        texts = 100 if quick else 2_000
         runs = ModelRuns(bundle, device, rounds=rounds or (2 if quick else 5), texts=texts, seed=seed)
         run = begin(
             data_of(
