@@ -105,8 +105,13 @@ def token_fingerprint(tokenizer: PairTokenizer) -> str:
 
 def stored_tokens(version: IndexVersion, tokenizer: PairTokenizer) -> StoredTokens | None:
     """What an index version holds of this tokenizer's ids; None where it has none, or those of another tokenizer."""
+    return stored_lists(version, COLUMN, token_fingerprint(tokenizer))
+
+
+def stored_lists(version: IndexVersion, name: str, of: str) -> StoredTokens | None:
+    """An item column of lists as an index version holds it; None where it has none, or one of another fingerprint."""
     try:
-        column = version.column(COLUMN, token_fingerprint(tokenizer))
+        column = version.column(name, of)
     except (BadBundle, StaleArtefact):
         return None
     return StoredTokens.of(column) if isinstance(column, pa.ChunkedArray) else None

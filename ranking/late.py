@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from indexing.lookup import HashIndex, hash_keys
 from indexing.version import IndexVersion
 from ranking.cross_encoder import Activation, Placement, placed, scorer_fingerprint
-from ranking.item_tokens import ItemTokens, StoredTokens
+from ranking.item_tokens import ItemTokens, StoredTokens, stored_lists
 from ranking.pair_tokens import PairTokenizer, TokenisedPairs, TokenLists, TokensByRow
-from retrieval.errors import BadBundle, StaleArtefact
+from retrieval.errors import BadBundle
 from retrieval.fingerprint import fingerprint
 from retrieval.runtime import (
     MULTIPLE,
@@ -260,11 +260,7 @@ def late_fingerprint(scorer: LateScorer) -> str:
 
 def stored_vectors(version: IndexVersion, scorer: LateScorer) -> StoredTokens | None:
     """What an index version holds of this model's vectors; None where it has none, or those of another model."""
-    try:
-        column = version.column(COLUMN, late_fingerprint(scorer))
-    except (BadBundle, StaleArtefact):
-        return None
-    return StoredTokens.of(column) if isinstance(column, pa.ChunkedArray) else None
+    return stored_lists(version, COLUMN, late_fingerprint(scorer))
 
 
 def places_of(folder: Path) -> int:
