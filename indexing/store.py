@@ -159,7 +159,8 @@ class Bundle:
         """An empty folder to write a part in; removed at the end unless it was handed to `add`. Holds the lock."""
         with self.lock():
             with writing_to(self.path):
-                folder = Path(tempfile.mkdtemp(prefix=f"{kind}-", dir=self.path / ".staging"))
+                made = tempfile.mkdtemp(prefix=f"{kind}-", dir=self.path / ".staging")
+                folder = self.path / ".staging" / Path(made).name  # from Python 3.12 on, `made` is absolute
                 folder.chmod(0o755)
             try:
                 with writing_to(self.path):

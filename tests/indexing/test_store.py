@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -308,6 +309,17 @@ def test_a_folder_from_elsewhere_is_copied_and_left_alone(bundle: Bundle, tmp_pa
     part = bundle.add("towers", "t", source)
     assert (part / "weights.bin").read_bytes() == b"w"
     assert sorted(path.name for path in source.iterdir()) == ["weights.bin"]
+
+
+def test_what_is_staged_under_a_relative_path_is_taken_as_it_is_on_every_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absolute = tempfile.mkdtemp  # Python 3.12's answers with an absolute path whatever it is given, 3.11's does not
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda **options: str(Path(absolute(**options)).absolute()))
+    monkeypatch.setattr("shutil.copytree", lambda *_, **__: pytest.fail("it was staged here and is copied again"))
+    monkeypatch.chdir(tmp_path)
+    part = add(Bundle.create(Path("shop")), "towers", "t")
+    assert (part / "weights.bin").read_bytes() == FILES["weights.bin"]
 
 
 def test_a_staged_link_is_refused(bundle: Bundle, tmp_path: Path) -> None:
