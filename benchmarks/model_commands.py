@@ -94,6 +94,9 @@ def frontier(
 @bench.command()
 def encode(
     bundle: Bundle,
+    data: Annotated[
+        Path | None, typer.Option(help="The bundle's data, with judged queries: search's recall by each way as well.")
+    ] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Timings of each way; 5 where not given.")] = None,
     threads: Threads = None,
     seed: Seed = 0,
@@ -103,8 +106,11 @@ def encode(
     as_json: AsJson = False,
 ) -> None:
     """Texts a second of the text encoder run every way there is, beside SentenceTransformer.encode."""
+    from itertools import chain
+
     from benchmarks.model_runs import ModelRuns
     from benchmarks.results import begin
+    from benchmarks.searched import SearchedRun
     from benchmarks.show import data_of, deliver
     from benchmarks.sweep import pinned
 
@@ -114,6 +120,7 @@ def encode(
         run = begin(
             data_of(
                 bundle=bundle,
+                data=data,
                 texts=texts,
                 threads=threads,
                 quick=quick,
@@ -122,7 +129,8 @@ def encode(
             ),
             device=device,
         )
-        deliver(run, runs.encode(), out=out, as_one=as_json)
+        searched = SearchedRun(bundle, data, device).lines() if data is not None else ()
+        deliver(run, chain(searched, runs.encode()), out=out, as_one=as_json)
 
 
 @bench.command()

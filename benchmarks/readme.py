@@ -230,6 +230,12 @@ TABLES: Mapping[str, Table] = {
         ("texts", "way"),
         ("median", "times faster", "median cosine", "recall@100"),
     ),
+    "encode, search": _of(
+        "encode, search",
+        ("queries", "items read in", "n", "recall@100", "change", "low", "high"),
+        ("queries", "way"),
+        ("n", "mean", "change", "low", "high"),
+    ),
     "rerank": _of(
         "rerank",
         ("candidates", "cores", "way", "median ms", "times faster"),

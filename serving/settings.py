@@ -59,8 +59,8 @@ class RankConfig(Settings):
         default=1,
         description="seeds whose mean logits the model learns, instead of the labels; each costs a training of its own",
     )
-    taught_by: str | None = Field(
-        default=None, description="a CrossEncoder folder, larger as a rule, whose logits the model learns"
+    taught_by: tuple[str, ...] = Field(
+        default=(), description="CrossEncoder folders, larger ones as a rule, whose mean logits the model learns"
     )
     way: Literal["full", "shallow", "cascade", "late", "late_then_full"] = Field(
         default="full",
@@ -85,16 +85,22 @@ class RankConfig(Settings):
         loss="logit_mse", apart=True, learning_rate=1e-4, head_rate=20.0, batch_size=64, dropout=0.0
     )
 
+    @field_validator("taught_by", mode="before")
+    @classmethod
+    def _folders(cls, given: object) -> object:
+        """One folder by itself, and none as a release of before says it."""
+        return () if given is None else (given,) if isinstance(given, str) else given
+
     @model_validator(mode="after")
     def _logits_of_one_scale(self) -> Self:
-        if self.ensemble > 1 and self.taught_by is not None:
+        if self.ensemble > 1 and self.taught_by:
             raise ValueError("ranking.ensemble and ranking.taught_by are two kinds of teacher; set one of them")
         return self
 
     @property
     def distils(self) -> bool:
         """Whether a model learns another's logits."""
-        return self.ensemble > 1 or self.taught_by is not None or self.way != FULL
+        return self.ensemble > 1 or bool(self.taught_by) or self.way != FULL
 
 
 class EvaluationConfig(Settings):

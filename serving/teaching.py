@@ -1,4 +1,4 @@
-"""Cross-encoders that teach another: the same one from several seeds, or a larger one that is at hand.
+"""Cross-encoders that teach another: the same one from several seeds, or larger ones that are at hand.
 
 The mean logit of several seeds orders better than any of them; one model that learns it on judged pairs and on
 candidates that nobody judged comes near, at the cost of one (Hinton et al. 2015; Hofstaetter et al. 2020).
@@ -28,11 +28,11 @@ TEACHERS = "teachers"
 
 
 def at_hand(config: RankConfig) -> list[Path]:
-    """The larger model that is to teach, if one is named. Raises BadBundle where its folder holds no cross-encoder."""
-    if config.taught_by is None:
-        return []
-    PairTokenizer.load(Path(config.taught_by))
-    return [Path(config.taught_by)]
+    """The models that are to teach, if any are named. Raises BadBundle where a folder holds no cross-encoder."""
+    folders = [Path(name) for name in config.taught_by]
+    for folder in folders:
+        PairTokenizer.load(folder)
+    return folders
 
 
 def train_teachers(

@@ -78,7 +78,7 @@ def test_a_bundle_is_measured_down_to_the_funnel(bundle: Path, shop_folder: Path
     assert funnels["seen_kept"]["filtered"] == 0
 
 
-def test_models_run_every_way_and_give_the_same(bundle: Path, tmp_path: Path) -> None:
+def test_models_run_every_way_and_give_the_same(bundle: Path, shop_folder: Path, tmp_path: Path) -> None:
     reranked = measured(
         tmp_path / "a.jsonl", "rerank", bundle, "--rounds", "1", "--candidates", "5,12", "--threads", "1"
     )
@@ -92,7 +92,14 @@ def test_models_run_every_way_and_give_the_same(bundle: Path, tmp_path: Path) ->
     for pairs in ("5", "12"):  # the shopper's titles are longer than a tiny model reads: theirs cuts them otherwise
         ours, other = (difference[way, pairs, "1"] for way in ("torch", "openvino"))
         assert ours == pytest.approx(other, abs=1e-4)
-    encoded = measured(tmp_path / "b.jsonl", "encode", bundle, "--quick", "--rounds", "1")
+    encoded = measured(tmp_path / "b.jsonl", "encode", bundle, "--data", shop_folder, "--quick", "--rounds", "1")
+    searched = [encoded.pop(0) for line in list(encoded) if line.measured == "encode, search"]
+    assert {line.labels["queries"] for line in searched} == {"test", "all held out"}
+    assert {"openvino", "bf16"} >= {line.labels["way"] for line in searched} >= {"openvino"}
+    for line in searched:
+        change, low, high = (line.summary[name] or 0.0 for name in ("change", "low", "high"))
+        assert low <= change <= high
+        assert abs(change) < 0.05 if line.labels["way"] == "bf16" else change == 0
     assert {line.labels["texts"] for line in encoded} == {"query", "title", "item"}
     batches = [line for line in encoded if line.measured == "encode, batches"]
     assert {line.labels["batch"] for line in batches} == {"1", "32"}

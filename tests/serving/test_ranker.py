@@ -62,10 +62,13 @@ def learned(monkeypatch: pytest.MonkeyPatch) -> list[PairSet]:
     return found
 
 
-def test_a_ranker_learns_the_logits_of_a_model_at_hand(
-    tiny_bert_folder: Path, tiny_ranker_folder: Path, tmp_path: Path, learned: list[PairSet]
+@pytest.mark.parametrize("named", ["{}", '["{}", "{}"]'])
+def test_a_ranker_learns_the_logits_of_models_at_hand(
+    tiny_bert_folder: Path, tiny_ranker_folder: Path, tmp_path: Path, learned: list[PairSet], named: str
 ) -> None:
-    config = read_settings(changes=[f"ranking.taught_by={tiny_ranker_folder}", "ranking.training.examples=96"]).ranking
+    folders = named.format(tiny_ranker_folder, tiny_ranker_folder)
+    config = read_settings(changes=[f"ranking.taught_by={folders}", "ranking.training.examples=96"]).ranking
+    assert len(at_hand(config)) == named.count("{}")
     data = RankerData(train=pairs(12), valid=pairs(4), usable=12, proposed=pairs(20, label=9.0))
     training: Training = {"budget": "quick", "device": "cpu", "say": lambda _: None}
     fit_ranker(data, config, start=str(tiny_bert_folder), out=tmp_path / "ranker", work=tmp_path / "work", **training)

@@ -103,3 +103,8 @@ def test_a_teacher_without_hard_negatives_and_distillation_without_a_teacher_are
         read_settings(changes=["ranking.teacher=folder"])
     with pytest.raises(BadConfig, match=r"distil needs ranking\.teacher"):
         read_settings(changes=["retrieval.text.hard_negatives=1", "retrieval.text.distil=0.5"])
+
+
+def test_a_release_of_before_may_name_one_teacher_or_none() -> None:
+    for named, folders in ((None, ()), ("large", ("large",)), (["a", "b"], ("a", "b"))):
+        assert read_settings(base={"ranking": {"taught_by": named}}).ranking.taught_by == folders
