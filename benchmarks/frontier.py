@@ -18,6 +18,7 @@ from indexing.releases import Release
 from indexing.store import Bundle
 from ranking.gate import GateVerdict, gate
 from ranking.settings import FULL, LATE, SHALLOW
+from retrieval.blas import ONE_BLAS_THREAD
 from retrieval.metrics import ndcg_at
 from retrieval.runtime import RANGES, pick_device, resolve_precision
 from retrieval.topk import CSR, Hits
@@ -199,7 +200,8 @@ def lift(stages: Stages, lists: Lists, known: Logits) -> GateVerdict:
 
 
 def _reranked(stages: Stages, task: TaskName, text: str, hits: Hits) -> object:
-    return stages.rerank([text], hits, task)
+    with ONE_BLAS_THREAD:  # as a request has it
+        return stages.rerank([text], hits, task)
 
 
 def _timed(work: Sequence[Reranks], lists: Lists, timed: int, clock: Callable[[], float]) -> list[list[float]]:
