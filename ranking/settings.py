@@ -19,11 +19,13 @@ class RankerTraining(BaseModel):
     `loss`: `bce` reads each pair by itself (bought or not, or a scaled grade), `mse` fits a scaled grade, `logit_mse` a
     teacher's logits; `softmax`, `listnet` and `lambda` set the items of a group against each other. `layers` keeps the
     first so many layers of what the training starts from (None: all), of which the lowest `freeze_layers` and the
-    embeddings below them do not learn. `apart` makes a model of late interaction, see `ranking.apart`, whose head
+    embeddings below them do not learn; with `lora` the others learn changes of that rank, see `ranking.lora`. `apart`
+    makes a model of late interaction, see `ranking.apart`, whose head
     learns at `head_rate` times the rate. `batch_size` counts pairs. `layer_decay` below 1 multiplies the rate
     once for each layer away from the head. `warmup` is a share of the steps; the rate then falls linearly to 0. The
     best state of `evaluations` is kept, and `patience` of them in a row without a new best end a run (so that the
-    default three are always reached). `examples` is the number of pairs to read in all, and comes from
+    default three are always reached). `processes` train together, each on a device of its own, and share out every
+    batch, see `ranking.together`. `examples` is the number of pairs to read in all, and comes from
     `budget_examples` where it is None.
     """
 
@@ -32,6 +34,7 @@ class RankerTraining(BaseModel):
     loss: Literal["bce", "mse", "logit_mse", "softmax", "listnet", "lambda"] = "bce"
     layers: int | None = Field(default=None, ge=1)
     freeze_layers: int = Field(default=0, ge=0)
+    lora: int | None = Field(default=None, ge=1)
     apart: bool = False
     head_rate: float = Field(default=1.0, gt=0)
     examples: int | None = Field(default=None, ge=1)
@@ -49,6 +52,7 @@ class RankerTraining(BaseModel):
     patience: int = Field(default=2, ge=1)
     valid_pairs: int = Field(default=3_500, ge=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    processes: int = Field(default=1, ge=1)
     report_to: str = "none"
     seed: int = 0
 

@@ -16,6 +16,7 @@ import torch
 from datasets import Dataset
 from numpy.typing import NDArray
 from rich.console import Console
+from safetensors.torch import load_file
 from sentence_transformers import CrossEncoder
 from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
@@ -23,10 +24,11 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import EarlyStoppingCallback
 
-from ranking.apart import late_head, open_apart, read_apart
+from ranking.apart import read_apart
 from ranking.batches import PairCollator
 from ranking.cross_encoder import logit_module, run_pairs, takes_segments
 from ranking.first_token import read_first_token_only
+from ranking.lora import add_lora, merge_lora
 from ranking.losses import GROUP_LOSSES, PAIR_LOSSES, lambda_loss
 from ranking.pair_tokens import PairTokenizer
 from ranking.pairs import PairSet
@@ -87,6 +89,32 @@ def train_ranker(
     settings = settings or RankerTraining()
     if len(pairs) == 0:
         raise BadData("no training pair for the ranker: retrieval found none of the positives; leave the ranker out")
+    if settings.processes == 1:
+        return train_here(
+            pairs, valid=valid, start=start, out=out, checkpoints=checkpoints, settings=settings, device=device,
+            description=description, console=console,
+        )  # fmt: skip
+    from ranking.together import train_together
+
+    return train_together(
+        pairs, valid=valid, start=start, out=out, checkpoints=checkpoints, settings=settings, device=device,
+        description=description,
+    )  # fmt: skip
+
+
+def train_here(
+    pairs: PairSet,
+    *,
+    valid: PairSet | None,
+    start: str | Path,
+    out: Path,
+    checkpoints: Path,
+    settings: RankerTraining,
+    device: str,
+    description: str,
+    console: Console | None = None,
+) -> RankerRun:
+    """`train_ranker` in this process, which may be one of several that torchrun started: the first one saves."""
     where, begun = pick_device(device), time.monotonic()
     with quiet_libraries():
         model = new_cross_encoder(start, settings, device=where)
@@ -97,16 +125,23 @@ def train_ranker(
         evaluator = _evaluator(tokenizer, valid, settings, where)
         arguments = _arguments(collator, settings, checkpoints, where, evaluates=evaluator is not None)
         trainer = _trainer(model, arguments, collator, evaluator, settings, pairs.span)
-        shown = TrainingProgress(description, examples_per_row=len(pairs) / (len(units) - 1), console=console)
+        first = arguments.process_index == 0
+        screen = console if first else Console(quiet=True)
+        shown = TrainingProgress(description, examples_per_row=len(pairs) / (len(units) - 1), console=screen)
         show_training(trainer, shown)
         stamp = fingerprint(settings.model_dump(), str(start), digest(pairs), len(valid) if valid else 0)
-        last = last_checkpoint(checkpoints) if claim(checkpoints, stamp) else None
+        with arguments.main_process_first(local=False):
+            last = last_checkpoint(checkpoints) if claim(checkpoints, stamp) else None
         try:
             trainer.train(resume_from_checkpoint=last)
         finally:
             shown.close()
-        model.save_pretrained(str(out), create_model_card=False)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+        if model.model is not None and settings.lora is not None:
+            merge_lora(model.model)
+        trainer.accelerator.wait_for_everyone()
+        if first:
+            model.save_pretrained(str(out), create_model_card=False)
+            shutil.rmtree(checkpoints, ignore_errors=True)
     return _record(trainer, len(pairs) / (len(units) - 1), time.monotonic() - begun)
 
 
@@ -138,7 +173,7 @@ def new_cross_encoder(start: str | Path, settings: RankerTraining, *, device: st
 
 
 def cut_and_freeze(network: PreTrainedModel, settings: RankerTraining) -> None:
-    """Keep the first `layers` of an encoder, and keep what the settings freeze from learning.
+    """Keep the first `layers` of an encoder, keep what the settings freeze from learning, and put LoRA in the rest.
 
     Raises BadConfig where it has fewer layers than are to be kept or frozen.
     """
@@ -156,6 +191,8 @@ def cut_and_freeze(network: PreTrainedModel, settings: RankerTraining) -> None:
             if "embeddings" in name:
                 parameter.requires_grad_(False)
         stack[: settings.freeze_layers].requires_grad_(False)
+    if settings.lora is not None:
+        add_lora(network, stack, settings.lora)
 
 
 def tokenizer_of(model: CrossEncoder) -> PairTokenizer:
@@ -210,17 +247,15 @@ class RankingEvaluator(BaseEvaluator):
 
 
 class _Trainer(CrossEncoderTrainer):
-    """The trainer without a generated model card: it would quote shoppers' texts as examples. Checkpoints of models
-    that read texts apart are opened as such."""
+    """The trainer without a generated model card: it would quote shoppers' texts as examples. The weights of a
+    checkpoint are those of the network as it is trained, whatever head it has and whether LoRA is in it."""
 
     def add_model_card_callback(self, default_args_dict: dict[str, object]) -> None:
         """No card."""
 
     def _load_from_checkpoint(self, checkpoint_path: str) -> None:  # type: ignore[override]
-        if late_head(self.model) is None:
-            super()._load_from_checkpoint(checkpoint_path)
-        else:
-            self.model.load_state_dict(open_apart(Path(checkpoint_path)).state_dict())
+        network = cast("PreTrainedModel", self.model.model)
+        network.load_state_dict(load_file(Path(checkpoint_path) / "model.safetensors"))
 
 
 def layer_rates(names: Iterable[str], rate: float, decay: float) -> dict[str, float]:
@@ -268,9 +303,9 @@ def _arguments(
 ) -> CrossEncoderTrainingArguments:
     lengths = collator.tokenizer.lengths(collator.pairs)
     n_units = len(collator.indptr) - 1
-    rows = max(1, round(settings.batch_size * n_units / len(lengths)))
+    rows = max(1, round(settings.batch_size * n_units / len(lengths) / settings.processes))
     examples = settings.examples or budget_examples(len(lengths), float(lengths.mean()))
-    every = max(1, round(examples * n_units / len(lengths) / rows / settings.evaluations))
+    every = max(1, round(examples * n_units / len(lengths) / (rows * settings.processes) / settings.evaluations))
     return CrossEncoderTrainingArguments(
         output_dir=str(checkpoints),
         max_steps=every * settings.evaluations,
@@ -285,6 +320,7 @@ def _arguments(
         seed=settings.seed,
         bf16=_trains_in_bf16(settings.precision, device),
         use_cpu=device == "cpu",
+        ddp_find_unused_parameters=False,
         dataloader_pin_memory=device == "cuda",
         eval_strategy="steps" if evaluates else "no",
         eval_steps=every,
@@ -338,7 +374,7 @@ def digest(pairs: PairSet) -> str:
 
 def _record(trainer: CrossEncoderTrainer, pairs_per_row: float, seconds: float) -> RankerRun:
     state, name = trainer.state, f"eval_{METRIC}"
-    pairs_per_step = trainer.args.train_batch_size * pairs_per_row
+    pairs_per_step = trainer.args.train_batch_size * trainer.args.world_size * pairs_per_row
     evaluations = [(round(log["step"] * pairs_per_step), float(log[name])) for log in state.log_history if name in log]
     return RankerRun(
         examples=round(state.global_step * pairs_per_step),

@@ -14,9 +14,9 @@ from sentence_transformers import CrossEncoder
 from torch import nn
 from transformers import TrainerCallback
 
+from colour_pairs import COLOURS, ITEMS, colour_pairs
 from ranking.batches import PairCollator
 from ranking.cross_encoder import CrossEncoderScorer
-from ranking.pairs import GradeScale, PairSet, judged_pairs
 from ranking.settings import TOKENS, RankerTraining, budget_examples
 from ranking.train import RankerLoss, layer_rates, new_cross_encoder, tokenizer_of, train_ranker
 from retrieval.batches import LengthGroupedBatches
@@ -24,29 +24,9 @@ from retrieval.errors import BadBundle, BadConfig, BadData
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-COLOURS = ("red", "blue", "green")
-THINGS = ("mug", "drill", "saw", "lamp", "chair", "table")
-ITEMS = [f"{colour} {thing}" for colour in COLOURS for thing in THINGS]
 TINY = RankerTraining(
     examples=2_000, batch_size=16, learning_rate=1e-3, dropout=0.0, max_length=32, evaluations=4, patience=4
 )
-
-
-def _pairs(seed: int, *, graded: bool = False) -> PairSet:
-    """Each request asks for a colour; items of that colour are wanted."""
-    random = np.random.default_rng(seed)
-    asked = random.integers(0, 3, 40)
-    item = np.stack([random.permutation(len(ITEMS))[:6] for _ in asked])
-    wanted = item // len(THINGS) == asked[:, None]
-    grade = np.where(wanted, 3.0, np.where(random.random(item.shape) < 0.5, 2.0, 1.0) if graded else 1.0)
-    return judged_pairs(
-        np.repeat(np.arange(40), 6),
-        item.ravel(),
-        grade.ravel(),
-        query_texts=[COLOURS[colour] for colour in asked],
-        item_texts=ITEMS,
-        scale=GradeScale(1.0, 3.0),
-    )
 
 
 def _quiet() -> Console:
@@ -58,8 +38,8 @@ def test_each_loss_learns_and_the_result_opens_in_sentence_transformers(
     loss: str, tiny_bert_folder: Path, tmp_path: Path
 ) -> None:
     run = train_ranker(
-        _pairs(0),
-        valid=_pairs(1),
+        colour_pairs(0),
+        valid=colour_pairs(1),
         start=tiny_bert_folder,
         out=tmp_path / "ranker",
         checkpoints=tmp_path / "work",
@@ -86,9 +66,9 @@ def test_each_loss_learns_and_the_result_opens_in_sentence_transformers(
 def test_the_best_checkpoint_is_restored(tiny_bert_folder: Path, tmp_path: Path) -> None:
     from ranking.train import RankingEvaluator
 
-    valid = _pairs(1)
+    valid = colour_pairs(1)
     run = train_ranker(
-        _pairs(0),
+        colour_pairs(0),
         valid=valid,
         start=tiny_bert_folder,
         out=tmp_path / "ranker",
@@ -104,7 +84,7 @@ def test_the_best_checkpoint_is_restored(tiny_bert_folder: Path, tmp_path: Path)
 
 def test_without_validation_the_budget_is_read_to_its_end(tiny_bert_folder: Path, tmp_path: Path) -> None:
     run = train_ranker(
-        _pairs(0),
+        colour_pairs(0),
         valid=None,
         start=tiny_bert_folder,
         out=tmp_path / "ranker",
@@ -140,8 +120,8 @@ def test_a_killed_run_goes_on_to_the_same_weights(
 
     def run(out: str, work: str) -> None:
         train_ranker(
-            _pairs(0),
-            valid=_pairs(1),
+            colour_pairs(0),
+            valid=colour_pairs(1),
             start=tiny_bert_folder,
             out=tmp_path / out,
             checkpoints=tmp_path / work,
@@ -175,7 +155,7 @@ def test_checkpoints_of_another_run_are_not_used(tiny_bert_folder: Path, tmp_pat
     (work / "checkpoint-999999" / "trainer_state.json").write_text("{}")
     (work / "run.txt").write_text("of something else")
     run = train_ranker(
-        _pairs(0),
+        colour_pairs(0),
         valid=None,
         start=tiny_bert_folder,
         out=tmp_path / "ranker",
@@ -188,7 +168,7 @@ def test_checkpoints_of_another_run_are_not_used(tiny_bert_folder: Path, tmp_pat
 
 
 def test_nothing_to_learn_from_is_refused(tiny_bert_folder: Path, tmp_path: Path) -> None:
-    nothing = _pairs(0).select(np.empty(0, np.int64))
+    nothing = colour_pairs(0).select(np.empty(0, np.int64))
     with pytest.raises(BadData, match="no training pair"):
         train_ranker(nothing, valid=None, start=tiny_bert_folder, out=tmp_path / "r", checkpoints=tmp_path / "w")
 
@@ -225,7 +205,7 @@ def test_settings_reach_the_model(tiny_bert_folder: Path) -> None:
 def test_a_shallow_model_takes_the_first_layers_and_learns_its_teachers_logits(
     tiny_ranker_folder: Path, tmp_path: Path
 ) -> None:
-    pairs, valid = _pairs(0), _pairs(1)
+    pairs, valid = colour_pairs(0), colour_pairs(1)
     every = [(pairs.user_texts[g], ITEMS[i]) for g, i in zip(pairs.group, pairs.item, strict=True)]
     teacher = np.random.default_rng(0).normal(size=len(COLOURS) * len(ITEMS))  # of each colour and item, any logit
     taught = 4.0 * teacher[[COLOURS.index(user) * len(ITEMS) + ITEMS.index(item) for user, item in every]]
@@ -270,7 +250,7 @@ def test_more_layers_than_there_are_are_refused(more: dict[str, int], tiny_bert_
 
 
 def test_the_trainers_loss_is_the_pure_one(tiny_bert_folder: Path) -> None:
-    pairs = _pairs(0, graded=True)
+    pairs = colour_pairs(0, graded=True)
     model = new_cross_encoder(tiny_bert_folder, TINY).eval()
     tokenizer = tokenizer_of(model)
     tokenised = tokenizer.pairs(pairs.user_texts, pairs.item_texts, pairs.group, pairs.item)
@@ -320,7 +300,7 @@ def test_deeper_layers_learn_more_slowly() -> None:
 
 def test_layer_decay_trains(tiny_bert_folder: Path, tmp_path: Path) -> None:
     run = train_ranker(
-        _pairs(0),
+        colour_pairs(0),
         valid=None,
         start=tiny_bert_folder,
         out=tmp_path / "ranker",
