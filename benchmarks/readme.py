@@ -230,7 +230,7 @@ TABLES: Mapping[str, Table] = {
         ("texts", "way"),
         ("median", "times faster", "median cosine", "recall@100"),
     ),
-    "encode, search": _of(
+    "searched": _of(
         "encode, search",
         ("queries", "items read in", "n", "recall@100", "change", "low", "high"),
         ("queries", "way"),
@@ -244,4 +244,4 @@ TABLES: Mapping[str, Table] = {
     ),
     "frontier": _frontier,
 }
-MADE_OF = {"peers": ("peer", "quality"), "slices": ("slice",)}  # the others of lines of their own name
+MADE_OF = {"peers": ("peer", "quality"), "slices": ("slice",), "searched": ("encode, search",)}  # the others of lines of their own name
