@@ -129,7 +129,7 @@ def encode(
             ),
             device=device,
         )
-        searched = SearchedRun(bundle, data, device).lines() if data is not None else ()
+        searched = SearchedRun(bundle, data, device, quick).lines() if data is not None else ()
         deliver(run, chain(searched, runs.encode()), out=out, as_one=as_json)
 
 

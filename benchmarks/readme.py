@@ -244,4 +244,5 @@ TABLES: Mapping[str, Table] = {
     ),
     "frontier": _frontier,
 }
-MADE_OF = {"peers": ("peer", "quality"), "slices": ("slice",), "searched": ("encode, search",)}  # the others of lines of their own name
+# Tables of lines of other names than their own.
+MADE_OF = {"peers": ("peer", "quality"), "slices": ("slice",), "searched": ("encode, search",)}

@@ -26,16 +26,19 @@ from serving.show import say
 
 K = 100
 RESAMPLES = 2_000
+FEW = 2_000  # items, in a hurry
 HELD_OUT = ("ranker_valid", "gate", "test")  # folds whose queries the towers did not learn from
 
 
 @dataclass(frozen=True)
 class SearchedRun:
-    """A bundle and the data set that it was made of: its own text encoder reads all items and the judged queries."""
+    """A bundle and the data set that it was made of: its own text encoder reads all items (FEW if `quick`) and the
+    judged queries."""
 
     bundle: Path
     data: Path
     device: str = "auto"
+    quick: bool = False
 
     def lines(self) -> Iterator[Line]:
         """Of each way recall@100 by its vectors, without an index between, and its change from the first way's, paired
@@ -51,13 +54,14 @@ class SearchedRun:
         asked = {"test": queries["test"], "all held out": np.concatenate([queries[name] for name in HELD_OUT])}
         folder = bundle.path_of("towers", release.towers) / TEXT
         found: dict[str, dict[str, Values]] = {fold: {} for fold in asked}
+        texts = item_texts(shop.data.items)[: FEW if self.quick else None]
         for name, (of_queries, of_items) in self._encoders(folder).items():
-            texts = item_texts(shop.data.items)
             say(f"-- {name}: {len(texts):,} items")
             items = of_items.open(folder, self.device)(texts)
             read = of_queries.open(folder, self.device)
             for fold, rows in asked.items():
                 targets = relevant_rows(*shop.judged(rows))
+                targets = targets.where(targets.rows < len(items))
                 hits = exact_topk(read(shop.query_texts(rows)), items, min(K, len(items)))
                 found[fold][name] = recall_at(hits, targets, K)
         for fold, ways in found.items():

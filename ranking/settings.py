@@ -19,8 +19,8 @@ class RankerTraining(BaseModel):
     `loss`: `bce` reads each pair by itself (bought or not, or a scaled grade), `mse` fits a scaled grade, `logit_mse` a
     teacher's logits; `softmax`, `listnet` and `lambda` set the items of a group against each other. `layers` keeps the
     first so many layers of what the training starts from (None: all), of which the lowest `freeze_layers` and the
-    embeddings below them do not learn; with `lora` the others learn changes of that rank, see `ranking.lora`. `apart`
-    makes a model of late interaction, see `ranking.apart`, whose head
+    embeddings below them do not learn; with `lora` the others learn changes of that rank and nothing else, see
+    `ranking.lora`. `apart` makes a model of late interaction, see `ranking.apart`, whose head
     learns at `head_rate` times the rate. `batch_size` counts pairs. `layer_decay` below 1 multiplies the rate
     once for each layer away from the head. `warmup` is a share of the steps; the rate then falls linearly to 0. The
     best state of `evaluations` is kept, and `patience` of them in a row without a new best end a run (so that the

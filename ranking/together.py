@@ -1,7 +1,8 @@
 """A ranker trained in several processes at once, each on a device of its own.
 
 torchrun starts them; in each, sentence-transformers' trainer reads its share of every batch, and what is learned of it
-is averaged. All shares together are as large as a batch of one process.
+is averaged. All shares together are as large as a batch of one process, but for rounding; what is left at an epoch's
+end is not read. Processes end with the one that started them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,8 +21,9 @@ import torch
 
 from ranking.pairs import PairSet
 from ranking.settings import RankerTraining
-from ranking.train import RankerRun, new_cross_encoder, train_here
-from retrieval.errors import BadConfig, ShortlistError
+from ranking.start import new_cross_encoder
+from ranking.train import RankerRun, rows_of_a_process, train_here, training_rows
+from retrieval.errors import BadConfig
 from retrieval.runtime import available_cores, pick_device
 from retrieval.training_progress import quiet_libraries
 
@@ -38,9 +41,14 @@ def train_together(
     device: str = "auto",
     description: str = "training the ranker",
 ) -> RankerRun:
-    """`train_ranker` in as many processes as the settings say. Raises BadConfig for more than there are GPUs, and what
-    `train_ranker` raises for a bad start."""
+    """`train_ranker` in as many processes as the settings say. Raises BadConfig for more than there are GPUs, or than
+    pairs are enough for, what `new_cross_encoder` does for a bad start, and RuntimeError where a process fails."""
     where, several = pick_device(device), settings.processes
+    rows = len(training_rows(pairs, settings)) - 1
+    if rows < several * rows_of_a_process(len(pairs), rows, settings):
+        raise BadConfig(
+            f"ranking.training.processes={several}: {len(pairs):,} pairs do not make a batch for each of them"
+        )
     if where == "cuda" and several > torch.cuda.device_count():
         raise BadConfig(f"ranking.training.processes={several}, and there are {torch.cuda.device_count()} GPUs")
     with quiet_libraries():
@@ -54,13 +62,18 @@ def train_together(
         _write(pairs, folder / PAIRS)
         if valid is not None:
             _write(valid, folder / VALID)
-        threads = str(max(1, available_cores() // several))
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={several}"]
-        ended = subprocess.run(
-            [*command, "-m", "ranking.together", scratch], env={"OMP_NUM_THREADS": threads, **os.environ}, check=False
+        group = subprocess.Popen(
+            [*command, "-m", "ranking.together", scratch], env=_surroundings(several), stdin=subprocess.PIPE
         )
-        if ended.returncode:
-            raise ShortlistError(f"training in {several} processes failed; what they said stands above")
+        try:
+            failed = group.wait()
+        finally:
+            if group.stdin is not None:
+                group.stdin.close()  # each process waits for this end, see `work`
+            group.wait()
+        if failed:
+            raise RuntimeError(f"training in {several} processes failed; what they said stands above")
         run = json.loads((folder / RUN).read_text(encoding="utf-8"))
     return RankerRun(**{**run, "evaluations": tuple((int(read), float(value)) for read, value in run["evaluations"])})
 
@@ -69,7 +82,7 @@ def work(folder: Path) -> None:
     """The part of one process, as torchrun starts it; the first one keeps how the run went."""
     warnings.filterwarnings("ignore", category=FutureWarning)  # of accelerate, about its own options
     job = json.loads((folder / JOB).read_text(encoding="utf-8"))
-    number = int(os.environ["RANK"])
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     if job["device"] == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     run = train_here(
@@ -82,9 +95,23 @@ def work(folder: Path) -> None:
         device=job["device"],
         description=job["description"],
     )
-    if number == 0:
+    if os.environ["RANK"] == "0":
         (folder / RUN).write_text(json.dumps(vars(run)), encoding="utf-8")
     torch.distributed.destroy_process_group()
+
+
+def _surroundings(several: int) -> dict[str, str]:
+    """The environment of a process: where this package is found, and its share of the cores."""
+    found = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    threads = {"OMP_NUM_THREADS": str(max(1, available_cores() // several))}
+    return {**threads, **os.environ, "PYTHONPATH": os.pathsep.join(found)}
+
+
+def _end_with_the_parent() -> None:
+    """Waits for stdin's end, which comes when whoever started this has ended, in whatever way."""
+    while os.read(0, 1):
+        pass
+    os._exit(1)
 
 
 def _write(pairs: PairSet, path: Path) -> None:

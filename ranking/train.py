@@ -16,26 +16,25 @@ import torch
 from datasets import Dataset
 from numpy.typing import NDArray
 from rich.console import Console
-from safetensors.torch import load_file
 from sentence_transformers import CrossEncoder
 from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
-from tokenizers import Tokenizer
 from torch import Tensor, nn
-from transformers import EarlyStoppingCallback
+from torch.utils.data import DataLoader
+from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from ranking.apart import read_apart
+from ranking.apart import late_head, open_apart
 from ranking.batches import PairCollator
 from ranking.cross_encoder import logit_module, run_pairs, takes_segments
-from ranking.first_token import read_first_token_only
-from ranking.lora import add_lora, merge_lora
+from ranking.lora import load_lora, merge_lora
 from ranking.losses import GROUP_LOSSES, PAIR_LOSSES, lambda_loss
 from ranking.pair_tokens import PairTokenizer
 from ranking.pairs import PairSet
 from ranking.settings import RankerTraining, budget_examples
+from ranking.start import new_cross_encoder, tokenizer_of
 from retrieval.batches import LengthGroupedBatches
 from retrieval.checkpoint import claim, last_checkpoint
-from retrieval.errors import BadBundle, BadConfig, BadData
+from retrieval.errors import BadData
 from retrieval.fingerprint import fingerprint
 from retrieval.metrics import by_score, ndcg_at
 from retrieval.runtime import TorchRunner, pick_device, resolve_precision
@@ -45,7 +44,6 @@ from retrieval.training_progress import TrainingProgress, quiet_libraries, show_
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
     from sentence_transformers.cross_encoder.data_collator import CrossEncoderDataCollator
-    from transformers import PreTrainedModel
 
 METRIC = "ndcg@10"
 
@@ -84,7 +82,8 @@ def train_ranker(
     `start` is a folder or model id of an encoder or of a cross-encoder to go on with. Validation stops the run early
     and picks the checkpoint; groups of one label only cannot be ordered and are left out of it. A run that was killed
     goes on from its last checkpoint under `checkpoints` if pairs, settings and start are the same; the folder is
-    removed at the end. Raises BadData where there is no pair, BadBundle where `start` does not open.
+    removed at the end. Raises BadData where there is no pair, what `new_cross_encoder` does, and with several processes
+    what `train_together` does; those have a screen of their own.
     """
     settings = settings or RankerTraining()
     if len(pairs) == 0:
@@ -119,7 +118,7 @@ def train_here(
     with quiet_libraries():
         model = new_cross_encoder(start, settings, device=where)
         tokenizer = tokenizer_of(model)
-        units = _units(pairs, settings)
+        units = training_rows(pairs, settings)
         tokenised = tokenizer.pairs(pairs.user_texts, pairs.item_texts, pairs.group, pairs.item)
         collator = PairCollator(tokenizer, tokenised, pairs.label, units)
         evaluator = _evaluator(tokenizer, valid, settings, where)
@@ -143,62 +142,6 @@ def train_here(
             model.save_pretrained(str(out), create_model_card=False)
             shutil.rmtree(checkpoints, ignore_errors=True)
     return _record(trainer, len(pairs) / (len(units) - 1), time.monotonic() - begun)
-
-
-def new_cross_encoder(start: str | Path, settings: RankerTraining, *, device: str = "cpu") -> CrossEncoder:
-    """A CrossEncoder with one output on top of a pretrained encoder, its new head drawn from the seed.
-
-    Raises BadBundle, in one line, where `start` does not open, BadConfig where it has too few layers.
-    """
-    with torch.random.fork_rng():
-        torch.manual_seed(settings.seed)
-        try:
-            model: CrossEncoder = CrossEncoder(str(start), num_labels=1, device=device)
-        except (OSError, ValueError, KeyError, ImportError) as error:
-            raise BadBundle(f"{start} does not open as a pretrained encoder: {str(error).splitlines()[0]}") from error
-    model.max_seq_length = min(settings.max_length, model.max_seq_length or settings.max_length)
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Dropout):
-            of_attention = re.search(r"\.(self|attn)\.dropout$", name)
-            module.p = settings.attention_dropout if of_attention else settings.dropout
-    if model.model is not None:
-        cut_and_freeze(model.model, settings)
-    if settings.apart:
-        with torch.random.fork_rng():
-            torch.manual_seed(settings.seed)
-            read_apart(model)
-    else:
-        read_first_token_only(model)
-    return model
-
-
-def cut_and_freeze(network: PreTrainedModel, settings: RankerTraining) -> None:
-    """Keep the first `layers` of an encoder, keep what the settings freeze from learning, and put LoRA in the rest.
-
-    Raises BadConfig where it has fewer layers than are to be kept or frozen.
-    """
-    depth = network.config.num_hidden_layers
-    stack = next((one for one in network.modules() if isinstance(one, nn.ModuleList) and len(one) == depth), None)
-    kept = settings.layers or depth
-    if stack is None or max(kept, settings.freeze_layers) > depth:
-        raise BadConfig(f"an encoder of {depth} layers cannot keep {kept} and freeze {settings.freeze_layers} of them")
-    del stack[kept:]
-    network.config.num_hidden_layers = kept
-    if settings.freeze_word_embeddings:
-        network.get_input_embeddings().weight.requires_grad_(False)
-    if settings.freeze_layers:
-        for name, parameter in network.named_parameters():
-            if "embeddings" in name:
-                parameter.requires_grad_(False)
-        stack[: settings.freeze_layers].requires_grad_(False)
-    if settings.lora is not None:
-        add_lora(network, stack, settings.lora)
-
-
-def tokenizer_of(model: CrossEncoder) -> PairTokenizer:
-    """The model's own tokenizer as serving will read pairs."""
-    tokenizer = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())
-    return PairTokenizer(tokenizer, max_length=model.max_seq_length or 512, pad_id=model.tokenizer.pad_token_id or 0)
 
 
 class RankerLoss(nn.Module):
@@ -247,15 +190,39 @@ class RankingEvaluator(BaseEvaluator):
 
 
 class _Trainer(CrossEncoderTrainer):
-    """The trainer without a generated model card: it would quote shoppers' texts as examples. The weights of a
-    checkpoint are those of the network as it is trained, whatever head it has and whether LoRA is in it."""
+    """The trainer without a generated model card: it would quote shoppers' texts as examples. Checkpoints of models
+    that read texts apart, and of those with LoRA, are opened as such."""
 
     def add_model_card_callback(self, default_args_dict: dict[str, object]) -> None:
         """No card."""
 
     def _load_from_checkpoint(self, checkpoint_path: str) -> None:  # type: ignore[override]
-        network = cast("PreTrainedModel", self.model.model)
-        network.load_state_dict(load_file(Path(checkpoint_path) / "model.safetensors"))
+        if self.model.model is not None and load_lora(self.model.model, Path(checkpoint_path)):
+            return
+        if late_head(self.model) is None:
+            super()._load_from_checkpoint(checkpoint_path)
+        else:
+            self.model.load_state_dict(open_apart(Path(checkpoint_path)).state_dict())
+
+
+class _Epochs(TrainerCallback):
+    """Tells the batches which epoch it is, however deep they lie: several processes that go on after a stop would begin
+    the first epoch's again."""
+
+    def on_epoch_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        train_dataloader: DataLoader[object] | None = None,
+        **kwargs: object,
+    ) -> None:
+        """See the class."""
+        batches = getattr(train_dataloader, "batch_sampler", None)
+        while inner := getattr(batches, "batch_sampler", None):
+            batches = inner
+        if isinstance(batches, LengthGroupedBatches):
+            batches.set_epoch(int(state.epoch or 0))
 
 
 def layer_rates(names: Iterable[str], rate: float, decay: float) -> dict[str, float]:
@@ -293,6 +260,7 @@ def _trainer(
         evaluator=evaluator,
         data_collator=cast("CrossEncoderDataCollator", collator),  # it is called, and asked for its label columns
     )
+    trainer.add_callback(_Epochs())
     if evaluator is not None:
         trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=settings.patience))
     return trainer
@@ -303,7 +271,7 @@ def _arguments(
 ) -> CrossEncoderTrainingArguments:
     lengths = collator.tokenizer.lengths(collator.pairs)
     n_units = len(collator.indptr) - 1
-    rows = max(1, round(settings.batch_size * n_units / len(lengths) / settings.processes))
+    rows = rows_of_a_process(len(lengths), n_units, settings)
     examples = settings.examples or budget_examples(len(lengths), float(lengths.mean()))
     every = max(1, round(examples * n_units / len(lengths) / (rows * settings.processes) / settings.evaluations))
     return CrossEncoderTrainingArguments(
@@ -320,7 +288,8 @@ def _arguments(
         seed=settings.seed,
         bf16=_trains_in_bf16(settings.precision, device),
         use_cpu=device == "cpu",
-        ddp_find_unused_parameters=False,
+        ddp_find_unused_parameters=settings.apart,  # a BERT's pooler is not read then
+        dataloader_drop_last=settings.processes > 1,  # all of them get batches of one size, and as many
         dataloader_pin_memory=device == "cuda",
         eval_strategy="steps" if evaluates else "no",
         eval_steps=every,
@@ -337,12 +306,17 @@ def _arguments(
     )
 
 
+def rows_of_a_process(n_pairs: int, n_rows: int, settings: RankerTraining) -> int:
+    """How many of `n_rows` training rows, pairs or groups, one process reads in a step; one at least."""
+    return max(1, round(settings.batch_size * n_rows / n_pairs / settings.processes))
+
+
 def _trains_in_bf16(precision: str, device: str) -> bool:
     """bfloat16 where it is asked for or left open, and only where the hardware multiplies it."""
     return precision != "fp32" and resolve_precision("bf16", device) == "bf16"
 
 
-def _units(pairs: PairSet, settings: RankerTraining) -> NDArray[np.int64]:
+def training_rows(pairs: PairSet, settings: RankerTraining) -> NDArray[np.int64]:
     """Where each training row starts and ends: a group where the loss is of groups (empty ones left out), else a
     pair."""
     if settings.loss in GROUP_LOSSES:

@@ -21,7 +21,8 @@ from ranking.late import LateColumn, LateScorer, late_fingerprint
 from ranking.pair_tokens import PairTokenizer, TokenLists
 from ranking.pairs import GradeScale, PairSet, judged_pairs
 from ranking.settings import RankerTraining
-from ranking.train import new_cross_encoder, train_ranker
+from ranking.start import new_cross_encoder
+from ranking.train import train_ranker
 from retrieval.errors import BadBundle, BadConfig
 from retrieval.runtime import TorchRunner
 from retrieval.text import item_texts

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 from sentence_transformers import CrossEncoder
 
 from colour_pairs import COLOURS, ITEMS, colour_pairs
+from ranking.apart import open_apart
 from ranking.cross_encoder import CrossEncoderScorer
 from ranking.settings import RankerTraining
-from ranking.train import new_cross_encoder, train_ranker
-from retrieval.errors import MissingDependency
+from ranking.start import new_cross_encoder, tokenizer_of
+from ranking.train import RankingEvaluator, train_ranker
+from retrieval.errors import BadConfig, MissingDependency
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -34,6 +37,9 @@ def test_layers_change_by_their_rank_and_the_head_learns(tiny_bert_folder: Path,
     )  # fmt: skip
     assert run.best is not None
     assert run.best > 0.9
+    kept = CrossEncoder(str(tmp_path / "ranker"), device="cpu")
+    again = RankingEvaluator(tokenizer_of(kept), colour_pairs(1), device="cpu", precision="fp32")(kept)
+    assert again["ndcg@10"] == pytest.approx(run.best, abs=1e-6)  # the best checkpoint's changes, merged
     after = load_file(tmp_path / "ranker" / "model.safetensors")
     assert after.keys() == before.keys()
     change = {name: after[name] - tensor.numpy() for name, tensor in before.items()}
@@ -58,6 +64,28 @@ def test_a_model_trained_so_opens_as_any_other(tiny_bert_folder: Path, tmp_path:
     theirs = CrossEncoder(str(tmp_path / "ranker"), device="cpu").predict(pairs, show_progress_bar=False)
     ours = CrossEncoderScorer.load(tmp_path / "ranker", device="cpu").score(pairs)
     np.testing.assert_allclose(1 / (1 + np.exp(-ours)), theirs, atol=1e-5)
+
+
+def test_changes_begin_as_the_seed_has_it(tiny_bert_folder: Path) -> None:
+    weights = [new_cross_encoder(tiny_bert_folder, SETTINGS).state_dict() for _ in range(2)]
+    assert any("lora_A" in name for name in weights[0])
+    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+
+
+def test_late_interaction_learns_by_changes_too(tiny_bert_folder: Path, tmp_path: Path) -> None:
+    run = train_ranker(
+        colour_pairs(0), valid=colour_pairs(1), start=tiny_bert_folder, out=tmp_path / "late",
+        checkpoints=tmp_path / "work", settings=SETTINGS.model_copy(update={"apart": True, "head_rate": 4.0}),
+        device="cpu",
+    )  # fmt: skip
+    kept = open_apart(tmp_path / "late")
+    again = RankingEvaluator(tokenizer_of(kept), colour_pairs(1), device="cpu", precision="fp32")(kept)
+    assert again["ndcg@10"] == pytest.approx(run.best, abs=1e-6)
+
+
+def test_nothing_to_change_is_refused(tiny_bert_folder: Path) -> None:
+    with pytest.raises(BadConfig, match="all of them are frozen"):
+        new_cross_encoder(tiny_bert_folder, SETTINGS.model_copy(update={"freeze_layers": 2}))
 
 
 def test_without_peft_one_line_says_what_to_install(tiny_bert_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

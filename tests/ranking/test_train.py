@@ -18,7 +18,8 @@ from colour_pairs import COLOURS, ITEMS, colour_pairs
 from ranking.batches import PairCollator
 from ranking.cross_encoder import CrossEncoderScorer
 from ranking.settings import TOKENS, RankerTraining, budget_examples
-from ranking.train import RankerLoss, layer_rates, new_cross_encoder, tokenizer_of, train_ranker
+from ranking.start import new_cross_encoder, tokenizer_of
+from ranking.train import RankerLoss, layer_rates, train_ranker
 from retrieval.batches import LengthGroupedBatches
 from retrieval.errors import BadBundle, BadConfig, BadData
 
