@@ -44,7 +44,8 @@ def add_lora(network: PreTrainedModel, layers: nn.ModuleList, rank: int) -> None
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=SCALE * rank, target_modules=names), network)
     for one in head:
         one.requires_grad_(id(one) not in of_layers)
-    network._weight_conversions = []  # checkpoints are to carry the names that the network has while it learns
+    # checkpoints are to carry the names that the network has while it learns
+    network._weight_conversions = []  # type: ignore[assignment]
 
 
 def load_lora(network: nn.Module, checkpoint: Path) -> bool:
