@@ -115,8 +115,8 @@ def encode(
     from benchmarks.sweep import pinned
 
     with pinned(threads):
-        texts = 100 if quick else 2_000
-        runs = ModelRuns(bundle, device, rounds=rounds or (2 if quick else 5), texts=texts, seed=seed)
+        texts = 40 if quick else 2_000
+        runs = ModelRuns(bundle, device, rounds=rounds or (1 if quick else 5), texts=texts, seed=seed)
         run = begin(
             data_of(
                 bundle=bundle,

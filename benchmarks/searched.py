@@ -26,7 +26,7 @@ from serving.show import say
 
 K = 100
 RESAMPLES = 2_000
-FEW = 2_000  # items, in a hurry
+FEW = 500  # items, in a hurry
 HELD_OUT = ("ranker_valid", "gate", "test")  # folds whose queries the towers did not learn from
 
 
@@ -57,8 +57,9 @@ class SearchedRun:
         texts = item_texts(shop.data.items)[: FEW if self.quick else None]
         for name, (of_queries, of_items) in self._encoders(folder).items():
             say(f"-- {name}: {len(texts):,} items")
-            items = of_items.open(folder, self.device)(texts)
-            read = of_queries.open(folder, self.device)
+            read_items = of_items.open(folder, self.device)
+            read = read_items if of_queries is of_items else of_queries.open(folder, self.device)
+            items = read_items(texts)
             for fold, rows in asked.items():
                 targets = relevant_rows(*shop.judged(rows))
                 targets = targets.where(targets.rows < len(items))
