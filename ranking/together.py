@@ -15,6 +15,7 @@ import threading
 import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ import torch
 from ranking.pairs import PairSet
 from ranking.settings import RankerTraining
 from ranking.start import new_cross_encoder
-from ranking.train import RankerRun, rows_of_a_process, train_here, training_rows
+from ranking.train import RankerJob, RankerRun, rows_of_a_process, train_here, training_rows
 from retrieval.errors import BadConfig
 from retrieval.runtime import available_cores, pick_device
 from retrieval.training_progress import quiet_libraries
@@ -30,20 +31,11 @@ from retrieval.training_progress import quiet_libraries
 PAIRS, VALID, JOB, RUN = "pairs", "valid", "job.json", "run.json"
 
 
-def train_together(
-    pairs: PairSet,
-    *,
-    valid: PairSet | None,
-    start: str | Path,
-    out: Path,
-    checkpoints: Path,
-    settings: RankerTraining,
-    device: str = "auto",
-    description: str = "training the ranker",
-) -> RankerRun:
+def train_together(pairs: PairSet, **job: Unpack[RankerJob]) -> RankerRun:
     """`train_ranker` in as many processes as the settings say. Raises BadConfig for more than there are GPUs, or than
     pairs are enough for, what `new_cross_encoder` does for a bad start, and RuntimeError where a process fails."""
-    where, several = pick_device(device), settings.processes
+    settings, valid, start = job["settings"], job["valid"], job["start"]
+    where, several = pick_device(job["device"]), settings.processes
     rows = len(training_rows(pairs, settings)) - 1
     if rows < several * rows_of_a_process(len(pairs), rows, settings):
         raise BadConfig(
@@ -55,9 +47,9 @@ def train_together(
         new_cross_encoder(start, settings)  # what is wrong with it is told here, once
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        told = {"start": str(start), "out": str(out), "checkpoints": str(checkpoints), "device": where}
+        told = {"start": str(start), "out": str(job["out"]), "checkpoints": str(job["checkpoints"]), "device": where}
         (folder / JOB).write_text(
-            json.dumps({**told, "settings": settings.model_dump(), "description": description}), encoding="utf-8"
+            json.dumps({**told, "settings": settings.model_dump(), "description": job["description"]}), encoding="utf-8"
         )
         _write(pairs, folder / PAIRS)
         if valid is not None:

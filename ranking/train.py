@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 
 import numpy as np
 import torch
@@ -65,6 +65,18 @@ class RankerRun:
     best: float | None
 
 
+class RankerJob(TypedDict):
+    """What `train_ranker` is told beside its pairs."""
+
+    valid: PairSet | None
+    start: str | Path
+    out: Path
+    checkpoints: Path
+    settings: RankerTraining
+    device: str
+    description: str
+
+
 def train_ranker(
     pairs: PairSet,
     *,
@@ -88,33 +100,21 @@ def train_ranker(
     settings = settings or RankerTraining()
     if len(pairs) == 0:
         raise BadData("no training pair for the ranker: retrieval found none of the positives; leave the ranker out")
+    job: RankerJob = {
+        "valid": valid, "start": start, "out": out, "checkpoints": checkpoints, "settings": settings,
+        "device": device, "description": description,
+    }  # fmt: skip
     if settings.processes == 1:
-        return train_here(
-            pairs, valid=valid, start=start, out=out, checkpoints=checkpoints, settings=settings, device=device,
-            description=description, console=console,
-        )  # fmt: skip
+        return train_here(pairs, console=console, **job)
     from ranking.together import train_together
 
-    return train_together(
-        pairs, valid=valid, start=start, out=out, checkpoints=checkpoints, settings=settings, device=device,
-        description=description,
-    )  # fmt: skip
+    return train_together(pairs, **job)
 
 
-def train_here(
-    pairs: PairSet,
-    *,
-    valid: PairSet | None,
-    start: str | Path,
-    out: Path,
-    checkpoints: Path,
-    settings: RankerTraining,
-    device: str,
-    description: str,
-    console: Console | None = None,
-) -> RankerRun:
+def train_here(pairs: PairSet, *, console: Console | None = None, **job: Unpack[RankerJob]) -> RankerRun:
     """`train_ranker` in this process, which may be one of several that torchrun started: the first one saves."""
-    where, begun = pick_device(device), time.monotonic()
+    settings, valid, start, checkpoints = job["settings"], job["valid"], job["start"], job["checkpoints"]
+    where, begun = pick_device(job["device"]), time.monotonic()
     with quiet_libraries():
         model = new_cross_encoder(start, settings, device=where)
         tokenizer = tokenizer_of(model)
@@ -126,7 +126,7 @@ def train_here(
         trainer = _trainer(model, arguments, collator, evaluator, settings, pairs.span)
         first = arguments.process_index == 0
         screen = console if first else Console(quiet=True)
-        shown = TrainingProgress(description, examples_per_row=len(pairs) / (len(units) - 1), console=screen)
+        shown = TrainingProgress(job["description"], examples_per_row=len(pairs) / (len(units) - 1), console=screen)
         show_training(trainer, shown)
         stamp = fingerprint(settings.model_dump(), str(start), digest(pairs), len(valid) if valid else 0)
         with arguments.main_process_first(local=False):
@@ -139,7 +139,7 @@ def train_here(
             merge_lora(model.model)
         trainer.accelerator.wait_for_everyone()
         if first:
-            model.save_pretrained(str(out), create_model_card=False)
+            model.save_pretrained(str(job["out"]), create_model_card=False)
             shutil.rmtree(checkpoints, ignore_errors=True)
     return _record(trainer, len(pairs) / (len(units) - 1), time.monotonic() - begun)
 
