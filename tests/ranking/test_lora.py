@@ -67,9 +67,36 @@ def test_a_model_trained_so_opens_as_any_other(tiny_bert_folder: Path, tmp_path:
 
 
 def test_changes_begin_as_the_seed_has_it(tiny_bert_folder: Path) -> None:
-    weights = [new_cross_encoder(tiny_bert_folder, SETTINGS).state_dict() for _ in range(2)]
-    assert any("lora_A" in name for name in weights[0])
-    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+    found = []
+    for seed in (0, 0, 1):
+        torch.rand(1)  # what was drawn before has no say
+        found.append(new_cross_encoder(tiny_bert_folder, SETTINGS.model_copy(update={"seed": seed})).state_dict())
+    first, again, other = found
+    drawn = [name for name in first if "lora_A" in name]
+    assert drawn
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not any(torch.equal(first[name], other[name]) for name in drawn)
+
+
+def test_the_best_checkpoint_s_changes_are_kept(
+    tiny_bert_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, measure = list[float](), RankingEvaluator.__call__
+
+    def ever_worse(evaluator: RankingEvaluator, model: CrossEncoder, *rest: object, **more: object) -> dict[str, float]:
+        told.append(measure(evaluator, model)["ndcg@10"])
+        return {"ndcg@10": 1 / len(told)}
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RankingEvaluator, "__call__", ever_worse)
+        train_ranker(
+            colour_pairs(0), valid=colour_pairs(1), start=tiny_bert_folder, out=tmp_path / "ranker",
+            checkpoints=tmp_path / "work", settings=SETTINGS, device="cpu",
+        )  # fmt: skip
+    kept = CrossEncoder(str(tmp_path / "ranker"), device="cpu")
+    again = RankingEvaluator(tokenizer_of(kept), colour_pairs(1), device="cpu", precision="fp32")(kept)
+    assert again["ndcg@10"] == pytest.approx(told[0], abs=1e-6)
+    assert told[0] < told[-1]  # what it learned after the first was thrown away
 
 
 def test_late_interaction_learns_by_changes_too(tiny_bert_folder: Path, tmp_path: Path) -> None:
