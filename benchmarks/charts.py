@@ -63,17 +63,17 @@ def load_curve(opened: Sequence[LoadPoint], closed: Sequence[LoadPoint], bound: 
     return as_svg(f"load {opened}{closed}", HEIGHT, lambda axes: _draw_load(axes, opened, closed, bound))
 
 
-def bars(values: Mapping[str, float], label: str, ours: frozenset[str] = frozenset(), line: float | None = None) -> str:
-    """One bar for each name, those of `ours` in colour, and a line of comparison."""
+def bars(values: Mapping[str, float], label: str, ours: frozenset[str] = frozenset()) -> str:
+    """One bar for each name, those of `ours` in colour."""
     return as_svg(
-        f"bars {label} {values}", 0.9 + 0.36 * len(values), lambda axes: _draw_bars(axes, values, label, ours, line)
+        f"bars {label} {values}", 0.9 + 0.36 * len(values), lambda axes: _draw_bars(axes, values, label, ours)
     )
 
 
-def dots(values: Mapping[str, float], label: str, ours: frozenset[str] = frozenset()) -> str:
-    """One dot for each name on a logarithmic axis, those of `ours` in colour."""
+def dots(values: Mapping[str, float], label: str, ours: frozenset[str] = frozenset(), line: float | None = None) -> str:
+    """One dot for each name on a logarithmic axis, those of `ours` in colour, and a line of comparison."""
     return as_svg(
-        f"dots {label} {values}", 0.9 + 0.36 * len(values), lambda axes: _draw_dots(axes, values, label, ours)
+        f"dots {label} {values}", 0.9 + 0.36 * len(values), lambda axes: _draw_dots(axes, values, label, ours, line)
     )
 
 
@@ -153,22 +153,20 @@ def _draw_load(axes: Axes, opened: Sequence[LoadPoint], closed: Sequence[LoadPoi
     axes.tick_params(length=0, which="both")
 
 
-def _draw_bars(axes: Axes, values: Mapping[str, float], label: str, ours: frozenset[str], line: float | None) -> None:
+def _draw_bars(axes: Axes, values: Mapping[str, float], label: str, ours: frozenset[str]) -> None:
     names = list(values)[::-1]
     for at, name in enumerate(names):
         axes.barh(at, values[name], height=0.6, color=FINAL if name in ours else MUTED)
         axes.annotate(
             number(values[name]), (values[name], at), xytext=(6, 0), textcoords="offset points", va="center", color=INK
         )
-    if line is not None:
-        axes.axvline(line, color=INK, linewidth=0.8)
     axes.set_yticks(range(len(names)), names)
     axes.set_xlim(0, 1.2 * (max(values.values(), default=1.0) or 1.0))
     axes.set_xlabel(label)
     axes.tick_params(length=0)
 
 
-def _draw_dots(axes: Axes, values: Mapping[str, float], label: str, ours: frozenset[str]) -> None:
+def _draw_dots(axes: Axes, values: Mapping[str, float], label: str, ours: frozenset[str], line: float | None) -> None:
     names = list(values)[::-1]
     for at, name in enumerate(names):
         hue = FINAL if name in ours else MUTED
@@ -176,6 +174,8 @@ def _draw_dots(axes: Axes, values: Mapping[str, float], label: str, ours: frozen
         axes.annotate(
             number(values[name]), (values[name], at), xytext=(9, 0), textcoords="offset points", va="center", color=hue
         )
+    if line is not None:
+        axes.axvline(line, color=INK, linewidth=0.8)
     axes.set_xscale("log")
     axes.set_xlim(min(values.values(), default=0.1) / 2, 6 * max(values.values(), default=1.0))
     plain_log(axes.xaxis)

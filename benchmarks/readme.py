@@ -25,6 +25,7 @@ MARKED = re.compile(
     r"(<!-- bench (?P<kind>\S+) (?P<file>\S+)(?: (?P<only>\S+))? -->\n).*?(?P<end><!-- /bench -->)", re.DOTALL
 )
 QUALITY = ("recall@10", "recall@100", "ndcg@10", "mrr@10")
+ENOUGH = 0.95  # of the nearest, that an index is to find
 COSTS = ("build s", "MB", "median ms", "per second")
 
 
@@ -196,6 +197,29 @@ def _frontier(recorded: Sequence[Recorded]) -> list[list[str]]:
     return rows
 
 
+def _index(recorded: Sequence[Recorded]) -> list[list[str]]:
+    """Of each kind of index the quickest setting that finds ENOUGH of the nearest, or its most exact one."""
+    made = {one.line.labels["kind"]: one.line.summary for one in recorded if one.line.measured == "index, built"}
+    kinds: dict[str, dict[str, dict[str, Line]]] = {}
+    for line in (one.line for one in recorded if one.line.measured == "index"):
+        settings = kinds.setdefault(line.labels["kind"], {})
+        settings.setdefault(line.labels["setting"], {})[line.labels["asked"]] = line
+    asked = list(dict.fromkeys(way for kind in kinds.values() for lines in kind.values() for way in lines))
+    rows = [["kind", "setting", "recall@100", *(f"a second, {way}" for way in asked), "build s", "MB"]]
+    for kind, settings in kinds.items():
+        setting, lines = max(settings.items(), key=lambda one: _worth(one[1][asked[0]]))
+        rates = [number(lines[way].summary["per second"]) for way in asked]
+        cost = [number(made.get(kind, {}).get(name)) for name in ("build s", "MB")]
+        rows.append([kind, setting, number(lines[asked[0]].summary["recall"]), *rates, *cost])
+    return rows
+
+
+def _worth(line: Line) -> tuple[float, float]:
+    """How a setting of an index compares with others of its kind: by its rate, once it finds ENOUGH."""
+    recall, rate = line.summary["recall"] or 0.0, line.summary["per second"] or 0.0
+    return min(recall, ENOUGH), rate
+
+
 def _of(measured: str, heads: Sequence[str], labels: Sequence[str], figures: Sequence[str]) -> Table:
     """A table with a row for each line of a kind: some of its labels, then some of its figures."""
 
@@ -243,6 +267,16 @@ TABLES: Mapping[str, Table] = {
         ("median", "times faster"),
     ),
     "frontier": _frontier,
+    "index": _index,
+    "train": _of(
+        "train",
+        ("part", "counted", "a second", "done", "seconds", "peak MB"),
+        ("part", "counted"),
+        ("per second", "done", "seconds", "peak MB"),
+    ),
 }
 # Tables of lines of other names than their own.
-MADE_OF = {"peers": ("peer", "quality"), "slices": ("slice",), "searched": ("encode, search",)}
+MADE_OF = {
+    "peers": ("peer", "quality"), "slices": ("slice",), "searched": ("encode, search",),
+    "index": ("index", "index, built"),
+}  # fmt: skip

@@ -135,7 +135,7 @@ def _models(recorded: Sequence[Recorded]) -> Section | None:
                 ] = one.line.summary["times faster"] or 0.0
         title = {"rerank": "Reranking", "encode": "Encoding"}[measured]
         drawn.append(
-            Chart(title, f"times as fast as {THEIRS}", charts.bars(names, "times as fast", frozenset(names), 1.0))
+            Chart(title, f"times as fast as {THEIRS}", charts.dots(names, "times as fast", frozenset(names), 1.0))
         )
         tables.append(plain_table(f"{title}, {lines[0].line.unit}", lines, folded=True))
     lede = "The same model and texts, every way of running it in turn, theirs with the settings of its documentation."

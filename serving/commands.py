@@ -18,6 +18,7 @@ from retrieval.errors import MissingDependency, ShortlistError
 
 ENTRY_POINTS = "shortlist.commands"
 OURS, INTERRUPTED = 1, 130  # exit codes: a fault of ours, Ctrl-C
+OUT_OF_GPU = "OutOfMemoryError"  # the name of torch's error, which is not imported for it
 USAGE: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
@@ -110,6 +111,11 @@ def ended_by(error: BaseException, debug: bool) -> NoReturn:
     if isinstance(error, ShortlistError):
         complain(f"error: {one_line(error)}")
         raise typer.Exit(exit_code_of(error)) from error
+    of_gpu = type(error).__name__ == OUT_OF_GPU
+    if of_gpu or isinstance(error, MemoryError):
+        where, rather = ("the GPU", ", or give --device cpu") if of_gpu else ("memory", "")
+        complain(f"error: {where} is full ({one_line(error)}); end what else uses it{rather}, then run it again")
+        raise typer.Exit(OURS) from error
     more = "" if debug else "; to see where: shortlist --debug COMMAND ..."
     complain(f"error: a fault of shortlist, {type(error).__name__}: {one_line(error)}{more}")
     raise typer.Exit(exit_code_of(error)) from error

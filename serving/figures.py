@@ -184,11 +184,15 @@ def _draw_reliability(axes: Axes, before: Reliability, after: Reliability) -> No
     from matplotlib.ticker import FuncFormatter
 
     end = max(max(bins) for one in (before, after) for bins in (one.predicted, one.observed)) or 1.0
+    upper = max(before, after, key=lambda one: one.observed[-1])  # its name stands above its end, the other's below
     axes.plot([0, end], [0, end], color=FAINT, linewidth=1)
     for one, name, colour, line in ((before, "before", MUTED, DASHES[1]), (after, "after", RERANKED, "-")):
         axes.plot(one.predicted, one.observed, color=colour, linestyle=line, linewidth=2, marker="o", markersize=4)
-        at = (one.predicted[-1], one.observed[-1])
-        axes.annotate(name, at, xytext=(-4, 6), textcoords="offset points", ha="right", color=colour)
+        at, above = (one.predicted[-1], one.observed[-1]), one is upper
+        axes.annotate(
+            name, at, xytext=(-4, 6 if above else -6), textcoords="offset points", ha="right",
+            va="bottom" if above else "top", color=colour,
+        )  # fmt: skip
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
     axes.set_xlabel("predicted chance")

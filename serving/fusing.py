@@ -17,7 +17,7 @@ from serving.evaluate import relevant_rows
 from serving.offline import Offline
 from serving.retriever import FusionName
 from serving.shop import Shop
-from serving.sources import BEFORE, LATELY, LOOKED, MONTH, NEXT, OWN, TOGETHER, WEEK, WORDS
+from serving.sources import BEFORE, FIT, LATELY, LOOKED, MONTH, NEW, NEXT, OWN, TOGETHER, WEEK, WORDS
 from serving.stages import SHORTLIST, Stages
 
 FOLDS = ("ranker_train", "ranker_valid")  # of events: a handful of weights takes nothing from the ranker that follows
@@ -42,16 +42,19 @@ def fit_fusions(stages: Stages, shop: Shop, *, remove_seen: bool) -> Iterator[tu
     have that: what is taken again drowns what tells of new things.
 
     What sold or went together of late is a source only where the split is temporal: elsewhere times of different
-    shoppers may mean nothing. What was taken before is one only where it is answered again.
+    shoppers may mean nothing. What was taken before is one only where it is answered again; there neither how new an
+    item is nor how its price fits tells anything.
     """
     if shop.events is not None:
-        of_late = (WEEK, MONTH, LATELY) if shop.events.kind == "temporal" else ()
-        again = () if remove_seen else (OWN, BEFORE)
+        temporal = shop.events.kind == "temporal"
+        of_late = (WEEK, MONTH, LATELY) if temporal else ()
+        of_new = (*((NEW,) if temporal else ()), *((FIT,) if FIT in stages.retriever.sources else ()))
+        tells = of_new if remove_seen else (OWN, BEFORE)
         told = _recommendation(stages, shop, remove_seen=remove_seen)
-        yield "recommend", fit(stages, told, (TOGETHER, NEXT, LOOKED, *again, *of_late))
+        yield "recommend", fit(stages, told, (TOGETHER, NEXT, LOOKED, *of_late, *tells))
         if not remove_seen:
             told = _recommendation(stages, shop, remove_seen=True)
-            yield "recommend_new", fit(stages, told, (TOGETHER, NEXT, LOOKED, *of_late))
+            yield "recommend_new", fit(stages, told, (TOGETHER, NEXT, LOOKED, *of_late, *of_new))
     yield "search", fit(stages, _search(stages, shop), (WORDS,))
 
 

@@ -15,6 +15,7 @@ from indexing.durable import write_array
 from indexing.lookup import HashIndex, hash_keys, rows_of
 from indexing.version import IndexVersion
 from retrieval.errors import CorruptBundle
+from retrieval.fits import Newness, PriceFit
 from retrieval.lately import RecentPopularity
 from retrieval.sources import (
     CandidateSource,
@@ -29,10 +30,11 @@ from retrieval.topk import Mask, Rows
 from serving.retriever import EXACT
 from serving.shoppers import Shoppers
 
-TOGETHER, NEXT, OWN, BEFORE, LOOKED, WEEK, MONTH, LATELY, WORDS = (
+TOGETHER, NEXT, OWN, BEFORE, LOOKED, WEEK, MONTH, LATELY, WORDS, NEW, FIT = (
     "co_occurrence", "right_after", "own_frequency", "taken_before", "looked_at", "popularity_7d", "popularity_30d",
-    "together_14d", "words",
+    "together_14d", "words", "newness", "price_fit",
 )  # fmt: skip
+PRICE = "price"
 Lookup: TypeAlias = Callable[[Sequence[str]], Rows]
 CODES = ("sku", "gtin", "ean", "upc", "mpn", "isbn")  # columns whose values name an item as its id does
 VOCABULARY = "words.json"
@@ -58,7 +60,12 @@ def open_sources(words: Path | None, version: IndexVersion, shoppers: Shoppers, 
         taken = np.flatnonzero(np.isin(timeline.kind, timeline.codes_of(targets)) & (timeline.item >= 0))
         return RecentPopularity.of(timeline.time[taken], timeline.item[taken], days=days)
 
+    def new() -> Newness:
+        known = np.flatnonzero(timeline.item >= 0)
+        return Newness.of(timeline.time[known], timeline.item[known], version.size)
+
     makers: dict[str, Callable[[], CandidateSource]] = {
+        NEW: new,
         OWN: OwnFrequency,
         BEFORE: TakenBefore,
         LOOKED: LookedAt,
@@ -88,14 +95,16 @@ class Sources(Mapping[str, CandidateSource]):
         codes: Callable[[], Sequence[Lookup]],
     ) -> None:
         self._makers: dict[str, Callable[[], CandidateSource]] = {**makers, EXACT: lambda: _exact(version, codes)}
+        if PRICE in version.items.column_names:
+            self._makers[FIT] = lambda: _price_fit(version)
         self._made = dict[str, CandidateSource]()
         self._codes = codes
 
     def updated(self, version: IndexVersion) -> Sources:
-        """The same over an updated version, whose new and changed items are found by their ids and codes alone: words,
-        sales and what goes together stay as of the build."""
+        """The same over an updated version, whose new and changed items are found by their ids and codes alone, and
+        fit by their new prices: words, sales and what goes together stay as of the build."""
         renewed = Sources(self._makers, version, self._codes)
-        renewed._made = {name: source for name, source in self._made.copy().items() if name != EXACT}
+        renewed._made = {name: source for name, source in self._made.copy().items() if name not in (EXACT, FIT)}
         return renewed
 
     def __getitem__(self, name: str) -> CandidateSource:
@@ -119,6 +128,11 @@ def _exact(version: IndexVersion, codes: Callable[[], Sequence[Lookup]]) -> Exac
     rows = delta.rows_now()
     late = _code_lookups(delta.items.filter(pa.array(rows >= 0)), rows[rows >= 0])
     return ExactMatch([version.rows_of, *built, *late])
+
+
+def _price_fit(version: IndexVersion) -> PriceFit:
+    prices = version.values_at(PRICE, np.arange(version.size)).cast(pa.float64())
+    return PriceFit.of(prices.to_numpy())
 
 
 def _code_lookups(items: pa.Table, rows: Rows) -> list[Lookup]:

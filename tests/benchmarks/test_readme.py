@@ -128,6 +128,34 @@ def test_load_is_told_by_arrivals_and_callers(tmp_path: Path, make_run: Callable
     assert "| arrivals | – | 9 | 2 | – | – | – |" in rows
 
 
+def test_of_each_index_the_quickest_setting_that_finds_enough_is_told(
+    tmp_path: Path, make_run: Callable[..., Run]
+) -> None:
+    found = {"Flat": [("all", 1.0, 20.0)], "HNSW": [("ef 8", 0.9, 90.0), ("ef 32", 0.96, 60.0), ("ef 64", 0.99, 40.0)]}
+    found["PQ"] = [("k 1", 0.5, 80.0), ("k 2", 0.7, 70.0)]  # never enough: the most exact one
+    lines = [
+        Line(
+            measured="index",
+            labels={"kind": kind, "setting": setting, "asked": asked},
+            unit="figure",
+            summary={"recall": recall, "per second": rate * times},
+        )
+        for kind, settings in found.items()
+        for setting, recall, rate in settings
+        for asked, times in (("one at a time", 1), ("9 at once", 5))
+    ]
+    built = {"build s": 2.5, "MB": 7.0}
+    lines.append(Line(measured="index, built", labels={"kind": "HNSW"}, unit="figure", summary=built))
+    append(tmp_path / "shop.jsonl", make_run(), lines)
+    rows = with_tables(TEXT.replace("latency", "index"), tmp_path).splitlines()
+    assert rows[2] == "| kind | setting | recall@100 | a second, one at a time | a second, 9 at once | build s | MB |"
+    assert rows[4:7] == [
+        "| Flat | all | 1 | 20 | 100 | – | – |",
+        "| HNSW | ef 32 | 0.96 | 60 | 300 | 2.5 | 7 |",
+        "| PQ | k 2 | 0.7 | 70 | 350 | – | – |",
+    ]
+
+
 @pytest.mark.parametrize("marker", ["colours shop", "latency nowhere", "peers shop"])
 def test_a_table_that_cannot_be_made_is_an_error(tmp_path: Path, make_run: Callable[..., Run], marker: str) -> None:
     append(tmp_path / "shop.jsonl", make_run(), [sampled("latency", {"call": "a", "stage": "end to end"}, "ms", [1.0])])

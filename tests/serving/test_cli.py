@@ -10,6 +10,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
 from retrieval.errors import GateRefused, ShortlistError
@@ -166,6 +167,8 @@ def raising(error: BaseException) -> Callable[..., None]:
         (GateRefused("recall fell"), 3, "error: recall fell\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
         (ZeroDivisionError("by zero"), 1, "error: a fault of shortlist, ZeroDivisionError: by zero; "),
+        (MemoryError("6 GiB"), 1, "error: memory is full (6 GiB); end what else uses it, then run it again\n"),
+        (torch.OutOfMemoryError("CUDA"), 1, "error: the GPU is full (CUDA); end what else uses it, or give --device"),
     ],
 )
 def test_an_error_is_one_line_and_an_exit_code(

@@ -82,12 +82,25 @@ def test_which_sources_are_asked_depends_on_the_split_and_on_repeats(
     fitted = dict(fit_fusions(engine.stages, of_kind, remove_seen=remove_seen))
     recommend, *new, search = asked
     assert list(fitted) == ["recommend", *(["recommend_new"] if not remove_seen else []), "search"]
-    assert all(names == tuple(name for name in recommend if name not in TAKEN) for names in new)
+    of_new = {"newness", "price_fit"} if kind == "temporal" else {"price_fit"}
+    assert all(set(names) == (set(recommend) - {*TAKEN}) | of_new for names in new)
+    assert {"newness", "price_fit"} & set(recommend) == (of_new if remove_seen else set())
     assert search == ("words",)
     assert {"co_occurrence", "right_after"} <= set(recommend)
     assert ("own_frequency" in recommend) == ("taken_before" in recommend) == (not remove_seen)
     lately = {"popularity_7d", "popularity_30d", "together_14d"}
     assert lately & set(recommend) == (lately if kind == "temporal" else set())
+
+
+def test_a_shop_without_prices_is_not_asked_how_they_fit(
+    engine: Engine, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(fusing, "fit", lambda _, __, names: asked.append(names) or Fusion.of_towers())
+    sources = {name: source for name, source in engine.stages.retriever.sources.items() if name != "price_fit"}
+    stages = replace(engine.stages, retriever=replace(engine.stages.retriever, sources=sources))
+    dict(fit_fusions(stages, shop, remove_seen=True))
+    assert not any("price_fit" in names for names in asked)
 
 
 def test_on_what_it_was_fitted_the_fusion_orders_better_than_the_towers(engine: Engine, shop: Shop) -> None:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from indexing.lookup import HashIndex, hash_keys
@@ -34,7 +35,7 @@ def folder(data: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def index_of(ids: list[str]) -> IndexVersion:
     """An index that knows its items, and nothing else."""
     lookup = HashIndex.build(hash_keys(ids))
-    found = SimpleNamespace(size=len(ids), items=None, rows_of=lambda wanted: lookup.find(hash_keys(wanted)))
+    found = SimpleNamespace(size=len(ids), items=pa.table({}), rows_of=lambda wanted: lookup.find(hash_keys(wanted)))
     return cast("IndexVersion", found)
 
 

@@ -20,6 +20,7 @@ from ranking.pair_tokens import TokenLists
 from retrieval.dataset import DataSet, load
 from retrieval.encoder import TextEncoder
 from retrieval.errors import BadBundle, BadConfig, BadData, BadRequest
+from retrieval.fits import PriceFit
 from retrieval.fusion import Fusion
 from retrieval.text import item_texts
 from retrieval.topk import Rows
@@ -123,6 +124,19 @@ def test_a_new_price_costs_no_transformer_pass(
     done = update(own_bundle, upserts(tmp_path, with_column(items, "price", prices)))
     assert (done.upserted, done.new, done.embedded) == (items.num_rows, 0, 0)
     assert live(own_bundle).values_at("price", np.arange(3)).to_pylist() == prices[:3]
+
+
+def test_items_fit_a_shopper_by_their_new_prices(own_bundle: Path, items: pa.Table, tmp_path: Path) -> None:
+    engine = Engine.open(own_bundle)
+    before = engine.stages.retriever.sources["price_fit"]
+    assert isinstance(before, PriceFit)
+    some = with_column(items.slice(3, 1), "price", [77.0])
+    new = with_column(with_column(items.slice(5, 1), "item_id", ["brand-new"]), "price", [88.0])
+    update(own_bundle, upserts(tmp_path, pa.concat_tables([some, new])))
+    after = Engine.open(own_bundle).stages.retriever.sources["price_fit"]
+    assert isinstance(after, PriceFit)
+    np.testing.assert_allclose(np.exp(after.prices[[3, items.num_rows]]), [77.0, 88.0])
+    np.testing.assert_array_equal(np.delete(after.prices[:-1], 3), np.delete(before.prices, 3))
 
 
 def test_a_text_that_an_update_brought_is_not_embedded_again(own_bundle: Path, items: pa.Table, tmp_path: Path) -> None:
