@@ -21,10 +21,10 @@ RECIPE = Recipe(smoothing=0.95, top=63, narrowing=True)
 
 
 def calibrate(folder: Path, batches: Iterable[PairBatch]) -> None:
-    """See which inputs the linear layers of a cross-encoder's folder get, and keep their ranges there."""
+    """See which inputs the linear layers of a cross-encoder's folder get; see `retrieval.quantise.calibrate`."""
     model = open_cross_encoder(folder)
     module = logit_module(model)
-    quantise.calibrate(model, lambda: [module(*map(torch.from_numpy, batch)) for batch in batches], folder)
+    quantise.calibrate(model, lambda: [module(*map(torch.from_numpy, batch)) for batch in batches], folder, RECIPE)
 
 
 def calibrate_on(folder: Path, pairs: Sequence[tuple[str, str]]) -> None:

@@ -2,7 +2,8 @@
 
 Post-training quantisation as in Jacob et al. (2018): activations in 8 bits over one range a layer, weights in at most 8
 over one range an output. Before that the spread of each input moves from the activations into the weights, as in
-SmoothQuant (Xiao et al., ICML 2023). torch only emulates this; OpenVINO, given the same module, multiplies in int8.
+SmoothQuant (Xiao et al., ICML 2023), and weights are rounded so that they make up for each other. torch only emulates
+this; OpenVINO, given the same module, multiplies in int8.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from retrieval.encoder import TextEncoder
 from retrieval.errors import BadBundle
 from retrieval.runtime import RANGES, TorchRunner
 
+WHOLE = ".whole"  # after a layer's name, in the file: the whole numbers of its weights
+DAMPING = 0.01  # of the mean square of an input: added to each, so that few texts do not decide too much
 SMALLEST = 1e-5  # of an input's and a weight's range: one that was never used must not be divided by
 LEVELS = 255  # steps of an activation's range
 
@@ -38,42 +41,90 @@ TEXTS = 300  # that show a text encoder's ranges
 
 
 def calibrate_encoder(folder: Path, texts: Sequence[str]) -> None:
-    """See which inputs the layers of a sentence-transformers folder get where it reads some of the texts, drawn by
-    chance, and keep their ranges there."""
+    """`calibrate` a sentence-transformers folder on some of the texts, drawn by chance."""
     drawn = np.random.default_rng(0).permutation(len(texts))[:TEXTS]
     encoder = TextEncoder.load(folder, runtime="torch", device="cpu", precision="fp32")
     assert isinstance(encoder.runner, TorchRunner)
     some = [texts[at] for at in drawn.tolist()]
-    calibrate(encoder.runner.module.get_submodule("model"), lambda: encoder.encode(some), folder)
+    calibrate(encoder.runner.module.get_submodule("model"), lambda: encoder.encode(some), folder, OF_TEXTS)
 
 
-def calibrate(model: nn.Module, read: Callable[[], object], folder: Path) -> None:
-    """See which inputs the linear layers of a model get while `read` has it read texts, and keep their ranges in a
-    folder."""
+class Inputs:
+    """What a layer was given: the least, the largest and the mean of each input, float [n_in], and the mean product of
+    each two of them, float64 [n_in, n_in]."""
+
+    def __init__(self, n_in: int) -> None:
+        self._least, self._largest = torch.full((n_in,), torch.inf), torch.full((n_in,), -torch.inf)
+        self._sum, self._products = torch.zeros(n_in, dtype=torch.float64), torch.zeros(n_in, n_in)
+        self._seen = 0
+
+    def add(self, values: Tensor) -> None:
+        """More of them, float [..., n_in]."""
+        rows = values.reshape(-1, values.shape[-1])
+        self._least, self._largest = (
+            torch.minimum(self._least, rows.amin(dim=0)), torch.maximum(self._largest, rows.amax(dim=0))
+        )  # fmt: skip
+        self._sum += rows.double().sum(dim=0)
+        self._products += rows.T @ rows
+        self._seen += len(rows)
+
+    @property
+    def ranges(self) -> Tensor:
+        """Least, largest and mean, float [3, n_in]."""
+        return torch.stack([self._least, self._largest, (self._sum / self._seen).float()])
+
+    @property
+    def products(self) -> Tensor:
+        """See the class."""
+        return self._products.double() / self._seen
+
+
+def calibrate(model: nn.Module, read: Callable[[], object], folder: Path, recipe: Recipe) -> None:
+    """See which inputs the linear layers of a model get while `read` has it read texts; keep their ranges, and the
+    whole numbers of their weights, in a folder."""
     from safetensors.torch import save_file
 
-    ranges = dict[str, Tensor]()
-
-    def seen(name: str, inputs: tuple[Tensor, ...]) -> None:
-        values = inputs[0].reshape(-1, inputs[0].shape[-1])
-        found = torch.stack([values.amin(dim=0), values.amax(dim=0)])
-        known = ranges.get(name, found)
-        ranges[name] = torch.stack([torch.minimum(known[0], found[0]), torch.maximum(known[1], found[1])])
-
+    layers = {name: layer for name, layer in quantisable(model).items() if recipe.narrowing or not _narrows(layer)}
+    seen = {name: Inputs(layer.in_features) for name, layer in layers.items()}
     hooks = [
-        layer.register_forward_pre_hook(lambda _, inputs, name=name: seen(name, inputs))
-        for name, layer in quantisable(model).items()
+        layer.register_forward_pre_hook(lambda _, inputs, name=name: seen[name].add(inputs[0]))
+        for name, layer in layers.items()
     ]
     with torch.inference_mode():
         read()
     for hook in hooks:
         hook.remove()
-    save_file({name: values.clone() for name, values in ranges.items()}, folder / RANGES)
+    kept = dict[str, Tensor]()
+    ranges = {name: inputs.ranges for name, inputs in seen.items() if torch.isfinite(inputs.ranges).all()}
+    for names in _of_one_input(ranges):
+        spread = _spread([layers[name] for name in names], ranges[names[0]], recipe.smoothing)
+        for name in names:
+            weights = layers[name].weight.detach() / spread
+            products = seen[name].products * spread[:, None] * spread
+            kept |= {name: ranges[name], name + WHOLE: whole_numbers(weights, products, top=recipe.top)}
+    save_file(kept, folder / RANGES)
+
+
+def whole_numbers(weights: Tensor, products: Tensor, *, top: int) -> Tensor:
+    """The whole numbers, int8 [n_out, n_in] of at most `top`, that stand for `weights` float [n_out, n_in] in steps of
+    one size an output: those of later inputs make up for the rounding of earlier ones, as far as the inputs go
+    together, whose mean products are float64 [n_in, n_in] (GPTQ, Frantar et al., ICLR 2023)."""
+    steps = _steps(weights, top).double()
+    order = products.diagonal().argsort(descending=True)
+    damped = products[order][:, order] + (DAMPING * products.diagonal().mean() + SMALLEST**2) * torch.eye(len(order))
+    upper = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True)
+    left, found = weights.double()[:, order], torch.empty(weights.shape, dtype=torch.int8)
+    for at, row in enumerate(upper):
+        rounded = (left[:, at] / steps).round().clamp(-top, top)
+        found[:, order[at]] = rounded.to(torch.int8)
+        off = (left[:, at] - rounded * steps) / row[at]
+        left[:, at + 1 :] -= off[:, None] * row[at + 1 :]
+    return found
 
 
 def quantise(model: nn.Module, folder: Path, recipe: Recipe) -> None:
-    """Put whole numbers in the place of a model's linear layers, by the ranges that its folder keeps; layers that were
-    never used when those were seen stay as they are.
+    """Put whole numbers in the place of a model's linear layers, as its folder keeps them; layers that were never used
+    when those were made stay as they are.
 
     Raises BadBundle where it keeps none, or those of another model.
     """
@@ -81,17 +132,16 @@ def quantise(model: nn.Module, folder: Path, recipe: Recipe) -> None:
 
     if not (folder / RANGES).exists():
         raise BadBundle(f"{folder} holds no {RANGES}, so that it cannot run in int8; train or adopt the model again")
-    layers, ranges = quantisable(model), load_file(folder / RANGES)
-    if not set(ranges) <= set(layers):
-        raise BadBundle(f"{folder / RANGES} is of another model; train or adopt the model again")
+    layers, kept = quantisable(model), load_file(folder / RANGES)
+    ranges = {name: values for name, values in kept.items() if not name.endswith(WHOLE)}
+    if not all(name in layers and kept[name].shape == (3, layers[name].in_features) for name in ranges):
+        raise BadBundle(f"{folder / RANGES} is of another model or version; train or adopt the model again")
     for names in _of_one_input(ranges):
-        kept = [name for name in names if recipe.narrowing or not _narrows(layers[name])]
         spread = _spread([layers[name] for name in names], ranges[names[0]], recipe.smoothing)
-        for name in kept:
+        for name in names:
             parent, _, own = name.rpartition(".")
-            setattr(
-                model.get_submodule(parent), own, QuantisedLinear(layers[name], ranges[name], spread, top=recipe.top)
-            )
+            layer = QuantisedLinear(layers[name], ranges[name], spread, kept[name + WHOLE], top=recipe.top)
+            setattr(model.get_submodule(parent), own, layer)
 
 
 def _narrows(layer: nn.Linear) -> bool:
@@ -110,21 +160,24 @@ def quantisable(model: nn.Module) -> dict[str, nn.Linear]:
 class QuantisedLinear(nn.Module):
     """A linear layer from float [..., n_in] to float [..., n_out] whose product is of whole numbers.
 
-    `seen` float [2, n_in] are the least and the largest of each input, `spread` float [n_in] what inputs are multiplied
-    by and weights are divided by, `top` the largest whole number of a weight.
+    `seen` float [3, n_in] are the least, the largest and the mean of each input, `spread` float [n_in] what inputs are
+    multiplied by and weights are divided by, `whole` int8 [n_out, n_in] the weights so, and `top` the largest that one
+    of them may be. What rounding takes from or gives to an output in the mean is in its bias.
     """
 
-    def __init__(self, layer: nn.Linear, seen: Tensor, spread: Tensor, *, top: int) -> None:
+    def __init__(self, layer: nn.Linear, seen: Tensor, spread: Tensor, whole: Tensor, *, top: int) -> None:
         super().__init__()
         low = float((seen[0] * spread).min().clamp(max=0))
         high = float((seen[1] * spread).max().clamp(min=0))
         self.step = max(high - low, SMALLEST) / LEVELS
         self.zero = round(-low / self.step)
+        weights = layer.weight.detach() / spread
         self.spread = nn.Parameter(spread, requires_grad=False)
-        self.weight = nn.Parameter(layer.weight.detach() / spread, requires_grad=False)
-        self.steps = nn.Parameter(self.weight.abs().amax(dim=1).clamp(min=SMALLEST) / top, requires_grad=False)
+        self.steps = nn.Parameter(_steps(weights, top), requires_grad=False)
+        self.weight = nn.Parameter(whole * self.steps[:, None], requires_grad=False)
         self.zeros = nn.Parameter(torch.zeros(len(self.steps), dtype=torch.int32), requires_grad=False)
-        self.bias = layer.bias
+        off = (weights - self.weight) @ (seen[2] * spread)
+        self.bias = nn.Parameter(off if layer.bias is None else layer.bias.detach() + off, requires_grad=False)
 
     def forward(self, values: Tensor) -> Tensor:
         """See the class."""
@@ -133,10 +186,15 @@ class QuantisedLinear(nn.Module):
         return functional.linear(values, weight, self.bias)
 
 
+def _steps(weights: Tensor, top: int) -> Tensor:
+    """The size of each output's whole numbers, float [n_out], for weights float [n_out, n_in]."""
+    return weights.abs().amax(dim=1).clamp(min=SMALLEST) / top
+
+
 def _spread(layers: list[nn.Linear], seen: Tensor, smoothing: float) -> Tensor:
     """What each input is multiplied by, float [n_in], so that the layers that read it share one number."""
     weights = torch.stack([layer.weight.detach().abs().amax(dim=0) for layer in layers]).amax(dim=0)
-    inputs = seen.abs().amax(dim=0)
+    inputs = seen[:2].abs().amax(dim=0)
     return weights.clamp(min=SMALLEST) ** (1 - smoothing) / inputs.clamp(min=SMALLEST) ** smoothing
 
 

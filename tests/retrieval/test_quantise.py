@@ -15,7 +15,16 @@ from torch import nn
 import retrieval.runtime
 from retrieval.encoder import TextEncoder, sentence_module
 from retrieval.errors import BadBundle
-from retrieval.quantise import LEVELS, OF_TEXTS, QuantisedLinear, calibrate_encoder, quantisable, quantise
+from retrieval.quantise import (
+    LEVELS,
+    OF_TEXTS,
+    QuantisedLinear,
+    calibrate,
+    calibrate_encoder,
+    quantisable,
+    quantise,
+    whole_numbers,
+)
 from retrieval.runtime import RANGES, TorchRunner
 from retrieval.topk import Vectors
 
@@ -40,7 +49,8 @@ def cosines(some: Vectors, others: Vectors) -> Vectors:
 def test_a_quantised_layer_by_hand() -> None:
     layer = nn.Linear(2, 1)
     layer.weight.data, layer.bias.data = torch.tensor([[0.63, -0.01]]), torch.tensor([1.0])
-    int8 = QuantisedLinear(layer, torch.tensor([[0.0, -1.0], [1.55, 0.0]]), torch.ones(2), top=63)
+    seen, whole = torch.tensor([[0.0, -1.0], [1.55, 0.0], [0.0, 0.0]]), torch.tensor([[63, -1]], dtype=torch.int8)
+    int8 = QuantisedLinear(layer, seen, torch.ones(2), whole, top=63)
     assert int8.step == pytest.approx(2.55 / LEVELS)
     assert int8.zero == 100
     assert int8.steps.item() == pytest.approx(0.63 / 63)
@@ -49,14 +59,45 @@ def test_a_quantised_layer_by_hand() -> None:
 
 
 def test_an_input_that_was_never_seen_does_no_harm() -> None:
-    int8 = QuantisedLinear(nn.Linear(2, 3), torch.zeros(2, 2), torch.ones(2), top=63)
-    assert torch.isfinite(int8(torch.ones(4, 2))).all()
+    layer, spread = nn.Linear(2, 3), torch.ones(2)
+    whole = whole_numbers(layer.weight.detach(), torch.zeros(2, 2, dtype=torch.float64), top=63)
+    assert torch.isfinite(QuantisedLinear(layer, torch.zeros(3, 2), spread, whole, top=63)(torch.ones(4, 2))).all()
 
 
-def test_layers_with_fewer_outputs_than_inputs_stay_exact_where_the_recipe_says_so(folder: Path) -> None:
+def test_inputs_that_tell_nothing_of_each_other_are_rounded_each_by_itself() -> None:
+    weights = torch.tensor([[1.27, 0.334, -0.336], [0.0, -12.7, 0.06]])
+    alone = torch.diag(torch.tensor([1.0, 3.0, 2.0], dtype=torch.float64))
+    assert whole_numbers(weights, alone, top=127).tolist() == [[127, 33, -34], [0, -127, 1]]
+
+
+def test_weights_of_inputs_that_go_together_make_up_for_each_others_rounding() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(16, 24, generator=generator)
+    inputs = torch.randn(500, 4, generator=generator) @ torch.randn(4, 24, generator=generator)
+    inputs += 0.1 * torch.randn(500, 24, generator=generator)
+    steps = weights.abs().amax(dim=1, keepdim=True) / 7
+    made_up = whole_numbers(weights, (inputs.T @ inputs).double() / 500, top=7)
+    nearest = (weights / steps).round()
+    off = [float(((inputs @ (whole * steps - weights).T) ** 2).mean()) for whole in (made_up, nearest)]
+    assert off[0] < off[1] / 4
+    assert int(made_up.abs().max()) == 7
+
+
+def test_what_rounding_takes_from_an_output_in_the_mean_is_given_back() -> None:
+    layer = nn.Linear(3, 2)
+    mean = torch.tensor([0.5, -0.25, 1.0])
+    seen = torch.stack([mean - 1, mean + 1, mean])
+    int8 = QuantisedLinear(layer, seen, torch.ones(3), torch.zeros(2, 3, dtype=torch.int8), top=127)
+    torch.testing.assert_close(int8(mean), layer(mean))
+
+
+def test_layers_with_fewer_outputs_than_inputs_stay_exact_where_the_recipe_says_so(
+    folder: Path, tmp_path: Path
+) -> None:
     wide, narrow = (sentence_module(folder).get_submodule("model") for _ in range(2))
-    layers = quantisable(wide)
-    quantise(wide, folder, OF_TEXTS._replace(narrowing=True))
+    layers, every = quantisable(wide), OF_TEXTS._replace(narrowing=True)
+    calibrate(wide, lambda: wide.encode(list(TEXTS)), tmp_path, every)
+    quantise(wide, tmp_path, every)
     quantise(narrow, folder, OF_TEXTS)
     kept = {name for name in layers if isinstance(narrow.get_submodule(name), nn.Linear)}
     assert all(isinstance(wide.get_submodule(name), QuantisedLinear) for name in layers)
