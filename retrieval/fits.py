@@ -71,7 +71,7 @@ class PriceFit:
 @dataclass(frozen=True)
 class Newness:
     """1 over the days since an item's first event: 1 where that was yesterday. 0 where none came before the request's
-    own day.
+    own day, and for whoever has no history: what sells is for them, what just came for those who know the rest.
 
     `first` int64 [n_items] is the day of each row's first event, in whole days since 1970, UTC; -1 without any. Rows
     beyond those came later, and nothing is known of them.
@@ -88,10 +88,12 @@ class Newness:
 
     def read(self, asked: Asked) -> OrderAlone:
         """See CandidateSource."""
+        known = np.diff(asked.history.indptr) > 0
 
         def of(pairs: CSR) -> Scores:
             first = np.append(self.first, -1)[np.minimum(pairs.rows, len(self.first))]
             days = asked.day[pairs.owners] - first
-            return np.where((first >= 0) & (days > 0), 1 / np.maximum(days, 1), 0).astype(np.float32)
+            counts = (first >= 0) & (days > 0) & known[pairs.owners]
+            return np.where(counts, 1 / np.maximum(days, 1), 0).astype(np.float32)
 
         return OrderAlone(of, len(asked.day))

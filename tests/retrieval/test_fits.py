@@ -59,6 +59,11 @@ def test_what_happens_on_a_requests_own_day_tells_nothing_of_it() -> None:
     assert scores(newness, asked([0], day=9), [0, 1]) == [[1, 1]]
 
 
+def test_for_whoever_has_no_history_nothing_is_new() -> None:
+    newness = Newness.of(np.array([DAY, 2 * DAY]), np.array([0, 1]), 2)
+    assert scores(newness, asked([0], [], day=3), [0, 1]) == [[0.5, 1], [0, 0]]
+
+
 def test_items_that_came_after_the_build_are_not_known_to_be_new() -> None:
     assert scores(Newness.of(np.array([DAY]), np.array([0]), 1), asked([0], day=2), [0, 1, 7]) == [[1, 0, 0]]
 
