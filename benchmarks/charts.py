@@ -176,8 +176,9 @@ def _draw_dots(axes: Axes, values: Mapping[str, float], label: str, ours: frozen
         )
     if line is not None:
         axes.axvline(line, color=INK, linewidth=0.8)
+    shown = [*values.values(), *([] if line is None else [line])]
     axes.set_xscale("log")
-    axes.set_xlim(min(values.values(), default=0.1) / 2, 6 * max(values.values(), default=1.0))
+    axes.set_xlim(min(shown, default=0.1) / 2, 6 * max(shown, default=1.0))
     plain_log(axes.xaxis)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(-0.6, len(names) - 0.4)

@@ -198,7 +198,8 @@ def _frontier(recorded: Sequence[Recorded]) -> list[list[str]]:
 
 
 def _index(recorded: Sequence[Recorded]) -> list[list[str]]:
-    """Of each kind of index the quickest setting that finds ENOUGH of the nearest, or its most exact one."""
+    """Of each kind of index the setting that answers one query the quickest of those that find ENOUGH of the nearest,
+    or its most exact one."""
     made = {one.line.labels["kind"]: one.line.summary for one in recorded if one.line.measured == "index, built"}
     kinds: dict[str, dict[str, dict[str, Line]]] = {}
     for line in (one.line for one in recorded if one.line.measured == "index"):
@@ -207,10 +208,10 @@ def _index(recorded: Sequence[Recorded]) -> list[list[str]]:
     asked = list(dict.fromkeys(way for kind in kinds.values() for lines in kind.values() for way in lines))
     rows = [["kind", "setting", "recall@100", *(f"a second, {way}" for way in asked), "build s", "MB"]]
     for kind, settings in kinds.items():
-        setting, lines = max(settings.items(), key=lambda one: _worth(one[1][asked[0]]))
-        rates = [number(lines[way].summary["per second"]) for way in asked]
+        setting, lines = max(settings.items(), key=lambda one: _worth(next(iter(one[1].values()))))
+        rates = [number(lines[way].summary["per second"] if way in lines else None) for way in asked]
         cost = [number(made.get(kind, {}).get(name)) for name in ("build s", "MB")]
-        rows.append([kind, setting, number(lines[asked[0]].summary["recall"]), *rates, *cost])
+        rows.append([kind, setting, number(next(iter(lines.values())).summary["recall"]), *rates, *cost])
     return rows
 
 
@@ -270,9 +271,9 @@ TABLES: Mapping[str, Table] = {
     "index": _index,
     "train": _of(
         "train",
-        ("part", "counted", "a second", "done", "seconds", "peak MB"),
+        ("part", "counted", "a second", "done", "seconds", "peak MB", "of the GPU"),
         ("part", "counted"),
-        ("per second", "done", "seconds", "peak MB"),
+        ("per second", "done", "seconds", "peak MB", "peak GPU MB"),
     ),
 }
 # Tables of lines of other names than their own.

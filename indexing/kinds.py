@@ -18,6 +18,7 @@ FEWEST_ROWS = 1_000  # fewer vectors are scanned, whatever happens
 GRAPH_ROWS = 2_000_000  # above, a graph takes minutes to build and cells are used
 LINK_BYTES = 272  # of a vector of 32 links: those of its levels, and where they begin
 ID_BYTES, FACTOR_BYTES = 8, 8  # of a vector in a cell; beside its bits in RaBitQ
+SIXTEEN = 16  # whole numbers that FAISS multiplies at once; of a vector of another length it takes one after the other
 BLOCK = 32  # codes that fast scan reads at once: the last of a cell's blocks is padded
 QUEUES = (64, 128, 256, 512, 1_024)  # ef_search that is tried
 PROBES = (4, 8, 16, 32, 64, 128, 256, 512)  # nprobe that is tried
@@ -42,25 +43,27 @@ def kinds_for(n: int, dim: int) -> list[Kind]:
     >>> [kind.factory for kind in kinds_for(300_000, 384)]  # doctest: +NORMALIZE_WHITESPACE
     ['SQ8', 'PQ192x4fs', 'IVF2048,SQ8', 'IVF2048,PQ192x4fs', 'IVF2048,RaBitQ', 'HNSW32_SQ8', 'HNSW32']
     >>> [kind.factory for kind in kinds_for(5_000_000, 65)]
-    ['SQ8', 'Pad66,PQ33x4fs', 'IVF8192,SQ8', 'Pad66,IVF8192,PQ33x4fs', 'IVF8192,RaBitQ']
+    ['Pad80,SQ8', 'Pad66,PQ33x4fs', 'IVF8192,SQ8', 'Pad66,IVF8192,PQ33x4fs', 'IVF8192,RaBitQ']
     """
     if n < FEWEST_ROWS:
         return []
     even = dim + dim % 2
     pad, halves = f"Pad{even}," if dim % 2 else "", even // 2  # two numbers of a vector are coded together
+    wide = -(-dim // SIXTEEN) * SIXTEEN
+    widened = f"Pad{wide}," if wide > dim else ""  # not before cells, whose GPU form takes no transformation
     count = cells_for(n)
     cells, cell_bytes = f"IVF{count}", count * dim * 4 + n * ID_BYTES
     coded = (halves + halves % 2) // 2 * max(n + count * BLOCK // 2, count * BLOCK)  # in blocks that are padded
     bits = n * (math.ceil(dim / 8) + FACTOR_BYTES)
     scans_and_cells = [
-        Kind("SQ8", "SQ8", "scan", n * dim),
+        Kind("SQ8", f"{widened}SQ8", "scan", n * wide),
         Kind("PQfs", f"{pad}PQ{halves}x4fs", "scan", n * halves // 2),
         Kind("IVF,SQ8", f"{cells},SQ8", "search", cell_bytes + n * dim),
         Kind("IVF,PQfs", f"{pad}{cells},PQ{halves}x4fs", "search", cell_bytes + coded),
         Kind("IVF,RaBitQ", f"{cells},RaBitQ", "search", cell_bytes + bits),
     ]
     graphs = [
-        Kind(f"HNSW{LINKS}_SQ8", f"HNSW{LINKS}_SQ8", "search", n * (dim + LINK_BYTES)),
+        Kind(f"HNSW{LINKS}_SQ8", f"{widened}HNSW{LINKS}_SQ8", "search", n * (wide + LINK_BYTES)),
         Kind(f"HNSW{LINKS}", f"HNSW{LINKS}", "search", n * (4 * dim + LINK_BYTES)),
     ]
     return scans_and_cells + (graphs if n <= GRAPH_ROWS else [])

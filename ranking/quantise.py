@@ -1,4 +1,4 @@
-"""int8 of cross-encoders: the ranges of their layers' inputs, seen on real pairs; see `retrieval.quantise`."""
+"""int8 of cross-encoders, by the inputs that their layers get of real pairs; see `retrieval.quantise`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from retrieval import quantise
 from retrieval.quantise import Recipe
 from retrieval.runtime import token_batches
 
-PAIRS = 300  # that show a model's ranges
+PAIRS = 300  # that show what a model's layers get
 # Half of the spread in the weights made scores worse than none of it. Weights have 7 bits, so that sums of two products
 # fit 16 bits on CPUs without VNNI.
 RECIPE = Recipe(smoothing=0.95, top=63, narrowing=True)

@@ -38,27 +38,28 @@ class PriceFit:
     """How near an item's price is to those of what the shopper took: exp(-z² / 2), where z counts from the median, on a
     logarithmic scale, in the spread of the shopper's own prices; 0 where either price is not known.
 
-    `prices` float [n_items], by row, are logarithms, nan where none is known.
+    `prices` float [n_items], by row, are logarithms, nan where none is known, and `spread` the variance of all.
     """
 
     prices: NDArray[np.float64]
+    spread: float
 
     @classmethod
     def of(cls, prices: NDArray[np.floating]) -> PriceFit:
         """From the prices themselves; those that are not above 0 are not known."""
-        return cls(np.log(np.where(prices > 0, prices, np.nan)))
+        logs = np.log(np.where(prices > 0, prices, np.nan))
+        return cls(logs, float(np.nanvar(logs)) if np.isfinite(logs).any() else 1.0)
 
     def read(self, asked: Asked) -> OrderAlone:
         """See CandidateSource."""
         taken = newest(asked.taken, READ)
         middle, spread = np.full(taken.n_lists, np.nan), np.ones(taken.n_lists)  # of logarithms: median, variance
-        anybody = float(np.nanvar(self.prices)) if np.isfinite(self.prices).any() else 1.0
         for line in np.flatnonzero(np.diff(taken.indptr)).tolist():
             own = self.prices[taken.rows[taken.indptr[line] : taken.indptr[line + 1]]]
             own = own[np.isfinite(own)]
             if len(own):
                 middle[line] = np.median(own)
-                spread[line] = (len(own) * own.var() + DOUBT * anybody) / (len(own) + DOUBT)
+                spread[line] = (len(own) * own.var() + DOUBT * self.spread) / (len(own) + DOUBT)
 
         def of(pairs: CSR) -> Scores:
             off = self.prices[pairs.rows] - middle[pairs.owners]
@@ -73,8 +74,8 @@ class Newness:
     """1 over the days since an item's first event: 1 where that was yesterday. 0 where none came before the request's
     own day, and for whoever has no history: what sells is for them, what just came for those who know the rest.
 
-    `first` int64 [n_items] is the day of each row's first event, in whole days since 1970, UTC; -1 without any. Rows
-    beyond those came later, and nothing is known of them.
+    `first` int64 [n_items + 1] is the day of each row's first event, in whole days since 1970, UTC; -1 without any, as
+    its last is: rows beyond came later, and nothing is known of them.
     """
 
     first: NDArray[np.int64]
@@ -82,7 +83,7 @@ class Newness:
     @classmethod
     def of(cls, time: NDArray[np.int64], item: NDArray[np.integer], n_items: int) -> Newness:
         """From the times, in microseconds since 1970, and the items of events, in any order."""
-        first = np.full(n_items, np.iinfo(np.int64).max)
+        first = np.full(n_items + 1, np.iinfo(np.int64).max)
         np.minimum.at(first, item, time // DAY)
         return cls(np.where(first < np.iinfo(np.int64).max, first, -1))
 
@@ -91,7 +92,7 @@ class Newness:
         known = np.diff(asked.history.indptr) > 0
 
         def of(pairs: CSR) -> Scores:
-            first = np.append(self.first, -1)[np.minimum(pairs.rows, len(self.first))]
+            first = self.first[np.minimum(pairs.rows, len(self.first) - 1)]
             days = asked.day[pairs.owners] - first
             counts = (first >= 0) & (days > 0) & known[pairs.owners]
             return np.where(counts, 1 / np.maximum(days, 1), 0).astype(np.float32)

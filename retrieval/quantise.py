@@ -22,7 +22,10 @@ from retrieval.errors import BadBundle
 from retrieval.runtime import RANGES, TorchRunner
 
 WHOLE = ".whole"  # after a layer's name, in the file: the whole numbers of its weights
-DAMPING = 0.01  # of the mean square of an input: added to each, so that few texts do not decide too much
+# Of the mean square of an input, added to each, and as much more as they are many beside the rows that were seen: what
+# few rows tell of how inputs go together does not hold of others.
+DAMPING, DAMPING_OF_FEW = 0.01, 0.3
+BLOCK = 128  # inputs whose rounding is made up for at once
 SMALLEST = 1e-5  # of an input's and a weight's range: one that was never used must not be divided by
 LEVELS = 255  # steps of an activation's range
 
@@ -50,13 +53,13 @@ def calibrate_encoder(folder: Path, texts: Sequence[str]) -> None:
 
 
 class Inputs:
-    """What a layer was given: the least, the largest and the mean of each input, float [n_in], and the mean product of
-    each two of them, float64 [n_in, n_in]."""
+    """What a layer was given in so many rows: the least, the largest and the mean of each input, float [n_in], and the
+    mean product of each two of them, float64 [n_in, n_in]."""
 
     def __init__(self, n_in: int) -> None:
         self._least, self._largest = torch.full((n_in,), torch.inf), torch.full((n_in,), -torch.inf)
         self._sum, self._products = torch.zeros(n_in, dtype=torch.float64), torch.zeros(n_in, n_in)
-        self._seen = 0
+        self.rows = 0
 
     def add(self, values: Tensor) -> None:
         """More of them, float [..., n_in]."""
@@ -66,17 +69,17 @@ class Inputs:
         )  # fmt: skip
         self._sum += rows.double().sum(dim=0)
         self._products += rows.T @ rows
-        self._seen += len(rows)
+        self.rows += len(rows)
 
     @property
     def ranges(self) -> Tensor:
         """Least, largest and mean, float [3, n_in]."""
-        return torch.stack([self._least, self._largest, (self._sum / self._seen).float()])
+        return torch.stack([self._least, self._largest, (self._sum / self.rows).float()])
 
     @property
     def products(self) -> Tensor:
         """See the class."""
-        return self._products.double() / self._seen
+        return self._products.double() / self.rows
 
 
 def calibrate(model: nn.Module, read: Callable[[], object], folder: Path, recipe: Recipe) -> None:
@@ -99,26 +102,30 @@ def calibrate(model: nn.Module, read: Callable[[], object], folder: Path, recipe
     for names in _of_one_input(ranges):
         spread = _spread([layers[name] for name in names], ranges[names[0]], recipe.smoothing)
         for name in names:
-            weights = layers[name].weight.detach() / spread
-            products = seen[name].products * spread[:, None] * spread
-            kept |= {name: ranges[name], name + WHOLE: whole_numbers(weights, products, top=recipe.top)}
+            weights, inputs = layers[name].weight.detach() / spread, seen.pop(name)
+            products = inputs.products * spread[:, None] * spread
+            kept |= {name: ranges[name], name + WHOLE: whole_numbers(weights, products, inputs.rows, top=recipe.top)}
     save_file(kept, folder / RANGES)
 
 
-def whole_numbers(weights: Tensor, products: Tensor, *, top: int) -> Tensor:
+def whole_numbers(weights: Tensor, products: Tensor, rows: int, *, top: int) -> Tensor:
     """The whole numbers, int8 [n_out, n_in] of at most `top`, that stand for `weights` float [n_out, n_in] in steps of
     one size an output: those of later inputs make up for the rounding of earlier ones, as far as the inputs go
-    together, whose mean products are float64 [n_in, n_in] (GPTQ, Frantar et al., ICLR 2023)."""
-    steps = _steps(weights, top).double()
-    order = products.diagonal().argsort(descending=True)
-    damped = products[order][:, order] + (DAMPING * products.diagonal().mean() + SMALLEST**2) * torch.eye(len(order))
+    together, whose mean products over so many rows are float64 [n_in, n_in] (GPTQ, Frantar et al., ICLR 2023)."""
+    steps, order = _steps(weights, top).double(), products.diagonal().argsort(descending=True)
+    damping = (DAMPING + DAMPING_OF_FEW * len(order) / rows) * products.diagonal().mean() + SMALLEST**2
+    damped = products[order][:, order] + damping * torch.eye(len(order))
     upper = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True)
     left, found = weights.double()[:, order], torch.empty(weights.shape, dtype=torch.int8)
-    for at, row in enumerate(upper):
-        rounded = (left[:, at] / steps).round().clamp(-top, top)
-        found[:, order[at]] = rounded.to(torch.int8)
-        off = (left[:, at] - rounded * steps) / row[at]
-        left[:, at + 1 :] -= off[:, None] * row[at + 1 :]
+    for start in range(0, len(order), BLOCK):
+        block = left[:, start : start + BLOCK]
+        off = torch.empty_like(block)
+        for at, row in enumerate(upper[start : start + BLOCK, start : start + BLOCK]):
+            rounded = (block[:, at] / steps).round().clamp(-top, top)
+            found[:, order[start + at]] = rounded.to(torch.int8)
+            off[:, at] = (block[:, at] - rounded * steps) / row[at]
+            block[:, at + 1 :] -= off[:, at, None] * row[at + 1 :]
+        left[:, start + BLOCK :] -= off @ upper[start : start + BLOCK, start + BLOCK :]
     return found
 
 
@@ -133,15 +140,22 @@ def quantise(model: nn.Module, folder: Path, recipe: Recipe) -> None:
     if not (folder / RANGES).exists():
         raise BadBundle(f"{folder} holds no {RANGES}, so that it cannot run in int8; train or adopt the model again")
     layers, kept = quantisable(model), load_file(folder / RANGES)
-    ranges = {name: values for name, values in kept.items() if not name.endswith(WHOLE)}
-    if not all(name in layers and kept[name].shape == (3, layers[name].in_features) for name in ranges):
-        raise BadBundle(f"{folder / RANGES} is of another model or version; train or adopt the model again")
+    ranges = {name: _with_mean(values) for name, values in kept.items() if not name.endswith(WHOLE)}
+    if not all(name in layers and len(values[0]) == layers[name].in_features for name, values in ranges.items()):
+        raise BadBundle(f"{folder / RANGES} is of another model; train or adopt the model again")
     for names in _of_one_input(ranges):
         spread = _spread([layers[name] for name in names], ranges[names[0]], recipe.smoothing)
         for name in names:
+            if _narrows(layers[name]) and not recipe.narrowing:
+                continue
             parent, _, own = name.rpartition(".")
-            layer = QuantisedLinear(layers[name], ranges[name], spread, kept[name + WHOLE], top=recipe.top)
+            layer = QuantisedLinear(layers[name], ranges[name], spread, kept.get(name + WHOLE), top=recipe.top)
             setattr(model.get_submodule(parent), own, layer)
+
+
+def _with_mean(seen: Tensor) -> Tensor:
+    """Ranges of an input with its mean; those that were kept before means were, with none to give back."""
+    return seen if len(seen) > 2 else torch.cat([seen, torch.zeros_like(seen[:1])])
 
 
 def _narrows(layer: nn.Linear) -> bool:
@@ -161,11 +175,12 @@ class QuantisedLinear(nn.Module):
     """A linear layer from float [..., n_in] to float [..., n_out] whose product is of whole numbers.
 
     `seen` float [3, n_in] are the least, the largest and the mean of each input, `spread` float [n_in] what inputs are
-    multiplied by and weights are divided by, `whole` int8 [n_out, n_in] the weights so, and `top` the largest that one
-    of them may be. What rounding takes from or gives to an output in the mean is in its bias.
+    multiplied by and weights are divided by, `whole` int8 [n_out, n_in] the weights so (none: the nearest, as before
+    they made up for each other), and `top` the largest that one of them may be. What rounding takes from or gives to an
+    output in the mean is in its bias.
     """
 
-    def __init__(self, layer: nn.Linear, seen: Tensor, spread: Tensor, whole: Tensor, *, top: int) -> None:
+    def __init__(self, layer: nn.Linear, seen: Tensor, spread: Tensor, whole: Tensor | None, *, top: int) -> None:
         super().__init__()
         low = float((seen[0] * spread).min().clamp(max=0))
         high = float((seen[1] * spread).max().clamp(min=0))
@@ -174,6 +189,7 @@ class QuantisedLinear(nn.Module):
         weights = layer.weight.detach() / spread
         self.spread = nn.Parameter(spread, requires_grad=False)
         self.steps = nn.Parameter(_steps(weights, top), requires_grad=False)
+        whole = (weights / self.steps[:, None]).round() if whole is None else whole
         self.weight = nn.Parameter(whole * self.steps[:, None], requires_grad=False)
         self.zeros = nn.Parameter(torch.zeros(len(self.steps), dtype=torch.int32), requires_grad=False)
         off = (weights - self.weight) @ (seen[2] * spread)

@@ -64,7 +64,7 @@ class Scored(Protocol):
 
 
 class CandidateSource(Protocol):
-    """Something that proposes items. Safe to read from many threads."""
+    """Something that proposes items, or only scores what others propose. Safe to read from many threads."""
 
     def read(self, asked: Asked) -> Scored:
         """Scores for a block of requests."""

@@ -111,14 +111,21 @@ def ended_by(error: BaseException, debug: bool) -> NoReturn:
     if isinstance(error, ShortlistError):
         complain(f"error: {one_line(error)}")
         raise typer.Exit(exit_code_of(error)) from error
-    of_gpu = type(error).__name__ == OUT_OF_GPU
-    if of_gpu or isinstance(error, MemoryError):
-        where, rather = ("the GPU", ", or give --device cpu") if of_gpu else ("memory", "")
-        complain(f"error: {where} is full ({one_line(error)}); end what else uses it{rather}, then run it again")
+    if (where := full_memory(error)) is not None:
+        complain(f"error: {where} is full ({one_line(error)}); end what else uses it, then run it again")
         raise typer.Exit(OURS) from error
     more = "" if debug else "; to see where: shortlist --debug COMMAND ..."
     complain(f"error: a fault of shortlist, {type(error).__name__}: {one_line(error)}{more}")
     raise typer.Exit(exit_code_of(error)) from error
+
+
+def full_memory(error: BaseException) -> str | None:
+    """Which memory an error says is full; None for other errors. torch and FAISS are known by their words."""
+    told = str(error).lower()
+    if type(error).__name__ == OUT_OF_GPU or (isinstance(error, RuntimeError) and "out of memory" in told):
+        return "the GPU"
+    cannot = isinstance(error, RuntimeError) and "can't allocate memory" in told
+    return "memory" if cannot or isinstance(error, MemoryError) else None
 
 
 def exit_code_of(error: BaseException) -> int:

@@ -69,8 +69,11 @@ class Histories:
         if not cart.batch.present.any():
             return before._replace(unknown=cart.unknown)
         columns = (np.hstack(pair)[:, -self.longest :] for pair in zip(before.batch, cart.batch, strict=True))
-        both = CSR.from_lists([np.concatenate([before.asked.history.rows, cart.asked.history.rows])])
-        asked = before.asked._replace(history=both)
+        history, taken = (
+            CSR.from_lists([np.concatenate([lists.rows, cart.asked.history.rows])])
+            for lists in (before.asked.history, before.asked.taken)
+        )
+        asked = before.asked._replace(history=history, taken=taken)
         return Known(HistoryBatch(*columns), before.taken, cart.unknown, asked, cart.gap)
 
     @cached_property

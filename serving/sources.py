@@ -1,4 +1,4 @@
-"""The candidate sources of a release: the words of its items on disk, the others out of what its shoppers did."""
+"""The candidate sources of a release: of its items' words, ids and prices, and of what its shoppers did."""
 
 from __future__ import annotations
 
@@ -105,6 +105,8 @@ class Sources(Mapping[str, CandidateSource]):
         fit by their new prices: words, sales and what goes together stay as of the build."""
         renewed = Sources(self._makers, version, self._codes)
         renewed._made = {name: source for name, source in self._made.copy().items() if name not in (EXACT, FIT)}
+        if FIT in self._made:
+            _ = renewed[FIT]  # now, and not in the next request
         return renewed
 
     def __getitem__(self, name: str) -> CandidateSource:

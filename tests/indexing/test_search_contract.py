@@ -42,6 +42,8 @@ KINDS = {  # factory string: least recall@10 at the worst selectivity
     "RR32,IVF32,SQ8": 0.95,
     "HNSW32": 0.95,
     "HNSW32_SQ8": 0.95,
+    "Pad48,SQ8": 0.96,
+    "Pad48,HNSW32_SQ8": 0.95,
 }
 SMALL = ("SQ8", "IVF8,SQ8", "HNSW8", "PQ8x4", "IVF8,PQ8x4fs", "IVF8,RaBitQ", "IVF8,PQ8x4fs,RFlat")
 

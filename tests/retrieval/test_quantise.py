@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import retrieval.runtime
@@ -18,6 +19,7 @@ from retrieval.errors import BadBundle
 from retrieval.quantise import (
     LEVELS,
     OF_TEXTS,
+    WHOLE,
     QuantisedLinear,
     calibrate,
     calibrate_encoder,
@@ -60,27 +62,55 @@ def test_a_quantised_layer_by_hand() -> None:
 
 def test_an_input_that_was_never_seen_does_no_harm() -> None:
     layer, spread = nn.Linear(2, 3), torch.ones(2)
-    whole = whole_numbers(layer.weight.detach(), torch.zeros(2, 2, dtype=torch.float64), top=63)
+    whole = whole_numbers(layer.weight.detach(), torch.zeros(2, 2, dtype=torch.float64), 9, top=63)
     assert torch.isfinite(QuantisedLinear(layer, torch.zeros(3, 2), spread, whole, top=63)(torch.ones(4, 2))).all()
 
 
 def test_inputs_that_tell_nothing_of_each_other_are_rounded_each_by_itself() -> None:
     weights = torch.tensor([[1.27, 0.334, -0.336], [0.0, -12.7, 0.06]])
     alone = torch.diag(torch.tensor([1.0, 3.0, 2.0], dtype=torch.float64))
-    assert whole_numbers(weights, alone, top=127).tolist() == [[127, 33, -34], [0, -127, 1]]
+    assert whole_numbers(weights, alone, 99, top=127).tolist() == [[127, 33, -34], [0, -127, 1]]
 
 
-def test_weights_of_inputs_that_go_together_make_up_for_each_others_rounding() -> None:
+def loss_by_rounding(n_in: int, rows: int, top: int) -> float:
+    """The squared error of outputs for inputs that were not seen, over what rounding to the nearest costs there."""
     generator = torch.Generator().manual_seed(0)
-    weights = torch.randn(16, 24, generator=generator)
-    inputs = torch.randn(500, 4, generator=generator) @ torch.randn(4, 24, generator=generator)
-    inputs += 0.1 * torch.randn(500, 24, generator=generator)
-    steps = weights.abs().amax(dim=1, keepdim=True) / 7
-    made_up = whole_numbers(weights, (inputs.T @ inputs).double() / 500, top=7)
-    nearest = (weights / steps).round()
-    off = [float(((inputs @ (whole * steps - weights).T) ** 2).mean()) for whole in (made_up, nearest)]
-    assert off[0] < off[1] / 4
-    assert int(made_up.abs().max()) == 7
+    weights, mixed = torch.randn(16, n_in, generator=generator), torch.randn(4, n_in, generator=generator)
+
+    def inputs(n: int) -> torch.Tensor:
+        return torch.randn(n, 4, generator=generator) @ mixed + 0.5 * torch.randn(n, n_in, generator=generator)
+
+    seen, others = inputs(rows), inputs(1_000)
+    steps = weights.abs().amax(dim=1, keepdim=True) / top
+    whole = whole_numbers(weights, (seen.T @ seen).double() / rows, rows, top=top)
+    assert int(whole.abs().max()) == top
+    off = [float(((others @ (found * steps - weights).T) ** 2).mean()) for found in (whole, (weights / steps).round())]
+    return off[0] / off[1]
+
+
+@pytest.mark.parametrize("n_in", [24, 300])  # the second in several blocks
+def test_weights_of_inputs_that_go_together_make_up_for_each_others_rounding(n_in: int) -> None:
+    assert loss_by_rounding(n_in, 3_000, top=7) < 0.5
+
+
+def test_what_a_few_rows_show_does_no_harm_to_others() -> None:
+    assert loss_by_rounding(300, 40, top=63) < 1
+
+
+def test_ranges_that_were_kept_before_weights_made_up_for_each_other_are_read(
+    folder: Path, tiny_encoder_folder: Path, tmp_path: Path
+) -> None:
+    before = {name: values[:2].clone() for name, values in load_file(folder / RANGES).items() if values.ndim == 2}
+    ranges = {name: values for name, values in before.items() if not name.endswith(WHOLE)}
+    model = sentence_module(folder).get_submodule("model")
+    narrow = next(name for name, layer in quantisable(model).items() if layer.in_features > layer.out_features)
+    shutil.copytree(tiny_encoder_folder, tmp_path / "old")
+    save_file(ranges | {narrow: torch.ones(2, quantisable(model)[narrow].in_features)}, tmp_path / "old" / RANGES)
+    exact = TextEncoder.load(folder, runtime="torch", device="cpu", precision="fp32")
+    module = sentence_module(tmp_path / "old", int8=True)
+    whole = replace(exact, runner=TorchRunner(module, "cpu", "fp32"))
+    assert 0.99 < float(cosines(whole.encode(TEXTS), exact.encode(TEXTS)).min()) < 1 - 1e-7
+    assert isinstance(module.get_submodule("model").get_submodule(narrow), nn.Linear)
 
 
 def test_what_rounding_takes_from_an_output_in_the_mean_is_given_back() -> None:

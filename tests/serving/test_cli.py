@@ -168,7 +168,13 @@ def raising(error: BaseException) -> Callable[..., None]:
         (KeyboardInterrupt(), 130, "interrupted\n"),
         (ZeroDivisionError("by zero"), 1, "error: a fault of shortlist, ZeroDivisionError: by zero; "),
         (MemoryError("6 GiB"), 1, "error: memory is full (6 GiB); end what else uses it, then run it again\n"),
-        (torch.OutOfMemoryError("CUDA"), 1, "error: the GPU is full (CUDA); end what else uses it, or give --device"),
+        (
+            torch.OutOfMemoryError("CUDA"),
+            1,
+            "error: the GPU is full (CUDA); end what else uses it, then run it again\n",
+        ),
+        (RuntimeError("cudaMalloc: out of memory"), 1, "error: the GPU is full (cudaMalloc: out of memory); end"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1, "error: memory is full (DefaultCPUAllocator"),
     ],
 )
 def test_an_error_is_one_line_and_an_exit_code(
