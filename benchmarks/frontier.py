@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -154,6 +155,15 @@ def opened_ways(
     return found
 
 
+def share_kept(lift: float, whole: float) -> float:
+    """The share that a lift is of the whole one; nan where that lifts nothing, so that there is nothing to keep.
+
+    >>> share_kept(0.01, 0.02), share_kept(-0.01, -0.02)
+    (0.5, nan)
+    """
+    return lift / whole if whole > 0 else math.nan
+
+
 def frontier(
     ways: Sequence[Way],
     opened: Sequence[Stages],
@@ -170,7 +180,7 @@ def frontier(
     spent = np.array(_timed([*work, *([theirs] if theirs else [])], lists, timed, clock))
     faster = np.median(spent[-1] / spent, axis=1) if theirs and spent.size else np.full(len(spent), np.nan)
     return [
-        Point(way.name, tuple(milliseconds), found, found.mean / lifts[0].mean if lifts[0].mean else np.nan, times)
+        Point(way.name, tuple(milliseconds), found, share_kept(found.mean, lifts[0].mean), times)
         for way, milliseconds, found, times in zip(ways, spent.tolist(), lifts, faster.tolist(), strict=False)
     ]
 

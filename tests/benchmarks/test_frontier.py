@@ -19,6 +19,7 @@ from benchmarks.frontier import (
     predicting,
     recommend_lists,
     search_lists,
+    share_kept,
     ways,
 )
 from indexing.store import Bundle
@@ -98,6 +99,11 @@ def test_blends_can_be_fitted_on_the_first_requests_alone(engine: Engine, shop: 
         assert (len(few.texts), len(few.hits.rows), few.targets.n_lists) == (3, 3, 3)
         assert (few.hits.rows == whole.hits.rows[:3]).all()
         assert len(whole.first(None).texts) == len(whole.texts)
+
+
+@pytest.mark.parametrize("whole", [0.0, -0.02])
+def test_of_a_lift_that_is_none_nothing_can_be_kept(whole: float) -> None:
+    assert np.isnan(share_kept(-0.01, whole))
 
 
 def test_an_order_that_stays_lifts_nothing(engine: Engine, shop: Shop) -> None:
