@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from benchmarks.results import PERCENTILES, Line, Recorded
@@ -79,8 +80,23 @@ def newest(recorded: Sequence[Recorded]) -> list[Recorded]:
     return list(found.values())
 
 
+def by_place(lines: Sequence[Recorded]) -> dict[str, list[Recorded]]:
+    """Lines by what they are about, and by the GPU that they ran on."""
+    found: dict[str, list[Recorded]] = {}
+    for one in lines:
+        found.setdefault(", ".join(filter(None, (source(one), one.run.machine.get("gpu")))), []).append(one)
+    return found
+
+
 def plain_table(title: str, lines: Sequence[Recorded], *, folded: bool = False) -> Table:
-    """All labels and figures of some lines."""
+    """All labels and figures of some lines, and what each is about where that is not one thing."""
+    places = by_place(lines)
+    if len(places) > 1:
+        lines = [
+            replace(one, line=replace(one.line, labels={"of": place, **one.line.labels}))
+            for place, some in places.items()
+            for one in some
+        ]
     labels = list(dict.fromkeys(name for one in lines for name in one.line.labels))
     columns = list(dict.fromkeys(name for one in lines for name in one.line.summary))
     rows = [

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from benchmarks.charts import Spot, unequalled
+from benchmarks.index_curves import K
 from benchmarks.latency import WHOLE
 from benchmarks.recall import SLICED
 from benchmarks.results import PERCENTILES, Line, Recorded, Run, latest, read
@@ -206,7 +207,7 @@ def _index(recorded: Sequence[Recorded]) -> list[list[str]]:
         settings = kinds.setdefault(line.labels["kind"], {})
         settings.setdefault(line.labels["setting"], {})[line.labels["asked"]] = line
     asked = list(dict.fromkeys(way for kind in kinds.values() for lines in kind.values() for way in lines))
-    rows = [["kind", "setting", "recall@100", *(f"a second, {way}" for way in asked), "build s", "MB"]]
+    rows = [["kind", "setting", f"recall@{K}", *(f"a second, {way}" for way in asked), "build s", "MB"]]
     for kind, settings in kinds.items():
         setting, lines = max(settings.items(), key=lambda one: _worth(next(iter(one[1].values()))))
         rates = [number(lines[way].summary["per second"] if way in lines else None) for way in asked]

@@ -8,7 +8,7 @@ from benchmarks import charts
 from benchmarks.charts import Curves, LoadPoint, Spot
 from benchmarks.index_curves import K as INDEX_K
 from benchmarks.latency import WHOLE
-from benchmarks.page import Section, Table, highest, of, plain_table, source
+from benchmarks.page import Section, Table, by_place, highest, of, plain_table, source
 from benchmarks.results import Recorded
 from benchmarks.show import number
 from benchmarks.throughput import THEIRS
@@ -27,13 +27,13 @@ def sections(recorded: Sequence[Recorded]) -> list[Section | None]:
 def _index(recorded: Sequence[Recorded]) -> Section | None:
     lines = of(recorded, "index")
     drawn = []
-    for asked in dict.fromkeys(one.line.labels["asked"] for one in lines):
+    for (place, asked), some in _apart(lines, "asked").items():
         kinds: dict[str, list[IndexPoint]] = {}
-        for one in lines:
-            if one.line.labels["asked"] == asked:
-                point = IndexPoint(one.line.summary["recall"] or 0.0, one.line.summary["per second"] or 0.0)
-                kinds.setdefault(one.line.labels["kind"], []).append(point)
-        drawn.append(Chart(f"Queries {asked}", "up and to the right is better", Pareto(kinds, INDEX_K).svg()))
+        for one in some:
+            point = IndexPoint(one.line.summary["recall"] or 0.0, one.line.summary["per second"] or 0.0)
+            kinds.setdefault(one.line.labels["kind"], []).append(point)
+        title = f"{place}: queries {asked}"
+        drawn.append(Chart(title, "up and to the right is better", Pareto(kinds, INDEX_K).svg()))
     others = {
         "All settings": lines, "Building": of(recorded, "index, built"), "Filtered": of(recorded, "index, by filter"),
         "Growth": of(recorded, "index, growth"), "As tuned": of(recorded, "tuned index"),
@@ -42,12 +42,22 @@ def _index(recorded: Sequence[Recorded]) -> Section | None:
     tables = [plain_table(title, some, folded=title != "As tuned") for title, some in others.items() if some]
     if not tables:
         return None
-    drawn += _growth(others["Growth"])
+    for place, some in by_place(others["Growth"]).items():
+        drawn += _growth(place, some)
     lede = "Recall against exact search over the bundle's own vectors, for real user vectors."
     return Section("Indexes", lede, drawn, tables)
 
 
-def _growth(lines: Sequence[Recorded]) -> list[Chart]:
+def _apart(lines: Sequence[Recorded], label: str) -> dict[tuple[str, str], list[Recorded]]:
+    """Lines by their place and by one of their labels."""
+    found: dict[tuple[str, str], list[Recorded]] = {}
+    for place, some in by_place(lines).items():
+        for one in some:
+            found.setdefault((place, one.line.labels[label]), []).append(one)
+    return found
+
+
+def _growth(place: str, lines: Sequence[Recorded]) -> list[Chart]:
     """Milliseconds of a query and memory by the number of items."""
     spent, held = Curves(), Curves()
     for one in lines:
@@ -56,9 +66,9 @@ def _growth(lines: Sequence[Recorded]) -> list[Chart]:
             spent.setdefault(kind, []).append((size, 1_000 / rate))
         if megabytes := figures.get("MB"):
             held.setdefault(kind, []).append((size, megabytes))
-    about = (("Latency as it grows", "ms a query", spent), ("Memory as it grows", "MB beside the vectors", held))
+    about = (("latency as it grows", "ms a query", spent), ("memory as it grows", "MB beside the vectors", held))
     return [
-        Chart(title, "both axes logarithmic", charts.curves(some, "items", label, logarithmic=True))
+        Chart(f"{place}: {title}", "both axes logarithmic", charts.curves(some, "items", label, logarithmic=True))
         for title, label, some in about
         if some
     ]
@@ -68,25 +78,27 @@ def _latency(recorded: Sequence[Recorded]) -> Section | None:
     lines = of(recorded, "latency")
     if not lines:
         return None
-    several = len({source(one) for one in lines}) > 1
-    calls = [f"{source(one)}: {one.line.labels['call']}" if several else one.line.labels["call"] for one in lines]
-    stages: dict[str, dict[str, float]] = {}
-    for call, one in zip(calls, lines, strict=True):
-        if one.line.labels["stage"] != WHOLE:
-            stages.setdefault(call, {})[one.line.labels["stage"]] = one.line.median or 0.0
     cold = of(recorded, "first answer of a process")
     lede = "One call after another in a warm process."
     if cold:
         seconds = ", ".join(f"{one.line.labels.get('call', 'a call')} {number(one.line.median)} s" for one in cold)
         lede += f" The first answer of a fresh process, interpreter included: {seconds}."
-    drawn = [Chart("Where the time goes", "medians by stage", charts.waterfall(stages))] if stages else []
-    whole = {
-        call: one.line.histogram
-        for call, one in zip(calls, lines, strict=True)
-        if one.line.labels["stage"] == WHOLE and one.line.histogram
-    }
-    if whole:
-        drawn.append(Chart("How calls spread", "end to end, calls by milliseconds", charts.histograms(whole)))
+    drawn = []
+    for place, some in by_place(lines).items():
+        stages: dict[str, dict[str, float]] = {}
+        for one in some:
+            if one.line.labels["stage"] != WHOLE:
+                stages.setdefault(one.line.labels["call"], {})[one.line.labels["stage"]] = one.line.median or 0.0
+        if stages:
+            drawn.append(Chart(f"{place}: where the time goes", "medians by stage", charts.waterfall(stages)))
+        whole = {
+            one.line.labels["call"]: one.line.histogram
+            for one in some
+            if one.line.labels["stage"] == WHOLE and one.line.histogram
+        }
+        if whole:
+            text = "end to end, calls by milliseconds"
+            drawn.append(Chart(f"{place}: how calls spread", text, charts.histograms(whole)))
     return Section("Latency", lede, drawn, [plain_table("All percentiles, ms", lines, folded=True)])
 
 
@@ -94,15 +106,16 @@ def _load(recorded: Sequence[Recorded]) -> Section | None:
     lines = of(recorded, "load")
     if not lines:
         return None
-    points: dict[str, list[LoadPoint]] = {"open": [], "closed": []}
-    for one in lines:
-        rate = one.line.summary.get("answered per second") or 0.0
-        points[one.line.labels["load"]].append(LoadPoint(rate, one.line.median or 0.0, highest(one.line)[1]))
-    bound = next((float(one.line.labels["bound ms"]) for one in of(recorded, "highest rate")), None)
-    opened = sorted(points["open"])
-    drawn = [
-        Chart("Load", "latency counts from when a request was due", charts.load_curve(opened, points["closed"], bound))
-    ]
+    bounds = {place: some[0].line.labels["bound ms"] for place, some in by_place(of(recorded, "highest rate")).items()}
+    drawn = []
+    for place, some in by_place(lines).items():
+        points: dict[str, list[LoadPoint]] = {"open": [], "closed": []}
+        for one in some:
+            rate = one.line.summary.get("answered per second") or 0.0
+            points[one.line.labels["load"]].append(LoadPoint(rate, one.line.median or 0.0, highest(one.line)[1]))
+        bound = float(bounds[place]) if place in bounds else None
+        curve = charts.load_curve(sorted(points["open"]), points["closed"], bound)
+        drawn.append(Chart(f"{place}: load", "latency counts from when a request was due", curve))
     lede = (
         "Arrivals come at a fixed rate whether or not earlier ones were answered, so that waiting in line is seen; "
         "callers who wait for each answer hide it."
@@ -122,22 +135,19 @@ def _sweeps(recorded: Sequence[Recorded]) -> Section | None:
 
 def _models(recorded: Sequence[Recorded]) -> Section | None:
     drawn, tables = [], []
-    for measured, label in (("rerank", "pairs"), ("encode", "texts")):
+    for measured, label, title in (("rerank", "pairs", "reranking"), ("encode", "texts", "encoding")):
         lines = of(recorded, measured)
-        if not lines:
-            continue
-        names: dict[str, float] = {}
-        for one in lines:
-            where = f", {cores} core{'s' if cores != '1' else ''}" if (cores := one.line.labels.get("cores")) else ""
-            if one.line.labels["way"] != THEIRS:
-                names[
-                    f"{one.line.labels['way']}, {one.line.labels[label]} {label if measured == 'rerank' else ''}{where}"
-                ] = one.line.summary["times faster"] or 0.0
-        title = {"rerank": "Reranking", "encode": "Encoding"}[measured]
-        drawn.append(
-            Chart(title, f"times as fast as {THEIRS}", charts.dots(names, "times as fast", frozenset(names), 1.0))
-        )
-        tables.append(plain_table(f"{title}, {lines[0].line.unit}", lines, folded=True))
+        for place, some in by_place(lines).items():
+            names: dict[str, float] = {}
+            for one in (one for one in some if one.line.labels["way"] != THEIRS):
+                labels, cores = one.line.labels, one.line.labels.get("cores")
+                on = f", {cores} core{'s' if cores != '1' else ''}" if cores else ""
+                told = f"{labels['way']}, {labels[label]}{' pairs' if measured == 'rerank' else ''}{on}"
+                names[told] = one.line.summary["times faster"] or 0.0
+            dots = charts.dots(names, "times as fast", frozenset(names), 1.0)
+            drawn.append(Chart(f"{place}: {title}", f"times as fast as {THEIRS}", dots))
+        if lines:
+            tables.append(plain_table(f"{title.capitalize()}, {lines[0].line.unit}", lines, folded=True))
     lede = "The same model and texts, every way of running it in turn, theirs with the settings of its documentation."
     return Section("Models", lede, drawn, tables) if drawn else None
 
@@ -169,14 +179,16 @@ def _training(recorded: Sequence[Recorded]) -> Section | None:
     rates, lines = of(recorded, "train"), of(recorded, "train, validation")
     if not rates and not lines:
         return None
-    figures: dict[str, Curves] = {}
-    for one in lines:
-        curve = [(float(at.removesuffix(" s")), value) for at, value in one.line.summary.items() if value is not None]
-        figures.setdefault(one.line.labels["figure"], Curves()).setdefault(one.line.labels["part"], []).extend(curve)
-    drawn = [
-        Chart(figure.replace("_", " "), "in validation, as training goes on", charts.curves(some, "seconds", figure))
-        for figure, some in figures.items()
-        if any(some.values())
-    ]
+    drawn = []
+    for (place, figure), some in _apart(lines, "figure").items():
+        curves = Curves()
+        for one in some:
+            known = [
+                (float(at.removesuffix(" s")), value) for at, value in one.line.summary.items() if value is not None
+            ]
+            curves.setdefault(one.line.labels["part"], []).extend(known)
+        if any(curves.values()):
+            title = f"{place}: {figure.replace('_', ' ')}"
+            drawn.append(Chart(title, "in validation, as training goes on", charts.curves(curves, "seconds", figure)))
     tables = [plain_table("Rates and memory", rates)] if rates else list[Table]()
     return Section("Training", "What is learned for the time that it takes.", drawn, tables)

@@ -148,7 +148,7 @@ def test_of_each_index_the_quickest_setting_that_finds_enough_is_told(
     lines.append(Line(measured="index, built", labels={"kind": "HNSW"}, unit="figure", summary=built))
     append(tmp_path / "shop.jsonl", make_run(), lines)
     rows = with_tables(TEXT.replace("latency", "index"), tmp_path).splitlines()
-    assert rows[2] == "| kind | setting | recall@100 | a second, one at a time | a second, 9 at once | build s | MB |"
+    assert rows[2] == "| kind | setting | recall@10 | a second, one at a time | a second, 9 at once | build s | MB |"
     assert rows[4:7] == [
         "| Flat | all | 1 | 20 | 100 | – | – |",
         "| HNSW | ef 32 | 0.96 | 60 | 300 | 2.5 | 7 |",

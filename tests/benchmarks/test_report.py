@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks import report_speed
 from benchmarks.cli import bench
 from benchmarks.page import newest
 from benchmarks.report import render_page
@@ -80,6 +81,18 @@ def every_kind() -> list[Line]:
 def recorded(make_run: Callable[..., Run]) -> list[Recorded]:
     run = make_run(data="shop")
     return [Recorded(run, line) for line in every_kind()]
+
+
+def test_two_bundles_or_machines_never_share_a_chart_or_an_unnamed_row(make_run: Callable[..., Run]) -> None:
+    on_gpu = make_run(data="shop")
+    runs = [make_run(data="shop"), make_run(data="other"), replace(on_gpu, machine={**on_gpu.machine, "gpu": "H1"})]
+    sections = report_speed.sections([Recorded(run, line) for run in runs for line in every_kind()])
+    for section in filter(None, sections):
+        if section.title in ("Indexes", "Latency", "Under load", "Models", "Training"):
+            places = [chart.title.partition(":")[0] for chart in section.charts]
+            assert set(places) == {"shop", "other", "shop, H1"}, section.title
+        for table in section.tables:
+            assert table.head[0] == "of", (section.title, table.title)
 
 
 def test_the_page_loads_nothing_and_escapes_what_it_is_given(recorded: list[Recorded]) -> None:
