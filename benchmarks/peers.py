@@ -34,7 +34,7 @@ from serving.shop import Shop
 from serving.show import say
 
 WIDTH = 100  # items that a peer proposes
-TIMED, FEW_TIMED = 100, 6  # requests, one at a time, whose latency is taken: as a rule, and in a hurry
+TIMED, FEW_TIMED = 100, 3  # requests, one at a time, whose latency is taken: as a rule, and in a hurry
 QUERIES = 500  # whose answers are judged: a CrossEncoder takes half a second for each
 
 
