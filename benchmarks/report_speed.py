@@ -8,7 +8,7 @@ from benchmarks import charts
 from benchmarks.charts import Curves, LoadPoint, Spot
 from benchmarks.index_curves import K as INDEX_K
 from benchmarks.latency import WHOLE
-from benchmarks.page import Section, Table, by_place, highest, of, plain_table, source
+from benchmarks.page import Section, Table, by_place, highest, of, plain_table
 from benchmarks.results import Recorded
 from benchmarks.show import number
 from benchmarks.throughput import THEIRS
@@ -157,17 +157,16 @@ def _frontier(recorded: Sequence[Recorded]) -> Section | None:
     if not lines:
         return None
     drawn = []
-    for data, task in dict.fromkeys((source(one), one.line.labels["task"]) for one in lines):
+    for (place, task), some in _apart(lines, "task").items():
         spots = [
             Spot(one.line.labels["way"], one.line.median or 0.0, *bounds)
-            for one in lines
-            if (source(one), one.line.labels["task"]) == (data, task)
-            and len(bounds := [b for name in ("lift", "low", "high") if (b := one.line.summary.get(name)) is not None])
+            for one in some
+            if len(bounds := [b for name in ("lift", "low", "high") if (b := one.line.summary.get(name)) is not None])
             == 3
         ]
         if spots:
             text = "lift of nDCG@10 over the order given, with 95 % intervals; up and to the left is better"
-            drawn.append(Chart(f"{data}: {task}", text, charts.spots(spots, "median milliseconds", "lift of nDCG@10")))
+            drawn.append(Chart(f"{place}: {task}", text, charts.spots(spots, "median milliseconds", "lift of nDCG@10")))
     lede = (
         "Each way of reranking the same lists: what a request waits, and how much better its order becomes. Named are "
         "those that no quicker one equals."

@@ -31,6 +31,7 @@ Unit: TypeAlias = Literal["ms", "s", "MB", "per second", "share", "figure"]
 LESS_IS_BETTER = frozenset({"ms", "s", "MB"})
 ENDED = "probe at the end"  # the kind of the line that a run ends with; readers find it in `Run.ended`
 OF_A_BUILD = frozenset({"release", "data fingerprint", "task", "candidates"})
+WAYS = frozenset({"kept"})  # which ways were compared, of which each line names its own
 SIZES = frozenset({"items", "dimensions", "queries"})  # of a bundle's build, but chosen where vectors are made
 Summary: TypeAlias = Mapping[str, float | None]
 
@@ -65,7 +66,7 @@ class Run:
         >>> Run(command="", date="", commit="", machine={}, probe=Probe(1, 1), data=about).setting
         (('bundle', 'shop'), ('threads', '1'))
         """
-        left_out = OF_A_BUILD | {"quick"} | (SIZES if "bundle" in self.data else set())
+        left_out = OF_A_BUILD | WAYS | {"quick"} | (SIZES if "bundle" in self.data else set())
         gpu = {"gpu": self.machine["gpu"]} if self.machine.get("gpu") else {}
         return tuple(
             (name, value)

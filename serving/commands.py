@@ -124,8 +124,9 @@ def full_memory(error: BaseException) -> str | None:
     told = str(error).lower()
     if type(error).__name__ == OUT_OF_GPU or (isinstance(error, RuntimeError) and "out of memory" in told):
         return "the GPU"
-    cannot = isinstance(error, RuntimeError) and "can't allocate memory" in told
-    return "memory" if cannot or isinstance(error, MemoryError) else None
+    refused = isinstance(error, RuntimeError) and "can't allocate memory" in told
+    refused |= isinstance(error, OSError) and error.errno == errno.ENOMEM
+    return "memory" if refused or isinstance(error, MemoryError) else None
 
 
 def exit_code_of(error: BaseException) -> int:

@@ -88,7 +88,7 @@ def test_two_bundles_or_machines_never_share_a_chart_or_an_unnamed_row(make_run:
     runs = [make_run(data="shop"), make_run(data="other"), replace(on_gpu, machine={**on_gpu.machine, "gpu": "H1"})]
     sections = report_speed.sections([Recorded(run, line) for run in runs for line in every_kind()])
     for section in filter(None, sections):
-        if section.title in ("Indexes", "Latency", "Under load", "Models", "Training"):
+        if section.title in ("Indexes", "Latency", "Under load", "Models", "What reranking keeps", "Training"):
             places = [chart.title.partition(":")[0] for chart in section.charts]
             assert set(places) == {"shop", "other", "shop, H1"}, section.title
         for table in section.tables:

@@ -72,13 +72,15 @@ def test_inputs_that_tell_nothing_of_each_other_are_rounded_each_by_itself() -> 
     assert whole_numbers(weights, alone, 99, top=127).tolist() == [[127, 33, -34], [0, -127, 1]]
 
 
-def loss_by_rounding(n_in: int, rows: int, top: int) -> float:
-    """The squared error of outputs for inputs that were not seen, over what rounding to the nearest costs there."""
+def loss_by_rounding(n_in: int, rows: int, top: int, *, apart: bool = False) -> float:
+    """The squared error of outputs for inputs that were not seen, over what rounding to the nearest costs there; the
+    inputs go together, or tell nothing of each other."""
     generator = torch.Generator().manual_seed(0)
     weights, mixed = torch.randn(16, n_in, generator=generator), torch.randn(4, n_in, generator=generator)
 
     def inputs(n: int) -> torch.Tensor:
-        return torch.randn(n, 4, generator=generator) @ mixed + 0.5 * torch.randn(n, n_in, generator=generator)
+        alone = torch.randn(n, n_in, generator=generator)
+        return alone if apart else torch.randn(n, 4, generator=generator) @ mixed + 0.5 * alone
 
     seen, others = inputs(rows), inputs(1_000)
     steps = weights.abs().amax(dim=1, keepdim=True) / top
@@ -88,13 +90,13 @@ def loss_by_rounding(n_in: int, rows: int, top: int) -> float:
     return off[0] / off[1]
 
 
-@pytest.mark.parametrize("n_in", [24, 300])  # the second in several blocks
-def test_weights_of_inputs_that_go_together_make_up_for_each_others_rounding(n_in: int) -> None:
-    assert loss_by_rounding(n_in, 3_000, top=7) < 0.5
+@pytest.mark.parametrize(("n_in", "most"), [(24, 0.25), (300, 0.1)])  # the second in several blocks
+def test_weights_of_inputs_that_go_together_make_up_for_each_others_rounding(n_in: int, most: float) -> None:
+    assert loss_by_rounding(n_in, 3_000, top=7) < most
 
 
-def test_what_a_few_rows_show_does_no_harm_to_others() -> None:
-    assert loss_by_rounding(300, 40, top=63) < 1
+def test_what_a_few_rows_show_by_chance_does_little_harm_to_others() -> None:
+    assert loss_by_rounding(300, 40, top=63, apart=True) < 1.25  # 1.8 without damping by the number of rows
 
 
 def test_ranges_that_were_kept_before_weights_made_up_for_each_other_are_read(

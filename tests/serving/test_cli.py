@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -174,6 +175,7 @@ def raising(error: BaseException) -> Callable[..., None]:
             "error: the GPU is full (CUDA); end what else uses it, then run it again\n",
         ),
         (RuntimeError("cudaMalloc: out of memory"), 1, "error: the GPU is full (cudaMalloc: out of memory); end"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), 1, "error: memory is full ([Errno 12] Cannot allocate"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1, "error: memory is full (DefaultCPUAllocator"),
     ],
 )
