@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from benchmarks import charts
 from benchmarks.charts import Curves, LoadPoint, Spot
@@ -156,8 +157,10 @@ def _frontier(recorded: Sequence[Recorded]) -> Section | None:
     lines = of(recorded, "frontier")
     if not lines:
         return None
-    drawn = []
+    drawn, shown = [], list[Recorded]()
     for (place, task), some in _apart(lines, "task").items():
+        lifts = (some[0].line.summary.get("lift") or 0.0) > 0  # what lifts nothing has nothing that could be kept
+        shown += some if lifts else [_without(one, "kept") for one in some]
         spots = [
             Spot(one.line.labels["way"], one.line.median or 0.0, *bounds)
             for one in some
@@ -171,7 +174,11 @@ def _frontier(recorded: Sequence[Recorded]) -> Section | None:
         "Each way of reranking the same lists: what a request waits, and how much better its order becomes. Named are "
         "those that no quicker one equals."
     )
-    return Section("What reranking keeps", lede, drawn, [plain_table("All figures", lines, folded=True)])
+    return Section("What reranking keeps", lede, drawn, [plain_table("All figures", shown, folded=True)])
+
+
+def _without(one: Recorded, figure: str) -> Recorded:
+    return replace(one, line=replace(one.line, summary={**one.line.summary, figure: None}))
 
 
 def _training(recorded: Sequence[Recorded]) -> Section | None:

@@ -95,6 +95,15 @@ def test_two_bundles_or_machines_never_share_a_chart_or_an_unnamed_row(make_run:
             assert table.head[0] == "of", (section.title, table.title)
 
 
+@pytest.mark.parametrize(("lift", "told"), [(0.03, "0.77"), (-0.03, "–")])
+def test_a_share_of_a_lift_that_is_none_is_not_told(make_run: Callable[..., Run], lift: float, told: str) -> None:
+    summary = {"n": 9.0, "p50": 4.0, "lift": lift, "low": lift - 0.01, "high": lift + 0.01, "kept": 0.77}
+    line = Line(measured="frontier", labels={"task": "search", "way": "full"}, unit="ms", summary=summary)
+    (section,) = filter(None, report_speed.sections([Recorded(make_run(data="shop"), line)]))
+    table = section.tables[0]
+    assert table.rows[0].cells[list(table.head).index("kept")] == told
+
+
 def test_the_page_loads_nothing_and_escapes_what_it_is_given(recorded: list[Recorded]) -> None:
     page = render_page(recorded, title=EVIL)
     assert "<script" not in page
