@@ -21,7 +21,7 @@ from ranking.gate import GateVerdict, gate
 from ranking.settings import FULL, LATE, SHALLOW
 from retrieval.blas import ONE_BLAS_THREAD
 from retrieval.metrics import ndcg_at
-from retrieval.runtime import RANGES, pick_device, resolve_precision
+from retrieval.runtime import holds_int8, pick_device, resolve_precision
 from retrieval.topk import CSR, Hits
 from serving.blending import fitted_on, valid_shortlists
 from serving.evaluate import needs_rerank, relevant_rows, rerank_sample
@@ -32,7 +32,7 @@ from serving.stages import SHORTLIST, Stages
 from serving.steps import RecordedStep, open_steps, with_steps
 
 KEPT = (10, 25)  # places that the full model orders in the cascades of the table
-HEADS = (30, 50)  # places that are read where retrieval's order alone drops the others
+HEADS = (20, 30, 50)  # places that are read where retrieval's order alone drops the others
 LISTS = 500  # shortlists whose order is measured
 TIMED = 30  # of them, one request each
 
@@ -81,7 +81,7 @@ def ways(
     `depth` places and over fewer (`heads`), the full model for what the shallow one has `kept`, and either for what
     late interaction has."""
     halves, whole = resolve_precision("bf16", pick_device(device)) == "bf16", pick_device(device) == "cpu"
-    kinds = ["fp32", *(["bf16"] if halves else []), *(["int8"] if whole and (folder / RANGES).exists() else [])]
+    kinds = ["fp32", *(["bf16"] if halves else []), *(["int8"] if whole and holds_int8(folder) else [])]
     shallow = (folder / SHALLOW).is_dir()
     found = list[Way]()
     for model in (FULL, SHALLOW) if shallow else (FULL,):

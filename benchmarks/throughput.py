@@ -19,7 +19,7 @@ from ranking.pair_tokens import PairTokenizer, TokenLists
 from ranking.settings import LATE, SHALLOW
 from retrieval.encoder import TextEncoder, max_tokens, open_sentence_transformer
 from retrieval.errors import MissingDependency
-from retrieval.runtime import RANGES, RuntimeName, pick_device, resolve_precision
+from retrieval.runtime import RuntimeName, holds_int8, pick_device, resolve_precision
 from retrieval.topk import exact_topk
 
 Pairs: TypeAlias = Sequence[tuple[str, str]]
@@ -283,7 +283,7 @@ def _reader(scorer: CrossEncoderScorer, pairs: Pairs) -> Callable[[NDArray[np.in
 
 
 def _in_int8(below: str = "") -> Callable[[Path, str], bool]:
-    return lambda folder, device: _on_cpu(device) and (folder / below / RANGES).exists()
+    return lambda folder, device: _on_cpu(device) and holds_int8(folder / below)
 
 
 def _ours_encodes(runtime: RuntimeName, precision: str) -> Callable[[Path, str], Encoder]:

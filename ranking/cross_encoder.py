@@ -301,10 +301,9 @@ def served_module(folder: Path, *, int8: bool = False, bf16: bool = False) -> to
     """The `logit_module` of a folder, in whole numbers or with its body in bfloat16 where that is asked for."""
     model = open_cross_encoder(folder)
     if int8:
-        from ranking.quantise import RECIPE
         from retrieval.quantise import quantise
 
-        quantise(model, folder, RECIPE)
+        quantise(model, folder)
     if bf16 and model.model is not None:
         from retrieval.cuda import body_in_bf16
 

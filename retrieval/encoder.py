@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from retrieval.errors import BadBundle, BadConfig
 from retrieval.fingerprint import fingerprint, folder_fingerprint
 from retrieval.runtime import (
+    INT8,
     MULTIPLE,
-    RANGES,
     RUNTIMES,
     TOKEN_INPUTS,
     Encoded,
@@ -96,7 +96,7 @@ class TextEncoder:
             runner = TorchRunner(sentence_module(folder), where, kind)
         else:
             runner = openvino_model(cache and cache / "encoder.xml", partial(_openvino_graph, folder), kind)
-        found = cls(tokenizer, runner, _prompts(folder), pad_id, folder_fingerprint(folder, leave_out=RANGES))
+        found = cls(tokenizer, runner, _prompts(folder), pad_id, folder_fingerprint(folder, leave_out=INT8))
         if precision != "int8" or where == "cuda" or runtime == "torch" or kind != "bf16":
             return found
         graph = partial(_openvino_graph, folder, int8=True)
@@ -260,9 +260,9 @@ def sentence_module(folder: Path, *, bf16: bool = False, int8: bool = False) -> 
         transformer, *others = module.model
         body_in_bf16(transformer, others)
     if int8:
-        from retrieval.quantise import OF_TEXTS, quantise
+        from retrieval.quantise import quantise
 
-        quantise(module.model, folder, OF_TEXTS)
+        quantise(module.model, folder)
     return module
 
 

@@ -1,165 +1,80 @@
-"""int8 for CPUs: ranges that are seen on real texts, and linear layers that compute in whole numbers by them.
+"""int8 for CPUs: linear layers of whole numbers, as `retrieval.calibrate` found them and a folder keeps them.
 
-Post-training quantisation as in Jacob et al. (2018): activations in 8 bits over one range a layer, weights in at most 8
-over one range an output. Before that the spread of each input moves from the activations into the weights, as in
-SmoothQuant (Xiao et al., ICML 2023), and weights are rounded so that they make up for each other. torch only emulates
-this; OpenVINO, given the same module, multiplies in int8.
+torch only emulates this; OpenVINO, given the same module, multiplies in int8.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from retrieval.encoder import TextEncoder
 from retrieval.errors import BadBundle
-from retrieval.runtime import RANGES, TorchRunner
+from retrieval.runtime import INT8, INT8_LAYOUT, holds_int8
 
-WHOLE = ".whole"  # after a layer's name, in the file: the whole numbers of its weights
-# Of the mean square of an input, added to each, and as much more as they are many beside the rows that were seen: what
-# few rows tell of how inputs go together does not hold of others.
-DAMPING, DAMPING_OF_FEW = 0.01, 0.3
-BLOCK = 128  # inputs whose rounding is made up for at once
 SMALLEST = 1e-5  # of an input's and a weight's range: one that was never used must not be divided by
 LEVELS = 255  # steps of an activation's range
 
 
-class Recipe(NamedTuple):
-    """How layers become whole numbers: the share of an input's spread that moves into the weights, the largest weight,
-    and whether layers with fewer outputs than inputs do: those of a feed-forward part read what lies furthest apart."""
+class Grid(NamedTuple):
+    """How the inputs of a layer, float [..., n_in], become whole numbers: each less its `shift` and times its `spread`,
+    float [n_in], over one range, `ends` float [2]."""
 
-    smoothing: float
-    top: int
-    narrowing: bool
+    shift: Tensor
+    spread: Tensor
+    ends: Tensor
 
+    def moved(self, values: Tensor) -> Tensor:
+        """Inputs as they are rounded, before they are."""
+        return values * self.spread - self.shift * self.spread
 
-OF_TEXTS = Recipe(smoothing=0.8, top=127, narrowing=False)  # with narrowing layers the median cosine is .9985
-TEXTS = 300  # that show a text encoder's ranges
-
-
-def calibrate_encoder(folder: Path, texts: Sequence[str]) -> None:
-    """`calibrate` a sentence-transformers folder on some of the texts, drawn by chance."""
-    drawn = np.random.default_rng(0).permutation(len(texts))[:TEXTS]
-    encoder = TextEncoder.load(folder, runtime="torch", device="cpu", precision="fp32")
-    assert isinstance(encoder.runner, TorchRunner)
-    some = [texts[at] for at in drawn.tolist()]
-    calibrate(encoder.runner.module.get_submodule("model"), lambda: encoder.encode(some), folder, OF_TEXTS)
+    def rounded(self, values: Tensor) -> Tensor:
+        """Inputs moved and rounded, float [..., n_in]."""
+        low, high = self.ends.tolist()
+        step = max(high - low, SMALLEST) / LEVELS
+        return torch.fake_quantize_per_tensor_affine(self.moved(values), step, round(-low / step), 0, LEVELS)
 
 
-class Inputs:
-    """What a layer was given in so many rows: the least, the largest and the mean of each input, float [n_in], and the
-    mean product of each two of them, float64 [n_in, n_in]."""
+class Numbers(NamedTuple):
+    """A linear layer by whole numbers: `whole` int8 [n_out, n_in] in steps of one size an output, `steps` float
+    [n_out], and its `bias`, float [n_out], for inputs on a grid."""
 
-    def __init__(self, n_in: int) -> None:
-        self._least, self._largest = torch.full((n_in,), torch.inf), torch.full((n_in,), -torch.inf)
-        self._sum, self._products = torch.zeros(n_in, dtype=torch.float64), torch.zeros(n_in, n_in)
-        self.rows = 0
+    whole: Tensor
+    steps: Tensor
+    bias: Tensor
+    grid: Grid
 
-    def add(self, values: Tensor) -> None:
-        """More of them, float [..., n_in]."""
-        rows = values.reshape(-1, values.shape[-1])
-        self._least, self._largest = (
-            torch.minimum(self._least, rows.amin(dim=0)), torch.maximum(self._largest, rows.amax(dim=0))
-        )  # fmt: skip
-        self._sum += rows.double().sum(dim=0)
-        self._products += rows.T @ rows
-        self.rows += len(rows)
+    def named(self, layer: str) -> dict[str, Tensor]:
+        """As a file holds them, by the layer's name."""
+        own = {"whole": self.whole, "steps": self.steps, "bias": self.bias, **self.grid._asdict()}
+        return {f"{layer}.{name}": values.clone() for name, values in own.items()}
 
-    @property
-    def ranges(self) -> Tensor:
-        """Least, largest and mean, float [3, n_in]."""
-        return torch.stack([self._least, self._largest, (self._sum / self.rows).float()])
+    @classmethod
+    def of(cls, kept: Mapping[str, Tensor], layer: str) -> Numbers:
+        """From `named`. Raises KeyError where some are missing."""
+        whole, steps, bias = (kept[f"{layer}.{name}"] for name in ("whole", "steps", "bias"))
+        return cls(whole, steps, bias, Grid(*(kept[f"{layer}.{name}"] for name in Grid._fields)))
 
-    @property
-    def products(self) -> Tensor:
+
+class QuantisedLinear(nn.Module):
+    """A linear layer from float [..., n_in] to float [..., n_out] whose product is of whole numbers."""
+
+    def __init__(self, numbers: Numbers) -> None:
+        super().__init__()
+        self.grid = Grid(*(nn.Parameter(part, requires_grad=False) for part in numbers.grid))
+        self.steps = nn.Parameter(numbers.steps, requires_grad=False)
+        self.weight = nn.Parameter(numbers.whole * numbers.steps[:, None], requires_grad=False)
+        self.zeros = nn.Parameter(torch.zeros(len(numbers.steps), dtype=torch.int32), requires_grad=False)
+        self.bias = nn.Parameter(numbers.bias, requires_grad=False)
+
+    def forward(self, values: Tensor) -> Tensor:
         """See the class."""
-        return self._products.double() / self.rows
-
-
-def calibrate(model: nn.Module, read: Callable[[], object], folder: Path, recipe: Recipe) -> None:
-    """See which inputs the linear layers of a model get while `read` has it read texts; keep their ranges, and the
-    whole numbers of their weights, in a folder."""
-    from safetensors.torch import save_file
-
-    layers = {name: layer for name, layer in quantisable(model).items() if recipe.narrowing or not _narrows(layer)}
-    seen = {name: Inputs(layer.in_features) for name, layer in layers.items()}
-    hooks = [
-        layer.register_forward_pre_hook(lambda _, inputs, name=name: seen[name].add(inputs[0]))
-        for name, layer in layers.items()
-    ]
-    with torch.inference_mode():
-        read()
-    for hook in hooks:
-        hook.remove()
-    kept = dict[str, Tensor]()
-    ranges = {name: inputs.ranges for name, inputs in seen.items() if torch.isfinite(inputs.ranges).all()}
-    for names in _of_one_input(ranges):
-        spread = _spread([layers[name] for name in names], ranges[names[0]], recipe.smoothing)
-        for name in names:
-            weights, inputs = layers[name].weight.detach() / spread, seen.pop(name)
-            products = inputs.products * spread[:, None] * spread
-            kept |= {name: ranges[name], name + WHOLE: whole_numbers(weights, products, inputs.rows, top=recipe.top)}
-    save_file(kept, folder / RANGES)
-
-
-def whole_numbers(weights: Tensor, products: Tensor, rows: int, *, top: int) -> Tensor:
-    """The whole numbers, int8 [n_out, n_in] of at most `top`, that stand for `weights` float [n_out, n_in] in steps of
-    one size an output: those of later inputs make up for the rounding of earlier ones, as far as the inputs go
-    together, whose mean products over so many rows are float64 [n_in, n_in] (GPTQ, Frantar et al., ICLR 2023)."""
-    steps, order = _steps(weights, top).double(), products.diagonal().argsort(descending=True)
-    damping = (DAMPING + DAMPING_OF_FEW * len(order) / rows) * products.diagonal().mean() + SMALLEST**2
-    damped = products[order][:, order] + damping * torch.eye(len(order))
-    upper = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True)
-    left, found = weights.double()[:, order], torch.empty(weights.shape, dtype=torch.int8)
-    for start in range(0, len(order), BLOCK):
-        block = left[:, start : start + BLOCK]
-        off = torch.empty_like(block)
-        for at, row in enumerate(upper[start : start + BLOCK, start : start + BLOCK]):
-            rounded = (block[:, at] / steps).round().clamp(-top, top)
-            found[:, order[start + at]] = rounded.to(torch.int8)
-            off[:, at] = (block[:, at] - rounded * steps) / row[at]
-            block[:, at + 1 :] -= off[:, at, None] * row[at + 1 :]
-        left[:, start + BLOCK :] -= off @ upper[start : start + BLOCK, start + BLOCK :]
-    return found
-
-
-def quantise(model: nn.Module, folder: Path, recipe: Recipe) -> None:
-    """Put whole numbers in the place of a model's linear layers, as its folder keeps them; layers that were never used
-    when those were made stay as they are.
-
-    Raises BadBundle where it keeps none, or those of another model.
-    """
-    from safetensors.torch import load_file
-
-    if not (folder / RANGES).exists():
-        raise BadBundle(f"{folder} holds no {RANGES}, so that it cannot run in int8; train or adopt the model again")
-    layers, kept = quantisable(model), load_file(folder / RANGES)
-    ranges = {name: _with_mean(values) for name, values in kept.items() if not name.endswith(WHOLE)}
-    if not all(name in layers and len(values[0]) == layers[name].in_features for name, values in ranges.items()):
-        raise BadBundle(f"{folder / RANGES} is of another model; train or adopt the model again")
-    for names in _of_one_input(ranges):
-        spread = _spread([layers[name] for name in names], ranges[names[0]], recipe.smoothing)
-        for name in names:
-            if _narrows(layers[name]) and not recipe.narrowing:
-                continue
-            parent, _, own = name.rpartition(".")
-            layer = QuantisedLinear(layers[name], ranges[name], spread, kept.get(name + WHOLE), top=recipe.top)
-            setattr(model.get_submodule(parent), own, layer)
-
-
-def _with_mean(seen: Tensor) -> Tensor:
-    """Ranges of an input with its mean; those that were kept before means were, with none to give back."""
-    return seen if len(seen) > 2 else torch.cat([seen, torch.zeros_like(seen[:1])])
-
-
-def _narrows(layer: nn.Linear) -> bool:
-    return layer.out_features < layer.in_features
+        weight = torch.fake_quantize_per_channel_affine(self.weight, self.steps, self.zeros, 0, -127, 127)
+        return functional.linear(self.grid.rounded(values), weight, self.bias)
 
 
 def quantisable(model: nn.Module) -> dict[str, nn.Linear]:
@@ -171,52 +86,37 @@ def quantisable(model: nn.Module) -> dict[str, nn.Linear]:
     }
 
 
-class QuantisedLinear(nn.Module):
-    """A linear layer from float [..., n_in] to float [..., n_out] whose product is of whole numbers.
+def quantise(model: nn.Module, folder: Path) -> None:
+    """Put whole numbers in the place of those of a model's linear layers for which its folder keeps some.
 
-    `seen` float [3, n_in] are the least, the largest and the mean of each input, `spread` float [n_in] what inputs are
-    multiplied by and weights are divided by, `whole` int8 [n_out, n_in] the weights so (none: the nearest, as before
-    they made up for each other), and `top` the largest that one of them may be. What rounding takes from or gives to an
-    output in the mean is in its bias.
+    Raises BadBundle where it keeps none, those of another model, or those that an earlier version made.
     """
+    from safetensors.torch import load_file
 
-    def __init__(self, layer: nn.Linear, seen: Tensor, spread: Tensor, whole: Tensor | None, *, top: int) -> None:
-        super().__init__()
-        low = float((seen[0] * spread).min().clamp(max=0))
-        high = float((seen[1] * spread).max().clamp(min=0))
-        self.step = max(high - low, SMALLEST) / LEVELS
-        self.zero = round(-low / self.step)
-        weights = layer.weight.detach() / spread
-        self.spread = nn.Parameter(spread, requires_grad=False)
-        self.steps = nn.Parameter(_steps(weights, top), requires_grad=False)
-        whole = (weights / self.steps[:, None]).round() if whole is None else whole
-        self.weight = nn.Parameter(whole * self.steps[:, None], requires_grad=False)
-        self.zeros = nn.Parameter(torch.zeros(len(self.steps), dtype=torch.int32), requires_grad=False)
-        off = (weights - self.weight) @ (seen[2] * spread)
-        self.bias = nn.Parameter(off if layer.bias is None else layer.bias.detach() + off, requires_grad=False)
-
-    def forward(self, values: Tensor) -> Tensor:
-        """See the class."""
-        values = torch.fake_quantize_per_tensor_affine(values * self.spread, self.step, self.zero, 0, LEVELS)
-        weight = torch.fake_quantize_per_channel_affine(self.weight, self.steps, self.zeros, 0, -127, 127)
-        return functional.linear(values, weight, self.bias)
+    if not holds_int8(folder):
+        earlier = (folder / INT8).exists()
+        what = f"{folder / INT8} is of an earlier version" if earlier else f"{folder} holds no {INT8}"
+        raise BadBundle(f"{what}, so that it cannot run in int8; train or adopt the model again")
+    layers, kept = quantisable(model), load_file(folder / INT8)
+    names = dict.fromkeys(name.rpartition(".")[0] for name in kept)
+    if not all(
+        name in layers and kept.get(f"{name}.whole", torch.empty(0)).shape == layers[name].weight.shape
+        for name in names
+    ):
+        raise BadBundle(f"{folder / INT8} is of another model; train or adopt the model again")
+    for name in names:
+        put(model, name, QuantisedLinear(Numbers.of(kept, name)))
 
 
-def _steps(weights: Tensor, top: int) -> Tensor:
-    """The size of each output's whole numbers, float [n_out], for weights float [n_out, n_in]."""
-    return weights.abs().amax(dim=1).clamp(min=SMALLEST) / top
+def put(model: nn.Module, name: str, layer: nn.Module) -> None:
+    """A layer in the place of a model's own of that name."""
+    parent, _, own = name.rpartition(".")
+    setattr(model.get_submodule(parent), own, layer)
 
 
-def _spread(layers: list[nn.Linear], seen: Tensor, smoothing: float) -> Tensor:
-    """What each input is multiplied by, float [n_in], so that the layers that read it share one number."""
-    weights = torch.stack([layer.weight.detach().abs().amax(dim=0) for layer in layers]).amax(dim=0)
-    inputs = seen[:2].abs().amax(dim=0)
-    return weights.clamp(min=SMALLEST) ** (1 - smoothing) / inputs.clamp(min=SMALLEST) ** smoothing
+def keep(numbers: Mapping[str, Numbers], folder: Path) -> None:
+    """Write the whole numbers of layers, by name, beside their model."""
+    from safetensors.torch import save_file
 
-
-def _of_one_input(ranges: Mapping[str, Tensor]) -> list[list[str]]:
-    """The names of layers, those that read the same input together."""
-    groups: dict[bytes, list[str]] = {}
-    for name, seen in ranges.items():
-        groups.setdefault(seen.numpy().tobytes(), []).append(name)
-    return list(groups.values())
+    tensors = {name: values for layer, own in numbers.items() for name, values in own.named(layer).items()}
+    save_file(tensors, folder / INT8, metadata={"layout": INT8_LAYOUT})

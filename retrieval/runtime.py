@@ -39,7 +39,7 @@ BUDGET_TOKENS = 1024  # tokens of a batch, padding included: larger batches fall
 MOST_STREAMS = 8  # batches that run at once on a CPU
 CUDA_TOKENS = 1 << 16  # the same where a GPU has to be kept busy
 SUMS = ".sha256"  # of the checksums beside a graph
-RANGES = "int8.safetensors"  # in a model's folder: see `retrieval.quantise`
+INT8, INT8_LAYOUT = "int8.safetensors", "2"  # in a model's folder: see `retrieval.quantise`
 MULTIPLE = 4  # lengths are padded to a multiple of this, so that few distinct shapes are seen
 EVEN_BELOW = 16  # batches for each stream, up to which they are made of one size
 
@@ -101,7 +101,8 @@ def _has_cuda() -> bool:
 
 @cache
 def has_fast_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware; elsewhere it is emulated and hundreds of times slower."""
+    """Whether this CPU multiplies bfloat16 in hardware, and so whole numbers too; elsewhere it is emulated and hundreds
+    of times slower."""
     return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
@@ -110,6 +111,17 @@ def resolve_precision(precision: str, device: str) -> Literal["fp32", "bf16"]:
     if precision not in ("auto", "fp32", "bf16"):
         raise BadConfig(f"precision {precision!r} is not known; use auto, fp32 or bf16")
     return "bf16" if precision != "fp32" and (device == "cuda" or has_fast_bf16()) else "fp32"
+
+
+def holds_int8(folder: Path) -> bool:
+    """Whether a model's folder holds whole numbers as this version reads them."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(folder / INT8, "numpy") as opened:
+            return (opened.metadata() or {}).get("layout") == INT8_LAYOUT
+    except (FileNotFoundError, SafetensorError):
+        return False
 
 
 def training_bf16(device: str) -> bool:

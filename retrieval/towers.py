@@ -18,7 +18,7 @@ from retrieval.encoder import TextEncoder, read_json
 from retrieval.errors import BadBundle, CorruptBundle, StaleArtefact
 from retrieval.fingerprint import folder_fingerprint
 from retrieval.item_features import ItemFeatures
-from retrieval.runtime import RANGES, OpenVinoModel, RuntimeName, convert, openvino_model
+from retrieval.runtime import INT8, OpenVinoModel, RuntimeName, convert, openvino_model
 from retrieval.text import rendering_fingerprint
 from retrieval.timeline import HistoryBatch
 from retrieval.topk import Vectors
@@ -247,7 +247,7 @@ def unit(vectors: NDArray[np.floating], dim: int | None = None) -> Vectors:
 def towers_fingerprint(folder: Path) -> str:
     """The name of towers: what they make of texts and histories in floats. Ranges of int8 follow the shop's texts, and
     towers stay the same with others."""
-    return folder_fingerprint(folder, leave_out=RANGES)
+    return folder_fingerprint(folder, leave_out=INT8)
 
 
 def write_config(folder: Path, config: TowersConfig) -> None:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
+from retrieval.calibrate import calibrate_encoder
 from retrieval.checkpoint import claim
 from retrieval.cold_start import fit_guess, guess
 from retrieval.config import HistoryConfig, RetrievalConfig
@@ -29,8 +30,7 @@ from retrieval.linear import DECAY, ItemFactors, fit_factors
 from retrieval.positives import asked_pairs, history_pairs, judged_pairs
 from retrieval.pretrained import pretrained_source
 from retrieval.progress import ProgressMeter
-from retrieval.quantise import calibrate_encoder
-from retrieval.runtime import RANGES, pick_device
+from retrieval.runtime import holds_int8, pick_device
 from retrieval.split import EventSplit, JudgementSplit
 from retrieval.text import ItemTexts, item_texts, rendering_fingerprint
 from retrieval.text_batches import Teacher
@@ -125,7 +125,7 @@ def train_towers(
             say(NO_INT8)
     else:
         shutil.copytree(text.folder, folder / TEXT, dirs_exist_ok=True)
-        if not (folder / TEXT / RANGES).exists():
+        if not holds_int8(folder / TEXT):
             calibrate_encoder(folder / TEXT, ItemTexts(source.data.items))
     dim = text.vectors.shape[1]
     about = TowersConfig(dim=dim, text_dim=dim, rendering=rendering_fingerprint())

@@ -59,8 +59,8 @@ class Adoption:
             return bundle.publish(draft)
 
     def _draft(self, pipeline: Pipeline, shop: Shop, bundle: Bundle, scratch: Path) -> Release:
-        from ranking.quantise import PAIRS, calibrate_on
-        from retrieval.quantise import calibrate_encoder
+        from ranking.calibrate import PAIRS, calibrate_on
+        from retrieval.calibrate import calibrate_encoder
 
         with writing_to(scratch):
             dim = adopt_encoder(self.encoder, scratch / "towers")

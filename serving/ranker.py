@@ -9,9 +9,9 @@ from typing import Unpack
 
 import numpy as np
 
+from ranking.calibrate import PAIRS, calibrate_on
 from ranking.cross_encoder import CrossEncoderScorer
 from ranking.pairs import BANDS, VALID_BANDS, GradeScale, Mined, PairSet, join_pairs, judged_pairs, mine, with_negatives
-from ranking.quantise import PAIRS, calibrate_on
 from ranking.settings import LATE, SHALLOW, RankerTraining
 from ranking.train import RankerRun, train_ranker
 from retrieval.baselines import histories

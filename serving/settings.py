@@ -67,11 +67,11 @@ class RankConfig(Settings):
         description="which model orders: the full one, the shallow one distilled from it, that one first and the full "
         "one its best `keep`, late interaction, or that first and the full model its best `depth`",
     )
-    depth: PositiveInt = Field(default=30, description="places of a shortlist that are reranked")
+    depth: PositiveInt = Field(default=20, description="places of a shortlist that are reranked")
     keep: PositiveInt = Field(default=10, description="places that the full model orders in a cascade")
     precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
         default="auto",
-        description="of the models at serving on a CPU; auto: bf16 where the hardware has it, as on CUDA",
+        description="of the models at serving; auto: int8 on CPUs that multiply it in hardware, bf16 on CUDA",
     )
     titles: PositiveInt = Field(default=3, description="newest titles that stand for a shopper")
     gate: Literal["no", "likely", "proven"] = "likely"

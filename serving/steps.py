@@ -16,7 +16,7 @@ from ranking.item_tokens import stored_tokens
 from ranking.late import LateScorer
 from ranking.settings import FULL, LATE, SHALLOW
 from retrieval.errors import BadBundle
-from retrieval.runtime import RuntimeName, pick_device
+from retrieval.runtime import RuntimeName, holds_int8, pick_device, resolve_precision
 from serving.settings import RankConfig
 from serving.stages import SHORTLIST, Pace, Step
 
@@ -50,13 +50,23 @@ class RecordedStep(NamedTuple):
             str(recorded.get("precision", "auto")),
         )
 
-    def placed(self, device: str = "auto", precision: str = "auto", runtime: RuntimeName = "openvino") -> Placement:
-        """Where the step's model comes to run. `precision` other than auto stands above the step's own.
+    def placed(
+        self, ranker: Path, device: str = "auto", precision: str = "auto", runtime: RuntimeName = "openvino"
+    ) -> Placement:
+        """Where the step's model of the ranker in a folder comes to run. `precision` other than auto stands above the
+        step's own; auto is int8 on OpenVINO and CPUs that multiply whole numbers in hardware, if the model holds some.
 
         int8 in a release is meant for CPUs: on CUDA it counts as auto. Asked for there, it is refused with BadConfig.
         """
-        recorded = "auto" if self.precision == "int8" and pick_device(device) == "cuda" else self.precision
-        return placed(device, recorded if precision == "auto" else precision, runtime)
+        where = pick_device(device)
+        recorded = "auto" if self.precision == "int8" and where == "cuda" else self.precision
+        wanted = recorded if precision == "auto" else precision
+        if wanted == "auto" and (where, runtime, resolve_precision("auto", where)) == ("cpu", "openvino", "bf16"):
+            wanted = "int8" if holds_int8(self._folder(ranker)) else wanted
+        return placed(device, wanted, runtime)
+
+    def _folder(self, ranker: Path) -> Path:
+        return ranker if self.model == FULL else ranker / self.model
 
     def open(
         self,
@@ -71,10 +81,10 @@ class RecordedStep(NamedTuple):
 
         Raises BadBundle for a model that is not there.
         """
-        below = "" if self.model == FULL else self.model
-        where, by, kind = self.placed(device, precision, runtime)
+        folder, own = self._folder(ranker), cache / self._folder(ranker).relative_to(ranker)
+        where, by, kind = self.placed(ranker, device, precision, runtime)
         kinds: type[CrossEncoderScorer | LateScorer] = LateScorer if self.model == LATE else CrossEncoderScorer
-        return kinds.load(ranker / below, runtime=by, device=where, precision=kind, cache=cache / below)
+        return kinds.load(folder, runtime=by, device=where, precision=kind, cache=own)
 
 
 def planned_steps(config: RankConfig) -> tuple[RecordedStep, ...]:
@@ -125,7 +135,7 @@ def open_steps(
     folder, cache = bundle.path_of("ranker", release.ranker), bundle.path / "runtime" / release.ranker
     opened: list[Step] = []
     for step in recorded_steps(release.settings):
-        wanted = (step.model, step.placed(device, precision, runtime))
+        wanted = (step.model, step.placed(folder, device, precision, runtime))
         shared = next((one for one in like if (one.model, one.scorer.placement) == wanted), None)
         scorer = (
             shared.scorer

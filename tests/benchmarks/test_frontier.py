@@ -23,6 +23,7 @@ from benchmarks.frontier import (
     ways,
 )
 from indexing.store import Bundle
+from retrieval.quantise import keep
 from serving.blending import valid_shortlists
 from serving.engine import Engine
 from serving.offline import Logits
@@ -51,7 +52,7 @@ def test_a_folder_allows_what_lies_in_it(tmp_path: Path) -> None:
         "full fp32", "full fp32, first 50"
     ]  # fmt: skip
     assert len(chosen(ways(tmp_path, heads=(20, 50)), [])) == 3
-    (tmp_path / "int8.safetensors").touch()
+    keep({}, tmp_path)
     (tmp_path / "shallow").mkdir()
     found = ways(tmp_path, depth=50, kept=(10,), heads=())
     assert [way.name for way in found] == [

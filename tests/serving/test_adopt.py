@@ -14,7 +14,7 @@ import pytest
 from indexing.store import Bundle
 from retrieval.dataset import DataSet, load
 from retrieval.errors import BadBundle, BadConfig, BadData
-from retrieval.runtime import RANGES
+from retrieval.runtime import holds_int8
 from retrieval.text import item_texts
 from retrieval.topk import CSR
 from retrieval.towers import TEXT
@@ -127,7 +127,7 @@ def test_an_adopted_ranker_is_served_in_int8_by_ranges_seen_on_the_shops_own_tex
     pipeline = make_pipeline(sample_folder, tmp_path / "bundle", settings)
     Adoption(str(tiny_encoder_folder), str(tiny_ranker_folder)).publish(pipeline)
     release = Bundle.open(tmp_path / "bundle")
-    assert (release.path_of("towers", release.current().towers) / TEXT / RANGES).exists()
+    assert holds_int8(release.path_of("towers", release.current().towers) / TEXT)
     int8, exact = (Engine.open(tmp_path / "bundle", device="cpu", precision=kind) for kind in ("auto", "fp32"))
     assert [one.stages.steps[0].scorer.placement.precision for one in (int8, exact)] == ["int8", "fp32"]
     pairs = CSR.from_lists([np.arange(40)])

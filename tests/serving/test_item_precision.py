@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import retrieval.runtime
 from indexing.store import Bundle
 from indexing.version import IndexVersion
-from retrieval.runtime import RANGES
+from retrieval.runtime import holds_int8
 from retrieval.towers import TEXT
 from serving.cli import app
 from serving.jobs import recorded_settings
@@ -43,7 +43,7 @@ def test_an_index_in_int8_is_embedded_anew_and_what_follows_stays_in_it(
     (data := tmp_path / "data").mkdir()
     shutil.copy(sample_folder / "items.parquet", data)
     before = Bundle.open(own_bundle).current()
-    assert (Bundle.open(own_bundle).path_of("towers", before.towers) / TEXT / RANGES).exists()
+    assert holds_int8(Bundle.open(own_bundle).path_of("towers", before.towers) / TEXT)
     told = index("build", own_bundle, "--data", data, "--precision", "int8")
     bundle = Bundle.open(own_bundle)
     release = bundle.current()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
@@ -14,6 +15,8 @@ from ranking.blend import Blend
 from ranking.cross_encoder import Placement, ShortlistScorer, sigmoid
 from retrieval import runtime
 from retrieval.errors import BadBundle, BadConfig
+from retrieval.quantise import keep
+from retrieval.runtime import RuntimeName
 from retrieval.topk import Hits
 from retrieval.towers import UserTower
 from serving.retriever import Retriever
@@ -190,18 +193,39 @@ def test_a_release_records_its_steps() -> None:
     ("recorded", "asked", "wanted"),
     [("auto", "auto", "fp32"), ("int8", "auto", "int8"), ("int8", "fp32", "fp32"), ("auto", "int8", "int8")],
 )
-def test_what_a_caller_asks_for_stands_above_what_is_recorded(recorded: str, asked: str, wanted: str) -> None:
-    assert RecordedStep("full", 10, precision=recorded).placed("cpu", asked) == Placement("cpu", "openvino", wanted)  # type: ignore[arg-type]
+def test_what_a_caller_asks_for_stands_above_what_is_recorded(
+    recorded: str, asked: str, wanted: str, tmp_path: Path
+) -> None:
+    found = RecordedStep("full", 10, precision=recorded).placed(tmp_path, "cpu", asked)
+    assert found == Placement("cpu", "openvino", wanted)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("model", "by", "fast", "wanted"),
+    [
+        ("full", "openvino", True, "int8"),
+        ("full", "openvino", False, "fp32"),  # this CPU multiplies no whole numbers in hardware
+        ("full", "torch", True, "bf16"),  # which only emulates them
+        ("shallow", "openvino", True, "bf16"),  # which holds none
+        ("late", "openvino", True, "bf16"),
+    ],
+)
+def test_auto_is_int8_where_the_cpu_multiplies_it_and_the_model_holds_whole_numbers(
+    model: str, by: RuntimeName, fast: bool, wanted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "has_fast_bf16", lambda: fast)
+    keep({}, tmp_path)
+    assert RecordedStep(model, 10).placed(tmp_path, "cpu", runtime=by) == Placement("cpu", by, wanted)  # type: ignore[arg-type]
 
 
 def test_recorded_int8_counts_as_auto_on_cuda_and_is_refused_where_it_is_asked_for(
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runtime, "_has_cuda", lambda: True)
     step = RecordedStep("full", 10, precision="int8")
-    assert str(step.placed("cuda")) == "cuda: torch, bf16"
+    assert str(step.placed(tmp_path, "cuda")) == "cuda: torch, bf16"
     with pytest.raises(BadConfig, match="int8 is of CPUs"):
-        step.placed("cuda", "int8")
+        step.placed(tmp_path, "cuda", "int8")
 
 
 def test_a_release_without_steps_has_the_full_model_alone() -> None:
