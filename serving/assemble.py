@@ -73,9 +73,14 @@ class Assembly:
         return Towers.open(folder, device=self.device, precision=self.config.retrieval.precision, cache=cache)
 
     def add_ranker(self, folder: Path, steps: Sequence[RecordedStep]) -> str:
-        """A ranker from a folder as a part of the bundle, the graphs of the steps' models derived."""
+        """A ranker from a folder as a part of the bundle, the graphs of the steps' models derived, those that another
+        machine than this one takes as well."""
         name = folder_fingerprint(folder)
-        self._keep_graphs(name, lambda cache: [step.open(folder, cache=cache, device=self.device) for step in steps])
+        kinds = [(step, precision) for step in steps for precision in step.precisions(folder, self.device)]
+        self._keep_graphs(
+            name,
+            lambda cache: [step.open(folder, cache=cache, device=self.device, precision=kind) for step, kind in kinds],
+        )
         self.bundle.add("ranker", name, folder)
         return name
 

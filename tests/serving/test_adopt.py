@@ -97,7 +97,7 @@ def test_a_reranked_search_scores_as_the_cross_encoder_does(
     from sentence_transformers import CrossEncoder
 
     text_of = dict(zip(data.item_ids, item_texts(data.items), strict=True))
-    answer = engine.search("red mug", k=30)
+    answer = engine.search("red mug", k=20)
     pairs = [("red mug", text_of[hit.item_id]) for hit in answer.items]
     wanted = CrossEncoder(str(tiny_ranker_folder), device="cpu").predict(pairs, show_progress_bar=False)
     assert answer.reranked

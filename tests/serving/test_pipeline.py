@@ -207,7 +207,9 @@ def test_a_ranker_of_int8_is_served_from_a_graph_of_its_own(
 ) -> None:
     settings = read_settings(base=quick_settings.model_dump(), changes=["ranking.precision=int8"])
     release = train_ranker(make_pipeline(sample_folder, own_bundle, settings)).release
-    assert (own_bundle / "runtime" / str(release.ranker) / "cross_encoder_int8.xml").exists()
+    graphs = own_bundle / "runtime" / str(release.ranker)
+    assert (graphs / "cross_encoder_int8.xml").exists()
+    assert (graphs / "cross_encoder.xml").exists()  # for a machine, or a caller, that takes floats: it needs no torch
     exact, int8 = (Engine.open(own_bundle, device="cpu", precision=kind) for kind in ("fp32", "auto"))
     assert [one.stages.steps[0].scorer.placement.precision for one in (exact, int8)] == ["fp32", "int8"]
     pairs = CSR.from_lists([np.arange(3)])
