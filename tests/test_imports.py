@@ -70,7 +70,7 @@ def test_only_modules_that_train_import_torch_where_they_begin() -> None:
         "ranking/together.py",
         "ranking/train.py",
         "retrieval/batches.py",
-            "retrieval/calibrate.py",
+        "retrieval/calibrate.py",
         "retrieval/candidates.py",
         "retrieval/checkpoint.py",
         "retrieval/cuda.py",
