@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -80,11 +79,11 @@ def ways(
     """The ways that a ranker's folder and the device allow, the full model in float32 first: each model over the first
     `depth` places and over fewer (`heads`), the full model for what the shallow one has `kept`, and either for what
     late interaction has."""
-    halves, whole = resolve_precision("bf16", pick_device(device)) == "bf16", pick_device(device) == "cpu"
-    kinds = ["fp32", *(["bf16"] if halves else []), *(["int8"] if whole and holds_int8(folder) else [])]
-    shallow = (folder / SHALLOW).is_dir()
+    models = {FULL: _kinds(folder, device)}
+    if (folder / SHALLOW).is_dir():
+        models[SHALLOW] = _kinds(folder / SHALLOW, device)
     found = list[Way]()
-    for model in (FULL, SHALLOW) if shallow else (FULL,):
+    for model, kinds in models.items():
         for kind in kinds:
             first = RecordedStep(model, depth, precision=kind)
             found.append(Way(f"{model} {kind}", (first,)))
@@ -95,9 +94,16 @@ def ways(
     if (folder / LATE).is_dir():
         late = RecordedStep(LATE, depth)
         found.append(Way(LATE, (late,)))
-        for model, kind in product((FULL, SHALLOW) if shallow else (FULL,), kinds):
+        for model, kind in [(model, kind) for model, kinds in models.items() for kind in kinds]:
             found += [Way(f"late, {k} by {model} {kind}", (late, RecordedStep(model, k, precision=kind))) for k in kept]
     return found
+
+
+def _kinds(model: Path, device: str) -> list[str]:
+    """The precisions in which a model's folder can be run there."""
+    where = pick_device(device)
+    halves, whole = resolve_precision("bf16", where) == "bf16", where == "cpu" and holds_int8(model)
+    return ["fp32", *(["bf16"] if halves else []), *(["int8"] if whole else [])]
 
 
 def chosen(found: Sequence[Way], words: Sequence[str]) -> list[Way]:

@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import nn
 
 from ranking.cross_encoder import logit_module, open_cross_encoder
-from ranking.pair_tokens import PairTokenizer
-from retrieval.calibrate import Recipe, calibrate, of_one_length
+from ranking.pair_tokens import PairBatch, PairTokenizer
+from retrieval.calibrate import Recipe, alike, calibrate
+from retrieval.quantise import quantise
+from retrieval.runtime import INT8
 
-PAIRS = 1_000  # that show what a model's layers get
+PAIRS, TOKENS = 1_000, 40_000  # that show what a model's layers get, at most
 # Half of the spread in the weights made scores worse than none of it. Weights have 7 bits, so that sums of two products
 # fit 16 bits on CPUs without VNNI.
 RECIPE = Recipe(smoothing=0.9, top=63)
+HELD_OUT = 10  # of so many pairs one is not shown, by which it is seen what became of the logits
+LEAST = 0.99  # correlation of theirs with those in floats
 
 
 def calibrate_on(folder: Path, pairs: Sequence[tuple[str, str]]) -> None:
-    """`calibrate` a cross-encoder's folder on pairs of (user text, item text)."""
+    """`calibrate` a cross-encoder's folder on pairs of (user text, item text). One whose logits suffer is left without
+    whole numbers, and so is served in floats."""
     model, tokenizer, every = open_cross_encoder(folder), PairTokenizer.load(folder), np.arange(len(pairs))
     tokenised = tokenizer.pairs([user for user, _ in pairs], [item for _, item in pairs], every, every)
-    batches = [tokenizer.batch(tokenised.select(rows)) for rows in of_one_length(tokenizer.lengths(tokenised))]
+    held_out = every[::HELD_OUT]
+    shown = np.delete(every, held_out) if len(pairs) > HELD_OUT else every
+
+    def batches(rows: NDArray[np.int64]) -> list[PairBatch]:
+        some = tokenised.select(rows)
+        return [tokenizer.batch(some.select(batch)) for batch in alike(tokenizer.lengths(some), TOKENS)]
+
     module = logit_module(model)
-    calibrate(model, lambda: [module(*map(torch.from_numpy, batch)) for batch in batches], folder, RECIPE)
+    seen, others = batches(shown), batches(held_out)
+    calibrate(model, lambda: _logits(module, seen), folder, RECIPE)
+    exact = _logits(module, others)
+    quantise(model, folder)
+    if not np.corrcoef(exact, _logits(module, others))[0, 1] >= LEAST:  # which nothing is where all are the same
+        (folder / INT8).unlink()
+
+
+def _logits(module: nn.Module, batches: Iterable[PairBatch]) -> NDArray[np.float32]:
+    with torch.inference_mode():
+        return np.concatenate([module(*map(torch.from_numpy, batch)).float().numpy() for batch in batches])

@@ -62,7 +62,8 @@ def placed(device: str = "auto", precision: str = "auto", runtime: RuntimeName =
     """Where a cross-encoder comes to run if so much is asked for; CUDA is served by torch.
 
     `auto` is bf16 on CUDA and on CPUs that multiply it in hardware; others take fp32, for bf16 too. What is between the
-    whole numbers of int8 is what auto takes. Raises BadConfig for int8 on CUDA, and for what is not known.
+    whole numbers of int8 is what auto takes. (A release's own auto may be int8: see `serving.steps`.) Raises BadConfig
+    for int8 on CUDA, and for what is not known.
     """
     if precision not in ("auto", "fp32", "bf16", "int8"):
         raise BadConfig(f"precision {precision!r} is not known; use auto, fp32, bf16 or int8")

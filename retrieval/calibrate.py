@@ -19,15 +19,15 @@ from torch import Tensor, nn
 
 from retrieval.encoder import TextEncoder, encode_texts
 from retrieval.quantise import SMALLEST, Grid, Numbers, QuantisedLinear, keep, put, quantisable
-from retrieval.runtime import Encoded, TorchRunner, run_batched
+from retrieval.runtime import Encoded, TorchRunner, run_batched, token_batches
 from retrieval.topk import Vectors
 
-# Of the mean square of an input, added to each, and as much more as they are many beside the rows that were seen: what
-# few rows tell of how inputs go together does not hold of others.
+# Of the mean variance of an input, added to each, and as much more as they are many beside the rows that were seen:
+# what few rows tell of how inputs go together does not hold of others.
 DAMPING, DAMPING_OF_FEW = 0.01, 0.3
 BLOCK = 128  # inputs whose rounding is made up for at once
-TEXTS, TOKENS = 1_000, 40_000  # that show what a text encoder's layers get, at most
-FEW = 64  # texts by which it is seen how much harm a layer does
+TEXTS, TOKENS = 1_000, 20_000  # that show what a model's layers get, at most
+FEW, FEW_TOKENS = 64, 2_000  # texts by which it is seen how much harm a layer does, at most
 
 
 class Recipe(NamedTuple):
@@ -43,15 +43,16 @@ OF_TEXTS = Recipe(smoothing=0.9, top=127, share=2 / 3)
 
 
 def calibrate_encoder(folder: Path, texts: Sequence[str]) -> None:
-    """`calibrate` a sentence-transformers folder on some of the texts, drawn by chance."""
+    """`calibrate` a sentence-transformers folder on some of the texts, drawn by chance, if there are any."""
     drawn = np.random.default_rng(0).permutation(len(texts))[:TEXTS]
     encoder = TextEncoder.load(folder, runtime="torch", device="cpu", precision="fp32")
-    runner = encoder.runner
+    runner, prompt = encoder.runner, encoder.prompts.get("document", "")
     assert isinstance(runner, TorchRunner)
-    tokens = encode_texts(encoder.tokenizer, [texts[at] for at in drawn.tolist()])
-    enough = max(int((tokens.lengths.cumsum() <= TOKENS).sum()), 1)
-    parts = [_of(tokens, rows) for rows in of_one_length(tokens.lengths[:enough])]
-    few = _of(tokens, np.arange(min(FEW, enough)))
+    tokens = encode_texts(encoder.tokenizer, [prompt + texts[at] for at in drawn.tolist()])
+    if not len(tokens.ids):
+        return
+    parts = [_of(tokens, rows) for rows in alike(tokens.lengths)]
+    few = _of(tokens, enough(tokens.lengths[:FEW], FEW_TOKENS))
     calibrate(
         runner.module.get_submodule("model"),
         lambda: [run_batched(part, runner, multiple=1) for part in parts],
@@ -61,13 +62,21 @@ def calibrate_encoder(folder: Path, texts: Sequence[str]) -> None:
     )
 
 
-def of_one_length(lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Positions of texts that are as long as each other: together they need no padding, which is nothing to learn from.
+def alike(lengths: NDArray[np.int64], most: int = TOKENS) -> list[NDArray[np.int64]]:
+    """Positions of texts in batches of one length, which need no padding: that is nothing to learn from. The first ones
+    alone where all have more than `most` tokens.
 
-    >>> [rows.tolist() for rows in of_one_length(np.array([3, 5, 3]))]
+    >>> [rows.tolist() for rows in alike(np.array([3, 5, 3, 5]), most=11)]
     [[0, 2], [1]]
     """
-    return [np.flatnonzero(lengths == length) for length in np.unique(lengths)]
+    some = lengths[enough(lengths, most)]
+    each = (np.flatnonzero(some == length) for length in np.unique(some))
+    return [rows[part] for rows in each for part in token_batches(some[rows], multiple=1)]
+
+
+def enough(lengths: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """The first positions that have no more than `most` tokens together, one at least."""
+    return np.arange(max(int((lengths.cumsum() <= most).sum()), 1))
 
 
 def _of(tokens: Encoded, rows: NDArray[np.int64]) -> Encoded:
@@ -85,15 +94,16 @@ def calibrate(
     """See what the linear layers of a model get while `read` has it read texts, twice, without padding; keep whole
     numbers for them in a folder.
 
-    `told` gives vectors of a few texts, float32 [n, dim], by which harm is seen; only a recipe with a share needs it.
+    `told` gives vectors of a few texts, float32 [n, dim], by which harm is seen: a recipe with a share needs it.
     """
+    assert (told is None) == (recipe.share == 1)
     layers = quantisable(model)
     seen = {name: Ranges() for name in layers}
     _watch(layers, seen, read)
     ranges = {name: one.found for name, one in seen.items() if one.found is not None}
     groups = _of_one_input(ranges)
     grids = {
-        names[0]: grid(ranges[names[0]], [layers[name].weight.detach() for name in names], recipe.smoothing)
+        names[0]: grid(ranges[names[0]], [layers[name].weight.detach().float() for name in names], recipe.smoothing)
         for names in groups
     }
     inputs = {name: Inputs(on) for name, on in grids.items()}
@@ -111,47 +121,52 @@ class Ranges:
 
     def add(self, values: Tensor) -> None:
         """More of them, float [..., n_in]."""
-        rows = values.reshape(-1, values.shape[-1])
+        rows = values.reshape(-1, values.shape[-1]).float()
         ends = torch.stack([rows.amin(dim=0), rows.amax(dim=0)])
         old = ends if self.found is None else self.found
         self.found = torch.stack([torch.minimum(old[0], ends[0]), torch.maximum(old[1], ends[1])])
 
 
 class Inputs:
-    """What a layer was given on its grid: how often, the means before and after rounding, float64 [n_in] each, and how
-    the rounded ones go together and with what rounding takes from each, float64 [n_in, n_in] both."""
+    """What a layer was given on its grid: how often, the means of what is rounded and of what rounding takes, float64
+    [n_in] each, and how the rounded ones go together and with what is taken from each, float64 [n_in, n_in] both."""
 
     def __init__(self, on: Grid) -> None:
         self.grid, self.rows, n_in = on, 0, len(on.shift)
+        self._near: Tensor | None = None  # the first rows' mean: products of what lies around it lose no digits
         self._sums = torch.zeros(2, n_in, dtype=torch.float64)
         self._products, self._lost = torch.zeros(n_in, n_in), torch.zeros(n_in, n_in)
 
     def add(self, values: Tensor) -> None:
         """More of them, float [..., n_in]."""
-        rows = values.reshape(-1, values.shape[-1])
-        moved, rounded = self.grid.moved(rows), self.grid.rounded(rows)
-        self._sums += torch.stack([moved.double().sum(dim=0), rounded.double().sum(dim=0)])
-        self._products += rounded.T @ rounded
-        self._lost += (moved - rounded).T @ rounded
+        rows = values.reshape(-1, values.shape[-1]).float()
+        rounded = self.grid.rounded(rows)
+        lost = self.grid.moved(rows) - rounded
+        self._near = rounded.mean(dim=0) if self._near is None else self._near
+        around = rounded - self._near
+        self._sums += torch.stack([around.double().sum(dim=0), lost.double().sum(dim=0)])
+        self._products += around.T @ around
+        self._lost += lost.T @ around
         self.rows += len(rows)
 
     @property
     def means(self) -> tuple[Tensor, Tensor]:
-        """Before and after rounding."""
-        moved, rounded = self._sums / self.rows
-        return moved, rounded
+        """Of the rounded ones, and of what rounding took."""
+        assert self._near is not None
+        around, lost = self._sums / self.rows
+        return around + self._near, lost
 
     @property
     def products(self) -> Tensor:
         """The covariance of the rounded ones."""
-        _, rounded = self.means
-        return self._products.double() / self.rows - torch.outer(rounded, rounded)
+        around, _ = self._sums / self.rows
+        return self._products.double() / self.rows - torch.outer(around, around)
 
     @property
     def lost(self) -> Tensor:
         """The covariance of what rounding took from each, and the rounded ones."""
-        moved, rounded = self.means
-        return self._lost.double() / self.rows - torch.outer(moved - rounded, rounded)
+        around, lost = self._sums / self.rows
+        return self._lost.double() / self.rows - torch.outer(lost, around)
 
 
 def _watch(layers: Mapping[str, nn.Linear], by: Mapping[str, Ranges | Inputs], read: Callable[[], object]) -> None:
@@ -192,8 +207,8 @@ def numbers(layer: nn.Linear, inputs: Inputs, top: int) -> Numbers:
     weights = exact + torch.linalg.solve(damped, inputs.lost.T @ exact.T).T
     steps = weights.abs().amax(dim=1).clamp(min=SMALLEST) / top
     whole = whole_numbers(weights, steps, inputs.products, inputs.rows, top=top)
-    moved, rounded = inputs.means
-    bias = exact @ (moved + (inputs.grid.shift * inputs.grid.spread)) - (whole * steps[:, None]) @ rounded
+    rounded, lost = inputs.means
+    bias = exact @ (rounded + lost + inputs.grid.shift * inputs.grid.spread) - (whole * steps[:, None]) @ rounded
     if layer.bias is not None:
         bias = bias + layer.bias.detach()
     return Numbers(whole, steps.float(), bias.float(), inputs.grid)

@@ -24,6 +24,7 @@ from retrieval.runtime import (
     RuntimeName,
     TorchRunner,
     convert,
+    holds_int8,
     openvino_model,
     pick_device,
     resolve_precision,
@@ -41,7 +42,10 @@ if TYPE_CHECKING:
 TOKENISED_AT_ONCE = 8192  # texts; more would hold a whole catalogue's tokens in memory
 LONGEST, NO_LIMIT = 512, 1_000_000  # tokens: of a model that names no limit, and what some say instead of none
 Side = Literal["query", "document"]
-NO_INT8 = "int8: this machine multiplies no whole numbers in hardware; items' texts are embedded as auto has them"
+NO_INT8 = (
+    "int8: this machine multiplies no whole numbers in hardware, or the text encoder holds none of this version "
+    "(train or adopt it again); items' texts are embedded as auto has them"
+)
 WORD_MARKS = ("\u2581", "\u0120")  # what SentencePiece and byte-level BPE put before a word
 # Documents come by the thousand, so that another shape pays: a fifth of what titles are padded to with 8 is padding.
 PADDED_TO: dict[Side, int] = {"query": MULTIPLE, "document": 2}
@@ -53,7 +57,7 @@ class TextEncoder:
 
     `tokenizer` truncates to the model's own length; an empty text becomes its two special tokens. Vectors equal
     those of `SentenceTransformer(folder).encode(texts, normalize_embeddings=True)` within float32's rounding; in
-    bfloat16, which `auto` takes where the hardware has it, their cosine with those is about .9999, in int8 .9995.
+    bfloat16, which `auto` takes where the hardware has it, their cosine with those is about .9999, in int8 .9998.
     `documents` runs documents where another model than that of queries does; `fingerprint` is that of documents.
     """
 
@@ -77,9 +81,9 @@ class TextEncoder:
         """Opens a sentence-transformers folder. On OpenVINO the graph is kept under `cache`, and torch is imported
         only where it is not there yet. CUDA is served by torch.
 
-        `precision` int8 is of documents, on OpenVINO and CPUs that multiply bfloat16 and so whole numbers in hardware;
-        queries, and all else, are then as `auto` has them. Raises BadBundle where the folder is no such model or, for
-        int8, was not calibrated, BadConfig for a runtime or precision that is not known.
+        `precision` int8 is of documents, on OpenVINO and CPUs that multiply bfloat16 and so whole numbers in hardware,
+        where the folder holds some; queries, and all else, are then as `auto` has them. Raises BadBundle where the
+        folder is no such model, BadConfig for a runtime or precision that is not known.
         """
         if runtime not in RUNTIMES:
             raise BadConfig(f"runtime {runtime!r} is not known; use {' or '.join(RUNTIMES)}")
@@ -97,7 +101,7 @@ class TextEncoder:
         else:
             runner = openvino_model(cache and cache / "encoder.xml", partial(_openvino_graph, folder), kind)
         found = cls(tokenizer, runner, _prompts(folder), pad_id, folder_fingerprint(folder, leave_out=INT8))
-        if precision != "int8" or where == "cuda" or runtime == "torch" or kind != "bf16":
+        if (precision, where, runtime, kind) != ("int8", "cpu", "openvino", "bf16") or not holds_int8(folder):
             return found
         graph = partial(_openvino_graph, folder, int8=True)
         documents = openvino_model(cache and cache / "encoder_int8.xml", graph, kind)

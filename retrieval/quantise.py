@@ -98,14 +98,14 @@ def quantise(model: nn.Module, folder: Path) -> None:
         what = f"{folder / INT8} is of an earlier version" if earlier else f"{folder} holds no {INT8}"
         raise BadBundle(f"{what}, so that it cannot run in int8; train or adopt the model again")
     layers, kept = quantisable(model), load_file(folder / INT8)
-    names = dict.fromkeys(name.rpartition(".")[0] for name in kept)
-    if not all(
-        name in layers and kept.get(f"{name}.whole", torch.empty(0)).shape == layers[name].weight.shape
-        for name in names
-    ):
+    try:
+        found = {name: Numbers.of(kept, name) for name in dict.fromkeys(name.rpartition(".")[0] for name in kept)}
+    except KeyError as error:
+        raise BadBundle(f"{folder / INT8} has no {error}; train or adopt the model again") from error
+    if not all(name in layers and own.whole.shape == layers[name].weight.shape for name, own in found.items()):
         raise BadBundle(f"{folder / INT8} is of another model; train or adopt the model again")
-    for name in names:
-        put(model, name, QuantisedLinear(Numbers.of(kept, name)))
+    for name, own in found.items():
+        put(model, name, QuantisedLinear(own))
 
 
 def put(model: nn.Module, name: str, layer: nn.Module) -> None:

@@ -120,7 +120,7 @@ def holds_int8(folder: Path) -> bool:
     try:
         with safe_open(folder / INT8, "numpy") as opened:
             return (opened.metadata() or {}).get("layout") == INT8_LAYOUT
-    except (FileNotFoundError, SafetensorError):
+    except (OSError, SafetensorError):
         return False
 
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from retrieval.cold_start import guess
 from retrieval.encoder import TextEncoder, read_json
 from retrieval.errors import BadBundle, CorruptBundle, StaleArtefact
-from retrieval.fingerprint import folder_fingerprint
+from retrieval.fingerprint import fingerprint, folder_fingerprint
 from retrieval.item_features import ItemFeatures
-from retrieval.runtime import INT8, OpenVinoModel, RuntimeName, convert, openvino_model
+from retrieval.runtime import INT8, INT8_LAYOUT, OpenVinoModel, RuntimeName, convert, holds_int8, openvino_model
 from retrieval.text import rendering_fingerprint
 from retrieval.timeline import HistoryBatch
 from retrieval.topk import Vectors
@@ -245,9 +245,10 @@ def unit(vectors: NDArray[np.floating], dim: int | None = None) -> Vectors:
 
 
 def towers_fingerprint(folder: Path) -> str:
-    """The name of towers: what they make of texts and histories in floats. Ranges of int8 follow the shop's texts, and
-    towers stay the same with others."""
-    return folder_fingerprint(folder, leave_out=INT8)
+    """The name of towers: what they make of texts and histories in floats. Whole numbers follow the shop's texts, and
+    towers stay the same with others, but not with those of another version, which are none for this one."""
+    own = folder_fingerprint(folder, leave_out=INT8)
+    return fingerprint(own, INT8_LAYOUT) if holds_int8(folder / TEXT) else own
 
 
 def write_config(folder: Path, config: TowersConfig) -> None:

@@ -30,7 +30,7 @@ from retrieval.linear import DECAY, ItemFactors, fit_factors
 from retrieval.positives import asked_pairs, history_pairs, judged_pairs
 from retrieval.pretrained import pretrained_source
 from retrieval.progress import ProgressMeter
-from retrieval.runtime import holds_int8, pick_device
+from retrieval.runtime import pick_device
 from retrieval.split import EventSplit, JudgementSplit
 from retrieval.text import ItemTexts, item_texts, rendering_fingerprint
 from retrieval.text_batches import Teacher
@@ -125,8 +125,6 @@ def train_towers(
             say(NO_INT8)
     else:
         shutil.copytree(text.folder, folder / TEXT, dirs_exist_ok=True)
-        if not holds_int8(folder / TEXT):
-            calibrate_encoder(folder / TEXT, ItemTexts(source.data.items))
     dim = text.vectors.shape[1]
     about = TowersConfig(dim=dim, text_dim=dim, rendering=rendering_fingerprint())
     if training.windows is not None and len(training.windows.user) >= MIN_WINDOWS:

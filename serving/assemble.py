@@ -61,8 +61,8 @@ class Assembly:
     def add_towers(self, folder: Path) -> Towers:
         """Towers from a folder as a part of the bundle, their graphs derived, opened from there."""
         name = towers_fingerprint(folder)
-        self._keep_graphs(name, partial(self._opened, folder))
         self.bundle.add("towers", name, folder)
+        self._keep_graphs(name, partial(self._opened, self.bundle.path_of("towers", name)))
         return self.towers(name)
 
     def towers(self, name: str) -> Towers:

@@ -229,7 +229,7 @@ def distil(
 
 
 def shown(pairs: PairSet) -> list[tuple[str, str]]:
-    """The pairs that show a model's ranges, as texts."""
+    """The pairs that show what a model's layers get, as texts."""
     drawn = np.random.default_rng(0).permutation(len(pairs))[:PAIRS]
     asked, items = pairs.group[drawn].tolist(), pairs.item[drawn].tolist()
     return [(pairs.user_texts[group], pairs.item_texts[item]) for group, item in zip(asked, items, strict=True)]

@@ -56,13 +56,15 @@ class RecordedStep(NamedTuple):
         """Where the step's model of the ranker in a folder comes to run. `precision` other than auto stands above the
         step's own; auto is int8 on OpenVINO and CPUs that multiply whole numbers in hardware, if the model holds some.
 
-        int8 in a release is meant for CPUs: on CUDA it counts as auto. Asked for there, it is refused with BadConfig.
+        int8 in a release is meant for CPUs and models that hold whole numbers: elsewhere it counts as auto. Asked for
+        on CUDA, it is refused with BadConfig.
         """
         where = pick_device(device)
-        recorded = "auto" if self.precision == "int8" and where == "cuda" else self.precision
+        whole = where == "cpu" and holds_int8(self._folder(ranker))
+        recorded = "auto" if self.precision == "int8" and not whole else self.precision
         wanted = recorded if precision == "auto" else precision
-        if wanted == "auto" and (where, runtime, resolve_precision("auto", where)) == ("cpu", "openvino", "bf16"):
-            wanted = "int8" if holds_int8(self._folder(ranker)) else wanted
+        if wanted == "auto" and whole and (runtime, resolve_precision("auto", where)) == ("openvino", "bf16"):
+            wanted = "int8"
         return placed(device, wanted, runtime)
 
     def precisions(self, ranker: Path, device: str = "auto") -> tuple[str, ...]:

@@ -54,6 +54,8 @@ def test_a_folder_allows_what_lies_in_it(tmp_path: Path) -> None:
     assert len(chosen(ways(tmp_path, heads=(20, 50)), [])) == 3
     keep({}, tmp_path)
     (tmp_path / "shallow").mkdir()
+    assert "shallow int8" not in [way.name for way in ways(tmp_path)]  # which holds no whole numbers
+    keep({}, tmp_path / "shallow")
     found = ways(tmp_path, depth=50, kept=(10,), heads=())
     assert [way.name for way in found] == [
         "full fp32",

@@ -1,4 +1,4 @@
-"""int8: whole numbers by ranges seen on real pairs; OpenVINO computes what torch emulates."""
+"""int8: whole numbers by what real pairs show; OpenVINO computes what torch emulates."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+import ranking.calibrate
 from ranking.calibrate import calibrate_on
 from ranking.cross_encoder import CrossEncoderScorer, open_cross_encoder
 from retrieval.errors import BadBundle
 from retrieval.quantise import quantisable
-from retrieval.runtime import INT8
+from retrieval.runtime import INT8, holds_int8
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -62,9 +63,24 @@ def test_the_head_stays_exact(folder: Path) -> None:
     assert not any("pooler" in name or "classifier" in name for name in names)
 
 
-def test_a_folder_without_ranges_is_refused(tiny_ranker_folder: Path) -> None:
+def test_a_folder_without_whole_numbers_is_refused(tiny_ranker_folder: Path) -> None:
     with pytest.raises(BadBundle, match="cannot run in int8"):
         CrossEncoderScorer.load(tiny_ranker_folder, device="cpu", precision="int8")
+
+
+def test_a_ranker_whose_logits_suffer_is_left_without_whole_numbers(
+    tiny_ranker_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_ranker_folder, copy := tmp_path / "ranker")
+    monkeypatch.setattr(ranking.calibrate, "RECIPE", ranking.calibrate.RECIPE._replace(top=1))
+    calibrate_on(copy, PAIRS)
+    assert not (copy / INT8).exists()
+
+
+def test_pairs_that_are_all_held_out_are_shown_too(tiny_ranker_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_ranker_folder, copy := tmp_path / "ranker")
+    calibrate_on(copy, PAIRS[:3])
+    assert holds_int8(copy)
 
 
 def test_weights_have_seven_bits(folder: Path) -> None:

@@ -10,15 +10,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+import retrieval.calibrate
 import retrieval.runtime
-from retrieval.calibrate import OF_TEXTS, Inputs, Recipe, calibrate, calibrate_encoder, grid, numbers, whole_numbers
+from retrieval.calibrate import (
+    OF_TEXTS,
+    Inputs,
+    Recipe,
+    alike,
+    calibrate,
+    calibrate_encoder,
+    grid,
+    numbers,
+    whole_numbers,
+)
 from retrieval.encoder import TextEncoder, open_sentence_transformer, sentence_module
 from retrieval.quantise import QuantisedLinear, quantisable, quantise
-from retrieval.runtime import INT8, TorchRunner, holds_int8
+from retrieval.runtime import BUDGET_TOKENS, INT8, TorchRunner, holds_int8
 from retrieval.topk import Vectors
+from retrieval.towers import TEXT, towers_fingerprint
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -64,6 +76,18 @@ def test_an_input_that_was_never_seen_does_no_harm() -> None:
     assert torch.isfinite(
         QuantisedLinear(numbers(layer, seen_by(layer, torch.zeros(9, 2)), 63))(torch.ones(4, 2))
     ).all()
+
+
+def test_inputs_that_lie_far_from_the_middle_of_their_range_go_together_as_ever() -> None:
+    """One row in 4,000 gives each input a range that is a thousand times as wide as what the others take of it."""
+    torch.manual_seed(0)
+    rows = torch.randn(4_000, 64) * 1e-3
+    rows[0] = 1.0
+    layer = nn.Linear(64, 4)
+    inputs = seen_by(layer, rows)
+    wanted = torch.cov(inputs.grid.rounded(rows).double().T, correction=0)
+    torch.testing.assert_close(inputs.products, wanted, atol=1e-8, rtol=1e-5)
+    assert torch.isfinite(numbers(layer, inputs, 127).bias).all()
 
 
 def test_inputs_that_tell_nothing_of_each_other_are_rounded_each_by_itself() -> None:
@@ -136,7 +160,7 @@ class Two(nn.Module):
         return self.stack[0](values) + 100 * self.stack[1](values.flip(1))
 
 
-@pytest.mark.parametrize(("share", "left"), [(1.0, 0), (0.99, 1), (0.5, 1), (0.4, 2)])
+@pytest.mark.parametrize(("share", "left"), [(0.99, 1), (0.5, 1), (0.4, 2)])
 def test_layers_that_harm_least_become_whole_numbers_first_up_to_a_share(
     tmp_path: Path, share: float, left: int
 ) -> None:
@@ -154,6 +178,7 @@ def test_layers_that_harm_least_become_whole_numbers_first_up_to_a_share(
     quantise(model, tmp_path)
     assert [type(layer) for layer in model.stack] == [QuantisedLinear] * (2 - left) + [nn.Linear] * left
     assert (float(np.abs(told() - before).max()) > 0) == (left < 2)
+    assert left == 2 or isinstance(model.stack[0], QuantisedLinear)
 
 
 def test_a_text_encoder_has_two_thirds_of_its_products_in_whole_numbers(folder: Path) -> None:
@@ -180,6 +205,50 @@ def test_padding_shows_nothing(tiny_encoder_folder: Path, tmp_path: Path) -> Non
     assert ends[0].keys() == ends[1].keys()
     for key, shift in ends[0].items():
         torch.testing.assert_close(shift, ends[1][key])
+
+
+def test_texts_are_read_as_the_model_reads_documents(
+    tiny_encoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_encoder_folder, copy := tmp_path / "text")
+    model = open_sentence_transformer(copy)
+    model.prompts = {"document": "passage: ", "query": "query: "}
+    model.save(str(copy))
+    read = list[str]()
+    as_ever = retrieval.calibrate.encode_texts
+    monkeypatch.setattr(
+        retrieval.calibrate, "encode_texts", lambda tokenizer, texts: read.extend(texts) or as_ever(tokenizer, texts)
+    )
+    calibrate_encoder(copy, TEXTS)
+    assert sorted(read) == sorted(f"passage: {text}" for text in TEXTS)
+
+
+def test_no_texts_make_no_whole_numbers(tiny_encoder_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_encoder_folder, copy := tmp_path / "text")
+    calibrate_encoder(copy, [])
+    assert not holds_int8(copy)
+
+
+def test_texts_of_one_length_come_in_batches_and_no_more_of_them_than_asked_for() -> None:
+    batches = alike(np.full(50, 128), most=20 * 128)
+    assert max(len(batch) for batch in batches) * 128 <= BUDGET_TOKENS
+    assert sorted(np.concatenate(batches).tolist()) == list(range(20))
+
+
+def test_towers_are_others_where_their_text_part_gets_whole_numbers_of_this_version(
+    folder: Path, tiny_encoder_folder: Path, tmp_path: Path
+) -> None:
+    """So that adopting an encoder again puts them beside what an earlier version made, and not in its place."""
+    towers = tmp_path / "towers"
+    shutil.copytree(tiny_encoder_folder, towers / TEXT)
+    bare = towers_fingerprint(towers)
+    save_file({"0.model.encoder.layer.0.intermediate.dense": torch.zeros(3, 32)}, towers / TEXT / INT8)
+    assert towers_fingerprint(towers) == bare
+    shutil.copy(folder / INT8, towers / TEXT / INT8)
+    found = towers_fingerprint(towers)
+    calibrate_encoder(towers / TEXT, TEXTS[:3])
+    assert (towers / TEXT / INT8).read_bytes() != (folder / INT8).read_bytes()
+    assert bare != found == towers_fingerprint(towers)
 
 
 def test_vectors_of_whole_numbers_are_near_those_of_floats(folder: Path) -> None:

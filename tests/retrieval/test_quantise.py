@@ -13,7 +13,7 @@ from torch import nn
 from retrieval.encoder import sentence_module
 from retrieval.errors import BadBundle
 from retrieval.quantise import LEVELS, Grid, Numbers, QuantisedLinear, keep, quantisable, quantise
-from retrieval.runtime import INT8, holds_int8
+from retrieval.runtime import INT8, INT8_LAYOUT, holds_int8
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -29,7 +29,7 @@ def test_a_layer_by_hand() -> None:
     assert found.item() == pytest.approx(1.0 + 0.5 * 0.63 + 0.01, abs=1e-6)
 
 
-def test_every_input_has_all_levels_of_its_own_range() -> None:
+def test_inputs_lie_on_a_grid_of_one_step() -> None:
     grid = Grid(torch.tensor([3.0, -10.0]), torch.tensor([1.0, 0.1]), torch.tensor([-1.0, 1.0]))
     given = torch.tensor([[2.0, -20.0], [3.5, -5.0], [4.0, 0.0]])
     rounded = grid.rounded(given)
@@ -92,12 +92,16 @@ def test_whole_numbers_of_another_model_are_refused(
         quantise(model, copy)
 
 
-def test_a_file_that_was_cut_off_is_none(tiny_encoder_folder: Path, tmp_path: Path) -> None:
+def test_half_a_file_is_refused_or_none(tiny_encoder_folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "text"
     shutil.copytree(tiny_encoder_folder, copy)
     keep({"one": Numbers(torch.ones(2, 2, dtype=torch.int8), torch.ones(2), torch.ones(2), as_they_are(-1, 1))}, copy)
     assert set(load_file(copy / INT8)) == {
         f"one.{part}" for part in ("whole", "steps", "bias", "shift", "spread", "ends")
     }
+    kept = load_file(copy / INT8)
+    save_file({name: part for name, part in kept.items() if name != "one.bias"}, copy / INT8, {"layout": INT8_LAYOUT})
+    with pytest.raises(BadBundle, match=r"has no 'one\.bias'"):
+        quantise(sentence_module(copy), copy)
     (copy / INT8).write_bytes((copy / INT8).read_bytes()[:9])
     assert not holds_int8(copy)

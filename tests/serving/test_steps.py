@@ -16,7 +16,7 @@ from ranking.cross_encoder import Placement, ShortlistScorer, sigmoid
 from retrieval import runtime
 from retrieval.errors import BadBundle, BadConfig
 from retrieval.quantise import keep
-from retrieval.runtime import RuntimeName
+from retrieval.runtime import INT8, RuntimeName
 from retrieval.topk import Hits
 from retrieval.towers import UserTower
 from serving.retriever import Retriever
@@ -196,8 +196,24 @@ def test_a_release_records_its_steps() -> None:
 def test_what_a_caller_asks_for_stands_above_what_is_recorded(
     recorded: str, asked: str, wanted: str, tmp_path: Path
 ) -> None:
+    keep({}, tmp_path)
     found = RecordedStep("full", 10, precision=recorded).placed(tmp_path, "cpu", asked)
     assert found == Placement("cpu", "openvino", wanted)  # type: ignore[arg-type]
+
+
+def test_recorded_int8_counts_as_auto_where_the_model_holds_no_whole_numbers_of_this_version(tmp_path: Path) -> None:
+    step = RecordedStep("full", 10, precision="int8")
+    assert str(step.placed(tmp_path, "cpu")) == "cpu: openvino, fp32"
+    (tmp_path / INT8).touch()
+    assert str(step.placed(tmp_path, "cpu")) == "cpu: openvino, fp32"
+
+
+def test_graphs_are_kept_of_what_another_cpu_takes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep({}, tmp_path)
+    steps = [RecordedStep(model, 10) for model in ("full", "shallow", "late")]
+    assert [step.precisions(tmp_path, "cpu") for step in steps] == [("fp32", "int8"), ("auto",), ("auto",)]
+    monkeypatch.setattr(runtime, "_has_cuda", lambda: True)
+    assert steps[0].precisions(tmp_path, "cuda") == ("auto",)
 
 
 @pytest.mark.parametrize(
