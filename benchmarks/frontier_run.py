@@ -38,8 +38,8 @@ FEW_PLACES = 20  # that are reranked then
 
 @dataclass(frozen=True)
 class FrontierRun:
-    """A bundle with a ranker, and the data set that it was made of. `depth` places are reranked, FEW_PLACES at most if
-    `quick`. Of the ways those whose name holds a word of `only`, if it has any, beside the first."""
+    """A bundle with a ranker, and the data set that it was made of. `depth` places of so many `lists` are reranked, or
+    fewer of FEW if `quick`. Of the ways those whose name holds a word of `only`, if it has any, beside the first."""
 
     bundle: Path
     data: Path
@@ -49,6 +49,7 @@ class FrontierRun:
     device: str = "auto"
     quick: bool = False
     only: Sequence[str] = ()
+    lists: int = LISTS
 
     def lines(self) -> Iterator[Line]:
         """Every way on shortlists of one fold, of recommendation and of search. Raises BadData and BadBundle."""
@@ -80,7 +81,7 @@ class FrontierRun:
                 yield from (_line(lists.task, point) for point in points)
 
     def _lists(self, opened: Opened, shop: Shop) -> Iterator[Lists]:
-        most = FEW if self.quick else LISTS
+        most = FEW if self.quick else self.lists
         if shop.events is not None:
             yield recommend_lists(opened.stages, shop, self.fold, remove_seen=opened.remove_seen, most=most)
         if shop.judgements is not None:

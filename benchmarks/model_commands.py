@@ -66,6 +66,7 @@ def frontier(
         str, typer.Option(metavar="WORD,WORD", help="Ways whose name holds one of these; full fp32 is always there.")
     ] = "",
     fold: Annotated[str, typer.Option(help="Whose requests: test or gate.")] = "test",
+    lists: Annotated[int, typer.Option(min=1, help="Shortlists of each kind whose order is measured.")] = 500,
     threads: Threads = None,
     quick: Quick = False,
     device: Device = "auto",
@@ -84,10 +85,11 @@ def frontier(
         about = data_of(
             bundle=bundle, data=data, quick=quick, threads=threads, fold=fold if fold != "test" else None,
             places=depth if depth != 100 else None, kept=kept if kept != "10,25" else None,
+            lists=lists if lists != 500 else None,
         )  # fmt: skip
         run = begin(about, device=device)
         words, places = [word.strip() for word in only.split(",") if word.strip()], whole_numbers("--kept", kept)
-        measured = FrontierRun(bundle, data, depth, places, fold, device=device, quick=quick, only=words)
+        measured = FrontierRun(bundle, data, depth, places, fold, device=device, quick=quick, only=words, lists=lists)
         deliver(run, measured.lines(), out=out, as_one=as_json)
 
 

@@ -20,8 +20,9 @@ PAIRS, TOKENS = 1_000, 40_000  # that show what a model's layers get, at most
 # Half of the spread in the weights made scores worse than none of it. Weights have 7 bits, so that sums of two products
 # fit 16 bits on CPUs without VNNI.
 RECIPE = Recipe(smoothing=0.9, top=63)
-HELD_OUT = 10  # of so many pairs one is not shown, by which it is seen what became of the logits
-LEAST = 0.99  # correlation of theirs with those in floats
+# Of so many pairs one is not shown, by which it is seen what became of the logits; of few pairs all are, and seen by.
+HELD_OUT, FEW = 10, 200
+LEAST = 0.99  # correlation of logits with those in floats
 
 
 def calibrate_on(folder: Path, pairs: Sequence[tuple[str, str]]) -> None:
@@ -29,8 +30,8 @@ def calibrate_on(folder: Path, pairs: Sequence[tuple[str, str]]) -> None:
     whole numbers, and so is served in floats."""
     model, tokenizer, every = open_cross_encoder(folder), PairTokenizer.load(folder), np.arange(len(pairs))
     tokenised = tokenizer.pairs([user for user, _ in pairs], [item for _, item in pairs], every, every)
-    held_out = every[::HELD_OUT]
-    shown = np.delete(every, held_out) if len(pairs) > HELD_OUT else every
+    held_out = every if len(pairs) < FEW else every[::HELD_OUT]
+    shown = every if len(pairs) < FEW else np.delete(every, held_out)
 
     def batches(rows: NDArray[np.int64]) -> list[PairBatch]:
         some = tokenised.select(rows)
@@ -41,8 +42,12 @@ def calibrate_on(folder: Path, pairs: Sequence[tuple[str, str]]) -> None:
     calibrate(model, lambda: _logits(module, seen), folder, RECIPE)
     exact = _logits(module, others)
     quantise(model, folder)
-    if not np.corrcoef(exact, _logits(module, others))[0, 1] >= LEAST:  # which nothing is where all are the same
+    if not _go_together(exact, _logits(module, others)):
         (folder / INT8).unlink()
+
+
+def _go_together(some: NDArray[np.float32], others: NDArray[np.float32]) -> bool:
+    return min(some.std(), others.std()) > 0 and float(np.corrcoef(some, others)[0, 1]) >= LEAST
 
 
 def _logits(module: nn.Module, batches: Iterable[PairBatch]) -> NDArray[np.float32]:

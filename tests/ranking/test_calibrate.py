@@ -77,10 +77,23 @@ def test_a_ranker_whose_logits_suffer_is_left_without_whole_numbers(
     assert not (copy / INT8).exists()
 
 
-def test_pairs_that_are_all_held_out_are_shown_too(tiny_ranker_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("pairs", "kept"), [(PAIRS[:1], False), (PAIRS[:3], True), (PAIRS * 6, True)])
+def test_what_cannot_be_judged_by_any_pair_is_not_kept(
+    pairs: list[tuple[str, str]], kept: bool, tiny_ranker_folder: Path, tmp_path: Path
+) -> None:
     shutil.copytree(tiny_ranker_folder, copy := tmp_path / "ranker")
-    calibrate_on(copy, PAIRS[:3])
-    assert holds_int8(copy)
+    calibrate_on(copy, pairs)
+    assert holds_int8(copy) == kept
+
+
+def test_pairs_that_are_held_out_are_not_shown(
+    tiny_ranker_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_ranker_folder, copy := tmp_path / "ranker")
+    read = list[int]()
+    monkeypatch.setattr(ranking.calibrate, "alike", lambda lengths, most: [read.append(len(lengths)) or np.arange(1)])
+    calibrate_on(copy, PAIRS * 6)
+    assert read == [194, 22]
 
 
 def test_weights_have_seven_bits(folder: Path) -> None:
