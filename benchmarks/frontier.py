@@ -88,7 +88,7 @@ def ways(
             first = RecordedStep(model, depth, precision=kind)
             found.append(Way(f"{model} {kind}", (first,)))
             found += [Way(f"{model} {kind}, first {k}", (first._replace(depth=k),)) for k in heads if k < depth]
-            if model == SHALLOW:
+            if model == SHALLOW and kind in models[FULL]:
                 then = [(k, RecordedStep(FULL, k, precision=kind)) for k in kept]
                 found += [Way(f"cascade to {k} {kind}", (first, step)) for k, step in then]
     if (folder / LATE).is_dir():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +25,15 @@ HELD_OUT, FEW = 10, 200
 LEAST = 0.99  # correlation of logits with those in floats
 
 
-def calibrate_on(folder: Path, pairs: Sequence[tuple[str, str]]) -> None:
+def calibrate_on(
+    folder: Path, pairs: Sequence[tuple[str, str]], *, say: Callable[[str], None] = lambda told: None
+) -> None:
     """`calibrate` a cross-encoder's folder on pairs of (user text, item text). One whose logits suffer is left without
-    whole numbers, and so is served in floats."""
+    whole numbers, and so is served in floats, which is told to `say`."""
     model, tokenizer, every = open_cross_encoder(folder), PairTokenizer.load(folder), np.arange(len(pairs))
     tokenised = tokenizer.pairs([user for user, _ in pairs], [item for _, item in pairs], every, every)
-    held_out = every if len(pairs) < FEW else every[::HELD_OUT]
+    drawn = np.random.default_rng(0).permutation(len(pairs))
+    held_out = every if len(pairs) < FEW else np.sort(drawn[: len(pairs) // HELD_OUT])
     shown = every if len(pairs) < FEW else np.delete(every, held_out)
 
     def batches(rows: NDArray[np.int64]) -> list[PairBatch]:
@@ -44,6 +47,7 @@ def calibrate_on(folder: Path, pairs: Sequence[tuple[str, str]]) -> None:
     quantise(model, folder)
     if not _go_together(exact, _logits(module, others)):
         (folder / INT8).unlink()
+        say(f"{folder.name}: served in floats, whose logits those in int8 go with by less than {LEAST}")
 
 
 def _go_together(some: NDArray[np.float32], others: NDArray[np.float32]) -> bool:

@@ -25,6 +25,7 @@ from retrieval.runtime import (
     convert,
     openvino_model,
     pick_device,
+    require_int8,
     resolve_precision,
     run_each,
     token_example,
@@ -132,6 +133,8 @@ class CrossEncoderScorer:
         """
         place = placed(device, precision, runtime)
         int8 = place.precision == "int8"
+        if int8:
+            require_int8(folder)
         kind = resolve_precision("auto", place.device) if int8 else place.precision  # whole numbers, between floats
         tokenizer = PairTokenizer.load(folder)
         runner: Runner

@@ -27,7 +27,7 @@ from retrieval.topk import Vectors
 DAMPING, DAMPING_OF_FEW = 0.01, 0.3
 BLOCK = 128  # inputs whose rounding is made up for at once
 TEXTS, TOKENS = 1_000, 20_000  # that show what a model's layers get, at most
-FEW, FEW_TOKENS = 64, 2_000  # texts by which it is seen how much harm a layer does, at most
+FEW, FEW_TOKENS, FEWEST = 64, 2_000, 8  # texts by which it is seen how much harm a layer does, at most and at least
 
 
 class Recipe(NamedTuple):
@@ -52,7 +52,7 @@ def calibrate_encoder(folder: Path, texts: Sequence[str]) -> None:
     if not len(tokens.ids):
         return
     parts = [_of(tokens, rows) for rows in alike(tokens.lengths)]
-    few = _of(tokens, enough(tokens.lengths[:FEW], FEW_TOKENS))
+    few = _of(tokens, enough(tokens.lengths[:FEW], FEW_TOKENS, least=FEWEST))
     calibrate(
         runner.module.get_submodule("model"),
         lambda: [run_batched(part, runner, multiple=1) for part in parts],
@@ -74,9 +74,9 @@ def alike(lengths: NDArray[np.int64], most: int = TOKENS) -> list[NDArray[np.int
     return [rows[part] for rows in each for part in token_batches(some[rows], multiple=1)]
 
 
-def enough(lengths: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """The first positions that have no more than `most` tokens together, one at least."""
-    return np.arange(max(int((lengths.cumsum() <= most).sum()), 1))
+def enough(lengths: NDArray[np.int64], most: int, *, least: int = 1) -> NDArray[np.int64]:
+    """The first positions that have no more than `most` tokens together, but so many at least, or all."""
+    return np.arange(max(int((lengths.cumsum() <= most).sum()), min(least, len(lengths))))
 
 
 def _of(tokens: Encoded, rows: NDArray[np.int64]) -> Encoded:
@@ -265,4 +265,4 @@ def _harm(model: nn.Module, group: Mapping[str, Numbers], told: Callable[[], Vec
     off = told() - exact
     for name, layer in own.items():
         put(model, name, layer)
-    return float(off.var(axis=0).sum())
+    return float((off.var(axis=0) if len(off) > 1 else off**2).sum())

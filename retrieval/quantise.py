@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from retrieval.errors import BadBundle
-from retrieval.runtime import INT8, INT8_LAYOUT, holds_int8
+from retrieval.runtime import INT8, INT8_LAYOUT, require_int8
 
 SMALLEST = 1e-5  # of an input's and a weight's range: one that was never used must not be divided by
 LEVELS = 255  # steps of an activation's range
@@ -93,10 +93,7 @@ def quantise(model: nn.Module, folder: Path) -> None:
     """
     from safetensors.torch import load_file
 
-    if not holds_int8(folder):
-        earlier = (folder / INT8).exists()
-        what = f"{folder / INT8} is of an earlier version" if earlier else f"{folder} holds no {INT8}"
-        raise BadBundle(f"{what}, so that it cannot run in int8; train or adopt the model again")
+    require_int8(folder)
     layers, kept = quantisable(model), load_file(folder / INT8)
     try:
         found = {name: Numbers.of(kept, name) for name in dict.fromkeys(name.rpartition(".")[0] for name in kept)}

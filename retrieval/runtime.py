@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias, get_
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.errors import BadConfig, MissingDependency
+from retrieval.errors import BadBundle, BadConfig, MissingDependency
 from retrieval.fingerprint import remembered_sha256
 
 if TYPE_CHECKING:
@@ -122,6 +122,14 @@ def holds_int8(folder: Path) -> bool:
             return (opened.metadata() or {}).get("layout") == INT8_LAYOUT
     except (OSError, SafetensorError):
         return False
+
+
+def require_int8(folder: Path) -> None:
+    """Raises BadBundle where a model's folder holds no whole numbers, or those that an earlier version made."""
+    if not holds_int8(folder):
+        earlier = (folder / INT8).exists()
+        what = f"{folder / INT8} is of an earlier version" if earlier else f"{folder} holds no {INT8}"
+        raise BadBundle(f"{what}, so that it cannot run in int8; train or adopt the model again")
 
 
 def training_bf16(device: str) -> bool:

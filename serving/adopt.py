@@ -68,7 +68,11 @@ class Adoption:
                 calibrate_encoder(scratch / "towers" / TEXT, ItemTexts(shop.data.items))
             if self.ranker is not None:
                 adopt_cross_encoder(self.ranker, scratch / "ranker")
-                calibrate_on(scratch / "ranker", own_pairs(shop.data, PAIRS, pipeline.config.ranking.titles))
+                calibrate_on(
+                    scratch / "ranker",
+                    own_pairs(shop.data, PAIRS, pipeline.config.ranking.titles),
+                    say=pipeline.say,
+                )
         given = None if self.vectors is None else read_vectors(self.vectors, shop.data.item_ids, dim)
         assembly = pipeline.assembly(bundle)
         towers = assembly.add_towers(scratch / "towers")

@@ -168,7 +168,7 @@ def fit_ranker(
         device=training["device"],
         description="ranker",
     )
-    calibrate_on(out, shown(data.train))
+    calibrate_on(out, shown(data.train), say=training["say"])
     return run
 
 
@@ -224,7 +224,7 @@ def distil(
         description=name,
     )
     if not settings.apart:
-        calibrate_on(out, shown(data.proposed))
+        calibrate_on(out, shown(data.proposed), say=training["say"])
     return run
 
 

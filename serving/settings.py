@@ -71,7 +71,7 @@ class RankConfig(Settings):
     keep: PositiveInt = Field(default=10, description="places that the full model orders in a cascade")
     precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
         default="auto",
-        description="of the models at serving; auto: int8 on CPUs with bfloat16, else fp32; on CUDA bf16",
+        description="of the models at serving; auto: bf16 where there is hardware for it, on CPUs int8 if held",
     )
     titles: PositiveInt = Field(default=3, description="newest titles that stand for a shopper")
     gate: Literal["no", "likely", "proven"] = "likely"

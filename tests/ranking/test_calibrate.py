@@ -73,8 +73,10 @@ def test_a_ranker_whose_logits_suffer_is_left_without_whole_numbers(
 ) -> None:
     shutil.copytree(tiny_ranker_folder, copy := tmp_path / "ranker")
     monkeypatch.setattr(ranking.calibrate, "RECIPE", ranking.calibrate.RECIPE._replace(top=1))
-    calibrate_on(copy, PAIRS)
+    told = list[str]()
+    calibrate_on(copy, PAIRS, say=told.append)
     assert not (copy / INT8).exists()
+    assert told == ["ranker: served in floats, whose logits those in int8 go with by less than 0.99"]
 
 
 @pytest.mark.parametrize(("pairs", "kept"), [(PAIRS[:1], False), (PAIRS[:3], True), (PAIRS * 6, True)])
@@ -90,10 +92,22 @@ def test_pairs_that_are_held_out_are_not_shown(
     tiny_ranker_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(tiny_ranker_folder, copy := tmp_path / "ranker")
-    read = list[int]()
-    monkeypatch.setattr(ranking.calibrate, "alike", lambda lengths, most: [read.append(len(lengths)) or np.arange(1)])
-    calibrate_on(copy, PAIRS * 6)
-    assert read == [194, 22]
+    read = list[np.ndarray]()
+    monkeypatch.setattr(ranking.calibrate, "alike", lambda lengths, most: read.append(lengths) or [np.arange(9)])
+    pairs = [("red mug", item) for item in ("oil", "red mug", "large wood table", "argan hair mask") * 60]
+    calibrate_on(copy, pairs)
+    shown, held_out = read
+    assert (len(shown), len(held_out)) == (216, 24)
+    assert len(np.unique(held_out)) > 2  # drawn by chance: every tenth would be of two kinds
+
+
+def test_a_kept_graph_of_whole_numbers_that_are_not_held_is_not_served(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, copy := tmp_path / "ranker")
+    CrossEncoderScorer.load(copy, device="cpu", precision="int8", cache=tmp_path / "graphs")
+    assert (tmp_path / "graphs" / "cross_encoder_int8.xml").exists()
+    (copy / INT8).write_bytes(b"of an earlier version")
+    with pytest.raises(BadBundle, match="is of an earlier version"):
+        CrossEncoderScorer.load(copy, device="cpu", precision="int8", cache=tmp_path / "graphs")
 
 
 def test_weights_have_seven_bits(folder: Path) -> None:

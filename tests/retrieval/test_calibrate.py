@@ -22,6 +22,7 @@ from retrieval.calibrate import (
     alike,
     calibrate,
     calibrate_encoder,
+    enough,
     grid,
     numbers,
     whole_numbers,
@@ -179,6 +180,32 @@ def test_layers_that_harm_least_become_whole_numbers_first_up_to_a_share(
     assert [type(layer) for layer in model.stack] == [QuantisedLinear] * (2 - left) + [nn.Linear] * left
     assert (float(np.abs(told() - before).max()) > 0) == (left < 2)
     assert left == 2 or isinstance(model.stack[0], QuantisedLinear)
+
+
+def test_harm_is_counted_by_product(tmp_path: Path) -> None:
+    """The second layer does several times as much harm, and ten times as many products."""
+    torch.manual_seed(0)
+    small, large = nn.Linear(8, 8), nn.Linear(8, 80)
+    model, rows = nn.ModuleDict({"stack": nn.ModuleList([small, large])}), torch.randn(200, 8)
+
+    def made(some: Tensor) -> Tensor:
+        first, second = model.get_submodule("stack.0"), model.get_submodule("stack.1")
+        return torch.cat([first(some), 0.6 * second(some.flip(1))], dim=1)
+
+    def told() -> Vectors:
+        with torch.inference_mode():
+            found: Vectors = made(rows[:50]).numpy()
+        return found
+
+    calibrate(model, lambda: made(rows), tmp_path, Recipe(0.9, 127, 0.91), told=told)
+    quantise(model, tmp_path)
+    assert [type(model.get_submodule(f"stack.{at}")) for at in (0, 1)] == [nn.Linear, QuantisedLinear]
+
+
+def test_harm_is_seen_by_some_texts_however_long() -> None:
+    assert len(enough(np.full(20, 300), 2_000, least=8)) == 8
+    assert len(enough(np.full(5, 300), 2_000, least=8)) == 5
+    assert len(enough(np.full(5, 3_000), 2_000)) == 1
 
 
 def test_a_text_encoder_has_two_thirds_of_its_products_in_whole_numbers(folder: Path) -> None:
