@@ -19,8 +19,9 @@ from indexing.store import Bundle
 from ranking.gate import GateVerdict, gate
 from ranking.settings import FULL, LATE, SHALLOW
 from retrieval.blas import ONE_BLAS_THREAD
+from retrieval.int8_file import holds_int8
 from retrieval.metrics import ndcg_at
-from retrieval.runtime import holds_int8, pick_device, resolve_precision
+from retrieval.runtime import pick_device, resolve_precision
 from retrieval.topk import CSR, Hits
 from serving.blending import fitted_on, valid_shortlists
 from serving.evaluate import needs_rerank, relevant_rows, rerank_sample

@@ -19,7 +19,8 @@ from ranking.pair_tokens import PairTokenizer, TokenLists
 from ranking.settings import LATE, SHALLOW
 from retrieval.encoder import TextEncoder, max_tokens, open_sentence_transformer
 from retrieval.errors import MissingDependency
-from retrieval.runtime import RuntimeName, holds_int8, pick_device, resolve_precision
+from retrieval.int8_file import holds_int8
+from retrieval.runtime import RuntimeName, pick_device, resolve_precision
 from retrieval.topk import exact_topk
 
 Pairs: TypeAlias = Sequence[tuple[str, str]]

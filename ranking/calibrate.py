@@ -13,8 +13,8 @@ from torch import nn
 from ranking.cross_encoder import logit_module, open_cross_encoder
 from ranking.pair_tokens import PairBatch, PairTokenizer
 from retrieval.calibrate import Recipe, alike, calibrate
+from retrieval.int8_file import INT8
 from retrieval.quantise import quantise
-from retrieval.runtime import INT8
 
 PAIRS, TOKENS = 1_000, 40_000  # that show what a model's layers get, at most
 # Half of the spread in the weights made scores worse than none of it. Weights have 7 bits, so that sums of two products

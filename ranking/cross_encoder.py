@@ -15,6 +15,7 @@ from ranking.pair_tokens import USER_SHARE, PairTokenizer, TokenisedPairs, Token
 from retrieval.encoder import read_json
 from retrieval.errors import BadBundle, BadConfig
 from retrieval.fingerprint import fingerprint, folder_fingerprint
+from retrieval.int8_file import require_int8
 from retrieval.runtime import (
     MULTIPLE,
     TOKEN_INPUTS,
@@ -25,7 +26,6 @@ from retrieval.runtime import (
     convert,
     openvino_model,
     pick_device,
-    require_int8,
     resolve_precision,
     run_each,
     token_example,

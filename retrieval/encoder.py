@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from retrieval.errors import BadBundle, BadConfig
 from retrieval.fingerprint import fingerprint, folder_fingerprint
+from retrieval.int8_file import INT8, holds_int8
 from retrieval.runtime import (
-    INT8,
     MULTIPLE,
     RUNTIMES,
     TOKEN_INPUTS,
@@ -24,7 +24,6 @@ from retrieval.runtime import (
     RuntimeName,
     TorchRunner,
     convert,
-    holds_int8,
     openvino_model,
     pick_device,
     resolve_precision,

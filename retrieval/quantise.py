@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from retrieval.errors import BadBundle
-from retrieval.runtime import INT8, INT8_LAYOUT, require_int8
+from retrieval.int8_file import INT8, INT8_LAYOUT, require_int8
 
 SMALLEST = 1e-5  # of an input's and a weight's range: one that was never used must not be divided by
 LEVELS = 255  # steps of an activation's range

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias, get_
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.errors import BadBundle, BadConfig, MissingDependency
+from retrieval.errors import BadConfig, MissingDependency
 from retrieval.fingerprint import remembered_sha256
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ BUDGET_TOKENS = 1024  # tokens of a batch, padding included: larger batches fall
 MOST_STREAMS = 8  # batches that run at once on a CPU
 CUDA_TOKENS = 1 << 16  # the same where a GPU has to be kept busy
 SUMS = ".sha256"  # of the checksums beside a graph
-INT8, INT8_LAYOUT = "int8.safetensors", "2"  # in a model's folder: see `retrieval.quantise`
 MULTIPLE = 4  # lengths are padded to a multiple of this, so that few distinct shapes are seen
 EVEN_BELOW = 16  # batches for each stream, up to which they are made of one size
 
@@ -111,25 +110,6 @@ def resolve_precision(precision: str, device: str) -> Literal["fp32", "bf16"]:
     if precision not in ("auto", "fp32", "bf16"):
         raise BadConfig(f"precision {precision!r} is not known; use auto, fp32 or bf16")
     return "bf16" if precision != "fp32" and (device == "cuda" or has_fast_bf16()) else "fp32"
-
-
-def holds_int8(folder: Path) -> bool:
-    """Whether a model's folder holds whole numbers as this version reads them."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(folder / INT8, "numpy") as opened:
-            return (opened.metadata() or {}).get("layout") == INT8_LAYOUT
-    except (OSError, SafetensorError):
-        return False
-
-
-def require_int8(folder: Path) -> None:
-    """Raises BadBundle where a model's folder holds no whole numbers, or those that an earlier version made."""
-    if not holds_int8(folder):
-        earlier = (folder / INT8).exists()
-        what = f"{folder / INT8} is of an earlier version" if earlier else f"{folder} holds no {INT8}"
-        raise BadBundle(f"{what}, so that it cannot run in int8; train or adopt the model again")
 
 
 def training_bf16(device: str) -> bool:

@@ -17,8 +17,9 @@ from retrieval.cold_start import guess
 from retrieval.encoder import TextEncoder, read_json
 from retrieval.errors import BadBundle, CorruptBundle, StaleArtefact
 from retrieval.fingerprint import fingerprint, folder_fingerprint
+from retrieval.int8_file import INT8, INT8_LAYOUT, holds_int8
 from retrieval.item_features import ItemFeatures
-from retrieval.runtime import INT8, INT8_LAYOUT, OpenVinoModel, RuntimeName, convert, holds_int8, openvino_model
+from retrieval.runtime import OpenVinoModel, RuntimeName, convert, openvino_model
 from retrieval.text import rendering_fingerprint
 from retrieval.timeline import HistoryBatch
 from retrieval.topk import Vectors

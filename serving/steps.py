@@ -16,7 +16,8 @@ from ranking.item_tokens import stored_tokens
 from ranking.late import LateScorer
 from ranking.settings import FULL, LATE, SHALLOW
 from retrieval.errors import BadBundle
-from retrieval.runtime import RuntimeName, holds_int8, pick_device, resolve_precision
+from retrieval.int8_file import holds_int8
+from retrieval.runtime import RuntimeName, pick_device, resolve_precision
 from serving.settings import RankConfig
 from serving.stages import SHORTLIST, Pace, Step
 

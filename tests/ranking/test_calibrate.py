@@ -13,8 +13,8 @@ import ranking.calibrate
 from ranking.calibrate import calibrate_on
 from ranking.cross_encoder import CrossEncoderScorer, open_cross_encoder
 from retrieval.errors import BadBundle
+from retrieval.int8_file import INT8, holds_int8
 from retrieval.quantise import quantisable
-from retrieval.runtime import INT8, holds_int8
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

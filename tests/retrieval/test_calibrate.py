@@ -28,8 +28,9 @@ from retrieval.calibrate import (
     whole_numbers,
 )
 from retrieval.encoder import TextEncoder, open_sentence_transformer, sentence_module
+from retrieval.int8_file import INT8, holds_int8
 from retrieval.quantise import QuantisedLinear, quantisable, quantise
-from retrieval.runtime import BUDGET_TOKENS, INT8, TorchRunner, holds_int8
+from retrieval.runtime import BUDGET_TOKENS, TorchRunner
 from retrieval.topk import Vectors
 from retrieval.towers import TEXT, towers_fingerprint
 

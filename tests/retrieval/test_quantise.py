@@ -12,8 +12,8 @@ from torch import nn
 
 from retrieval.encoder import sentence_module
 from retrieval.errors import BadBundle
+from retrieval.int8_file import INT8, INT8_LAYOUT, holds_int8
 from retrieval.quantise import LEVELS, Grid, Numbers, QuantisedLinear, keep, quantisable, quantise
-from retrieval.runtime import INT8, INT8_LAYOUT, holds_int8
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

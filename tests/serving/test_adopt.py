@@ -15,7 +15,7 @@ import retrieval.runtime
 from indexing.store import Bundle
 from retrieval.dataset import DataSet, load
 from retrieval.errors import BadBundle, BadConfig, BadData
-from retrieval.runtime import holds_int8
+from retrieval.int8_file import holds_int8
 from retrieval.text import item_texts
 from retrieval.topk import CSR
 from retrieval.towers import TEXT

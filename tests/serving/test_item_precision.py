@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import retrieval.runtime
 from indexing.store import Bundle
 from indexing.version import IndexVersion
-from retrieval.runtime import holds_int8
+from retrieval.int8_file import holds_int8
 from retrieval.towers import TEXT
 from serving.cli import app
 from serving.jobs import recorded_settings

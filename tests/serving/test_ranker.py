@@ -12,7 +12,7 @@ import pytest
 from ranking.cross_encoder import CrossEncoderScorer
 from ranking.pairs import PairSet
 from retrieval.errors import BadBundle, BadConfig
-from retrieval.runtime import holds_int8
+from retrieval.int8_file import holds_int8
 from serving import ranker
 from serving.ranker import fit_ranker, teacher_of
 from serving.settings import read_settings

@@ -15,8 +15,9 @@ from ranking.blend import Blend
 from ranking.cross_encoder import Placement, ShortlistScorer, sigmoid
 from retrieval import runtime
 from retrieval.errors import BadBundle, BadConfig
+from retrieval.int8_file import INT8
 from retrieval.quantise import keep
-from retrieval.runtime import INT8, RuntimeName
+from retrieval.runtime import RuntimeName
 from retrieval.topk import Hits
 from retrieval.towers import UserTower
 from serving.retriever import Retriever
