@@ -1,4 +1,4 @@
-"""README's tables, written from committed results, so that no figure in it is copied by hand.
+"""Tables of README and docs/measured.md, written from committed results, so that no figure in them is copied by hand.
 
 A table stands between `<!-- bench KIND FILE -->` and `<!-- /bench -->`, made of `benchmarks/results/FILE.jsonl`.
 `<!-- bench slices FILE NAME,NAME -->` shows the named slices alone. Below stands every run that a row comes from.

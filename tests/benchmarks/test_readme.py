@@ -1,4 +1,4 @@
-"""README's tables are those of the committed results."""
+"""The tables of README and docs/measured.md are those of the committed results."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from benchmarks.readme import RESULTS, with_tables
 from benchmarks.results import Line, Run, append, read, sampled
 from retrieval.errors import BadData
 
-README = Path(__file__).parent.parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent.parent
 TEXT = "before\n<!-- bench latency shop -->\nold\n<!-- /bench -->\nafter\n"
 
 
-def test_readme_says_what_the_committed_results_say() -> None:
-    text = README.read_text("utf-8")
+@pytest.mark.parametrize("name", ["README.md", "docs/measured.md"])
+def test_documents_say_what_the_committed_results_say(name: str) -> None:
+    text = (ROOT / name).read_text("utf-8")
+    assert "<!-- bench" in text
     assert with_tables(text) == text
 
 
