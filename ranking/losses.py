@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -33,29 +32,6 @@ def group_softmax(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
     target = labels[useful] / mass[useful]
     log_share = functional.log_softmax(logits[useful], dim=1).masked_fill(~mask[useful], 0.0)
     return -(target * log_share).sum() / useful.sum().clamp(min=1)
-
-
-def judged_and_proposed(
-    of_pairs: Callable[[Tensor, Tensor], Tensor],
-    logits: Tensor,
-    labels: Tensor,
-    mask: Tensor,
-    *,
-    lists: float,
-    span: float = 1.0,
-) -> Tensor:
-    """A loss of the pairs whose label is known, and `lists` times the softmax of the groups where some are not.
-
-    Shapes as in `group_softmax`; a label of NaN is that of an item which retrieval proposed and nobody judged. The
-    softmax's targets are the gains 2^(span * label) - 1, 0 where nobody judged.
-    """
-    judged = mask & ~labels.isnan()
-    loss = of_pairs(logits[judged], labels[judged])
-    if not lists:
-        return loss
-    proposed = (mask & labels.isnan()).any(dim=1, keepdim=True)
-    gains = torch.exp2(span * labels.nan_to_num()) - 1.0
-    return loss + lists * group_softmax(logits, gains, mask & proposed)
 
 
 def mean_squared_error(logits: Tensor, labels: Tensor) -> Tensor:

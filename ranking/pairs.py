@@ -19,14 +19,14 @@ class PairSet:
 
     Group g holds the pairs `indptr[g]:indptr[g + 1]`. A pair's texts are `user_texts[g]` and `item_texts[item]`.
     `span` is the width of the grades before they were scaled (highest - lowest; 1 for bought or not), so that the
-    exponential gain of a label is 2^(span * label) - 1. A label of NaN is that of an item which nobody judged.
+    exponential gain of a label is 2^(span * label) - 1.
     """
 
     user_texts: Sequence[str]  # [n_groups]
     item_texts: Sequence[str]  # [n_items], the whole catalogue's
     indptr: NDArray[np.int64]  # [n_groups + 1]
     item: Rows  # [n_pairs]
-    label: NDArray[np.float32]  # [n_pairs], in [0, 1] or NaN
+    label: NDArray[np.float32]  # [n_pairs], in [0, 1]
     span: float = 1.0
 
     def __len__(self) -> int:
@@ -44,8 +44,8 @@ class PairSet:
 
     @property
     def gain(self) -> NDArray[np.float64]:
-        """The exponential gain of each pair, float64 [n_pairs]: 0 for label 0 or none, and 1 for what was bought."""
-        return np.exp2(self.span * np.nan_to_num(self.label).astype(np.float64)) - 1.0
+        """The exponential gain of each pair, float64 [n_pairs]: 0 for label 0, and 1 for what was bought."""
+        return np.exp2(self.span * self.label.astype(np.float64)) - 1.0
 
     def select(self, groups: NDArray[np.int64] | Mask) -> PairSet:
         """The pairs of some groups, by position or by mask."""
@@ -61,12 +61,12 @@ class PairSet:
         )
 
     def contrasting(self) -> Mask:
-        """Which groups hold more than one gain: only they can be ordered well or badly, bool [n_groups]."""
+        """Which groups hold more than one label: only they can be ordered well or badly, bool [n_groups]."""
         filled = np.flatnonzero(np.diff(self.indptr))
         told = np.zeros(self.n_groups, bool)
         if len(filled):
-            gain, starts = self.gain, self.indptr[filled]
-            told[filled] = np.maximum.reduceat(gain, starts) > np.minimum.reduceat(gain, starts)
+            starts = self.indptr[filled]
+            told[filled] = np.maximum.reduceat(self.label, starts) > np.minimum.reduceat(self.label, starts)
         return told
 
     def sample(self, groups: int, seed: int) -> PairSet:
@@ -199,13 +199,11 @@ def judged_pairs(
     )
 
 
-def with_candidates(
-    pairs: PairSet, hits: Hits, *, label: float, bands: Sequence[Band] = BANDS, seed: int = 0
-) -> PairSet:
-    """Add to each group items of its shortlist that are not in the group; `hits` has a line a group.
+def with_negatives(pairs: PairSet, hits: Hits, *, bands: Sequence[Band] = BANDS, seed: int = 0) -> PairSet:
+    """Add to each group items of its shortlist that are not in the group, with label 0; `hits` has a line a group.
 
-    Their label is 0 where judgements name only what is relevant. An item that nobody judged may be relevant all the
-    same, so that beside graded judgements it is NaN.
+    For judgements that name only what is relevant. An item that nobody judged may be relevant all the same, so graded
+    judgements do without.
     """
     own = CSR(pairs.indptr, pairs.item)
     free = (hits.rows >= 0) & ~members(hits.rows, own)
@@ -218,7 +216,7 @@ def with_candidates(
         item_texts=pairs.item_texts,
         indptr=pairs.indptr + np.concatenate(([0], np.cumsum(found.sum(axis=1)))),
         item=np.concatenate((pairs.item, drawn[found]))[order],
-        label=np.concatenate((pairs.label, np.full(found.sum(), label, np.float32)))[order],
+        label=np.concatenate((pairs.label, np.zeros(found.sum(), np.float32)))[order],
         span=pairs.span,
     )
 

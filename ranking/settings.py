@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,10 +17,8 @@ class RankerTraining(BaseModel):
     """Settings of one training run.
 
     `loss`: `bce` reads each pair by itself (bought or not, or a scaled grade), `mse` fits a scaled grade, `logit_mse` a
-    teacher's logits; `softmax`, `listnet` and `lambda` set the items of a group against each other. With `lists` above
-    0 judged items stand beside what retrieval proposes for the same query and nobody judged: a loss of pairs does not
-    read that, but so many times the softmax cross-entropy of the group with its gains is added to it. `layers` keeps
-    the first so many layers of what the training starts from (None: all), of which the lowest `freeze_layers` and the
+    teacher's logits; `softmax`, `listnet` and `lambda` set the items of a group against each other. `layers` keeps the
+    first so many layers of what the training starts from (None: all), of which the lowest `freeze_layers` and the
     embeddings below them do not learn; with `lora` the others learn changes of that rank and nothing else, see
     `ranking.lora`. `apart` makes a model of late interaction, see `ranking.apart`, whose head
     learns at `head_rate` times the rate. `batch_size` counts pairs. `layer_decay` below 1 multiplies the rate
@@ -35,7 +32,6 @@ class RankerTraining(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     loss: Literal["bce", "mse", "logit_mse", "softmax", "listnet", "lambda"] = "bce"
-    lists: float = Field(default=0.0, ge=0)
     layers: int | None = Field(default=None, ge=1)
     freeze_layers: int = Field(default=0, ge=0)
     lora: int | None = Field(default=None, ge=1)
@@ -59,14 +55,6 @@ class RankerTraining(BaseModel):
     processes: int = Field(default=1, ge=1)
     report_to: str = "none"
     seed: int = 0
-
-    @property
-    def unjudged(self) -> float | None:
-        """The label of what retrieval proposes beside judged items: unknown to a loss of pairs, 0 to one of groups,
-        None where the training is to read judged items alone."""
-        if not self.lists:
-            return None
-        return math.nan if self.loss in ("bce", "mse", "logit_mse") else 0.0
 
 
 def budget_examples(n_pairs: int, mean_tokens: float, budget: Budget = "default") -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from ranking.apart import late_head, open_apart
 from ranking.batches import PairCollator
 from ranking.cross_encoder import logit_module, run_pairs, takes_segments
 from ranking.lora import load_lora, merge_lora
-from ranking.losses import GROUP_LOSSES, PAIR_LOSSES, judged_and_proposed, lambda_loss
+from ranking.losses import GROUP_LOSSES, PAIR_LOSSES, lambda_loss
 from ranking.pair_tokens import PairTokenizer
 from ranking.pairs import PairSet
 from ranking.settings import RankerTraining, budget_examples
@@ -147,18 +147,13 @@ def train_here(pairs: PairSet, *, console: Console | None = None, **job: Unpack[
 class RankerLoss(nn.Module):
     """What the trainer calls with a batch of PairCollator: runs the model and applies a loss of `ranking.losses`.
 
-    `loss` is a name of PAIR_LOSSES or GROUP_LOSSES; `span` is that of the labels, of which gains are made, `lists` as
-    in `judged_and_proposed`.
+    `loss` is a name of PAIR_LOSSES or GROUP_LOSSES; `span` is that of the labels, which `lambda_loss` makes gains of.
     """
 
-    def __init__(self, model: CrossEncoder, loss: str, span: float = 1.0, *, lists: float = 0.0) -> None:
+    def __init__(self, model: CrossEncoder, loss: str, span: float = 1.0) -> None:
         super().__init__()
-        self.model = model
-        self._of_groups: Callable[[Tensor, Tensor, Tensor], Tensor]
-        if loss in PAIR_LOSSES:
-            self._of_groups = partial(judged_and_proposed, PAIR_LOSSES[loss], lists=lists, span=span)
-        else:
-            self._of_groups = partial(lambda_loss, span=span) if loss == "lambda" else GROUP_LOSSES[loss]
+        self.model, self._loss = model, loss
+        self._of_groups = partial(lambda_loss, span=span) if loss == "lambda" else GROUP_LOSSES.get(loss)
         self._takes_segments = takes_segments(model)
 
     def forward(
@@ -170,6 +165,8 @@ class RankerLoss(nn.Module):
         if self._takes_segments:
             inputs["token_type_ids"] = token_type_ids
         logits = self.model(inputs)["scores"].view(-1).float()
+        if self._of_groups is None:
+            return PAIR_LOSSES[self._loss](logits, labels)
         mask = torch.arange(int(sizes.max()), device=sizes.device) < sizes[:, None]
         return self._of_groups(_by_group(logits, mask), _by_group(labels, mask), mask)
 
@@ -249,7 +246,7 @@ def _trainer(
     settings: RankerTraining,
     span: float,
 ) -> CrossEncoderTrainer:
-    loss = RankerLoss(model, settings.loss, span, lists=settings.lists)
+    loss = RankerLoss(model, settings.loss, span)
     names = [name for name, _ in loss.named_parameters()]
     rates = layer_rates(names, settings.learning_rate, settings.layer_decay)
     if settings.head_rate != 1.0:
@@ -320,9 +317,9 @@ def _trains_in_bf16(precision: str, device: str) -> bool:
 
 
 def training_rows(pairs: PairSet, settings: RankerTraining) -> NDArray[np.int64]:
-    """Where each training row starts and ends: a group where the loss reads groups (empty ones left out), else a
+    """Where each training row starts and ends: a group where the loss is of groups (empty ones left out), else a
     pair."""
-    if settings.loss in GROUP_LOSSES or (settings.lists and np.isnan(pairs.label).any()):
+    if settings.loss in GROUP_LOSSES:
         return np.unique(pairs.indptr)
     return np.arange(len(pairs) + 1)
 

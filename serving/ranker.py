@@ -11,17 +11,7 @@ import numpy as np
 
 from ranking.calibrate import PAIRS, calibrate_on
 from ranking.cross_encoder import CrossEncoderScorer
-from ranking.pairs import (
-    BANDS,
-    VALID_BANDS,
-    GradeScale,
-    Mined,
-    PairSet,
-    join_pairs,
-    judged_pairs,
-    mine,
-    with_candidates,
-)
+from ranking.pairs import BANDS, VALID_BANDS, GradeScale, Mined, PairSet, join_pairs, judged_pairs, mine, with_negatives
 from ranking.settings import LATE, SHALLOW, RankerTraining
 from ranking.train import RankerRun, train_ranker
 from retrieval.baselines import histories
@@ -62,8 +52,7 @@ class PairMiner:
         return mined, mined.pairs(offline.user_texts(source.requests), self.item_texts)
 
     def judged(self, stages: Stages, fold: str, *, candidates: bool) -> PairSet:
-        """The graded pairs of a fold's queries; with `candidates` that nobody judged beside them, whose label is 0 by
-        `judged_negatives`, and else as the training reads it."""
+        """The graded pairs of a fold's queries; with unjudged `candidates`, of label 0, beside them."""
         assert self.shop.judgements is not None
         assert self.shop.data.judgements is not None
         assert self.shop.data.queries is not None
@@ -82,8 +71,7 @@ class PairMiner:
         texts = list(pairs.user_texts)  # as typed: what is not corrected has to be read, too
         read = stages.spelled(texts)
         hits = query_shortlists(stages, read, stages.user.queries(read))
-        label = 0.0 if self.config.judged_negatives else self.config.training.unjudged
-        return with_candidates(pairs, hits, label=np.nan if label is None else label, seed=self.seed)
+        return with_negatives(pairs, hits, seed=self.seed)
 
     def _liked(self, requests: Requests) -> CSR:
         """What else each request's shopper took, before or later: never a negative.
@@ -128,9 +116,9 @@ def ranker_data(
         valid.append(miner.events(PairSource(stages, shop.events.folds["ranker_valid"]), valid=True)[1])
         proposed += train
     if shop.judgements is not None:
-        candidates = config.judged_negatives or config.training.unjudged is not None
-        train.append(miner.judged(stages, "train", candidates=candidates))
-        valid.append(miner.judged(stages, "ranker_valid", candidates=candidates))
+        negatives = config.judged_negatives
+        train.append(miner.judged(stages, "train", candidates=negatives))
+        valid.append(miner.judged(stages, "ranker_valid", candidates=negatives))
         usable += train[-1].n_groups
         if config.distils:
             proposed.append(miner.judged(stages, "train", candidates=True))

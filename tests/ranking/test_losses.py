@@ -10,7 +10,6 @@ import torch
 from ranking.losses import (
     binary_cross_entropy,
     group_softmax,
-    judged_and_proposed,
     lambda_loss,
     list_net,
     logit_mean_squared_error,
@@ -44,26 +43,6 @@ def test_group_softmax_spreads_over_grades() -> None:
     logits = torch.tensor([[math.log(3.0), 0.0]])
     loss = group_softmax(logits, torch.tensor([[1.0, 0.5]]), torch.ones(1, 2, dtype=torch.bool))
     assert loss.item() == pytest.approx(-(2 / 3) * math.log(3 / 4) - (1 / 3) * math.log(1 / 4), rel=1e-6)
-
-
-def test_what_nobody_judged_is_read_by_the_softmax_alone() -> None:
-    unknown = math.nan
-    logits = torch.tensor([[1.0, 2.0, -1.0], [0.5, 0.0, 9.0]], requires_grad=True)
-    labels = torch.tensor([[1.0, 0.5, unknown], [0.25, 1.0, 0.0]])
-    mask = torch.tensor([[True, True, True], [True, True, False]])
-    judged, grades = torch.tensor([1.0, 2.0, 0.5, 0.0]), torch.tensor([1.0, 0.5, 0.25, 1.0])
-    pairs = binary_cross_entropy(judged, grades).item()
-    alone = judged_and_proposed(binary_cross_entropy, logits, labels, mask, lists=0.0)
-    assert alone.item() == pytest.approx(pairs, rel=1e-6)
-    loss = judged_and_proposed(binary_cross_entropy, logits, labels, mask, lists=0.5, span=2.0)
-    shares = torch.tensor([1.0, 2.0, -1.0]).log_softmax(0)  # gains 3, 1 and 0; nothing is proposed in the second group
-    softmax = -(3 * shares[0] + shares[1]).item() / 4
-    assert loss.item() == pytest.approx(pairs + 0.5 * softmax, rel=1e-6)
-    loss.backward()
-    assert logits.grad is not None
-    assert logits.grad[0, 2] > 0
-    assert logits.grad[1, 2] == 0
-    assert logits.grad.isfinite().all()
 
 
 def test_a_group_without_a_positive_teaches_nothing() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ranking.pairs import BANDS, Band, GradeScale, join_pairs, judged_pairs, members, mine, with_candidates
+from ranking.pairs import BANDS, Band, GradeScale, join_pairs, judged_pairs, members, mine, with_negatives
 from retrieval.errors import BadData
 from retrieval.topk import CSR, Hits
 
@@ -145,16 +145,11 @@ def test_added_negatives_are_not_of_the_group() -> None:
         item_texts=TEXTS,
         scale=GradeScale(0.0, 1.0),
     )
-    more = with_candidates(pairs, hits, label=0.0, bands=[Band(0, 12, 4)])
+    more = with_negatives(pairs, hits, bands=[Band(0, 12, 4)])
     assert np.diff(more.indptr).tolist() == [6, 5]
     assert more.label.tolist() == [1, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0]
     assert set(more.item[2:6]) <= set(hits.rows[0, 2:])
     assert set(more.item[7:]) <= set(hits.rows[1, 1:])
-    unknown = with_candidates(pairs, hits, label=np.nan, bands=[Band(0, 12, 4)])
-    assert np.isnan(unknown.label).tolist() == [False, False, *[True] * 4, False, *[True] * 4]
-    assert unknown.gain.tolist() == more.gain.tolist() == [1, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0]
-    assert pairs.contrasting().tolist() == [False, False]
-    assert unknown.contrasting().tolist() == [True, True]
 
 
 def test_only_groups_that_can_be_ordered_are_sampled() -> None:

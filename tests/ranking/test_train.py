@@ -17,10 +17,9 @@ from transformers import TrainerCallback
 from colour_pairs import COLOURS, ITEMS, colour_pairs
 from ranking.batches import PairCollator
 from ranking.cross_encoder import CrossEncoderScorer
-from ranking.losses import group_softmax
 from ranking.settings import TOKENS, RankerTraining, budget_examples
 from ranking.start import new_cross_encoder, tokenizer_of
-from ranking.train import RankerLoss, layer_rates, train_ranker, training_rows
+from ranking.train import RankerLoss, layer_rates, train_ranker
 from retrieval.batches import LengthGroupedBatches
 from retrieval.errors import BadBundle, BadConfig, BadData
 
@@ -272,30 +271,6 @@ def test_the_trainers_loss_is_the_pure_one(tiny_bert_folder: Path) -> None:
     shares, wanted = logits.view(2, 6).log_softmax(1), labels.view(2, 6)
     softmax = -(shares * wanted / wanted.sum(1, keepdim=True)).sum(1).mean()
     torch.testing.assert_close(RankerLoss(model, "softmax")(features, labels), softmax, atol=1e-5, rtol=0)
-
-
-def test_proposed_items_are_read_in_groups_beside_the_judged_ones(tiny_bert_folder: Path) -> None:
-    graded = colour_pairs(0, graded=True)
-    label = graded.label.copy()
-    label[::6] = np.nan
-    pairs = replace(graded, label=label)
-    lists = TINY.model_copy(update={"lists": 2.0})
-    assert training_rows(pairs, TINY).tolist() == list(range(len(pairs) + 1))
-    assert training_rows(graded, lists).tolist() == list(range(len(pairs) + 1))
-    assert training_rows(pairs, lists).tolist() == pairs.indptr.tolist()
-    model = new_cross_encoder(tiny_bert_folder, TINY).eval()
-    tokenizer = tokenizer_of(model)
-    tokenised = tokenizer.pairs(pairs.user_texts, pairs.item_texts, pairs.group, pairs.item)
-    batch = PairCollator(tokenizer, tokenised, pairs.label, pairs.indptr)([{"unit": 1}])
-    labels = batch.pop("label")
-    features = list(batch.values())
-    known = ~labels.isnan()
-    logits = model({name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")})["scores"].view(-1)
-    binary = nn.functional.binary_cross_entropy_with_logits(logits[known], labels[known])
-    gains = (2 ** labels.nan_to_num() - 1)[None]
-    softmax = group_softmax(logits[None], gains, torch.ones_like(gains, dtype=torch.bool))
-    found = RankerLoss(model, "bce", lists=2.0)(features, labels)
-    torch.testing.assert_close(found, binary + 2 * softmax, atol=1e-5, rtol=0)
 
 
 def test_batches_hold_every_row_once_and_rows_of_like_length() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,14 +10,12 @@ import numpy as np
 import pytest
 
 from ranking.cross_encoder import CrossEncoderScorer
-from ranking.pairs import BANDS, PairSet, members
+from ranking.pairs import PairSet
 from retrieval.errors import BadBundle, BadConfig
 from retrieval.int8_file import holds_int8
 from serving import ranker
-from serving.engine import Engine
-from serving.ranker import fit_ranker, ranker_data, teacher_of
-from serving.settings import RunConfig, read_settings
-from serving.shop import Shop
+from serving.ranker import fit_ranker, teacher_of
+from serving.settings import read_settings
 from serving.teaching import TEACHERS, at_hand, taught
 from serving.training import RankerData, Training
 
@@ -38,41 +36,6 @@ def test_without_one_there_is_no_teacher_and_a_folder_without_a_model_is_refused
     assert teacher_of(read_settings().ranking, "cpu") is None
     with pytest.raises(BadBundle, match=str(tmp_path)):
         teacher_of(read_settings(changes=[f"ranking.teacher={tmp_path}", HARD]).ranking, "cpu")
-
-
-@pytest.mark.parametrize(
-    ("changes", "label"),
-    [
-        (["ranking.training.lists=0"], None),
-        (["ranking.training.lists=1"], np.nan),
-        (["ranking.training.lists=1", "ranking.training.loss=softmax"], 0.0),
-        (["ranking.training.lists=1", "ranking.judged_negatives=true"], 0.0),
-    ],
-)
-def test_what_retrieval_proposes_stands_beside_what_was_judged(
-    changes: list[str],
-    label: float | None,
-    engine: Engine,
-    sample_folder: Path,
-    quick_settings: RunConfig,
-    open_shop: Callable[[Path, RunConfig], Shop],
-) -> None:
-    shop = open_shop(sample_folder, quick_settings)
-    config = read_settings(changes=changes).ranking
-    told = {"remove_seen": True, "seed": 0, "cross_fit": list, "say": lambda _: None}
-    searched = replace(shop, events=None)
-    data = ranker_data(searched, engine.stages, config, **told)
-    assert shop.judgements is not None
-    for pairs, fold in ((data.train, "train"), (data.valid, "ranker_valid")):
-        judged, _ = shop.judged(shop.judgements.folds[fold])
-        sizes = np.diff(pairs.indptr) - np.diff(judged.indptr)
-        if label is None:
-            assert not sizes.any()
-            continue
-        assert sizes.tolist() == [sum(band.draws for band in BANDS)] * judged.n_lists
-        own = members(pairs.item[:, None], judged.select(pairs.group))[:, 0]
-        np.testing.assert_equal(pairs.label[~own], np.float32(label))
-        assert not np.isnan(pairs.label[own]).any()
 
 
 def pairs(n_groups: int, label: float = 1.0) -> PairSet:
