@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from indexing import columns, rebuild
 from indexing.releases import Release
 from indexing.store import Bundle
 from retrieval.topk import Vectors
@@ -52,6 +53,14 @@ def add_release(bundle: Bundle, number: int, *, activate: bool = True) -> Releas
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
     return Bundle.create(tmp_path / "bundle")
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Builds in parts that even a small catalogue has several of."""
+    monkeypatch.setattr(rebuild, "PART", 128)
+    monkeypatch.setattr(columns, "PART", 128)
+    monkeypatch.setattr(rebuild, "EMBEDDED_AT_ONCE", 128)
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from engine_changes import changed
+from retrieval.dataset import DataSet, load
 from retrieval.sample import write_sample
 from serving.engine import Engine
 from serving.index_job import IndexBuild, IndexJob
@@ -28,6 +30,11 @@ def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The four files of the contract, small."""
     folder = tmp_path_factory.mktemp("data") / "sample-shop"
     return write_sample(folder, items=120, shoppers=150, events=2_500, queries=60)
+
+
+@pytest.fixture(scope="session")
+def data(sample_folder: Path) -> DataSet:
+    return load(sample_folder)
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +81,12 @@ def bundle_path(run_result: RunResult) -> Path:
 def engine(bundle_path: Path) -> Engine:
     """Its live release, as the gates left it."""
     return Engine.open(bundle_path, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def reranking(engine: Engine) -> Engine:
+    """The engine with both gates open, whatever the tiny ranker is worth."""
+    return changed(engine, reranks=frozenset({"recommend", "search"}))
 
 
 @pytest.fixture

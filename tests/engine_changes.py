@@ -1,0 +1,44 @@
+"""Engines that answer from a release but for some parts, and what they answered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from retrieval.dataset import DataSet
+from retrieval.fusion import Fusion
+from serving.engine import Engine
+from serving.requests import Answer
+from serving.stages import Stages
+
+FUSIONS = {
+    "recommend": Fusion({"towers": 1.0, "co_occurrence": 0.7, "own_frequency": 0.5, "popularity_30d": 0.2}),
+    "recommend_new": Fusion({"towers": 1.0, "co_occurrence": 1.1, "popularity_30d": 0.4}),
+    "search": Fusion({"towers": 1.0, "words": 0.1}),
+}
+
+
+def changed(engine: Engine, **parts: object) -> Engine:
+    """An engine that answers from the same release but for these parts."""
+    return Engine(replace(engine.opened, **parts))  # type: ignore[arg-type]
+
+
+def with_fusion(stages: Stages, **fusions: Fusion) -> Stages:
+    return replace(stages, retriever=replace(stages.retriever, fusions=FUSIONS | fusions))
+
+
+def by_towers_alone(stages: Stages) -> Stages:
+    return replace(stages, retriever=replace(stages.retriever, fusions={}))
+
+
+def ids(answer: Answer) -> list[str]:
+    return [hit.item_id for hit in answer.items]
+
+
+def taken(data: DataSet, user: int, kinds: tuple[str, ...]) -> set[str]:
+    assert data.events is not None
+    events = data.events
+    mine = slice(events.offsets[user], events.offsets[user + 1])
+    rows = events.item[mine][np.isin(events.kind[mine], [events.kinds.index(kind) for kind in kinds])]
+    return {data.item_ids[row] for row in rows}

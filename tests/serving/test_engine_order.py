@@ -1,0 +1,143 @@
+"""The order of the engine's answers: that of the offline path, and what the blend makes of two orders."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine_changes import changed, ids, with_fusion
+from ranking.blend import Blend
+from retrieval.dataset import DataSet
+from retrieval.fusion import Fusion
+from retrieval.requests import Requests
+from retrieval.sources import DAY
+from serving import retriever
+from serving.engine import Engine
+from serving.offline import Offline, query_shortlists
+from serving.steps import recorded_steps
+
+USERS = 12
+
+
+@pytest.fixture(scope="module")
+def offline(engine: Engine, data: DataSet) -> Offline:
+    assert data.events is not None
+    return Offline.of(engine.stages, data.events, engine.histories.targets)
+
+
+@pytest.fixture(scope="module")
+def everyone(data: DataSet) -> Requests:
+    """A request of some shoppers after their last event; its target does not matter."""
+    assert data.events is not None
+    users = np.arange(USERS, dtype=np.int32)
+    return Requests(users, data.events.offsets[1:][users], np.zeros(USERS + 1, np.int64), users[:0], np.zeros(USERS))
+
+
+def with_blend(engine: Engine, blend: Blend) -> Engine:
+    steps = tuple(replace(step, blends={"recommend": blend, "search": blend}) for step in engine.stages.steps)
+    return changed(engine, stages=replace(engine.stages, steps=steps))
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("seen", ["remove", "keep"])
+def test_the_offline_path_and_the_engine_give_the_same_shortlist_and_scores(
+    engine: Engine, offline: Offline, everyone: Requests, data: DataSet, seen: str, fused: bool
+) -> None:
+    if fused:
+        engine = changed(engine, stages=with_fusion(engine.stages))
+        offline = replace(offline, stages=engine.stages)
+    everyone = replace(everyone, time=np.full(USERS, engine.histories.today[0] * DAY))
+    hits = offline.shortlists(everyone, offline.seen(everyone) if seen == "remove" else None)
+    for user, rows, scores in zip(everyone.user, *hits, strict=True):
+        answer = engine.recommend(user_id=data.user_ids[user], k=100, seen=seen, rerank=False)  # type: ignore[arg-type]
+        kept = rows >= 0
+        assert ids(answer) == [data.item_ids[row] for row in rows[kept]]
+        np.testing.assert_allclose([hit.score for hit in answer.items], scores[kept], atol=1e-5)
+
+
+def test_requests_of_many_days_are_answered_in_the_order_given(
+    engine: Engine, offline: Offline, everyone: Requests
+) -> None:
+    stages = with_fusion(engine.stages, recommend=Fusion({"towers": 1.0, "popularity_7d": 2.0}))
+    offline = replace(offline, stages=stages)
+    days = engine.histories.today[0] - np.random.default_rng(0).permutation(USERS) * 5
+    asked = replace(everyone, time=days * DAY)
+    whole = offline.shortlists(asked, None)
+    for line in range(USERS):
+        (alone,) = offline.shortlists(asked.select(np.array([line])), None).rows
+        assert whole.rows[line].tolist() == alone.tolist()
+
+
+def test_the_offline_path_and_the_engine_rerank_alike(
+    reranking: Engine, offline: Offline, everyone: Requests, data: DataSet
+) -> None:
+    hits = offline.shortlists(everyone, None)
+    stages = reranking.stages
+    expected = stages.rerank(offline.user_texts(everyone), hits, "recommend")
+    shown = stages.shown_scores(expected)
+    for line, user in enumerate(everyone.user):
+        answer = reranking.recommend(user_id=data.user_ids[user], k=100, seen="keep")
+        assert answer.reranked
+        assert ids(answer) == [data.item_ids[row] for row in expected.hits.rows[line]]
+        assert [hit.retrieval_rank for hit in answer.items] == (expected.places[line] + 1).tolist()
+        np.testing.assert_allclose([hit.score for hit in answer.items], shown[line], atol=1e-5)
+
+
+def test_the_blend_decides_between_the_two_orders(reranking: Engine) -> None:
+    given = reranking.search("red mug", k=10, rerank=False)
+    logit_alone = with_blend(reranking, Blend(1.0, 0.0)).search("red mug", k=10)
+    assert ids(with_blend(reranking, Blend(0.0, 1.0)).search("red mug", k=10)) == ids(given)
+    assert ids(with_blend(reranking, Blend(1e-9, 1.0)).search("red mug", k=10)) == ids(given)
+    assert ids(with_blend(reranking, Blend(1.0, 1e-9)).search("red mug", k=10)) == ids(logit_alone) != ids(given)
+
+
+def test_the_engine_follows_the_blend_of_its_release(engine: Engine) -> None:
+    (recorded,), (step,) = recorded_steps(engine.release.settings), engine.stages.steps
+    assert recorded.blends == step.blends
+    assert set(step.blends) == {"recommend", "recommend_new", "search", "grade"}
+
+
+def test_the_order_of_new_things_has_a_blend_of_its_own(reranking: Engine) -> None:
+    by_retrieval = {"recommend": Blend(1.0, 0.0), "recommend_new": Blend(0.0, 1.0)}
+    (step,) = reranking.stages.steps
+    engine = changed(reranking, stages=replace(reranking.stages, steps=(replace(step, blends=by_retrieval),)))
+    user = engine.shoppers.user_ids[0].as_py()
+    given = engine.recommend(user_id=user, seen="remove", rerank=False)
+    assert ids(engine.recommend(user_id=user, seen="remove")) == ids(given)
+    assert ids(engine.recommend(user_id=user, seen="keep")) != ids(engine.recommend(user_id=user, rerank=False))
+    assert replace(step, blends={"recommend": Blend(2.0)}).blend("recommend_new") == Blend(2.0)
+    assert replace(step, blends={}).blend("recommend_new") == Blend()
+
+
+def test_without_a_blend_a_reranked_score_is_what_the_cross_encoder_library_predicts(
+    reranking: Engine, bundle_path: Path
+) -> None:
+    from sentence_transformers import CrossEncoder
+
+    assert reranking.release.ranker is not None
+    library = CrossEncoder(str(bundle_path / "ranker" / reranking.release.ranker), device="cpu")
+    answer = with_blend(reranking, Blend()).search("red mug", k=5)
+    rows = reranking.stages.version.rows_of(ids(answer))
+    texts = reranking.stages.texts_of(rows)
+    wanted = library.predict([("red mug", text) for text in texts], show_progress_bar=False)
+    np.testing.assert_allclose([hit.score for hit in answer.items], wanted, atol=1e-4)
+
+
+def test_how_many_requests_are_read_at_once_changes_nothing(
+    engine: Engine, offline: Offline, everyone: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fused = replace(offline, stages=with_fusion(engine.stages))
+    seen = offline.seen(everyone)
+    whole = fused.shortlists(everyone, seen)
+    texts, vectors = ["red mug", "lamp", "", "steel"], engine.stages.user.queries(["red mug", "lamp", "", "steel"])
+    searched = query_shortlists(fused.stages, texts, vectors)
+    monkeypatch.setattr(retriever, "CELLS", 3 * engine.stages.version.size)
+    for one, other in (
+        (whole, fused.shortlists(everyone, seen)),
+        (searched, query_shortlists(fused.stages, texts, vectors)),
+    ):
+        np.testing.assert_array_equal(one.rows, other.rows)
+        np.testing.assert_allclose(one.scores, other.scores, rtol=1e-5)
