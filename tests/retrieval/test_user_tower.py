@@ -85,7 +85,7 @@ def test_events_without_a_vector_are_passed_over(towers: Towers, item_vectors: V
     )
 
 
-def testquery_vectors_are_events_with_the_querys_vector(
+def test_query_vectors_are_events_with_the_querys_vector(
     towers: Towers, model: HistoryModel, item_vectors: Vectors
 ) -> None:
     queries = towers.user.queries(["red mug", "steel drill"])
@@ -100,7 +100,7 @@ def testquery_vectors_are_events_with_the_querys_vector(
 
 
 @pytest.mark.parametrize("queries", [None, np.empty((0, CONFIG.index_dim), np.float32)])
-def testquery_vectors_without_vectors_are_passed_over(
+def test_query_vectors_without_vectors_are_passed_over(
     towers: Towers, item_vectors: Vectors, queries: Vectors | None
 ) -> None:
     batch = some_histories([3], 3)

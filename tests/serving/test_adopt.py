@@ -13,7 +13,7 @@ import pytest
 
 import retrieval.runtime
 from indexing.store import Bundle
-from retrieval.dataset import DataSet, load
+from retrieval.dataset import DataSet
 from retrieval.errors import BadBundle, BadConfig, BadData
 from retrieval.int8_file import holds_int8
 from retrieval.text import item_texts
@@ -37,11 +37,6 @@ def warnings_of_tracing() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-@pytest.fixture(scope="module")
-def data(sample_folder: Path) -> DataSet:
-    return load(sample_folder)
 
 
 @pytest.fixture(scope="module")

@@ -30,12 +30,6 @@ from serving.slices import noisy_queries
 from serving.stages import Pace, Stages
 
 
-@pytest.fixture(scope="module")
-def reranking(engine: Engine) -> Engine:
-    """The engine with both gates open, whatever the tiny ranker is worth."""
-    return Engine(replace(engine.opened, reranks=frozenset({"recommend", "search"})))
-
-
 def ids(answer: Answer) -> list[str]:
     return [hit.item_id for hit in answer.items]
 

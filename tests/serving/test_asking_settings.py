@@ -15,12 +15,6 @@ from serving.engine import Engine
 CHEAP = [("price", ">=", 0)]
 
 
-@pytest.fixture(scope="module")
-def reranking(engine: Engine) -> Engine:
-    """The engine with both gates open, whatever the tiny ranker is worth."""
-    return Engine(replace(engine.opened, reranks=frozenset({"recommend", "search"})))
-
-
 @dataclass
 class Counting:
     """A model that counts its batches."""

@@ -13,15 +13,10 @@ import pytest
 
 from indexing.lookup import HashIndex, hash_keys
 from indexing.version import IndexVersion
-from retrieval.dataset import DataSet, load
+from retrieval.dataset import DataSet
 from retrieval.errors import BadBundle
 from serving.shoppers import Shoppers, taken_together, write_shoppers
 from serving.sources import NEXT, open_sources
-
-
-@pytest.fixture(scope="module")
-def data(sample_folder: Path) -> DataSet:
-    return load(sample_folder)
 
 
 @pytest.fixture(scope="module")

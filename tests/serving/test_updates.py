@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from indexing.store import Bundle
 from indexing.version import IndexVersion
 from ranking.pair_tokens import TokenLists
-from retrieval.dataset import DataSet, load
+from retrieval.dataset import DataSet
 from retrieval.encoder import TextEncoder
 from retrieval.errors import BadBundle, BadConfig, BadData, BadRequest
 from retrieval.fits import PriceFit
@@ -35,11 +35,6 @@ FUSIONS = {
     "recommend": Fusion({"towers": 1.0, "co_occurrence": 0.7, "own_frequency": 5.0, "popularity_30d": 0.2}),
     "search": Fusion({"towers": 1.0, "words": 0.1}),
 }
-
-
-@pytest.fixture(scope="module")
-def data(sample_folder: Path) -> DataSet:
-    return load(sample_folder)
 
 
 @pytest.fixture(scope="module")
