@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.frontier import search_lists
+from engine_changes import ids
 from indexing.store import Bundle
 from retrieval.errors import BadRequest
 from retrieval.spelling import Spelling
@@ -22,16 +23,11 @@ from serving.fusing import Outcomes, fit_fusions
 from serving.measure import Measurement
 from serving.offline import query_shortlists
 from serving.opened import Opened
-from serving.requests import Answer
 from serving.settings import RunConfig
 from serving.shop import Shop
 from serving.show import notes_on
 from serving.slices import noisy_queries
 from serving.stages import Pace, Stages
-
-
-def ids(answer: Answer) -> list[str]:
-    return [hit.item_id for hit in answer.items]
 
 
 def test_what_a_deadline_cuts_is_named_and_nobody_else_notices(reranking: Engine) -> None:

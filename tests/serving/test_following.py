@@ -14,6 +14,7 @@ from typing import cast
 
 import pytest
 
+from engine_changes import ids
 from indexing.releases import Release
 from indexing.store import Bundle
 from indexing.verify import segment_path
@@ -46,10 +47,6 @@ def clock() -> FakeClock:
 @pytest.fixture
 def following_engine(own_bundle: Path, clock: FakeClock) -> Engine:
     return Engine.open(own_bundle, device="cpu", clock=clock)
-
-
-def ids(answer: Answer) -> list[str]:
-    return [hit.item_id for hit in answer.items]
 
 
 def deleting(bundle: Path, items: list[str], scratch: Path) -> None:

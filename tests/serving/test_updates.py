@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from engine_changes import ids
+from index_jobs import with_column
 from indexing.store import Bundle
 from indexing.version import IndexVersion
 from ranking.pair_tokens import TokenLists
@@ -27,7 +29,6 @@ from retrieval.topk import Rows
 from retrieval.towers import Towers
 from serving.cli import app, filters_of
 from serving.engine import Engine
-from serving.requests import Answer
 from serving.stages import Stages
 from serving.updates import Update, Updated
 
@@ -66,11 +67,6 @@ def ids_file(folder: Path, ids: Sequence[str]) -> Path:
     return path
 
 
-def with_column(table: pa.Table, name: str, values: object) -> pa.Table:
-    at = table.schema.get_field_index(name)
-    return table.set_column(at, name, pa.array(values, table.schema.field(name).type))
-
-
 def live(bundle: Path) -> IndexVersion:
     store = Bundle.open(bundle)
     return IndexVersion.open(store.path_of("index", store.current().index), device="cpu").updated()
@@ -84,10 +80,6 @@ def fused(engine: Engine) -> Engine:
 
 def reranking(engine: Engine) -> Engine:
     return Engine(replace(engine.opened, reranks=frozenset({"search"})))
-
-
-def ids(answer: Answer) -> list[str]:
-    return [hit.item_id for hit in answer.items]
 
 
 def test_upserts_have_the_vectors_that_a_build_would_give_them(
