@@ -69,7 +69,7 @@ class TrainingRun:
         ranking = self.config.ranking
         pairs = ranker_data(
             shop, stages, ranking, remove_seen=not shop.shoppers_buy_again(), seed=self.config.retrieval.seed,
-            cross_fit=list, say=say,
+            device=self.device, cross_fit=list, say=say,
         )  # fmt: skip
         if len(pairs.train):
             fit_ranker(

@@ -1,6 +1,7 @@
 """The text that a model reads for an item or a shopper: pure functions, byte for byte the same in training and serving.
 
-A change of anything here changes `rendering_fingerprint()`, and so refuses every model trained on the old text.
+A change of anything here changes `rendering_fingerprint()`, and so refuses every model trained on the old text; what is
+read with kinds of events is held by the tests' golden file, for models that read it so are told by their release.
 """
 
 from __future__ import annotations
@@ -113,26 +114,36 @@ def price_band(price: float | None) -> str:
     return f"price {_PRICE_EDGES[at - 1]} to {_PRICE_EDGES[at]}"
 
 
-def user_text(titles: Iterable[str], query: str | None = None, *, limit: int = RECENT_TITLES) -> str:
+def user_text(
+    titles: Iterable[str],
+    query: str | None = None,
+    *,
+    limit: int = RECENT_TITLES,
+    kinds: Iterable[str] | None = None,
+) -> str:
     """What stands for a shopper in front of a cross-encoder: the query, if any, then the newest titles.
 
     Args:
         titles: of the shopper's history, newest first; each is cut at 80 characters and named once.
         query: what the shopper typed, cut at 300 characters.
         limit: titles at most.
+        kinds: of the event of each title, an empty one where it is not known. With them each part says what it is: the
+            query that it is one, a title by what was done last with it.
 
     >>> user_text(["Blue Mug", "Red  Mug", "Blue Mug"], "tea cup")
     'tea cup; Blue Mug; Red Mug'
+    >>> user_text(["Blue Mug", "Red Mug", "Blue Mug"], "tea cup", kinds=["cart", "purchase", "view"])
+    'query: tea cup; cart: Blue Mug; purchase: Red Mug'
     >>> user_text([])
     ''
     """
-    recent: dict[str, None] = {}
-    for title in titles:
+    recent: dict[str, str] = {}
+    for title, kind in zip(titles, repeat("") if kinds is None else kinds, strict=False):
         if len(recent) >= limit:
             break
-        recent[trim(clean(title), RECENT_TITLE_LIMIT)] = None
-    parts = [query_text(query or ""), *recent]
-    return "; ".join(part for part in parts if part)
+        recent.setdefault(trim(clean(title), RECENT_TITLE_LIMIT), clean(kind))
+    marked = [(query_text(query or ""), "" if kinds is None else "query"), *recent.items()]
+    return "; ".join(f"{kind}: {part}" if kind else part for part, kind in marked if part)
 
 
 def query_text(text: str) -> str:

@@ -70,7 +70,7 @@ class Adoption:
                 adopt_cross_encoder(self.ranker, scratch / "ranker")
                 calibrate_on(
                     scratch / "ranker",
-                    own_pairs(shop.data, PAIRS, pipeline.config.ranking.titles),
+                    own_pairs(shop, PAIRS, pipeline.config.ranking),
                     say=pipeline.say,
                 )
         given = None if self.vectors is None else read_vectors(self.vectors, shop.data.item_ids, dim)
@@ -90,18 +90,22 @@ class Adoption:
         )
 
 
-def own_pairs(data: DataSet, n: int, titles: int) -> list[tuple[str, str]]:
-    """`n` pairs of a data set's own texts, as (user text, item text): of queries, where there are any, and of shoppers
-    with so many `titles`, each beside an item. Every other shopper's is one of theirs, so that a match is seen too."""
-    random, names, items = np.random.default_rng(0), data.items["title"], ItemTexts(data.items)
+def own_pairs(shop: Shop, n: int, config: RankConfig) -> list[tuple[str, str]]:
+    """`n` pairs of a shop's own texts, as (user text, item text): of queries, where there are any, and of shoppers who
+    took as many items as the settings read, each beside an item. Every other shopper's is one of theirs, so that a
+    match is seen too."""
+    data, random = shop.data, np.random.default_rng(0)
+    names, items = data.items["title"], ItemTexts(data.items)
+    kinds = [*shop.target_events[:1], ""][:1] * config.titles if config.marked else None
     asked = [] if not data.queries else [data.queries.texts[at] for at in random.integers(0, len(data.queries), n)]
     pairs = []
-    for number, rows in enumerate(random.integers(0, data.n_items, (n, titles + 1)).tolist()):
+    for number, rows in enumerate(random.integers(0, data.n_items, (n, config.titles + 1)).tolist()):
         if asked and number % 2:
-            pairs.append((user_text([], asked[number]), items[rows[0]]))
+            pairs.append((user_text([], asked[number], kinds=kinds), items[rows[0]]))
         else:
-            told = user_text([names[row].as_py() for row in rows[:titles]], limit=titles)
-            pairs.append((told, items[rows[0] if number % 4 < 2 else rows[titles]]))
+            told = [names[row].as_py() for row in rows[: config.titles]]
+            item = items[rows[0] if number % 4 < 2 else rows[config.titles]]
+            pairs.append((user_text(told, limit=config.titles, kinds=kinds), item))
     return pairs
 
 

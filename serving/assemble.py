@@ -239,6 +239,7 @@ class Assembly:
                 "seen": "keep" if shop.shoppers_buy_again() else "remove",
                 "targets": list(shop.target_events),
                 "titles": self.config.ranking.titles,
+                "marked": self.config.ranking.marked,
                 "rerank": [step.as_json() for step in planned_steps(self.config.ranking)],
                 "fusion": {},  # by task, once it is fitted
                 "config": self.config.model_dump(mode="json"),

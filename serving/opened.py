@@ -137,6 +137,7 @@ class Opened:
             Retriever(version, shoppers.popularity, sources, fusions),
             longest=longest,
             titles=setting_of(settings, "titles", TITLES),
+            kinds=shoppers.timeline.kinds if settings.get("marked") is True else None,
             steps=open_steps(
                 bundle,
                 release,

@@ -164,6 +164,7 @@ class Pipeline:
                 self.config.ranking,
                 remove_seen=opened.remove_seen,
                 seed=self.config.retrieval.seed,
+                device=self.device,
                 cross_fit=lambda: cross_fitted(
                     shop,
                     self.assembly(bundle),

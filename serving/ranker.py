@@ -11,7 +11,18 @@ import numpy as np
 
 from ranking.calibrate import PAIRS, calibrate_on
 from ranking.cross_encoder import CrossEncoderScorer
-from ranking.pairs import BANDS, VALID_BANDS, GradeScale, Mined, PairSet, join_pairs, judged_pairs, mine, with_negatives
+from ranking.pairs import (
+    BANDS,
+    VALID_BANDS,
+    GradeScale,
+    Mined,
+    PairSet,
+    Veto,
+    join_pairs,
+    judged_pairs,
+    mine,
+    with_negatives,
+)
 from ranking.settings import LATE, SHALLOW, RankerTraining
 from ranking.train import RankerRun, train_ranker
 from retrieval.baselines import histories
@@ -23,7 +34,7 @@ from serving.offline import Offline, query_shortlists
 from serving.settings import RankConfig
 from serving.shop import Shop
 from serving.stages import Stages
-from serving.teaching import at_hand, taught, train_teachers
+from serving.teaching import at_hand, taught, train_teachers, veto_of
 from serving.training import RankerData, Training, budgeted, mean_tokens
 
 
@@ -36,20 +47,30 @@ class PairSource:
 
 
 class PairMiner:
-    """Draws training groups from shortlists as the engine would answer them."""
+    """Draws training groups from shortlists as the engine would answer them, of negatives that a `teacher` lets pass
+    where the settings have a margin; groups to validate on are left as they are."""
 
-    def __init__(self, shop: Shop, config: RankConfig, *, remove_seen: bool, seed: int) -> None:
+    def __init__(
+        self,
+        shop: Shop,
+        config: RankConfig,
+        *,
+        remove_seen: bool,
+        seed: int,
+        teacher: CrossEncoderScorer | None = None,
+    ) -> None:
         self.shop, self.config, self.remove_seen, self.seed = shop, config, remove_seen, seed
-        self.item_texts = item_texts(shop.data.items)
+        self.teacher, self.item_texts = teacher, item_texts(shop.data.items)
 
     def events(self, source: PairSource, *, valid: bool = False) -> tuple[Mined, PairSet]:
         """Groups of one positive that retrieval found and negatives from its rank bands."""
         assert self.shop.data.events is not None
         offline = Offline.of(source.stages, self.shop.data.events, self.shop.target_events)
         hits, targets = offline.told(source.requests, remove_seen=self.remove_seen)
-        bands = VALID_BANDS if valid else BANDS
-        mined = mine(hits, targets, self._liked(source.requests), bands=bands, seed=self.seed)
-        return mined, mined.pairs(offline.user_texts(source.requests), self.item_texts)
+        texts, bands = offline.user_texts(source.requests), VALID_BANDS if valid else BANDS
+        veto = None if valid else self._veto(texts)
+        mined = mine(hits, targets, self._liked(source.requests), bands=bands, veto=veto, seed=self.seed)
+        return mined, mined.pairs(texts, self.item_texts)
 
     def judged(self, stages: Stages, fold: str, *, candidates: bool) -> PairSet:
         """The graded pairs of a fold's queries; with unjudged `candidates`, of label 0, beside them."""
@@ -71,7 +92,10 @@ class PairMiner:
         texts = list(pairs.user_texts)  # as typed: what is not corrected has to be read, too
         read = stages.spelled(texts)
         hits = query_shortlists(stages, read, stages.user.queries(read))
-        return with_negatives(pairs, hits, seed=self.seed)
+        return with_negatives(pairs, hits, seed=self.seed, veto=self._veto(texts) if fold == "train" else None)
+
+    def _veto(self, texts: Sequence[str]) -> Veto | None:
+        return veto_of(self.teacher, self.config.veto_margin, texts, self.item_texts)
 
     def _liked(self, requests: Requests) -> CSR:
         """What else each request's shopper took, before or later: never a negative.
@@ -94,12 +118,15 @@ def ranker_data(
     *,
     remove_seen: bool,
     seed: int,
+    device: str,
     cross_fit: Callable[[], list[PairSource]],
     say: Callable[[str], None],
 ) -> RankerData:
     """All pairs of a run. `cross_fit` is called where fewer positives were usable than the settings want: it gives
-    towers that left half of the shoppers out, with training requests of those."""
-    miner = PairMiner(shop, config, remove_seen=remove_seen, seed=seed)
+    towers that left half of the shoppers out, with training requests of those. Raises BadBundle where the folder of a
+    teacher that is to veto holds none."""
+    judge = None if config.veto_margin is None else _teacher(config, device)
+    miner = PairMiner(shop, config, remove_seen=remove_seen, seed=seed, teacher=judge)
     train, valid, usable = [], [], 0
     proposed: list[PairSet] = []
     if shop.events is not None:
@@ -128,10 +155,12 @@ def ranker_data(
 def teacher_of(config: RankConfig, device: str) -> Teacher | None:
     """The cross-encoder that judges the towers' hard negatives, if one is configured. Raises BadBundle where its folder
     holds none."""
-    if config.teacher is None:
-        return None
-    scorer = CrossEncoderScorer.load(Path(config.teacher), device=device)
-    return lambda asked, items: scorer.score(list(zip(asked, items, strict=True)))
+    scorer = _teacher(config, device)
+    return None if scorer is None else lambda asked, items: scorer.score(list(zip(asked, items, strict=True)))
+
+
+def _teacher(config: RankConfig, device: str) -> CrossEncoderScorer | None:
+    return None if config.teacher is None else CrossEncoderScorer.load(Path(config.teacher), device=device)
 
 
 def fit_ranker(

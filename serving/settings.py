@@ -52,8 +52,14 @@ class RankConfig(Settings):
     model: str | None = Field(default=None, description="a pretrained BERT; none: the towers' own tuned text part")
     teacher: str | None = Field(
         default=None,
-        description="a CrossEncoder folder that judges the towers' hard negatives; one that learned from this shop's "
-        "ranker folds makes what is fitted on them look better than it is",
+        description="a CrossEncoder folder that judges the towers' hard negatives, and with a margin the ranker's; one "
+        "that learned from this shop's ranker folds makes what is fitted on them look better than it is",
+    )
+    veto_margin: float | None = Field(
+        default=None,
+        allow_inf_nan=False,
+        description="in logits: a negative of the ranker stays only where the teacher puts it this far below what was "
+        "taken; none: all stay",
     )
     ensemble: PositiveInt = Field(
         default=1,
@@ -74,6 +80,9 @@ class RankConfig(Settings):
         description="of the models at serving; auto: bf16 where there is hardware for it, on CPUs int8 if held",
     )
     titles: PositiveInt = Field(default=3, description="newest titles that stand for a shopper")
+    marked: bool = Field(
+        default=False, description="say of each part of a shopper's text what it is: the query, what was done with an item"
+    )
     gate: Literal["no", "likely", "proven"] = "likely"
     judged_negatives: bool = Field(default=False, description="add unjudged candidates as negatives to judged queries")
     cross_fit_below: int = Field(
@@ -121,9 +130,13 @@ class RunConfig(Settings):
 
     @model_validator(mode="after")
     def _a_teacher_has_something_to_judge(self) -> Self:
-        text, teacher = self.retrieval.text, self.ranking.teacher
-        if teacher is not None and not text.hard_negatives:
-            raise ValueError("ranking.teacher judges hard negatives; set retrieval.text.hard_negatives above 0")
+        text, teacher, margin = self.retrieval.text, self.ranking.teacher, self.ranking.veto_margin
+        if teacher is not None and not text.hard_negatives and margin is None:
+            raise ValueError(
+                "ranking.teacher judges negatives; set retrieval.text.hard_negatives above 0 or ranking.veto_margin"
+            )
+        if margin is not None and teacher is None:
+            raise ValueError("ranking.veto_margin needs ranking.teacher, a CrossEncoder folder")
         if text.distil and teacher is None:
             raise ValueError("retrieval.text.distil needs ranking.teacher, a CrossEncoder folder")
         return self

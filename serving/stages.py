@@ -119,6 +119,7 @@ class Stages:
     retriever: Retriever
     longest: int  # events of a history that are read
     titles: int  # newest titles that the cross-encoder reads
+    kinds: tuple[str, ...] | None = None  # of events, by their code, where it reads what was done with each
     steps: tuple[Step, ...] = ()
     spelling: Spelling | None = None
     shortlist: int = SHORTLIST  # items that are retrieved, at least
@@ -166,12 +167,18 @@ class Stages:
 
     def user_texts(self, batch: HistoryBatch, queries: Sequence[str | None]) -> list[str]:
         """What the cross-encoder reads of each request: the query, then the newest titles."""
-        known = [row[row >= 0][::-1][: 4 * self.titles] for row in batch.items]
-        titles = self._titles(np.concatenate(known) if known else np.empty(0, np.int64))
+        known = [np.flatnonzero(row >= 0)[::-1][: 4 * self.titles] for row in batch.items]
+        lines = np.repeat(np.arange(len(known)), [len(places) for places in known])
+        places = np.concatenate(known) if known else np.empty(0, np.int64)
+        titles = self._titles(batch.items[lines, places])
+        names = None if self.kinds is None else ("", *self.kinds)
+        done = None if names is None else [names[code] for code in batch.kinds[lines, places].tolist()]
         texts, start = [], 0
-        for rows, query in zip(known, queries, strict=True):
-            texts.append(user_text(titles[start : start + len(rows)], query, limit=self.titles))
-            start += len(rows)
+        for own, query in zip(known, queries, strict=True):
+            part = slice(start, start + len(own))
+            kinds = None if done is None else done[part]
+            texts.append(user_text(titles[part], query, limit=self.titles, kinds=kinds))
+            start += len(own)
         return texts
 
     @property

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Unpack
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ranking.cross_encoder import CrossEncoderScorer
 from ranking.pair_tokens import PairTokenizer
-from ranking.pairs import PairSet
+from ranking.pairs import PairSet, Veto
 from ranking.settings import RankerTraining
 from ranking.train import digest, train_ranker
 from retrieval.checkpoint import claim
@@ -67,9 +68,30 @@ def taught(pairs: PairSet, teachers: Sequence[Path], device: str) -> PairSet:
     """The pairs with the mean of the models' logits as labels."""
     labels = np.zeros(len(pairs), np.float64)
     for number, folder in enumerate(teachers, start=1):
-        scorer = CrossEncoderScorer.load(folder, device=device)
-        meter = ProgressMeter(len(pairs), f"logits of model {number} of {len(teachers)}", unit="pairs")
-        tokenised = scorer.tokenizer.pairs(pairs.user_texts, pairs.item_texts, pairs.group, pairs.item)
-        labels += scorer.score_tokenised(tokenised, done=meter.advance)
-        meter.close()
+        scorer, what = CrossEncoderScorer.load(folder, device=device), f"logits of model {number} of {len(teachers)}"
+        labels += _logits(scorer, pairs.user_texts, pairs.item_texts, pairs.group, pairs.item, what)
     return replace(pairs, label=(labels / len(teachers)).astype(np.float32))
+
+
+def veto_of(
+    teacher: CrossEncoderScorer | None, margin: float | None, user_texts: Sequence[str], item_texts: Sequence[str]
+) -> Veto | None:
+    """The veto of negatives among `item_texts` for `user_texts`, one of each request; none without teacher or margin."""
+    if teacher is None or margin is None:
+        return None
+    return Veto(lambda user, item: _logits(teacher, user_texts, item_texts, user, item, "logits for the veto"), margin)
+
+
+def _logits(
+    scorer: CrossEncoderScorer,
+    user_texts: Sequence[str],
+    item_texts: Sequence[str],
+    user: NDArray[np.int64],
+    item: NDArray[np.int64],
+    what: str,
+) -> NDArray[np.float32]:
+    """The logit of each pair (user[i], item[i]), float32 [n], with progress."""
+    meter = ProgressMeter(len(user), what, unit="pairs")
+    found = scorer.score_tokenised(scorer.tokenizer.pairs(user_texts, item_texts, user, item), done=meter.advance)
+    meter.close()
+    return found

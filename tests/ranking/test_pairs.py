@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from ranking.pairs import BANDS, Band, GradeScale, join_pairs, judged_pairs, members, mine, with_negatives
+from ranking.pairs import BANDS, Band, GradeScale, Veto, join_pairs, judged_pairs, members, mine, with_negatives
 from retrieval.errors import BadData
 from retrieval.topk import CSR, Hits
 
@@ -61,6 +62,31 @@ def test_what_a_band_lacks_the_others_make_up_for() -> None:
     pairs = short.pairs(["user"], TEXTS)
     assert len(pairs) == 4
     assert pairs.label.tolist() == [1.0, 0.0, 0.0, 0.0]
+
+
+def test_a_teacher_vetoes_what_it_does_not_put_far_enough_below_the_positive() -> None:
+    hits, asked = _hits(30, k=20), list[tuple[int, int]]()
+    targets = CSR.from_lists([[row[5]] for row in hits.rows])
+
+    def logits(request: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        asked.extend(zip(request.tolist(), rows.tolist(), strict=True))
+        return (rows + 1_000 * request).astype(np.float32)  # what lies in another request is far off
+
+    plain = mine(hits, targets, _nothing(30))
+    for margin in (100.0, -100.0):
+        mined = mine(hits, targets, _nothing(30), veto=Veto(logits, margin))
+        np.testing.assert_array_equal(mined.positive, plain.positive)
+        limit = mined.positive[:, None] - margin
+        assert (plain.negatives > limit).any()
+        np.testing.assert_array_equal(mined.negatives, np.where(plain.negatives <= limit, plain.negatives, -1))
+    assert all(row in hits.rows[request] for request, row in asked)  # pads are not asked for
+
+
+def test_no_veto_without_a_negative() -> None:
+    hits = _hits(1, k=1)
+    mined = mine(hits, CSR.from_lists([[hits.rows[0, 0]]]), _nothing(1), veto=Veto(lambda _, rows: 0.0 * rows, 1.0))
+    assert mined.usable == 1
+    assert (mined.negatives == -1).all()
 
 
 def test_pads_are_never_drawn() -> None:
@@ -150,6 +176,28 @@ def test_added_negatives_are_not_of_the_group() -> None:
     assert more.label.tolist() == [1, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0]
     assert set(more.item[2:6]) <= set(hits.rows[0, 2:])
     assert set(more.item[7:]) <= set(hits.rows[1, 1:])
+
+
+def test_added_negatives_are_held_against_the_best_of_their_group() -> None:
+    hits = _hits(3, k=12)
+    first, last = hits.rows[0], hits.rows[2]
+    pairs = judged_pairs(
+        np.array([0, 0, 2]),
+        np.array([first[0], first[1], last[0]]),
+        np.array([1.0, 3.0, 2.0]),
+        query_texts=["a", "unasked", "c"],
+        item_texts=TEXTS,
+        scale=GradeScale(1.0, 3.0),
+    )
+    lines = Hits(hits.rows[[0, 2]], hits.scores[[0, 2]])
+    plain, best = with_negatives(pairs, lines, bands=[Band(0, 12, 6)]), {0: first[1], 1: last[0]}
+    veto = Veto(lambda _, rows: rows.astype(np.float32), 0.0)
+    more = with_negatives(pairs, lines, bands=[Band(0, 12, 6)], veto=veto)
+    for group, judged in ((0, 2), (1, 1)):
+        added = plain.item[plain.indptr[group] + judged : plain.indptr[group + 1]]
+        kept = more.item[more.indptr[group] + judged : more.indptr[group + 1]]
+        assert kept.tolist() == [row for row in added if row <= best[group]]
+    assert len(pairs) < len(more) < len(plain)
 
 
 def test_only_groups_that_can_be_ordered_are_sampled() -> None:

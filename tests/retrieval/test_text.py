@@ -53,7 +53,7 @@ def test_items_read_as_in_the_golden_file(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", GOLDEN["shoppers"], ids=lambda case: case["why"])
 def test_shoppers_read_as_in_the_golden_file(case: dict[str, Any]) -> None:
-    assert user_text(case["titles"], case["query"]) == case["text"]
+    assert user_text(case["titles"], case["query"], kinds=case.get("kinds")) == case["text"]
 
 
 def test_the_rendering_fingerprint_is_the_golden_one() -> None:

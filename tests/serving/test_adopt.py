@@ -16,6 +16,7 @@ from indexing.store import Bundle
 from retrieval.dataset import DataSet
 from retrieval.errors import BadBundle, BadConfig, BadData
 from retrieval.int8_file import holds_int8
+from retrieval.split import split_events
 from retrieval.text import item_texts
 from retrieval.topk import CSR
 from retrieval.towers import TEXT
@@ -26,6 +27,7 @@ from serving.jobs import index_ids, recorded_settings
 from serving.opened import POPULAR
 from serving.pipeline import Pipeline
 from serving.settings import RunConfig, read_settings
+from serving.shop import Shop
 
 Make = Callable[[Path, Path, RunConfig], Pipeline]
 Build = Callable[..., IndexBuild]
@@ -143,15 +145,21 @@ def test_an_adopted_ranker_is_served_in_int8_by_what_the_shops_own_texts_show(
 
 
 @pytest.mark.parametrize("titles", [1, 3])
-def test_pairs_of_a_shops_own_texts_show_matches_and_others(data: DataSet, titles: int) -> None:
-    pairs, texts = own_pairs(data, 40, titles), set(item_texts(data.items))
+@pytest.mark.parametrize("marked", [False, True])
+def test_pairs_of_a_shops_own_texts_show_matches_and_others(data: DataSet, titles: int, marked: bool) -> None:
+    shop = Shop(data, split_events(data), None)
+    settings = read_settings(changes=[f"ranking.titles={titles}", f"ranking.marked={str(marked).lower()}"]).ranking
+    pairs, texts = own_pairs(shop, 40, settings), set(item_texts(data.items))
     names = set(data.items["title"].to_pylist())
     assert len(pairs) == 40
     assert {item for _, item in pairs} <= texts
-    told = [(user, item) for user, item in pairs if user.split("; ")[0] in names]
-    assert {item.startswith(user.split("; ")[0]) for user, item in told} == {True, False}
+    mark = "purchase: " if marked else ""
+    firsts = [(user.split("; ")[0].removeprefix(mark), item) for user, item in pairs if user.startswith(mark)]
+    told = [(first, item) for first, item in firsts if first in names]
+    assert {item.startswith(first) for first, item in told} == {True, False}
     assert data.queries is not None
-    assert sum(user in data.queries.texts for user, _ in pairs) == 20
+    asked = [f"query: {text}" if marked else text for text in data.queries.texts]
+    assert sum(user in asked for user, _ in pairs) == 20
 
 
 def test_a_way_that_needs_a_shallow_model_is_refused_before_anything_is_made(

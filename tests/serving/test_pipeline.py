@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -148,15 +149,20 @@ def test_the_ranker_alone_stands_on_the_live_towers_and_index(
     own_bundle: Path, sample_folder: Path, make_pipeline: Make, quick_settings: RunConfig
 ) -> None:
     before = Bundle.open(own_bundle).current()
-    changed = read_settings(base=quick_settings.model_dump(), changes=["ranking.titles=2", "ranking.training.seed=9"])
+    changes = ["ranking.titles=2", "ranking.marked=true", "ranking.training.seed=9"]
+    changed = read_settings(base=quick_settings.model_dump(), changes=changes)
     result = train_ranker(make_pipeline(sample_folder, own_bundle, changed))
     release = result.release
     assert (release.towers, release.index) == (before.towers, before.index)
     assert release.ranker != before.ranker
-    assert release.settings["titles"] == 2
+    assert (release.settings["titles"], release.settings["marked"]) == (2, True)
     assert release.settings["fusion"] == before.settings["fusion"] != {}
     assert release.id != before.id
     assert result.report.exists()
+    engine = Engine.open(own_bundle, device="cpu")
+    user = engine.shoppers.user_ids[0].as_py()
+    (text,) = engine.stages.user_texts(engine.histories.of_shopper(user).batch, ["red mug"])
+    assert re.fullmatch("query: red mug(; (view|click|favourite|cart|purchase|return): [^;]+){2}", text)
 
 
 def test_whoever_asks_for_a_ranker_gets_one_though_the_run_before_had_none(

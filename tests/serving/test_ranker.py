@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +14,14 @@ from ranking.pairs import PairSet
 from retrieval.errors import BadBundle, BadConfig
 from retrieval.int8_file import holds_int8
 from serving import ranker
-from serving.ranker import fit_ranker, teacher_of
-from serving.settings import read_settings
+from serving.engine import Engine
+from serving.ranker import fit_ranker, ranker_data, teacher_of
+from serving.settings import RunConfig, read_settings
+from serving.shop import Shop
 from serving.teaching import TEACHERS, at_hand, taught
 from serving.training import RankerData, Training
 
+Open = Callable[[Path, RunConfig], Shop]
 HARD = "retrieval.text.hard_negatives=1"
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -111,3 +114,33 @@ def test_a_ranker_learns_the_mean_logits_of_seeds(
     others = replace(data, train=pairs(13))
     fit_ranker(others, config, start=str(tiny_bert_folder), out=tmp_path / "other", work=work, **training)
     assert [(folder / "model.safetensors").stat().st_mtime_ns for folder in folders] != made
+
+
+def test_a_veto_leaves_negatives_out_of_training_and_none_out_of_validation(
+    engine: Engine, sample_folder: Path, quick_settings: RunConfig, tiny_ranker_folder: Path, open_shop: Open
+) -> None:
+    shop, said = open_shop(sample_folder, quick_settings), list[str]()
+
+    def of(*changes: str) -> RankerData:
+        changes = ("ranking.judged_negatives=true", "ranking.cross_fit_below=0", *changes)
+        settings = read_settings(base=quick_settings.model_dump(), changes=changes).ranking
+        return ranker_data(
+            shop, engine.stages, settings, remove_seen=False, seed=0, device="cpu", cross_fit=list, say=said.append
+        )  # fmt: skip
+
+    plain, vetoed = of(), of(f"ranking.teacher={tiny_ranker_folder}", "ranking.veto_margin=0")
+    np.testing.assert_array_equal(vetoed.valid.item, plain.valid.item)
+    assert (vetoed.valid.label == 0).any()
+    teacher = CrossEncoderScorer.load(tiny_ranker_folder, device="cpu")
+    known, queries = shop.data.judgements, shop.data.queries
+    assert known is not None
+    assert queries is not None
+    judged = {(queries.texts[query], item) for query, item in zip(known.query, known.item, strict=True)}
+    for group, text in enumerate(plain.train.user_texts):
+        before, after = (part.select(np.array([group])) for part in (plain.train, vetoed.train))
+        logits = teacher.score([(text, before.item_texts[item]) for item in before.item])
+        best = logits[before.label.argmax()]
+        given = np.array([label > 0 or (text, item) in judged for item, label in zip(before.item, before.label)])
+        assert set(before.item[given | (logits < best - 1e-4)]) <= set(after.item)
+        assert set(after.item) <= set(before.item[given | (logits < best + 1e-4)])
+    assert len(vetoed.train) < len(plain.train)

@@ -103,6 +103,11 @@ def test_a_teacher_without_hard_negatives_and_distillation_without_a_teacher_are
         read_settings(changes=["ranking.teacher=folder"])
     with pytest.raises(BadConfig, match=r"distil needs ranking\.teacher"):
         read_settings(changes=["retrieval.text.hard_negatives=1", "retrieval.text.distil=0.5"])
+    with pytest.raises(BadConfig, match=r"veto_margin needs ranking\.teacher"):
+        read_settings(changes=["ranking.veto_margin=0"])
+    with pytest.raises(BadConfig, match=r"ranking\.veto_margin"):
+        read_settings(changes=["ranking.teacher=folder", "ranking.veto_margin=nan"])
+    assert read_settings(changes=["ranking.teacher=folder", "ranking.veto_margin=-1"]).ranking.veto_margin == -1
 
 
 def test_a_release_of_before_may_name_one_teacher_or_none() -> None:
