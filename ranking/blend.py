@@ -39,6 +39,16 @@ class Blend:
         """The same order, each blended logit b as slope * b + offset."""
         return Blend(slope * self.logit, slope * self.retrieval, slope * self.offset + offset)
 
+    def over(self, fusion: Mapping[str, float]) -> dict[str, float]:
+        """The weights of the same order with retrieval's score taken apart into its sources, whose weights in it
+        `fusion` holds: of the logit and of each source, those that count for nothing left out.
+
+        >>> Blend(2.0, 0.5, -1.0).over({"towers": 8.0, "words": 1.0, "popularity": 0.0})
+        {'logit': 2.0, 'towers': 4.0, 'words': 0.5}
+        """
+        every = {"logit": self.logit} | {name: self.retrieval * weight for name, weight in fusion.items()}
+        return {name: weight for name, weight in every.items() if weight > 0}
+
     def __str__(self) -> str:
         return f"{self.logit:.3g} * logit + {self.retrieval:.3g} * retrieval's score {self.offset:+.3g}"
 

@@ -17,7 +17,6 @@ from indexing.releases import Release
 from indexing.store import Bundle
 from ranking.cross_encoder import adopt_cross_encoder
 from ranking.settings import FULL
-from retrieval.dataset import DataSet
 from retrieval.encoder import TextEncoder, open_sentence_transformer
 from retrieval.errors import BadBundle, BadConfig, BadData
 from retrieval.text import ItemTexts, rendering_fingerprint, user_text
@@ -26,6 +25,7 @@ from retrieval.towers import TEXT, TowersConfig, unit, write_config
 from serving.gates import ADOPTED
 from serving.joblog import JobLog
 from serving.pipeline import Pipeline
+from serving.settings import RankConfig
 from serving.shop import Shop
 from serving.steps import planned_steps, with_steps
 

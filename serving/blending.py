@@ -78,7 +78,8 @@ def fitted_on(given: Sequence[ToldLists], stages: Stages, *, say: Callable[[str]
     for step in stages.steps:
         found = {one.name: _of_shortlists(replace(stages, steps=fitted), step, one) for one in given}
         for task, (blend, _) in found.items():
-            say(f"blend, {step.model} model, {task}: {blend}")
+            fusion = stages.retriever.fusion(task)
+            say(f"blend, {step.model} model, {task}: {blend}, which is {fusion}")
         fitted = (*fitted, replace(step, blends={task: blend for task, (blend, _) in found.items()}))
         held = {task: calibration for task, (_, calibration) in found.items() if calibration is not None}
     for task, calibration in held.items():

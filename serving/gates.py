@@ -17,15 +17,17 @@ ADOPTED: JsonMap = {task: {"verdict": "adopted", "on": True} for task in ("recom
 
 
 def judged(measured: Measurement, required: Verdict, *, say: Callable[[str], None]) -> dict[str, Figures]:
-    """The gate of each task that there is a gate fold of: its verdict, the blend that was judged, and whether reranking
-    is `on`, which a verdict as good as `required` makes it."""
+    """The gate of each task that there is a gate fold of: its verdict, the blend that was judged, its weights down to
+    each source, and whether reranking is `on`, which a verdict as good as `required` makes it."""
     found: dict[str, Figures] = {}
     verdicts: dict[TaskName, GateVerdict | None]
     verdicts = {"recommend": measured.gate_recommend(), "search": measured.gate_search()}
     for task, verdict in verdicts.items():
         if verdict is not None:
             on, blend = verdict.passes(required), measured.stages.steps[-1].blend(task)
-            found[task] = {**verdict.as_json(), "required": required, "on": on, "blend": blend.as_json()}
+            weights = blend.over(measured.stages.retriever.fusion(task).weights)
+            order = {"blend": blend.as_json(), "weights": weights}
+            found[task] = {**verdict.as_json(), "required": required, "on": on, **order}
             say(
                 f"gate, {task}: {verdict.verdict} (nDCG@10 {verdict.mean:+.4f}, 95 % {verdict.low:+.4f} to "
                 f"{verdict.high:+.4f}, n {verdict.n:,}); the reranker is {'on' if on else 'off'}"

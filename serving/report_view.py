@@ -310,7 +310,12 @@ def _gate_facts(verdict: Mapping[str, Json]) -> dict[str, str]:
         else "–",
         "smallest detectable change": shown(verdict["mde"]),
         **({"order": str(Blend.of(as_object(verdict["blend"])))} if "blend" in verdict else {}),
+        **({"its weights": _weights(as_object(verdict["weights"]))} if "weights" in verdict else {}),
     }
+
+
+def _weights(terms: Mapping[str, Json]) -> str:
+    return "; ".join(f"{said(name)} {weight:.3g}" for name, weight in terms.items() if isinstance(weight, int | float))
 
 
 def _column(task: Mapping[str, Json], key: str) -> dict[str, float]:

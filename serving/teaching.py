@@ -76,7 +76,7 @@ def taught(pairs: PairSet, teachers: Sequence[Path], device: str) -> PairSet:
 def veto_of(
     teacher: CrossEncoderScorer | None, margin: float | None, user_texts: Sequence[str], item_texts: Sequence[str]
 ) -> Veto | None:
-    """The veto of negatives among `item_texts` for `user_texts`, one of each request; none without teacher or margin."""
+    """The veto of negatives among `item_texts` for `user_texts`, one a request; none without teacher or margin."""
     if teacher is None or margin is None:
         return None
     return Veto(lambda user, item: _logits(teacher, user_texts, item_texts, user, item, "logits for the veto"), margin)

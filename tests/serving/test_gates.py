@@ -10,6 +10,7 @@ import pytest
 
 from ranking.blend import Blend
 from ranking.gate import Verdict, gate
+from retrieval.fusion import Fusion
 from serving.gates import judged, passed
 from serving.measure import Measurement
 
@@ -21,7 +22,12 @@ def measured(**verdicts: object) -> Measurement:
     return cast(
         "Measurement",
         SimpleNamespace(
-            stages=SimpleNamespace(steps=(SimpleNamespace(), step)),
+            stages=SimpleNamespace(
+                steps=(SimpleNamespace(), step),
+                retriever=SimpleNamespace(
+                    fusion=lambda task: Fusion({"towers": 3.0, "words": 1.0 * (task == "search")})
+                ),
+            ),
             gate_recommend=lambda: verdicts.get("recommend"),
             gate_search=lambda: verdicts.get("search"),
         ),
@@ -39,4 +45,6 @@ def test_reranking_is_on_where_the_verdict_is_as_good_as_required(required: Verd
     gates = judged(measured(search=BETTER, recommend=worse), required, say=said.append)
     assert passed(gates) == on
     assert gates["search"]["blend"] == Blend(1.0, 2.0).as_json()  # that of the last step
+    assert gates["search"]["weights"] == {"logit": 1.0, "towers": 6.0, "words": 2.0}
+    assert gates["recommend"]["weights"] == {"logit": 1.0, "towers": 1.5}
     assert len(said) == 2

@@ -140,7 +140,9 @@ def test_a_veto_leaves_negatives_out_of_training_and_none_out_of_validation(
         before, after = (part.select(np.array([group])) for part in (plain.train, vetoed.train))
         logits = teacher.score([(text, before.item_texts[item]) for item in before.item])
         best = logits[before.label.argmax()]
-        given = np.array([label > 0 or (text, item) in judged for item, label in zip(before.item, before.label)])
+        given = np.array(
+            [label > 0 or (text, item) in judged for item, label in zip(before.item, before.label, strict=True)]
+        )
         assert set(before.item[given | (logits < best - 1e-4)]) <= set(after.item)
         assert set(after.item) <= set(before.item[given | (logits < best + 1e-4)])
     assert len(vetoed.train) < len(plain.train)

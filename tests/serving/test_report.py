@@ -54,6 +54,7 @@ def evaluation():
             "recommend": {
                 **gate(np.zeros(30), rng.random(30)).as_json(),
                 "blend": Blend(0.5, 12.0, -3.0).as_json(),
+                "weights": {"logit": 0.5, "towers": 36.0, "popularity_7d": 0.125},
             },
             "search": gate(np.zeros(0), np.zeros(0)).as_json(),
         },
@@ -168,6 +169,7 @@ def test_the_page_shows_the_figures_the_interval_the_gate_and_what_moved(report,
         "exponential gain, 2^(grade - 1) - 1",
         "deck screw",
         "0.5 * logit + 12 * retrieval",
+        "logit 0.5; towers 36; popularity, 7 days 0.125",
         "▲ 1",
         "▼ 1",
     ):
