@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.frontier import search_lists
-from engine_changes import ids
+from engine_changes import changed, ids
 from indexing.store import Bundle
 from retrieval.errors import BadRequest
 from retrieval.spelling import Spelling
@@ -55,7 +55,7 @@ def test_of_fewer_candidates_than_fit_none_is_cut(reranking: Engine) -> None:
     (step,), pace = reranking.stages.steps, Pace()
     pace.took(1, 10_000.0)
     stages = replace(reranking.stages, steps=(replace(step, pace=pace),))
-    engine = Engine(replace(reranking.opened, stages=stages))
+    engine = changed(reranking, stages=stages)
     five = [("item_id", "in", [f"item-{row:05}" for row in range(5)])]
     answer = engine.search("red mug", filters=five, deadline=90_000.0)  # seven places fit
     assert (len(answer.items), answer.reranked, answer.degraded) == (5, True, ())
@@ -162,7 +162,7 @@ def test_the_fusion_is_fitted_on_what_the_engine_would_read(read: Read, monkeypa
 
 
 def test_an_id_is_looked_up_as_it_was_typed(engine: Engine, read: Read) -> None:
-    answer = Engine(replace(engine.opened, stages=read.stages)).search("item-00030", rerank=False)
+    answer = changed(engine, stages=read.stages).search("item-00030", rerank=False)
     assert (answer.items[0].item_id, answer.searched_for) == ("item-00030", "titanium camp stove")
     assert answer.items[1].item_id == engine.search("titanium camp stove", rerank=False).items[0].item_id
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine_changes import changed
 from retrieval.errors import BadConfig
 from retrieval.runtime import Runner
 from serving.engine import Engine
@@ -50,7 +51,7 @@ def test_an_engine_that_forgets_reads_a_query_and_a_filter_anew(engine: Engine) 
     user = engine.stages.user
     runner = Counting(user.encoder.runner)
     stages = replace(engine.stages, user=replace(user, encoder=replace(user.encoder, runner=runner)))
-    asked = Engine(replace(engine.opened, stages=stages))
+    asked = changed(engine, stages=stages)
     first = asked.search("red mug", filters=CHEAP, rerank=False)
     assert asked.search("red mug", filters=CHEAP, rerank=False).items == first.items
     assert runner.batches == 1
@@ -60,7 +61,7 @@ def test_an_engine_that_forgets_reads_a_query_and_a_filter_anew(engine: Engine) 
 
 
 def test_a_shortlist_of_another_size_is_what_is_retrieved_and_never_less_than_k(reranking: Engine) -> None:
-    short = Engine(replace(reranking.opened, stages=replace(reranking.stages, shortlist=7)))
+    short = changed(reranking, stages=replace(reranking.stages, shortlist=7))
     assert max(hit.retrieval_rank for hit in short.search("red mug", k=5).items) <= 7
     assert len(short.search("red mug", k=20).items) == 20
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import count
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from index_jobs import lines_of
 from retrieval.errors import BadBundle, BadConfig, GateRefused
 from serving.joblog import JobLog
 
@@ -23,12 +23,8 @@ def clock() -> Callable[[], float]:
     return lambda: float(next(seconds))
 
 
-def told(path: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-
-
 def events(path: Path) -> list[tuple[object, object]]:
-    return [(line["stage"], line["event"]) for line in told(path)]
+    return [(line["stage"], line["event"]) for line in lines_of(path)]
 
 
 def test_each_stage_is_begun_and_ended_once_with_its_seconds(tmp_path: Path, clock: Callable[[], float]) -> None:
@@ -51,7 +47,7 @@ def test_each_stage_is_begun_and_ended_once_with_its_seconds(tmp_path: Path, clo
         ("embed", "end"),
         ("", "outcome"),
     ]
-    lines = told(path)
+    lines = lines_of(path)
     assert all(line["time"] == "2026-01-02T03:04:05.000+00:00" for line in lines)
     assert [(line["done"], line["total"]) for line in lines if "done" in line] == [(0, 20), (10, 20), (20, 20)]
     seconds = [line["seconds"] for line in lines[:3]]
@@ -78,7 +74,7 @@ def test_a_failure_is_told_with_its_stage_and_its_exit_code(tmp_path: Path, erro
     path = tmp_path / "log.jsonl"
     with pytest.raises(type(error)), JobLog(path, now=lambda: NOW) as log:
         fail(log, error)
-    last = told(path)[-1]
+    last = lines_of(path)[-1]
     assert (last["stage"], last["event"], last["exit_code"]) == ("embed", "failed", code)
     assert last["error"] == " ".join(str(error).split())
 
@@ -93,7 +89,7 @@ def test_lines_are_added_to_what_is_there(tmp_path: Path) -> None:
     for outcome in ("refused", "published"):
         with JobLog(path, now=lambda: NOW) as log:
             log.finish(outcome)
-    assert [line["outcome"] for line in told(path)] == ["refused", "published"]
+    assert [line["outcome"] for line in lines_of(path)] == ["refused", "published"]
 
 
 def test_a_log_that_cannot_be_written_is_one_line_and_does_not_hide_another_error(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from engine_changes import ids
+from engine_changes import changed, ids
 from index_jobs import with_column
 from indexing.store import Bundle
 from indexing.version import IndexVersion
@@ -79,7 +79,7 @@ def fused(engine: Engine) -> Engine:
 
 
 def reranking(engine: Engine) -> Engine:
-    return Engine(replace(engine.opened, reranks=frozenset({"search"})))
+    return changed(engine, reranks=frozenset({"search"}))
 
 
 def test_upserts_have_the_vectors_that_a_build_would_give_them(
@@ -253,7 +253,7 @@ def test_an_updated_item_is_reranked_by_its_new_text_and_the_others_by_their_sto
     update(own_bundle, upserts(tmp_path, some))
     engine = reranking(Engine.open(own_bundle, device="cpu", follow=False))
     without = replace(engine.opened.stages, steps=tuple(replace(step, stored=None) for step in engine.stages.steps))
-    from_texts = Engine(replace(engine.opened, stages=without)).search("red mug", filters=filters)
+    from_texts = changed(engine, stages=without).search("red mug", filters=filters)
     rendered: list[str] = []
     texts_of = Stages.texts_of
 
