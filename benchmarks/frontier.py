@@ -122,7 +122,8 @@ def search_lists(stages: Stages, shop: Shop, fold: str, *, most: int = LISTS) ->
     queries = queries[rerank_sample(len(queries), most)]
     texts = stages.spelled(shop.query_texts(queries))
     hits = query_shortlists(stages, texts, stages.user.queries(texts))
-    return Lists("search", texts, hits, relevant_rows(*shop.judged(queries)), queries.astype(np.int64))
+    asked = stages.query_user_texts(texts)
+    return Lists("search", asked, hits, relevant_rows(*shop.judged(queries)), queries.astype(np.int64))
 
 
 def recommend_lists(stages: Stages, shop: Shop, fold: str, *, remove_seen: bool, most: int = LISTS) -> Lists:

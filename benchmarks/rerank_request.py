@@ -135,7 +135,7 @@ def _read(opened: Opened, requests: Iterable[Request]) -> Iterator[Drawn]:
     for request in requests:
         known = opened.histories.of_shopper(request.user_id)
         query = opened.stages.spelled([request.text])[0] if request.text else ""
-        (text,) = opened.stages.user_texts(known.batch, [query or None])
+        (text,) = opened.stages.user_texts(known.batch, [query or None], opened.shoppers.timeline.kinds)
         if not text:
             continue
         answer = opened.answer(replace(request, k=SHORTLIST, rerank=False))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import BadData
-from retrieval.negatives import veto_negatives
 from retrieval.topk import CSR, Hits, Mask, Rows, Scores
 
 
@@ -117,23 +116,26 @@ class Mined(NamedTuple):
         )
 
 
-class Veto(NamedTuple):
-    """Leaves out negatives that may well be liked: those that a teacher does not put `margin` below a positive.
+def vetoed(pairs: PairSet, drawn: Mask, logits: Scores, margin: float) -> PairSet:
+    """The pairs without negatives that may well be liked: those `drawn`, bool [n_pairs], that a teacher does not put
+    `margin` below the best of their group, of several equal ones the one that it likes least.
 
-    `logits` are the teacher's, float32 [n], of requests int64 [n] each beside an item's row [n].
+    `logits` float [n_pairs] are the teacher's. What is not drawn stays, a group without any positive as it is, and one
+    that is left with a single label is left out: nothing can be learned from its order.
     """
-
-    logits: Callable[[NDArray[np.int64], Rows], Scores]
-    margin: float
-
-    def __call__(self, request: NDArray[np.int64], positive: Rows, negatives: Rows) -> Rows:
-        """Requests int64 [n], the row of a positive of each [n], negatives [n, k], -1 for a pad -> the negatives with
-        -1 also in place of what is left out."""
-        rows = np.column_stack((positive, negatives))
-        line, place = np.nonzero(rows >= 0)
-        scores = np.full(rows.shape, -np.inf, np.float32)
-        scores[line, place] = self.logits(request[line], rows[line, place])
-        return veto_negatives(negatives, scores[:, 1:], scores[:, 0] - self.margin)
+    best = np.full(pairs.n_groups, -np.inf)
+    np.maximum.at(best, pairs.group, pairs.label)
+    least = np.full(pairs.n_groups, np.inf)
+    at_best = (pairs.label == best[pairs.group]) & (pairs.label > 0)
+    np.minimum.at(least, pairs.group[at_best], logits[at_best])
+    kept = ~drawn | (logits <= least[pairs.group] - margin)
+    left = replace(
+        pairs,
+        indptr=np.concatenate(([0], np.cumsum(np.bincount(pairs.group[kept], minlength=pairs.n_groups)))),
+        item=pairs.item[kept],
+        label=pairs.label[kept],
+    )
+    return left.select(left.contrasting() | ~pairs.contrasting())
 
 
 def mine(
@@ -142,7 +144,6 @@ def mine(
     other_positives: CSR,
     *,
     bands: Sequence[Band] = BANDS,
-    veto: Veto | None = None,
     positives_per_request: int = 4,
     seed: int = 0,
 ) -> Mined:
@@ -151,8 +152,7 @@ def mine(
     `targets` holds what each request ended in, `other_positives` what else its user is known to like (the history and
     the targets of other requests): rows of either are never negatives. A target that is not in the shortlist is left
     out, for serving will not show it either. Of many targets in one shortlist at most `positives_per_request` are
-    drawn. Each band gives its number of draws; what a band lacks the others make up for, but not for what `veto` leaves
-    out of those drawn.
+    drawn. Each band gives its number of draws; what a band lacks the others make up for.
     """
     random = np.random.default_rng(seed)
     bought = members(hits.rows, targets)
@@ -161,8 +161,7 @@ def mine(
     if len(request):
         drawn = _first_of_each(request, random.permutation(len(request)), positives_per_request)
         request, place = request[drawn], place[drawn]
-    positive, drawn = hits.rows[request, place], _draw(hits.rows[request], free[request], bands, random)
-    return Mined(request, positive, drawn if veto is None else veto(request, positive, drawn))
+    return Mined(request, hits.rows[request, place], _draw(hits.rows[request], free[request], bands, random))
 
 
 class GradeScale(NamedTuple):
@@ -222,21 +221,15 @@ def judged_pairs(
     )
 
 
-def with_negatives(
-    pairs: PairSet, hits: Hits, *, bands: Sequence[Band] = BANDS, seed: int = 0, veto: Veto | None = None
-) -> PairSet:
+def with_negatives(pairs: PairSet, hits: Hits, *, bands: Sequence[Band] = BANDS, seed: int = 0) -> PairSet:
     """Add to each group items of its shortlist that are not in the group, with label 0; `hits` has a line a group.
 
     For judgements that name only what is relevant. An item that nobody judged may be relevant all the same, so graded
-    judgements do without, and `veto` compares with the first of the best in a group, whose requests are the groups.
+    judgements do without.
     """
     own = CSR(pairs.indptr, pairs.item)
     free = (hits.rows >= 0) & ~members(hits.rows, own)
     drawn = _draw(hits.rows, free, bands, np.random.default_rng(seed))
-    if veto is not None:
-        order = np.lexsort((np.arange(len(pairs)), -pairs.label, own.owners))
-        filled = np.flatnonzero(np.diff(pairs.indptr))
-        drawn[filled] = veto(filled, pairs.item[order[pairs.indptr[filled]]], drawn[filled])
     found = drawn >= 0
     group = np.concatenate((own.owners, np.nonzero(found)[0]))
     order = np.argsort(group, kind="stable")
@@ -248,6 +241,12 @@ def with_negatives(
         label=np.concatenate((pairs.label, np.zeros(found.sum(), np.float32)))[order],
         span=pairs.span,
     )
+
+
+def added(more: PairSet, given: PairSet) -> Mask:
+    """Which pairs `with_negatives` made of `given` were not there before, bool [n_pairs]."""
+    place = np.arange(len(more)) - more.indptr[more.group]
+    return np.asarray(place >= np.diff(given.indptr)[more.group])
 
 
 def members(rows: Rows, lists: CSR) -> Mask:

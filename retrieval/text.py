@@ -1,7 +1,7 @@
 """The text that a model reads for an item or a shopper: pure functions, byte for byte the same in training and serving.
 
-A change of anything here changes `rendering_fingerprint()`, and so refuses every model trained on the old text; what is
-read with kinds of events is held by the tests' golden file, for models that read it so are told by their release.
+A change of anything here changes `rendering_fingerprint()`, and so refuses every model trained on the old text; of what
+is said with kinds of events `marked_fingerprint()`, which refuses the releases whose ranker reads it.
 """
 
 from __future__ import annotations
@@ -127,8 +127,8 @@ def user_text(
         titles: of the shopper's history, newest first; each is cut at 80 characters and named once.
         query: what the shopper typed, cut at 300 characters.
         limit: titles at most.
-        kinds: of the event of each title, an empty one where it is not known. With them each part says what it is: the
-            query that it is one, a title by what was done last with it.
+        kinds: of the event of each title, as many as there are, an empty one where it is not known. With them each part
+            says what it is: the query that it is one, a title by what was done last with it.
 
     >>> user_text(["Blue Mug", "Red  Mug", "Blue Mug"], "tea cup")
     'tea cup; Blue Mug; Red Mug'
@@ -138,7 +138,7 @@ def user_text(
     ''
     """
     recent: dict[str, str] = {}
-    for title, kind in zip(titles, repeat("") if kinds is None else kinds, strict=False):
+    for title, kind in ((title, "") for title in titles) if kinds is None else zip(titles, kinds, strict=True):
         if len(recent) >= limit:
             break
         recent.setdefault(trim(clean(title), RECENT_TITLE_LIMIT), clean(kind))
@@ -198,6 +198,12 @@ def rendering_fingerprint() -> str:
     shoppers = [user_text([words, "Mug", "Mug", "a", "b", "c", "d"], words), user_text(["Mug"]), user_text([])]
     bands = [price_band(edge) for edge in _PRICE_EDGES]
     return fingerprint(TEXT_VERSION, limits, bands, [item_text(item) for item in items], shoppers)
+
+
+def marked_fingerprint() -> str:
+    """Changes with what `user_text` makes of a few telling shoppers whose events have kinds."""
+    titles, kinds = ["Mug", "Red\tMug", "Mug", " ", "Pan"], ["cart", "add\tto cart", "view", "view", ""]
+    return fingerprint([user_text(titles, query, kinds=kinds) for query in (None, "tea  cup")])
 
 
 def _render(

@@ -96,15 +96,16 @@ def own_pairs(shop: Shop, n: int, config: RankConfig) -> list[tuple[str, str]]:
     match is seen too."""
     data, random = shop.data, np.random.default_rng(0)
     names, items = data.items["title"], ItemTexts(data.items)
-    kinds = [*shop.target_events[:1], ""][:1] * config.titles if config.marked else None
+    taken = min(shop.target_events, default="")  # as given items are read
     asked = [] if not data.queries else [data.queries.texts[at] for at in random.integers(0, len(data.queries), n)]
     pairs = []
     for number, rows in enumerate(random.integers(0, data.n_items, (n, config.titles + 1)).tolist()):
         if asked and number % 2:
-            pairs.append((user_text([], asked[number], kinds=kinds), items[rows[0]]))
+            pairs.append((user_text([], asked[number], kinds=[] if config.marked else None), items[rows[0]]))
         else:
             told = [names[row].as_py() for row in rows[: config.titles]]
             item = items[rows[0] if number % 4 < 2 else rows[config.titles]]
+            kinds = [taken] * len(told) if config.marked else None
             pairs.append((user_text(told, limit=config.titles, kinds=kinds), item))
     return pairs
 

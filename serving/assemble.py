@@ -31,7 +31,7 @@ from ranking.pair_tokens import PairTokenizer
 from ranking.settings import LATE
 from retrieval.fingerprint import array_sha256, fingerprint, folder_fingerprint
 from retrieval.progress import ProgressMeter
-from retrieval.text import ItemTexts
+from retrieval.text import ItemTexts, marked_fingerprint
 from retrieval.topk import Vectors
 from retrieval.towers import Towers, towers_fingerprint
 from retrieval.words import ENDINGS, WORD
@@ -239,7 +239,7 @@ class Assembly:
                 "seen": "keep" if shop.shoppers_buy_again() else "remove",
                 "targets": list(shop.target_events),
                 "titles": self.config.ranking.titles,
-                "marked": self.config.ranking.marked,
+                "marked": marked_fingerprint() if self.config.ranking.marked else None,
                 "rerank": [step.as_json() for step in planned_steps(self.config.ranking)],
                 "fusion": {},  # by task, once it is fitted
                 "config": self.config.model_dump(mode="json"),

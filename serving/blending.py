@@ -78,8 +78,7 @@ def fitted_on(given: Sequence[ToldLists], stages: Stages, *, say: Callable[[str]
     for step in stages.steps:
         found = {one.name: _of_shortlists(replace(stages, steps=fitted), step, one) for one in given}
         for task, (blend, _) in found.items():
-            fusion = stages.retriever.fusion(task)
-            say(f"blend, {step.model} model, {task}: {blend}, which is {fusion}")
+            say(f"blend, {step.model} model, {task}: {blend}")
         fitted = (*fitted, replace(step, blends={task: blend for task, (blend, _) in found.items()}))
         held = {task: calibration for task, (_, calibration) in found.items() if calibration is not None}
     for task, calibration in held.items():
@@ -104,7 +103,7 @@ def valid_shortlists(stages: Stages, shop: Shop, *, remove_seen: bool) -> list[T
         queries = shop.judgements.folds["ranker_valid"]
         texts, targets = stages.spelled(shop.query_texts(queries)), relevant_rows(*shop.judged(queries))
         hits = query_shortlists(stages, texts, stages.user.queries(texts))
-        found.append(ToldLists("search", texts, hits, targets, Logits(stages)))
+        found.append(ToldLists("search", stages.query_user_texts(texts), hits, targets, Logits(stages)))
     return found
 
 
@@ -164,4 +163,5 @@ def _of_grades(stages: Stages, shop: Shop) -> Blend:
     texts = stages.spelled(shop.query_texts(queries))
     labels = GradeScale.of(shop.data.judgements.grade).label(grades)
     retrieval = stages.retriever.tower_scores(stages.user.queries(texts), judged)
-    return fit_blend(stages.pair_logits(texts, judged), retrieval, labels, judged.indptr)
+    logits = stages.pair_logits(stages.query_user_texts(texts), judged)
+    return fit_blend(logits, retrieval, labels, judged.indptr)

@@ -17,8 +17,8 @@ ADOPTED: JsonMap = {task: {"verdict": "adopted", "on": True} for task in ("recom
 
 
 def judged(measured: Measurement, required: Verdict, *, say: Callable[[str], None]) -> dict[str, Figures]:
-    """The gate of each task that there is a gate fold of: its verdict, the blend that was judged, its weights down to
-    each source, and whether reranking is `on`, which a verdict as good as `required` makes it."""
+    """The gate of each task that there is a gate fold of: its verdict, the last step's blend, its weights down to each
+    source, and whether reranking is `on`, which a verdict as good as `required` makes it."""
     found: dict[str, Figures] = {}
     verdicts: dict[TaskName, GateVerdict | None]
     verdicts = {"recommend": measured.gate_recommend(), "search": measured.gate_search()}

@@ -34,7 +34,7 @@ class Histories:
     version: IndexVersion
     shoppers: Shoppers
     longest: int  # newest events that the user tower reads
-    targets: tuple[str, ...]  # kinds of events by which an item is taken; given items are read as events of the first
+    targets: tuple[str, ...]  # kinds of events by which an item is taken; given items are read as the first by name
 
     def of_shopper(self, user_id: str | None) -> Known:
         """A shopper of the release; nothing is known of any other."""

@@ -85,7 +85,8 @@ class Measurement:
         texts = self.stages.spelled(self.shop.query_texts(queries))
         targets = relevant_rows(*self.shop.judged(queries))
         hits = query_shortlists(self.stages, texts, self.stages.user.queries(texts))
-        ranked = self._ranked(hits, targets, texts, "search", "gate: search", size=self.rerank_sample)
+        asked = self.stages.query_user_texts(texts)
+        ranked = self._ranked(hits, targets, asked, "search", "gate: search", size=self.rerank_sample)
         part = ranked.sample
         return _verdict(hits.select(part), ranked.reranked, targets.select(part), part)
 
@@ -166,7 +167,8 @@ class Measurement:
         baselines = self._query_baselines(typed, untuned, None if untuned is None else untuned.queries)
         stages = self._searched(texts, vectors, baselines)
         hits = stages[given_stage(stages)]
-        ranked = self._ranked(hits, targets, texts, "search", "test: search", size=self.rerank_sample)
+        asked = self.stages.query_user_texts(texts)
+        ranked = self._ranked(hits, targets, asked, "search", "test: search", size=self.rerank_sample)
         shown += self._examples("search", [[text] for text in typed], ranked, targets, examples)
         on = "search" in passed(gates)
         noisy = self._noisy(noisy_queries(self.shop, queries), untuned)
@@ -183,7 +185,7 @@ class Measurement:
         scores["retrieval"] = retriever.tower_scores(vectors, judged)
         given = retriever.pair_scores(vectors, Asked.of_texts(texts), judged, "search")
         scores |= {"fused": given} if "fused" in stages else {}
-        predicted = self._predicted(texts, judged, scores["retrieval"])
+        predicted = self._predicted(asked, judged, scores["retrieval"])
         final = {"final": predicted["reranked"]} if on and predicted else {}
         scores |= {} if final else {"final": given}
         return search, JudgedTask(judged=judged, grades=grades, scores=scores, predicted=predicted | final)
@@ -195,7 +197,8 @@ class Measurement:
         texts = self.stages.spelled(noisy_queries(self.shop, self.shop.judgements.folds["test"]))
         hits = noisy.stages[given_stage(noisy.stages)]
         assert isinstance(hits, Hits)
-        ranked = self._ranked(hits, noisy.targets, texts, "search", "test: search, misspelt", size=self.rerank_sample)
+        asked = self.stages.query_user_texts(texts)
+        ranked = self._ranked(hits, noisy.targets, asked, "search", "test: search, misspelt", size=self.rerank_sample)
         told = replace(noisy, sampled=self._sampled_stages(ranked, on), sample=ranked.sample)
         return replace(search, variants={NOISY: told})
 

@@ -86,7 +86,7 @@ class Offline:
 
     def user_texts(self, requests: Requests) -> list[str]:
         """What the cross-encoder reads of each request's shopper."""
-        return self.stages.user_texts(self.batch(requests), [None] * len(requests))
+        return self.stages.user_texts(self.batch(requests), [None] * len(requests), self.timeline.kinds)
 
 
 def _blocks(requests: Requests, exclude: CSR | None) -> Iterator[tuple[Requests, CSR | None]]:

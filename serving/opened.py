@@ -15,12 +15,12 @@ from indexing.releases import Release
 from indexing.store import Bundle
 from indexing.version import IndexVersion
 from retrieval.blas import ONE_BLAS_THREAD
-from retrieval.errors import ShortlistError
+from retrieval.errors import ShortlistError, StaleArtefact
 from retrieval.fusion import TOWERS, Fusion
 from retrieval.runtime import RuntimeName
 from retrieval.sources import Lexical
 from retrieval.spelling import Spelling
-from retrieval.text import item_texts
+from retrieval.text import item_texts, marked_fingerprint
 from retrieval.topk import CSR, Mask, Rows
 from retrieval.towers import Towers, UserTower
 from retrieval.words import words
@@ -137,7 +137,7 @@ class Opened:
             Retriever(version, shoppers.popularity, sources, fusions),
             longest=longest,
             titles=setting_of(settings, "titles", TITLES),
-            kinds=shoppers.timeline.kinds if settings.get("marked") is True else None,
+            marked=_marked(settings),
             steps=open_steps(
                 bundle,
                 release,
@@ -270,7 +270,7 @@ class Opened:
         reranked = None
         if reranks:
             with clock.stage("rerank"):
-                about = self.stages.user_texts(known.batch, [text or None])
+                about = self.stages.user_texts(known.batch, [text or None], self.shoppers.timeline.kinds)
                 if about[0]:
                     reranked = self.stages.rerank(  # what was named stands first
                         about, found.hits, order, fixed=found.exact, left=clock.left
@@ -386,6 +386,18 @@ def _shoppers(bundle: Bundle, release: Release, version: IndexVersion, kinds: tu
     folder = None if release.shoppers is None else bundle.path_of("shoppers", release.shoppers)
     shoppers = Shoppers.open(folder, version)
     return shoppers.recoded(kinds) if kinds else shoppers
+
+
+def _marked(settings: JsonMap) -> bool:
+    """Whether a release's ranker reads texts whose parts say what they are. Raises StaleArtefact where this version
+    says it otherwise."""
+    recorded = settings.get("marked")
+    if recorded not in (None, marked_fingerprint()):
+        raise StaleArtefact(
+            f"the ranker was trained on shoppers' texts of another rendering ({recorded}, this is "
+            f"{marked_fingerprint()}); run: shortlist train ranker"
+        )
+    return recorded is not None
 
 
 def setting_of(settings: JsonMap, name: str, default: int) -> int:

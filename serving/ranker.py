@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
 
@@ -11,18 +11,7 @@ import numpy as np
 
 from ranking.calibrate import PAIRS, calibrate_on
 from ranking.cross_encoder import CrossEncoderScorer
-from ranking.pairs import (
-    BANDS,
-    VALID_BANDS,
-    GradeScale,
-    Mined,
-    PairSet,
-    Veto,
-    join_pairs,
-    judged_pairs,
-    mine,
-    with_negatives,
-)
+from ranking.pairs import BANDS, VALID_BANDS, GradeScale, PairSet, added, join_pairs, judged_pairs, mine, with_negatives
 from ranking.settings import LATE, SHALLOW, RankerTraining
 from ranking.train import RankerRun, train_ranker
 from retrieval.baselines import histories
@@ -47,30 +36,20 @@ class PairSource:
 
 
 class PairMiner:
-    """Draws training groups from shortlists as the engine would answer them, of negatives that a `teacher` lets pass
-    where the settings have a margin; groups to validate on are left as they are."""
+    """Draws training groups from shortlists as the engine would answer them."""
 
-    def __init__(
-        self,
-        shop: Shop,
-        config: RankConfig,
-        *,
-        remove_seen: bool,
-        seed: int,
-        teacher: CrossEncoderScorer | None = None,
-    ) -> None:
+    def __init__(self, shop: Shop, config: RankConfig, *, remove_seen: bool, seed: int) -> None:
         self.shop, self.config, self.remove_seen, self.seed = shop, config, remove_seen, seed
-        self.teacher, self.item_texts = teacher, item_texts(shop.data.items)
+        self.item_texts = item_texts(shop.data.items)
 
-    def events(self, source: PairSource, *, valid: bool = False) -> tuple[Mined, PairSet]:
+    def events(self, source: PairSource, *, valid: bool = False) -> PairSet:
         """Groups of one positive that retrieval found and negatives from its rank bands."""
         assert self.shop.data.events is not None
         offline = Offline.of(source.stages, self.shop.data.events, self.shop.target_events)
         hits, targets = offline.told(source.requests, remove_seen=self.remove_seen)
-        texts, bands = offline.user_texts(source.requests), VALID_BANDS if valid else BANDS
-        veto = None if valid else self._veto(texts)
-        mined = mine(hits, targets, self._liked(source.requests), bands=bands, veto=veto, seed=self.seed)
-        return mined, mined.pairs(texts, self.item_texts)
+        bands = VALID_BANDS if valid else BANDS
+        mined = mine(hits, targets, self._liked(source.requests), bands=bands, seed=self.seed)
+        return mined.pairs(offline.user_texts(source.requests), self.item_texts)
 
     def judged(self, stages: Stages, fold: str, *, candidates: bool) -> PairSet:
         """The graded pairs of a fold's queries; with unjudged `candidates`, of label 0, beside them."""
@@ -87,15 +66,11 @@ class PairMiner:
             item_texts=self.item_texts,
             scale=GradeScale.of(judged.grade),
         )
-        if not candidates or not pairs.n_groups:
-            return pairs
-        texts = list(pairs.user_texts)  # as typed: what is not corrected has to be read, too
-        read = stages.spelled(texts)
-        hits = query_shortlists(stages, read, stages.user.queries(read))
-        return with_negatives(pairs, hits, seed=self.seed, veto=self._veto(texts) if fold == "train" else None)
-
-    def _veto(self, texts: Sequence[str]) -> Veto | None:
-        return veto_of(self.teacher, self.config.veto_margin, texts, self.item_texts)
+        if candidates and pairs.n_groups:
+            read = stages.spelled(pairs.user_texts)
+            pairs = with_negatives(pairs, query_shortlists(stages, read, stages.user.queries(read)), seed=self.seed)
+        typed = stages.query_user_texts(pairs.user_texts)  # as typed: what is not corrected has to be read, too
+        return replace(pairs, user_texts=typed)
 
     def _liked(self, requests: Requests) -> CSR:
         """What else each request's shopper took, before or later: never a negative.
@@ -123,44 +98,44 @@ def ranker_data(
     say: Callable[[str], None],
 ) -> RankerData:
     """All pairs of a run. `cross_fit` is called where fewer positives were usable than the settings want: it gives
-    towers that left half of the shoppers out, with training requests of those. Raises BadBundle where the folder of a
-    teacher that is to veto holds none."""
-    judge = None if config.veto_margin is None else _teacher(config, device)
-    miner = PairMiner(shop, config, remove_seen=remove_seen, seed=seed, teacher=judge)
-    train, valid, usable = [], [], 0
+    towers that left half of the shoppers out, with training requests of those.
+
+    A teacher's veto, if the settings have a margin for one, is of negatives to learn from alone: those to validate on
+    are what serving meets, and models are distilled on all. Raises what `veto_of` and its veto do.
+    """
+    miner, veto = PairMiner(shop, config, remove_seen=remove_seen, seed=seed), veto_of(config, device, say)
+    train, valid, usable = list[PairSet](), list[PairSet](), 0
     proposed: list[PairSet] = []
     if shop.events is not None:
-        mined, pairs = miner.events(PairSource(stages, shop.events.folds["ranker_train"]))
-        train, usable = [pairs], mined.usable
-        if usable < config.cross_fit_below:
+        proposed.append(miner.events(PairSource(stages, shop.events.folds["ranker_train"])))
+        train.append(veto(proposed[0], proposed[0].label == 0))
+        if train[0].n_groups < config.cross_fit_below:
             say(
-                f"ranker: {usable:,} positives were retrieved, under {config.cross_fit_below:,}: "
+                f"ranker: {train[0].n_groups:,} positives were retrieved, under {config.cross_fit_below:,}: "
                 "cross-fitting two towers"
             )
-            more = [miner.events(source) for source in cross_fit()]
-            train += [pairs for _, pairs in more]
-            usable += sum(mined.usable for mined, _ in more)
-        valid.append(miner.events(PairSource(stages, shop.events.folds["ranker_valid"]), valid=True)[1])
-        proposed += train
+            proposed += [miner.events(source) for source in cross_fit()]
+            train += [veto(pairs, pairs.label == 0) for pairs in proposed[1:]]
+        usable = sum(pairs.n_groups for pairs in train)
+        valid.append(miner.events(PairSource(stages, shop.events.folds["ranker_valid"]), valid=True))
     if shop.judgements is not None:
         negatives = config.judged_negatives
-        train.append(miner.judged(stages, "train", candidates=negatives))
+        judged = miner.judged(stages, "train", candidates=False)
+        more = miner.judged(stages, "train", candidates=True) if negatives or config.distils else judged
+        train.append(veto(more, added(more, judged)) if negatives else judged)
         valid.append(miner.judged(stages, "ranker_valid", candidates=negatives))
         usable += train[-1].n_groups
-        if config.distils:
-            proposed.append(miner.judged(stages, "train", candidates=True))
+        proposed.append(more)
     return RankerData(join_pairs(train), join_pairs(valid), usable, join_pairs(proposed) if config.distils else None)
 
 
 def teacher_of(config: RankConfig, device: str) -> Teacher | None:
     """The cross-encoder that judges the towers' hard negatives, if one is configured. Raises BadBundle where its folder
     holds none."""
-    scorer = _teacher(config, device)
-    return None if scorer is None else lambda asked, items: scorer.score(list(zip(asked, items, strict=True)))
-
-
-def _teacher(config: RankConfig, device: str) -> CrossEncoderScorer | None:
-    return None if config.teacher is None else CrossEncoderScorer.load(Path(config.teacher), device=device)
+    if config.teacher is None:
+        return None
+    scorer = CrossEncoderScorer.load(Path(config.teacher), device=device)
+    return lambda asked, items: scorer.score(list(zip(asked, items, strict=True)))
 
 
 def fit_ranker(

@@ -310,7 +310,7 @@ def _gate_facts(verdict: Mapping[str, Json]) -> dict[str, str]:
         else "–",
         "smallest detectable change": shown(verdict["mde"]),
         **({"order": str(Blend.of(as_object(verdict["blend"])))} if "blend" in verdict else {}),
-        **({"its weights": _weights(as_object(verdict["weights"]))} if "weights" in verdict else {}),
+        **({"weight of each score": _weights(as_object(verdict["weights"]))} if "weights" in verdict else {}),
     }
 
 

@@ -82,7 +82,8 @@ class RankConfig(Settings):
     titles: PositiveInt = Field(default=3, description="newest titles that stand for a shopper")
     marked: bool = Field(
         default=False,
-        description="say of each part of a shopper's text what it is: the query, an item by what was done with it",
+        description="say of each part of a shopper's text what it is: a query, or what was done last with an item "
+        "(given items and carts: that they were taken); teachers and adopted models have to have learned it, too",
     )
     gate: Literal["no", "likely", "proven"] = "likely"
     judged_negatives: bool = Field(default=False, description="add unjudged candidates as negatives to judged queries")

@@ -119,7 +119,7 @@ class Stages:
     retriever: Retriever
     longest: int  # events of a history that are read
     titles: int  # newest titles that the cross-encoder reads
-    kinds: tuple[str, ...] | None = None  # of events, by their code, where it reads what was done with each
+    marked: bool = False  # whether it reads what each part is: a query, what was done with an item
     steps: tuple[Step, ...] = ()
     spelling: Spelling | None = None
     shortlist: int = SHORTLIST  # items that are retrieved, at least
@@ -165,19 +165,23 @@ class Stages:
         """Empties the memory of queries."""
         self._remembered.clear()
 
-    def user_texts(self, batch: HistoryBatch, queries: Sequence[str | None]) -> list[str]:
-        """What the cross-encoder reads of each request: the query, then the newest titles."""
+    def query_user_texts(self, queries: Sequence[str]) -> list[str]:
+        """What the cross-encoder reads of requests of which nothing but the query is known."""
+        return [user_text((), query, kinds=() if self.marked else None) for query in queries]
+
+    def user_texts(self, batch: HistoryBatch, queries: Sequence[str | None], kinds: Sequence[str]) -> list[str]:
+        """What the cross-encoder reads of each request: the query, then the newest titles. `kinds` are the names of the
+        batch's kinds of events, by code."""
         known = [np.flatnonzero(row >= 0)[::-1][: 4 * self.titles] for row in batch.items]
         lines = np.repeat(np.arange(len(known)), [len(places) for places in known])
         places = np.concatenate(known) if known else np.empty(0, np.int64)
         titles = self._titles(batch.items[lines, places])
-        names = None if self.kinds is None else ("", *self.kinds)
-        done = None if names is None else [names[code] for code in batch.kinds[lines, places].tolist()]
+        names = ("", *kinds)
+        done = [names[code] for code in batch.kinds[lines, places].tolist()] if self.marked else None
         texts, start = [], 0
         for own, query in zip(known, queries, strict=True):
             part = slice(start, start + len(own))
-            kinds = None if done is None else done[part]
-            texts.append(user_text(titles[part], query, limit=self.titles, kinds=kinds))
+            texts.append(user_text(titles[part], query, limit=self.titles, kinds=None if done is None else done[part]))
             start += len(own)
         return texts
 

@@ -6,7 +6,7 @@ candidates that nobody judged comes near, at the cost of one (Hinton et al. 2015
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 
 from ranking.cross_encoder import CrossEncoderScorer
 from ranking.pair_tokens import PairTokenizer
-from ranking.pairs import PairSet, Veto
+from ranking.pairs import PairSet, vetoed
 from ranking.settings import RankerTraining
 from ranking.train import digest, train_ranker
 from retrieval.checkpoint import claim
+from retrieval.errors import BadConfig
 from retrieval.fingerprint import fingerprint
 from retrieval.progress import ProgressMeter
+from retrieval.topk import Mask
 from serving.settings import RankConfig
 from serving.training import RankerData, Training, budgeted
 
@@ -29,9 +31,10 @@ TEACHERS = "teachers"
 
 
 def at_hand(config: RankConfig) -> list[Path]:
-    """The models that are to teach, if any are named. Raises BadBundle where a folder holds no cross-encoder."""
+    """The models that are to teach, if any are named. Raises BadBundle where a folder holds no cross-encoder, that of
+    one that is to judge negatives among them."""
     folders = [Path(name) for name in config.taught_by]
-    for folder in folders:
+    for folder in (*folders, *([Path(config.teacher)] if config.teacher is not None else [])):
         PairTokenizer.load(folder)
     return folders
 
@@ -68,30 +71,36 @@ def taught(pairs: PairSet, teachers: Sequence[Path], device: str) -> PairSet:
     """The pairs with the mean of the models' logits as labels."""
     labels = np.zeros(len(pairs), np.float64)
     for number, folder in enumerate(teachers, start=1):
-        scorer, what = CrossEncoderScorer.load(folder, device=device), f"logits of model {number} of {len(teachers)}"
-        labels += _logits(scorer, pairs.user_texts, pairs.item_texts, pairs.group, pairs.item, what)
+        scorer = CrossEncoderScorer.load(folder, device=device)
+        labels += _logits(scorer, pairs, f"logits of model {number} of {len(teachers)}")
     return replace(pairs, label=(labels / len(teachers)).astype(np.float32))
 
 
-def veto_of(
-    teacher: CrossEncoderScorer | None, margin: float | None, user_texts: Sequence[str], item_texts: Sequence[str]
-) -> Veto | None:
-    """The veto of negatives among `item_texts` for `user_texts`, one a request; none without teacher or margin."""
-    if teacher is None or margin is None:
-        return None
-    return Veto(lambda user, item: _logits(teacher, user_texts, item_texts, user, item, "logits for the veto"), margin)
+def veto_of(config: RankConfig, device: str, say: Callable[[str], None]) -> Callable[[PairSet, Mask], PairSet]:
+    """What leaves out of pairs those of the negatives drawn, bool [n_pairs], that the teacher suspects to be liked, see
+    `ranking.pairs.vetoed`; without a margin in the settings, nothing.
+
+    Raises BadBundle where the teacher's folder holds none; the function raises BadConfig where no group is left.
+    """
+    margin = config.veto_margin
+    if config.teacher is None or margin is None:
+        return lambda pairs, _: pairs
+    scorer = CrossEncoderScorer.load(Path(config.teacher), device=device)
+
+    def veto(pairs: PairSet, drawn: Mask) -> PairSet:
+        left = vetoed(pairs, drawn, _logits(scorer, pairs, "logits for the veto"), margin)
+        say(f"veto: {len(left):,} of {len(pairs):,} pairs stay, in {left.n_groups:,} of {pairs.n_groups:,} groups")
+        if pairs.n_groups and not left.n_groups:
+            raise BadConfig(f"ranking.veto_margin={margin:g} leaves none of {drawn.sum():,} negatives; lower it")
+        return left
+
+    return veto
 
 
-def _logits(
-    scorer: CrossEncoderScorer,
-    user_texts: Sequence[str],
-    item_texts: Sequence[str],
-    user: NDArray[np.int64],
-    item: NDArray[np.int64],
-    what: str,
-) -> NDArray[np.float32]:
-    """The logit of each pair (user[i], item[i]), float32 [n], with progress."""
-    meter = ProgressMeter(len(user), what, unit="pairs")
-    found = scorer.score_tokenised(scorer.tokenizer.pairs(user_texts, item_texts, user, item), done=meter.advance)
+def _logits(scorer: CrossEncoderScorer, pairs: PairSet, what: str) -> NDArray[np.float32]:
+    """The logit of each pair, float32 [n_pairs], with progress."""
+    meter = ProgressMeter(len(pairs), what, unit="pairs")
+    tokenised = scorer.tokenizer.pairs(pairs.user_texts, pairs.item_texts, pairs.group, pairs.item)
+    logits = scorer.score_tokenised(tokenised, done=meter.advance)
     meter.close()
-    return found
+    return logits

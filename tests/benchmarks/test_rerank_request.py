@@ -61,7 +61,10 @@ def test_a_shop_with_shoppers_reranks_one_of_them_after_what_its_engine_found(
     found, less = (drawn_request(Bundle.open(bundle), ranker, size=size, device="cpu") for size in (1_000, 12))
     assert less.items == found.items[:12]
     stages, users = engine.stages, engine.shoppers.user_ids.to_pylist()
-    read = {user: stages.user_texts(engine.histories.of_shopper(user).batch, [None])[0] for user in users}
+    read = {
+        user: stages.user_texts(engine.histories.of_shopper(user).batch, [None], engine.shoppers.timeline.kinds)[0]
+        for user in users
+    }
     shown = {
         user: texts(engine, [hit.item_id for hit in engine.recommend(user_id=user, rerank=False).items])
         for user, text in read.items()

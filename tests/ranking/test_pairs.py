@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from ranking.pairs import BANDS, Band, GradeScale, Veto, join_pairs, judged_pairs, members, mine, with_negatives
+from ranking.pairs import (
+    BANDS,
+    Band,
+    GradeScale,
+    PairSet,
+    added,
+    join_pairs,
+    judged_pairs,
+    members,
+    mine,
+    vetoed,
+    with_negatives,
+)
 from retrieval.errors import BadData
 from retrieval.topk import CSR, Hits
 
@@ -62,31 +73,6 @@ def test_what_a_band_lacks_the_others_make_up_for() -> None:
     pairs = short.pairs(["user"], TEXTS)
     assert len(pairs) == 4
     assert pairs.label.tolist() == [1.0, 0.0, 0.0, 0.0]
-
-
-def test_a_teacher_vetoes_what_it_does_not_put_far_enough_below_the_positive() -> None:
-    hits, asked = _hits(30, k=20), list[tuple[int, int]]()
-    targets = CSR.from_lists([[row[5]] for row in hits.rows])
-
-    def logits(request: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        asked.extend(zip(request.tolist(), rows.tolist(), strict=True))
-        return (rows + 1_000 * request).astype(np.float32)  # what lies in another request is far off
-
-    plain = mine(hits, targets, _nothing(30))
-    for margin in (100.0, -100.0):
-        mined = mine(hits, targets, _nothing(30), veto=Veto(logits, margin))
-        np.testing.assert_array_equal(mined.positive, plain.positive)
-        limit = mined.positive[:, None] - margin
-        assert (plain.negatives > limit).any()
-        np.testing.assert_array_equal(mined.negatives, np.where(plain.negatives <= limit, plain.negatives, -1))
-    assert all(row in hits.rows[request] for request, row in asked)  # pads are not asked for
-
-
-def test_no_veto_without_a_negative() -> None:
-    hits = _hits(1, k=1)
-    mined = mine(hits, CSR.from_lists([[hits.rows[0, 0]]]), _nothing(1), veto=Veto(lambda _, rows: 0.0 * rows, 1.0))
-    assert mined.usable == 1
-    assert (mined.negatives == -1).all()
 
 
 def test_pads_are_never_drawn() -> None:
@@ -178,26 +164,53 @@ def test_added_negatives_are_not_of_the_group() -> None:
     assert set(more.item[7:]) <= set(hits.rows[1, 1:])
 
 
-def test_added_negatives_are_held_against_the_best_of_their_group() -> None:
+def groups(sizes: list[int], labels: list[float]) -> PairSet:
+    return PairSet(
+        user_texts=[f"user {group}" for group in range(len(sizes))],
+        item_texts=TEXTS,
+        indptr=np.concatenate(([0], np.cumsum(sizes))),
+        item=np.arange(len(labels)) + 100,
+        label=np.array(labels, np.float32),
+    )
+
+
+@pytest.mark.parametrize(("margin", "stay"), [(0.0, [100, 101, 103]), (1.0, [100, 103]), (-2.0, [100, 101, 102, 103])])
+def test_a_teacher_vetoes_what_it_does_not_put_far_enough_below_the_positive(margin: float, stay: list[int]) -> None:
+    pairs, logits = groups([4], [1, 0, 0, 0]), np.array([2.0, 1.5, 3.0, 1.0], np.float32)
+    left = vetoed(pairs, pairs.label == 0, logits, margin)
+    assert left.item.tolist() == stay
+    assert left.label.tolist() == [1.0, *[0.0] * (len(stay) - 1)]
+    assert left.indptr.tolist() == [0, len(stay)]
+
+
+def test_of_several_best_the_one_that_the_teacher_likes_least_counts_and_what_is_judged_stays() -> None:
+    pairs = groups([6], [1, 1, 0.5, 0, 0, 0])
+    drawn = np.array([False] * 4 + [True] * 2)
+    left = vetoed(pairs, drawn, np.array([5, 1, 0, 4, 2, 0.5], np.float32), 0.0)
+    assert left.item.tolist() == [100, 101, 102, 103, 105]  # 104 lies between the best two; 103 was judged to be bad
+
+
+def test_a_group_without_a_positive_is_left_and_one_without_a_negative_left_out() -> None:
+    pairs = groups([2, 2, 1, 2], [0, 0, 1, 0, 1, 1, 0])
+    logits = np.array([0, 9, 0, 9, 0, 0, -1], np.float32)
+    left = vetoed(pairs, np.array([0, 1, 0, 1, 0, 0, 1], bool), logits, 0.0)
+    assert list(left.user_texts) == ["user 0", "user 2", "user 3"]
+    assert left.item.tolist() == [100, 101, 104, 105, 106]
+
+
+def test_what_was_added_is_told_from_what_was_given() -> None:
     hits = _hits(3, k=12)
-    first, last = hits.rows[0], hits.rows[2]
-    pairs = judged_pairs(
+    given = judged_pairs(
         np.array([0, 0, 2]),
-        np.array([first[0], first[1], last[0]]),
-        np.array([1.0, 3.0, 2.0]),
+        np.array([*hits.rows[0, :2], hits.rows[2, 0]]),
+        np.array([1.0, 3.0, 1.0]),
         query_texts=["a", "unasked", "c"],
         item_texts=TEXTS,
         scale=GradeScale(1.0, 3.0),
     )
-    lines = Hits(hits.rows[[0, 2]], hits.scores[[0, 2]])
-    plain, best = with_negatives(pairs, lines, bands=[Band(0, 12, 6)]), {0: first[1], 1: last[0]}
-    veto = Veto(lambda _, rows: rows.astype(np.float32), 0.0)
-    more = with_negatives(pairs, lines, bands=[Band(0, 12, 6)], veto=veto)
-    for group, judged in ((0, 2), (1, 1)):
-        added = plain.item[plain.indptr[group] + judged : plain.indptr[group + 1]]
-        kept = more.item[more.indptr[group] + judged : more.indptr[group + 1]]
-        assert kept.tolist() == [row for row in added if row <= best[group]]
-    assert len(pairs) < len(more) < len(plain)
+    more = with_negatives(given, Hits(hits.rows[[0, 2]], hits.scores[[0, 2]]), bands=[Band(0, 12, 2)])
+    assert added(more, given).tolist() == [False, False, True, True, False, True, True]
+    assert not added(given, given).any()
 
 
 def test_only_groups_that_can_be_ordered_are_sampled() -> None:

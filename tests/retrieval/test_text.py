@@ -13,7 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval.text
-from retrieval.text import Item, clean, item_text, item_texts, price_band, rendering_fingerprint, trim, user_text
+from retrieval.text import (
+    Item,
+    clean,
+    item_text,
+    item_texts,
+    marked_fingerprint,
+    price_band,
+    rendering_fingerprint,
+    trim,
+    user_text,
+)
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "text.json").read_text(encoding="utf-8"))
 
@@ -65,6 +75,17 @@ def test_the_rendering_fingerprint_is_the_golden_one() -> None:
 def test_the_rendering_fingerprint_follows_the_rendering(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retrieval.text, "TITLE_LIMIT", 299)
     assert rendering_fingerprint() != GOLDEN["fingerprint"]
+
+
+def test_what_is_said_with_kinds_has_a_fingerprint_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert marked_fingerprint() == GOLDEN["marked"], "what is said with kinds changed: renew the golden file"
+    monkeypatch.setattr(retrieval.text, "RECENT_TITLE_LIMIT", 2)
+    assert marked_fingerprint() != GOLDEN["marked"]
+
+
+def test_kinds_that_are_not_those_of_the_titles_are_refused() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        user_text(["Blue Mug", "Red Mug"], kinds=["view"])
 
 
 def test_the_docstrings_are_true() -> None:

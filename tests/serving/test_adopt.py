@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +15,17 @@ import pytest
 import retrieval.runtime
 from indexing.store import Bundle
 from retrieval.dataset import DataSet
-from retrieval.errors import BadBundle, BadConfig, BadData
+from retrieval.errors import BadBundle, BadConfig, BadData, StaleArtefact
 from retrieval.int8_file import holds_int8
 from retrieval.split import split_events
-from retrieval.text import item_texts
+from retrieval.text import item_texts, marked_fingerprint
 from retrieval.topk import CSR
 from retrieval.towers import TEXT
 from serving.adopt import Adoption, own_pairs, read_vectors
 from serving.engine import Engine
 from serving.index_job import IndexBuild
 from serving.jobs import index_ids, recorded_settings
+from serving.offline import Offline
 from serving.opened import POPULAR
 from serving.pipeline import Pipeline
 from serving.settings import RunConfig, read_settings
@@ -153,13 +155,36 @@ def test_pairs_of_a_shops_own_texts_show_matches_and_others(data: DataSet, title
     names = set(data.items["title"].to_pylist())
     assert len(pairs) == 40
     assert {item for _, item in pairs} <= texts
-    mark = "purchase: " if marked else ""
+    mark = "purchase: " if marked else ""  # given items are read as taken
     firsts = [(user.split("; ")[0].removeprefix(mark), item) for user, item in pairs if user.startswith(mark)]
     told = [(first, item) for first, item in firsts if first in names]
     assert {item.startswith(first) for first, item in told} == {True, False}
     assert data.queries is not None
     asked = [f"query: {text}" if marked else text for text in data.queries.texts]
     assert sum(user in asked for user, _ in pairs) == 20
+
+
+def test_a_ranker_that_reads_marks_of_another_rendering_is_stale(adopted: Path) -> None:
+    bundle = Bundle.open(adopted)
+    release = bundle.current()
+    assert release.settings["marked"] is None
+    for recorded, marked in ((None, False), (marked_fingerprint(), True)):
+        told = replace(release, settings=release.settings | {"marked": recorded})
+        assert Engine.of_release(bundle, told, device="cpu").stages.marked is marked
+    with pytest.raises(StaleArtefact, match="run: shortlist train ranker"):
+        Engine.of_release(bundle, replace(release, settings=release.settings | {"marked": "0123"}), device="cpu")
+
+
+def test_towers_that_know_no_kinds_leave_the_ranker_those_of_the_data(engine: Engine, data: DataSet) -> None:
+    assert data.events is not None
+    events, stages = data.events, replace(engine.stages, marked=True)
+    more = replace(events, kinds=("added", *events.kinds), kind=events.kind + 1)  # of a later export
+    split = split_events(data)
+    for known in (events, more):
+        offline = Offline.of(stages, known, split.target_events)
+        requests = split.folds["test"].select(np.arange(5))
+        newest = [known.kinds[known.kind[end - 1]] for end in requests.end.tolist()]
+        assert [text.split(": ")[0] for text in offline.user_texts(requests)] == newest
 
 
 def test_a_way_that_needs_a_shallow_model_is_refused_before_anything_is_made(

@@ -71,11 +71,13 @@ def test_requests_of_many_days_are_answered_in_the_order_given(
         assert whole.rows[line].tolist() == alone.tolist()
 
 
+@pytest.mark.parametrize("marked", [False, True])
 def test_the_offline_path_and_the_engine_rerank_alike(
-    reranking: Engine, offline: Offline, everyone: Requests, data: DataSet
+    reranking: Engine, offline: Offline, everyone: Requests, data: DataSet, marked: bool
 ) -> None:
     hits = offline.shortlists(everyone, None)
-    stages = reranking.stages
+    stages = replace(reranking.stages, marked=marked)
+    reranking, offline = changed(reranking, stages=stages), replace(offline, stages=stages)
     expected = stages.rerank(offline.user_texts(everyone), hits, "recommend")
     shown = stages.shown_scores(expected)
     for line, user in enumerate(everyone.user):
@@ -84,6 +86,18 @@ def test_the_offline_path_and_the_engine_rerank_alike(
         assert ids(answer) == [data.item_ids[row] for row in expected.hits.rows[line]]
         assert [hit.retrieval_rank for hit in answer.items] == (expected.places[line] + 1).tolist()
         np.testing.assert_allclose([hit.score for hit in answer.items], shown[line], atol=1e-5)
+
+
+def test_what_is_read_of_a_query_offline_is_what_the_engine_reads(reranking: Engine) -> None:
+    plain, read = reranking.stages, list[list[str]]()
+    for marked in (False, True):
+        stages = replace(plain, marked=marked)
+        (text,) = stages.query_user_texts(["red mug"])
+        hits = query_shortlists(stages, ["red mug"], stages.user.queries(["red mug"]))
+        expected = stages.rerank([text], hits, "search").hits.rows[0]
+        read.append(ids(changed(reranking, stages=stages).search("red mug", k=20)))
+        assert read[-1] == stages.version.ids_of(expected[:20])
+    assert read[0] != read[1]
 
 
 def test_the_blend_decides_between_the_two_orders(reranking: Engine) -> None:

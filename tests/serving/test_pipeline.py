@@ -17,6 +17,7 @@ import pytest
 from indexing.store import Bundle
 from ranking.pairs import join_pairs
 from retrieval.errors import BadBundle, BadData
+from retrieval.text import marked_fingerprint
 from retrieval.topk import CSR
 from serving.engine import Engine
 from serving.jobs import index_ids, recorded_settings, train_ranker, train_retriever
@@ -155,13 +156,14 @@ def test_the_ranker_alone_stands_on_the_live_towers_and_index(
     release = result.release
     assert (release.towers, release.index) == (before.towers, before.index)
     assert release.ranker != before.ranker
-    assert (release.settings["titles"], release.settings["marked"]) == (2, True)
+    assert (release.settings["titles"], release.settings["marked"]) == (2, marked_fingerprint())
     assert release.settings["fusion"] == before.settings["fusion"] != {}
     assert release.id != before.id
     assert result.report.exists()
     engine = Engine.open(own_bundle, device="cpu")
     user = engine.shoppers.user_ids[0].as_py()
-    (text,) = engine.stages.user_texts(engine.histories.of_shopper(user).batch, ["red mug"])
+    known, kinds = engine.histories.of_shopper(user).batch, engine.shoppers.timeline.kinds
+    (text,) = engine.stages.user_texts(known, ["red mug"], kinds)
     assert re.fullmatch("query: red mug(; (view|click|favourite|cart|purchase|return): [^;]+){2}", text)
 
 

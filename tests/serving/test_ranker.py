@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from ranking.cross_encoder import CrossEncoderScorer
 from ranking.pairs import PairSet
+from retrieval.dataset import DataSet
 from retrieval.errors import BadBundle, BadConfig
 from retrieval.int8_file import holds_int8
 from serving import ranker
@@ -116,33 +118,77 @@ def test_a_ranker_learns_the_mean_logits_of_seeds(
     assert [(folder / "model.safetensors").stat().st_mtime_ns for folder in folders] != made
 
 
-def test_a_veto_leaves_negatives_out_of_training_and_none_out_of_validation(
-    engine: Engine, sample_folder: Path, quick_settings: RunConfig, tiny_ranker_folder: Path, open_shop: Open
-) -> None:
-    shop, said = open_shop(sample_folder, quick_settings), list[str]()
+@pytest.fixture(scope="module")
+def mined(
+    engine: Engine, sample_folder: Path, quick_settings: RunConfig, open_shop: Open
+) -> Callable[..., tuple[RankerData, list[str]]]:
+    """The pairs of a run over the engine's own stages under changed settings, and what was said."""
+    shop = open_shop(sample_folder, quick_settings)
 
-    def of(*changes: str) -> RankerData:
-        changes = ("ranking.judged_negatives=true", "ranking.cross_fit_below=0", *changes)
+    def found(*changes: str, marked: bool = False) -> tuple[RankerData, list[str]]:
+        said, changes = list[str](), ("ranking.judged_negatives=true", *changes)
         settings = read_settings(base=quick_settings.model_dump(), changes=changes).ranking
-        return ranker_data(
-            shop, engine.stages, settings, remove_seen=False, seed=0, device="cpu", cross_fit=list, say=said.append
+        data = ranker_data(
+            shop, replace(engine.stages, marked=marked), settings, remove_seen=False, seed=0, device="cpu",
+            cross_fit=list, say=said.append,
         )  # fmt: skip
+        return data, said
 
-    plain, vetoed = of(), of(f"ranking.teacher={tiny_ranker_folder}", "ranking.veto_margin=0")
-    np.testing.assert_array_equal(vetoed.valid.item, plain.valid.item)
-    assert (vetoed.valid.label == 0).any()
-    teacher = CrossEncoderScorer.load(tiny_ranker_folder, device="cpu")
-    known, queries = shop.data.judgements, shop.data.queries
-    assert known is not None
-    assert queries is not None
-    judged = {(queries.texts[query], item) for query, item in zip(known.query, known.item, strict=True)}
+    return found
+
+
+def test_a_veto_leaves_drawn_negatives_out_of_what_is_learned_and_out_of_nothing_else(
+    mined: Callable[..., tuple[RankerData, list[str]]], data: DataSet, tiny_ranker_folder: Path
+) -> None:
+    plain, silent = mined("ranking.way=shallow")
+    judge = (f"ranking.teacher={tiny_ranker_folder}", "ranking.veto_margin=0")
+    vetoed, said = mined("ranking.way=shallow", *judge)
+    for before, after in ((plain.valid, vetoed.valid), (plain.proposed, vetoed.proposed)):
+        assert before is not None
+        assert after is not None
+        np.testing.assert_array_equal(after.item, before.item)
+        assert (after.label == 0).any()
+    assert data.judgements is not None
+    assert data.queries is not None
+    judged = {
+        (data.queries.texts[query], item)
+        for query, item in zip(data.judgements.query, data.judgements.item, strict=True)
+    }
+    teacher, wanted = CrossEncoderScorer.load(tiny_ranker_folder, device="cpu"), list[tuple[str, set[int]]]()
     for group, text in enumerate(plain.train.user_texts):
-        before, after = (part.select(np.array([group])) for part in (plain.train, vetoed.train))
+        before = plain.train.select(np.array([group]))
         logits = teacher.score([(text, before.item_texts[item]) for item in before.item])
-        best = logits[before.label.argmax()]
-        given = np.array(
-            [label > 0 or (text, item) in judged for item, label in zip(before.item, before.label, strict=True)]
-        )
-        assert set(before.item[given | (logits < best - 1e-4)]) <= set(after.item)
-        assert set(after.item) <= set(before.item[given | (logits < best + 1e-4)])
+        given = (before.label > 0) | np.array([(text, item) in judged for item in before.item])
+        best = logits[(before.label == before.label.max())].min()
+        assert (np.abs(logits - best) > 1e-6)[~given].all()  # nothing hangs on rounding
+        kept = given | (logits < best) if before.label.max() else np.ones(len(before), bool)
+        if len(set(before.label[kept])) > 1 or len(set(before.label)) == 1:
+            wanted.append((text, set(before.item[kept].tolist())))
+    groups = [vetoed.train.select(np.array([group])) for group in range(vetoed.train.n_groups)]
+    assert [(group.user_texts[0], set(group.item.tolist())) for group in groups] == wanted
     assert len(vetoed.train) < len(plain.train)
+    assert vetoed.usable == vetoed.train.n_groups < plain.usable
+    assert not any("veto" in line for line in silent)
+    assert sum(line.startswith("veto: ") and " pairs stay, in " in line for line in said) == 2
+
+
+def test_a_veto_of_everything_is_refused(
+    mined: Callable[..., tuple[RankerData, list[str]]], tiny_ranker_folder: Path
+) -> None:
+    with pytest.raises(BadConfig, match=r"ranking\.veto_margin=1e\+06 leaves none of [\d,]+ negatives; lower it"):
+        mined(f"ranking.teacher={tiny_ranker_folder}", "ranking.veto_margin=1000000")
+
+
+def test_a_ranker_that_reads_marks_learns_from_queries_as_they_are_served(
+    mined: Callable[..., tuple[RankerData, list[str]]], engine: Engine, data: DataSet
+) -> None:
+    found, _ = mined(marked=True)
+    assert data.queries is not None
+    stages, nobody = replace(engine.stages, marked=True), engine.histories.of_items(())
+    served = {stages.user_texts(nobody.batch, [text], engine.shoppers.timeline.kinds)[0] for text in data.queries.texts}
+    asked = [text for text in (*found.train.user_texts, *found.valid.user_texts) if text.startswith("query: ")]
+    assert asked
+    assert set(asked) <= served
+    others = set(found.train.user_texts) - set(asked)
+    assert others
+    assert all(re.match("(view|click|favourite|cart|purchase|return): ", text) for text in others)
