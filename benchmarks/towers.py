@@ -63,7 +63,7 @@ class MeasuredTowers:
         nothing = np.flatnonzero(~users.any(axis=1))
         popular = self._counts.astype(np.float32)[:, None]
         ones = np.ones((len(nothing), 1), np.float32)
-        hits.rows[nothing], hits.scores[nothing] = exact_topk(ones, popular, DEPTH, exclude=exclude.select(nothing))
+        hits.put(nothing, exact_topk(ones, popular, DEPTH, exclude=exclude.select(nothing)))
         return hits
 
     def _users(self, requests: Requests) -> Vectors:

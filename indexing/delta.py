@@ -138,7 +138,7 @@ class Delta:
         cut = found.rows[:, -1] >= 0  # there may be more behind the last that was fetched
         if (again := short & cut).any():
             own = None if exclude is None else exclude.select(again)
-            hits.rows[again], hits.scores[again] = index.search(queries[again], k, allowed=~self._dead, exclude=own)
+            hits.put(again, index.search(queries[again], k, allowed=~self._dead, exclude=own))
         return hits
 
     def _without_dead(self, found: Hits, k: int) -> Hits:

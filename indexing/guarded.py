@@ -90,8 +90,7 @@ class GuardedIndex:
         short = np.count_nonzero(hits.rows >= 0, axis=1) < min(k, n_allowed)
         if short.any():
             own = None if exclude is None else exclude.select(short)
-            again = exact_topk(queries[short], self._vectors, k, allowed=allowed, exclude=own)
-            hits.rows[short], hits.scores[short] = again
+            hits.put(short, exact_topk(queries[short], self._vectors, k, allowed=allowed, exclude=own))
         return hits
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -20,18 +21,27 @@ SPARSE_SHARE = 0.25  # below this share of allowed rows, copying them out is che
 
 
 class Hits(NamedTuple):
-    """The k best rows of each query, best first; row -1 and score -inf pad a short answer."""
+    """The k best rows of each query, best first; row -1 and score -inf pad a short answer.
+
+    Where scores are a weighted sum of what several sources gave, `parts` holds that by the source's name.
+    """
 
     rows: Rows  # int64   [n_queries, k]  positions in the index, not item ids
     scores: Scores  # float32 [n_queries, k]
+    parts: Mapping[str, Scores] = MappingProxyType({})  # float32 [n_queries, k] each, 0 at a pad
 
     def select(self, queries: NDArray[np.int64] | Mask) -> Hits:
         """The hits of some queries, by position or by mask."""
-        return Hits(self.rows[queries], self.scores[queries])
+        parts = {name: part[queries] for name, part in self.parts.items()}
+        return Hits(self.rows[queries], self.scores[queries], parts)
 
     def head(self, k: int) -> Hits:
         """The first k places of every query."""
-        return Hits(self.rows[:, :k], self.scores[:, :k])
+        return Hits(self.rows[:, :k], self.scores[:, :k], {name: part[:, :k] for name, part in self.parts.items()})
+
+    def put(self, queries: NDArray[np.int64] | Mask | slice, hits: Hits) -> None:
+        """Writes the rows and scores of other hits, of the same k, over those of some queries."""
+        self.rows[queries], self.scores[queries] = hits.rows, hits.scores
 
 
 class CSR(NamedTuple):
@@ -123,7 +133,7 @@ def exact_topk(
         for rows, scores in _block_scores(queries[part], items, allowed, own):
             found = best_columns(scores, k)
             merged = merge_hits(hits.select(np.arange(part.start, part.stop)), Hits(rows[found.rows], found.scores), k)
-            hits.rows[part], hits.scores[part] = merged
+            hits.put(part, merged)
     return hits
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -39,6 +39,7 @@ class ScoredPairs(NamedTuple):
     retrieval: NDArray[np.float32]
     labels: NDArray[np.float32]
     indptr: NDArray[np.int64]
+    parts: Mapping[str, NDArray[np.float32]]  # what each source gave
 
     def half(self, odd: int) -> NDArray[np.bool_]:
         """The pairs of every other list."""
@@ -118,13 +119,13 @@ def _of_shortlists(stages: Stages, step: Step, given: ToldLists) -> tuple[Blend,
     shuffled = np.random.default_rng(0).permutation(len(texts))
     told = needs_rerank(given.hits.head(first), given.targets) & texts
     ordering = _scored(stages, step, given, np.sort(shuffled[told[shuffled]][:LISTS]))
-    blend = fit_blend(ordering.logits, ordering.retrieval, ordering.labels, ordering.indptr)
+    blend = fit_blend(ordering.logits, ordering.retrieval, ordering.labels, ordering.indptr, ordering.parts)
     if blend == Blend():
         return blend, None
     every = _scored(stages, step, given, np.sort(shuffled[texts[shuffled]][:CALIBRATED]))
     if np.count_nonzero(every.labels) < MIN_LISTS:
         return blend, None
-    blended = blend(every.logits, every.retrieval)
+    blended = blend(every.logits, every.retrieval, every.parts)
     return blend.along(*platt(blended, every.labels)), _calibration(blended, every)
 
 
@@ -144,11 +145,13 @@ def _scored(stages: Stages, step: Step, given: ToldLists, lines: NDArray[np.int6
     asked, hits = [given.texts[i] for i in lines.tolist()], given.hits.select(lines).head(first)
     found = stages.rerank(asked, hits, given.name, logits_of=given.logits.told(lines, asked, what))
     heads = found.hits.head(step.depth)
-    scores = np.take_along_axis(hits.scores, found.places, axis=1)[:, : heads.rows.shape[1]]
+    at = found.places[:, : heads.rows.shape[1]]
+    scores = np.take_along_axis(hits.scores, at, axis=1)
     of_step = given.logits.of(step, lines, asked, heads, what)
     kept = np.isfinite(of_step)
     labels = members(heads.rows, given.targets.select(lines))[kept].astype(np.float32)
-    return ScoredPairs(of_step[kept], scores[kept], labels, np.concatenate(([0], np.cumsum(kept.sum(axis=1)))))
+    parts = {name: np.take_along_axis(part, at, axis=1)[kept] for name, part in hits.parts.items()}
+    return ScoredPairs(of_step[kept], scores[kept], labels, np.concatenate(([0], np.cumsum(kept.sum(axis=1)))), parts)
 
 
 def _of_grades(stages: Stages, shop: Shop) -> Blend:

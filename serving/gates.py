@@ -26,7 +26,7 @@ def judged(measured: Measurement, required: Verdict, *, say: Callable[[str], Non
         if verdict is not None:
             on, blend = verdict.passes(required), measured.stages.steps[-1].blend(task)
             weights = blend.over(measured.stages.retriever.fusion(task).weights)
-            order = {"blend": blend.as_json(), "weights": weights}
+            order: Figures = {"blend": blend.as_json(), "weights": weights}
             found[task] = {**verdict.as_json(), "required": required, "on": on, **order}
             say(
                 f"gate, {task}: {verdict.verdict} (nDCG@10 {verdict.mean:+.4f}, 95 % {verdict.low:+.4f} to "

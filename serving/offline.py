@@ -114,7 +114,8 @@ def joined(parts: Sequence[Hits], k: int) -> Hits:
     """Blocks of hits, one under the other."""
     if not parts:
         return Hits(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
-    return Hits(np.concatenate([part.rows for part in parts]), np.concatenate([part.scores for part in parts]))
+    told = {name: np.concatenate([part.parts[name] for part in parts]) for name in parts[0].parts}
+    return Hits(np.concatenate([part.rows for part in parts]), np.concatenate([part.scores for part in parts]), told)
 
 
 class Logits:

@@ -17,6 +17,7 @@ from retrieval.topk import CSR, Hits, Mask, Scores, Vectors, exact_topk
 TaskName: TypeAlias = Literal["recommend", "search"]
 FusionName: TypeAlias = TaskName | Literal["recommend_new"]  # in a shop that answers what was taken, if asked not to
 Fitted = TypeVar("Fitted")
+Value = TypeVar("Value", np.bool_, np.float32)
 EXACT = "exact"  # the source that stands above all others
 CELLS = 8_388_608  # scores of items that sources may hold at once
 PAIRS = 65_536  # whose vectors are multiplied at once
@@ -96,6 +97,9 @@ class Retriever:
         hits = best_of_lists(found.pairs, fusion(found.scores), k, then=found.scores[TOWERS])
         at = _place_of(found.pairs, hits, self.version.size)
         proposed = {name: _looked_up(mask, at) for name, mask in found.proposed.items()}
+        if fusion.sources:
+            parts = {name: _looked_up(found.scores[name], at) for name in (TOWERS, *fusion.sources)}
+            hits = hits._replace(parts=parts)
         return Shortlists(self._followed_by_popular(~vectors.any(axis=1), hits, exclude, allowed), proposed)
 
     def named_first(
@@ -117,10 +121,9 @@ class Retriever:
             scores[line, len(first) : len(first) + len(others)] = hits.scores[line, others]
             scores[line, : len(first)] = hits.scores[line, others].max(initial=0.0) + 1
             exact[line, : len(first)] = True
-        proposed = {
-            name: np.take_along_axis(mask, places, axis=1) & (places >= 0) for name, mask in given.proposed.items()
-        }
-        return Shortlists(Hits(rows, scores), proposed | {EXACT: exact})
+        proposed = {name: _at_places(mask, places) for name, mask in given.proposed.items()}
+        parts = {name: _at_places(part, places) for name, part in hits.parts.items()}
+        return Shortlists(Hits(rows, scores, parts), proposed | {EXACT: exact})
 
     def candidates(
         self,
@@ -173,9 +176,7 @@ class Retriever:
         tops = {TOWERS: Hits(np.full((len(vectors), k), -1, np.int64), np.full((len(vectors), k), -np.inf, np.float32))}
         if len(heard):
             without = None if exclude is None else exclude.select(heard)
-            tops[TOWERS].rows[heard], tops[TOWERS].scores[heard] = self.version.search(
-                vectors[heard], k, allowed=allowed, exclude=without
-            )
+            tops[TOWERS].put(heard, self.version.search(vectors[heard], k, allowed=allowed, exclude=without))
         read = {name: self.sources[name].read(asked) for name in names}
         may = self.version.answerable(allowed)
         tops |= {name: scored.top(k, exclude, may) for name, scored in read.items()}
@@ -202,7 +203,7 @@ class Retriever:
         k = hits.rows.shape[1]
         popular = self.popular(len(lines), k, None if exclude is None else exclude.select(lines), allowed)
         rows, scores = hits.rows.copy(), hits.scores.copy()
-        for line, more, counts in zip(lines.tolist(), *popular, strict=True):
+        for line, more, counts in zip(lines.tolist(), popular.rows, popular.scores, strict=True):
             found = int(np.count_nonzero(rows[line] >= 0))
             kept = ~np.isin(more, rows[line][:found]) & (more >= 0)
             added = min(int(kept.sum()), k - found)
@@ -211,7 +212,7 @@ class Retriever:
             if found and added:
                 below = below - below[0] + scores[line, found - 1] - 1
             scores[line, found : found + added] = below
-        return Hits(rows, scores)
+        return Hits(rows, scores, hits.parts)
 
 
 def _keys(hits: Hits, span: int) -> NDArray[np.int64]:
@@ -226,8 +227,14 @@ def _place_of(pairs: CSR, hits: Hits, span: int) -> NDArray[np.int64]:
     return np.where(hits.rows >= 0, np.searchsorted(keys, wanted), -1)
 
 
-def _looked_up(mask: Mask, at: NDArray[np.int64]) -> Mask:
-    return np.where(at >= 0, np.append(mask, False)[at], False)
+def _looked_up(values: NDArray[Value], at: NDArray[np.int64]) -> NDArray[Value]:
+    """The value of each pair at a place [n, k], zero or false where that is -1."""
+    return np.append(values, values.dtype.type(0))[at]
+
+
+def _at_places(values: NDArray[Value], places: NDArray[np.int64]) -> NDArray[Value]:
+    """What stood at the places [n, k] of each line, zero or false where a place is -1."""
+    return np.where(places >= 0, np.take_along_axis(values, places, axis=1), values.dtype.type(0))
 
 
 def _slices(n: int) -> Iterator[slice]:

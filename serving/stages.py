@@ -301,7 +301,8 @@ def _reranked(
     """One step on: `logits` [n, depth] are of the first places of `before`, retrieval's scores are those of `given`."""
     depth = min(logits.shape[1], given.rows.shape[1])
     at = before.places[:, :depth]
-    blended = blend(logits[:, :depth], np.take_along_axis(given.scores, at, axis=1))
+    scores, *told = (np.take_along_axis(one, at, axis=1) for one in (given.scores, *given.parts.values()))
+    blended = blend(logits[:, :depth], scores, dict(zip(given.parts, told, strict=True)))
     if fixed is not None:
         blended[np.take_along_axis(fixed, at, axis=1)] = np.nan
     order = rerank_order(before.hits, blended, depth)

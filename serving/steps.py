@@ -32,7 +32,7 @@ class RecordedStep(NamedTuple):
 
     def as_json(self) -> JsonMap:
         """As `settings.rerank` of a release holds it."""
-        blends: JsonMap = {name: dict(blend.as_json()) for name, blend in self.blends.items()}
+        blends: JsonMap = {name: blend.as_json() for name, blend in self.blends.items()}
         return {"model": self.model, "depth": self.depth, "precision": self.precision, "blend": blends}
 
     @classmethod

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -29,6 +31,33 @@ def test_the_weights_of_a_choice_are_found_again() -> None:
     blend = fit_blend(logits, retrieval, one_taken(0.8 * logits + 12.0 * retrieval), indptr)
     assert blend.logit > 0
     assert blend.retrieval / blend.logit == pytest.approx(15.0, rel=0.08)
+
+
+def test_a_source_that_counts_for_more_than_in_retrievals_score_gets_the_difference() -> None:
+    logits, towers, indptr = scores_of(4_000)
+    words = np.random.default_rng(3).normal(0, 1, len(towers))
+    fused, parts = 10.0 * towers + 0.2 * words, {"towers": towers, "words": words}
+    blend = fit_blend(logits, fused, one_taken(0.8 * logits + 10.0 * towers + words), indptr, parts)
+    weights = blend.over({"towers": 10.0, "words": 0.2})
+    assert weights["towers"] / weights["logit"] == pytest.approx(12.5, rel=0.15)
+    assert weights["words"] / weights["logit"] == pytest.approx(1.25, rel=0.08)
+    plain = fit_blend(logits, fused, one_taken(0.8 * logits + 10.0 * towers + words), indptr)
+    assert plain.sources == {}
+    blended = blend(logits, fused, parts)
+    np.testing.assert_allclose(blend.along(2.0, 3.0)(logits, fused, parts), 2 * blended + 3, atol=1e-5)
+    assert not np.allclose(blended, blend(logits, fused))
+
+
+def test_a_few_lists_move_what_a_source_counts_for_less_than_many_do() -> None:
+    moved = []
+    for lists in (30, 3_000):
+        logits, towers, indptr = scores_of(lists)
+        words = np.random.default_rng(3).normal(0, 1, len(towers))
+        taken = one_taken(50.0 * words)  # it tells all
+        moved.append(fit_blend(logits, 10.0 * towers, taken, indptr, {"words": words, "misleads": -words}))
+    few, many = moved
+    assert 0 < few.sources["words"] < 0.5 * many.sources["words"]
+    assert "misleads" not in few.sources | many.sources
 
 
 def test_graded_labels_are_predicted_by_the_sigmoid_of_the_blend() -> None:
@@ -112,7 +141,11 @@ def test_empty_lists_and_lists_without_a_positive_are_passed_over() -> None:
 def test_a_blend_survives_its_own_record_and_refuses_what_is_no_number() -> None:
     blend = Blend(0.5, 2.0, -1.0)
     assert Blend.of(blend.as_json()) == blend
-    for other in ({"logit": "1"}, {"logit": float("nan")}, {"lexical": 1.0}):
+    assert "sources" not in blend.as_json()  # as releases of before have it
+    with_sources = Blend(0.5, 2.0, -1.0, {"words": 0.25})
+    assert Blend.of(json.loads(json.dumps(with_sources.as_json()))) == with_sources
+    wrong = ({"sources": [1.0]}, {"sources": {"words": "1"}}, {"sources": {"words": float("inf")}})
+    for other in ({"logit": "1"}, {"logit": float("nan")}, {"lexical": 1.0}, *wrong):
         with pytest.raises(BadBundle, match="not of this version"):
             Blend.of(other)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine_changes import with_fusion
 from ranking import blend as blend_module
 from ranking.blend import Blend
 from ranking.pairs import members
@@ -56,12 +57,16 @@ def test_the_fit_sees_whole_heads_of_shortlists_that_hold_a_target(
     engine: Engine, larger: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert larger.events is not None
-    seen: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
-    monkeypatch.setattr(blending, "fit_blend", lambda *given: seen.append(given) or Blend())
-    _blends(engine.stages, larger, remove_seen=False)
-    *orders, (_, _, grades, queries) = seen
+    seen: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]] = []
+    monkeypatch.setattr(blending, "fit_blend", lambda *given: seen.append((*given, {})[:5]) or Blend())
+    stages = with_fusion(engine.stages)
+    _blends(stages, larger, remove_seen=False)
+    *orders, (_, _, grades, queries, _) = seen
     assert len(orders) == 3
-    for logits, retrieval, labels, indptr in orders:
+    for (logits, retrieval, labels, indptr, parts), name in zip(orders, NAMES, strict=False):
+        weights = stages.retriever.fusion(name).weights
+        assert parts.keys() == weights.keys()
+        np.testing.assert_allclose(sum(weights[one] * parts[one] for one in weights), retrieval, atol=1e-4)
         lists = CSR(indptr, np.arange(len(labels)))
         assert lists.n_lists > 0
         assert (np.diff(indptr) == engine.stages.depth).all()
@@ -132,7 +137,7 @@ def test_no_more_lists_and_pairs_are_scored_than_two_weights_need(
     monkeypatch.setattr(blending, "LISTS", 3)
     monkeypatch.setattr(blending, "PAIRS", 25)
     monkeypatch.setattr(
-        blending, "fit_blend", lambda logits, _r, _l, indptr: sizes.append((len(indptr) - 1, len(logits))) or Blend()
+        blending, "fit_blend", lambda *given: sizes.append((len(given[3]) - 1, len(given[0]))) or Blend()
     )
     _blends(engine.stages, larger, remove_seen=False)
     assert [lists for lists, _ in sizes[:3]] == [3, 3, 3]

@@ -13,7 +13,7 @@ from ranking.blend import Blend
 from retrieval.dataset import DataSet
 from retrieval.fusion import Fusion
 from retrieval.requests import Requests
-from retrieval.sources import DAY
+from retrieval.sources import DAY, Asked
 from serving import retriever
 from serving.engine import Engine
 from serving.offline import Offline, query_shortlists
@@ -51,7 +51,7 @@ def test_the_offline_path_and_the_engine_give_the_same_shortlist_and_scores(
         offline = replace(offline, stages=engine.stages)
     everyone = replace(everyone, time=np.full(USERS, engine.histories.today[0] * DAY))
     hits = offline.shortlists(everyone, offline.seen(everyone) if seen == "remove" else None)
-    for user, rows, scores in zip(everyone.user, *hits, strict=True):
+    for user, rows, scores in zip(everyone.user, hits.rows, hits.scores, strict=True):
         answer = engine.recommend(user_id=data.user_ids[user], k=100, seen=seen, rerank=False)  # type: ignore[arg-type]
         kept = rows >= 0
         assert ids(answer) == [data.item_ids[row] for row in rows[kept]]
@@ -106,6 +106,35 @@ def test_the_blend_decides_between_the_two_orders(reranking: Engine) -> None:
     assert ids(with_blend(reranking, Blend(0.0, 1.0)).search("red mug", k=10)) == ids(given)
     assert ids(with_blend(reranking, Blend(1e-9, 1.0)).search("red mug", k=10)) == ids(given)
     assert ids(with_blend(reranking, Blend(1.0, 1e-9)).search("red mug", k=10)) == ids(logit_alone) != ids(given)
+
+
+def test_a_source_can_decide_the_order_alone(
+    reranking: Engine, offline: Offline, everyone: Requests, data: DataSet
+) -> None:
+    blend = Blend(0.0, 0.0, sources={"co_occurrence": 1.0, "unknown": 9.0})
+    engine = with_blend(changed(reranking, stages=with_fusion(reranking.stages)), blend)
+    offline = replace(offline, stages=engine.stages)
+    everyone = replace(everyone, time=np.full(USERS, engine.histories.today[0] * DAY))
+    hits, depth = offline.shortlists(everyone, None), engine.stages.depth
+    assert hits.parts["co_occurrence"].any()
+    for line, user in enumerate(everyone.user):
+        order = np.argsort(-hits.parts["co_occurrence"][line, :depth], kind="stable")
+        answer = engine.recommend(user_id=data.user_ids[user], k=depth, seen="keep")
+        assert ids(answer) == [data.item_ids[row] for row in hits.rows[line, order]]
+
+
+def test_what_sources_gave_stays_with_its_item_where_one_is_named(reranking: Engine) -> None:
+    retriever, user = with_fusion(reranking.stages).retriever, reranking.stages.user
+    texts = ["item-00030", "red mug"]
+    asked, vectors = Asked.of_texts(texts), user.queries(texts)
+    given = retriever.shortlists(vectors, asked, 10, "search")
+    found = retriever.named_first(given, asked)
+    assert found.exact.any(axis=1).tolist() == [True, False]
+    weights = retriever.fusion("search").weights
+    for hits in (given.hits, found.hits):
+        total = sum(weights[name] * hits.parts[name] for name in weights)
+        told = ~found.exact if hits is found.hits else np.ones_like(found.exact)
+        np.testing.assert_allclose(total[told], hits.scores[told], atol=1e-5)
 
 
 def test_the_engine_follows_the_blend_of_its_release(engine: Engine) -> None:
