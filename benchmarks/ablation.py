@@ -98,7 +98,7 @@ class Ablation:
             trained = train_towers(
                 TowerData(self.shop.data, self.shop.events, self.shop.judgements), folder, config=config,
                 budget=self.budget, device=self.device, work=Path(scratch) / "work", text=text, say=say,
-                teacher=teacher_of(variant.config.ranking, self.device),
+                teacher=teacher_of(variant.config, self.device),
             )  # fmt: skip
             seconds = round(time.monotonic() - begun, 1)
             towers = Towers.open(folder, device=self.device, precision=config.precision)

@@ -77,7 +77,7 @@ class Blend:
 
     @classmethod
     def of(cls, weights: Mapping[str, object]) -> Blend:
-        """From `as_json`. Raises BadBundle for a weight that is not known or no finite number."""
+        """From `as_json`. Raises BadBundle for a weight that is not known, no finite number or below 0."""
         sources = weights.get("sources", {})
         if not isinstance(sources, Mapping):
             raise _not_ours("sources", sources)
@@ -91,6 +91,8 @@ class Blend:
 
 def _number(name: str, value: object) -> float:
     if not isinstance(value, int | float) or not math.isfinite(value):
+        raise _not_ours(name, value)
+    if name != "offset" and value < 0:
         raise _not_ours(name, value)
     return float(value)
 
@@ -131,7 +133,8 @@ def fit_blend(
     middle, spread = features.mean(axis=0), features.std(axis=0)
     useful = spread > 1e-9
     features = np.where(useful, (features - middle) / np.where(useful, spread, 1.0), 0.0)
-    penalty = np.array([RIDGE, RIDGE, *[1 / (2 * DOUBT**2 * len(starts))] * len(parts)])
+    told = len(labels) if graded else len(starts)
+    penalty = np.array([RIDGE, RIDGE, *[1 / (2 * DOUBT**2 * told)] * len(parts)])
 
     def pointwise_loss(weights: NDArray[np.float64]) -> float:
         blended = features @ weights[:-1] + weights[-1]

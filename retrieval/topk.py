@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -28,7 +27,7 @@ class Hits(NamedTuple):
 
     rows: Rows  # int64   [n_queries, k]  positions in the index, not item ids
     scores: Scores  # float32 [n_queries, k]
-    parts: Mapping[str, Scores] = MappingProxyType({})  # float32 [n_queries, k] each, 0 at a pad
+    parts: Mapping[str, Scores] = {}  # float32 [n_queries, k] each, 0 at a pad
 
     def select(self, queries: NDArray[np.int64] | Mask) -> Hits:
         """The hits of some queries, by position or by mask."""

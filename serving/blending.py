@@ -20,7 +20,7 @@ from serving.retriever import FusionName
 from serving.shop import Shop
 from serving.stages import Stages, Step
 
-LISTS = 300  # shortlists that hold a target: two weights need no more
+LISTS = 300  # shortlists that hold a target: so few weights need no more
 CALIBRATED = 150  # of all shortlists, whatever they hold: a slope and an offset need no more
 PAIRS = 9_000  # judged pairs, of as many queries as hold them
 
@@ -150,7 +150,8 @@ def _scored(stages: Stages, step: Step, given: ToldLists, lines: NDArray[np.int6
     of_step = given.logits.of(step, lines, asked, heads, what)
     kept = np.isfinite(of_step)
     labels = members(heads.rows, given.targets.select(lines))[kept].astype(np.float32)
-    parts = {name: np.take_along_axis(part, at, axis=1)[kept] for name, part in hits.parts.items()}
+    several = hits.parts if len(hits.parts) > 1 else {}  # of one alone retrieval's score is a multiple
+    parts = {name: np.take_along_axis(part, at, axis=1)[kept] for name, part in several.items()}
     return ScoredPairs(of_step[kept], scores[kept], labels, np.concatenate(([0], np.cumsum(kept.sum(axis=1)))), parts)
 
 

@@ -145,7 +145,7 @@ class Measurement:
                 targets=targets,
                 stages={name: baseline.places(targets, exclude=exclude) for name, baseline in baselines.items()}
                 | {"retrieval": towers}
-                | ({"fused": hits} if fused else {}),
+                | ({"fused": hits._replace(parts={})} if fused else {}),
                 sampled=self._sampled_stages(ranked, "recommend" in passed(gates)),
                 sample=ranked.sample,
                 users=requests.user,

@@ -137,7 +137,7 @@ class Opened:
             Retriever(version, shoppers.popularity, sources, fusions),
             longest=longest,
             titles=setting_of(settings, "titles", TITLES),
-            marked=_marked(settings),
+            marked=_marked(release),
             steps=open_steps(
                 bundle,
                 release,
@@ -388,14 +388,14 @@ def _shoppers(bundle: Bundle, release: Release, version: IndexVersion, kinds: tu
     return shoppers.recoded(kinds) if kinds else shoppers
 
 
-def _marked(settings: JsonMap) -> bool:
-    """Whether a release's ranker reads texts whose parts say what they are. Raises StaleArtefact where this version
-    says it otherwise."""
-    recorded = settings.get("marked")
-    if recorded not in (None, marked_fingerprint()):
+def _marked(release: Release) -> bool:
+    """Whether a release's ranker reads texts whose parts say what they are. Raises StaleArtefact where it has one, for
+    which this version says it otherwise."""
+    recorded = release.settings.get("marked")
+    if release.ranker is not None and recorded not in (None, marked_fingerprint()):
         raise StaleArtefact(
-            f"the ranker was trained on shoppers' texts of another rendering ({recorded}, this is "
-            f"{marked_fingerprint()}); run: shortlist train ranker"
+            f"the ranker {release.ranker} reads shoppers' texts of another rendering ({recorded}, this is "
+            f"{marked_fingerprint()}); run: shortlist train ranker (or adopt it again)"
         )
     return recorded is not None
 

@@ -131,13 +131,12 @@ class Pipeline:
         at_hand(self.config.ranking)  # before hours of training, not after
         source, work = TowerData(shop.data, shop.events, shop.judgements), self._work_on(shop)
         with self._timed("train towers"):
-            judges = self.config.retrieval.text.hard_negatives > 0
             trained = train_towers(
                 source,
                 work.fresh("towers"),
                 config=self.config.retrieval,
                 work=work.checkpoints("towers"),
-                teacher=teacher_of(self.config.ranking, self.device) if judges else None,
+                teacher=teacher_of(self.config, self.device),
                 **self._training,
             )
         with self._timed("build index"):

@@ -15,12 +15,13 @@ from ranking.pairs import BANDS, VALID_BANDS, GradeScale, PairSet, added, join_p
 from ranking.settings import LATE, SHALLOW, RankerTraining
 from ranking.train import RankerRun, train_ranker
 from retrieval.baselines import histories
+from retrieval.errors import BadConfig
 from retrieval.requests import Requests
 from retrieval.text import item_texts
 from retrieval.text_batches import Teacher
 from retrieval.topk import CSR
 from serving.offline import Offline, query_shortlists
-from serving.settings import RankConfig
+from serving.settings import RankConfig, RunConfig
 from serving.shop import Shop
 from serving.stages import Stages
 from serving.teaching import at_hand, taught, train_teachers, veto_of
@@ -101,7 +102,8 @@ def ranker_data(
     towers that left half of the shoppers out, with training requests of those.
 
     A teacher's veto, if the settings have a margin for one, is of negatives to learn from alone: those to validate on
-    are what serving meets, and models are distilled on all. Raises what `veto_of` and its veto do.
+    are what serving meets, and models are distilled on all. Raises what `veto_of` does, and BadConfig where the veto
+    leaves nothing.
     """
     miner, veto = PairMiner(shop, config, remove_seen=remove_seen, seed=seed), veto_of(config, device, say)
     train, valid, usable = list[PairSet](), list[PairSet](), 0
@@ -111,7 +113,7 @@ def ranker_data(
         train.append(veto(proposed[0], proposed[0].label == 0))
         if train[0].n_groups < config.cross_fit_below:
             say(
-                f"ranker: {train[0].n_groups:,} positives were retrieved, under {config.cross_fit_below:,}: "
+                f"ranker: {train[0].n_groups:,} positives are usable, under {config.cross_fit_below:,}: "
                 "cross-fitting two towers"
             )
             proposed += [miner.events(source) for source in cross_fit()]
@@ -126,15 +128,18 @@ def ranker_data(
         valid.append(miner.judged(stages, "ranker_valid", candidates=negatives))
         usable += train[-1].n_groups
         proposed.append(more)
+    if any(len(pairs) for pairs in proposed) and not any(len(pairs) for pairs in train):
+        raise BadConfig(f"ranking.veto_margin={config.veto_margin} leaves no negative to learn from; lower it")
     return RankerData(join_pairs(train), join_pairs(valid), usable, join_pairs(proposed) if config.distils else None)
 
 
-def teacher_of(config: RankConfig, device: str) -> Teacher | None:
-    """The cross-encoder that judges the towers' hard negatives, if one is configured. Raises BadBundle where its folder
-    holds none."""
-    if config.teacher is None:
+def teacher_of(config: RunConfig, device: str) -> Teacher | None:
+    """The cross-encoder that judges the towers' hard negatives, if one is configured and they have any. Raises
+    BadBundle where its folder holds none."""
+    folder = config.ranking.teacher
+    if folder is None or not config.retrieval.text.hard_negatives:
         return None
-    scorer = CrossEncoderScorer.load(Path(config.teacher), device=device)
+    scorer = CrossEncoderScorer.load(Path(folder), device=device)
     return lambda asked, items: scorer.score(list(zip(asked, items, strict=True)))
 
 

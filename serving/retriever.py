@@ -97,9 +97,7 @@ class Retriever:
         hits = best_of_lists(found.pairs, fusion(found.scores), k, then=found.scores[TOWERS])
         at = _place_of(found.pairs, hits, self.version.size)
         proposed = {name: _looked_up(mask, at) for name, mask in found.proposed.items()}
-        if fusion.sources:
-            parts = {name: _looked_up(found.scores[name], at) for name in (TOWERS, *fusion.sources)}
-            hits = hits._replace(parts=parts)
+        hits = hits._replace(parts={name: _looked_up(scores, at) for name, scores in found.scores.items()})
         return Shortlists(self._followed_by_popular(~vectors.any(axis=1), hits, exclude, allowed), proposed)
 
     def named_first(

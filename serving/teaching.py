@@ -20,7 +20,6 @@ from ranking.pairs import PairSet, vetoed
 from ranking.settings import RankerTraining
 from ranking.train import digest, train_ranker
 from retrieval.checkpoint import claim
-from retrieval.errors import BadConfig
 from retrieval.fingerprint import fingerprint
 from retrieval.progress import ProgressMeter
 from retrieval.topk import Mask
@@ -78,10 +77,8 @@ def taught(pairs: PairSet, teachers: Sequence[Path], device: str) -> PairSet:
 
 def veto_of(config: RankConfig, device: str, say: Callable[[str], None]) -> Callable[[PairSet, Mask], PairSet]:
     """What leaves out of pairs those of the negatives drawn, bool [n_pairs], that the teacher suspects to be liked, see
-    `ranking.pairs.vetoed`; without a margin in the settings, nothing.
-
-    Raises BadBundle where the teacher's folder holds none; the function raises BadConfig where no group is left.
-    """
+    `ranking.pairs.vetoed`; without a margin in the settings, nothing. Raises BadBundle where the teacher's folder holds
+    none."""
     margin = config.veto_margin
     if config.teacher is None or margin is None:
         return lambda pairs, _: pairs
@@ -90,8 +87,6 @@ def veto_of(config: RankConfig, device: str, say: Callable[[str], None]) -> Call
     def veto(pairs: PairSet, drawn: Mask) -> PairSet:
         left = vetoed(pairs, drawn, _logits(scorer, pairs, "logits for the veto"), margin)
         say(f"veto: {len(left):,} of {len(pairs):,} pairs stay, in {left.n_groups:,} of {pairs.n_groups:,} groups")
-        if pairs.n_groups and not left.n_groups:
-            raise BadConfig(f"ranking.veto_margin={margin:g} leaves none of {drawn.sum():,} negatives; lower it")
         return left
 
     return veto

@@ -84,9 +84,9 @@ class Forgetful(SelectorIgnored):
     """A Backend that leaves every second place empty, as a graph with few allowed rows does, and scores wrongly."""
 
     def search(self, queries: Vectors, k: int, *, allowed: Mask | None = None) -> Hits:
-        rows, scores = super().search(queries, k, allowed=allowed)
-        rows[:, 1::2] = -1
-        return Hits(rows, scores * 0.5)
+        hits = super().search(queries, k, allowed=allowed)
+        hits.rows[:, 1::2] = -1
+        return Hits(hits.rows, hits.scores * 0.5)
 
 
 class Sparse(NamedTuple):

@@ -144,7 +144,7 @@ def test_a_blend_survives_its_own_record_and_refuses_what_is_no_number() -> None
     assert "sources" not in blend.as_json()  # as releases of before have it
     with_sources = Blend(0.5, 2.0, -1.0, {"words": 0.25})
     assert Blend.of(json.loads(json.dumps(with_sources.as_json()))) == with_sources
-    wrong = ({"sources": [1.0]}, {"sources": {"words": "1"}}, {"sources": {"words": float("inf")}})
+    wrong = ({"sources": [1.0]}, {"sources": {"words": "1"}}, {"sources": {"words": -1.0}}, {"logit": -0.1})
     for other in ({"logit": "1"}, {"logit": float("nan")}, {"lexical": 1.0}, *wrong):
         with pytest.raises(BadBundle, match="not of this version"):
             Blend.of(other)

@@ -171,8 +171,10 @@ def test_a_ranker_that_reads_marks_of_another_rendering_is_stale(adopted: Path) 
     for recorded, marked in ((None, False), (marked_fingerprint(), True)):
         told = replace(release, settings=release.settings | {"marked": recorded})
         assert Engine.of_release(bundle, told, device="cpu").stages.marked is marked
+    stale = replace(release, settings=release.settings | {"marked": "0123"})
     with pytest.raises(StaleArtefact, match="run: shortlist train ranker"):
-        Engine.of_release(bundle, replace(release, settings=release.settings | {"marked": "0123"}), device="cpu")
+        Engine.of_release(bundle, stale, device="cpu")
+    assert not Engine.of_release(bundle, replace(stale, ranker=None), device="cpu").search("red mug").reranked
 
 
 def test_towers_that_know_no_kinds_leave_the_ranker_those_of_the_data(engine: Engine, data: DataSet) -> None:

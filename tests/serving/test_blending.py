@@ -130,7 +130,7 @@ def test_what_a_shopper_had_is_in_no_list_where_it_is_removed(
     assert new  # the order of new things has none in any case
 
 
-def test_no_more_lists_and_pairs_are_scored_than_two_weights_need(
+def test_no_more_lists_and_pairs_are_scored_than_so_few_weights_need(
     engine: Engine, larger: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[tuple[int, int]] = []
@@ -156,6 +156,21 @@ def test_a_later_step_is_fitted_on_what_the_step_before_it_put_first(
     first, then = fitted_steps(stages, larger, remove_seen=False, say=lambda _: None).steps
     assert sizes[:6] == [{10}, {10}, {10}, {4}, {4}, {4}]
     assert (set(first.blends), set(then.blends)) == (set(NAMES) - {"grade"}, set(NAMES))
+
+
+def test_a_later_step_is_fitted_on_what_sources_gave_the_items_it_reads(
+    engine: Engine, larger: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[np.ndarray, ...]] = []
+    monkeypatch.setattr(blending, "fit_blend", lambda *given: seen.append(given) or Blend(2.0))
+    (step,) = engine.opened.stages.steps
+    steps = (replace(step, model="shallow"), replace(step, depth=4))
+    stages = replace(with_fusion(engine.opened.stages), steps=steps)
+    fitted_steps(stages, larger, remove_seen=False, say=lambda _: None)
+    for (_, retrieval, _, _, parts), name in zip(seen[3:6], NAMES, strict=False):
+        weights = stages.retriever.fusion(name).weights
+        np.testing.assert_allclose(sum(weights[one] * parts[one] for one in weights), retrieval, atol=1e-4)
+        assert (np.diff(retrieval.reshape(-1, 4), axis=1) > 1e-3).any()  # the first step moved them
 
 
 def test_scores_are_calibrated_on_lists_of_all_kinds_and_the_order_stays(

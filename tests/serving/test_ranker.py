@@ -17,7 +17,7 @@ from retrieval.errors import BadBundle, BadConfig
 from retrieval.int8_file import holds_int8
 from serving import ranker
 from serving.engine import Engine
-from serving.ranker import fit_ranker, ranker_data, teacher_of
+from serving.ranker import PairSource, fit_ranker, ranker_data, teacher_of
 from serving.settings import RunConfig, read_settings
 from serving.shop import Shop
 from serving.teaching import TEACHERS, at_hand, taught
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_a_configured_cross_encoder_scores_pairs_as_the_teacher(tiny_ranker_folder: Path) -> None:
-    config = read_settings(changes=[f"ranking.teacher={tiny_ranker_folder}", HARD]).ranking
+    config = read_settings(changes=[f"ranking.teacher={tiny_ranker_folder}", HARD])
     teacher = teacher_of(config, "cpu")
     assert teacher is not None
     asked, items = ["red mug", "mug"], ["a red mug", "blue lamp"]
@@ -38,9 +38,11 @@ def test_a_configured_cross_encoder_scores_pairs_as_the_teacher(tiny_ranker_fold
 
 
 def test_without_one_there_is_no_teacher_and_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
-    assert teacher_of(read_settings().ranking, "cpu") is None
+    assert teacher_of(read_settings(), "cpu") is None
+    of_the_ranker = [f"ranking.teacher={tmp_path}", "ranking.veto_margin=0"]
+    assert teacher_of(read_settings(changes=of_the_ranker), "cpu") is None
     with pytest.raises(BadBundle, match=str(tmp_path)):
-        teacher_of(read_settings(changes=[f"ranking.teacher={tmp_path}", HARD]).ranking, "cpu")
+        teacher_of(read_settings(changes=[f"ranking.teacher={tmp_path}", HARD]), "cpu")
 
 
 def pairs(n_groups: int, label: float = 1.0) -> PairSet:
@@ -125,12 +127,14 @@ def mined(
     """The pairs of a run over the engine's own stages under changed settings, and what was said."""
     shop = open_shop(sample_folder, quick_settings)
 
-    def found(*changes: str, marked: bool = False) -> tuple[RankerData, list[str]]:
+    def found(
+        *changes: str, marked: bool = False, known: Shop = shop, cross_fit: Callable[[], list[PairSource]] = list
+    ) -> tuple[RankerData, list[str]]:
         said, changes = list[str](), ("ranking.judged_negatives=true", *changes)
         settings = read_settings(base=quick_settings.model_dump(), changes=changes).ranking
         data = ranker_data(
-            shop, replace(engine.stages, marked=marked), settings, remove_seen=False, seed=0, device="cpu",
-            cross_fit=list, say=said.append,
+            known, replace(engine.stages, marked=marked), settings, remove_seen=False, seed=0, device="cpu",
+            cross_fit=cross_fit, say=said.append,
         )  # fmt: skip
         return data, said
 
@@ -172,11 +176,26 @@ def test_a_veto_leaves_drawn_negatives_out_of_what_is_learned_and_out_of_nothing
     assert sum(line.startswith("veto: ") and " pairs stay, in " in line for line in said) == 2
 
 
-def test_a_veto_of_everything_is_refused(
-    mined: Callable[..., tuple[RankerData, list[str]]], tiny_ranker_folder: Path
+def test_a_veto_of_everything_is_refused_once_cross_fitted_towers_were_asked_too(
+    mined: Callable[..., tuple[RankerData, list[str]]],
+    sample_folder: Path,
+    quick_settings: RunConfig,
+    tiny_ranker_folder: Path,
+    open_shop: Open,
 ) -> None:
-    with pytest.raises(BadConfig, match=r"ranking\.veto_margin=1e\+06 leaves none of [\d,]+ negatives; lower it"):
-        mined(f"ranking.teacher={tiny_ranker_folder}", "ranking.veto_margin=1000000")
+    unjudged, asked = replace(open_shop(sample_folder, quick_settings), judgements=None), list[bool]()
+    everything = (f"ranking.teacher={tiny_ranker_folder}", "ranking.veto_margin=1000000", "ranking.cross_fit_below=1")
+
+    def cross_fit() -> list[PairSource]:
+        asked.append(True)
+        return []
+
+    with pytest.raises(BadConfig, match=r"ranking\.veto_margin=1000000\.0 leaves no negative to learn from; lower it"):
+        mined(*everything, known=unjudged, cross_fit=cross_fit)
+    assert asked
+    judged, said = mined(*everything)  # what is judged to be bad stays
+    assert (judged.train.label == 0).any()
+    assert any(line.startswith("veto: 0 of ") for line in said)
 
 
 def test_a_ranker_that_reads_marks_learns_from_queries_as_they_are_served(

@@ -59,6 +59,11 @@ def test_every_step_blends_its_logit_with_retrievals_score_of_the_same_item() ->
     found = stages_of(step_of("shallow", 6), retrieval_alone).rerank(["q"], HITS, "search", logits_of=logits_of)
     assert found.hits.rows.tolist() == [[11, 13, 14, 15, 12, 10]]
     assert found.logits[0, :3].tolist() == [5, 3, 2]
+    told = HITS._replace(parts={"words": np.array([[0, 1, 0, 3, 2, 9]], np.float32)})
+    words_alone = step_of("full", 3, search=Blend(0.0, 0.0, sources={"words": 2.0}))
+    found = stages_of(step_of("shallow", 6), words_alone).rerank(["q"], told, "search", logits_of=logits_of)
+    assert found.hits.rows.tolist() == [[13, 14, 11, 15, 12, 10]]
+    assert found.logits[0, :3].tolist() == [6, 4, 2]
 
 
 def paced(step: Step, milliseconds: float) -> Step:
