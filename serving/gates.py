@@ -10,7 +10,7 @@ from ranking.gate import GateVerdict, Verdict
 
 if TYPE_CHECKING:
     from serving.evaluate import Figures
-    from serving.measure import Measurement
+    from serving.measure import Gated, Measurement
     from serving.retriever import TaskName
 
 ADOPTED: JsonMap = {task: {"verdict": "adopted", "on": True} for task in ("recommend", "search")}  # nothing to judge by
@@ -18,21 +18,30 @@ ADOPTED: JsonMap = {task: {"verdict": "adopted", "on": True} for task in ("recom
 
 def judged(measured: Measurement, required: Verdict, *, say: Callable[[str], None]) -> dict[str, Figures]:
     """The gate of each task that there is a gate fold of: its verdict, the last step's blend, its weights down to each
-    source, and whether reranking is `on`, which a verdict as good as `required` makes it."""
+    source, and whether reranking is `on`, which a verdict as good as `required` makes it. How the reranked order does
+    `against` BM25 or what is popular stands beside it and decides nothing: both orders that it decides between do."""
     found: dict[str, Figures] = {}
-    verdicts: dict[TaskName, GateVerdict | None]
-    verdicts = {"recommend": measured.gate_recommend(), "search": measured.gate_search()}
-    for task, verdict in verdicts.items():
-        if verdict is not None:
+    gated: dict[TaskName, Gated | None]
+    gated = {"recommend": measured.gate_recommend(), "search": measured.gate_search()}
+    for task, one in gated.items():
+        if one is not None:
+            verdict, others = one
             on, blend = verdict.passes(required), measured.stages.steps[-1].blend(task)
             weights = blend.over(measured.stages.retriever.fusion(task).weights)
             order: Figures = {"blend": blend.as_json(), "weights": weights}
-            found[task] = {**verdict.as_json(), "required": required, "on": on, **order}
-            say(
-                f"gate, {task}: {verdict.verdict} (nDCG@10 {verdict.mean:+.4f}, 95 % {verdict.low:+.4f} to "
-                f"{verdict.high:+.4f}, n {verdict.n:,}); the reranker is {'on' if on else 'off'}"
-            )
+            against: Figures = {name: other.as_json() for name, other in others.items()}
+            found[task] = {**verdict.as_json(), "required": required, "on": on, **order, "against": against}
+            say(f"gate, {task}: {_told(verdict)}; the reranker is {'on' if on else 'off'}")
+            for name, other in others.items():
+                say(f"gate, {task}, against {name}: {_told(other)}")
     return found
+
+
+def _told(verdict: GateVerdict) -> str:
+    return (
+        f"{verdict.verdict} (nDCG@10 {verdict.mean:+.4f}, 95 % {verdict.low:+.4f} to {verdict.high:+.4f}, "
+        f"n {verdict.n:,})"
+    )
 
 
 def passed(gates: Mapping[str, object]) -> frozenset[str]:

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ranking.gate import GateVerdict, gate
 from ranking.pairs import GradeScale
-from retrieval.baselines import Baseline, event_baselines, histories, query_baselines, targets_of
-from retrieval.metrics import ndcg_at, settled
+from retrieval.baselines import (
+    Baseline,
+    bm25,
+    event_baselines,
+    histories,
+    popularity,
+    query_baselines,
+    targets_of,
+)
+from retrieval.dataset import Events
+from retrieval.metrics import Values, ndcg_at, settled
 from retrieval.requests import Requests
 from retrieval.sources import Asked
 from retrieval.text import item_texts
@@ -48,6 +58,13 @@ class Untuned:
     noisy: Vectors  # [n_test_queries, dim] of the same queries, misspelt: see `slices.noisy_queries`
 
 
+class Gated(NamedTuple):
+    """The gate of a task: the reranked order against the one it was given, and against others by their name."""
+
+    verdict: GateVerdict
+    against: Mapping[str, GateVerdict]
+
+
 @dataclass(frozen=True)
 class Ranked:
     """Shortlists of one fold, and the same with the head of some of them reranked."""
@@ -67,28 +84,33 @@ class Measurement:
     remove_seen: bool
     rerank_sample: int
 
-    def gate_recommend(self) -> GateVerdict | None:
-        """nDCG@10 of the gate fold before and after reranking, as the engine answers by default."""
+    def gate_recommend(self) -> Gated | None:
+        """nDCG@10 of the gate fold before and after reranking, as the engine answers by default; against popularity."""
         if self.shop.events is None or not self.stages.steps:
             return None
-        offline = self._offline()
+        offline, events = self._offline(), self.shop.data.events
+        assert events is not None
         requests = self._sampled(self.shop.events.folds["gate"])
         hits, targets = offline.told(requests, remove_seen=self.remove_seen)
         ranked = self._ranked(hits, targets, offline.user_texts(requests), "recommend", "gate: recommendation", size=0)
-        return _verdict(hits, ranked.reranked, targets, requests.user)
+        seen = histories(events, requests, self.shop.target_events) if self.remove_seen else None
+        popular = popularity(len(requests), self._counts(events)).places(targets, exclude=seen)
+        first, after, other = (ndcg_at(one, targets, 10) for one in (hits, ranked.reranked, popular))
+        return _gated(first, after, requests.user, popularity=other)
 
-    def gate_search(self) -> GateVerdict | None:
-        """The same for the judged queries of the gate fold; relevant is the highest grade present."""
+    def gate_search(self) -> Gated | None:
+        """The same for the judged queries of the gate fold; relevant is the highest grade present; against BM25."""
         if self.shop.judgements is None or not self.stages.steps:
             return None
         queries = self.shop.judgements.folds["gate"]
-        texts = self.stages.spelled(self.shop.query_texts(queries))
-        targets = relevant_rows(*self.shop.judged(queries))
+        typed, targets = self.shop.query_texts(queries), relevant_rows(*self.shop.judged(queries))
+        texts = self.stages.spelled(typed)
         hits = query_shortlists(self.stages, texts, self.stages.user.queries(texts))
         asked = self.stages.query_user_texts(texts)
         ranked = self._ranked(hits, targets, asked, "search", "gate: search", size=self.rerank_sample)
-        part = ranked.sample
-        return _verdict(hits.select(part), ranked.reranked, targets.select(part), part)
+        part, words = ranked.sample, bm25(typed, item_texts(self.shop.data.items)).places(targets)
+        first, other = (ndcg_at(one, targets, 10)[part] for one in (hits, words))
+        return _gated(first, ndcg_at(ranked.reranked, targets.select(part), 10), part, bm25=other)
 
     def evaluate(
         self, untuned: Untuned | None, gates: Mapping[str, Figures], release: str, examples: int
@@ -126,7 +148,7 @@ class Measurement:
         baselines = event_baselines(
             events, requests, self.shop.events, n_items, item_vectors=None if untuned is None else untuned.items
         )
-        counts = np.bincount(events.item[self.shop.events.train_target], minlength=n_items)
+        counts = self._counts(events)
         texts = offline.user_texts(requests)
         found: dict[str, Task] = {}
         logits, retriever = Logits(self.stages), self.stages.retriever
@@ -283,11 +305,19 @@ class Measurement:
         assert self.shop.data.events is not None
         return Offline.of(self.stages, self.shop.data.events, self.shop.target_events)
 
+    def _counts(self, events: Events) -> NDArray[np.int64]:
+        """How often each item was taken in training, int64 [n_items]."""
+        assert self.shop.events is not None
+        return np.bincount(events.item[self.shop.events.train_target], minlength=self.shop.data.n_items)
+
     def _sampled(self, requests: Requests) -> Requests:
         return requests.select(rerank_sample(len(requests), self.rerank_sample))
 
 
-def _verdict(before: Hits, after: Hits, targets: CSR, users: NDArray[np.integer]) -> GateVerdict:
-    first, second = ndcg_at(before, targets, 10), ndcg_at(after, targets, 10)
-    known = ~np.isnan(first)
-    return gate(first[known], second[known], users=users[known])
+def _gated(before: Values, after: Values, users: NDArray[np.integer], **others: Values) -> Gated:
+    known = ~np.isnan(before)
+
+    def against(values: Values) -> GateVerdict:
+        return gate(values[known], after[known], users=users[known])
+
+    return Gated(against(before), {name: against(values) for name, values in others.items()})

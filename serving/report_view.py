@@ -310,8 +310,16 @@ def _gate_facts(verdict: Mapping[str, Json]) -> dict[str, str]:
         else "–",
         "smallest detectable change": shown(verdict["mde"]),
         **({"order": str(Blend.of(as_object(verdict["blend"])))} if "blend" in verdict else {}),
+        **{
+            f"against {said(name)}": _against(as_object(one))
+            for name, one in as_object(verdict.get("against", {})).items()
+        },
         **({"weight of each score": _weights(as_object(verdict["weights"]))} if "weights" in verdict else {}),
     }
+
+
+def _against(verdict: Mapping[str, Json]) -> str:
+    return f"{_signed(verdict['mean'])} ({verdict['verdict']}, {_signed(verdict['low'])} to {_signed(verdict['high'])})"
 
 
 def _weights(terms: Mapping[str, Json]) -> str:

@@ -12,7 +12,7 @@ from ranking.blend import Blend
 from ranking.gate import Verdict, gate
 from retrieval.fusion import Fusion
 from serving.gates import judged, passed
-from serving.measure import Measurement
+from serving.measure import Gated, Measurement
 
 BETTER = gate(np.zeros(40), np.full(40, 0.1))
 
@@ -42,9 +42,11 @@ def test_a_task_without_a_gate_fold_has_no_gate() -> None:
 def test_reranking_is_on_where_the_verdict_is_as_good_as_required(required: Verdict, on: set[str]) -> None:
     said: list[str] = []
     worse = gate(np.full(40, 0.1), np.zeros(40))
-    gates = judged(measured(search=BETTER, recommend=worse), required, say=said.append)
+    gated = measured(search=Gated(BETTER, {"bm25": worse}), recommend=Gated(worse, {}))
+    gates = judged(gated, required, say=said.append)
     assert passed(gates) == on
     assert gates["search"]["blend"] == Blend(1.0, 2.0).as_json()  # that of the last step
     assert gates["search"]["weights"] == {"logit": 1.0, "towers": 6.0, "words": 2.0}
     assert gates["recommend"]["weights"] == {"logit": 1.0, "towers": 1.5}
-    assert len(said) == 2
+    assert gates["search"]["against"] == {"bm25": worse.as_json()}  # which decides nothing
+    assert [line.split(": ")[0] for line in said] == ["gate, recommend", "gate, search", "gate, search, against bm25"]

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval.baselines import histories, targets_of
+from retrieval.baselines import event_baselines, histories, query_baselines, targets_of
 from retrieval.fusion import Fusion
 from retrieval.metrics import ndcg_at, recall_at, settled
+from retrieval.text import item_texts
 from serving.engine import Engine
-from serving.evaluate import Figures, as_object, merge_reranked, needs_rerank
+from serving.evaluate import Figures, as_object, merge_reranked, needs_rerank, relevant_rows
 from serving.measure import Measurement
-from serving.offline import Offline
+from serving.offline import Offline, query_shortlists
 from serving.settings import RunConfig
 from serving.shop import Shop
 
@@ -115,10 +116,42 @@ def test_the_gate_counts_the_requests_of_its_own_fold(measured: Measurement, sho
     recommend, search = measured.gate_recommend(), measured.gate_search()
     assert recommend is not None
     assert search is not None
-    assert recommend.n == len(shop.events.folds["gate"])
-    assert recommend.users == len(np.unique(shop.events.folds["gate"].user))
-    assert 0 < search.n <= len(shop.judgements.folds["gate"])
+    assert recommend.verdict.n == len(shop.events.folds["gate"])
+    assert recommend.verdict.users == len(np.unique(shop.events.folds["gate"].user))
+    assert 0 < search.verdict.n <= len(shop.judgements.folds["gate"])
     assert recommend == measured.gate_recommend()
+
+
+@pytest.mark.parametrize("remove_seen", [False, True])
+def test_the_reranked_order_is_held_against_what_is_popular_and_bm25_too(
+    measured: Measurement, shop: Shop, remove_seen: bool
+) -> None:
+    assert shop.events is not None
+    assert shop.judgements is not None
+    assert shop.data.events is not None
+    measured, events = replace(measured, remove_seen=remove_seen), shop.data.events
+    recommend, search = measured.gate_recommend(), measured.gate_search()
+    assert recommend is not None
+    assert search is not None
+    requests, queries = shop.events.folds["gate"], shop.judgements.folds["gate"]
+    seen = histories(events, requests, shop.target_events) if remove_seen else None
+    wanted = targets_of(requests) if seen is None else targets_of(requests).without(seen)
+    popular = event_baselines(events, requests, shop.events, shop.data.n_items)["popularity"]
+    answered = Offline.of(measured.stages, events, shop.target_events).shortlists(requests, seen)
+    typed, judged = shop.query_texts(queries), relevant_rows(*shop.judged(queries))
+    words = query_baselines(typed, item_texts(shop.data.items))["bm25"]
+    read = measured.stages.spelled(typed)
+    searched = query_shortlists(measured.stages, read, measured.stages.user.queries(read))
+    for name, gated, hits, places, targets in (
+        ("popularity", recommend, answered, popular.places(wanted, exclude=seen), wanted),
+        ("bm25", search, searched, words.places(judged), judged),
+    ):
+        given, other = ndcg_at(hits, targets, 10), ndcg_at(places, targets, 10)
+        known = ~np.isnan(given)
+        assert (set(gated.against), gated.against[name].n) == ({name}, gated.verdict.n)
+        # both changes end in one reranked order: they differ by what the orders differ by that they begin with
+        apart = gated.against[name].mean - gated.verdict.mean
+        assert apart == pytest.approx(given[known].mean() - other[known].mean(), abs=1e-6) != 0
 
 
 def test_without_a_ranker_there_is_no_gate_and_retrieval_is_final(measured: Measurement) -> None:
