@@ -168,6 +168,8 @@ def read_settings(
         if first["type"] == "extra_forbidden":
             known = ", ".join(_names_beside(first["loc"]))
             raise BadConfig(f"setting {name} is not known; its place holds: {known}") from error
+        if first["type"] == "value_error" and isinstance(first["input"], dict):  # settings that do not go together
+            raise BadConfig(str(first["ctx"]["error"])) from error
         raise BadConfig(f"setting {name}: {first['msg']} (given: {first['input']!r})") from error
 
 

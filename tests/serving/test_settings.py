@@ -98,6 +98,15 @@ def test_settings_do_not_change_afterwards() -> None:
         RunConfig().ranking.depth = 3  # type: ignore[misc]
 
 
+def test_settings_that_do_not_go_together_are_told_without_all_others() -> None:
+    with pytest.raises(BadConfig) as caught:
+        read_settings(changes=["ranking.veto_margin=0"])
+    assert str(caught.value) == "ranking.veto_margin needs ranking.teacher, a CrossEncoder folder"
+    with pytest.raises(BadConfig) as caught:
+        read_settings(changes=["ranking.ensemble=2", "ranking.taught_by=folder"])
+    assert str(caught.value) == "ranking.ensemble and ranking.taught_by are two kinds of teacher; set one of them"
+
+
 def test_a_teacher_without_hard_negatives_and_distillation_without_a_teacher_are_refused() -> None:
     with pytest.raises(BadConfig, match="hard_negatives above 0"):
         read_settings(changes=["ranking.teacher=folder"])
