@@ -96,11 +96,6 @@ class Mined(NamedTuple):
     positive: Rows  # [n_positives]
     negatives: Rows  # [n_positives, n_negatives]; -1 pads where the shortlist holds too few
 
-    @property
-    def usable(self) -> int:
-        """How many positives there are to learn from."""
-        return len(self.positive)
-
     def pairs(self, user_texts: Sequence[str], item_texts: Sequence[str]) -> PairSet:
         """The groups with their texts, `user_texts` one for each request; the positive of each group comes first."""
         rows = np.column_stack((self.positive, self.negatives))

@@ -10,23 +10,23 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from indexing.manifest import JsonMap
 from indexing.releases import Release
 from indexing.store import Bundle
 from indexing.version import IndexVersion
 from retrieval.blas import ONE_BLAS_THREAD
-from retrieval.errors import ShortlistError, StaleArtefact
+from retrieval.errors import ShortlistError
 from retrieval.fusion import TOWERS, Fusion
 from retrieval.runtime import RuntimeName
 from retrieval.sources import Lexical
 from retrieval.spelling import Spelling
-from retrieval.text import item_texts, marked_fingerprint
+from retrieval.text import item_texts
 from retrieval.topk import CSR, Mask, Rows
 from retrieval.towers import Towers, UserTower
 from retrieval.words import words
 from serving.filtering import FilterMasks
 from serving.gates import passed
 from serving.histories import Histories, Known
+from serving.recorded import fusions_of, reads_marks, setting_of
 from serving.requests import Answer, Hit, Request
 from serving.retriever import EXACT, FusionName, Retriever, Shortlists, TaskName
 from serving.shoppers import Shoppers
@@ -137,7 +137,7 @@ class Opened:
             Retriever(version, shoppers.popularity, sources, fusions),
             longest=longest,
             titles=setting_of(settings, "titles", TITLES),
-            marked=_marked(release),
+            marked=reads_marks(release),
             steps=open_steps(
                 bundle,
                 release,
@@ -346,13 +346,6 @@ class Opened:
         return FilterMasks(self.version)
 
 
-def fusions_of(settings: JsonMap) -> dict[str, Fusion]:
-    """The fusion of each task that the release recorded. Raises BadBundle for one of another version."""
-    recorded = settings.get("fusion")
-    tasks = recorded.items() if isinstance(recorded, dict) else ()
-    return {task: Fusion.of(weights) for task, weights in tasks if isinstance(weights, dict)}
-
-
 def _excluding(rows: Rows) -> CSR | None:
     return CSR.from_lists([rows]) if len(rows) else None
 
@@ -386,21 +379,3 @@ def _shoppers(bundle: Bundle, release: Release, version: IndexVersion, kinds: tu
     folder = None if release.shoppers is None else bundle.path_of("shoppers", release.shoppers)
     shoppers = Shoppers.open(folder, version)
     return shoppers.recoded(kinds) if kinds else shoppers
-
-
-def _marked(release: Release) -> bool:
-    """Whether a release's ranker reads texts whose parts say what they are. Raises StaleArtefact where it has one, for
-    which this version says it otherwise."""
-    recorded = release.settings.get("marked")
-    if release.ranker is not None and recorded not in (None, marked_fingerprint()):
-        raise StaleArtefact(
-            f"the ranker {release.ranker} reads shoppers' texts of another rendering ({recorded}, this is "
-            f"{marked_fingerprint()}); run: shortlist train ranker (or adopt it again)"
-        )
-    return recorded is not None
-
-
-def setting_of(settings: JsonMap, name: str, default: int) -> int:
-    """A whole number that the release recorded."""
-    value = settings.get(name, default)
-    return value if isinstance(value, int) else default

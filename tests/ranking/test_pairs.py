@@ -40,7 +40,7 @@ def test_a_positive_that_retrieval_missed_is_not_smuggled_in() -> None:
     mined = mine(hits, CSR.from_lists([[hits.rows[0, 7]], [missed], [hits.rows[2, 99]]]), _nothing(3))
     assert mined.request.tolist() == [0, 2]
     assert mined.positive.tolist() == [hits.rows[0, 7], hits.rows[2, 99]]
-    assert mined.usable == 2
+    assert len(mined.positive) == 2
 
 
 def test_negatives_come_from_every_band() -> None:
@@ -57,7 +57,7 @@ def test_known_positives_are_never_negatives() -> None:
     targets = CSR.from_lists([[row[0], row[3]] for row in hits.rows])
     others = CSR.from_lists([[*row[4:14], 999_999] for row in hits.rows])
     mined = mine(hits, targets, others)
-    assert mined.usable == 80
+    assert len(mined.positive) == 80
     for request, line in zip(mined.request, mined.negatives, strict=True):
         allowed = set(hits.rows[request, [1, 2, *range(14, 20)]])
         assert set(line) <= allowed
@@ -101,10 +101,10 @@ def test_the_draw_is_seeded() -> None:
 
 def test_nothing_found_gives_nothing_to_learn() -> None:
     mined = mine(_hits(2), _nothing(2), _nothing(2))
-    assert mined.usable == 0
+    assert len(mined.positive) == 0
     assert len(mined.pairs(["a", "b"], TEXTS)) == 0
     empty = Hits(np.empty((0, 100), np.int64), np.empty((0, 100), np.float32))
-    assert mine(empty, _nothing(0), _nothing(0)).usable == 0
+    assert len(mine(empty, _nothing(0), _nothing(0)).positive) == 0
 
 
 def test_groups_carry_the_text_of_their_request() -> None:
