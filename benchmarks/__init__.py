@@ -10,19 +10,19 @@ if TYPE_CHECKING:
     from benchmarks.environment import Probe as Probe
     from benchmarks.environment import machine as machine
     from benchmarks.environment import probe as probe
-    from benchmarks.latency import cold_starts as cold_starts
-    from benchmarks.latency import workload as workload
-    from benchmarks.load import Load as Load
-    from benchmarks.load import closed_loop as closed_loop
-    from benchmarks.load import open_loop as open_loop
-    from benchmarks.results import Line as Line
-    from benchmarks.results import Run as Run
+    from benchmarks.latency.by_stage import cold_starts as cold_starts
+    from benchmarks.latency.by_stage import workload as workload
+    from benchmarks.latency.load import Load as Load
+    from benchmarks.latency.load import closed_loop as closed_loop
+    from benchmarks.latency.load import open_loop as open_loop
+    from benchmarks.result_lines import Line as Line
+    from benchmarks.result_lines import Run as Run
 
 _MODULES = {
     "benchmarks.environment": "Probe machine probe",
-    "benchmarks.latency": "cold_starts workload",
-    "benchmarks.load": "Load closed_loop open_loop",
-    "benchmarks.results": "Line Run",
+    "benchmarks.latency.by_stage": "cold_starts workload",
+    "benchmarks.latency.load": "Load closed_loop open_loop",
+    "benchmarks.result_lines": "Line Run",
 }
 __all__ = [
     "Line",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks.cli import bench
-from serving.commands import quiet
+from benchmarks.cli.app import bench
+from serving.cli.command_group import quiet
 
 if __name__ == "__main__":
     quiet(debug=False)

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from retrieval.data.schema import CONTRACT
+from retrieval.encoders.runtime import available_cores, pick_device
 from retrieval.errors import BadData
 from retrieval.fingerprint import fingerprint, remembered_sha256
-from retrieval.runtime import available_cores, pick_device
-from retrieval.schema import CONTRACT
 
 SIDE = 1_024  # rows and columns of the probe's matrices, float32
 COPIED = 64 * 2**20  # bytes that the probe copies: more than the caches hold

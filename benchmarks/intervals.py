@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.metrics import Values
+from retrieval.metrics.ranking import Values
 
 NORMAL = 1.96  # standard errors to each side of a 95 % interval
 CELLS = 4_194_304  # drawn shoppers held at once

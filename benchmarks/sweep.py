@@ -15,10 +15,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks.results import Line, read
+from benchmarks.result_lines import Line, read
+from retrieval.encoders.runtime import RUNTIMES, RuntimeName
 from retrieval.errors import BadConfig
-from retrieval.runtime import RUNTIMES, RuntimeName
-from serving.requests import Filters
+from serving.request import Filters
 
 if TYPE_CHECKING:
     from serving.engine import Engine
@@ -168,7 +168,7 @@ def _yes(text: str) -> bool:
 
 
 def _precision(text: str) -> str:
-    from ranking.cross_encoder import placed
+    from ranking.models.cross_encoder import placed
 
     placed("cpu", text)
     return text

@@ -7,32 +7,32 @@ from typing import TYPE_CHECKING
 from retrieval.lazy import exports
 
 if TYPE_CHECKING:
-    from indexing.columns import ItemColumn as ItemColumn
-    from indexing.exact import ExactIndex as ExactIndex
-    from indexing.faiss_index import Effort as Effort
-    from indexing.faiss_index import FaissIndex as FaissIndex
-    from indexing.index import VectorIndex as VectorIndex
-    from indexing.manifest import Manifest as Manifest
-    from indexing.opening import build_index as build_index
-    from indexing.opening import open_index as open_index
-    from indexing.rebuild import build_version as build_version
-    from indexing.releases import Release as Release
-    from indexing.store import Bundle as Bundle
-    from indexing.tune import Tuner as Tuner
-    from indexing.version import IndexVersion as IndexVersion
+    from indexing.ann.exact import ExactIndex as ExactIndex
+    from indexing.ann.faiss_index import Effort as Effort
+    from indexing.ann.faiss_index import FaissIndex as FaissIndex
+    from indexing.ann.opening import build_index as build_index
+    from indexing.ann.opening import open_index as open_index
+    from indexing.ann.protocols import VectorIndex as VectorIndex
+    from indexing.bundle.bundle import Bundle as Bundle
+    from indexing.bundle.manifest import Manifest as Manifest
+    from indexing.bundle.releases import Release as Release
+    from indexing.tuning.tuner import Tuner as Tuner
+    from indexing.version.build import build_version as build_version
+    from indexing.version.index_version import IndexVersion as IndexVersion
+    from indexing.version.item_columns import ItemColumn as ItemColumn
 
 _MODULES = {
-    "indexing.columns": "ItemColumn",
-    "indexing.exact": "ExactIndex",
-    "indexing.faiss_index": "Effort FaissIndex",
-    "indexing.index": "VectorIndex",
-    "indexing.manifest": "Manifest",
-    "indexing.opening": "build_index open_index",
-    "indexing.rebuild": "build_version",
-    "indexing.releases": "Release",
-    "indexing.store": "Bundle",
-    "indexing.tune": "Tuner",
-    "indexing.version": "IndexVersion",
+    "indexing.version.item_columns": "ItemColumn",
+    "indexing.ann.exact": "ExactIndex",
+    "indexing.ann.faiss_index": "Effort FaissIndex",
+    "indexing.ann.protocols": "VectorIndex",
+    "indexing.bundle.manifest": "Manifest",
+    "indexing.ann.opening": "build_index open_index",
+    "indexing.version.build": "build_version",
+    "indexing.bundle.releases": "Release",
+    "indexing.bundle.bundle": "Bundle",
+    "indexing.tuning.tuner": "Tuner",
+    "indexing.version.index_version": "IndexVersion",
 }
 __all__ = [
     "Bundle",

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 from retrieval.lazy import exports
 
 if TYPE_CHECKING:
-    from ranking.cross_encoder import CrossEncoderScorer as CrossEncoderScorer
-    from ranking.cross_encoder import ShortlistScorer as ShortlistScorer
-    from ranking.gate import GateVerdict as GateVerdict
-    from ranking.pairs import PairSet as PairSet
-    from ranking.settings import RankerTraining as RankerTraining
-    from ranking.train import train_ranker as train_ranker
+    from ranking.models.cross_encoder import CrossEncoderScorer as CrossEncoderScorer
+    from ranking.models.cross_encoder import ShortlistScorer as ShortlistScorer
+    from ranking.ordering.gate import GateVerdict as GateVerdict
+    from ranking.training.pairs import PairSet as PairSet
+    from ranking.training.settings import RankerTraining as RankerTraining
+    from ranking.training.train import train_ranker as train_ranker
 
 _MODULES = {
-    "ranking.cross_encoder": "CrossEncoderScorer ShortlistScorer",
-    "ranking.gate": "GateVerdict",
-    "ranking.pairs": "PairSet",
-    "ranking.settings": "RankerTraining",
-    "ranking.train": "train_ranker",
+    "ranking.models.cross_encoder": "CrossEncoderScorer ShortlistScorer",
+    "ranking.ordering.gate": "GateVerdict",
+    "ranking.training.pairs": "PairSet",
+    "ranking.training.settings": "RankerTraining",
+    "ranking.training.train": "train_ranker",
 }
 __all__ = [
     "CrossEncoderScorer",

@@ -7,10 +7,19 @@ from typing import TYPE_CHECKING
 from retrieval.lazy import exports
 
 if TYPE_CHECKING:
-    from retrieval.dataset import DataSet as DataSet
-    from retrieval.dataset import check as check
-    from retrieval.dataset import load as load
-    from retrieval.encoder import TextEncoder as TextEncoder
+    from retrieval.data.check_report import CheckReport as CheckReport
+    from retrieval.data.dataset import DataSet as DataSet
+    from retrieval.data.dataset import check as check
+    from retrieval.data.dataset import load as load
+    from retrieval.data.events import Events as Events
+    from retrieval.data.judgements import Judgements as Judgements
+    from retrieval.data.judgements import Queries as Queries
+    from retrieval.data.requests import Requests as Requests
+    from retrieval.data.split import EventSplit as EventSplit
+    from retrieval.data.split import JudgementSplit as JudgementSplit
+    from retrieval.data.split import split_events as split_events
+    from retrieval.data.split import split_judgements as split_judgements
+    from retrieval.encoders.text_encoder import TextEncoder as TextEncoder
     from retrieval.errors import BadBundle as BadBundle
     from retrieval.errors import BadConfig as BadConfig
     from retrieval.errors import BadData as BadData
@@ -20,38 +29,29 @@ if TYPE_CHECKING:
     from retrieval.errors import MissingDependency as MissingDependency
     from retrieval.errors import ShortlistError as ShortlistError
     from retrieval.errors import StaleArtefact as StaleArtefact
-    from retrieval.events import Events as Events
-    from retrieval.judged import Judgements as Judgements
-    from retrieval.judged import Queries as Queries
-    from retrieval.report import CheckReport as CheckReport
-    from retrieval.requests import Requests as Requests
-    from retrieval.sample import write_sample as write_sample
-    from retrieval.split import EventSplit as EventSplit
-    from retrieval.split import JudgementSplit as JudgementSplit
-    from retrieval.split import split_events as split_events
-    from retrieval.split import split_judgements as split_judgements
-    from retrieval.text import item_text as item_text
-    from retrieval.text import user_text as user_text
+    from retrieval.sample_shop.write import write_sample as write_sample
+    from retrieval.text.rendering import item_text as item_text
+    from retrieval.text.rendering import user_text as user_text
     from retrieval.topk import Hits as Hits
     from retrieval.topk import exact_topk as exact_topk
-    from retrieval.towers import Towers as Towers
-    from retrieval.train import train_towers as train_towers
+    from retrieval.towers.serving import Towers as Towers
+    from retrieval.training.towers import train_towers as train_towers
 
 _MODULES = {
-    "retrieval.dataset": "DataSet check load",
-    "retrieval.encoder": "TextEncoder",
+    "retrieval.data.dataset": "DataSet check load",
+    "retrieval.encoders.text_encoder": "TextEncoder",
     "retrieval.errors": "BadBundle BadConfig BadData BadRequest CorruptBundle "
     "GateRefused MissingDependency ShortlistError StaleArtefact",
-    "retrieval.events": "Events",
-    "retrieval.judged": "Judgements Queries",
-    "retrieval.report": "CheckReport",
-    "retrieval.requests": "Requests",
-    "retrieval.sample": "write_sample",
-    "retrieval.split": "EventSplit JudgementSplit split_events split_judgements",
-    "retrieval.text": "item_text user_text",
+    "retrieval.data.events": "Events",
+    "retrieval.data.judgements": "Judgements Queries",
+    "retrieval.data.check_report": "CheckReport",
+    "retrieval.data.requests": "Requests",
+    "retrieval.sample_shop.write": "write_sample",
+    "retrieval.data.split": "EventSplit JudgementSplit split_events split_judgements",
+    "retrieval.text.rendering": "item_text user_text",
     "retrieval.topk": "Hits exact_topk",
-    "retrieval.towers": "Towers",
-    "retrieval.train": "train_towers",
+    "retrieval.towers.serving": "Towers",
+    "retrieval.training.towers": "train_towers",
 }
 __all__ = [
     "BadBundle",

@@ -8,13 +8,13 @@ from retrieval.lazy import exports
 
 if TYPE_CHECKING:
     from serving.engine import Engine as Engine
-    from serving.requests import Answer as Answer
-    from serving.requests import Hit as Hit
-    from serving.requests import Request as Request
+    from serving.request import Answer as Answer
+    from serving.request import Hit as Hit
+    from serving.request import Request as Request
 
 _MODULES = {
     "serving.engine": "Engine",
-    "serving.requests": "Answer Hit Request",
+    "serving.request": "Answer Hit Request",
 }
 __all__ = [
     "Answer",

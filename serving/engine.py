@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from indexing.releases import Release
-from indexing.store import Bundle
-from retrieval.runtime import RuntimeName
-from serving.following import Follower
-from serving.histories import Histories
-from serving.opened import Clock, Opened
-from serving.requests import Answer, Filters, Request, Seen
-from serving.shoppers import Shoppers
-from serving.stages import Stages
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.releases import Release
+from retrieval.encoders.runtime import RuntimeName
+from serving.answering.opened import Clock, Opened
+from serving.answering.reloader import Follower
+from serving.answering.stages import Stages
+from serving.answering.user_context import Histories
+from serving.answering.user_store import Shoppers
+from serving.request import Answer, Filters, Request, Seen
 
 
 class Engine:

@@ -10,10 +10,10 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field, PositiveInt, ValidationError, field_validator, model_validator
 
-from indexing.sizes import bytes_of
-from ranking.settings import FULL, RankerTraining
-from retrieval.config import RetrievalConfig, Settings
+from indexing.byte_sizes import bytes_of
+from ranking.training.settings import FULL, RankerTraining
 from retrieval.errors import BadConfig
+from retrieval.settings import RetrievalConfig, Settings
 
 
 class DataConfig(Settings):

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.baselines import targets_of
-from retrieval.dataset import DataSet, load
+from retrieval.data.dataset import DataSet, load
+from retrieval.data.split import EventSplit, JudgementSplit, split_events, split_judgements
+from retrieval.data.timeline import Timeline
 from retrieval.errors import BadData
-from retrieval.split import EventSplit, JudgementSplit, split_events, split_judgements
-from retrieval.timeline import Timeline
+from retrieval.metrics.baselines import targets_of
 from retrieval.topk import CSR
 from serving.settings import DataConfig
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.load import Call, Time
-from serving.requests import Answer
+from benchmarks.latency.load import Call, Time
+from serving.request import Answer
 
 
 @dataclass

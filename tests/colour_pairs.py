@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ranking.pairs import GradeScale, PairSet, judged_pairs
+from ranking.training.pairs import GradeScale, PairSet, judged_pairs
 
 COLOURS = ("red", "blue", "green")
 THINGS = ("mug", "drill", "saw", "lamp", "chair", "table")

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, settings
 
-from retrieval.dataset import DataSet, load
-from retrieval.events import Events
+from retrieval.data.dataset import DataSet, load
+from retrieval.data.events import Events
 
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # a test file may import openvino first
 
@@ -59,7 +59,7 @@ def save_tiny_bert(folder: Path, *, seed: int = 0) -> Path:
 def without_fast_bf16() -> Iterator[Callable[[], bool]]:
     """`auto` is float32 on every CPU alike, so that figures do not depend on the machine that tests. Gives what says
     whether this one has bfloat16."""
-    from retrieval import runtime
+    from retrieval.encoders import runtime
 
     with pytest.MonkeyPatch.context() as patch:
         has_it = runtime.has_fast_bf16

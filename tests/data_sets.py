@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from retrieval.dataset import DataSet, load
+from retrieval.data.dataset import DataSet, load
 from retrieval.errors import BadData
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)

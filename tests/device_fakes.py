@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from indexing.gpu import MAX_K
+from indexing.ann.gpu import MAX_K
 from retrieval.topk import Vectors, exact_topk
 
 

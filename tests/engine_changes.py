@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from retrieval.dataset import DataSet
-from retrieval.fusion import Fusion
+from retrieval.data.dataset import DataSet
+from retrieval.sources.fusion import Fusion
+from serving.answering.stages import Stages
 from serving.engine import Engine
-from serving.requests import Answer
-from serving.stages import Stages
+from serving.request import Answer
 
 FUSIONS = {
     "recommend": Fusion({"towers": 1.0, "co_occurrence": 0.7, "own_frequency": 0.5, "popularity_30d": 0.2}),

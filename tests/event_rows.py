@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 
-from retrieval.dataset import DataSet
-from retrieval.events import Events
-from retrieval.report import CheckReport
-from retrieval.split import Requests
+from retrieval.data.check_report import CheckReport
+from retrieval.data.dataset import DataSet
+from retrieval.data.events import Events
+from retrieval.data.split import Requests
 
 DAY = 86_400_000_000
 START = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from indexing.rebuild import Built, build_version
-from indexing.store import Bundle
+from indexing.bundle.bundle import Bundle
+from indexing.version.build import Built, build_version
 from retrieval.topk import Vectors
 
 N, TEXT_DIM = 300, 16

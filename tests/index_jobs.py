@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from serving.cli import app
-from serving.index_job import IndexBuild
-from serving.pipeline import Pipeline
+from serving.cli.app import app
+from serving.jobs.build_index import IndexBuild
+from serving.jobs.run import Pipeline
 from serving.settings import RunConfig
 
 Make = Callable[[Path, Path, RunConfig], Pipeline]

@@ -27,10 +27,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from indexing.store import Bundle
+from indexing.bundle.bundle import Bundle
 from retrieval.errors import ShortlistError
-from retrieval.training_progress import quiet_libraries
-from serving.cli import app
+from retrieval.training.trainer_progress import quiet_libraries
+from serving.cli.app import app
 from serving.engine import Engine
 
 QUERIES = ("red mug", "steel drill", "garden lamp", "blue", "hair care", "large table")

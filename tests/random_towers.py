@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from retrieval.history import HistoryModel, ItemHead
-from retrieval.item_features import ItemFeatures
-from retrieval.text import rendering_fingerprint
-from retrieval.timeline import GAP_BUCKETS, QUERY_KIND, HistoryBatch
-from retrieval.towers import TowersConfig
+from retrieval.data.timeline import GAP_BUCKETS, QUERY_KIND, HistoryBatch
+from retrieval.text.rendering import rendering_fingerprint
+from retrieval.towers.item_features import ItemFeatures
+from retrieval.towers.sequence_model import HistoryModel, ItemHead
+from retrieval.towers.serving import TowersConfig
 
 DIM, IDENTITY, LINEAR, TEXT_DIM, LONGEST, KINDS = 8, 4, 3, 32, 6, ("purchase", "view", QUERY_KIND)
 ITEMS = pa.table(

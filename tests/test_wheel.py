@@ -42,7 +42,7 @@ def test_every_source_and_data_file_of_a_package_is_in_the_wheel(wheel: zipfile.
         if path.is_file() and path.suffix in kept and "__pycache__" not in path.parts
     }
     assert present <= set(wheel.namelist())
-    assert "retrieval/sample_words.json" in present
+    assert "retrieval/sample_shop/sample_words.json" in present
 
 
 def test_the_wheel_installs_the_command_and_carries_the_licence(wheel: zipfile.ZipFile) -> None:

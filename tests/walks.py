@@ -9,9 +9,9 @@ from typing import TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from retrieval.config import HistoryConfig, RetrievalConfig, TextConfig
-from retrieval.dataset import DataSet
-from retrieval.train import TextPart, TowerData, TrainedTowers, train_towers
+from retrieval.data.dataset import DataSet
+from retrieval.settings import HistoryConfig, RetrievalConfig, TextConfig
+from retrieval.training.towers import TextPart, TowerData, TrainedTowers, train_towers
 
 Shop: TypeAlias = Callable[..., DataSet]
 GROUPS, SIZE, USERS, BOUGHT = 20, 6, 600, 5

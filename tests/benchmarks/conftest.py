@@ -12,9 +12,9 @@ import pytest
 
 from benchmark_fakes import FakeTime
 from benchmarks.environment import Probe
-from benchmarks.results import Run
-from retrieval.sample import write_sample
-from serving.pipeline import Pipeline
+from benchmarks.result_lines import Run
+from retrieval.sample_shop.write import write_sample
+from serving.jobs.run import Pipeline
 from serving.settings import read_settings
 
 QUIET = Probe(100.0, 10.0)

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexing import columns, rebuild
-from indexing.releases import Release
-from indexing.store import Bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.releases import Release
+from indexing.version import build as rebuild
+from indexing.version import item_columns as columns
 from retrieval.topk import Vectors
 
 FILES = {"weights.bin": b"weights of the model", "tokenizer.json": b"{}", "deep/er/config.json": b'{"a": 1}'}

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from retrieval.dataset import DataSet
-from retrieval.split import EventSplit, split_events
+from retrieval.data.dataset import DataSet
+from retrieval.data.split import EventSplit, split_events
 from retrieval.topk import Vectors
 
 if TYPE_CHECKING:
-    from retrieval.history import HistoryModel, ItemHead
-    from retrieval.towers import Towers
-    from retrieval.train import TextPart
+    from retrieval.towers.sequence_model import HistoryModel, ItemHead
+    from retrieval.towers.serving import Towers
+    from retrieval.training.towers import TextPart
 
 
 @pytest.fixture(scope="session")
@@ -38,9 +38,9 @@ def split(shop: DataSet) -> EventSplit:
 @pytest.fixture(scope="session")
 def untuned(tiny_encoder_folder: Path, shop: DataSet) -> TextPart:
     """The encoder as it is, taken as a text part by trainings that are about something else."""
-    from retrieval.encoder import TextEncoder
-    from retrieval.text import item_texts
-    from retrieval.train import TextPart
+    from retrieval.encoders.text_encoder import TextEncoder
+    from retrieval.text.rendering import item_texts
+    from retrieval.training.towers import TextPart
 
     encoder = TextEncoder.load(tiny_encoder_folder, runtime="torch", device="cpu")
     return TextPart(tiny_encoder_folder, encoder, encoder.encode(item_texts(shop.items)))
@@ -68,7 +68,7 @@ def folder(
     from safetensors.torch import save_file
 
     from random_towers import CONFIG, FACTORS
-    from retrieval.towers import HEAD, HISTORY, TEXT, write_config
+    from retrieval.towers.serving import HEAD, HISTORY, TEXT, write_config
 
     made = tmp_path_factory.mktemp("towers")
     shutil.copytree(tiny_encoder_folder, made / TEXT)
@@ -85,7 +85,7 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def towers(folder: Path, graphs: Path) -> Towers:
-    from retrieval.towers import Towers
+    from retrieval.towers.serving import Towers
 
     return Towers.open(folder, device="cpu", cache=graphs)
 

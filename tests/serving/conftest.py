@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from engine_changes import changed
-from retrieval.dataset import DataSet, load
-from retrieval.sample import write_sample
+from retrieval.data.dataset import DataSet, load
+from retrieval.sample_shop.write import write_sample
 from serving.engine import Engine
-from serving.index_job import IndexBuild, IndexJob
-from serving.joblog import JobLog
-from serving.pipeline import Pipeline, RunResult
+from serving.jobs.build_index import IndexBuild, IndexJob
+from serving.jobs.job_log import JobLog
+from serving.jobs.run import Pipeline, RunResult
 from serving.settings import RunConfig, read_settings
 from serving.shop import Shop
 

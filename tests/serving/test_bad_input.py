@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from serving.cli import app
+from serving.cli.app import app
 
 Spoil: TypeAlias = Callable[[Path], None]
 

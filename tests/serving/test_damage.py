@@ -11,11 +11,11 @@ import pytest
 from modes import held_to_modes, read_only
 from typer.testing import CliRunner, Result
 
-from indexing.store import Bundle
+from indexing.bundle.bundle import Bundle
 from retrieval.errors import BadBundle, CorruptBundle
-from serving.cli import app
+from serving.cli.app import app
 from serving.engine import Engine
-from serving.updates import Update
+from serving.jobs.update_index import Update
 
 
 def shortlist(*arguments: str | Path) -> Result:

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from engine_changes import changed, ids, taken
-from retrieval.dataset import DataSet
+from retrieval.data.dataset import DataSet
+from retrieval.data.timeline import HistoryBatch
 from retrieval.errors import BadRequest
-from retrieval.timeline import HistoryBatch
+from serving.answering.opened import CATALOGUE, FEWER, KNOWN_ITEMS, POPULAR, QUERY_ALONE, RECOMMENDATION
+from serving.answering.retriever import Retriever
+from serving.answering.user_store import Shoppers
 from serving.engine import Engine
-from serving.opened import CATALOGUE, FEWER, KNOWN_ITEMS, POPULAR, QUERY_ALONE, RECOMMENDATION
-from serving.requests import Request
-from serving.retriever import Retriever
-from serving.shoppers import Shoppers
+from serving.request import Request
 
 
 def test_only_what_was_taken_is_left_out_however_long_ago(engine: Engine, data: DataSet) -> None:
@@ -199,7 +199,7 @@ def test_a_past_query_is_read_once_and_as_any_other(engine: Engine, monkeypatch:
         return encode(tower, texts)  # type: ignore[arg-type]
 
     monkeypatch.setattr(type(stages.user), "queries", counted)
-    monkeypatch.setattr("serving.stages.REMEMBERED", 2)
+    monkeypatch.setattr("serving.answering.stages.REMEMBERED", 2)
     wanted = encode(stages.user, ["red mug", "steel saw", "oil"])
     np.testing.assert_allclose(stages.query_vectors(["red mug", "steel saw"]), wanted[:2], atol=1e-6)
     np.testing.assert_allclose(stages.query_vectors(["steel saw", "oil", "red mug"]), wanted[[1, 2, 0]], atol=1e-6)

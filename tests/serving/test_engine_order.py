@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from engine_changes import changed, ids, with_fusion
-from ranking.blend import Blend
-from retrieval.dataset import DataSet
-from retrieval.fusion import Fusion
-from retrieval.requests import Requests
-from retrieval.sources import DAY, Asked
-from serving import retriever
+from ranking.ordering.blend import Blend
+from retrieval.data.dataset import DataSet
+from retrieval.data.requests import Requests
+from retrieval.sources.behaviour import DAY, Asked
+from retrieval.sources.fusion import Fusion
+from serving.answering import retriever
+from serving.answering.rerank_steps import recorded_steps
 from serving.engine import Engine
-from serving.offline import Offline, query_shortlists
-from serving.steps import recorded_steps
+from serving.evaluation.batch_requests import Offline, query_shortlists
 
 USERS = 12
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from engine_changes import FUSIONS, by_towers_alone, changed, ids, taken, with_fusion
-from retrieval.dataset import DataSet
-from retrieval.fusion import Fusion
+from retrieval.data.dataset import DataSet
+from retrieval.sources.fusion import Fusion
+from serving.answering.opened import POPULAR
 from serving.engine import Engine
-from serving.opened import POPULAR
 
 
 def test_every_hit_names_the_sources_that_proposed_it(engine: Engine, data: DataSet) -> None:

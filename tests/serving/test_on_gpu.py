@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from serving.engine import Engine
-from serving.pipeline import Pipeline
+from serving.jobs.run import Pipeline
 from serving.settings import RunConfig
 
 pytestmark = pytest.mark.gpu

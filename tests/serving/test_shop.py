@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval.dataset import DataSet
+from retrieval.data.dataset import DataSet
 from retrieval.errors import BadData
 from retrieval.topk import CSR
 from serving.settings import RunConfig

@@ -1,0 +1,1 @@
+"""What a setting of the towers does."""

@@ -1,0 +1,109 @@
+"""Smaller data sets for experiments: a stable share of shoppers or queries, and items withheld from all training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.data.dataset import DataSet
+from retrieval.data.events import Events
+from retrieval.data.judgements import Judgements
+from retrieval.data.requests import Requests
+from retrieval.data.split import EventSplit, split_events, split_judgements
+from retrieval.topk import CSR
+from retrieval.training.text_tower import hashed_share
+from serving.settings import DataConfig
+from serving.shop import Shop
+
+
+def share_of(data: DataSet, share: float, config: DataConfig) -> Shop:
+    """A shop of about `share` of the users with all their events, and of the training queries; every item stays.
+
+    The pick is by hash of the ids, the same in every run, and a larger share holds a smaller one. The queries that
+    measure are all kept.
+    """
+    users = _picked("user", data.user_ids, share)
+    if data.events is not None:
+        data = replace(data, events=events_of(data.events, users[data.events.user]))
+    events = judgements = None
+    if data.events is not None:
+        events = split_events(data, kind=config.split, target_events=config.target_events)
+    if data.queries is not None and data.judgements is not None:
+        judgements = split_judgements(data)
+        train = judgements.folds["train"]
+        kept = _picked("query", [data.queries.ids[query] for query in train], share)
+        judgements = replace(judgements, folds={**judgements.folds, "train": train[kept]})
+    return Shop(data, events, judgements)
+
+
+def events_of(events: Events, kept: NDArray[np.bool_]) -> Events:
+    """The events of a mask, bool [n_events]; users and kinds keep their codes."""
+    columns = ("user", "item", "kind", "time", "query", "basket", "quantity", "price")
+    return replace(
+        events,
+        **{name: getattr(events, name)[kept] for name in columns},
+        offsets=_before(kept)[events.offsets],
+    )
+
+
+def withhold(shop: Shop, share: float) -> tuple[Shop, dict[str, Requests]]:
+    """The shop without any event of about `share` of the items, and by fold the requests that were for one of those.
+
+    The shop's own folds keep their targets among the other items. The requests that come apart have the same histories,
+    without withheld items, and only withheld targets: what is found of them is found by what an item is alone.
+    """
+    assert shop.data.events is not None
+    assert shop.events is not None
+    items = _picked("item", shop.data.item_ids, share)
+    kept = ~items[shop.data.events.item]
+    before = _before(kept)
+
+    def moved(requests: Requests, wanted: NDArray[np.bool_]) -> Requests:
+        lists = CSR(requests.target_ptr, requests.target_item.astype(np.int64))
+        told = wanted[lists.rows]
+        sizes = np.bincount(lists.owners[told], minlength=len(requests))
+        cut = Requests(requests.user, before[requests.end], _pointers(sizes), requests.target_item[told], requests.time)
+        return cut.select(sizes > 0)
+
+    split: EventSplit = replace(
+        shop.events,
+        train=shop.events.train[kept],
+        train_target=shop.events.train_target[kept],
+        folds={name: moved(fold, ~items) for name, fold in shop.events.folds.items()},
+    )
+    data = replace(shop.data, events=events_of(shop.data.events, kept))
+    apart = {name: moved(fold, items) for name, fold in shop.events.folds.items()}
+    if shop.judgements is not None and data.judgements is not None:
+        data = replace(data, judgements=_without(data.judgements, items, shop.judgements.folds["train"]))
+    return Shop(data, split, shop.judgements), apart
+
+
+def _without(judgements: Judgements, items: NDArray[np.bool_], train: NDArray[np.integer]) -> Judgements:
+    """The judgements without those of some items (bool [n_items]) in the queries that train."""
+    kept = ~(items[judgements.item] & np.isin(judgements.query, train))
+    return replace(
+        judgements, **{name: getattr(judgements, name)[kept] for name in ("query", "item", "grade", "split")}
+    )
+
+
+def held_out(folds: Mapping[str, Requests]) -> Requests:
+    """What no tower trains on and no test reads, as one fold: many more requests than `tower_valid`, so that smaller
+    differences are seen. A tenth of it has stopped the training early."""
+    return Requests.join([requests for name, requests in folds.items() if name != "test"])
+
+
+def _picked(what: str, ids: tuple[str, ...] | list[str], share: float) -> NDArray[np.bool_]:
+    """By a hash of its own, so that it is independent of the folds and of what trainings hold out."""
+    return hashed_share([f"{what} {one}" for one in ids], share)
+
+
+def _before(kept: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How many kept events stand before each event, and before the end, int64 [n_events + 1]."""
+    return np.concatenate(([0], np.cumsum(kept))).astype(np.int64)
+
+
+def _pointers(sizes: NDArray[np.integer]) -> NDArray[np.int64]:
+    return np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)

@@ -1,0 +1,74 @@
+"""`shortlist bench compare`, `report` and `readme`: what was measured, held against each other and shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.cli.group import Quick, Seed, bench
+from serving.cli.options import AsJson, Device
+
+
+@bench.command()
+def compare(
+    before: Annotated[Path, typer.Argument(help="A file of results, or a bundle.")],
+    after: Annotated[Path, typer.Argument(help="Another file of results, or another bundle.")],
+    threshold: Annotated[float, typer.Option(min=0.0, help="Loss that ends with exit code 3; 0.05 is 5 %.")] = 0.05,
+    seconds: Annotated[float | None, typer.Option(min=0.0, help="Of each kind of call, of bundles; 20.")] = None,
+    seed: Seed = 0,
+    quick: Quick = False,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """What changed beyond noise: from one file of results to another, or between two bundles asked in turn."""
+    from benchmarks.latency.compare import compared, worse_than
+    from benchmarks.latency.run import compared_bundles
+    from benchmarks.result_lines import read
+    from benchmarks.terminal import changes_table
+    from retrieval.errors import Regressed
+    from serving.cli.show import console, show_json
+
+    if before.is_dir() and after.is_dir():
+        spent = seconds if seconds is not None else 6.0 if quick else 20.0
+        found = compared_bundles(before, after, device=device, seed=seed, seconds=spent)
+    else:
+        found = compared(read(before), read(after))
+    if as_json:
+        show_json({"changes": [one.as_json() for one in found]})
+    else:
+        console().print(changes_table(found))
+    if lost := worse_than(found, threshold):
+        named = "; ".join(f"{', '.join(one.labels.values())} {one.beyond - 1:+.0%}" for one in lost)
+        raise Regressed(f"{after} is worse than {before}: {named}; to allow it: --threshold SHARE")
+
+
+@bench.command()
+def report(
+    results: Annotated[list[Path], typer.Argument(help="Files of results, shown on one page.")],
+    out: Annotated[Path, typer.Option(help="The page, one HTML file that loads nothing.")] = Path("benchmarks.html"),
+    before: Annotated[Path | None, typer.Option(help="Earlier results, to say what changed.")] = None,
+    title: Annotated[str, typer.Option(help="Over the page.")] = "Benchmarks",
+) -> None:
+    """One page of results: quality, recall and latency curves, stages, load, peers, changes, environment."""
+    from benchmarks.reporting.report import write_page
+    from benchmarks.result_lines import read
+
+    found = [one for path in results for one in read(path)]
+    write_page(found, out, title=title, before=[] if before is None else read(before))
+    print(out)
+
+
+@bench.command()
+def readme(path: Annotated[Path, typer.Argument(help="A text with markers, such as README.md.")]) -> None:
+    """Write the tables between a text's markers anew, from the results in benchmarks/results."""
+    from benchmarks.reporting.markdown_tables import with_tables
+    from retrieval.errors import BadData
+    from serving.reporting.report import write_whole
+
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadData(f"{path}: cannot be read ({error}); name a text file") from error
+    write_whole(with_tables(text), path)

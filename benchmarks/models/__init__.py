@@ -1,0 +1,1 @@
+"""Encoders and rerankers measured: speed, recall, training."""

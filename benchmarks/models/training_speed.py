@@ -1,0 +1,94 @@
+"""How fast each part of a run learns: examples a second, memory, and validation figures against wall time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.ablation.subset import share_of
+from benchmarks.environment import peak_memory
+from benchmarks.result_lines import Line
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.releases import Release
+from ranking.training.settings import Budget
+from retrieval.data.dataset import load
+from retrieval.encoders.pretrained import pretrained_source
+from retrieval.progress import Progressed, watched
+from retrieval.training.trainer_progress import quiet_libraries
+from serving.cli.show import say
+from serving.engine import Engine
+from serving.fitting.train_ranker import fit_ranker, ranker_data
+from serving.jobs.run import Pipeline
+from serving.settings import RunConfig
+from serving.shop import Shop
+
+QUICK = (
+    "retrieval.text.examples=256", "retrieval.history.epochs=1", "ranking.training.examples=64",
+    "ranking.training.valid_pairs=64", "ranking.cross_fit_below=0",
+)  # fmt: skip
+QUICK_SHARE = 0.05  # of the shoppers
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A data set, of which a share of the shoppers trains, the settings, and how long."""
+
+    data: Path
+    config: RunConfig = field(default_factory=RunConfig)
+    budget: Budget = "default"
+    device: str = "auto"
+    share: float = 1.0
+
+    def lines(self) -> Iterator[Line]:
+        """Every loop that trains or embeds, as it ends, and how long all took; nothing that is trained is kept."""
+        limits = self.config.data
+        loaded = load(self.data, max_bad=limits.max_bad, max_unknown=limits.max_unknown)
+        shop = share_of(loaded, self.share, limits)
+        with TemporaryDirectory() as scratch, quiet_libraries():
+            bundle = Bundle.create(Path(scratch) / "bundle")
+            pipeline = Pipeline(self.data, bundle.path, self.config, self.budget, self.device, say=say)
+            begun = time.perf_counter()
+            peak_memory()
+            with watched(peak_memory) as loops:
+                draft = pipeline.train_retriever(shop, bundle)
+            retriever = time.perf_counter() - begun
+            yield from told(loops)
+            begun = time.perf_counter()
+            with watched(peak_memory) as loops:
+                self._ranker(shop, bundle, draft, Path(scratch))
+            yield from told(loops)
+            whole = {"retriever": retriever, "ranker": time.perf_counter() - begun}
+            yield Line(measured="train, whole", labels={}, unit="s", summary={**whole, "both": sum(whole.values())})
+
+    def _ranker(self, shop: Shop, bundle: Bundle, draft: Release, scratch: Path) -> None:
+        """Trains a cross-encoder on what the towers propose, where they found anything to learn from."""
+        stages = Engine.of_release(bundle, draft, device=self.device).stages
+        ranking = self.config.ranking
+        pairs = ranker_data(
+            shop, stages, ranking, remove_seen=not shop.shoppers_buy_again(), seed=self.config.retrieval.seed,
+            device=self.device, cross_fit=list, say=say,
+        )  # fmt: skip
+        if len(pairs.train):
+            fit_ranker(
+                pairs, ranking, start=pretrained_source(ranking.model or self.config.retrieval.text.model),
+                out=scratch / "ranker", work=scratch / "work", budget=self.budget, device=self.device, say=say,
+            )  # fmt: skip
+
+
+def told(loops: list[Progressed]) -> Iterator[Line]:
+    """The rate and the memory of each loop, and its validation figures against the seconds since it began."""
+    for loop in loops:
+        if not loop.done or not loop.seconds:
+            continue
+        labels = {"part": loop.description, "counted": loop.unit}
+        summary = {"per second": loop.done / loop.seconds, "done": float(loop.done), "seconds": loop.seconds}
+        yield Line(measured="train", labels=labels, unit="per second", summary={**summary, **loop.memory})
+        for name in dict.fromkeys(name for _, figures in loop.figures for name in figures):
+            curve = {f"{seconds:.1f} s": figures[name] for seconds, figures in loop.figures if name in figures}
+            if name not in ("loss", "learning_rate"):
+                yield Line(
+                    measured="train, validation", labels={**labels, "figure": name}, unit="figure", summary=curve
+                )

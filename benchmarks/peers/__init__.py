@@ -1,0 +1,1 @@
+"""What a shop would take instead, fitted and measured beside the towers."""

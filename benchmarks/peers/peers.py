@@ -1,0 +1,203 @@
+"""What else a shop could take, on the same data and split, in one run: quality, latency, build time, memory.
+
+Every peer that recommends learns from the split's training events, is chosen on `tower_valid` alone, and ranks the
+whole catalogue for the test requests. Every peer that searches is built as its own documentation shows. All are timed
+on the same requests, drawn from those, as is a bundle beside them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.models.onnx_reranker import import_onnxruntime
+from benchmarks.peers.costs import alone, at_once, cost_line
+from benchmarks.peers.recommenders import FittedPeer, Grids, Ranks, Recommenders
+from benchmarks.peers.text_pipelines import (
+    BuiltSearch,
+    Finds,
+    build_bm25s,
+    build_embeddings,
+    with_cross_encoder,
+    with_onnx,
+)
+from benchmarks.quality.recall import Quality
+from benchmarks.quality.tasks import event_side, recommend_tasks
+from benchmarks.result_lines import Line
+from retrieval.data.requests import Requests
+from retrieval.errors import MissingDependency
+from retrieval.metrics.baselines import event_baselines
+from retrieval.text.rendering import item_texts
+from retrieval.topk import Hits, Vectors
+from serving.cli.show import say
+from serving.evaluation.figures import Task, relevant_rows
+from serving.shop import Shop
+
+WIDTH = 100  # items that a peer proposes
+TIMED, FEW_TIMED = 100, 3  # requests, one at a time, whose latency is taken: as a rule, and in a hurry
+QUERIES = 500  # whose answers are judged: a CrossEncoder takes half a second for each
+
+
+class Reranker(NamedTuple):
+    """A CrossEncoder, a folder or an id, and what is said of it."""
+
+    source: str
+    about: str
+
+
+@dataclass(frozen=True)
+class Peers:
+    """The peers of one shop. `model` is the SentenceTransformer of those that read texts, a folder or an id;
+    `rectools` an interpreter that has RecTools. Without a `reranker` or that those that need one are left out. `own`
+    are the stages of the shop's own search, judged on the same queries.
+    """
+
+    shop: Shop
+    grids: Grids
+    device: str
+    seed: int
+    model: str
+    reranker: Reranker | None = None
+    rectools: Path | None = None
+    own: Mapping[str, Finds] = field(default_factory=dict)
+    queries: int = QUERIES  # test queries at most
+    timed: int = TIMED  # requests whose latency is taken
+
+    def lines(self) -> Iterator[Line]:
+        """Quality of every baseline and peer, and what each costs.
+
+        Raises MissingDependency where a peer's package is missing.
+        """
+        if self.shop.events is not None:
+            yield from self._recommend()
+        if self.shop.judgements is not None:
+            if self._query_texts():
+                yield from self._search()
+            else:
+                say("no judged query is in the test fold: what searches is left out")
+
+    def timed_requests(self) -> Requests:
+        """Test requests that everybody is timed on, drawn by the seed."""
+        _, split = event_side(self.shop)
+        return split.folds["test"].select(self._drawn(len(split.folds["test"])))
+
+    def timed_queries(self) -> list[str]:
+        """The same of the texts of test queries."""
+        texts = self._query_texts()
+        return [texts[at] for at in self._drawn(len(texts))]
+
+    def _recommend(self) -> Iterator[Line]:
+        events, split = event_side(self.shop)
+        requests, asked, costs = split.folds["test"], self.timed_requests(), []
+        stages = event_baselines(events, requests, split, self.shop.data.n_items)
+        for name, fit in self.recommenders().items():
+            say(f"-- {name}")
+            begun = time.perf_counter()
+            peer = fit()
+            chosen = time.perf_counter() - begun
+            stages[name] = peer.ranked(requests)
+            costs.append(self._cost(name, peer, asked, chosen))
+        yield from self._quality(recommend_tasks(self.shop, stages))
+        yield from costs
+
+    def _quality(self, tasks: Mapping[str, Task]) -> Iterator[Line]:
+        """Without who is shown how often, which is long and not what peers are compared by."""
+        return (line for line in Quality(self.shop, tasks).lines() if line.measured != "exposure")
+
+    def _cost(self, name: str, peer: FittedPeer, asked: Requests, chosen: float) -> Line:
+        """Of a recommender whose making, with all that it was chosen from, took `chosen` seconds."""
+        labels = {"task": "recommend", "peer": name, "chosen": peer.chosen}
+        built = (chosen if peer.seconds is None else peer.seconds, chosen)
+        if peer.alone is not None:
+            return cost_line(labels, peer.alone(asked), built=built, megabytes=peer.megabytes)
+        answer, n = partial(_ranks, peer.ranked, asked), len(asked)
+        if not n:
+            return cost_line(labels, (), built=built, megabytes=peer.megabytes)
+        spent, batched = alone(answer, n), at_once(answer, n)
+        return cost_line(labels, spent, built=built, megabytes=peer.megabytes, batched=batched)
+
+    def recommenders(self) -> dict[str, Callable[[], FittedPeer]]:
+        """What fits each peer that recommends."""
+        return Recommenders(
+            self.shop, self.grids, self.device, self.seed, lambda: self._embedded[1], self.rectools
+        ).all()
+
+    def _search(self) -> Iterator[Line]:
+        assert self.shop.judgements is not None
+        queries = self.shop.judgements.folds["test"][: self.queries]
+        texts, asked = self._query_texts(), self.timed_queries()
+        judged, grades = self.shop.judged(queries)
+        stages = {name: find(texts, WIDTH) for name, find in self.own.items()}
+        costs: list[Line] = []
+        for name, build in self.searchers().items():
+            say(f"-- search, {name}")
+            built = build()
+            begun = time.perf_counter()
+            stages[name] = built.find(texts, WIDTH)
+            batched = len(texts) / (time.perf_counter() - begun)
+            labels = {"task": "search", "peer": name, "chosen": built.chosen}
+            spent = alone(partial(_finds, built.find, asked), len(asked))
+            seconds = (built.seconds, built.seconds)
+            costs.append(cost_line(labels, spent, built=seconds, megabytes=built.megabytes, batched=batched))
+        targets = relevant_rows(judged, grades)
+        yield from self._quality({"search": Task(targets=targets, stages=stages)})
+        yield from costs
+
+    def searchers(self) -> dict[str, Callable[[], BuiltSearch]]:
+        """What builds each peer that searches. One that cannot be is left out, and a line says so."""
+        found: dict[str, Callable[[], BuiltSearch]] = {
+            "bm25s": lambda: build_bm25s(self._item_texts),
+            "sentence_transformers_faiss": lambda: self._embedded[0],
+        }
+        if (reranker := self.reranker) is None:
+            return found
+        chosen = f"as documented, {reranker.about}"
+        found["sentence_transformers_faiss_cross_encoder"] = lambda: with_cross_encoder(
+            self._embedded[0], self._item_texts, reranker.source, device=self.device
+        )._replace(chosen=chosen)
+        if (obstacle := self._onnx_obstacle()) is None:
+            found["sentence_transformers_faiss_onnx_int8"] = lambda: with_onnx(
+                self._embedded[0], self._item_texts, reranker.source
+            )._replace(chosen=chosen)
+        else:
+            say(f"left out: {obstacle}")
+        return found
+
+    def _onnx_obstacle(self) -> str | None:
+        if self.device != "cpu":
+            return f"a reranker as ONNX in 8 bits is of CPUs, and the models run on {self.device}"
+        try:
+            import_onnxruntime()
+        except MissingDependency as error:
+            return str(error)
+        return None
+
+    def _drawn(self, n: int) -> NDArray[np.int64]:
+        return np.random.default_rng(self.seed).permutation(n)[: self.timed]
+
+    def _query_texts(self) -> list[str]:
+        assert self.shop.judgements is not None
+        return self.shop.query_texts(self.shop.judgements.folds["test"][: self.queries])
+
+    @cached_property
+    def _embedded(self) -> tuple[BuiltSearch, Vectors]:
+        return build_embeddings(self._item_texts, self.model, device=self.device)
+
+    @cached_property
+    def _item_texts(self) -> list[str]:
+        return item_texts(self.shop.data.items)
+
+
+def _ranks(ranked: Ranks, requests: Requests, which: Sequence[int]) -> Hits:
+    return ranked(requests.select(np.asarray(which, np.int64))).rank(WIDTH)
+
+
+def _finds(find: Finds, texts: Sequence[str], which: Sequence[int]) -> Hits:
+    return find([texts[at] for at in which], WIDTH)

@@ -1,0 +1,207 @@
+"""Peers that recommend: each is fitted on the training events and chosen on `tower_valid` alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from benchmarks.peers.als import GRID, AlsConfig, FittedAls, fit_als
+from benchmarks.peers.factorised import BPR_GRID, NEIGHBOURS_GRID, BprConfig, NeighboursConfig, fit_bpr, fit_neighbours
+from benchmarks.peers.rectools import DEFAULTS, SMALLER, RecTools, RecToolsConfig
+from benchmarks.peers.sasrec import SasRec, SasRecConfig, item_vectors, train_sasrec, user_vectors
+from benchmarks.peers.sequences import Sequences, examples, padded, request_histories, training_sequences
+from benchmarks.quality.tasks import event_side, training_counts
+from retrieval.data.requests import Requests
+from retrieval.metrics.baselines import Baseline, Positions, histories, history_mean, inner_product, targets_of
+from retrieval.metrics.ranking import Counts, recall_at
+from retrieval.progress import ProgressMeter
+from retrieval.topk import Scores, Vectors
+from serving.shop import Shop
+
+DEPTH = 20  # recall@20 on tower_valid chooses, as it does for the towers
+Ranks: TypeAlias = Callable[[Requests], Baseline]
+
+
+class FittedPeer(NamedTuple):
+    """A recommender, what was chosen for it, the memory that it holds (10^6 bytes), and, where it does not answer in
+    this process, what gives the milliseconds of each request asked by itself. `seconds` made this one alone, without
+    the others that it was chosen from; None: nobody counted them apart."""
+
+    ranked: Ranks
+    chosen: str
+    megabytes: float
+    alone: Callable[[Requests], list[float]] | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grids:
+    """What each peer is chosen from."""
+
+    als: Sequence[AlsConfig] = GRID
+    bpr: Sequence[BprConfig] = BPR_GRID
+    neighbours: Sequence[NeighboursConfig] = NEIGHBOURS_GRID
+    sasrec: SasRecConfig = field(default_factory=SasRecConfig)
+    rectools: Sequence[RecToolsConfig] = (SMALLER, DEFAULTS)
+
+    @classmethod
+    def quick(cls) -> Grids:
+        """One setting each."""
+        return cls(
+            als=GRID[:1],
+            bpr=(BprConfig(16, 0.01, 0.01),),
+            neighbours=NEIGHBOURS_GRID[:1],
+            sasrec=SasRecConfig(epochs=1, width=32),
+            rectools=(RecToolsConfig(1, factors=32),),
+        )
+
+
+@dataclass(frozen=True)
+class Recommenders:
+    """The peers of one shop that recommend; `texts` gives the vectors of its items' texts, float32 [n_items, dim]."""
+
+    shop: Shop
+    grids: Grids
+    device: str
+    seed: int
+    texts: Callable[[], Vectors]
+    rectools: Path | None = None
+
+    def all(self) -> dict[str, Callable[[], FittedPeer]]:
+        """What fits each peer, by name; what they all read is read before, so that no clock counts it."""
+        _ = self._sequences, self._counts
+        found = {
+            "als": self._als, "bpr": self._bpr, "implicit_item_knn": self._neighbours, "sasrec_ids": self._sasrec,
+            "sentence_transformers": self._texts,
+        }  # fmt: skip
+        return found if self.rectools is None else {**found, "rectools_sasrec": partial(self._rectools, self.rectools)}
+
+    def _als(self) -> FittedPeer:
+        def ranked(fitted: FittedAls, requests: Requests) -> Baseline:
+            events, _ = event_side(self.shop)
+            return inner_product(fitted.users(request_histories(events, requests)), fitted.items, self._counts)
+
+        def fitted(config: AlsConfig) -> FittedPeer:
+            found = fit_als(self._sequences.items, self.shop.data.n_items, config, seed=self.seed)
+            return FittedPeer(partial(ranked, found), _said(config._asdict()), found.items.nbytes / 1e6)
+
+        return self._best("als", [partial(fitted, config) for config in self.grids.als])
+
+    def _bpr(self) -> FittedPeer:
+        def fitted(config: BprConfig) -> FittedPeer:
+            found = fit_bpr(self._sequences.items, self.shop.data.n_items, config, seed=self.seed)
+            held = (found.items.nbytes + found.users.nbytes) / 1e6
+            return FittedPeer(
+                lambda requests: inner_product(found.users[requests.user], found.items, self._counts),
+                _said(config._asdict()), held,
+            )  # fmt: skip
+
+        return self._best("bpr", [partial(fitted, config) for config in self.grids.bpr])
+
+    def _neighbours(self) -> FittedPeer:
+        events, _ = event_side(self.shop)
+        below_any = np.float32(self._counts.max(initial=0) + 1)  # popularity decides where nothing is taken together
+        popular: Scores = self._counts.astype(np.float32) / below_any
+
+        def fitted(config: NeighboursConfig) -> FittedPeer:
+            found = fit_neighbours(self._sequences.items, self.shop.data.n_items, config)
+
+            def ranked(requests: Requests) -> Baseline:
+                read = request_histories(events, requests)
+
+                def score(part: Positions) -> Scores:
+                    scores = found.scores(read.select(part))
+                    return np.where(scores > 0, 1 + scores, popular).astype(np.float32, copy=False)
+
+                return Baseline(len(requests), self.shop.data.n_items, score)
+
+            return FittedPeer(ranked, f"{config.by}, K {config.neighbours}", found.megabytes)
+
+        return self._best("implicit_item_knn", [partial(fitted, config) for config in self.grids.neighbours])
+
+    def _sasrec(self) -> FittedPeer:
+        events, _ = event_side(self.shop)
+        config = self.grids.sasrec
+
+        def ranked(model: SasRec, requests: Requests) -> Baseline:
+            read = padded(request_histories(events, requests), config.longest)
+            return inner_product(user_vectors(model, read), item_vectors(model), self._counts)
+
+        trained = train_sasrec(
+            examples(self._sequences, config.longest), self.shop.data.n_items, config,
+            validate=lambda model: self._valid(partial(ranked, model)), device=self.device, seed=self.seed,
+        )  # fmt: skip
+        held = sum(part.numel() * part.element_size() for part in trained.model.parameters()) / 1e6
+        return FittedPeer(partial(ranked, trained.model), f"width {config.width}, epoch {trained.epoch}", held)
+
+    def _rectools(self, python: Path) -> FittedPeer:
+        events, _ = event_side(self.shop)
+
+        def peer(config: RecToolsConfig, fitted: RecTools) -> FittedPeer:
+            def ranked(requests: Requests) -> Baseline:
+                return fitted.ranked(request_histories(events, requests), self._counts)
+
+            return FittedPeer(
+                ranked, _said(config._replace(epochs=fitted.epochs)._asdict()), fitted.weights / 1e6,
+                lambda requests: fitted.alone(request_histories(events, requests)), fitted.seconds,
+            )  # fmt: skip
+
+        configs = [config._replace(seed=self.seed) for config in self.grids.rectools]
+        trained = [(config, RecTools.fit(python, self._sequences.items, config)) for config in configs]
+        return self._best("rectools_sasrec", [partial(peer, config, one) for config, found in trained for one in found])
+
+    def _texts(self) -> FittedPeer:
+        """The mean vector of a history, against the vectors of the items."""
+        events, _ = event_side(self.shop)
+        vectors = self.texts()
+
+        def ranked(requests: Requests) -> Baseline:
+            mean = history_mean(request_histories(events, requests), vectors)
+            return inner_product(mean, vectors, self._counts)
+
+        return FittedPeer(ranked, "mean of the history", vectors.nbytes / 1e6)
+
+    def _best(self, name: str, fits: Sequence[Callable[[], FittedPeer]]) -> FittedPeer:
+        """The one that `tower_valid` finds best, the first of equals."""
+        meter, best, highest = ProgressMeter(len(fits), name, unit="fits"), None, -np.inf
+        for fit in fits:
+            begun = time.perf_counter()
+            peer = fit()
+            if peer.seconds is None:
+                peer = peer._replace(seconds=time.perf_counter() - begun)
+            figure = self._valid(peer.ranked) if len(fits) > 1 else 0.0
+            if best is None or figure > highest:
+                best, highest = peer, figure
+            meter.advance(1, valid=figure)
+        meter.close()
+        assert best is not None
+        return best
+
+    def _valid(self, ranked: Ranks) -> float:
+        """recall@20 on `tower_valid`, what was taken before left out unless shoppers buy again; 0 where it is empty."""
+        events, split = event_side(self.shop)
+        requests = split.folds["tower_valid"]
+        again = self.shop.shoppers_buy_again()
+        taken = None if again else histories(events, requests, split.target_events)
+        targets = targets_of(requests) if taken is None else targets_of(requests).without(taken)
+        found = recall_at(ranked(requests).places(targets, exclude=taken), targets, DEPTH)
+        known = found[~np.isnan(found)]
+        return float(known.mean()) if len(known) else 0.0
+
+    @cached_property
+    def _sequences(self) -> Sequences:
+        return training_sequences(*event_side(self.shop))
+
+    @cached_property
+    def _counts(self) -> Counts:
+        return training_counts(self.shop)
+
+
+def _said(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())

@@ -1,0 +1,100 @@
+"""A whole measurement of quality: of a bundle's live release, or of the baselines alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.quality.beyond_accuracy import diversity_lines
+from benchmarks.quality.recall import Quality, funnel_lines
+from benchmarks.quality.slices import query_slices
+from benchmarks.quality.tasks import ANSWERED, event_side, recommend_tasks, search_task
+from benchmarks.result_lines import Line
+from indexing.bundle.bundle import Bundle
+from retrieval.metrics.baselines import event_baselines
+from retrieval.text.rendering import item_texts
+from retrieval.training.trainer_progress import quiet_libraries
+from serving.cli.options import settings_of
+from serving.cli.show import say
+from serving.engine import Engine
+from serving.evaluation.evaluator import Measurement
+from serving.evaluation.figures import Figures, Task
+from serving.jobs.run import Pipeline
+from serving.jobs.train_one import index_ids, recorded_settings
+from serving.shop import Shop
+
+FEW = 10  # requests that reranking is measured on in a hurry
+RESAMPLES, FEW_RESAMPLES = 4_000, 400
+
+
+@dataclass(frozen=True)
+class RecallRun:
+    """A data set, and a bundle made of it if there is one."""
+
+    data: Path
+    bundle: Path | None
+    device: str = "auto"
+    quick: bool = False
+    quality_alone: bool = False  # neither slices, nor what is beyond accuracy, nor the funnel
+
+    def release_id(self) -> str | None:
+        """The live release; None without a bundle."""
+        return None if self.bundle is None else Bundle.open(self.bundle).current().id
+
+    def lines(self) -> Iterator[Line]:
+        """See `recall.Quality`, and of a bundle the funnel. Raises BadData and BadBundle."""
+        resamples = FEW_RESAMPLES if self.quick else RESAMPLES
+        if self.bundle is None:
+            shop = Shop.open(self.data, settings_of().data, now=datetime.now(UTC))
+            yield from self._told(Quality(shop, _sliced(shop, _baselines(shop)), resamples))
+            return
+        bundle = Bundle.open(self.bundle)
+        with TemporaryDirectory() as scratch, quiet_libraries():
+            pipeline = self._pipeline(bundle, Path(scratch))
+            shop = pipeline.open_shop(like=index_ids(bundle, bundle.current()))
+            measured, gates = self._measured(shop, pipeline.config.evaluation.rerank_sample)
+            untuned = None if self.quick else pipeline.untuned(shop, bundle)
+            whole = not self.quality_alone
+            told = measured.tasks(untuned, gates, ANSWERED if whole else 0, noisy_reranked=whole)
+            tasks = _sliced(shop, told)
+            yield from self._told(Quality(shop, tasks, resamples))
+            if not self.quality_alone:
+                yield from diversity_lines(tasks, measured.stages)
+                yield from funnel_lines(measured, tasks)
+
+    def _told(self, quality: Quality) -> Iterator[Line]:
+        return quality.stages() if self.quality_alone else quality.lines()
+
+    def _measured(self, shop: Shop, sample: int) -> tuple[Measurement, dict[str, Figures]]:
+        """The live release's stages over a shop opened like its index, and its gates."""
+        assert self.bundle is not None
+        engine = Engine.open(self.bundle, device=self.device)
+        gates: dict[str, Figures] = json.loads(json.dumps(engine.release.gates))
+        return Measurement(engine.stages, shop, engine.release.settings.get("seen") != "keep", sample), gates
+
+    def _pipeline(self, bundle: Bundle, scratch: Path) -> Pipeline:
+        options = {"rerank_sample": FEW} if self.quick else {}
+        settings = settings_of(base=recorded_settings(bundle), options=options)
+        return Pipeline(self.data, bundle.path, settings, device=self.device, say=say, scratch=scratch)
+
+
+def _baselines(shop: Shop) -> dict[str, Task]:
+    """What needs no model, for all that the shop's data ask."""
+    found: dict[str, Task] = {}
+    if shop.events is not None:
+        events, split = event_side(shop)
+        found = recommend_tasks(shop, event_baselines(events, split.folds["test"], split, shop.data.n_items))
+    return found if shop.judgements is None else {**found, "search": search_task(shop)}
+
+
+def _sliced(shop: Shop, tasks: dict[str, Task]) -> dict[str, Task]:
+    """The same, with slices of search by the query."""
+    if shop.judgements is None:
+        return tasks
+    texts, search = shop.query_texts(shop.judgements.folds["test"]), tasks["search"]
+    own = query_slices(texts, item_texts(shop.data.items), search.targets)
+    return {**tasks, "search": replace(search, slices={**search.slices, **own})}

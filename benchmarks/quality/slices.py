@@ -1,0 +1,66 @@
+"""Slices of the test requests beside those of every evaluation: which targets belong to each, bool [n_targets]."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from benchmarks.quality.revenue import prices_of
+from retrieval.data.events import Events
+from retrieval.data.requests import Requests
+from retrieval.metrics.beyond_accuracy import head_items
+from retrieval.metrics.ranking import Counts
+from retrieval.text.words import stem, words
+from retrieval.topk import CSR, Mask
+
+BANDS = 4  # of price, each with a quarter of the items
+LONG_QUERY = 4  # words
+
+
+def item_slices(items: pa.Table, counts: Counts | None, targets: CSR) -> dict[str, Mask]:
+    """By what the targets are: the head that makes up half of all sales, the tail, price bands.
+
+    counts is int64 [n_items], sales of each item; None where nothing is known of them.
+    """
+    found: dict[str, Mask] = {}
+    if counts is not None:
+        head = head_items(counts)[targets.rows]
+        found = {"head": head, "tail": ~head}
+    prices = prices_of(items)
+    if np.isfinite(prices).any():
+        edges = np.nanquantile(prices, np.linspace(0, 1, BANDS + 1)[1:-1])
+        bands = np.searchsorted(edges, prices[targets.rows])
+        known = np.isfinite(prices[targets.rows])
+        found |= {f"price_{band + 1}_of_{BANDS}": known & (bands == band) for band in range(BANDS)}
+    return found
+
+
+def event_slices(events: Events, requests: Requests, targets: CSR, kinds: NDArray[np.int16]) -> dict[str, Mask]:
+    """By events: `of_KIND` in which the target was taken (int16 [n_targets], -1 unknown), and `after_KIND` that the
+    shopper did last before. Neither where there is one kind only."""
+    before = requests.end > events.offsets[requests.user]
+    last = np.where(before, events.kind[np.maximum(requests.end - 1, 0)], -1)[targets.owners]
+    return {**_by_kind("of", kinds, events.kinds), **_by_kind("after", last, events.kinds)}
+
+
+def query_slices(texts: Sequence[str], item_texts: Sequence[str], targets: CSR) -> dict[str, Mask]:
+    """By the query: `short_queries` and `long_queries` of LONG_QUERY words or more; `unknown_words` where a word is in
+    no item's text, as most misspelt ones are, and `known_words`; `one_relevant` where a single item is right."""
+    held = {stem(word) for text in item_texts for word in words(text)}
+    read = [words(text) for text in texts]
+    long = np.array([len(one) >= LONG_QUERY for one in read], bool)
+    unknown = np.array([any(stem(word) not in held for word in one) for one in read], bool)
+    single = np.diff(targets.indptr) == 1
+    found = {
+        "short_queries": ~long, "long_queries": long, "known_words": ~unknown, "unknown_words": unknown,
+        "one_relevant": single,
+    }  # fmt: skip
+    return {name: mask[targets.owners] for name, mask in found.items()}
+
+
+def _by_kind(relation: str, codes: NDArray[np.int16], names: Sequence[str]) -> dict[str, Mask]:
+    there = [code for code in range(len(names)) if (codes == code).any()]
+    return {f"{relation}_{names[code]}": codes == code for code in there} if len(there) > 1 else {}

@@ -1,0 +1,66 @@
+"""What is asked of every retriever: the test requests, with seen items removed and kept, and the judged queries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.data.events import Events
+from retrieval.data.split import EventSplit
+from retrieval.errors import BadData
+from retrieval.metrics.baselines import Baseline, histories, query_baselines, targets_of
+from retrieval.text.rendering import item_texts
+from retrieval.topk import Hits
+from serving.evaluation.figures import Task, relevant_rows
+from serving.evaluation.slices import noisy_queries, request_slices
+from serving.shop import Shop
+
+ANSWERED = 10  # items of an answer
+SEARCHED = 300  # places of a search, so that ties at 100 are seen whole
+
+
+def event_side(shop: Shop) -> tuple[Events, EventSplit]:
+    """The events of a shop and their split. Raises BadData where there are none."""
+    if shop.data.events is None or shop.events is None:
+        raise BadData("the data set has no events, and this recommends; add events.parquet")
+    return shop.data.events, shop.events
+
+
+def recommend_tasks(shop: Shop, stages: Mapping[str, Baseline]) -> dict[str, Task]:
+    """Both ways of asking for the test requests, with the slices of every evaluation."""
+    events, split = event_side(shop)
+    requests, found = split.folds["test"], {}
+    taken = histories(events, requests, split.target_events)
+    counts = training_counts(shop)
+    for mode, exclude in (("seen_removed", taken), ("seen_kept", None)):
+        targets = targets_of(requests) if exclude is None else targets_of(requests).without(exclude)
+        found[mode] = Task(
+            targets=targets,
+            stages={name: stage.places(targets, exclude=exclude) for name, stage in stages.items()},
+            heads={name: stage.rank(ANSWERED, exclude=exclude) for name, stage in stages.items()},
+            users=requests.user,
+            counts=counts,
+            slices=request_slices(events, requests, targets, counts, taken if exclude is None else None),
+        )
+    return found
+
+
+def search_task(shop: Shop) -> Task:
+    """The judged queries of the test fold, and the same misspelt, as baselines that need no model answer them."""
+    assert shop.judgements is not None
+    queries = shop.judgements.folds["test"]
+    targets, items = relevant_rows(*shop.judged(queries)), item_texts(shop.data.items)
+
+    def ranked(texts: Sequence[str]) -> dict[str, Hits]:
+        return {name: baseline.rank(SEARCHED) for name, baseline in query_baselines(texts, items).items()}
+
+    misspelt = Task(targets=targets, stages=ranked(noisy_queries(shop, queries)))
+    return Task(targets=targets, stages=ranked(shop.query_texts(queries)), variants={"noisy_queries": misspelt})
+
+
+def training_counts(shop: Shop) -> NDArray[np.int64]:
+    """Training targets of each item, int64 [n_items]."""
+    events, split = event_side(shop)
+    return np.bincount(events.item[split.train_target], minlength=shop.data.n_items)

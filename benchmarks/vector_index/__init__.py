@@ -1,0 +1,1 @@
+"""Vector indexes measured, ours and other libraries'."""

@@ -1,0 +1,81 @@
+"""Vectors of items and of those who ask for them: a bundle's own as the engine reads them, of files, or made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.sweep import Knobs, open_engine
+from benchmarks.vector_index.curves import IndexCurves
+from benchmarks.vector_index.synthetic import shop_vectors, shopper_vectors
+from indexing.ann.gpu import cuda_obstacle
+from retrieval.errors import BadData, MissingDependency
+from retrieval.topk import Vectors
+from serving.engine import Engine
+
+SHOPPERS, FEW = 1_000, 100
+GROWTH = "10000,30000,100000,300000,1000000"  # items
+
+
+def curves_of(bundle: Path, *, device: str, seed: int, seconds: float, few: bool) -> IndexCurves:
+    """What to draw of a bundle's live release. Raises BadBundle where it cannot be opened."""
+    engine = open_engine(bundle, Knobs(), device)
+    version = engine.stages.version
+    items = np.ascontiguousarray(version.vectors_at(np.arange(version.size)), np.float32)
+    obstacle = cuda_obstacle() if device != "cpu" else "device=cpu"
+    if device == "cuda" and obstacle is not None:
+        raise MissingDependency(f"device=cuda: {obstacle}")
+    return IndexCurves(items, query_vectors(engine, FEW if few else SHOPPERS, seed), seconds, obstacle is None, seed)
+
+
+class Given(NamedTuple):
+    """Vectors to index and vectors to ask with, float32 [n, dim], and what they are."""
+
+    items: Vectors
+    queries: Vectors
+    about: str
+
+
+def saved(items: Path, queries: Path) -> Given:
+    """Vectors that numpy saved, the items mapped; BadData where they are none, or of different widths."""
+    found = [_saved(path) for path in (items, queries)]
+    if found[0].shape[1] != found[1].shape[1]:
+        raise BadData(f"{items} has vectors of {found[0].shape[1]} dimensions, {queries} of {found[1].shape[1]}")
+    return Given(found[0], np.ascontiguousarray(found[1]), items.name)
+
+
+def made(n: int, dim: int, seed: int) -> Given:
+    """Vectors that are distributed as those of a shop, see `benchmarks.vectors`."""
+    rng = np.random.default_rng(seed)
+    items = shop_vectors(n, dim, rng)
+    return Given(items, shopper_vectors(items, SHOPPERS, rng), f"made, seed {seed}")
+
+
+def _saved(path: Path) -> Vectors:
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise BadData(f"{path}: cannot be read ({error}); name a file of numpy.save") from error
+    if found.ndim != 2 or found.dtype != np.float32 or not len(found):
+        raise BadData(f"{path}: holds {found.dtype} {list(found.shape)}; save vectors as float32 [n, dim]")
+    vectors: Vectors = found.view(np.ndarray)
+    return vectors
+
+
+def query_vectors(engine: Engine, n: int, seed: int) -> Vectors:
+    """User vectors float32 [n, dim] of shoppers drawn at random; of past queries or titles where there are none."""
+    rng = np.random.default_rng(seed)
+    users: list[str] = engine.shoppers.user_ids.to_pylist()
+    if users:
+        drawn = [users[at] for at in rng.integers(len(users), size=n)]
+        batches = [engine.histories.of_shopper(user).batch for user in drawn]
+        vectors = np.concatenate(
+            [engine.stages.history_vectors(batch, engine.shoppers.query_texts) for batch in batches]
+        )
+        return vectors[vectors.any(axis=1)]
+    version = engine.stages.version
+    texts = list(engine.shoppers.query_texts) or version.values_at("title", np.arange(version.size)).to_pylist()
+    asked = engine.stages.spelled([texts[at] for at in rng.integers(len(texts), size=n)])
+    return engine.stages.user.queries(asked)

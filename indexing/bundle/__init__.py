@@ -1,0 +1,1 @@
+"""The bundle on disk: parts, releases, locks, verification, pruning."""

@@ -1,0 +1,321 @@
+"""The bundle on disk: immutable parts, releases that name them, and the one file that says which release is live.
+
+    bundle/
+      CURRENT                        name of the live release, replaced atomically
+      LOCK                           the writer lock, never deleted
+      activations.jsonl              what was live when, one line a move of CURRENT
+      releases/<id>.json             see Release
+      towers/<name>/ and so for ranker, index, shoppers, words, canaries: immutable, each with manifest.json
+      runtime/<name>/                derived files, may be deleted
+      .staging/                      what a writer has in hand; emptied by the next writer
+
+A part is written below .staging, synced, given its manifest and renamed into place; a release is written the same way;
+only then is CURRENT replaced. So a job killed at any instruction leaves the release that was live. Readers take no lock
+and write nothing: they open what CURRENT names and keep it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from indexing.bundle.activation_log import How, Move, read_moves, record_move, way_back
+from indexing.bundle.atomic_files import replace_file, sync, sync_tree, writing_to
+from indexing.bundle.manifest import MANIFEST, JsonMap, Manifest, file_sum, file_sums
+from indexing.bundle.releases import KINDS, Release, check_name, require_coherent
+from indexing.bundle.verify import Check, Verdict, as_opened, as_written, verdict
+from indexing.bundle.writer_lock import WriterLock
+from retrieval.errors import BadBundle, CorruptBundle
+
+CURRENT = "CURRENT"
+ACTIVATIONS = "activations.jsonl"
+
+
+class Bundle:
+    """A folder of releases. `path` is its root; use `create` or `open`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = WriterLock(path / "LOCK")
+
+    @classmethod
+    def create(cls, path: Path) -> Bundle:
+        """The bundle at path, made if there is none; BadBundle where it holds other things or cannot be written."""
+        path = Path(path)
+        with writing_to(path):
+            path.mkdir(parents=True, exist_ok=True)
+            if not (path / "releases").is_dir() and any(path.iterdir()):
+                raise BadBundle(f"{path} holds files and is no bundle; choose an empty or a new folder")
+            for name in ("releases", ".staging", *KINDS):
+                (path / name).mkdir(exist_ok=True)
+            sync(path)
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> Bundle:
+        """The bundle at path, to read; BadBundle where there is none."""
+        path = Path(path)
+        if not (path / "releases").is_dir():
+            raise BadBundle(f"there is no bundle at {path}; make one with: shortlist run --data DATA --out {path}")
+        return cls(path)
+
+    # reading
+
+    def current_id(self) -> str | None:
+        """The name of the live release, None before the first."""
+        try:
+            name = (self.path / CURRENT).read_text("ascii").strip()
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise CorruptBundle(f"{self.path / CURRENT} cannot be read ({error}); activate a release again") from error
+        return check_name(name, str(self.path / CURRENT))
+
+    def current(self) -> Release:
+        """The live release, opened with `open_release`; BadBundle before the first."""
+        return self.open_release(self._live_name())
+
+    def open_release(self, name: str) -> Release:
+        """A release that can be served: its parts are as they were written, as far as opening looks (see
+        `indexing.verify`), and fit each other. Raises CorruptBundle or StaleArtefact, by name."""
+        release = self.release(name)
+        self._verdict(release, as_opened).require_sound()
+        require_coherent(release, self._manifests(release), self.path)
+        return release
+
+    def release(self, name: str) -> Release:
+        """A release as recorded, its parts not looked at; BadBundle where there is none of that name."""
+        path = self._release_path(name)
+        if not path.exists():
+            known = ", ".join(sorted(one.stem for one in path.parent.glob("*.json"))) or "none"
+            raise BadBundle(f"{self.path} has no release {name}; it has: {known}")
+        return Release.read(path)
+
+    def releases(self) -> list[Release]:
+        """Every recorded release, the oldest first."""
+        found = [Release.read(path) for path in (self.path / "releases").glob("*.json")]
+        return sorted(found, key=lambda release: (release.created, release.id))
+
+    def path_of(self, kind: str, name: str) -> Path:
+        """The folder of a part; BadBundle where it is missing."""
+        path = self._part_path(kind, name)
+        if not path.is_dir():
+            raise BadBundle(f"{path} is missing; restore it from a copy or build again")
+        return path
+
+    def has(self, kind: str, name: str) -> bool:
+        """Whether there is a part of that name."""
+        return self._part_path(kind, name).is_dir()
+
+    def manifest(self, kind: str, name: str) -> Manifest:
+        """The manifest of a part."""
+        return Manifest.read(self.path_of(kind, name))
+
+    def runtime(self, name: str) -> Path | None:
+        """The folder of derived files of that name, None where it was not made or was deleted."""
+        path = self._part_path("runtime", name)
+        return path if path.is_dir() else None
+
+    def verify(self, name: str | None = None) -> Verdict:
+        """Read every file of a release (the live one unless named) and compare checksums."""
+        return self.verdict(self.release(self._live_name() if name is None else name))
+
+    def verdict(self, release: Release) -> Verdict:
+        """The same of a release that need not be recorded."""
+        return self._verdict(release, as_written)
+
+    def writer(self) -> int | None:
+        """The process that writes to the bundle now, None where there is none; see `WriterLock.holder`."""
+        return self._lock.holder()
+
+    def moves(self) -> list[Move]:
+        """What became live when, the oldest first, as far as it was recorded; the last may not have been made."""
+        return read_moves(self.path / ACTIVATIONS)
+
+    def way_back(self) -> list[str]:
+        """The live release, last, after those that rollbacks go to one after the other: as far as they are there."""
+        recorded = {release.id: release.parent for release in self.releases()}
+        way = way_back(self.moves(), self.current_id(), recorded.get)
+        return [name for name in way if name in recorded]
+
+    # writing
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the writer lock, .staging cleared of what a dead writer left; BadBundle where another has the lock."""
+        nested = self._lock.held
+        with self._lock:
+            if not nested:
+                self._clear_staging()
+            yield
+
+    @contextmanager
+    def stage(self, kind: str) -> Iterator[Path]:
+        """An empty folder to write a part in; removed at the end unless it was handed to `add`. Holds the lock."""
+        with self.lock():
+            with writing_to(self.path):
+                made = tempfile.mkdtemp(prefix=f"{kind}-", dir=self.path / ".staging")
+                folder = self.path / ".staging" / Path(made).name  # from Python 3.12 on, `made` is absolute
+                folder.chmod(0o755)
+            try:
+                with writing_to(self.path):
+                    yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def add(
+        self,
+        kind: str,
+        name: str,
+        folder: Path,
+        *,
+        requires: Mapping[str, str] | None = None,
+        about: JsonMap | None = None,
+        like: Path | None = None,
+    ) -> Path:
+        """Make a staged folder part `kind`/`name`: checksummed, synced, renamed into place. Returns where it is.
+
+        A part of that name that is there already stays, if it is sound: names are fingerprints of contents. Files that
+        equal those of the part at `like` become hard links to them. A folder that was not staged here is copied.
+        """
+        final = self._part_path(kind, name)
+        with self.lock(), writing_to(self.path):
+            if final.exists():
+                verdict(f"{kind}/{name}", {final: None}).require_sound()
+                return final
+            if folder.parent != self.path / ".staging":
+                with self.stage(kind) as copy:
+                    shutil.copytree(folder, copy, dirs_exist_ok=True)
+                    return self.add(kind, name, copy, requires=requires, about=about, like=like)
+            manifest = Manifest(
+                kind=kind, name=name, files=file_sums(folder), requires=requires or {}, about=about or {}
+            )
+            if like is not None:
+                _link_unchanged(folder, manifest, like)
+            (folder / MANIFEST).write_bytes(manifest.to_json())
+            sync_tree(folder)
+            final.parent.mkdir(exist_ok=True)
+            folder.rename(final)
+            sync(final.parent)
+        return final
+
+    def link_files(self, kind: str, name: str, folder: Path, *, without: Collection[str] = ()) -> None:
+        """Fill a staged folder with hard links to the files of a part, but for some, as its manifest names them."""
+        part = self.path_of(kind, name)
+        for file in sorted(Manifest.read(part).files.keys() - set(without)):
+            (folder / file).parent.mkdir(exist_ok=True)
+            os.link(part / file, folder / file)
+
+    def keep_runtime(self, name: str, folder: Path) -> Path:
+        """Keep a staged folder of derived files as runtime/`name`; one that is there already stays."""
+        final = self._part_path("runtime", name)
+        with self.lock(), writing_to(self.path):
+            final.parent.mkdir(exist_ok=True)
+            if not final.exists():
+                sync_tree(folder)
+                folder.rename(final)
+                sync(final.parent)
+        return final
+
+    def record(self, release: Release) -> Release:
+        """Write a release down without making it live; returns it with `parent` and `manifests` filled in.
+
+        Raises BadBundle where the name is taken or a part is missing, StaleArtefact where parts do not fit each other.
+        """
+        path = self._release_path(release.id)
+        with self.lock(), writing_to(self.path):
+            if path.exists():
+                raise BadBundle(f"{path} is there already; give the release another id")
+            manifests = self._manifests(release)
+            require_coherent(release, manifests, self.path)
+            named = {f"{kind}/{name}": self.path_of(kind, name) / MANIFEST for kind, name in release.parts().items()}
+            sums = {name: file_sum(manifest).sha256 for name, manifest in named.items()}
+            release = replace(release, parent=self.current_id(), manifests=sums)
+            replace_file(path, release.to_json(), scratch=self.path / ".staging" / f"release-{release.id}")
+        return release
+
+    def activate(self, name: str, *, who: str = "", at: str = "") -> Release:
+        """Make a recorded release live, after reading every file of it; raises CorruptBundle or StaleArtefact.
+
+        `who` asked for it, `at` an ISO 8601 time: they are recorded.
+        """
+        return self._make_live(name, "activate", who, at)
+
+    def publish(self, release: Release) -> Release:
+        """Record a release and make it the live one."""
+        with self.lock():
+            recorded = self.record(release)
+            return self._make_live(recorded.id, "publish", recorded.who, recorded.created)
+
+    def rollback(self, *, who: str = "", at: str = "") -> Release:
+        """Make live again what was live before the live release; BadBundle where nothing was, or it was pruned."""
+        with self.lock():
+            live, way = self._live_name(), self.way_back()
+            if len(way) < 2:
+                raise BadBundle(
+                    f"{self.path} holds no release that was live before {live}: there is none to go back to; "
+                    "activate one by its name"
+                )
+            return self._make_live(way[-2], "rollback", who, at)
+
+    # within
+
+    def _make_live(self, name: str, how: How, who: str, at: str) -> Release:
+        with self.lock(), writing_to(self.path):
+            release = self.release(name)
+            self._verdict(release, as_written).require_sound()
+            require_coherent(release, self._manifests(release), self.path)
+            try:
+                before = self.current_id()
+            except CorruptBundle:
+                before = None
+            if before != name:
+                record_move(self.path / ACTIVATIONS, Move(name, before, how, who, at))
+                scratch = self.path / ".staging" / CURRENT
+                replace_file(self.path / CURRENT, f"{name}\n".encode("ascii"), scratch=scratch)
+        return release
+
+    def _live_name(self) -> str:
+        name = self.current_id()
+        if name is None:
+            raise BadBundle(f"{self.path} has no live release; run: shortlist run --data DATA --out {self.path}")
+        if not self._release_path(name).exists():
+            raise CorruptBundle(f"{self.path / CURRENT} names {name}, which is not in releases/; activate one that is")
+        return name
+
+    def _part_path(self, kind: str, name: str) -> Path:
+        if kind not in (*KINDS, "runtime"):
+            raise ValueError(f"a bundle holds no {kind}; it holds {', '.join(KINDS)}")
+        return self.path / kind / check_name(name, str(self.path / kind))
+
+    def _release_path(self, name: str) -> Path:
+        return self.path / "releases" / f"{check_name(name, str(self.path / 'releases'))}.json"
+
+    def _manifests(self, release: Release) -> dict[str, Manifest]:
+        return {kind: self.manifest(kind, name) for kind, name in release.parts().items()}
+
+    def _verdict(self, release: Release, check: Check) -> Verdict:
+        parts = {self._part_path(kind, name): f"{kind}/{name}" for kind, name in release.parts().items()}
+        pinned = {folder: release.manifests.get(name) for folder, name in parts.items()}
+        return verdict(f"release {release.id}", pinned, check)
+
+    def _clear_staging(self) -> None:
+        staging = self.path / ".staging"
+        with writing_to(self.path):
+            staging.mkdir(exist_ok=True)
+            for path in staging.iterdir():
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _link_unchanged(folder: Path, manifest: Manifest, like: Path) -> None:
+    before = Manifest.read(like).files
+    for name, file in manifest.files.items():
+        if before.get(name) == file and file_sum(like / name) == file:
+            scratch = folder / f"{name}.link"
+            os.link(like / name, scratch)
+            scratch.replace(folder / name)

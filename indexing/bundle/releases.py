@@ -1,0 +1,114 @@
+"""A release: what goes live, is rolled back and is named in answers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from indexing.bundle.manifest import JsonMap, Manifest, dump_json, load_json, sha256
+from retrieval.errors import BadBundle, CorruptBundle, StaleArtefact
+
+SCHEMA = 1
+KINDS = ("towers", "ranker", "index", "shoppers", "words", "canaries")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_REMEDY = {
+    "towers": "shortlist train retriever --data DATA --out {bundle}",
+    "ranker": "shortlist train ranker --data DATA --out {bundle}",
+    "index": "shortlist index build {bundle} --data DATA",
+    "shoppers": "shortlist index build {bundle} --data DATA",
+    "words": "shortlist index build {bundle} --data DATA",
+    "canaries": "shortlist index build {bundle} --data DATA",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """The parts that answer together, and how they came to be.
+
+    `towers`, `ranker`, `index`, `shoppers`, `words` and `canaries` name folders of the bundle. `created` is an ISO 8601
+    time from the caller's clock. `parent` (the release that was live when this one was recorded) and `manifests` (the
+    sha256 of each part's manifest) are filled in by `Bundle.record`.
+    """
+
+    id: str
+    created: str
+    towers: str
+    index: str
+    ranker: str | None = None
+    shoppers: str | None = None
+    words: str | None = None
+    canaries: str | None = None
+    figures: JsonMap = field(default_factory=dict)
+    gates: JsonMap = field(default_factory=dict)
+    settings: JsonMap = field(default_factory=dict)
+    split: JsonMap = field(default_factory=dict)
+    who: str = ""
+    why: str = ""
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    parent: str | None = None
+    manifests: Mapping[str, str] = field(default_factory=dict)
+
+    def parts(self) -> dict[str, str]:
+        """The name of each part there is, by kind."""
+        named = {kind: getattr(self, kind) for kind in KINDS}
+        return {kind: name for kind, name in named.items() if name is not None}
+
+    def to_json(self) -> bytes:
+        """The bytes of releases/<id>.json, with a checksum of the rest inside."""
+        body = json.loads(dump_json({one.name: getattr(self, one.name) for one in fields(self)}))
+        return dump_json({"schema": SCHEMA, "sha256": sha256(dump_json(body)), "release": body})
+
+    @classmethod
+    def read(cls, path: Path) -> Release:
+        """A release from its file; CorruptBundle names the file where it is cut short, changed or lacks a field."""
+        envelope = load_json(path, schema=SCHEMA)
+        body = envelope.get("release")
+        if not isinstance(body, dict) or sha256(dump_json(body)) != envelope.get("sha256"):
+            raise CorruptBundle(f"{path} is changed: its contents differ from its checksum; restore it or build again")
+        if body.get("id") != path.stem:
+            raise CorruptBundle(f"{path} holds release {body.get('id')}; give the file its own name back")
+        known = {one.name for one in fields(cls)}
+        try:
+            return cls(**{key: value for key, value in body.items() if key in known})  # type: ignore[arg-type]
+        except TypeError as error:
+            raise CorruptBundle(f"{path} is not a release of this version ({error}); build again") from error
+
+
+def rerank_gates(release: Release) -> JsonMap:
+    """Of the gates that a release has passed or not, those that switch reranking on or off, by task."""
+    return {name: gate for name, gate in release.gates.items() if isinstance(gate, dict) and "on" in gate}
+
+
+def release_id(created: str, *parts: str | None) -> str:
+    """A name that sorts by time and tells two releases of one second apart.
+
+    >>> release_id("2024-05-06T07:08:09+00:00", "towers-a", None, "index-b")
+    '20240506T070809-8937d261'
+    """
+    stamp = re.sub(r"[^0-9T]", "", created.partition("+")[0].partition(".")[0])
+    digest = hashlib.blake2b(json.dumps([created, *parts]).encode("ascii"), digest_size=4)
+    return f"{stamp}-{digest.hexdigest()}"
+
+
+def check_name(name: str, where: str) -> str:
+    """The name, if it can stand as one folder or file name; else BadBundle."""
+    if not _NAME.fullmatch(name):
+        raise BadBundle(f"{where}: {name!r} is no name of a part; use letters, digits, dots, dashes and underscores")
+    return name
+
+
+def require_coherent(release: Release, manifests: Mapping[str, Manifest], bundle: Path) -> None:
+    """Raise StaleArtefact unless each part stands beside what made it: an index beside the towers of its vectors."""
+    parts = release.parts()
+    for kind, manifest in manifests.items():
+        for needed, name in manifest.requires.items():
+            if parts.get(needed) != name:
+                run = _REMEDY[kind].format(bundle=bundle)
+                raise StaleArtefact(
+                    f"{kind}/{manifest.name} was made by {needed}/{name}, release {release.id} has "
+                    f"{needed}/{parts.get(needed)}; run: {run}"
+                )

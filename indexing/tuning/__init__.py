@@ -1,0 +1,1 @@
+"""Which index a catalogue gets: measuring, choosing, filters."""

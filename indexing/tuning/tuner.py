@@ -1,0 +1,204 @@
+"""Chooses the kind of an index and how hard it searches, by measuring: recall against exact search, time, memory.
+
+Exact search is simply taken where it is quick enough. Otherwise every kind that fits the memory is built over a sample
+of the vectors and measured there, and its time scaled to all of them; the most promising one is built whole and its
+effort fitted, the next one only if that fails. So a choice costs a fraction of a build.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from indexing.ann.faiss_index import FaissIndex
+from indexing.ann.faiss_kinds import EXACT, Kind, grown, kinds_for, ladders_for
+from indexing.tuning import reasons
+from indexing.tuning.benchmark_index import TIMED, BuiltIndex, Clock, Meter, Point, exact_point
+from retrieval.topk import Vectors
+
+SCAN_BYTES = 100_000_000  # vectors up to this size are scanned: 4 ms at the 26 GB/s of one core
+SAMPLE_ROWS = 16_384  # vectors over which every kind is tried
+HALVINGS = 2  # efforts that are tried between one that misses the recall and the next that reaches it
+NEAR = 1.25  # what is expected of a kind differs by so much from one measurement to the next: of such the smallest
+
+Heard: TypeAlias = Callable[[str, int, int], None]  # a stage, and how many of how many steps of it are done
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a catalogue gets."""
+
+    point: Point  # over all vectors
+    index: FaissIndex | None  # None: exact search
+    curve: tuple[Point, ...]  # all that was measured, over a sample and over all vectors
+    why: str  # in words
+
+    @property
+    def kind(self) -> str:
+        """The FAISS factory string."""
+        return self.point.kind
+
+
+class Trial(NamedTuple):
+    """A kind that was built over a sample."""
+
+    kind: Kind  # over all vectors
+    built: BuiltIndex
+    points: tuple[Point, ...]
+    expected: float  # milliseconds of a query over all vectors; infinite where the recall is out of reach
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuner:
+    """Finds the quickest index over `vectors` float32 [n, dim] that reaches recall@k of `target` in `memory` bytes.
+
+    Measured with `queries` float32 [q, dim], asked one at a time. Without a `memory` nothing is too large. Exact search
+    counts as holding all vectors, although they lie in a file that is mapped. `thorough` measures every kind at every
+    effort, for a person to look at, however clear the case is. Same vectors and `seed`, same samples. `seconds` is how
+    long one setting is timed, by the `clock`, which gives seconds.
+    """
+
+    vectors: Vectors
+    queries: Vectors
+    k: int
+    target: float
+    memory: int | None = None
+    seed: int = 0
+    thorough: bool = False
+    seconds: float = TIMED
+    clock: Clock = time.perf_counter
+
+    def choose(self, hear: Heard) -> Chosen:
+        """The index to take; exact search where nothing else reaches the target in the memory, or is quicker."""
+        exact = self._exact
+        quick = exact.bytes <= SCAN_BYTES and self._fits(exact.bytes)
+        if quick and not self.thorough:
+            return Chosen(exact, None, (exact,), reasons.quick(exact))
+        trials = self._trials(hear)
+        measured = [exact, *(point for trial in trials for point in trial.points)]
+        if quick:
+            return Chosen(exact, None, tuple(measured), reasons.quick(exact))
+        over = [kind for kind in self._kinds if not self._fits(kind.bytes)]
+        for trial in by_promise(trials):
+            hear("index", 0, len(self.vectors))
+            built, points = self._whole(trial)
+            measured += points
+            taken = fastest(points, self.target)
+            if taken is not None and self._fits(taken.bytes) and self._beats(taken, exact):
+                others = {one.kind.factory: one.expected for one in trials if one is not trial}
+                why = reasons.taken(taken, self.k, exact, others, over, self.memory)
+                return Chosen(taken, built.index.with_effort(taken.effort), tuple(measured), why)
+        return Chosen(exact, None, tuple(measured), reasons.nothing(measured, self.k, self.target, over, self.memory))
+
+    def fit(self, factory: str) -> Chosen:
+        """The kind that is asked for, at the effort that reaches the target, else at its best.
+
+        Raises BadConfig where it cannot be built.
+        """
+        if factory == EXACT:
+            return Chosen(self._exact, None, (self._exact,), reasons.asked_for(self._exact, self.k))
+        built = BuiltIndex.over(self.vectors, factory, seed=self.seed, clock=self.clock)
+        points = self._fitted(built, list(self._curve(built, self._meter)))
+        taken = fastest(points, self.target) or max(points, key=lambda point: point.recall)
+        why = reasons.asked_for(taken, self.k)
+        return Chosen(taken, built.index.with_effort(taken.effort), tuple(points), why)
+
+    @cached_property
+    def _meter(self) -> Meter:
+        return Meter.over(self.vectors, self.queries, self.k, seconds=self.seconds, clock=self.clock)
+
+    @cached_property
+    def _sample(self) -> Meter:
+        """A meter over a sample of the vectors; over all where the sample would be most of them."""
+        n = len(self.vectors)
+        if n <= 2 * SAMPLE_ROWS:
+            return self._meter
+        rows = np.sort(np.random.default_rng(self.seed).choice(n, SAMPLE_ROWS, replace=False))
+        part = np.ascontiguousarray(self.vectors[rows], np.float32)
+        return Meter.over(part, self.queries, self.k, seconds=self.seconds, clock=self.clock)
+
+    @cached_property
+    def _exact(self) -> Point:
+        return exact_point(self.vectors, self.queries, self.k, seconds=self.seconds, clock=self.clock)
+
+    @cached_property
+    def _kinds(self) -> Sequence[Kind]:
+        return kinds_for(*self.vectors.shape)
+
+    def _fits(self, size: int) -> bool:
+        return self.memory is None or size <= self.memory
+
+    def _beats(self, point: Point, exact: Point) -> bool:
+        return point.milliseconds < exact.milliseconds or not self._fits(exact.bytes)
+
+    def _trials(self, hear: Heard) -> list[Trial]:
+        """Every kind that should fit the memory, over the sample."""
+        kinds = [kind for kind in self._kinds if self._fits(kind.bytes)]
+        small = {kind.family: kind for kind in kinds_for(*self._sample.vectors.shape)}
+        trials: list[Trial] = []
+        for at, kind in enumerate(kinds):
+            hear("choose", at, len(kinds))
+            trials.append(self._trial(kind, small[kind.family]))
+        hear("choose", len(kinds), len(kinds))
+        return trials
+
+    def _trial(self, kind: Kind, small: Kind) -> Trial:
+        meter = self._sample
+        built = BuiltIndex.over(meter.vectors, small.factory, seed=self.seed, clock=self.clock)
+        points = tuple(self._curve(built, meter))
+        taken = fastest(points, self.target)
+        if taken is None:
+            return Trial(kind, built, points, math.inf)
+        alone = built.searching_ms(taken.effort, meter)
+        whole = grown(alone, kind.growth, len(meter.vectors), len(self.vectors))
+        return Trial(kind, built, points, max(0.0, taken.milliseconds - alone) + whole)
+
+    def _whole(self, trial: Trial) -> tuple[BuiltIndex, list[Point]]:
+        """A tried kind over all vectors."""
+        if self._sample is self._meter:
+            return trial.built, self._fitted(trial.built, list(trial.points))
+        built = BuiltIndex.over(self.vectors, trial.kind.factory, seed=self.seed, clock=self.clock)
+        return built, self._fitted(built, list(self._curve(built, self._meter)))
+
+    def _curve(self, built: BuiltIndex, meter: Meter) -> Sequence[Point]:
+        return [*built.curve(meter, ladders_for(built.kind), until=None if self.thorough else self.target)]
+
+    def _fitted(self, built: BuiltIndex, points: list[Point]) -> list[Point]:
+        """The points, and some between the quickest that reaches the target and the one before, which does not."""
+        taken = fastest(points, self.target)
+        at = points.index(taken) if taken is not None else 0
+        if at == 0 or not points[at - 1].effort.below(points[at].effort):
+            return points
+        low, high = points[at - 1].effort, points[at].effort
+        for _ in range(HALVINGS):
+            between = low.halfway(high)
+            if between in (low, high):
+                break
+            points.append(built.at(between, self._meter))
+            low, high = (low, between) if points[-1].surely >= self.target else (between, high)
+        return points
+
+
+def fastest(points: Sequence[Point], target: float) -> Point | None:
+    """The quickest point whose recall is surely the target, else the quickest that was measured to reach it."""
+    sure = [point for point in points if point.surely >= target]
+    reaching = sure or [point for point in points if point.recall >= target]
+    return min(reaching, key=lambda point: point.milliseconds) if reaching else None
+
+
+def by_promise(trials: Sequence[Trial]) -> list[Trial]:
+    """Trials that reach the recall, those expected to be quickest first; of kinds as quick, the smallest."""
+    reaching = [trial for trial in trials if math.isfinite(trial.expected)]
+    best = min((trial.expected for trial in reaching), default=0.0)
+
+    def order(trial: Trial) -> tuple[bool, float]:
+        near = trial.expected <= NEAR * best
+        return not near, trial.kind.bytes if near else trial.expected
+
+    return sorted(reaching, key=order)

@@ -1,0 +1,1 @@
+"""One version of an index: build, updates, columns, filters, export."""

@@ -1,0 +1,264 @@
+"""Builds an index version from items and the models that embed them, part by part.
+
+Memory does not grow with the catalogue beyond the hashes of its texts, the vectors of one part and the index itself.
+The vectors of texts are kept apart from the final ones: an item whose rendered text is unchanged under the same text
+encoder is not read by the transformer again, whatever became of its price. What is embedded is kept in parts (see
+`indexing.parts`), from which a job that was killed goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from indexing.bundle.atomic_files import write_npy
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.manifest import FileSum, JsonMap, dump_json, file_sums
+from indexing.tuning.build_index import MEASURED, RECALL_AT, RECALL_TARGET, Progress, write_index
+from indexing.version.embedding_cache import TextSource, find_vectors, first_of_each, gather, text_sources
+from indexing.version.hash_index import Hashes, HashIndex, hash_keys
+from indexing.version.index_version import (
+    COLUMNS,
+    FAISS_FILE,
+    ID_FIRST,
+    ID_HASHES,
+    ID_ROWS,
+    ITEMS,
+    TEXT_HASHES,
+    TEXT_VECTORS,
+    VECTORS,
+    IndexVersion,
+)
+from indexing.version.item_columns import PART, ItemColumn, write_column, write_table
+from indexing.version.parts import PartStore
+from indexing.version.segments import has_segment
+from retrieval.errors import BadData, GateRefused
+from retrieval.topk import Rows, Vectors
+
+EMBEDDED_AT_ONCE = 1_024  # texts of a part: what a killed job loses at most
+WORK = "work"  # folder of the bundle for what is only worked on
+TEXT_PARTS = "texts"  # and in it, by text encoder, what was embedded so far
+
+Encode: TypeAlias = Callable[[Sequence[str]], Vectors]
+ItemVectors: TypeAlias = Callable[[Vectors, pa.Table], Vectors]
+
+
+class TextCounts(NamedTuple):
+    """Where the text vectors of a build came from, counted in items."""
+
+    reused: int = 0  # from what was there before: an earlier version, its updates, vectors at hand
+    resumed: int = 0  # from the parts of a job that did not come to its end
+    embedded: int = 0  # their text went through the encoder
+
+    def __str__(self) -> str:
+        """As a person reads it."""
+        interrupted = f"{self.resumed:,} embedded by the interrupted job, " if self.resumed else ""
+        return f"{self.reused:,} with vectors as they were, {interrupted}{self.embedded:,} embedded"
+
+
+class Built(NamedTuple):
+    """What a build made."""
+
+    name: str  # the version
+    path: Path
+    texts: TextCounts
+    kind: str  # of the index, a FAISS factory string
+    recall: float  # at 100, against exact search, on a sample; 1 for exact search
+    items: int
+
+    def require_recall(self, target: float) -> None:
+        """Raise GateRefused where a kind that was asked for misses the recall."""
+        if self.recall < target:
+            raise GateRefused(
+                f"index kind {self.kind!r} reaches recall@{RECALL_AT} {self.recall:.3f} at its highest effort, "
+                f"{target} is wanted; use another kind, such as Flat or HNSW32_SQ8, or a lower target"
+            )
+
+    def line(self) -> str:
+        """As a person reads it."""
+        return f"index {self.name}: {self.items:,} items: {self.texts}; recall@100 {self.recall:.3f}"
+
+
+def build_version(
+    bundle: Bundle,
+    *,
+    items: pa.Table,
+    texts: Sequence[str],
+    encode: Encode | None,
+    item_vectors: ItemVectors,
+    towers: str,
+    text_encoder: str,
+    factory: str = "auto",
+    recall_target: float = RECALL_TARGET,
+    memory: int | None = None,
+    columns: Sequence[ItemColumn] = (),
+    searched: int | None = None,
+    previous: IndexVersion | None = None,
+    sources: Sequence[TextSource] = (),
+    queries: Vectors | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Built:
+    """Build a version and add it to the bundle; nothing becomes live.
+
+    items: the table with item_id, one row per item. texts: the rendered text of each; items of one text are embedded
+    once. encode: texts to float32 [m, text_dim]; None where there is no text encoder, and `item_vectors` then gets
+    arrays of no columns.
+    item_vectors: text vectors [m, text_dim] and those items to the final vectors float32 [m, dim], of which the first
+    `searched` numbers are indexed (none: all) and the others kept beside them for reading histories. towers names the
+    towers of the bundle that `item_vectors` stands for, text_encoder is the fingerprint under which text vectors of
+    `previous` may be taken over; those of `sources` are of the same. queries float32 [q, dim]: user vectors on which
+    recall is measured, else item vectors. memory: see `write_index`. progress hears of each stage how many of how many
+    items are done.
+
+    A kind that was asked for may miss the recall: see `Built.require_recall`. Raises BadData where a vector is not
+    finite, BadConfig where the kind of index does not fit, BadBundle where the disk refuses.
+    """
+    if not items.num_rows or len(texts) != items.num_rows:
+        raise BadData(
+            f"{items.num_rows} items with {len(texts)} texts: an index needs one text for each of 1 item or more"
+        )
+    report = progress or _silent
+    with bundle.stage("index") as folder:
+        hashes = _write_hashes(folder, texts, report)
+        found_texts = TextCounts()
+        if encode is not None:
+            known = [*sources, *([] if previous is None else text_sources(previous, text_encoder))]
+            parts = PartStore(bundle.path / WORK / TEXT_PARTS / text_encoder)
+            found_texts = _write_text_vectors(folder, texts, hashes, encode, known, parts, report)
+        vectors = _write_vectors(folder, items, item_vectors, report)
+        _write_items(folder, items)
+        stored: JsonMap = {column.name: _stored(folder, column, items, report) for column in columns}
+        found = write_index(
+            folder / FAISS_FILE,
+            vectors[:, :searched],
+            factory=factory,
+            recall_target=recall_target,
+            memory=memory,
+            queries=queries,
+            seed=seed,
+            report=report,
+        )
+        report("store", 0, 0)
+        about: JsonMap = {"n": items.num_rows, "text_encoder": text_encoder, "columns": stored, **found}
+        requires = {"towers": towers}
+        name, about = own_name(bundle, file_sums(folder), requires, about)
+        like = None if previous is None else previous.folder
+        path = bundle.add("index", name, folder, requires=requires, about=about, like=like)
+    recall = found["recall"]
+    reached = recall if isinstance(recall, float) else 1.0
+    return Built(name, path, found_texts, str(found["factory"]), reached, items.num_rows)
+
+
+def _write_hashes(folder: Path, texts: Sequence[str], report: Progress) -> Hashes:
+    """Write the hash of each text, uint64 [n, 2], and return them."""
+    hashes = np.empty((len(texts), 2), np.uint64)
+    for start in range(0, len(texts), PART):
+        part = hash_keys(texts[start : start + PART])
+        hashes[start : start + PART] = part
+        report("fingerprint", start + len(part), len(texts))
+    write_npy(folder / TEXT_HASHES, len(hashes), [hashes])
+    return hashes
+
+
+def _write_text_vectors(
+    folder: Path,
+    texts: Sequence[str],
+    hashes: Hashes,
+    encode: Encode,
+    known: Sequence[TextSource],
+    parts: PartStore,
+    report: Progress,
+) -> TextCounts:
+    """Embed the texts that neither the known sources nor the parts hold, part by part, and write every vector."""
+    n = len(hashes)
+    before = find_vectors(hashes, known).found
+    interrupted = find_vectors(hashes, [*parts.sources()]).found & ~before
+    missing = np.flatnonzero(~before & ~interrupted)
+    report("reuse", n - len(missing), n)
+    wanted = missing[first_of_each(hashes[missing])]
+    report("embed", 0, len(wanted))
+    for start in range(0, len(wanted), EMBEDDED_AT_ONCE):
+        rows = wanted[start : start + EMBEDDED_AT_ONCE]
+        parts.add(hashes[rows], encode(_picked(texts, rows)))
+        report("embed", start + len(rows), len(wanted))
+    sources = [*known, *parts.sources()]
+    places = find_vectors(hashes, sources)
+    write_npy(folder / TEXT_VECTORS, n, (gather(places.part(start, PART), sources) for start in range(0, n, PART)))
+    return TextCounts(int(before.sum()), int(interrupted.sum()), len(missing))
+
+
+def _picked(texts: Sequence[str], rows: Rows) -> list[str]:
+    """The texts of ascending rows, read from `texts` in slices."""
+    picked: list[str] = []
+    for start in range(0, len(texts), PART):
+        first, last = np.searchsorted(rows, (start, start + PART)).tolist()
+        if first < last:
+            block = texts[start : start + PART]
+            picked += [block[row - start] for row in rows[first:last].tolist()]
+    return picked
+
+
+def _write_vectors(folder: Path, items: pa.Table, item_vectors: ItemVectors, report: Progress) -> Vectors:
+    path = folder / TEXT_VECTORS
+    texts = np.load(path, mmap_mode="r") if path.exists() else np.empty((items.num_rows, 0), np.float32)
+    write_npy(folder / VECTORS, items.num_rows, _vector_parts(texts, items, item_vectors, report))
+    mapped: Vectors = np.load(folder / VECTORS, mmap_mode="r")
+    return mapped
+
+
+def _vector_parts(texts: Vectors, items: pa.Table, item_vectors: ItemVectors, report: Progress) -> Iterator[Vectors]:
+    for start in range(0, items.num_rows, PART):
+        part = items.slice(start, PART)
+        vectors = np.asarray(item_vectors(texts[start : start + PART], part), np.float32)
+        bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+        if len(bad):
+            raise BadData(f"the vector of item {part['item_id'][int(bad[0])]} holds nan or infinity; check the model")
+        yield vectors
+        report("vectors", start + part.num_rows, items.num_rows)
+
+
+def _write_items(folder: Path, items: pa.Table) -> None:
+    write_table(folder / ITEMS, items)
+    ids = items["item_id"]
+    parts = (ids.slice(start, PART).to_pylist() for start in range(0, len(ids), PART))
+    lookup = HashIndex.build(np.concatenate([hash_keys(part) for part in parts]))
+    for name, values in ((ID_FIRST, lookup.first), (ID_ROWS, lookup.rows), (ID_HASHES, lookup.hashes)):
+        write_npy(folder / name, items.num_rows, [values])
+
+
+def _stored(folder: Path, column: ItemColumn, items: pa.Table, report: Progress) -> JsonMap:
+    path = write_column(folder / COLUMNS, column, items)
+    report(f"column {column.name}", items.num_rows, items.num_rows)
+    return {"fingerprint": column.fingerprint, "file": path.relative_to(folder).as_posix()}
+
+
+def own_name(
+    bundle: Bundle, files: dict[str, FileSum], requires: dict[str, str], about: JsonMap
+) -> tuple[str, JsonMap]:
+    """The name of a version's contents, and what is to be said of it.
+
+    A version of the same contents that was updated since does not stand for this one, which then says that it was built
+    again and so has a name of its own.
+    """
+    name, again = _version_name(files, requires, about), 0
+    while has_segment(bundle.path / "index" / name, 1):
+        again += 1
+        about = about | {"again": again}
+        name = _version_name(files, requires, about)
+    return name, about
+
+
+def _version_name(files: dict[str, FileSum], requires: dict[str, str], about: JsonMap) -> str:
+    sums = {name: file.sha256 for name, file in files.items()}
+    about = {name: value for name, value in about.items() if name not in MEASURED}
+    return hashlib.sha256(dump_json({"files": sums, "requires": requires, "about": about})).hexdigest()[:16]
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    pass

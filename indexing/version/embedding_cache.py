@@ -1,0 +1,76 @@
+"""Vectors of texts that were read before, found by the hash of the text: what a build need not embed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.bundle.manifest import file_sum
+from indexing.version.hash_index import Hashes, HashIndex
+from indexing.version.index_version import TEXT_HASHES, TEXT_VECTORS, IndexVersion
+from retrieval.topk import Rows, Vectors
+
+
+class TextSource(NamedTuple):
+    """Texts of one text encoder by their hashes, uint64 [n, 2], and their vectors float32 [n, text_dim]."""
+
+    hashes: Hashes
+    vectors: Vectors
+
+
+class Places(NamedTuple):
+    """Where the vector of each text is: the number of a source, -1 for none, and the row in it."""
+
+    source: NDArray[np.int64]  # [n]
+    row: Rows  # [n]
+
+    @property
+    def found(self) -> NDArray[np.bool_]:
+        """Which texts have a vector, bool [n]."""
+        return self.source >= 0
+
+    def part(self, start: int, size: int) -> Places:
+        """Those of `size` texts from `start` on."""
+        return Places(self.source[start : start + size], self.row[start : start + size])
+
+
+def text_sources(version: IndexVersion, text_encoder: str) -> list[TextSource]:
+    """The text vectors of a version's updates and of its build, if they are of this encoder and as they were written: a
+    flipped byte is not carried on, its text is embedded again."""
+    if version.text_vectors is None or version.manifest.about.get("text_encoder") != text_encoder:
+        return []
+    delta, files = version.delta, version.manifest.files
+    late = [] if delta is None else [TextSource(delta.text_hashes, delta.text_vectors)]
+    whole = all(file_sum(version.folder / name) == files.get(name) for name in (TEXT_HASHES, TEXT_VECTORS))
+    return [*late, TextSource(version.text_hashes, version.text_vectors)] if whole else late
+
+
+def find_vectors(hashes: Hashes, sources: Sequence[TextSource]) -> Places:
+    """Where the vector of each text is, by its hash uint64 [n, 2]; the first source that has it is taken."""
+    source, row = np.full(len(hashes), -1), np.full(len(hashes), -1)
+    for number, known in enumerate(sources):
+        wanted = np.flatnonzero(source < 0)
+        rows = HashIndex.build(known.hashes).find(hashes[wanted])
+        source[wanted[rows >= 0]], row[wanted] = number, rows
+    return Places(source, row)
+
+
+def gather(places: Places, sources: Sequence[TextSource]) -> Vectors:
+    """The vectors at places, every one of which must be found: float32 [n, text_dim]."""
+    out = np.empty((len(places.source), sources[0].vectors.shape[1]), np.float32)
+    for number, known in enumerate(sources):
+        here = np.flatnonzero(places.source == number)
+        out[here] = known.vectors[places.row[here]]
+    return out
+
+
+def first_of_each(hashes: Hashes) -> Rows:
+    """The lowest position of each distinct hash uint64 [n, 2], ascending.
+
+    >>> first_of_each(np.array([[1, 2], [1, 3], [1, 2]], np.uint64)).tolist()
+    [0, 1]
+    """
+    return np.sort(np.unique(hashes, axis=0, return_index=True)[1])

@@ -1,0 +1,1 @@
+"""Rerankers as they serve: cross-encoder, late interaction, their tokens."""

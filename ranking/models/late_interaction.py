@@ -1,0 +1,277 @@
+"""Late interaction at serving: the items' tokens are vectors in the index, a request makes those of its user's text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from indexing.version.hash_index import HashIndex, hash_keys
+from indexing.version.index_version import IndexVersion
+from ranking.models.cross_encoder import Activation, Placement, placed, scorer_fingerprint
+from ranking.models.item_tokens import ItemTokens, StoredTokens, stored_lists
+from ranking.models.pair_tokens import PairTokenizer, TokenisedPairs, TokenLists, TokensByRow
+from retrieval.encoders.runtime import (
+    MULTIPLE,
+    TOKEN_INPUTS,
+    Runner,
+    RuntimeName,
+    TorchRunner,
+    batches_for,
+    convert,
+    openvino_model,
+    resolve_precision,
+    run_each,
+    token_example,
+)
+from retrieval.errors import BadBundle
+from retrieval.fingerprint import fingerprint
+from retrieval.text.rendering import item_texts, rendering_fingerprint
+from retrieval.topk import Hits, Rows, Scores
+
+if TYPE_CHECKING:
+    import openvino
+
+COLUMN = "late_vectors"
+OFFSET = 16  # the position of an item's first token: about where it stands behind a query
+SPREAD = 10.0  # what likeness is multiplied by before the head: it lies within tenths of one
+STEPS = 127.0  # whole numbers of a stored vector's component for each 1 of it
+Side: TypeAlias = Literal["user", "item"]
+Tokens: TypeAlias = NDArray[np.float32]  # [n_tokens, width]: vectors of unit length
+Stored: TypeAlias = NDArray[np.int8]  # [n_tokens, width]: the same in whole numbers
+
+
+class Asked(NamedTuple):
+    """The tokens of a user's text, and what each weighs, float32 [n_tokens], in sum 1."""
+
+    vectors: Tokens
+    weights: NDArray[np.float32]
+
+
+class Head(NamedTuple):
+    """The weights of a LateHead's two layers."""
+
+    mix: NDArray[np.float32]  # [hidden, 5]
+    mix_bias: NDArray[np.float32]
+    score: NDArray[np.float32]  # [1, hidden]
+    score_bias: NDArray[np.float32]
+
+    @classmethod
+    def load(cls, folder: Path) -> Head:
+        """Of a model's folder. Raises BadBundle where it holds none."""
+        from safetensors import safe_open
+
+        names = [f"classifier.{part}" for part in ("mix.weight", "mix.bias", "score.weight", "score.bias")]
+        try:
+            with safe_open(str(folder / "model.safetensors"), framework="numpy") as weights:
+                return cls(*(weights.get_tensor(name) for name in names))
+        except Exception as error:  # safetensors raises an error of its own, and OSError
+            raise BadBundle(f"{folder} is no model of late interaction ({error}); train the ranker again") from error
+
+    def scores(self, asked: Asked, items: Sequence[Stored]) -> Scores:
+        """The logit of each item, float32 [n]. What is compared is told in `ranking.apart`."""
+        if not items:
+            return np.empty(0, np.float32)
+        sizes = np.fromiter(map(len, items), np.int64, len(items))
+        starts = np.cumsum(sizes) - sizes
+        likeness = (np.concatenate(items).astype(np.float32) / STEPS) @ asked.vectors.T
+        best = np.maximum.reduceat(likeness, starts, axis=0)
+        back = np.add.reduceat(likeness.max(axis=1), starts) / sizes
+        whole = likeness[starts + sizes - 1, 0]
+        features = np.stack([best @ asked.weights, best.mean(axis=1), best.min(axis=1), back, whole], axis=1)
+        hidden = np.maximum(SPREAD * features @ self.mix.T + self.mix_bias, 0)
+        logits: Scores = (hidden @ self.score.T + self.score_bias)[:, 0].astype(np.float32)
+        return logits
+
+
+@dataclass(frozen=True)
+class LateScorer:
+    """A ShortlistScorer of late interaction. Safe to call from many threads.
+
+    `stored` is what an index holds of its items' tokens, as built; those of items that an update changed are made when
+    they are scored, by the same model.
+    """
+
+    tokenizer: PairTokenizer
+    runner: Runner
+    head: Head
+    places: int  # of a text, special tokens included
+    fingerprint: str
+    placement: Placement
+    stored: StoredTokens | None = None
+    activation: Activation = "sigmoid"
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        *,
+        runtime: RuntimeName = "openvino",
+        device: str = "auto",
+        precision: str = "auto",
+        cache: Path | None = None,
+    ) -> LateScorer:
+        """Open a model that `ranking.apart` trained; see `CrossEncoderScorer.load`. int8 counts as auto."""
+        place = placed(device, "auto" if precision == "int8" else precision, runtime)
+        kind = resolve_precision(place.precision, place.device)
+        runner: Runner
+        if place.device == "cuda" or place.runtime == "torch":
+            from ranking.models.late_training import ApartTokens, open_apart
+
+            runner = TorchRunner(ApartTokens(open_apart(folder)).eval().to(place.device), place.device, kind)
+        else:
+            runner = openvino_model(cache and cache / "late.xml", partial(_openvino_graph, folder), kind)
+        tokenizer = PairTokenizer.load(folder)
+        return cls(tokenizer, runner, Head.load(folder), places_of(folder), scorer_fingerprint(folder), place)
+
+    def over(self, version: IndexVersion) -> LateScorer:
+        """The same for the items of an index, with what it holds of them."""
+        return replace(self, stored=stored_vectors(version, self))
+
+    def score_shortlists(
+        self,
+        user_texts: Sequence[str],
+        item_tokens: TokensByRow,
+        hits: Hits,
+        depth: int,
+        *,
+        done: Callable[[int], None] | None = None,
+    ) -> Scores:
+        """See `CrossEncoderScorer.score_shortlists`."""
+        rows = hits.rows[:, :depth]
+        scores = np.full(rows.shape, np.nan, np.float32)
+        distinct = np.unique(rows[rows >= 0])
+        asked = self.asked(self.tokenizer.encode(list(user_texts)))
+        items = self._items(distinct, item_tokens, asked[0].vectors.shape[1]) if asked else []
+        for line, one in enumerate(asked):
+            place = np.flatnonzero(rows[line] >= 0)
+            at = np.searchsorted(distinct, rows[line, place])
+            scores[line, place] = self.head.scores(one, [items[number] for number in at.tolist()])
+            if done is not None:
+                done(len(place))
+        return scores
+
+    def score_tokenised(self, pairs: TokenisedPairs, *, done: Callable[[int], None] | None = None) -> Scores:
+        """The logit of each pair, float32 [n]."""
+        scores = np.empty(len(pairs.user), np.float32)
+        asked, items = self.asked(pairs.users), self.vectors(pairs.items)
+        order = np.argsort(pairs.user, kind="stable")
+        for part in np.split(order, np.flatnonzero(np.diff(pairs.user[order])) + 1) if len(order) else []:
+            wanted = [items[number] for number in pairs.item[part].tolist()]
+            scores[part] = self.head.scores(asked[int(pairs.user[part[0]])], wanted)
+            if done is not None:
+                done(len(part))
+        return scores
+
+    def asked(self, texts: TokenLists) -> list[Asked]:
+        """What users' texts are asked with."""
+        found = []
+        for told in self._told(texts, "user"):
+            heaviest = np.exp(told[:, -1] - told[:, -1].max())
+            found.append(Asked(told[:, :-1], heaviest / heaviest.sum()))
+        return found
+
+    def vectors(self, texts: TokenLists) -> list[Stored]:
+        """What an index holds of items' texts."""
+        return [np.rint(told[:, :-1] * STEPS).astype(np.int8) for told in self._told(texts, "item")]
+
+    def _items(self, rows: Rows, tokens: TokensByRow, width: int) -> list[Stored]:
+        """Those of rows int64 [n]: the stored ones that hold, and of the others what is made of their `tokens`."""
+        if not len(rows):
+            return []
+        if self.stored is None:
+            return self.vectors(tokens(rows))
+        holds = tokens.holds if isinstance(tokens, ItemTokens) else None
+        held = np.ones(len(rows), bool) if holds is None else holds(rows)
+        kept = iter(self.stored.at(rows[held]))
+        made = iter([] if held.all() else self.vectors(tokens(rows[~held])))
+        return [np.asarray(next(kept)).reshape(-1, width) if known else next(made) for known in held.tolist()]
+
+    def _told(self, texts: TokenLists, side: Side) -> list[Tokens]:
+        """Of each text its tokens' vectors and weights, float32 [n_tokens, width + 1]."""
+        alone = [self.tokenizer.alone(ids, side, self.places) for ids in texts.split()]
+        lengths = np.fromiter(map(len, alone), np.int64, len(alone))
+        found: list[Tokens] = [np.empty((0, 0), np.float32)] * len(alone)
+
+        def padded(batch: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+            size = -(-int(lengths[batch].max()) // MULTIPLE) * MULTIPLE
+            ids = np.full((len(batch), size), self.tokenizer.pad_id, np.int64)
+            real = np.arange(size) < lengths[batch][:, None]
+            ids[real] = np.concatenate([alone[at] for at in batch.tolist()])
+            return ids, real.astype(np.int64), np.full_like(ids, side == "item")
+
+        batches = batches_for(lengths, self.runner) if len(alone) else []
+        for batch, told in run_each(self.runner, batches, padded):
+            for at, rows in zip(batch.tolist(), told, strict=True):
+                found[at] = rows[: lengths[at]]
+        return found
+
+
+@dataclass(frozen=True)
+class LateColumn:
+    """The item column of every item's token vectors, int8, one token after the other; follows the model's weights.
+
+    Texts that the index `before` holds, as it was built, are taken from its own column, if that is of this model and as
+    it was written; others are read by the model.
+    """
+
+    scorer: LateScorer
+    before: IndexVersion | None = None
+    name: str = COLUMN
+
+    @property
+    def fingerprint(self) -> str:
+        """See the class."""
+        return late_fingerprint(self.scorer)
+
+    def compute(self, items: pa.Table, start: int, stop: int) -> pa.Array:
+        """The vectors of rows start to stop."""
+        texts = item_texts(items.slice(start, stop - start))
+        rows = np.full(len(texts), -1) if self._known is None else self._known.find(hash_keys(texts))
+        new = np.flatnonzero(rows < 0)
+        made = iter(self.scorer.vectors(self.scorer.tokenizer.encode([texts[at] for at in new.tolist()])))
+        kept = iter([] if self._stored is None else self._stored.at(rows[rows >= 0]))
+        found = [np.asarray(next(kept if row >= 0 else made)).reshape(-1) for row in rows.tolist()]
+        ends = np.concatenate(([0], np.cumsum([one.size for one in found])))
+        values = np.concatenate(found) if found else np.empty(0, np.int8)
+        return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(values))
+
+    @cached_property
+    def _stored(self) -> StoredTokens | None:
+        if self.before is None or not self.before.has_whole_column(COLUMN):
+            return None
+        return stored_vectors(self.before, self.scorer)
+
+    @cached_property
+    def _known(self) -> HashIndex | None:
+        return None if self.before is None or self._stored is None else HashIndex.build(self.before.text_hashes)
+
+
+def late_fingerprint(scorer: LateScorer) -> str:
+    """The fingerprint that a column of this model's vectors carries."""
+    return fingerprint(scorer.fingerprint, rendering_fingerprint())
+
+
+def stored_vectors(version: IndexVersion, scorer: LateScorer) -> StoredTokens | None:
+    """What an index version holds of this model's vectors; None where it has none, or those of another model."""
+    return stored_lists(version, COLUMN, late_fingerprint(scorer))
+
+
+def places_of(folder: Path) -> int:
+    """How many tokens of a text a model reads, special ones included."""
+    from retrieval.encoders.text_encoder import max_tokens, read_json
+
+    most = read_json(folder / "config.json").get("max_position_embeddings")
+    return min(max_tokens(folder), most - OFFSET if isinstance(most, int) else max_tokens(folder))
+
+
+def _openvino_graph(folder: Path) -> openvino.Model:
+    from ranking.models.late_training import ApartTokens, open_apart
+
+    return convert(ApartTokens(open_apart(folder)), TOKEN_INPUTS, token_example())

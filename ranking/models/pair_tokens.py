@@ -1,0 +1,220 @@
+"""Pairs as token ids: each text is tokenised once, each pair is cut so that the item is never lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from retrieval.encoders.text_encoder import load_tokenizer, max_tokens
+from retrieval.errors import BadBundle, ShortlistError
+from retrieval.fingerprint import fingerprint
+
+USER_SHARE = 4  # where a pair is too long, the user's text may keep this part (a quarter) of the room
+TOKENISED_AT_ONCE = 8_192
+
+
+class TextByRow(Protocol):
+    """Rendered texts by row: a list of all of them, or a dict of those that are needed."""
+
+    def __getitem__(self, row: int, /) -> str: ...
+
+
+class TokensByRow(Protocol):
+    """Tokens of items by row: those of `rows` int64 [n], in their order."""
+
+    def __call__(self, rows: NDArray[np.int64], /) -> TokenLists: ...
+
+
+@dataclass(frozen=True)
+class TokenLists:
+    """Texts as token ids without special tokens, end to end: text i is `ids[indptr[i]:indptr[i + 1]]`."""
+
+    ids: NDArray[np.int32]
+    indptr: NDArray[np.int64]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """The number of tokens of each text."""
+        return np.diff(self.indptr)
+
+    def split(self) -> list[NDArray[np.int32]]:
+        """The ids of each text."""
+        return np.split(self.ids, self.indptr[1:-1]) if len(self.indptr) > 1 else []
+
+    @classmethod
+    def of(cls, lists: Sequence[NDArray[np.integer]]) -> TokenLists:
+        """From one array of token ids a text."""
+        sizes = np.fromiter(map(len, lists), np.int64, len(lists))
+        ids = np.concatenate(lists).astype(np.int32) if lists else np.empty(0, np.int32)
+        return cls(ids, np.concatenate(([0], np.cumsum(sizes))))
+
+
+class PairBatch(NamedTuple):
+    """Padded pairs as a model takes them, int64 [b, l] each."""
+
+    input_ids: NDArray[np.int64]
+    attention_mask: NDArray[np.int64]
+    token_type_ids: NDArray[np.int64]
+
+
+class TokenisedPairs(NamedTuple):
+    """Pairs by position in two lists of tokenised texts."""
+
+    users: TokenLists
+    items: TokenLists
+    user: NDArray[np.int64]  # [n] into users
+    item: NDArray[np.int64]  # [n] into items
+
+    def select(self, pairs: NDArray[np.int64]) -> TokenisedPairs:
+        """Some of the pairs, by position."""
+        return self._replace(user=self.user[pairs], item=self.item[pairs])
+
+
+class _Template(NamedTuple):
+    """The special tokens around a pair, and the token type of each of the five parts."""
+
+    before: NDArray[np.int32]
+    between: NDArray[np.int32]
+    after: NDArray[np.int32]
+    types: tuple[int, int, int, int, int]
+
+    @property
+    def size(self) -> int:
+        return len(self.before) + len(self.between) + len(self.after)
+
+
+class PairTokenizer:
+    """Turns pairs into batches by a `tokenizers` tokenizer, as sentence-transformers does where nothing is too long.
+
+    A pair that exceeds `max_length` loses the end of the user's text first, down to a quarter of the room, and only
+    then the end of the item's.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, max_length: int, pad_id: int = 0) -> None:
+        """`max_length` counts all tokens of a pair, special ones too; padding and truncation are switched off."""
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self._tokenizer, self.max_length, self.pad_id = tokenizer, max_length, pad_id
+        self._template = _template(tokenizer)
+        self._room = max_length - self._template.size
+        if self._room < USER_SHARE:
+            raise BadBundle(f"a pair of at most {max_length} tokens leaves no room for text; raise max_length")
+
+    @classmethod
+    def load(cls, folder: Path) -> PairTokenizer:
+        """The fast tokenizer of a model folder, with the model's own longest length. Raises BadBundle without one."""
+        try:
+            tokenizer, pad_id = load_tokenizer(folder, None)
+        except ShortlistError:
+            raise
+        except Exception as error:  # the tokenizers library raises a bare Exception for what it cannot parse
+            raise BadBundle(f"{folder}/tokenizer.json cannot be read ({error}); train or adopt the ranker") from error
+        return cls(tokenizer, max_length=max_tokens(folder), pad_id=pad_id)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the token ids that `encode` gives: it changes with the tokenizer and with how much of a text it keeps."""
+        return fingerprint(self._tokenizer.to_str(), self._room)
+
+    @property
+    def largest_id(self) -> int:
+        """The highest token id there is."""
+        return max(self._tokenizer.get_vocab(with_added_tokens=True).values())
+
+    def encode(self, texts: Sequence[str]) -> TokenLists:
+        """Tokenise each text once, without special tokens; what no pair could hold is cut off."""
+        lists: list[NDArray[np.int32]] = []
+        for start in range(0, len(texts), TOKENISED_AT_ONCE):
+            part = list(texts[start : start + TOKENISED_AT_ONCE])
+            encoded = self._tokenizer.encode_batch_fast(part, add_special_tokens=False)
+            lists += [np.asarray(one.ids[: self._room], np.int32) for one in encoded]
+        return TokenLists.of(lists)
+
+    def pairs(
+        self, user_texts: TextByRow, item_texts: TextByRow, user: NDArray[np.int64], item: NDArray[np.int64]
+    ) -> TokenisedPairs:
+        """Tokenise what the pairs (user[i], item[i]) need, each distinct text once."""
+        items, item = self._distinct(item_texts, item)
+        users, user = self._distinct(user_texts, user)
+        return TokenisedPairs(users, items, user, item)
+
+    def pairs_of_tokens(
+        self, user_texts: TextByRow, item_tokens: TokensByRow, user: NDArray[np.int64], item: NDArray[np.int64]
+    ) -> TokenisedPairs:
+        """The same, of items whose tokens are known."""
+        users, user = self._distinct(user_texts, user)
+        rows, place = np.unique(item, return_inverse=True)
+        return TokenisedPairs(users, item_tokens(rows), user, place)
+
+    def alone(self, ids: NDArray[np.integer], side: Literal["user", "item"], places: int) -> NDArray[np.int64]:
+        """One text of a pair by itself with the special tokens around it, at most so many in all, int64 [n]."""
+        before, between, after, _ = self._template
+        first, last = (before, between) if side == "user" else (between[:0], after)
+        kept = ids[: places - len(first) - len(last)]
+        return np.concatenate([first, kept, last]).astype(np.int64)
+
+    def lengths(self, pairs: TokenisedPairs) -> NDArray[np.int64]:
+        """The number of tokens of each pair, special ones too, int64 [n]."""
+        user, item = self._kept(pairs)
+        return user + item + self._template.size
+
+    def batch(self, pairs: TokenisedPairs, *, multiple: int = 1) -> PairBatch:
+        """All the pairs as one batch, padded to the longest, rounded up to a multiple."""
+        before, between, after, kinds = self._template
+        user, item = self._kept(pairs)
+        sizes = np.broadcast_arrays(len(before), user, len(between), item, len(after))
+        ends = np.cumsum(np.stack(sizes, axis=1), axis=1)  # of each of the five parts, [b, 5]
+        width = -(-int(ends[:, -1].max(initial=0)) // multiple) * multiple
+        part = (np.arange(width) >= ends[:, :, None]).sum(axis=1)  # which part each place is in, 5 for padding
+        ids = np.full(part.shape, self.pad_id, np.int64)
+        for number, special in ((0, before), (2, between), (4, after)):
+            ids[part == number] = np.tile(special, len(part))
+        ids[part == 1] = pairs.users.ids[spans(pairs.users.indptr[pairs.user], user)]
+        ids[part == 3] = pairs.items.ids[spans(pairs.items.indptr[pairs.item], item)]
+        return PairBatch(ids, (part < 5).astype(np.int64), np.array((*kinds, 0), np.int64)[part])
+
+    def _kept(self, pairs: TokenisedPairs) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """How many tokens of each user's and each item's text stay."""
+        user, item = pairs.users.lengths[pairs.user], pairs.items.lengths[pairs.item]
+        user = np.minimum(user, np.maximum(self._room - item, self._room // USER_SHARE))
+        return user, np.minimum(item, self._room - user)
+
+    def _distinct(self, texts: TextByRow, wanted: NDArray[np.int64]) -> tuple[TokenLists, NDArray[np.int64]]:
+        rows, place = np.unique(wanted, return_inverse=True)
+        first: dict[str, int] = {}
+        number = np.fromiter((first.setdefault(texts[row], len(first)) for row in rows.tolist()), np.int64, len(rows))
+        return self.encode(list(first)), number[place]
+
+
+def spans(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The positions of consecutive runs, one after the other.
+
+    >>> spans(np.array([5, 0]), np.array([2, 3])).tolist()
+    [5, 6, 0, 1, 2]
+    """
+    return np.repeat(starts - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
+
+
+def _template(tokenizer: Tokenizer) -> _Template:
+    """Read the special tokens of a pair off a tokenised one, so that any model's own template serves."""
+    pair = tokenizer.encode("a", "b")
+    owners, ids, types = pair.sequence_ids, np.asarray(pair.ids, np.int32), pair.type_ids
+    if 0 not in owners or 1 not in owners:
+        raise BadBundle("the tokenizer has no tokens for the letters a and b; it cannot read pairs of texts")
+    first, last = owners.index(0), len(owners) - 1 - owners[::-1].index(0)
+    second, end = owners.index(1), len(owners) - 1 - owners[::-1].index(1)
+    at = [first - 1, first, last + 1, second, end + 1]
+    kinds = [types[place] if 0 <= place < len(types) else 0 for place in at]
+    return _Template(
+        before=ids[:first],
+        between=ids[last + 1 : second],
+        after=ids[end + 1 :],
+        types=(kinds[0], kinds[1], kinds[2], kinds[3], kinds[4]),
+    )

@@ -1,0 +1,1 @@
+"""From scores to an order: blend, gate, permutation, Platt scaling."""

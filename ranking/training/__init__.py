@@ -1,0 +1,1 @@
+"""Training of the rerankers: pairs, losses, loops."""

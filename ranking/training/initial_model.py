@@ -1,0 +1,80 @@
+"""The cross-encoder that a training begins with: a pretrained encoder, cut and frozen, with a new head."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from sentence_transformers import CrossEncoder
+from tokenizers import Tokenizer
+from torch import nn
+
+from ranking.models.first_token import read_first_token_only
+from ranking.models.late_training import read_apart
+from ranking.models.pair_tokens import PairTokenizer
+from ranking.training.lora import add_lora
+from ranking.training.settings import RankerTraining
+from retrieval.errors import BadBundle, BadConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def new_cross_encoder(start: str | Path, settings: RankerTraining, *, device: str = "cpu") -> CrossEncoder:
+    """A CrossEncoder with one output on top of a pretrained encoder, its new head drawn from the seed.
+
+    Raises BadBundle, in one line, where `start` does not open, and what `cut_and_freeze` does.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        try:
+            model: CrossEncoder = CrossEncoder(str(start), num_labels=1, device=device)
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            raise BadBundle(f"{start} does not open as a pretrained encoder: {str(error).splitlines()[0]}") from error
+    model.max_seq_length = min(settings.max_length, model.max_seq_length or settings.max_length)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Dropout):
+            of_attention = re.search(r"\.(self|attn)\.dropout$", name)
+            module.p = settings.attention_dropout if of_attention else settings.dropout
+    if model.model is not None:
+        with torch.random.fork_rng():
+            torch.manual_seed(settings.seed)
+            cut_and_freeze(model.model, settings)
+    if settings.apart:
+        with torch.random.fork_rng():
+            torch.manual_seed(settings.seed)
+            read_apart(model)
+    else:
+        read_first_token_only(model)
+    return model
+
+
+def cut_and_freeze(network: PreTrainedModel, settings: RankerTraining) -> None:
+    """Keep the first `layers` of an encoder, keep what the settings freeze from learning, and put LoRA in the rest.
+
+    Raises BadConfig where it has fewer layers than are to be kept or frozen, and what `add_lora` does.
+    """
+    depth = network.config.num_hidden_layers
+    stack = next((one for one in network.modules() if isinstance(one, nn.ModuleList) and len(one) == depth), None)
+    kept = settings.layers or depth
+    if stack is None or max(kept, settings.freeze_layers) > depth:
+        raise BadConfig(f"an encoder of {depth} layers cannot keep {kept} and freeze {settings.freeze_layers} of them")
+    del stack[kept:]
+    network.config.num_hidden_layers = kept
+    if settings.freeze_word_embeddings:
+        network.get_input_embeddings().weight.requires_grad_(False)
+    if settings.freeze_layers:
+        for name, parameter in network.named_parameters():
+            if "embeddings" in name:
+                parameter.requires_grad_(False)
+        stack[: settings.freeze_layers].requires_grad_(False)
+    if settings.lora is not None:
+        add_lora(network, stack, settings.lora)
+
+
+def tokenizer_of(model: CrossEncoder) -> PairTokenizer:
+    """The model's own tokenizer as serving will read pairs."""
+    tokenizer = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())
+    return PairTokenizer(tokenizer, max_length=model.max_seq_length or 512, pad_id=model.tokenizer.pad_token_id or 0)

@@ -1,0 +1,1 @@
+"""The data contract: files, their checks, events, judgements and how they are split."""

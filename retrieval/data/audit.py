@@ -1,0 +1,199 @@
+"""Bad rows of one file: found by rule, batch after batch, and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from retrieval.data.check_report import FileReport, Finding
+from retrieval.data.rejected import Found, RejectedRows, cells, shown
+from retrieval.data.schema import ParquetSource
+
+SET_ASIDE, LEFT_OUT, CLEANED = "row set aside", "value left out", "text cleaned"
+Bools = NDArray[np.bool_]
+
+
+class Screen:
+    """One batch under examination. A row that one rule sets aside is not counted by the rules after it.
+
+    Text that is not UTF-8 is replaced by null at once, so that the rules and everything after them may trust it.
+    """
+
+    def __init__(self, batch: pa.RecordBatch, first_row: int, required: Collection[str] = ()) -> None:
+        self.raw = batch
+        self.first_row = first_row
+        self.n = batch.num_rows
+        self.dropped: Bools = np.zeros(self.n, bool)
+        self.unknown: Bools = np.zeros(self.n, bool)
+        self.mended: Bools = np.zeros(self.n, bool)
+        self.found: list[Found] = []
+        self._columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+        for name in batch.schema.names:
+            self._refuse_broken_text(name, name in required)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._columns
+
+    def column(self, name: str) -> pa.Array:
+        """A column of the batch, its broken text null."""
+        return self._columns[name]
+
+    def drop(self, rule: str, bad: Bools, column: str, *, unknown: bool = False) -> None:
+        """Set aside the rows of mask `bad` that are still kept; `column` holds the value to show."""
+        fresh = bad & ~self.dropped
+        self.dropped |= fresh
+        if unknown:
+            self.unknown |= fresh
+        self._note(rule, SET_ASIDE, unknown, column, fresh)
+
+    def mend(self, rule: str, bad: Bools, column: str, action: str = LEFT_OUT) -> None:
+        """Count the rows of mask `bad` that stay but lose a value, or part of one, of `column`."""
+        fresh = bad & ~self.dropped
+        self.mended |= fresh
+        self._note(rule, action, False, column, fresh)
+
+    def _note(self, rule: str, action: str, unknown: bool, column: str, fresh: Bools) -> None:
+        if fresh.any():
+            self.found.append(Found(rule, action, column, np.flatnonzero(fresh), unknown))
+
+    def _refuse_broken_text(self, name: str, required: bool) -> None:
+        broken = _broken_text(self._columns[name])
+        if broken is None:
+            return
+        reject = self.drop if required else self.mend
+        reject(f"{name} that is not UTF-8", broken, name)
+        column = self._columns[name]
+        self._columns[name] = pc.if_else(pa.array(broken), pa.scalar(None, column.type), column)
+
+
+def _broken_text(column: pa.Array) -> Bools | None:
+    """The rows of a column of text whose bytes are not UTF-8; None where all are, or where it is not of text."""
+    nested = pa.types.is_list(column.type) and pa.types.is_string(column.type.value_type)
+    if not nested and not pa.types.is_string(column.type):
+        return None
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        values = pc.list_flatten(column) if nested else column
+        bad = np.array([not _is_utf8(value) for value in values.cast(pa.binary()).to_pylist()], bool)
+        if not nested:
+            return bad
+        owners = pc.list_parent_indices(column).to_numpy(zero_copy_only=False)
+        return np.bincount(owners[bad], minlength=len(column)) > 0
+    return None
+
+
+def _is_utf8(value: bytes | None) -> bool:
+    try:
+        (value or b"").decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+@dataclass(kw_only=True)
+class FileAudit:
+    """The running count of one file: what its screens found, held against its limits at the end."""
+
+    source: ParquetSource
+    max_bad: float
+    max_unknown: float
+    rejected: RejectedRows
+    bad: int = 0
+    unknown: int = 0
+    dropped: int = 0
+    seen: int = 0
+
+    def __post_init__(self) -> None:
+        self._findings: dict[tuple[str, str], Finding] = {}
+
+    def screens(self, columns: tuple[str, ...]) -> Iterator[Screen]:
+        """A screen a batch; what was found on it is recorded when the next one is asked for."""
+        for batch in self.source.batches(columns):
+            screen = Screen(batch, self.seen, self.source.required)
+            yield screen
+            self._record(screen)
+
+    def _record(self, screen: Screen) -> None:
+        self.seen += screen.n
+        self.unknown += int(screen.unknown.sum())
+        self.dropped += int(screen.dropped.sum())
+        self.bad += int(((screen.dropped | screen.mended) & ~screen.unknown).sum())
+        for found in screen.found:
+            key = found.rule, found.action
+            earlier = self._findings.get(key) or _first_finding(screen, found)
+            self._findings[key] = replace(earlier, rows=earlier.rows + len(found.rows))
+        self.rejected.add(self.source.path.name, screen.raw, screen.first_row, screen.found)
+
+    def report(self) -> FileReport:
+        """What became of the file, once all its screens are through."""
+        return FileReport(
+            path=str(self.source.path),
+            rows=self.seen,
+            kept=self.seen - self.dropped,
+            bad=self.bad,
+            unknown=self.unknown,
+            max_bad=self.max_bad,
+            max_unknown=self.max_unknown,
+            findings=tuple(self._findings.values()),
+            columns=self.source.columns,
+            missing=self.source.missing,
+            extra=self.source.extra,
+        )
+
+
+def _first_finding(screen: Screen, found: Found) -> Finding:
+    """A finding of no rows yet that shows the first of `found`."""
+    row = int(found.rows[0])
+    return Finding(
+        rule=found.rule,
+        action=found.action,
+        rows=0,
+        first_row=screen.first_row + row,
+        value=shown(cells(screen.raw.column(found.column).slice(row, 1))[0]),
+        unknown=found.unknown,
+    )
+
+
+class Codebook:
+    """Consecutive codes for strings, in the order of first sight."""
+
+    def __init__(self, known: Iterable[str] = ()) -> None:
+        self.codes: dict[str, int] = {}
+        for text in known:
+            self.codes.setdefault(text, len(self.codes))
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def add(self, column: pa.Array, kept: pa.Array, spelling: Callable[[str], str] = str) -> NDArray[np.int32]:
+        """The code of each value, new ones included, int32 [n]; -1 for null and for what `spelling` makes empty.
+
+        Only rows of the bool array `kept` count; the others are -1 and leave no trace.
+        """
+        return self._codes(pc.if_else(kept, column, None), lambda text: self._code_of(spelling(text)))
+
+    def look_up(self, column: pa.Array) -> NDArray[np.int32]:
+        """The code of each value, int32 [n]; -1 for null and for what is not known."""
+        return self._codes(column, lambda text: self.codes.get(text, -1))
+
+    def recoded(self, names: Sequence[str]) -> NDArray[np.int32]:
+        """For each code the position of its string in `names`, int32 [n + 1]; the last is -1 and stays -1."""
+        position = {name: at for at, name in enumerate(names)}
+        return np.array([*(position[name] for name in self.codes), -1], np.int32)
+
+    def _code_of(self, text: str) -> int:
+        return self.codes.setdefault(text, len(self.codes)) if text else -1
+
+    @staticmethod
+    def _codes(column: pa.Array, code_of: Callable[[str], int]) -> NDArray[np.int32]:
+        encoded = column.dictionary_encode()
+        distinct = encoded.dictionary.to_pylist()
+        table = np.array([*(code_of(text) for text in distinct), -1], np.int32)
+        codes: NDArray[np.int32] = table[encoded.indices.fill_null(len(distinct)).to_numpy(zero_copy_only=False)]
+        return codes

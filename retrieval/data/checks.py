@@ -1,0 +1,126 @@
+"""The rules for columns: what of a batch is fit for use, and what its screen sets aside or leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from retrieval.data.audit import CLEANED, Bools, Screen
+from retrieval.data.schema import list_like
+
+TEXT_BYTES = 100_000
+SECOND, DAY = 1_000_000, 86_400_000_000  # in microseconds
+LARGEST = float(np.finfo(np.float32).max)  # what is larger counts as infinite
+FIRST_SHOP = 631_152_000  # seconds, 1990-01-01
+SEEN = r"[^\pZ\pC]"  # something that leaves ink: neither space, nor control, nor format character
+# controls that no text has; the white ones (tab, line ends) and those of a botched encoding are only blanked
+BINARY_CONTROLS = r"[\x00-\x08\x0e-\x1f\x7f]"
+CONTROLS = r"[\x00-\x1f\x7f-\x{9f}]"
+
+
+def screen_ids(screen: Screen, name: str) -> pa.Array:
+    """A required column of ids as strings, verbatim; rows without one are set aside."""
+    ids = screen.column(name).cast(pa.string())
+    blank = pc.fill_null(pc.equal(pc.binary_length(pc.utf8_trim_whitespace(ids)), 0), True)
+    screen.drop(f"{name} null or empty", as_mask(blank), name)
+    return ids
+
+
+def screen_repeats(screen: Screen, keys: Sequence[Hashable], seen: set[Hashable], rule: str, column: str) -> None:
+    """Set aside the rows whose key an earlier kept row has; `seen` goes from batch to batch and grows."""
+    repeated = np.zeros(screen.n, bool)
+    for row in np.flatnonzero(~screen.dropped).tolist():
+        repeated[row] = keys[row] in seen
+        seen.add(keys[row])
+    screen.drop(rule, repeated, column)
+
+
+def screen_text(screen: Screen, name: str) -> pa.Array:
+    """A required column of text with blanks for control characters; rows without readable text are set aside.
+
+    That is: null, nothing but space and control characters, or more than 100,000 bytes. A text with characters that
+    only binary data has (NUL, ESC and their like) counts as bad, though what is left of it is used.
+    """
+    text = screen.column(name)
+    ink = pc.fill_null(pc.match_substring_regex(text, SEEN), False)
+    screen.drop(f"{name} null or blank", ~as_mask(ink), name)
+    long = pc.fill_null(pc.greater(pc.binary_length(text), TEXT_BYTES), False)
+    screen.drop(f"{name} of more than {TEXT_BYTES:,} bytes", as_mask(long), name)
+    binary = pc.fill_null(pc.match_substring_regex(text, BINARY_CONTROLS), False)
+    screen.mend(f"{name} with control characters", as_mask(binary), name, CLEANED)
+    return blank_controls(text)
+
+
+def screen_amount(screen: Screen, name: str, *, signless: Bools | None = None) -> NDArray[np.float64]:
+    """An optional column of amounts, NaN where there is none; negative, infinite and NaN ones are left out.
+
+    In the rows of mask `signless` a minus sign says nothing new (as with the quantity of a return) and is dropped.
+    """
+    values, null = numbers(screen.column(name))
+    if signless is not None:
+        values = np.where(signless, np.abs(values), values)
+    bad = ~null & ~((values >= 0) & (values <= LARGEST))
+    screen.mend(f"{name} negative, infinite or not a number", bad, name)
+    return np.where(bad, np.nan, values)
+
+
+def first_believable(columns: Iterable[pa.Array]) -> int:
+    """The first second since 1970 that a time of this file may name, given its column of times in parts.
+
+    1990, before which no shop's events lie but a date that failed to parse does; or 1970 where most of the times lie
+    before 1990, for then they count steps and mean no dates.
+    """
+    early = known = 0
+    for column in columns:
+        values, per_second = _ticks(column)
+        told = ~as_mask(column.is_null())
+        known += int(told.sum())
+        early += int((told & (values < FIRST_SHOP * per_second)).sum())
+    return 0 if early * 2 > known else FIRST_SHOP
+
+
+def screen_times(screen: Screen, name: str, first: int, latest: int) -> NDArray[np.int64]:
+    """A required column of times as microseconds since 1970 in UTC; times without a zone are taken as UTC.
+
+    Rows whose time is null, before `first` (seconds), or after `latest` (microseconds) are set aside; their value is 0.
+    """
+    column = screen.column(name)
+    null = as_mask(column.is_null())
+    values, per_second = _ticks(column)
+    early, late = first * per_second, latest * per_second // SECOND
+    screen.drop(f"{name} null", null, name)
+    screen.drop(f"{name} before {1990 if first else 1970}", values < early, name)
+    screen.drop(f"{name} in the future", values > late, name)
+    inside = np.where(screen.dropped | null, 0, values)
+    return inside * (SECOND // per_second) if per_second <= SECOND else inside // (per_second // SECOND)
+
+
+def _ticks(column: pa.Array) -> tuple[NDArray[np.int64], int]:
+    """Times as int64 in the column's own unit, 0 for null, and how many of it make a second; dates as seconds."""
+    if pa.types.is_date32(column.type):
+        days = column.cast(pa.int32()).fill_null(0).to_numpy(zero_copy_only=False)
+        return days.astype(np.int64) * 86_400, 1
+    unit = "ms" if pa.types.is_date64(column.type) else column.type.unit
+    per_second = {"s": 1, "ms": 1_000, "us": SECOND, "ns": 1_000 * SECOND}[unit]
+    return column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False), per_second
+
+
+def numbers(column: pa.Array) -> tuple[NDArray[np.float64], Bools]:
+    """A column of numbers as float64, NaN for null, and the mask of its nulls."""
+    return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), as_mask(column.is_null())
+
+
+def as_mask(column: pa.Array) -> Bools:
+    """A bool column without nulls as numpy."""
+    return np.asarray(column.to_numpy(zero_copy_only=False), bool)
+
+
+def blank_controls(column: pa.Array) -> pa.Array:
+    """A column of `string` or `list<string>` with a blank for every control character."""
+    if pa.types.is_list(column.type):
+        return list_like(column, pc.replace_substring_regex(pc.list_flatten(column), CONTROLS, " "))
+    return pc.replace_substring_regex(column, CONTROLS, " ")

@@ -1,0 +1,184 @@
+"""A data set: a folder of parquet files in the contract of `retrieval.schema`, validated once and held in columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+
+from retrieval.data.audit import FileAudit
+from retrieval.data.check_report import CheckReport, FileReport
+from retrieval.data.checks import DAY
+from retrieval.data.events import EventReader, Events
+from retrieval.data.facts import facts_of, notes_on
+from retrieval.data.items import read_items
+from retrieval.data.judgements import SPLITS, Judgements, Queries, read_judgements, read_queries
+from retrieval.data.rejected import RejectedRows
+from retrieval.data.schema import CONTRACT, EVENTS, ITEMS, JUDGEMENTS, QUERIES, open_source
+from retrieval.errors import BadConfig, BadData
+from retrieval.fingerprint import file_sha256, fingerprint
+
+__all__ = ["SPLITS", "DataSet", "Events", "Judgements", "Queries", "check", "load"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """Everything usable of a data set's folder.
+
+    `items` are in file order; row r of it is item `item_ids[r]`. Users are those of events and queries, sorted by id,
+    so that the order of rows means nothing. `fingerprint` names the contents of the files.
+    """
+
+    items: pa.Table
+    item_ids: tuple[str, ...]
+    user_ids: tuple[str, ...]
+    events: Events | None
+    queries: Queries | None
+    judgements: Judgements | None
+    report: CheckReport
+    fingerprint: str
+
+    @property
+    def n_items(self) -> int:
+        """Items that can be shown."""
+        return len(self.item_ids)
+
+    @property
+    def n_users(self) -> int:
+        """Users of events and of queries."""
+        return len(self.user_ids)
+
+    @property
+    def has_recommend(self) -> bool:
+        """Whether there are events to recommend from."""
+        return self.events is not None
+
+    @property
+    def has_search(self) -> bool:
+        """Whether there are judged queries."""
+        return self.judgements is not None
+
+
+def load(
+    folder: Path | str,
+    *,
+    max_bad: float = 0.01,
+    max_unknown: float = 0.10,
+    rejected: Path | None = None,
+    now: datetime | None = None,
+    require_interactions: bool = True,
+) -> DataSet:
+    """Read and validate the data set in `folder`.
+
+    Args:
+        max_bad: the share of a file's rows that may break a rule; they are set aside, or lose the value.
+        max_unknown: the share of events and of judgements that may name an item or a query that is not there.
+        rejected: where to write the rows that broke a rule (parquet); written only where there are any.
+        now: events more than a day later are impossible; the clock's time by default, UTC where it has no zone.
+        require_interactions: refuse a catalogue alone, without events or judgements.
+
+    Raises:
+        BadData: a file breaks the contract; one line that says which, where, and what to do. Nothing is written.
+        BadConfig: a limit that is not between 0 and 1, or `rejected` cannot be written.
+    """
+    with RejectedRows(rejected) as aside:
+        dataset = _Reading(Path(folder), max_bad, max_unknown, _latest(now), aside).read(require_interactions)
+        dataset.report.raise_if_refused()
+    return dataset
+
+
+def check(
+    folder: Path | str,
+    *,
+    max_bad: float = 0.01,
+    max_unknown: float = 0.10,
+    now: datetime | None = None,
+    require_interactions: bool = True,
+) -> CheckReport:
+    """What a data set holds and what is wrong with it, also where that is more than its limits.
+
+    Raises:
+        BadData: a fault of structure, after which nothing can be counted.
+        BadConfig: a limit that is not between 0 and 1.
+    """
+    with RejectedRows(None) as aside:
+        return _Reading(Path(folder), max_bad, max_unknown, _latest(now), aside).read(require_interactions).report
+
+
+def _latest(now: datetime | None) -> int:
+    """The last believable time, in microseconds since 1970."""
+    moment = now or datetime.now(UTC)
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return int(moment.timestamp() * 1_000_000) + DAY
+
+
+class _Reading:
+    """One pass over a folder's files, in the order in which they refer to each other."""
+
+    def __init__(self, folder: Path, max_bad: float, max_unknown: float, latest: int, aside: RejectedRows) -> None:
+        for name, limit in (("max_bad", max_bad), ("max_unknown", max_unknown)):
+            if not 0 <= limit <= 1:
+                raise BadConfig(f"{name} is {limit}; give a share between 0 and 1, such as 0.01 for 1 %")
+        self.folder = folder
+        self.max_bad, self.max_unknown = max_bad, max_unknown
+        self.latest = latest
+        self.aside = aside
+        self.files: list[FileReport] = []
+
+    def read(self, require_interactions: bool) -> DataSet:
+        names = self._present(require_interactions)
+        audits = {name: self._audit(name) for name in names}
+        items = read_items(audits[ITEMS])
+        item_ids = tuple(items["item_id"].to_pylist())
+        reader = EventReader(item_ids)
+        if EVENTS in audits:
+            reader.read(audits[EVENTS], self.latest)
+        queries = read_queries(audits[QUERIES], reader.users) if QUERIES in audits else None
+        judgements = read_judgements(audits[JUDGEMENTS], item_ids, queries.ids) if queries else None
+        user_ids = tuple(sorted(reader.users.codes))
+        events = reader.events(user_ids) if EVENTS in audits else None
+        if queries is not None:
+            queries = replace(queries, user=reader.users.recoded(user_ids)[queries.user])
+        return DataSet(
+            items=items,
+            item_ids=item_ids,
+            user_ids=user_ids,
+            events=events,
+            queries=queries,
+            judgements=judgements,
+            report=CheckReport(
+                folder=str(self.folder),
+                files=tuple(audit.report() for audit in audits.values()),
+                facts=facts_of(len(item_ids), len(user_ids), events, queries, judgements),
+                notes=notes_on(self.folder, events),
+            ),
+            fingerprint=fingerprint({name: file_sha256(self.folder / name) for name in names}),
+        )
+
+    def _present(self, require_interactions: bool) -> list[str]:
+        """The files that are there, in the order of `CONTRACT`; refuses a combination that makes no data set."""
+        try:
+            is_folder = self.folder.is_dir()
+            names = [name for name in CONTRACT if (self.folder / name).exists()]
+        except PermissionError as error:
+            raise BadData(f"{self.folder}: cannot be read ({error.strerror}); let this user read the folder") from error
+        if not is_folder:
+            raise BadData(f"{self.folder}: no such folder; name the folder that holds {ITEMS}")
+        found = ", ".join(sorted(path.name for path in self.folder.glob("*.parquet"))) or "no parquet file"
+        if ITEMS not in names:
+            raise BadData(f"{self.folder}: has no {ITEMS} (item_id, title); it holds {found}")
+        for one, other in ((QUERIES, JUDGEMENTS), (JUDGEMENTS, QUERIES)):
+            if one in names and other not in names:
+                raise BadData(f"{self.folder}: has {one} but no {other}; add it, or take {one} away")
+        if require_interactions and len(names) == 1:
+            raise BadData(
+                f"{self.folder}: has neither {EVENTS} nor {QUERIES} with {JUDGEMENTS}, nothing to learn from or to "
+                f"measure with; it holds {found}"
+            )
+        return names
+
+    def _audit(self, name: str) -> FileAudit:
+        source = open_source(self.folder, name)
+        return FileAudit(source=source, max_bad=self.max_bad, max_unknown=self.max_unknown, rejected=self.aside)

@@ -1,0 +1,160 @@
+"""Events as columns of numpy, and how they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from retrieval.data.audit import Bools, Codebook, FileAudit, Screen
+from retrieval.data.checks import first_believable, screen_amount, screen_ids, screen_times
+from retrieval.errors import BadData
+from retrieval.text.rendering import query_text
+
+MAX_KINDS = 1_000
+RETURNS = frozenset({"return", "returned", "refund"})
+UNKNOWN_ITEM = "item_id not in items.parquet"
+Codes = NDArray[np.int32]
+_COLUMNS = ("user_id", "item_id", "event", "timestamp", "quantity", "price", "basket_id", "query")
+_ROW = np.dtype(
+    [
+        ("user", np.int32),
+        ("item", np.int32),
+        ("kind", np.int16),
+        ("time", np.int64),
+        ("query", np.int32),
+        ("basket", np.int32),
+        ("quantity", np.float32),
+        ("price", np.float32),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Events:
+    """What shoppers did, sorted by user, then time; one entry an event.
+
+    Events of one time stand by item and kind where there are baskets, else in file order.
+    `user` and `item` int32 are positions in the data set's `user_ids` and `item_ids`; `kind` int16 in `kinds`; `time`
+    int64 is microseconds since 1970, UTC; `query` int32 is a position in `query_texts`, -1 where none; `basket` int32
+    tells baskets apart, -1 where none; `quantity` float32 is 1 and `price` float32 NaN where not given. The events of
+    user u are `offsets[u]:offsets[u + 1]`, int64 [n_users + 1].
+    """
+
+    user: Codes
+    item: Codes
+    kind: NDArray[np.int16]
+    time: NDArray[np.int64]
+    query: Codes
+    basket: Codes
+    quantity: NDArray[np.float32]
+    price: NDArray[np.float32]
+    offsets: NDArray[np.int64]
+    kinds: tuple[str, ...]
+    query_texts: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+    @property
+    def has_baskets(self) -> bool:
+        """Whether any event names its basket."""
+        return bool((self.basket >= 0).any())
+
+    def of_user(self, user: int) -> slice:
+        """Where the events of a user (by code) stand, oldest first."""
+        return slice(int(self.offsets[user]), int(self.offsets[user + 1]))
+
+    def is_kind(self, names: Iterable[str]) -> Bools:
+        """Mask of the events whose kind is one of `names`, bool [n]."""
+        wanted = set(names)
+        return np.isin(self.kind, [code for code, name in enumerate(self.kinds) if name in wanted])
+
+    def is_return(self) -> Bools:
+        """Mask of the events that give a purchase back, bool [n]."""
+        return self.is_kind(name for name in self.kinds if name.casefold() in RETURNS)
+
+
+class EventReader:
+    """Takes up events batch by batch, in codes; `users` holds every user seen and may be given more."""
+
+    def __init__(self, item_ids: Sequence[str]) -> None:
+        self.users = Codebook()
+        self._items = Codebook(item_ids)
+        self._kinds, self._baskets, self._queries = Codebook(), Codebook(), Codebook()
+        self._parts: list[NDArray[np.void]] = []
+
+    def read(self, audit: FileAudit, latest: int) -> None:
+        """Append the usable events of a file; `latest` is the last time to believe, in microseconds since 1970.
+
+        Raises:
+            BadData: there are more kinds of event than anyone can mean, or the file breaks off.
+        """
+        columns = tuple(name for name in _COLUMNS if name in audit.source.columns)
+        first = first_believable(batch["timestamp"] for batch in audit.source.batches(("timestamp",)))
+        for screen in audit.screens(columns):
+            self._parts.append(self._rows(screen, first, latest))
+            if len(self._kinds) > MAX_KINDS:
+                raise BadData(
+                    f"{audit.source.path}: column event has more than {MAX_KINDS:,} distinct values; it should name "
+                    "the kind of event: view, cart, purchase"
+                )
+
+    def events(self, user_ids: Sequence[str]) -> Events:
+        """Everything read, sorted, with the codes of `user_ids`, which must hold all of `users`."""
+        rows = np.concatenate(self._parts)
+        self._parts = []
+        user = self.users.recoded(user_ids)[rows["user"]]
+        rows = rows[np.lexsort((*self._within_a_moment(rows), rows["time"], user))]
+        user = np.sort(user)
+        kinds = sorted(self._kinds.codes)
+        columns = {name: np.ascontiguousarray(rows[name]) for name in _ROW.names or ()}
+        columns |= {"user": user, "kind": self._kinds.recoded(kinds)[columns["kind"]].astype(np.int16)}
+        return Events(
+            **columns,
+            offsets=np.searchsorted(user, np.arange(len(user_ids) + 1)).astype(np.int64),
+            kinds=tuple(kinds),
+            query_texts=tuple(self._queries.codes),
+        )
+
+    def _within_a_moment(self, rows: NDArray[np.void]) -> tuple[NDArray[np.integer], ...]:
+        """What orders events of one time, the last key first: kind and item by name where there are baskets, whose rows
+        come in any order; nothing, which leaves the file's own order, where there are none."""
+        if not (rows["basket"] >= 0).any():
+            return ()
+        books = {"kind": self._kinds, "item": self._items}
+        return tuple(book.recoded(sorted(book.codes))[rows[name]] for name, book in books.items())
+
+    def _rows(self, screen: Screen, first: int, latest: int) -> NDArray[np.void]:
+        users, items = screen_ids(screen, "user_id"), screen_ids(screen, "item_id")
+        kinds = screen_ids(screen, "event")
+        rows = np.zeros(screen.n, _ROW)
+        rows["time"] = screen_times(screen, "timestamp", first, latest)
+        rows["item"] = self._items.look_up(items)
+        screen.drop(UNKNOWN_ITEM, rows["item"] < 0, "item_id", unknown=True)
+        kept = pa.array(~screen.dropped)
+        rows["user"] = self.users.add(users, kept)
+        rows["kind"] = self._kinds.add(kinds, kept, str.strip)
+        self._fill_optional(screen, rows, kept, as_returns(kinds))
+        return rows[~screen.dropped]
+
+    def _fill_optional(self, screen: Screen, rows: NDArray[np.void], kept: pa.Array, returns: Bools) -> None:
+        rows["quantity"], rows["price"], rows["basket"], rows["query"] = 1, np.nan, -1, -1
+        if "quantity" in screen:
+            rows["quantity"] = np.nan_to_num(screen_amount(screen, "quantity", signless=returns), nan=1.0)
+        if "price" in screen:
+            rows["price"] = screen_amount(screen, "price", signless=returns)
+        if "basket_id" in screen:
+            rows["basket"] = self._baskets.add(screen.column("basket_id").cast(pa.string()), kept)
+        if "query" in screen:
+            rows["query"] = self._queries.add(screen.column("query"), kept, query_text)
+
+
+def as_returns(kinds: pa.Array) -> Bools:
+    """Which of a column of event names give a purchase back, bool [n]."""
+    names = pc.utf8_lower(pc.utf8_trim_whitespace(kinds))
+    return np.asarray(pc.is_in(names, pa.array(sorted(RETURNS))).to_numpy(zero_copy_only=False), bool)

@@ -1,0 +1,80 @@
+"""What is worth knowing of a data set that is not wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from retrieval.data.check_report import Json
+from retrieval.data.events import Events
+from retrieval.data.judgements import SPLITS, Judgements, Queries
+from retrieval.data.schema import CONTRACT
+
+GRADES_LISTED = 20
+
+
+def facts_of(
+    n_items: int, n_users: int, events: Events | None, queries: Queries | None, judgements: Judgements | None
+) -> dict[str, Json]:
+    """Counts, spans and shares, in JSON types."""
+    facts: dict[str, Json] = {"items": n_items, "users": n_users}
+    if events is not None and len(events):
+        facts |= _event_facts(events, n_items)
+    if queries is not None:
+        facts["queries"] = len(queries)
+    if judgements is not None and len(judgements):
+        facts |= _judgement_facts(judgements)
+    return facts
+
+
+def notes_on(folder: Path, events: Events | None) -> tuple[str, ...]:
+    """Sentences about what is legitimate but may not be meant."""
+    notes = []
+    unread = sorted(path.name for path in folder.glob("*.parquet") if path.name not in CONTRACT)
+    if unread:
+        notes.append(f"not part of the contract and not read: {', '.join(unread)}")
+    if events is not None and len(events):
+        if events.time.min() == events.time.max():
+            notes.append("all events have the same timestamp: the order of rows stands for the order in time")
+        repeats = exact_repeats(events)
+        if repeats:
+            notes.append(f"{repeats:,} events repeat another exactly (same user, item, event, time, basket); all count")
+    return tuple(notes)
+
+
+def exact_repeats(events: Events) -> int:
+    """Events that are equal to an earlier one in user, item, kind, time and basket."""
+    order = np.lexsort((events.basket, events.kind, events.item, events.time, events.user))
+    columns = (events.user, events.item, events.kind, events.time, events.basket)
+    same = [column[order][1:] == column[order][:-1] for column in columns]
+    return int(np.logical_and.reduce(same).sum())
+
+
+def _event_facts(events: Events, n_items: int) -> dict[str, Json]:
+    counts = np.bincount(events.kind, minlength=len(events.kinds)).tolist()
+    return {
+        "events": len(events),
+        "events by kind": {name: count for count, name in sorted(zip(counts, events.kinds, strict=True), reverse=True)},
+        "first event": _iso(int(events.time.min())),
+        "last event": _iso(int(events.time.max())),
+        "items without an event": n_items - len(np.unique(events.item)),
+        "baskets": len(np.unique(events.basket[events.basket >= 0])),
+    }
+
+
+def _judgement_facts(judgements: Judgements) -> dict[str, Json]:
+    grades, counts = np.unique(judgements.grade, return_counts=True)
+    facts: dict[str, Json] = {"judgements": len(judgements), "judged queries": len(np.unique(judgements.query))}
+    if len(grades) <= GRADES_LISTED:
+        facts["grades"] = {f"{grade:.4g}": count for grade, count in zip(grades.tolist(), counts.tolist(), strict=True)}
+    else:
+        facts["grades"] = f"{len(grades):,} from {grades[0]:.4g} to {grades[-1]:.4g}"
+    if (judgements.split >= 0).any():
+        counts = np.bincount(judgements.split, minlength=len(SPLITS))
+        facts["judgements by split"] = dict(zip(SPLITS, counts.tolist(), strict=True))
+    return facts
+
+
+def _iso(microseconds: int) -> str:
+    return f"{np.datetime64(microseconds, 'us').astype('datetime64[s]')}Z"

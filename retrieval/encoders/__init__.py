@@ -1,0 +1,1 @@
+"""Pretrained text encoders and how they run: torch, OpenVINO, CUDA, int8."""

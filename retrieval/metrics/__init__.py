@@ -1,0 +1,1 @@
+"""Metrics of ranking, metrics beyond accuracy, baselines."""

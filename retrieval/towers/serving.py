@@ -1,0 +1,325 @@
+"""The two towers as they are used: numpy and OpenVINO, no torch once the graphs are kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from retrieval.data.timeline import HistoryBatch
+from retrieval.encoders.int8_file import INT8, INT8_LAYOUT, holds_int8
+from retrieval.encoders.runtime import OpenVinoModel, RuntimeName, convert, openvino_model
+from retrieval.encoders.text_encoder import TextEncoder, read_json
+from retrieval.errors import BadBundle, CorruptBundle, StaleArtefact
+from retrieval.fingerprint import fingerprint, folder_fingerprint
+from retrieval.text.rendering import rendering_fingerprint
+from retrieval.topk import Vectors
+from retrieval.towers.cold_start import guess
+from retrieval.towers.item_features import ItemFeatures
+
+if TYPE_CHECKING:
+    import openvino
+
+    from retrieval.towers.sequence_model import HistoryModel
+
+TEXT, HEAD, HISTORY, ABOUT = "text", "item_head.safetensors", "history.safetensors", "towers.json"
+HISTORY_WEIGHT = 0.25  # of a history beside a query, where no requests of both say better
+HISTORY_INPUTS = ("vectors", "kinds", "gaps", "present")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TowersConfig:
+    """What a saved pair of towers says of itself in `towers.json`."""
+
+    dim: int  # of the space that items and queries share: what an item is
+    text_dim: int
+    rendering: str  # fingerprint of the text rendering that the text part was trained on
+    features: dict[str, list[float] | list[str]] = field(default_factory=lambda: {"price_edges": [], "categories": []})
+    item_ids: tuple[str, ...] = ()  # of the residuals and biases, in their order
+    kinds: tuple[str, ...] = ()  # event kinds that the history part knows, in the order of their codes
+    identity: int = 0  # dimensions beside it: which item it is, learned from histories alone
+    linear: int = 0  # dimensions beside them: what the items of a history say of others, in closed form
+    linear_decay: float = 1.0  # of what an item of a history says for each visit after its own
+    history: dict[str, float] = field(default_factory=dict)  # arguments of HistoryModel; empty: no history part
+    history_weight: float = HISTORY_WEIGHT  # of the history beside a query
+    history_hears_query: bool = False  # the history part reads a query as its newest event
+
+    @property
+    def read_dim(self) -> int:
+        """Dimensions that the transformers read a history from: what items are and which they are."""
+        return self.dim + self.identity
+
+    @property
+    def index_dim(self) -> int:
+        """Dimensions of an index vector: what an item is, which it is, what histories say of it, its bias; of a text
+        part alone, the first."""
+        return self.read_dim + self.linear + (1 if self.item_ids else 0)
+
+
+@dataclass(frozen=True)
+class ItemTower:
+    """Items to index vectors: text, price, categories, brand and the residual of a known item; which item it is; its
+    bias."""
+
+    config: TowersConfig
+    weights: dict[str, Vectors]
+
+    def vectors(self, text_vectors: Vectors, items: pa.Table) -> Vectors:
+        """float32 [n, index_dim + linear] from text vectors [n, text_dim] of the same items: the index vector, whose
+        first `dim` numbers have unit length, and what the item says of others when it stands in a history.
+
+        An item that training did not know has these from its text, price and category, its identity guessed from what
+        it is, and the mean item's bias.
+        """
+        if not self.config.item_ids:
+            return text_vectors
+        features = ItemFeatures(
+            price_edges=tuple(map(float, self.config.features["price_edges"])),
+            categories=tuple(map(str, self.config.features["categories"])),
+        )
+        codes = features.category_codes(items)
+        summed = text_vectors @ self.weights["project"].T + self.weights["price"][features.price_codes(items)]
+        counts = np.maximum(np.diff(codes.indptr), 1)
+        np.add.at(summed, codes.owners, self.weights["category"][codes.rows] / counts[codes.owners, None])
+        rows = self._known_rows(items)
+        known = rows >= 0
+        summed[known] += self.weights["residual"][rows[known]]
+        content = unit(summed)
+        identity = guess(content, self.weights["identity_from_content"])
+        identity[known] = self.weights["identity"][rows[known]]
+        bias = np.where(known, self.weights["bias"][rows], self.weights["bias"].mean())
+        takes, gives = self._linear(text_vectors, rows)
+        return np.column_stack([content, identity, takes, bias, gives]).astype(np.float32)
+
+    def _linear(self, text_vectors: Vectors, rows: NDArray[np.int64]) -> tuple[Vectors, Vectors]:
+        """What is said of items, and what they say, float32 [n, linear] each, from their texts where row is -1."""
+        if not self.config.linear:
+            return np.empty((len(rows), 0), np.float32), np.empty((len(rows), 0), np.float32)
+        gives, takes = np.split(guess(text_vectors, self.weights["factors_from_text"]), 2, axis=1)
+        known = rows >= 0
+        takes[known], gives[known] = self.weights["takes"][rows[known]], self.weights["gives"][rows[known]]
+        return takes, gives
+
+    def _known_rows(self, items: pa.Table) -> NDArray[np.int64]:
+        return np.fromiter(
+            (self._row_of.get(key, -1) for key in items["item_id"].to_pylist()), np.int64, items.num_rows
+        )
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {item_id: row for row, item_id in enumerate(self.config.item_ids)}
+
+
+@dataclass(frozen=True)
+class UserTower:
+    """A query, a history or both to one index vector, with 1 against the bias where a history speaks."""
+
+    config: TowersConfig
+    encoder: TextEncoder
+    project: Vectors | None
+    history: OpenVinoModel | None
+
+    @property
+    def reads_history(self) -> bool:
+        """Whether there is a history part."""
+        return self.history is not None
+
+    def queries(self, texts: Sequence[str]) -> Vectors:
+        """float32 [n, index_dim], unit length, nothing against the bias."""
+        return self.project_queries(self.encoder.encode(texts, "query"))
+
+    def project_queries(self, text_vectors: Vectors) -> Vectors:
+        """Query text vectors [n, text_dim] in the items' space."""
+        if self.project is None:
+            return text_vectors
+        content = unit(text_vectors @ self.project.T)
+        return self._with_bias(np.pad(content, ((0, 0), (0, self.config.identity + self.config.linear))), 0.0)
+
+    def histories(self, batch: HistoryBatch, item_vectors: Vectors, query_vectors: Vectors | None = None) -> Vectors:
+        """float32 [b, index_dim] of histories over what the item tower gives [n_items, index_dim + linear]; all zero
+        for an empty one.
+
+        `query_vectors` [n_queries, index_dim] stand for the past queries; an event that has no vector is passed over.
+        The newest events are read, as many as the history part knows. Without one, the mean of the events' vectors is
+        given.
+        """
+        has_queries = query_vectors is not None and len(query_vectors) > 0
+        read = batch.newest(
+            batch.present & ((batch.items >= 0) | ((batch.queries >= 0) & has_queries)),
+            int(self.config.history["longest"]) if self.config.history else batch.items.shape[1],
+        )
+        vectors = np.zeros((*read.items.shape, self.config.read_dim), np.float32)
+        taken, asked = read.present & (read.items >= 0), read.present & (read.queries >= 0)
+        vectors[taken] = item_vectors[read.items[taken], : self.config.read_dim]
+        if query_vectors is not None:
+            vectors[asked] = query_vectors[read.queries[asked], : self.config.read_dim]
+        if self.history is None:
+            out = unit(vectors.sum(axis=1))
+        else:
+            inputs = (vectors, read.kinds, read.gaps, read.present)
+            answer = self.history.infer(dict(zip(HISTORY_INPUTS, inputs, strict=True)))
+            out = np.column_stack([answer, self._linear(read, item_vectors)])
+        known = np.asarray(read.present.any(axis=1))
+        out[~known] = 0
+        return self._with_bias(out, known.astype(np.float32))
+
+    def _linear(self, batch: HistoryBatch, item_vectors: Vectors) -> Vectors:
+        """What the items of each history say together, float32 [b, linear]."""
+        gives = item_vectors[:, item_vectors.shape[1] - self.config.linear :]
+        counts, out = batch.recency(self.config.linear_decay), np.zeros((len(batch.items), self.config.linear))
+        lines, places = np.nonzero(counts)
+        np.add.at(out, lines, counts[lines, places][:, None] * gives[batch.items[lines, places]])
+        return out.astype(np.float32)
+
+    def both(self, queries: Vectors, histories: Vectors) -> Vectors:
+        """A query's vector leaning towards its user's history; an empty history changes nothing."""
+        return unit(queries + self.config.history_weight * histories, self.config.dim)
+
+    def _with_bias(self, vectors: Vectors, against: NDArray[np.float32] | float) -> Vectors:
+        if not self.config.item_ids:
+            return vectors
+        column = np.broadcast_to(np.asarray(against, np.float32), (len(vectors),))
+        return np.column_stack([vectors, column]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Towers:
+    """Both towers of one folder, which name the same text part."""
+
+    folder: Path
+    config: TowersConfig
+    item: ItemTower
+    user: UserTower
+    fingerprint: str
+
+    @property
+    def encoder(self) -> TextEncoder:
+        """The text part that both towers share."""
+        return self.user.encoder
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        runtime: RuntimeName = "openvino",
+        cache: Path | None = None,
+    ) -> Towers:
+        """Opens a towers folder; graphs are kept under `cache`. `runtime` is the encoder's.
+
+        Raises BadConfig as `TextEncoder.load` does, BadBundle or StaleArtefact by name.
+        """
+        config = read_config(folder)
+        if config.rendering != rendering_fingerprint():
+            raise StaleArtefact(
+                f"{folder} was trained on item texts of another rendering ({config.rendering}, this is "
+                f"{rendering_fingerprint()}); run: shortlist train retriever"
+            )
+        weights = read_weights(folder / HEAD) if config.item_ids else {}
+        history = None
+        if config.history:
+            path = cache and cache / "history.xml"
+            history = openvino_model(path, partial(_history_graph, folder, config))
+        encoder = TextEncoder.load(folder / TEXT, runtime=runtime, device=device, precision=precision, cache=cache)
+        user = UserTower(config, encoder, weights.get("project"), history)
+        return cls(folder, config, ItemTower(config, weights), user, towers_fingerprint(folder))
+
+    def encode_items(self, texts: Sequence[str], done: Callable[[int], None] | None = None) -> Vectors:
+        """Text vectors of rendered items, float32 [n, text_dim]."""
+        return self.encoder.encode(texts, "document", done=done)
+
+
+def unit(vectors: NDArray[np.floating], dim: int | None = None) -> Vectors:
+    """Rows scaled so that their first `dim` numbers have length one; a zero row stays zero."""
+    length = np.linalg.norm(vectors[:, :dim], axis=1, keepdims=True)
+    scaled: Vectors = np.divide(vectors, length, out=np.zeros_like(vectors, np.float32), where=length > 0)
+    return scaled
+
+
+def towers_fingerprint(folder: Path) -> str:
+    """The name of towers: what they make of texts and histories in floats. Whole numbers follow the shop's texts, and
+    towers stay the same with others, but not with those of another version, which are none for this one."""
+    own = folder_fingerprint(folder, leave_out=INT8)
+    return fingerprint(own, INT8_LAYOUT) if holds_int8(folder / TEXT) else own
+
+
+def write_config(folder: Path, config: TowersConfig) -> None:
+    """Writes `towers.json`."""
+    (folder / ABOUT).write_text(json.dumps(asdict(config), ensure_ascii=False, indent=1), "utf-8")
+
+
+def read_config(folder: Path) -> TowersConfig:
+    """Reads `towers.json`. Raises BadBundle where it is missing or of another version."""
+    if not (folder / ABOUT).exists():
+        raise BadBundle(f"{folder} has no {ABOUT}, so it is no towers folder; run: shortlist train retriever")
+    found: dict[str, Any] = read_json(folder / ABOUT)
+    try:
+        tuples = {name: tuple(found[name]) for name in ("item_ids", "kinds")}
+        if found["history"]:
+            found["history"]["gated"]  # the newest of its sizes
+        return TowersConfig(**(found | tuples | {name: int(found[name]) for name in ("identity", "linear")}))
+    except (TypeError, KeyError) as error:
+        raise BadBundle(f"{folder / ABOUT} is not of this version: {error}; run: shortlist train retriever") from error
+
+
+def read_weights(path: Path) -> dict[str, Vectors]:
+    """The arrays of a safetensors file. Raises BadBundle where it is missing, CorruptBundle where it is torn."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    if not path.exists():
+        raise BadBundle(f"{path} is missing; restore it or run: shortlist train retriever")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise CorruptBundle(f"{path} cannot be read ({error}); restore it or run: shortlist train retriever") from error
+
+
+def load_history(folder: Path, config: TowersConfig) -> HistoryModel:
+    """The history part as a torch module."""
+    import torch
+
+    from retrieval.towers.sequence_model import HistoryModel
+
+    sizes = config.history
+    model = HistoryModel(
+        config.dim,
+        len(config.kinds),
+        identity=config.identity,
+        width=int(sizes["width"]),
+        layers=int(sizes["layers"]),
+        heads=int(sizes["heads"]),
+        dropout=0.0,
+        longest=int(sizes["longest"]),
+        gated=bool(sizes["gated"]),
+    )
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in read_weights(folder / HISTORY).items()})
+    return model.eval()
+
+
+def _history_graph(folder: Path, config: TowersConfig) -> openvino.Model:
+    import torch
+
+    class Newest(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = load_history(folder, config)
+
+        def forward(
+            self, vectors: torch.Tensor, kinds: torch.Tensor, gaps: torch.Tensor, present: torch.Tensor
+        ) -> torch.Tensor:
+            every: torch.Tensor = self.model(vectors, kinds, gaps, present)
+            return every[:, -1]
+
+    codes = torch.zeros(2, 4, dtype=torch.long)
+    example = (torch.randn(2, 4, config.read_dim), codes, codes, torch.ones(2, 4, dtype=torch.bool))
+    return convert(Newest(), HISTORY_INPUTS, example)

@@ -1,0 +1,1 @@
+"""Training of the towers: pairs, batches, losses, loops."""

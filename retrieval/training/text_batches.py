@@ -1,0 +1,83 @@
+"""Batches of the text part: texts looked up, changed and tokenised, with what the loss has to know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+
+from retrieval.settings import TextConfig
+from retrieval.text.typos import field_loss, misspelt_query, word_drop
+from retrieval.topk import Rows
+from retrieval.training.hard_negatives import HardNegatives
+from retrieval.training.negatives import veto_negatives
+from retrieval.training.text_pairs import TextPairs
+
+Teacher: TypeAlias = Callable[[Sequence[str], Sequence[str]], NDArray[np.float32]]
+Batch: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TextBatches:
+    """Makes a batch of pair numbers: features of each side, under the model's own prompts, and a dict of labels.
+
+    Texts are changed by the chances in `config`, anew at each step. `teacher` gives the scores of (query text, item
+    text) pairs, float32 [n]: a hard negative that it scores above its positive is left out.
+    """
+
+    model: SentenceTransformer
+    pairs: TextPairs
+    item_texts: Sequence[str]
+    config: TextConfig
+    seed: int
+    mined: HardNegatives
+    teacher: Teacher | None = None
+
+    def __call__(self, index: NDArray[np.int64], step: int) -> Batch:
+        """The batch of the pairs `index`, int64 [b].
+
+        Its label holds `owner`, `item` (int64 [b]) and `grade` (float32 [b]); `negative` (int64 [m]) rows of the mined
+        negatives, each once; `mined` (int64 [b, h]) places in it of each pair's own, -1 where it has fewer; and, with a
+        teacher, `teacher` (float32 [b, 1 + h]) its scores of the item and the negatives.
+        """
+        rng, pairs = np.random.default_rng([self.seed, step, *index]), self.pairs
+        asked, rows = [pairs.text[i] for i in index], pairs.item[index]
+        own, label = self.mined.rows[index], {}
+        if self.teacher is not None and own.shape[1]:
+            scores = self._scores(self.teacher, asked, rows, own)
+            own, label["teacher"] = veto_negatives(own, scores[:, 1:], scores[:, 0]), torch.from_numpy(scores)
+        negative = np.unique(own[own >= 0])
+        places = np.where(own >= 0, np.searchsorted(negative, own), -1)
+        arrays = (pairs.owner[index], rows, pairs.grades[index], negative, places)
+        named = zip(("owner", "item", "grade", "negative", "mined"), arrays, strict=True)
+        batch = self._features("asked", "query", [self._mistyped(text, rng) for text in asked])
+        batch |= self._features("item", "document", [self._shortened(row, rng) for row in rows.tolist()])
+        if len(negative):
+            batch |= self._features("negative", "document", [self._shortened(row, rng) for row in negative.tolist()])
+        return batch | {"label": label | {name: torch.from_numpy(array) for name, array in named}}
+
+    def _scores(self, teacher: Teacher, asked: list[str], rows: Rows, negatives: Rows) -> NDArray[np.float32]:
+        """Of the item and the negatives of each asker, float32 [b, 1 + h]; minus infinity where there is none."""
+        read = np.concatenate([rows[:, None], negatives], axis=1)
+        line, column = np.nonzero(read >= 0)
+        scores = np.full(read.shape, -np.inf, np.float32)
+        items = [self.item_texts[row] for row in read[line, column]]
+        scores[line, column] = teacher([asked[at] for at in line], items)
+        return scores
+
+    def _mistyped(self, text: str, rng: np.random.Generator) -> str:
+        if rng.random() < self.config.word_drop:
+            text = word_drop(text, rng)
+        return misspelt_query(text, rng) if rng.random() < self.config.typos else text
+
+    def _shortened(self, row: int, rng: np.random.Generator) -> str:
+        return field_loss(self.item_texts[row], self.config.field_loss, rng)
+
+    def _features(self, name: str, side: str, texts: list[str]) -> Batch:
+        features = self.model.preprocess(texts, prompt=self.model.prompts.get(side) or None)
+        return {f"{name}_{key}": value for key, value in features.items()}

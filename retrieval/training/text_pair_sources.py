@@ -1,0 +1,72 @@
+"""Training pairs of the text part, out of judgements, queries in events, and histories."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.data.dataset import DataSet
+from retrieval.text.rendering import user_text
+from retrieval.topk import CSR
+from retrieval.training.text_pairs import TextPairs
+from retrieval.training.windows import Windows
+
+GOOD_SHARE = 0.6  # a judgement this far up from the lowest to the highest grade is a positive
+TITLES_READ = 2  # newest titles that stand for a shopper in the text part's training
+
+
+def judged_pairs(data: DataSet, queries: NDArray[np.integer], *, graded: bool = False) -> TextPairs:
+    """Queries with the items judged good for them; whatever lies above the lowest grade is never a negative.
+
+    `graded`: with all items that were judged, and how far up from the lowest to the highest grade each is.
+    """
+    assert data.judgements is not None
+    assert data.queries is not None
+    judged = data.judgements
+    lowest, highest = float(judged.grade.min()), float(judged.grade.max())
+    height = (judged.grade - lowest) / (highest - lowest) if highest > lowest else np.ones_like(judged.grade)
+    within = np.isin(judged.query, queries)
+    good, fair = within & (height >= GOOD_SHARE), within & ((height > 0) | (height >= GOOD_SHARE))
+    taken = within if graded else good
+    return TextPairs(
+        tuple(data.queries.texts[query] for query in judged.query[taken]),
+        judged.query[taken].astype(np.int64),
+        judged.item[taken].astype(np.int64),
+        _lists(judged.query[fair], judged.item[fair], len(data.queries.texts)),
+        height[taken].astype(np.float32) if graded else None,
+    )
+
+
+def asked_pairs(data: DataSet, train: NDArray[np.bool_]) -> TextPairs:
+    """Queries typed before an event, with its item."""
+    assert data.events is not None
+    events = data.events
+    asked = train & (events.query >= 0)
+    query, item = events.query[asked], events.item[asked]
+    texts = tuple(events.query_texts[code] for code in query)
+    known = _lists(query, item, len(events.query_texts))
+    return TextPairs(texts, query.astype(np.int64), item.astype(np.int64), known)
+
+
+def history_pairs(windows: Windows, titles: list[str], pairs: int, rng: np.random.Generator) -> TextPairs:
+    """At most `pairs` moments after an item: the newest titles, and one item of the request that followed."""
+    timeline = windows.timeline
+    at = rng.permutation(np.flatnonzero((windows.follows >= 0) & (timeline.item >= 0)))[:pairs]
+    owner = np.searchsorted(timeline.offsets, at, side="right") - 1
+    requests = windows.requests.select(windows.follows[at])
+    one = requests.indptr[:-1] + rng.integers(0, np.diff(requests.indptr))
+    texts = tuple(
+        _recent(timeline.item[max(start, end - 8) : end + 1], titles)
+        for start, end in zip(timeline.offsets[owner], at, strict=True)
+    )
+    return TextPairs(texts, owner, requests.rows[one], windows.liked)
+
+
+def _recent(items: NDArray[np.int32], titles: list[str]) -> str:
+    return user_text((titles[row] for row in items[::-1] if row >= 0), limit=TITLES_READ)
+
+
+def _lists(owner: NDArray[np.integer], item: NDArray[np.integer], n: int) -> CSR:
+    order = np.argsort(owner, kind="stable")
+    counts = np.bincount(owner, minlength=n)
+    return CSR(np.concatenate(([0], np.cumsum(counts))).astype(np.int64), item[order].astype(np.int64))

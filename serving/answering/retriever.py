@@ -1,0 +1,256 @@
+"""The candidates of requests: the towers' index, and the sources beside them, in one order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.version.index_version import IndexVersion
+from retrieval.sources.behaviour import Asked, CandidateSource, Scored, best_of_lists
+from retrieval.sources.fusion import TOWERS, Fusion, joined_rows
+from retrieval.topk import CSR, Hits, Mask, Scores, Vectors, exact_topk
+
+TaskName: TypeAlias = Literal["recommend", "search"]
+FusionName: TypeAlias = TaskName | Literal["recommend_new"]  # in a shop that answers what was taken, if asked not to
+Fitted = TypeVar("Fitted")
+Value = TypeVar("Value", np.bool_, np.float32)
+EXACT = "exact"  # the source that stands above all others
+CELLS = 8_388_608  # scores of items that sources may hold at once
+PAIRS = 65_536  # whose vectors are multiplied at once
+
+
+def fitted_for(found: Mapping[str, Fitted], name: str, otherwise: Fitted) -> Fitted:
+    """What was fitted for an order; for new things what was for any recommendation, where they have nothing of their
+    own."""
+    return found.get(name, found.get("recommend", otherwise) if name == "recommend_new" else otherwise)
+
+
+class Shortlists(NamedTuple):
+    """The candidates of some requests, best first, and which source proposed each."""
+
+    hits: Hits
+    proposed: Mapping[str, Mask]  # by source: bool [n, k]
+
+    @property
+    def exact(self) -> Mask:
+        """Which candidates the query names by their id or code, bool [n, k]: they stand first."""
+        return self.proposed.get(EXACT, np.zeros(self.hits.rows.shape, bool))
+
+    def sources_of(self, line: int, place: int) -> tuple[str, ...]:
+        """The sources that proposed one candidate."""
+        return tuple(name for name, proposed in self.proposed.items() if proposed[line, place])
+
+
+class Candidates(NamedTuple):
+    """What several sources propose for some requests, and what each of them gives to every one of those."""
+
+    pairs: CSR  # item rows of each request, ascending, each once
+    scores: dict[str, Scores]  # by source: float32 [n_pairs]
+    proposed: dict[str, Mask]  # by source: bool [n_pairs]
+
+
+@dataclass(frozen=True)
+class Retriever:
+    """An index version, what is popular, and the sources beside the towers with their weights by task.
+
+    Whatever is asked, an item that was deleted from the version is never among the hits.
+    """
+
+    version: IndexVersion
+    popularity: NDArray[np.float32]  # [n_items], of every row of the version
+    sources: Mapping[str, CandidateSource] = field(default_factory=dict)
+    fusions: Mapping[str, Fusion] = field(default_factory=dict)
+
+    def fusion(self, name: FusionName) -> Fusion:
+        """What was fitted for a task, of the sources that are there; the towers alone where nothing was."""
+        weights = fitted_for(self.fusions, name, Fusion.of_towers()).weights
+        return Fusion({name: weight for name, weight in weights.items() if name == TOWERS or name in self.sources})
+
+    def by_towers(self, vectors: Vectors, k: int, exclude: CSR | None = None, allowed: Mask | None = None) -> Hits:
+        """The k best items of each user vector; popular ones for a vector of zeros, scored by how often they sold."""
+        hits = self.version.search(vectors, k, allowed=allowed, exclude=exclude)
+        nothing = ~vectors.any(axis=1)
+        hits.rows[nothing], hits.scores[nothing] = -1, -np.inf
+        return self._followed_by_popular(nothing, hits, exclude, allowed)
+
+    def shortlists(
+        self,
+        vectors: Vectors,
+        asked: Asked,
+        k: int,
+        name: FusionName,
+        exclude: CSR | None = None,
+        allowed: Mask | None = None,
+    ) -> Shortlists:
+        """The k best items of each request by all sources that count in a fusion, equal ones as the towers have them.
+
+        None of those that `exclude` lists for a request, none that `allowed`, bool [n_items], leaves out of all.
+        Without a fusion those are the towers' alone. Of a request of which the towers know nothing, what is popular
+        follows what the sources propose.
+        """
+        fusion = self.fusion(name)
+        found = self.candidates(vectors, asked, k, fusion.sources, exclude, allowed)
+        hits = best_of_lists(found.pairs, fusion(found.scores), k, then=found.scores[TOWERS])
+        at = _place_of(found.pairs, hits, self.version.size)
+        proposed = {name: _looked_up(mask, at) for name, mask in found.proposed.items()}
+        hits = hits._replace(parts={name: _looked_up(scores, at) for name, scores in found.scores.items()})
+        return Shortlists(self._followed_by_popular(~vectors.any(axis=1), hits, exclude, allowed), proposed)
+
+    def named_first(
+        self, given: Shortlists, asked: Asked, exclude: CSR | None = None, allowed: Mask | None = None
+    ) -> Shortlists:
+        """The same with the items that a query names by their id or code in front of all others."""
+        hits, k = given.hits, given.hits.rows.shape[1]
+        may = self.version.answerable(allowed)
+        named = self.sources[EXACT].read(asked).top(k, exclude, may) if EXACT in self.sources else None
+        if named is None or (named.rows < 0).all():
+            return given
+        rows, scores, places = hits.rows.copy(), hits.scores.copy(), np.tile(np.arange(k), (len(hits.rows), 1))
+        exact = np.zeros(rows.shape, bool)
+        for line in np.flatnonzero((named.rows >= 0).any(axis=1)):
+            first = named.rows[line][named.rows[line] >= 0]
+            others = np.flatnonzero(~np.isin(hits.rows[line], first))[: k - len(first)]
+            places[line] = np.concatenate([_find(hits.rows[line], first), others, np.full(k, -1)])[:k]
+            rows[line] = np.concatenate([first, hits.rows[line, others], np.full(k, -1)])[:k]
+            scores[line, len(first) : len(first) + len(others)] = hits.scores[line, others]
+            scores[line, : len(first)] = hits.scores[line, others].max(initial=0.0) + 1
+            exact[line, : len(first)] = True
+        proposed = {name: _at_places(mask, places) for name, mask in given.proposed.items()}
+        parts = {name: _at_places(part, places) for name, part in hits.parts.items()}
+        return Shortlists(Hits(rows, scores, parts), proposed | {EXACT: exact})
+
+    def candidates(
+        self,
+        vectors: Vectors,
+        asked: Asked,
+        k: int,
+        names: tuple[str, ...],
+        exclude: CSR | None = None,
+        allowed: Mask | None = None,
+    ) -> Candidates:
+        """The k best items of the towers and of each named source, with the scores that all of them give."""
+        found = []
+        for part in self._parts(len(vectors)):
+            without = None if exclude is None else exclude.select(part)
+            found.append(self._candidates(vectors[part], asked.select(part), k, names, without, allowed))
+        return _joined(found)
+
+    def pair_scores(self, vectors: Vectors, asked: Asked, pairs: CSR, task: TaskName) -> Scores:
+        """The score under which each pair would stand in a shortlist, float32 [n_pairs]: list i holds index rows."""
+        fusion = self.fusion(task)
+        found = [np.empty(0, np.float32)]
+        for part in self._parts(len(vectors)):
+            read = {name: self.sources[name].read(asked.select(part)) for name in fusion.sources}
+            found.append(fusion(self._all_scores(vectors[part], read, pairs.select(part))))
+        return np.concatenate(found)
+
+    def tower_scores(self, vectors: Vectors, pairs: CSR) -> Scores:
+        """The towers' inner product of each pair, float32 [n_pairs]: list i holds index rows against user vector i."""
+        found, owners = np.empty(len(pairs.rows), np.float32), pairs.owners
+        for part in _slices(len(found)):
+            items = self.version.vectors_at(pairs.rows[part])
+            found[part] = np.einsum("ij,ij->i", vectors[owners[part]], items)
+        return found
+
+    def popular(self, n: int, k: int, exclude: CSR | None = None, allowed: Mask | None = None) -> Hits:
+        """The most taken items, for each of n requests."""
+        may = self.version.answerable(allowed)
+        return exact_topk(np.ones((n, 1), np.float32), self.popularity[:, None], k, allowed=may, exclude=exclude)
+
+    def _candidates(
+        self,
+        vectors: Vectors,
+        asked: Asked,
+        k: int,
+        names: tuple[str, ...],
+        exclude: CSR | None,
+        allowed: Mask | None,
+    ) -> Candidates:
+        heard = np.flatnonzero(vectors.any(axis=1))
+        tops = {TOWERS: Hits(np.full((len(vectors), k), -1, np.int64), np.full((len(vectors), k), -np.inf, np.float32))}
+        if len(heard):
+            without = None if exclude is None else exclude.select(heard)
+            tops[TOWERS].put(heard, self.version.search(vectors[heard], k, allowed=allowed, exclude=without))
+        read = {name: self.sources[name].read(asked) for name in names}
+        may = self.version.answerable(allowed)
+        tops |= {name: scored.top(k, exclude, may) for name, scored in read.items()}
+        pairs = joined_rows(list(tops.values()), self.version.size)
+        keys = pairs.owners * self.version.size + pairs.rows
+        proposed = {name: np.isin(keys, _keys(hits, self.version.size)) for name, hits in tops.items()}
+        return Candidates(pairs, self._all_scores(vectors, read, pairs), proposed)
+
+    def _parts(self, n: int) -> Iterator[NDArray[np.int64]]:
+        """Requests whose scores of every item are few enough to be held at once."""
+        size = max(1, CELLS // max(1, self.version.size))
+        return (np.arange(start, min(start + size, n)) for start in range(0, max(n, 1), size))
+
+    def _all_scores(self, vectors: Vectors, read: Mapping[str, Scored], pairs: CSR) -> dict[str, Scores]:
+        return {TOWERS: self.tower_scores(vectors, pairs)} | {name: scored.at(pairs) for name, scored in read.items()}
+
+    def _followed_by_popular(
+        self, nothing: Mask | np.bool_, hits: Hits, exclude: CSR | None, allowed: Mask | None
+    ) -> Hits:
+        """The hits, those of the requests `nothing` filled up with what is popular, whose scores fall below theirs."""
+        lines = np.flatnonzero(nothing)
+        if not len(lines):
+            return hits
+        k = hits.rows.shape[1]
+        popular = self.popular(len(lines), k, None if exclude is None else exclude.select(lines), allowed)
+        rows, scores = hits.rows.copy(), hits.scores.copy()
+        for line, more, counts in zip(lines.tolist(), popular.rows, popular.scores, strict=True):
+            found = int(np.count_nonzero(rows[line] >= 0))
+            kept = ~np.isin(more, rows[line][:found]) & (more >= 0)
+            added = min(int(kept.sum()), k - found)
+            rows[line, found : found + added] = more[kept][:added]
+            below = counts[kept][:added]
+            if found and added:
+                below = below - below[0] + scores[line, found - 1] - 1
+            scores[line, found : found + added] = below
+        return Hits(rows, scores, hits.parts)
+
+
+def _keys(hits: Hits, span: int) -> NDArray[np.int64]:
+    lines, places = np.nonzero(hits.rows >= 0)
+    return lines * span + hits.rows[lines, places]
+
+
+def _place_of(pairs: CSR, hits: Hits, span: int) -> NDArray[np.int64]:
+    """Where each hit stands among the pairs, int64 [n, k]; -1 for a pad."""
+    keys = pairs.owners * span + pairs.rows
+    wanted = np.arange(len(hits.rows))[:, None] * span + hits.rows
+    return np.where(hits.rows >= 0, np.searchsorted(keys, wanted), -1)
+
+
+def _looked_up(values: NDArray[Value], at: NDArray[np.int64]) -> NDArray[Value]:
+    """The value of each pair at a place [n, k], zero or false where that is -1."""
+    return np.append(values, values.dtype.type(0))[at]
+
+
+def _at_places(values: NDArray[Value], places: NDArray[np.int64]) -> NDArray[Value]:
+    """What stood at the places [n, k] of each line, zero or false where a place is -1."""
+    return np.where(places >= 0, np.take_along_axis(values, places, axis=1), values.dtype.type(0))
+
+
+def _slices(n: int) -> Iterator[slice]:
+    return (slice(start, min(start + PAIRS, n)) for start in range(0, n, PAIRS))
+
+
+def _joined(parts: Sequence[Candidates]) -> Candidates:
+    """Blocks of candidates, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    sizes = np.concatenate([np.diff(part.pairs.indptr) for part in parts])
+    pairs = CSR(np.concatenate(([0], np.cumsum(sizes))), np.concatenate([part.pairs.rows for part in parts]))
+    scores = {name: np.concatenate([part.scores[name] for part in parts]) for name in parts[0].scores}
+    proposed = {name: np.concatenate([part.proposed[name] for part in parts]) for name in parts[0].proposed}
+    return Candidates(pairs, scores, proposed)
+
+
+def _find(rows: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each wanted row stands, -1 where it does not."""
+    found = rows[None, :] == wanted[:, None]
+    return np.where(found.any(axis=1), found.argmax(axis=1), -1)

@@ -1,0 +1,160 @@
+"""What the engine knows of its shoppers: each one's events, kept apart from the index so that either can be rebuilt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from indexing.bundle.atomic_files import write_array
+from indexing.version.hash_index import HashIndex, hash_keys, rows_of
+from indexing.version.index_version import IndexVersion
+from indexing.version.item_columns import read_table, write_table
+from retrieval.data.dataset import DataSet
+from retrieval.data.timeline import Timeline
+from retrieval.encoders.text_encoder import read_json
+from retrieval.errors import BadBundle
+from retrieval.sources.behaviour import DAY
+from retrieval.sources.cooccurrence import LONGEST, NEIGHBOURS, cooccurrence, right_after
+from retrieval.sources.recent import DOUBT, RecentTogether
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+ARRAYS = ("item", "query", "kind", "time", "offsets")
+TOGETHER = ("together", "together_rows", "together_indptr")  # cosines, their columns, where each item's begin
+LATELY = ("lately", "lately_rows", "lately_indptr")  # the same of the last LATELY_DAYS
+AFTER = ("after", "after_rows", "after_indptr")  # how often what came right after what
+LATELY_DAYS = 14
+TOGETHERNESS = (LATELY_DAYS, DOUBT, NEIGHBOURS, LONGEST, "and right after")  # what decides the stored similarities
+
+
+@dataclass(frozen=True)
+class Shoppers:
+    """The timeline of every known shopper, over the rows of one index version, how often each item was taken, and what
+    goes with what.
+
+    `popularity` float32 [n_items] counts the target events of each item. `together` reads a sparse float32 [n_items,
+    n_items] of `retrieval.together.cooccurrence`, `after` that of `right_after`, `lately` that of `RecentTogether` on
+    the day after the last event; each is None in a bundle from before it was kept. Events of items that the index lacks
+    are read as absent.
+    """
+
+    timeline: Timeline
+    user_ids: pa.ChunkedArray
+    query_texts: tuple[str, ...]
+    popularity: NDArray[np.float32]
+    lookup: HashIndex
+    together: Callable[[], csr_array] | None = None
+    lately: Callable[[], csr_array] | None = None
+    after: Callable[[], csr_array] | None = None
+
+    def code(self, user_id: str) -> int | None:
+        """The position of a shopper in the timeline, or None for one who is not known."""
+        row = int(rows_of([user_id], self.lookup, self.user_ids)[0])
+        return row if row >= 0 else None
+
+    @classmethod
+    def open(cls, folder: Path | None, version: IndexVersion) -> Shoppers:
+        """Opens what `write_shoppers` wrote; without a folder, nobody is known and nothing is popular."""
+        if folder is None:
+            return cls.nobody(version.size)
+        about = read_json(folder / "about.json")
+        kinds = about.get("kinds")
+        if not isinstance(kinds, list):
+            raise BadBundle(f"{folder / 'about.json'} names no kinds of events; run: shortlist run")
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
+        ids = read_table(folder / "items.arrow")["item_id"]
+        rows = version.rows_of(ids.to_pylist()).astype(np.int32)
+        item = np.where(arrays["item"] >= 0, rows[np.maximum(arrays["item"], 0)], -1).astype(np.int32)
+        popularity = np.zeros(version.size, np.float32)
+        counts = np.load(folder / "counts.npy")
+        popularity[rows[rows >= 0]] = counts[rows >= 0]
+        users = read_table(folder / "users.arrow")["user_id"]
+        texts = tuple(read_table(folder / "queries.arrow")["text"].to_pylist())
+        timeline = Timeline(kinds=tuple(map(str, kinds)), **(arrays | {"item": item}))
+        lookup = HashIndex.build(hash_keys(users.to_pylist()))
+        together, lately, after = (
+            partial(_similar, folder, names, rows.astype(np.int64), version.size)
+            if (folder / f"{names[0]}.npy").exists()
+            else None
+            for names in (TOGETHER, LATELY, AFTER)
+        )
+        return cls(timeline, users, texts, popularity, lookup, together, lately, after)
+
+    @property
+    def today(self) -> int:
+        """The day after the last event, in whole days since 1970, UTC: as of when a release answers."""
+        return int(self.timeline.time.max(initial=0) // DAY + 1)
+
+    def taken_together(self, kinds: Sequence[str], n_items: int) -> RecentTogether:
+        """What was taken of late, by events of the kinds, over `n_items` rows."""
+        known = {} if self.lately is None else {self.today: self.lately()}
+        return taken_together(self.timeline, kinds, n_items, known)
+
+    @classmethod
+    def nobody(cls, n_items: int) -> Shoppers:
+        """No shopper at all."""
+        empty = np.empty(0, np.int32)
+        timeline = Timeline(
+            item=empty, query=empty, kind=empty.astype(np.int16), time=empty.astype(np.int64),
+            offsets=np.zeros(1, np.int64), kinds=(),
+        )  # fmt: skip
+        users = pa.chunked_array([pa.array([], pa.string())])
+        return cls(timeline, users, (), np.zeros(n_items, np.float32), HashIndex.build(hash_keys([])))
+
+    def recoded(self, kinds: tuple[str, ...]) -> Shoppers:
+        """The same with event kinds in the order that a tower knows."""
+        return replace(self, timeline=self.timeline.recoded(kinds))
+
+
+def write_shoppers(folder: Path, data: DataSet, targets: Sequence[str], train: NDArray[np.bool_]) -> None:
+    """Writes every event of the data set, how often each item was taken, by events of the kinds `targets`, what was
+    taken together of late, and what goes together, and right after what, in the events `train`, bool [n_events]."""
+    assert data.events is not None
+    timeline, _ = Timeline.from_events(data.events)
+    for name in ARRAYS:
+        write_array(folder / f"{name}.npy", getattr(timeline, name))
+    counts = np.bincount(data.events.item[data.events.is_kind(targets)], minlength=data.n_items)
+    write_array(folder / "counts.npy", counts.astype(np.float32))
+    together = cooccurrence(data.events, train, data.n_items)
+    today = int(timeline.time.max(initial=0) // DAY + 1)
+    lately = taken_together(timeline, targets, data.n_items).similar(today)
+    after = right_after(data.events, train, data.n_items)
+    for names, similar in ((TOGETHER, together), (LATELY, lately), (AFTER, after)):
+        for name, array in zip(names, (similar.data, similar.indices, similar.indptr), strict=True):
+            write_array(folder / f"{name}.npy", array)
+    write_table(folder / "items.arrow", pa.table({"item_id": pa.array(data.item_ids, pa.string())}))
+    write_table(folder / "users.arrow", pa.table({"user_id": pa.array(data.user_ids, pa.string())}))
+    write_table(folder / "queries.arrow", pa.table({"text": pa.array(data.events.query_texts, pa.string())}))
+    (folder / "about.json").write_text(json.dumps({"kinds": list(timeline.kinds)}, ensure_ascii=False), "utf-8")
+
+
+def taken_together(
+    timeline: Timeline, kinds: Sequence[str], n_items: int, known: Mapping[int, csr_array] | None = None
+) -> RecentTogether:
+    """What was taken together of late, by events of some kinds; `known`: see `RecentTogether`."""
+    taken = np.flatnonzero(np.isin(timeline.kind, timeline.codes_of(kinds)) & (timeline.item >= 0))
+    users = np.repeat(np.arange(len(timeline.offsets) - 1), np.diff(timeline.offsets))
+    return RecentTogether.of(
+        timeline.time[taken], users[taken], timeline.item[taken], n_items, days=LATELY_DAYS, known=dict(known or {})
+    )
+
+
+def _similar(folder: Path, names: Sequence[str], rows: NDArray[np.int64], n_items: int) -> csr_array:
+    """What goes with what, from the rows that it was written by to those of an index, `rows` int64 [n_written]."""
+    from scipy.sparse import csr_array
+
+    cosines, columns, indptr = (np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in names)
+    if len(rows) == n_items and (rows == np.arange(n_items)).all():
+        return csr_array((cosines, columns, indptr), (n_items, n_items))
+    owners, columns = rows[np.repeat(np.arange(len(rows)), np.diff(indptr))], rows[columns]
+    kept = (owners >= 0) & (columns >= 0)
+    return csr_array((cosines[kept], (owners[kept], columns[kept])), (n_items, n_items))

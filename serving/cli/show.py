@@ -1,0 +1,91 @@
+"""Answers, runs and checks as a person reads them in a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from serving.evaluation.figures import Json
+    from serving.jobs.update_index import Updated
+    from serving.request import Answer
+
+PLAIN_WIDTH = 120  # columns where stdout is no terminal
+
+
+def console() -> Console:
+    """Stdout; wide enough for every table where it is a file or a pipe."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False, markup=False)
+
+
+def say(line: str) -> None:
+    """A line of progress, on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def show_json(value: Mapping[str, object]) -> None:
+    """One JSON object on stdout."""
+    print(json.dumps(value, ensure_ascii=False, indent=1, default=str))
+
+
+def show_answer(answer: Answer, title: str) -> None:
+    """An answer as a table; what it fell back to stands below."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
+    for name, justify in (("", "right"), ("item", "left"), ("title", "left"), ("score", "right"), ("before", "right")):
+        table.add_column(name, justify=justify, overflow="ellipsis", no_wrap=name != "title")  # type: ignore[arg-type]
+    for place, hit in enumerate(answer.items, 1):
+        table.add_row(str(place), hit.item_id, hit.title, f"{hit.score:.3f}", str(hit.retrieval_rank))
+    out = console()
+    out.print(table)
+    out.print(notes_on(answer))
+
+
+def notes_on(answer: Answer) -> str:
+    """What an answer says of itself, in one line."""
+    updates = [f"update {answer.update}"] if answer.update else []
+    parts = [f"release {answer.release}", *updates, "reranked" if answer.reranked else "as retrieved"]
+    parts += [f"fell back to {what}" for what in answer.fell_back_to]
+    parts += answer.degraded
+    parts += [f"searched for {answer.searched_for!r}"] if answer.searched_for else []
+    parts.append(f"{sum(answer.milliseconds.values()):.0f} ms")
+    return ", ".join(parts)
+
+
+def show_evaluation(evaluation: Mapping[str, Json], report: Path) -> None:
+    """Every stage and baseline side by side, the gates, and where the page is."""
+    from serving.reporting.tables import tables
+
+    out = console()
+    for table in tables(evaluation):
+        out.print(table)
+    out.print(f"report: {report}")
+
+
+def show_update(done: Updated) -> None:
+    """What an update did, in a line or two."""
+    print(
+        f"update {done.number} of release {done.release}: {done.upserted:,} items upserted, {done.new:,} of them new, "
+        f"{done.embedded:,} texts embedded; {done.deleted:,} deleted"
+    )
+    if done.unknown:
+        print(f"{done.unknown:,} ids to delete were not in the index")
+    if done.set_aside:
+        print(f"{done.set_aside:,} rows were set aside in rejected.parquet")
+
+
+def show_seconds(seconds: Mapping[str, float]) -> None:
+    """How long each stage took."""
+    from retrieval.progress import duration
+
+    parts: Sequence[str] = [f"{stage} {duration(spent)}" for stage, spent in seconds.items()]
+    console().print(f"{', '.join(parts)}; in all {duration(sum(seconds.values()))}")

@@ -1,0 +1,63 @@
+"""A bundle and its releases as a person reads them in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from indexing.byte_sizes import size_of
+from serving.cli.show import console
+
+if TYPE_CHECKING:
+    from serving.jobs.bundle_status import Status, Version
+
+
+def status_lines(found: Status) -> Iterator[str]:
+    """What a bundle holds now, a line for each thing."""
+    live = found.live
+    yield f"live      {live.release}, made {live.created} by {live.who or 'unknown'}: {live.why or 'no reason given'}"
+    if found.since:
+        yield f"since     {found.since}"
+    yield f"rollback  to {found.rollback_to or 'nothing'}"
+    yield f"parts     {', '.join(f'{kind}/{name}' for kind, name in live.parts.items())}"
+    yield f"index     {_index(live)}"
+    if live.figures:
+        yield f"nDCG@10   {_figures(live.figures)}"
+    yield f"updates   {found.updates:,}: {found.upserted:,} items upserted, {found.deleted:,} deleted since the build"
+    yield f"releases  {found.releases:,}"
+    yield f"writer    {'none' if found.writer is None else f'process {found.writer}'}"
+    yield f"staging   {_sizes(found.staging) or 'empty'}"
+    yield f"disk      {size_of(sum(found.bytes.values()))}: {_sizes(found.bytes)}"
+
+
+def show_versions(found: Sequence[Version]) -> None:
+    """Releases as a table, the live one marked."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("", "release", "created", "items", "recall@100", "nDCG@10", "who", "why"):
+        right = name in ("items", "recall@100")
+        table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=name == "release")
+    for one in found:
+        items = "?" if one.items is None else f"{one.items:,}"
+        recall = "?" if one.recall is None else f"{one.recall:.3f}"
+        live = "*" if one.live else ""
+        why = f"{one.why} (refused by {', '.join(one.refused_by)})" if one.refused_by else one.why
+        created = one.created[:16].replace("T", " ")
+        table.add_row(live, one.release, created, items, recall, _figures(one.figures), one.who, why)
+    console().print(table)
+
+
+def _index(live: Version) -> str:
+    items = "an unknown number of" if live.items is None else f"{live.items:,}"
+    recall = "unknown" if live.recall is None else f"{live.recall:.3f}"
+    return f"{items} items as built, {live.kind or 'of an unknown kind'}, recall@100 {recall}"
+
+
+def _figures(figures: Mapping[str, float]) -> str:
+    return ", ".join(f"{task} {figure:.3f}" for task, figure in figures.items())
+
+
+def _sizes(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {size_of(size)}" for name, size in sizes.items() if size)

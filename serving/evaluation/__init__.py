@@ -1,0 +1,1 @@
+"""Every stage measured, over batches of requests."""

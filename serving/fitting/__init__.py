@@ -1,0 +1,1 @@
+"""What is fitted on folds: fusion, blend, ranker."""

@@ -1,0 +1,50 @@
+"""What a ranker learns from, and how long: read by whatever trains one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+
+from ranking.training.pairs import PairSet
+from ranking.training.settings import Budget, RankerTraining, budget_examples
+
+TOKENS_PER_CHARACTER = 0.25  # of English text under WordPiece, for the budget's estimate
+
+
+@dataclass(frozen=True)
+class RankerData:
+    """Pairs for the ranker: training, validation, and how many positives retrieval had found.
+
+    `proposed` are the pairs that a model is distilled on: those of training and, where these are judged ones, further
+    candidates of the same queries, whose labels mean nothing. None where no model is distilled.
+    """
+
+    train: PairSet
+    valid: PairSet
+    usable: int
+    proposed: PairSet | None = None
+
+
+class Training(TypedDict):
+    """What every training of a run is told: its budget, its device, and where to say what it does."""
+
+    budget: Budget
+    device: str
+    say: Callable[[str], None]
+
+
+def budgeted(pairs: PairSet, settings: RankerTraining, training: Training) -> RankerTraining:
+    """The settings with the number of pairs to read: their own, else what the budget reads of such pairs."""
+    reads = settings.examples or budget_examples(len(pairs), mean_tokens(pairs), training["budget"])
+    return settings.model_copy(update={"examples": reads})
+
+
+def mean_tokens(pairs: PairSet, sample: int = 2_000) -> float:
+    """About how many tokens a pair has, from the lengths of a sample of its texts."""
+    at = np.linspace(0, max(0, len(pairs) - 1), min(sample, len(pairs))).astype(int)
+    group = pairs.group
+    lengths = [len(pairs.user_texts[group[i]]) + len(pairs.item_texts[pairs.item[i]]) for i in at]
+    return 3.0 + TOKENS_PER_CHARACTER * float(np.mean(lengths)) if lengths else 3.0

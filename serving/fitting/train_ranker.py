@@ -1,0 +1,254 @@
+"""The ranker of a run: pairs from our own retriever and from judgements, and the fine-tuning on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Unpack
+
+import numpy as np
+
+from ranking.models.cross_encoder import CrossEncoderScorer
+from ranking.models.int8_calibration import PAIRS, calibrate_on
+from ranking.training.pairs import (
+    BANDS,
+    VALID_BANDS,
+    GradeScale,
+    PairSet,
+    added,
+    join_pairs,
+    judged_pairs,
+    mine,
+    with_negatives,
+)
+from ranking.training.settings import LATE, SHALLOW, RankerTraining
+from ranking.training.train import RankerRun, train_ranker
+from retrieval.data.requests import Requests
+from retrieval.errors import BadConfig
+from retrieval.metrics.baselines import histories
+from retrieval.text.rendering import item_texts
+from retrieval.topk import CSR
+from retrieval.training.text_batches import Teacher
+from serving.answering.stages import Stages
+from serving.evaluation.batch_requests import Offline, query_shortlists
+from serving.fitting.distillation import at_hand, taught, train_teachers, veto_of
+from serving.fitting.ranker_data import RankerData, Training, budgeted, mean_tokens
+from serving.settings import RankConfig, RunConfig
+from serving.shop import Shop
+
+
+@dataclass(frozen=True)
+class PairSource:
+    """One retriever with requests that it did not train on."""
+
+    stages: Stages
+    requests: Requests
+
+
+class PairMiner:
+    """Draws training groups from shortlists as the engine would answer them."""
+
+    def __init__(self, shop: Shop, config: RankConfig, *, remove_seen: bool, seed: int) -> None:
+        self.shop, self.config, self.remove_seen, self.seed = shop, config, remove_seen, seed
+        self.item_texts = item_texts(shop.data.items)
+
+    def events(self, source: PairSource, *, valid: bool = False) -> PairSet:
+        """Groups of one positive that retrieval found and negatives from its rank bands."""
+        assert self.shop.data.events is not None
+        offline = Offline.of(source.stages, self.shop.data.events, self.shop.target_events)
+        hits, targets = offline.told(source.requests, remove_seen=self.remove_seen)
+        bands = VALID_BANDS if valid else BANDS
+        mined = mine(hits, targets, self._liked(source.requests), bands=bands, seed=self.seed)
+        return mined.pairs(offline.user_texts(source.requests), self.item_texts)
+
+    def judged(self, stages: Stages, fold: str, *, candidates: bool) -> PairSet:
+        """The graded pairs of a fold's queries; with unjudged `candidates`, of label 0, beside them."""
+        assert self.shop.judgements is not None
+        assert self.shop.data.judgements is not None
+        assert self.shop.data.queries is not None
+        judged = self.shop.data.judgements
+        within = np.isin(judged.query, self.shop.judgements.folds[fold])
+        pairs = judged_pairs(
+            judged.query[within],
+            judged.item[within],
+            judged.grade[within],
+            query_texts=self.shop.data.queries.texts,
+            item_texts=self.item_texts,
+            scale=GradeScale.of(judged.grade),
+        )
+        if candidates and pairs.n_groups:
+            read = stages.spelled(pairs.user_texts)
+            pairs = with_negatives(pairs, query_shortlists(stages, read, stages.user.queries(read)), seed=self.seed)
+        typed = stages.query_user_texts(pairs.user_texts)  # as typed: what is not corrected has to be read, too
+        return replace(pairs, user_texts=typed)
+
+    def _liked(self, requests: Requests) -> CSR:
+        """What else each request's shopper took, before or later: never a negative.
+
+        Where seen items are answered, what was taken before and not again is one: else the ranker would learn that
+        whatever it reads among the recent titles was bought.
+        """
+        assert self.shop.data.events is not None
+        events = self.shop.data.events
+        ends = events.offsets[1:][requests.user]
+        whole = Requests(requests.user, ends, requests.target_ptr, requests.target_item, requests.time)
+        taken = histories(events, whole, self.shop.target_events)
+        return taken if self.remove_seen else taken.without(histories(events, requests, self.shop.target_events))
+
+
+def ranker_data(
+    shop: Shop,
+    stages: Stages,
+    config: RankConfig,
+    *,
+    remove_seen: bool,
+    seed: int,
+    device: str,
+    cross_fit: Callable[[], list[PairSource]],
+    say: Callable[[str], None],
+) -> RankerData:
+    """All pairs of a run. `cross_fit` is called where fewer positives were usable than the settings want: it gives
+    towers that left half of the shoppers out, with training requests of those.
+
+    A teacher's veto, if the settings have a margin for one, is of negatives to learn from alone: those to validate on
+    are what serving meets, and models are distilled on all. Raises what `veto_of` does, and BadConfig where the veto
+    leaves nothing.
+    """
+    miner, veto = PairMiner(shop, config, remove_seen=remove_seen, seed=seed), veto_of(config, device, say)
+    train, valid, usable = list[PairSet](), list[PairSet](), 0
+    proposed: list[PairSet] = []
+    if shop.events is not None:
+        proposed.append(miner.events(PairSource(stages, shop.events.folds["ranker_train"])))
+        train.append(veto(proposed[0], proposed[0].label == 0))
+        if train[0].n_groups < config.cross_fit_below:
+            say(
+                f"ranker: {train[0].n_groups:,} positives are usable, under {config.cross_fit_below:,}: "
+                "cross-fitting two towers"
+            )
+            proposed += [miner.events(source) for source in cross_fit()]
+            train += [veto(pairs, pairs.label == 0) for pairs in proposed[1:]]
+        usable = sum(pairs.n_groups for pairs in train)
+        valid.append(miner.events(PairSource(stages, shop.events.folds["ranker_valid"]), valid=True))
+    if shop.judgements is not None:
+        negatives = config.judged_negatives
+        judged = miner.judged(stages, "train", candidates=False)
+        more = miner.judged(stages, "train", candidates=True) if negatives or config.distils else judged
+        train.append(veto(more, added(more, judged)) if negatives else judged)
+        valid.append(miner.judged(stages, "ranker_valid", candidates=negatives))
+        usable += train[-1].n_groups
+        proposed.append(more)
+    if any(len(pairs) for pairs in proposed) and not any(len(pairs) for pairs in train):
+        raise BadConfig(f"ranking.veto_margin={config.veto_margin} leaves no negative to learn from; lower it")
+    return RankerData(join_pairs(train), join_pairs(valid), usable, join_pairs(proposed) if config.distils else None)
+
+
+def teacher_of(config: RunConfig, device: str) -> Teacher | None:
+    """The cross-encoder that judges the towers' hard negatives, if one is configured and they have any. Raises
+    BadBundle where its folder holds none."""
+    folder = config.ranking.teacher
+    if folder is None or not config.retrieval.text.hard_negatives:
+        return None
+    scorer = CrossEncoderScorer.load(Path(folder), device=device)
+    return lambda asked, items: scorer.score(list(zip(asked, items, strict=True)))
+
+
+def fit_ranker(
+    data: RankerData,
+    config: RankConfig,
+    *,
+    start: str,
+    out: Path,
+    work: Path,
+    **training: Unpack[Training],
+) -> RankerRun:
+    """Fine-tunes on a budget that is told before it begins; by labels, or by the logits of teachers where the settings
+    have any."""
+    tokens, seeds = mean_tokens(data.train), config.ensemble
+    training["say"](
+        f"ranker: {len(data.train):,} pairs in {data.train.n_groups:,} groups ({data.usable:,} usable), about "
+        f"{tokens:.0f} tokens each"
+    )
+    teachers = at_hand(config)
+    if seeds > 1:
+        teachers = train_teachers(data, config.training, seeds, start=start, work=work, **training)
+    if teachers:
+        settings = config.training.model_copy(update={"loss": "logit_mse"})
+        return distil(data, teachers, settings, start=start, out=out, work=work, name="ranker", **training)
+    settings = budgeted(data.train, config.training, training)
+    training["say"](f"ranker: budget {settings.examples:,} examples")
+    run = train_ranker(
+        data.train,
+        valid=data.valid,
+        start=start,
+        out=out,
+        checkpoints=work / "labels",
+        settings=settings,
+        device=training["device"],
+        description="ranker",
+    )
+    calibrate_on(out, shown(data.train), say=training["say"])
+    return run
+
+
+def fit_shallow(
+    data: RankerData, config: RankConfig, ranker: Path, *, work: Path, **training: Unpack[Training]
+) -> RankerRun:
+    """Distils the first layers of the full model in the folder `ranker`, by its own logits, to a folder below it."""
+    out = ranker / SHALLOW
+    return distil(
+        data, [ranker], config.shallow, start=str(ranker), out=out, work=work, name="shallow model", **training
+    )
+
+
+def fit_late(
+    data: RankerData, config: RankConfig, ranker: Path, *, work: Path, **training: Unpack[Training]
+) -> RankerRun:
+    """Distils late interaction from the full model in the folder `ranker`, by its own logits, to a folder below it."""
+    return distil(
+        data,
+        [ranker],
+        config.late,
+        start=str(ranker),
+        out=ranker / LATE,
+        work=work,
+        name="late interaction",
+        **training,
+    )
+
+
+def distil(
+    data: RankerData,
+    teachers: Sequence[Path],
+    settings: RankerTraining,
+    *,
+    start: str,
+    out: Path,
+    work: Path,
+    name: str,
+    **training: Unpack[Training],
+) -> RankerRun:
+    """A model that learns the mean logits of others on every pair that is proposed."""
+    assert data.proposed is not None
+    settings = budgeted(data.proposed, settings, training)
+    training["say"](f"{name}: distilled on {len(data.proposed):,} pairs, budget {settings.examples:,} examples")
+    run = train_ranker(
+        taught(data.proposed, teachers, training["device"]),
+        valid=data.valid,
+        start=start,
+        out=out,
+        checkpoints=work / "distilled",
+        settings=settings,
+        device=training["device"],
+        description=name,
+    )
+    if not settings.apart:
+        calibrate_on(out, shown(data.proposed), say=training["say"])
+    return run
+
+
+def shown(pairs: PairSet) -> list[tuple[str, str]]:
+    """The pairs that show what a model's layers get, as texts."""
+    drawn = np.random.default_rng(0).permutation(len(pairs))[:PAIRS]
+    asked, items = pairs.group[drawn].tolist(), pairs.item[drawn].tolist()
+    return [(pairs.user_texts[group], pairs.item_texts[item]) for group, item in zip(asked, items, strict=True)]

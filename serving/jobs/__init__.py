@@ -1,0 +1,1 @@
+"""Jobs: run, build, update, tune, adopt."""

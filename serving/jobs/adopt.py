@@ -1,0 +1,194 @@
+"""A bundle from models that are there already: a sentence-transformers encoder, a cross-encoder, item vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from indexing.bundle.atomic_files import writing_to
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.manifest import JsonMap
+from indexing.bundle.releases import Release
+from ranking.models.cross_encoder import adopt_cross_encoder
+from ranking.training.settings import FULL
+from retrieval.encoders.text_encoder import TextEncoder, open_sentence_transformer
+from retrieval.errors import BadBundle, BadConfig, BadData
+from retrieval.text.rendering import ItemTexts, rendering_fingerprint, user_text
+from retrieval.topk import Vectors
+from retrieval.towers.serving import TEXT, TowersConfig, unit, write_config
+from serving.answering.rerank_steps import planned_steps, with_steps
+from serving.evaluation.gate_report import ADOPTED
+from serving.jobs.job_log import JobLog
+from serving.jobs.run import Pipeline
+from serving.settings import RankConfig
+from serving.shop import Shop
+
+TOLERANCE = 1e-4  # between our vectors and the library's
+PROBES = ("red mug", "", "Acme Mug | Kitchen | price 5 to 10", "drill " * 400)
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """Where the models are: an encoder, perhaps a cross-encoder and item vectors (parquet: item_id, vector)."""
+
+    encoder: str
+    ranker: str | None = None
+    vectors: Path | None = None
+
+    def publish(self, pipeline: Pipeline) -> Release:
+        """Makes a release of them and of the pipeline's data set live; nothing is trained.
+
+        An adopted ranker is on, since there is nothing to gate it by. Raises BadBundle for a model that cannot be
+        served with its own scores, BadData for vectors that do not fit, BadConfig for a way of reranking that the
+        adopted model alone does not allow.
+        """
+        way = pipeline.config.ranking.way
+        if self.ranker is not None and way != FULL:
+            raise BadConfig(
+                f"ranking.way={way} needs a second model, which is distilled where a ranker is trained; adopt with "
+                f"ranking.way={FULL}, or train one with: shortlist train ranker"
+            )
+        with TemporaryDirectory() as scratch, pipeline.writing(catalogue_alone=True) as (shop, bundle):
+            draft = self._draft(pipeline, shop, bundle, Path(scratch))
+            return bundle.publish(draft)
+
+    def _draft(self, pipeline: Pipeline, shop: Shop, bundle: Bundle, scratch: Path) -> Release:
+        from ranking.models.int8_calibration import PAIRS, calibrate_on
+        from retrieval.encoders.int8_calibration import calibrate_encoder
+
+        with writing_to(scratch):
+            dim = adopt_encoder(self.encoder, scratch / "towers")
+            if self.vectors is None:
+                calibrate_encoder(scratch / "towers" / TEXT, ItemTexts(shop.data.items))
+            if self.ranker is not None:
+                adopt_cross_encoder(self.ranker, scratch / "ranker")
+                calibrate_on(
+                    scratch / "ranker",
+                    own_pairs(shop, PAIRS, pipeline.config.ranking),
+                    say=pipeline.say,
+                )
+        given = None if self.vectors is None else read_vectors(self.vectors, shop.data.item_ids, dim)
+        assembly = pipeline.assembly(bundle)
+        towers = assembly.add_towers(scratch / "towers")
+        steps = planned_steps(pipeline.config.ranking)
+        ranker = None if self.ranker is None else assembly.add_ranker(scratch / "ranker", steps)
+        lookup = None if given is None else looked_up_by_id(shop.data.item_ids, given)
+        with JobLog(now=pipeline.now) as log:
+            built = assembly.add_index(shop, towers, item_vectors=lookup, ranker=ranker, log=log)
+        pipeline.say(built.line())
+        draft = assembly.draft(shop, towers, built, f"adopt {self.encoder}")
+        about: JsonMap = {"adopted": True, "vectors": "given" if given is not None else "made"}
+        gates = {} if ranker is None else ADOPTED
+        return assembly.named(
+            replace(draft, ranker=ranker, gates=gates, settings=with_steps(draft.settings | about, steps))
+        )
+
+
+def own_pairs(shop: Shop, n: int, config: RankConfig) -> list[tuple[str, str]]:
+    """`n` pairs of a shop's own texts, as (user text, item text): of queries, where there are any, and of shoppers who
+    took as many items as the settings read, each beside an item. Every other shopper's is one of theirs, so that a
+    match is seen too."""
+    data, random = shop.data, np.random.default_rng(0)
+    names, items = data.items["title"], ItemTexts(data.items)
+    taken = min(shop.target_events, default="")  # as given items are read
+    asked = [] if not data.queries else [data.queries.texts[at] for at in random.integers(0, len(data.queries), n)]
+    pairs = []
+    for number, rows in enumerate(random.integers(0, data.n_items, (n, config.titles + 1)).tolist()):
+        if asked and number % 2:
+            pairs.append((user_text([], asked[number], kinds=[] if config.marked else None), items[rows[0]]))
+        else:
+            told = [names[row].as_py() for row in rows[: config.titles]]
+            item = items[rows[0] if number % 4 < 2 else rows[config.titles]]
+            kinds = [taken] * len(told) if config.marked else None
+            pairs.append((user_text(told, limit=config.titles, kinds=kinds), item))
+    return pairs
+
+
+def adopt_encoder(source: str, folder: Path) -> int:
+    """Writes a towers folder around a SentenceTransformer (a folder or a model id); returns its dimension.
+
+    Raises BadBundle where our vectors differ from the library's by more than 1e-4: a model with other ways for queries
+    and for documents than a prompt.
+    """
+    model = open_sentence_transformer(source)
+    model.save(str(folder / TEXT), create_model_card=False)
+    ours = TextEncoder.load(folder / TEXT, runtime="torch", device="cpu", precision="fp32")
+    for side, encode in (("query", model.encode_query), ("document", model.encode_document)):
+        wanted = encode(list(PROBES), normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False)
+        vectors = ours.encode(PROBES, "query" if side == "query" else "document")
+        difference = float(np.abs(np.asarray(wanted, np.float32) - vectors).max())
+        if not difference <= TOLERANCE:
+            raise BadBundle(
+                f"{source}: our {side} vectors differ from SentenceTransformer's by {difference:.2g}; adopt a model of "
+                "one transformer for queries and documents, whose tokenizer is a fast one"
+            )
+    dim = int(vectors.shape[1])
+    write_config(folder, TowersConfig(dim=dim, text_dim=dim, rendering=rendering_fingerprint()))
+    return dim
+
+
+def read_vectors(path: Path, item_ids: Sequence[str], dim: int) -> Vectors:
+    """Unit vectors of the items in their order, float32 [n_items, dim], from a parquet file of item_id and vector.
+
+    Raises BadData, naming the first item, where items are missing, unknown or named twice, or where a vector has
+    another dimension than `dim`, is null, zero or not finite.
+    """
+    ids, column = _columns(path)
+    row_of = {item_id: row for row, item_id in enumerate(ids)}
+    known = set(item_ids)
+    _refuse(path, "items without a vector", [item for item in item_ids if item not in row_of])
+    _refuse(path, "items that items.parquet lacks", [item for item in ids if item not in known])
+    _refuse(path, "repeated items", [item for row, item in enumerate(ids) if row_of[item] != row])
+    sizes = column.value_lengths().fill_null(-1).to_numpy(zero_copy_only=False)
+    others = [f"{ids[row]} with {max(0, sizes[row])}" for row in np.flatnonzero(sizes != dim).tolist()]
+    _refuse(path, f"vectors of other than the encoder's {dim} numbers", others)
+    flat = column.flatten().cast(pa.float32()).fill_null(np.nan).to_numpy(zero_copy_only=False)
+    vectors = flat.reshape(len(ids), dim)
+    _refuse(path, "vectors with null, nan or infinity", _named(ids, ~np.isfinite(vectors).all(axis=1)))
+    _refuse(path, "vectors of length 0", _named(ids, ~vectors.any(axis=1)))
+    return unit(vectors[[row_of[item] for item in item_ids]])
+
+
+def looked_up_by_id(item_ids: Sequence[str], vectors: Vectors) -> Callable[[Vectors, pa.Table], Vectors]:
+    """The vectors of a part of the items, whatever their text."""
+    row_of = {item_id: row for row, item_id in enumerate(item_ids)}
+    return lambda _, items: vectors[[row_of[item] for item in items["item_id"].to_pylist()]]
+
+
+def _columns(path: Path) -> tuple[list[str], pa.ListArray]:
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise BadData(f"{path}: cannot be read as parquet ({reason}); write item_id and vector to it") from error
+    for name in ("item_id", "vector"):
+        if name not in table.column_names:
+            raise BadData(f"{path}: has no column {name}; it holds {', '.join(table.column_names)}")
+    kind = table.schema.field("vector").type
+    if not _is_list_of_numbers(kind):
+        raise BadData(f"{path}: column vector is {kind}; write it as list<float>")
+    ids = table["item_id"].cast(pa.string())
+    if ids.null_count:
+        raise BadData(f"{path}: {ids.null_count:,} of {table.num_rows:,} item ids are null; give each vector its item")
+    vector = table["vector"].cast(pa.list_(kind.value_type)).combine_chunks()
+    return ids.to_pylist(), vector
+
+
+def _is_list_of_numbers(kind: pa.DataType) -> bool:
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(is_kind(kind) for is_kind in lists) and pa.types.is_floating(kind.value_type)
+
+
+def _named(ids: Sequence[str], wrong: np.ndarray) -> list[str]:
+    return [ids[row] for row in np.flatnonzero(wrong).tolist()]
+
+
+def _refuse(path: Path, what: str, found: Sequence[str]) -> None:
+    if found:
+        raise BadData(f"{path}: {len(found):,} {what} (first: {found[0]}); repair the file and adopt again")

@@ -1,0 +1,65 @@
+"""Parts of a run by themselves: the retriever alone, the ranker alone; each publishes a release."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.manifest import JsonMap
+from indexing.bundle.releases import Release
+from indexing.version.index_version import IndexVersion
+from retrieval.errors import BadData
+from retrieval.towers.serving import TEXT
+from serving.jobs.run import Pipeline, RunResult
+
+
+def train_retriever(pipeline: Pipeline) -> Release:
+    """Towers, index and shoppers, live without a ranker."""
+    with pipeline.writing() as (shop, bundle):
+        draft = pipeline.train_retriever(shop, bundle)
+        return bundle.publish(replace(draft, why=f"train retriever --budget {pipeline.budget}"))
+
+
+def train_ranker(pipeline: Pipeline) -> RunResult:
+    """A new ranker over the live release's towers and index, gated, evaluated and published.
+
+    `ranking.enabled` may have been false until now. Raises BadData where there is nothing to learn from; the live
+    release stays.
+    """
+    ranking = pipeline.config.ranking.model_copy(update={"enabled": True})
+    pipeline = replace(pipeline, config=pipeline.config.model_copy(update={"ranking": ranking}))
+    bundle = Bundle.open(pipeline.out)
+    live = bundle.current()
+    with pipeline.writing(like=index_ids(bundle, live)) as (shop, bundle):
+        kept = {"fusion": live.settings.get("fusion", {})}
+        settings = live.settings | pipeline.assembly(bundle).settings(shop) | kept
+        why = f"train ranker --budget {pipeline.budget} after {live.id}"
+        figures = {name: value for name, value in live.figures.items() if name != "calibration"}
+        draft = replace(live, ranker=None, gates={}, figures=figures, settings=settings, why=why)
+        draft = pipeline.train_ranker(shop, bundle, draft)
+        if draft.ranker is None:
+            raise BadData(
+                f"{pipeline.data_folder}: no ranker was trained, for the towers of {live.id} find no positive of its "
+                "training fold; train them on more events or judgements first. That release stays live"
+            )
+        return pipeline.finish(shop, bundle, draft)
+
+
+def index_ids(bundle: Bundle, release: Release) -> list[str]:
+    """The item ids of a release's index, by row."""
+    ids: list[str] = IndexVersion.open(bundle.path_of("index", release.index), device="cpu").ids.to_pylist()
+    return ids
+
+
+def recorded_settings(bundle: Bundle) -> Mapping[str, object]:
+    """The settings that made the live release; one of adopted models starts from its own encoder."""
+    live = bundle.current()
+    found = live.settings.get("config")
+    settings = dict(found) if isinstance(found, dict) else {}
+    retrieval = settings.get("retrieval")
+    if live.settings.get("adopted") and isinstance(retrieval, dict):
+        text = retrieval.get("text")
+        own: JsonMap = {"model": str(bundle.path_of("towers", live.towers) / TEXT)}
+        settings["retrieval"] = retrieval | {"text": (text if isinstance(text, dict) else {}) | own}
+    return settings

@@ -1,0 +1,216 @@
+"""`index update`: items that are new, changed or gone, into the live index, without building it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.releases import Release
+from indexing.version.embedding_cache import Places, find_vectors, gather, text_sources
+from indexing.version.hash_index import Hashes, hash_keys
+from indexing.version.index_version import IndexVersion
+from indexing.version.segments import Upserts, append_segment, write_segment
+from retrieval.data.audit import FileAudit
+from retrieval.data.check_report import FileReport
+from retrieval.data.items import ITEM_IDS, is_parquet, item_ids_of_lines, read_item_ids, read_items
+from retrieval.data.rejected import RejectedRows
+from retrieval.data.schema import CONTRACT, ITEMS, Column, open_file
+from retrieval.errors import BadBundle, BadConfig, BadData
+from retrieval.text.rendering import item_texts
+from retrieval.topk import Rows, Vectors
+from retrieval.towers.serving import Towers
+from serving.jobs.bundle_parts import encode_with_progress
+from serving.jobs.run import REJECTED
+
+LARGE = 0.2  # of the items: so many updated rows cost each search more than a build would
+
+
+@dataclass(frozen=True)
+class Updated:
+    """What an update did. `number` counts the updates of the index since it was built; 0: there was nothing to do."""
+
+    release: str
+    number: int
+    upserted: int
+    new: int  # of those, items that the index did not have
+    embedded: int  # of those, items whose text went through the encoder
+    deleted: int
+    unknown: int  # ids to delete that the index does not have, or not any more
+    set_aside: int  # rows of the upserts that are not fit for use
+
+    def to_dict(self) -> dict[str, object]:
+        """As JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """The files of an update: items in the contract of items.parquet that are new or changed, and the ids of items to
+    delete, as parquet with item_id or as a text file of one a line. `max_bad` as of a data set's files."""
+
+    upsert: Path | None
+    delete: Path | None
+    max_bad: float
+
+    def apply(self, bundle: Bundle, *, device: str, say: Callable[[str], None]) -> Updated:
+        """Append the update to the live index, where running engines find it.
+
+        An item is replaced whole, but for columns that the file lacks: they stay as they were, and are null for a new
+        item. Texts that the index has read before are not embedded again. Item columns stay as they were built: what
+        reads them knows, by `IndexVersion.as_built`, which rows they no longer hold of. Bad rows are set aside in the
+        bundle's rejected.parquet. Raises BadConfig where there is neither file, BadData for one that is not fit for
+        use, BadBundle where vectors cannot be made here or where another process writes.
+        """
+        if self.upsert is None and self.delete is None:
+            raise BadConfig("there is nothing to update: give --upsert FILE, --delete FILE or both")
+        with bundle.lock():
+            items, doomed, set_aside = self._read(bundle.path / REJECTED, say)
+            release = bundle.current()
+            version = IndexVersion.open(bundle.path_of("index", release.index), device="cpu").updated()
+            made = None if items is None else self._made(bundle, release, version, items, device)
+            upserts = None if made is None else made.upserts
+            upserted = version.rows_of([] if upserts is None else upserts.items["item_id"].to_pylist())
+            gone = version.held(doomed)
+            if upserts is not None or gone:
+                with bundle.stage("delta") as folder:
+                    write_segment(folder, upserts, gone)
+                    append_segment(version.folder, folder, version.update + 1)
+                version = version.updated()
+        for note in _notes(version):
+            say(note)
+        return Updated(
+            release=release.id,
+            number=version.update,
+            upserted=len(upserted),
+            new=int(np.count_nonzero(upserted < 0)),
+            embedded=0 if made is None else made.embedded,
+            deleted=len(gone),
+            unknown=len(doomed) - len(gone),
+            set_aside=set_aside,
+        )
+
+    def _read(self, rejected: Path, say: Callable[[str], None]) -> tuple[pa.Table | None, list[str], int]:
+        """The items of one file, the ids of the other, and how many rows of both were set aside."""
+        reports: list[FileReport] = []
+        items, ids = None, list[str]()
+        with RejectedRows(rejected) as aside:
+            if self.upsert is not None:
+                audit = self._audit(self.upsert, CONTRACT[ITEMS], aside)
+                items = read_items(audit)
+                reports.append(audit.report())
+            if self.delete is not None and is_parquet(self.delete):
+                audit = self._audit(self.delete, ITEM_IDS, aside)
+                ids = read_item_ids(audit)
+                reports.append(audit.report())
+            elif self.delete is not None:
+                ids = item_ids_of_lines(self.delete)
+            for report in reports:
+                for line in report.lines():
+                    say(line)
+                report.raise_if_refused()
+            if items is not None:
+                _refuse_both(items, ids, f"{self.upsert} and {self.delete}")
+        return items, ids, sum(report.rows - report.kept for report in reports)
+
+    def _audit(self, path: Path, contract: tuple[Column, ...], aside: RejectedRows) -> FileAudit:
+        return FileAudit(source=open_file(path, contract), max_bad=self.max_bad, max_unknown=0.0, rejected=aside)
+
+    def _made(self, bundle: Bundle, release: Release, version: IndexVersion, items: pa.Table, device: str) -> Made:
+        if release.settings.get("vectors") == "given" or version.text_vectors is None:
+            raise BadBundle(
+                f"{bundle.path}: the item vectors of release {release.id} were given and cannot be made here; run: "
+                "shortlist adopt with --vectors for all items"
+            )
+        folder, cache = bundle.path_of("towers", release.towers), bundle.path / "runtime" / release.towers
+        towers = Towers.open(folder, device=device, precision=_precision(release), cache=cache)
+        return make_upserts(completed(items, version, str(self.upsert)), version, towers)
+
+
+def _precision(release: Release) -> str:
+    """What the catalogue's texts were embedded in."""
+    config = release.settings.get("config")
+    retrieval = config.get("retrieval") if isinstance(config, dict) else None
+    return str(retrieval.get("precision", "auto")) if isinstance(retrieval, dict) else "auto"
+
+
+class Made(NamedTuple):
+    """Items as they go into the index, and how many of their texts went through the encoder."""
+
+    upserts: Upserts
+    embedded: int
+
+
+def make_upserts(items: pa.Table, version: IndexVersion, towers: Towers) -> Made:
+    """The vectors of items that have every attribute of the version, by its towers.
+
+    Raises BadData, naming the item, where one is not finite.
+    """
+    texts = item_texts(items)
+    hashes = hash_keys(texts)
+    vectors, new = known_texts(hashes, version, towers)
+    if len(new):
+        vectors[new] = encode_with_progress(towers)([texts[row] for row in new.tolist()])
+    readings = np.asarray(towers.item.vectors(vectors, items), np.float32)
+    bad = np.flatnonzero(~np.isfinite(readings).all(axis=1))
+    if len(bad):
+        raise BadData(f"the vector of item {items['item_id'][int(bad[0])]} holds nan or infinity; check the model")
+    return Made(Upserts(items, readings, vectors, hashes), len(new))
+
+
+def known_texts(hashes: Hashes, version: IndexVersion, towers: Towers) -> tuple[Vectors, Rows]:
+    """Text vectors float32 [n, text_dim] of the texts that the build or an update read, and the positions of the
+    others, whose vectors are to be filled in."""
+    vectors = np.zeros((len(hashes), towers.config.text_dim), np.float32)
+    sources = text_sources(version, towers.encoder.fingerprint)
+    places = find_vectors(hashes, sources)
+    known = np.flatnonzero(places.found)
+    if len(known):
+        vectors[known] = gather(Places(places.source[known], places.row[known]), sources)
+    return vectors, np.flatnonzero(~places.found)
+
+
+def completed(items: pa.Table, version: IndexVersion, path: str) -> pa.Table:
+    """Items with the columns and types of a version: what the file lacks is as the version has it, null for new items.
+
+    Raises BadData, naming the column, for one that the version does not have or has as another type.
+    """
+    schema = version.items.schema
+    further = [name for name in items.column_names if name not in schema.names]
+    if further:
+        raise BadData(
+            f"{path}: the index has no column {further[0]}; it has: {', '.join(schema.names)}; leave it out, or build "
+            "the index again with it"
+        )
+    rows, columns = version.rows_of(items["item_id"].to_pylist()), []
+    for field in schema:
+        if field.name not in items.column_names:
+            columns.append(version.values_at(field.name, rows))
+            continue
+        try:
+            columns.append(items[field.name].cast(field.type))
+        except pa.ArrowException as error:
+            found = items.schema.field(field.name).type
+            raise BadData(
+                f"{path}: column {field.name} is {found}, the index has it as {field.type}; cast it"
+            ) from error
+    return pa.table(columns, schema=schema)
+
+
+def _notes(version: IndexVersion) -> list[str]:
+    """What is worth knowing of the updates that an index has gathered."""
+    n = 0 if version.delta is None else len(version.delta.readings)
+    if n <= LARGE * version.items.num_rows:
+        return []
+    return [f"note: every search scores the {n:,} items of all updates one by one; build the index again soon"]
+
+
+def _refuse_both(items: pa.Table, doomed: list[str], paths: str) -> None:
+    both = set(items["item_id"].to_pylist()).intersection(doomed)
+    if both:
+        raise BadData(f"{paths} both name {len(both):,} items (such as {min(both)}); an item comes or goes, not both")

@@ -1,0 +1,152 @@
+"""Reranking is timed on a request that the shop has, and on the candidates that its engine finds for it, in order."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.cli.app import bench
+from benchmarks.models import rerank_request
+from benchmarks.models import run as model_runs
+from benchmarks.models.rerank_request import RerankRequest, drawn_request
+from benchmarks.models.run import ModelRuns
+from benchmarks.models.throughput import Models, Pairs, RerankWay
+from benchmarks.result_lines import Line
+from indexing.bundle.bundle import Bundle
+from serving.engine import Engine
+from serving.jobs.canaries import Canary, write_canaries
+
+MISSPELT, MEANT = "titanuim camp stoove", "titanium camp stove"
+
+
+@pytest.fixture(scope="module")
+def ranker(bundle: Path) -> Path:
+    return ModelRuns(bundle).ranker(None)
+
+
+@pytest.fixture(scope="module")
+def engine(bundle: Path) -> Engine:
+    return Engine.open(bundle, device="cpu", follow=False)
+
+
+@pytest.fixture
+def searched_only(bundle: Path, tmp_path: Path) -> Callable[[Sequence[str]], Path]:
+    """The same shop without shoppers, whose canaries are these queries."""
+
+    def made(queries: Sequence[str]) -> Path:
+        store = Bundle.open(Path(shutil.copytree(bundle, tmp_path / "bundle")))
+        with store.stage("canaries") as folder:
+            write_canaries(folder, [Canary(wanted=(), query=query) for query in queries])
+            store.add("canaries", "asked", folder)
+        store.record(replace(store.current(), id="searched", shoppers=None, canaries="asked"))
+        store.activate("searched")
+        return store.path
+
+    return made
+
+
+def texts(engine: Engine, ids: Sequence[str]) -> list[str]:
+    return engine.stages.texts_of(engine.stages.version.rows_of(list(ids)))
+
+
+def test_a_shop_with_shoppers_reranks_one_of_them_after_what_its_engine_found(
+    bundle: Path, ranker: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rerank_request, "SHORTLIST", 10)  # the shop is so small that a shortlist would hold all of it
+    found, less = (drawn_request(Bundle.open(bundle), ranker, size=size, device="cpu") for size in (1_000, 12))
+    assert less.items == found.items[:12]
+    stages, users = engine.stages, engine.shoppers.user_ids.to_pylist()
+    read = {
+        user: stages.user_texts(engine.histories.of_shopper(user).batch, [None], engine.shoppers.timeline.kinds)[0]
+        for user in users
+    }
+    shown = {
+        user: texts(engine, [hit.item_id for hit in engine.recommend(user_id=user, rerank=False).items])
+        for user, text in read.items()
+        if text == found.user
+    }
+    assert found.task == "recommend"
+    user = next(user for user, items in shown.items() if items == list(found.items[:10]))
+
+    vector = stages.history_vectors(engine.histories.of_shopper(user).batch, engine.shoppers.query_texts)[0]
+    rows = {text: row for row, text in enumerate(stages.texts_of(np.arange(stages.version.size)))}
+    others = stages.version.vectors_at(np.array([rows[text] for text in found.items[10:]]))
+    assert (np.diff(others @ vector) <= 1e-6).all()
+    every = engine.recommend(user_id=user, k=stages.version.size, rerank=False).items
+    assert sorted(found.items) == sorted(texts(engine, [hit.item_id for hit in every]))
+
+
+def test_a_request_in_the_middle_by_length_is_taken_and_the_seed_draws_it(
+    bundle: Path, ranker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rerank_request, "DRAWN", 9)
+    drawn = [drawn_request(Bundle.open(bundle), ranker, device="cpu", seed=seed) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    for one in drawn:
+        about = one.about(ranker, [len(one.items)])
+        assert len(one.drawn) == 9
+        assert str(about[f"tokens_of_{len(one.items)}_pairs"]).startswith(f"mean {np.median(one.drawn):.0f},")
+        assert (
+            about["tokens_of_requests"]
+            == f"median {np.median(one.drawn):.0f}, mean {np.mean(one.drawn):.0f} of 9 drawn"
+        )
+
+
+def test_a_shop_that_is_searched_only_reranks_a_query_of_its_canaries_as_it_is_read(
+    searched_only: Callable[[Sequence[str]], Path], ranker: Path
+) -> None:
+    path = searched_only([MISSPELT])
+    found = drawn_request(Bundle.open(path), ranker, device="cpu")
+    engine = Engine.open(path, device="cpu", follow=False)
+    answer = engine.search(MISSPELT, k=100, rerank=False)
+    assert (found.task, found.user, answer.searched_for) == ("search", MEANT, MEANT)
+    assert list(found.items) == texts(engine, [hit.item_id for hit in answer.items])
+
+
+def test_what_cannot_be_reranked_is_told_in_one_line(
+    bundle: Path, searched_only: Callable[[Sequence[str]], Path], tmp_path: Path
+) -> None:
+    nobody = ("rerank", str(searched_only([])), "knows no shopper and no query to rerank for")
+    no_model = ("rerank", str(bundle), "--model", str(tmp_path), f"{tmp_path}")
+    no_request = ("rerank", str(bundle), "--request", str(tmp_path / "nothing.json"), "cannot be read as a request")
+    for *arguments, said in (nobody, no_model, no_request):
+        done = CliRunner().invoke(bench, [*arguments, "--device", "cpu", "--threads", "1"])
+        assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+        assert done.stderr.startswith("error: ")
+        assert said in done.stderr
+
+
+def test_every_way_reads_the_requests_own_texts(bundle: Path, ranker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Pairs] = []
+
+    def opened(folder: Path, models: Models) -> Callable[[Pairs], Callable[[], np.ndarray]]:
+        return lambda pairs: read.append(pairs) or (lambda: np.zeros(len(pairs), np.float32))  # type: ignore[func-returns-value]
+
+    monkeypatch.setattr(model_runs, "RERANK_WAYS", [RerankWay("one", opened), RerankWay("other", opened)])
+    request = RerankRequest(task="search", user="red mug", items=("mug", "drill", "saw"), drawn=(5.0,))
+    list(ModelRuns(bundle, "cpu", rounds=1, sizes=(2, 5)).rerank(ranker, request, [1]))
+    wanted = [
+        [("red mug", item) for item in items] for items in (["mug", "drill"], ["mug", "drill", "saw", "mug", "drill"])
+    ]
+    assert read == [wanted[0], wanted[0], wanted[1], wanted[1]]
+
+
+def test_processes_on_other_numbers_of_cores_are_handed_the_same_request(
+    bundle: Path, ranker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed: list[tuple[RerankRequest, int]] = []
+
+    def measured(arguments: Sequence[str], threads: int) -> list[Line]:
+        handed.append((RerankRequest.read(Path(arguments[arguments.index("--request") + 1])), threads))
+        return []
+
+    monkeypatch.setattr(model_runs, "in_a_process", measured)
+    request = RerankRequest(task="search", user="Tür", items=("mug", "drill"), drawn=(5.0, 6.5))
+    list(ModelRuns(bundle, "cpu", rounds=1).rerank(ranker, request, [1, 4]))
+    assert handed == [(request, 1), (request, 4)]

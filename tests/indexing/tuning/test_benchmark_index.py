@@ -1,0 +1,89 @@
+"""The loop that measures indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pytest
+
+from indexing.ann.exact import ExactIndex
+from indexing.ann.faiss_index import Effort
+from indexing.ann.faiss_kinds import ladders_for
+from indexing.tuning.benchmark_index import BuiltIndex, Meter, exact_point, median_ms, recalls
+from retrieval.topk import Hits, Vectors, exact_topk
+
+
+def vectors(n: int, dim: int = 16, seed: int = 0) -> Vectors:
+    return np.random.default_rng(seed).normal(size=(n, dim)).astype(np.float32)
+
+
+def clock_of(seconds: Iterable[float]) -> Callable[[], float]:
+    """A clock that shows these times."""
+    return iter(seconds).__next__
+
+
+def test_recall_counts_equal_vectors_alike_and_missing_ones_as_missed() -> None:
+    items = np.repeat(vectors(20), 2, axis=0)
+    queries = vectors(5, seed=1)
+    truth = exact_topk(queries, items, 3)
+
+    class Twin(ExactIndex):
+        def search(self, *arguments: object, **named: object) -> Hits:
+            hits = super().search(*arguments, **named)  # type: ignore[arg-type]
+            return Hits(hits.rows ^ 1, hits.scores)
+
+    class Half(ExactIndex):
+        def search(self, *arguments: object, **named: object) -> Hits:
+            hits = super().search(*arguments, **named)  # type: ignore[arg-type]
+            return Hits(hits.rows, np.where(np.arange(hits.rows.shape[1]) < 2, hits.scores, -np.inf).astype(np.float32))
+
+    assert recalls(ExactIndex(items), queries, truth).tolist() == [1.0] * 5
+    assert recalls(Twin(items), queries, truth).tolist() == [1.0] * 5
+    assert recalls(Half(items), queries, truth) == pytest.approx([2 / 3] * 5)
+
+
+def test_recall_of_fewer_items_than_asked_for_is_whole() -> None:
+    items, queries = vectors(4), vectors(3, seed=1)
+    assert recalls(ExactIndex(items), queries, exact_topk(queries, items, 10)).tolist() == [1.0] * 3
+
+
+def test_the_median_of_calls_is_taken_until_the_time_is_over_and_of_a_few_at_least() -> None:
+    asked: list[int] = []
+    taken = [1.0, 1.0, 1.0, 9.0, 1.0, 1.0, 1.0, 1.0]
+    ends = np.cumsum(taken)
+    times = [0.0, *(time for end, took in zip(ends, taken, strict=True) for time in (end - took, end))]
+    spent = median_ms(lambda batch: asked.append(len(batch)), [vectors(2), vectors(3)], 0.0, clock_of(times))
+    assert spent == 1_000
+    assert asked == [2, *[2, 3] * 4]
+    longer = [0.0, *(time for call in range(20) for time in (call, call + 1.0))]
+    asked.clear()
+    median_ms(lambda batch: asked.append(len(batch)), [vectors(1)], 20.0, clock_of(longer))
+    assert len(asked) == 1 + 20
+
+
+def test_a_curve_rises_ends_where_the_recall_is_sure_and_is_whole_if_nothing_is_wanted() -> None:
+    items, queries = vectors(2_000), vectors(50, seed=1)
+    meter = Meter.over(items, queries, 10, seconds=0.0)
+    built = BuiltIndex.over(items, "IVF64,Flat")
+    ladders = ladders_for(built.kind)
+    whole = list(built.curve(meter, ladders))
+    assert [point.effort.nprobe for point in whole] == [4, 8, 16, 32, 64]
+    assert [point.recall for point in whole] == sorted(point.recall for point in whole)
+    assert whole[-1].recall == whole[-1].surely == 1
+    assert all(point.surely <= point.recall for point in whole)
+    cut = list(built.curve(meter, ladders, until=0.9))
+    assert [point.effort for point in cut] == [point.effort for point in whole[: len(cut)]]
+    assert cut[-1].surely >= 0.9 > cut[-2].surely
+
+
+def test_a_point_says_what_it_is_of_and_what_it_reads_of_the_effort() -> None:
+    items, queries = vectors(500), vectors(20, seed=1)
+    built = BuiltIndex.over(items, "HNSW8")
+    point = built.at(Effort(ef_search=77), Meter.over(items, queries, 10, seconds=0.0))
+    told = point.to_json()
+    assert (told["kind"], told["rows"], told["ef_search"], told["bytes"]) == ("HNSW8", 500, 77, built.bytes)
+    assert "nprobe" not in told
+    assert "effort" not in told
+    exact = exact_point(items, queries, 10, seconds=0.0)
+    assert (exact.kind, exact.recall, exact.bytes) == ("Flat", 1.0, items.nbytes)

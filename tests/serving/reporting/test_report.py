@@ -1,0 +1,249 @@
+"""The report: self-contained, safe with any title, true to the evaluation it is given."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import datetime
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from ranking.ordering.blend import Blend
+from ranking.ordering.gate import gate
+from ranking.ordering.permute import rerank
+from ranking.ordering.platt import Calibration, reliability
+from retrieval.topk import CSR, Hits
+from serving.evaluation.figures import JudgedTask, Task, evaluate, relevant_rows
+from serving.reporting.charts import Interval, change_bars, recall_curves, stage_dots
+from serving.reporting.report import Example, Report, render_report, write_report
+
+EVIL = '<script>alert("x")</script> & "quoted" {{ 7 * 7 }}'
+
+
+def evaluation():
+    rng = np.random.default_rng(0)
+    rows = np.stack([rng.permutation(30)[:20] for _ in range(60)])
+    hits = Hits(rows, np.tile(-np.arange(20, dtype=np.float32), (60, 1)))
+    order = rerank(hits, rng.random((60, 20), np.float32))
+    task = Task(
+        targets=CSR(np.arange(61), rng.integers(0, 30, 60)),
+        stages={"popularity": hits, "item_knn": hits, "retrieval": hits},
+        sampled={"reranked": order, "final": order},
+    )
+    judged, grades = CSR.from_lists([[0, 1, 2, 3, 4]] * 4), np.array([1.0, 2, 3, 1, 1] * 4)
+    search = Task(
+        targets=relevant_rows(judged, grades),
+        stages={"bm25": hits.head(9).select(np.arange(4))},
+        judged=judged,
+        grades=grades,
+    )
+    return evaluate(
+        recommend={"seen_removed": task, "seen_kept": task},
+        search=search,
+        judged=JudgedTask(
+            judged=judged,
+            grades=grades,
+            scores={"bm25": grades.astype(np.float32)},
+            predicted={"reranked": np.ones(20, np.float32)},
+        ),
+        gates={
+            "recommend": {
+                **gate(np.zeros(30), rng.random(30)).as_json(),
+                "blend": Blend(0.5, 12.0, -3.0).as_json(),
+                "weights": {"logit": 0.5, "towers": 36.0, "popularity_7d": 0.125},
+                "against": {"popularity": gate(np.full(30, 0.25), np.full(30, 0.75)).as_json()},
+            },
+            "search": gate(np.zeros(0), np.zeros(0)).as_json(),
+        },
+        release="r1",
+    )
+
+
+@pytest.fixture(scope="module")
+def report():
+    return Report(
+        title="A shop",
+        created=datetime(2025, 3, 1, 9, 5),
+        evaluation=evaluation(),
+        facts={"items": "30"},
+        split="Split by time.",
+        folds={"gate": 30, "test": 60},
+        examples=[
+            Example(
+                kind="search",
+                asked=["deck screw"],
+                before=["bolt", "screw"],
+                after=["screw", "bolt"],
+                targets=frozenset({"screw"}),
+            )
+        ],
+        environment={"machine": "two cores"},
+        calibration={
+            "recommend": Calibration(
+                reliability(np.linspace(0, 1, 40), np.zeros(40)),
+                reliability(np.full(40, 0.25), np.arange(40) % 4 == 0),
+            ).as_json()
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def page(report):
+    return render_report(report)
+
+
+class Tags(HTMLParser):
+    """Collects every tag with its attributes, and checks that they nest."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+        if tag not in {"meta", "br", "link", "img"}:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def tags_of(page):
+    parser = Tags()
+    parser.feed(page)
+    assert parser.open == []
+    return parser.seen
+
+
+def test_the_page_loads_nothing_and_is_well_formed(page):
+    seen = tags_of(page)
+    assert {"script", "link", "img", "iframe"}.isdisjoint(tag for tag, _ in seen)
+    outside = re.findall(r"https?://[^\s\"'<)]+", page)
+    assert set(outside) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    references = [value for _, attrs in seen for name, value in attrs.items() if name in {"src", "href", "xlink:href"}]
+    assert all(value.startswith("#") for value in references)
+    assert "@import" not in page
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page))
+
+
+def test_every_reference_inside_a_drawing_is_defined_on_the_page(page):
+    defined = set(re.findall(r'\bid="([^"]+)"', page))
+    assert set(re.findall(r"url\(#([^)]+)\)", page)) | set(re.findall(r'href="#([^"]+)"', page)) <= defined
+
+
+def test_given_texts_are_escaped_and_never_run_as_a_template(report):
+    example = Example(kind="shopper", asked=[EVIL], before=[EVIL, "b"], after=["b", EVIL], targets=frozenset({EVIL}))
+    page = render_report(
+        replace(
+            report,
+            title=EVIL,
+            split=EVIL,
+            facts={EVIL: EVIL},
+            environment={EVIL: EVIL},
+            folds={EVIL: 3},
+            examples=[example],
+        )
+    )
+    assert "<script" not in page
+    assert "{{ 7 * 7 }}" in page
+    assert page.count("&lt;script&gt;") >= 8
+    tags_of(page)
+
+
+def test_the_page_shows_the_figures_the_interval_the_gate_and_what_moved(report, page):
+    task = report.evaluation["tasks"]["recommend"]["seen_removed"]
+    change = task["reranking"]["reranked"]
+    for value in (change["before"]["mean"], change["after"]["mean"], task["stages"]["popularity"]["recall@5"]):
+        assert f"{value:.4f}".replace("0.", ".", 1) in page
+    assert f"{100 * task['stages']['retrieval']['recall@100']:.1f} %" in page
+    for text in (
+        "Proven",
+        "Not shown",
+        "linear gain",
+        "exponential gain, 2^(grade - 1) - 1",
+        "deck screw",
+        "0.5 * logit + 12 * retrieval",
+        "logit 0.5; towers 36; popularity, 7 days 0.125",
+        "against popularity",
+        "+.5000 (proven, +.5000 to +.5000)",
+        "▲ 1",
+        "▼ 1",
+    ):
+        assert text in page
+    assert 'class="wanted"' in page
+    assert "1 March 2025, 09:05" in page
+
+
+def test_the_page_shows_how_well_the_scores_hold_as_chances(page):
+    assert "do the scores hold as chances?" in page
+    assert "Expected calibration error .5000 before, .0000 after, on 40 pairs" in page
+    assert "share that came true" in page
+
+
+def test_a_shopper_without_a_history_is_named_as_one(report):
+    stranger = Example(kind="shopper", asked=[""], before=["a"], after=["a"], targets=frozenset())
+    page = render_report(replace(report, examples=[stranger]))
+    assert "of whom nothing is known yet" in page
+    assert "newest first" not in page
+
+
+def test_made_up_data_are_named_as_such_only_where_they_are(report, page):
+    assert "These data were generated" not in page
+    assert "These data were generated" in render_report(replace(report, generated=True))
+
+
+def test_an_evaluation_without_tasks_or_values_still_makes_a_page(report):
+    nobody = Hits(np.empty((0, 3), np.int64), np.empty((0, 3), np.float32))
+    empty = Task(
+        targets=CSR.from_lists([]), stages={"popularity": nobody, "retrieval": nobody}, sampled={"reranked": nobody}
+    )
+    for found in (evaluate(), evaluate(recommend={"seen_removed": empty})):
+        bare = Report(title="Nothing", created=report.created, evaluation=found)
+        assert "<h1>Nothing</h1>" in render_report(bare)
+
+
+def test_the_same_report_is_the_same_page(report, page):
+    assert render_report(report) == page
+
+
+def test_a_report_is_written_whole_or_not_at_all(report, page, tmp_path):
+    path = tmp_path / "report.html"
+    write_report(report, path)
+    assert path.read_text(encoding="utf-8") == page
+    broken = replace(report, evaluation={"tasks": {"search": "none"}, "gate": {}})
+    with pytest.raises(TypeError, match="object"):
+        write_report(broken, path)
+    assert path.read_text(encoding="utf-8") == page
+    assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_drawing_leaves_the_settings_of_matplotlib_as_they_were():
+    import matplotlib
+
+    with matplotlib.rc_context({"font.size": 31.0, "text.usetex": True}):
+        before = dict(matplotlib.rcParams)
+        recall_curves({"retrieval": {5: 0.1, 10: 0.2}})
+        assert dict(matplotlib.rcParams) == before
+
+
+def test_charts_name_their_lines_and_take_colours_from_the_page():
+    chart = recall_curves({"item_knn": {5: 0.1, 10: 0.12}, "retrieval": {5: 0.2, 10: 0.3}})
+    assert ">item-kNN<" in chart
+    assert "var(--retrieval)" in chart
+    assert re.search(r"#0\d000\d", chart) is None
+    assert ".0934" in stage_dots({"retrieval": 0.0934}, {"retrieval": Interval(0.0934, 0.09, 0.1)}, "nDCG@10")
+    assert "+.0100" in change_bars({"search": Interval(0.01, -0.002, 0.02)}, "change")
+
+
+def test_importing_the_report_draws_nothing_in():
+    heavy = ("matplotlib", "jinja2", "rich", "scipy", "torch")
+    code = f"import sys, serving.report, serving.tables; print([name for name in {heavy} if name in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
