@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.changes import PROBE_SHARE, Change
 from benchmarks.environment import Probe, data_fingerprint, probe
-from benchmarks.latency.compare import PROBE_SHARE, Change
 from benchmarks.result_lines import Line, Run, append, append_end, as_json
 from indexing.bundle.bundle import Bundle
 from serving.cli.show import console, say

@@ -23,7 +23,7 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """What changed beyond noise: from one file of results to another, or between two bundles asked in turn."""
-    from benchmarks.latency.compare import compared, worse_than
+    from benchmarks.changes import compared, worse_than
     from benchmarks.latency.run import compared_bundles
     from benchmarks.result_lines import read
     from benchmarks.terminal import changes_table

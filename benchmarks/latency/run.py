@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.changes import Change, changes
 from benchmarks.latency.by_stage import Effort, cold_starts, load_lines, stage_lines
-from benchmarks.latency.compare import Change, changes, interleaved, line_pairs
+from benchmarks.latency.compare import interleaved, line_pairs
 from benchmarks.latency.workload import Asked, Deck, canary_queries, kind_of, reranked
 from benchmarks.result_lines import Line, sampled
 from benchmarks.sweep import NOT_RERANKED, Knobs, Sweep, in_a_process, open_engine

@@ -1,21 +1,144 @@
-"""What all peers made with the library `implicit` share."""
+"""Recommenders of the library `implicit`, used as its documentation shows: ALS, BPR and item neighbours."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from itertools import product
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import MissingDependency
-from retrieval.topk import CSR
+from retrieval.topk import CSR, Scores, Vectors
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
+Weighting: TypeAlias = Literal["counts", "bm25"]
+Measure: TypeAlias = Literal["cosine", "tfidf", "bm25"]
+
 K1, B = 100.0, 0.8  # of BM25, as the tutorial has them
+FACTORS = (64, 256)
+REGULARISATION = (0.01, 0.1)
+ALPHA = (1.0, 10.0)  # how much more an event counts than its absence
+
+
+class AlsConfig(NamedTuple):
+    """Settings of a factorisation."""
+
+    factors: int
+    regularisation: float
+    alpha: float
+    weighting: Weighting = "counts"
+
+
+class FittedAls(NamedTuple):
+    """Item factors, and user factors of any histories in them."""
+
+    config: AlsConfig
+    items: Vectors  # [n_items, factors]
+    users: Callable[[CSR], Vectors]  # histories to float32 [n, factors]; zero for an empty one
+
+
+TUTORIAL = tuple(AlsConfig(factors, 0.05, 2.0, "bm25") for factors in FACTORS)  # the library's, and more factors
+ALS_GRID = (*(AlsConfig(*values) for values in product(FACTORS, REGULARISATION, ALPHA)), *TUTORIAL)
+
+
+def fit_als(sequences: CSR, n_items: int, config: AlsConfig, *, seed: int) -> FittedAls:
+    """One factorisation by `implicit`, 15 rounds, the same for the same seed."""
+    table = counted(sequences, n_items)
+    totals = np.asarray(table.sum(axis=0)).ravel()
+
+    def weighted(counts: csr_matrix) -> csr_matrix:
+        return bm25_weighted(counts, totals) if config.weighting == "bm25" else counts
+
+    def users(histories: CSR) -> Vectors:
+        with quiet_blas():
+            told = weighted(counted(histories, n_items))
+            factors: Vectors = model.recalculate_user(np.arange(histories.n_lists), told)
+        return factors
+
+    with quiet_blas():
+        from implicit.cpu.als import AlternatingLeastSquares
+
+        model = AlternatingLeastSquares(
+            factors=config.factors, regularization=config.regularisation, alpha=config.alpha, random_state=seed
+        )
+        model.fit(weighted(table), show_progress=False)
+    return FittedAls(config, model.item_factors, users)
+
+
+class BprConfig(NamedTuple):
+    """Settings of a factorisation."""
+
+    factors: int
+    learning_rate: float
+    regularisation: float
+
+
+class NeighboursConfig(NamedTuple):
+    """How items are compared, and how many neighbours of each are kept."""
+
+    by: Measure
+    neighbours: int
+
+
+BPR_GRID = tuple(BprConfig(*values) for values in product((64, 128), (0.01, 0.05), (0.001, 0.01)))
+MEASURES: tuple[Measure, ...] = ("cosine", "tfidf", "bm25")
+NEIGHBOURS_GRID = tuple(NeighboursConfig(*values) for values in product(MEASURES, (20, 100, 500)))
+
+
+class FittedBpr(NamedTuple):
+    """Factors of items and of the users that were trained on, float32 [n, factors + 1]: the last is an item's bias."""
+
+    items: Vectors
+    users: Vectors
+
+
+class FittedNeighbours(NamedTuple):
+    """What is taken together."""
+
+    scores: Callable[[CSR], Scores]  # histories to float32 [n, n_items]; 0: nothing of the history goes with it
+    megabytes: float
+
+
+def fit_bpr(sequences: CSR, n_items: int, config: BprConfig, *, seed: int) -> FittedBpr:
+    """Bayesian personalised ranking (Rendle et al., UAI 2009), 100 rounds as the library has it.
+
+    One thread, so that the same seed gives the same factors. Raises MissingDependency without `implicit`.
+    """
+    with quiet_blas():
+        from implicit.cpu.bpr import BayesianPersonalizedRanking
+
+        model = BayesianPersonalizedRanking(
+            factors=config.factors, learning_rate=config.learning_rate, regularization=config.regularisation,
+            random_state=seed, num_threads=1,
+        )  # fmt: skip
+        model.fit(counted(sequences, n_items), show_progress=False)
+    return FittedBpr(model.item_factors, model.user_factors)
+
+
+def fit_neighbours(sequences: CSR, n_items: int, config: NeighboursConfig) -> FittedNeighbours:
+    """Items by who took them, as the library compares them. Raises MissingDependency without `implicit`."""
+    with quiet_blas(), warnings.catch_warnings():
+        from implicit.nearest_neighbours import BM25Recommender, CosineRecommender, TFIDFRecommender
+        from implicit.utils import ParameterWarning
+
+        warnings.simplefilter("ignore", ParameterWarning)  # of what the library hands to itself
+        kinds = {"cosine": CosineRecommender, "tfidf": TFIDFRecommender, "bm25": BM25Recommender}
+        model = kinds[config.by](K=config.neighbours)
+        model.fit(counted(sequences, n_items), show_progress=False)
+    similar = model.similarity
+    held = similar.data.nbytes + similar.indices.nbytes + similar.indptr.nbytes
+
+    def scores(histories: CSR) -> Scores:
+        found: Scores = np.asarray((counted(histories, n_items) @ similar).todense(), np.float32)
+        return found
+
+    return FittedNeighbours(scores, held / 1e6)
 
 
 def counted(lists: CSR, n_items: int) -> csr_matrix:

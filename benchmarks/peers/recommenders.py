@@ -11,8 +11,18 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from benchmarks.peers.als import GRID, AlsConfig, FittedAls, fit_als
-from benchmarks.peers.factorised import BPR_GRID, NEIGHBOURS_GRID, BprConfig, NeighboursConfig, fit_bpr, fit_neighbours
+from benchmarks.peers.implicit import (
+    ALS_GRID,
+    BPR_GRID,
+    NEIGHBOURS_GRID,
+    AlsConfig,
+    BprConfig,
+    FittedAls,
+    NeighboursConfig,
+    fit_als,
+    fit_bpr,
+    fit_neighbours,
+)
 from benchmarks.peers.rectools import DEFAULTS, SMALLER, RecTools, RecToolsConfig
 from benchmarks.peers.sasrec import SasRec, SasRecConfig, item_vectors, train_sasrec, user_vectors
 from benchmarks.peers.sequences import Sequences, examples, padded, request_histories, training_sequences
@@ -44,7 +54,7 @@ class FittedPeer(NamedTuple):
 class Grids:
     """What each peer is chosen from."""
 
-    als: Sequence[AlsConfig] = GRID
+    als: Sequence[AlsConfig] = ALS_GRID
     bpr: Sequence[BprConfig] = BPR_GRID
     neighbours: Sequence[NeighboursConfig] = NEIGHBOURS_GRID
     sasrec: SasRecConfig = field(default_factory=SasRecConfig)
@@ -54,7 +64,7 @@ class Grids:
     def quick(cls) -> Grids:
         """One setting each."""
         return cls(
-            als=GRID[:1],
+            als=ALS_GRID[:1],
             bpr=(BprConfig(16, 0.01, 0.01),),
             neighbours=NEIGHBOURS_GRID[:1],
             sasrec=SasRecConfig(epochs=1, width=32),

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from math import inf, isfinite
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from benchmarks.changes import Change
 from benchmarks.histogram import PER_DOUBLING
-from benchmarks.latency.compare import Change
 from benchmarks.terminal import number
 from serving.reporting.charts import (
     DASHES,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf
 
+from benchmarks.changes import compared
 from benchmarks.latency.by_stage import WHOLE
-from benchmarks.latency.compare import compared
 from benchmarks.reporting import charts
 from benchmarks.reporting import quality as report_quality
 from benchmarks.reporting import speed as report_speed

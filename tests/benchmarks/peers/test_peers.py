@@ -16,10 +16,17 @@ from typer.testing import CliRunner
 from benchmarks.cli.app import bench
 from benchmarks.models.onnx_reranker import OnnxReranker
 from benchmarks.models.throughput import documented_logits
-from benchmarks.peers.als import AlsConfig, fit_als
 from benchmarks.peers.costs import cost_line
-from benchmarks.peers.factorised import BprConfig, NeighboursConfig, fit_bpr, fit_neighbours
-from benchmarks.peers.implicit import bm25_weighted, counted
+from benchmarks.peers.implicit import (
+    AlsConfig,
+    BprConfig,
+    NeighboursConfig,
+    bm25_weighted,
+    counted,
+    fit_als,
+    fit_bpr,
+    fit_neighbours,
+)
 from benchmarks.peers.peers import Peers, Reranker
 from benchmarks.peers.recommenders import Grids, Recommenders
 from benchmarks.peers.rectools import RecTools, RecToolsConfig

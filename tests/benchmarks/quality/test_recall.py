@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from benchmarks.changes import changes
 from benchmarks.cli.app import bench
 from benchmarks.intervals import mean_intervals, owner_means
-from benchmarks.latency.compare import changes
 from benchmarks.quality.beyond_accuracy import groups_of
 from benchmarks.quality.funnel import STEPS, Funnel
 from benchmarks.quality.revenue import Taken
