@@ -65,22 +65,25 @@ class RankConfig(Settings):
         default=1,
         description="seeds whose mean logits the model learns, instead of the labels; each costs a training of its own",
     )
-    taught_by: tuple[str, ...] = Field(
+    distil_from: tuple[str, ...] = Field(
         default=(), description="CrossEncoder folders, larger ones as a rule, whose mean logits the model learns"
     )
-    way: Literal["full", "shallow", "cascade", "late", "late_then_full"] = Field(
+    strategy: Literal["full", "shallow", "cascade", "late", "late_then_full"] = Field(
         default="full",
         description="which model orders: the full one, the shallow one distilled from it, that one first and the full "
-        "one its best `keep`, late interaction, or that first and the full model its best `depth`",
+        "one its best `second_stage_depth`, late interaction, or that first and the full model its best `depth`",
     )
     depth: PositiveInt = Field(default=20, description="places of a shortlist that are reranked")
-    keep: PositiveInt = Field(default=10, description="places that the full model orders in a cascade")
+    second_stage_depth: PositiveInt = Field(
+        default=10,
+        description="places of a cascade that the full model orders, of those that the shallow one put first",
+    )
     precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
         default="auto",
         description="of the models at serving; auto: bf16 where there is hardware for it, on CPUs int8 if held",
     )
     titles: PositiveInt = Field(default=3, description="newest titles that stand for a shopper")
-    marked: bool = Field(
+    field_markers: bool = Field(
         default=False,
         description="say of each part of a shopper's text what it is: a query, or what was done last with an item "
         "(given items and carts: that they were taken); teachers and adopted models have to have learned it, too",
@@ -96,22 +99,22 @@ class RankConfig(Settings):
         loss="logit_mse", apart=True, learning_rate=1e-4, head_rate=20.0, batch_size=64, dropout=0.0
     )
 
-    @field_validator("taught_by", mode="before")
+    @field_validator("distil_from", mode="before")
     @classmethod
-    def _folders(cls, given: object) -> object:
-        """One folder by itself, and none as a release of before says it."""
-        return () if given is None else (given,) if isinstance(given, str) else given
+    def _as_list(cls, folders: object) -> object:
+        """One folder may be written without brackets."""
+        return (folders,) if isinstance(folders, str) else folders
 
     @model_validator(mode="after")
     def _logits_of_one_scale(self) -> Self:
-        if self.ensemble > 1 and self.taught_by:
-            raise ValueError("ranking.ensemble and ranking.taught_by are two kinds of teacher; set one of them")
+        if self.ensemble > 1 and self.distil_from:
+            raise ValueError("ranking.ensemble and ranking.distil_from are two kinds of teacher; set one of them")
         return self
 
     @property
     def distils(self) -> bool:
         """Whether a model learns another's logits."""
-        return self.ensemble > 1 or bool(self.taught_by) or self.way != FULL
+        return self.ensemble > 1 or bool(self.distil_from) or self.strategy != FULL
 
 
 class EvaluationConfig(Settings):

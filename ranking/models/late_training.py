@@ -71,7 +71,9 @@ def read_apart(model: CrossEncoder) -> None:
 
     network = model.model
     if not isinstance(network, BertForSequenceClassification) or not takes_segments(model):
-        raise BadConfig("late interaction is made of a BERT with segments; leave ranking.way=late to such a ranker")
+        raise BadConfig(
+            "late interaction is made of a BERT with segments; leave ranking.strategy=late to such a ranker"
+        )
     if late_head(model) is None:
         network.add_module("classifier", LateHead(network.config.hidden_size).to(network.device))
     network.forward = MethodType(_apart, network)

@@ -19,7 +19,7 @@ def fusions_of(settings: JsonMap) -> dict[str, Fusion]:
 def reads_marks(release: Release) -> bool:
     """Whether a release's ranker reads texts whose parts say what they are. Raises StaleArtefact where it has one, for
     which this version says it otherwise."""
-    recorded = release.settings.get("marked")
+    recorded = release.settings.get("field_markers")
     if release.ranker is not None and recorded not in (None, marked_fingerprint()):
         raise StaleArtefact(
             f"the ranker {release.ranker} reads shoppers' texts of another rendering ({recorded}, this is "

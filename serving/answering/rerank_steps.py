@@ -98,15 +98,15 @@ class RecordedStep(NamedTuple):
 def planned_steps(config: RankConfig) -> tuple[RecordedStep, ...]:
     """The steps that the settings ask for, without their blends. Late interaction costs next to nothing a place, so
     that it reads the whole shortlist."""
-    if config.way in ("late", "late_then_full"):
-        then = (RecordedStep(FULL, config.depth, precision=config.precision),) if config.way != LATE else ()
+    if config.strategy in ("late", "late_then_full"):
+        then = (RecordedStep(FULL, config.depth, precision=config.precision),) if config.strategy != LATE else ()
         return (RecordedStep(LATE, SHORTLIST, precision=config.precision), *then)
-    if config.way == "cascade":
+    if config.strategy == "cascade":
         return (
             RecordedStep(SHALLOW, config.depth, precision=config.precision),
-            RecordedStep(FULL, min(config.keep, config.depth), precision=config.precision),
+            RecordedStep(FULL, min(config.second_stage_depth, config.depth), precision=config.precision),
         )
-    return (RecordedStep(config.way, config.depth, precision=config.precision),)
+    return (RecordedStep(config.strategy, config.depth, precision=config.precision),)
 
 
 def recorded_steps(settings: JsonMap) -> tuple[RecordedStep, ...]:

@@ -32,7 +32,7 @@ TEACHERS = "teachers"
 def at_hand(config: RankConfig) -> list[Path]:
     """The models that are to teach, if any are named. Raises BadBundle where a folder holds no cross-encoder, that of
     one that is to judge negatives among them."""
-    folders = [Path(name) for name in config.taught_by]
+    folders = [Path(name) for name in config.distil_from]
     for folder in (*folders, *([Path(config.teacher)] if config.teacher is not None else [])):
         PairTokenizer.load(folder)
     return folders

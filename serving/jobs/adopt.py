@@ -48,11 +48,11 @@ class Adoption:
         served with its own scores, BadData for vectors that do not fit, BadConfig for a way of reranking that the
         adopted model alone does not allow.
         """
-        way = pipeline.config.ranking.way
-        if self.ranker is not None and way != FULL:
+        strategy = pipeline.config.ranking.strategy
+        if self.ranker is not None and strategy != FULL:
             raise BadConfig(
-                f"ranking.way={way} needs a second model, which is distilled where a ranker is trained; adopt with "
-                f"ranking.way={FULL}, or train one with: shortlist train ranker"
+                f"ranking.strategy={strategy} needs a second model, which is distilled where a ranker is trained; "
+                f"adopt with ranking.strategy={FULL}, or train one with: shortlist train ranker"
             )
         with TemporaryDirectory() as scratch, pipeline.writing(catalogue_alone=True) as (shop, bundle):
             draft = self._draft(pipeline, shop, bundle, Path(scratch))
@@ -101,11 +101,11 @@ def own_pairs(shop: Shop, n: int, config: RankConfig) -> list[tuple[str, str]]:
     pairs = []
     for number, rows in enumerate(random.integers(0, data.n_items, (n, config.titles + 1)).tolist()):
         if asked and number % 2:
-            pairs.append((user_text([], asked[number], kinds=[] if config.marked else None), items[rows[0]]))
+            pairs.append((user_text([], asked[number], kinds=[] if config.field_markers else None), items[rows[0]]))
         else:
             told = [names[row].as_py() for row in rows[: config.titles]]
             item = items[rows[0] if number % 4 < 2 else rows[config.titles]]
-            kinds = [taken] * len(told) if config.marked else None
+            kinds = [taken] * len(told) if config.field_markers else None
             pairs.append((user_text(told, limit=config.titles, kinds=kinds), item))
     return pairs
 

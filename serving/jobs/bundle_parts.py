@@ -239,7 +239,7 @@ class Assembly:
                 "seen": "keep" if shop.shoppers_buy_again() else "remove",
                 "targets": list(shop.target_events),
                 "titles": self.config.ranking.titles,
-                "marked": marked_fingerprint() if self.config.ranking.marked else None,
+                "field_markers": marked_fingerprint() if self.config.ranking.field_markers else None,
                 "rerank": [step.as_json() for step in planned_steps(self.config.ranking)],
                 "fusion": {},  # by task, once it is fitted
                 "config": self.config.model_dump(mode="json"),

@@ -24,7 +24,7 @@ from serving.jobs.update_index import Update
 from serving.settings import RunConfig, read_settings
 
 Make = Callable[[Path, Path, RunConfig], Pipeline]
-CHANGES = ["ranking.way=late_then_full", "ranking.late.examples=64", "ranking.late.valid_pairs=64"]
+CHANGES = ["ranking.strategy=late_then_full", "ranking.late.examples=64", "ranking.late.valid_pairs=64"]
 ORDERS = {"recommend", "recommend_new", "search"}
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -262,11 +262,16 @@ def test_a_step_of_another_version_is_refused(recorded: dict[str, str | int]) ->
 
 
 @pytest.mark.parametrize(
-    ("way", "wanted"),
+    ("strategy", "wanted"),
     [("full", [("full", 50)]), ("shallow", [("shallow", 50)]), ("cascade", [("shallow", 50), ("full", 8)])],
 )
-def test_the_settings_choose_the_steps(way: str, wanted: list[tuple[str, int]]) -> None:
-    changes = [f"ranking.way={way}", "ranking.depth=50", "ranking.keep=8", "ranking.precision=bf16"]
+def test_the_settings_choose_the_steps(strategy: str, wanted: list[tuple[str, int]]) -> None:
+    changes = [
+        f"ranking.strategy={strategy}",
+        "ranking.depth=50",
+        "ranking.second_stage_depth=8",
+        "ranking.precision=bf16",
+    ]
     steps = planned_steps(read_settings(changes=changes).ranking)
     assert [(step.model, step.depth) for step in steps] == wanted
     assert {step.precision for step in steps} == {"bf16"}

@@ -74,7 +74,7 @@ def test_a_ranker_learns_the_logits_of_models_at_hand(
     tiny_bert_folder: Path, tiny_ranker_folder: Path, tmp_path: Path, learned: list[PairSet], named: str
 ) -> None:
     folders = named.format(tiny_ranker_folder, tiny_ranker_folder)
-    config = read_settings(changes=[f"ranking.taught_by={folders}", "ranking.training.examples=96"]).ranking
+    config = read_settings(changes=[f"ranking.distil_from={folders}", "ranking.training.examples=96"]).ranking
     assert len(at_hand(config)) == named.count("{}")
     data = RankerData(train=pairs(12), valid=pairs(4), usable=12, proposed=pairs(20, label=9.0))
     training: Training = {"budget": "quick", "device": "cpu", "say": lambda _: None}
@@ -89,9 +89,9 @@ def test_two_kinds_of_teacher_and_a_folder_without_a_model_are_refused(
     tmp_path: Path, tiny_ranker_folder: Path
 ) -> None:
     with pytest.raises(BadConfig, match="two kinds of teacher"):
-        read_settings(changes=["ranking.ensemble=2", f"ranking.taught_by={tiny_ranker_folder}"])
+        read_settings(changes=["ranking.ensemble=2", f"ranking.distil_from={tiny_ranker_folder}"])
     with pytest.raises(BadBundle, match=str(tmp_path)):
-        at_hand(read_settings(changes=[f"ranking.taught_by={tmp_path}"]).ranking)
+        at_hand(read_settings(changes=[f"ranking.distil_from={tmp_path}"]).ranking)
 
 
 def test_a_ranker_learns_the_mean_logits_of_seeds(
@@ -144,9 +144,9 @@ def mined(
 def test_a_veto_leaves_drawn_negatives_out_of_what_is_learned_and_out_of_nothing_else(
     mined: Callable[..., tuple[RankerData, list[str]]], data: DataSet, tiny_ranker_folder: Path
 ) -> None:
-    plain, silent = mined("ranking.way=shallow")
+    plain, silent = mined("ranking.strategy=shallow")
     judge = (f"ranking.teacher={tiny_ranker_folder}", "ranking.veto_margin=0")
-    vetoed, said = mined("ranking.way=shallow", *judge)
+    vetoed, said = mined("ranking.strategy=shallow", *judge)
     for before, after in ((plain.valid, vetoed.valid), (plain.proposed, vetoed.proposed)):
         assert before is not None
         assert after is not None

@@ -150,7 +150,9 @@ def test_an_adopted_ranker_is_served_in_int8_by_what_the_shops_own_texts_show(
 @pytest.mark.parametrize("marked", [False, True])
 def test_pairs_of_a_shops_own_texts_show_matches_and_others(data: DataSet, titles: int, marked: bool) -> None:
     shop = Shop(data, split_events(data), None)
-    settings = read_settings(changes=[f"ranking.titles={titles}", f"ranking.marked={str(marked).lower()}"]).ranking
+    settings = read_settings(
+        changes=[f"ranking.titles={titles}", f"ranking.field_markers={str(marked).lower()}"]
+    ).ranking
     pairs, texts = own_pairs(shop, 40, settings), set(item_texts(data.items))
     names = set(data.items["title"].to_pylist())
     assert len(pairs) == 40
@@ -167,11 +169,11 @@ def test_pairs_of_a_shops_own_texts_show_matches_and_others(data: DataSet, title
 def test_a_ranker_that_reads_marks_of_another_rendering_is_stale(adopted: Path) -> None:
     bundle = Bundle.open(adopted)
     release = bundle.current()
-    assert release.settings["marked"] is None
+    assert release.settings["field_markers"] is None
     for recorded, marked in ((None, False), (marked_fingerprint(), True)):
-        told = replace(release, settings=release.settings | {"marked": recorded})
+        told = replace(release, settings=release.settings | {"field_markers": recorded})
         assert Engine.of_release(bundle, told, device="cpu").stages.marked is marked
-    stale = replace(release, settings=release.settings | {"marked": "0123"})
+    stale = replace(release, settings=release.settings | {"field_markers": "0123"})
     with pytest.raises(StaleArtefact, match="run: shortlist train ranker"):
         Engine.of_release(bundle, stale, device="cpu")
     assert not Engine.of_release(bundle, replace(stale, ranker=None), device="cpu").search("red mug").reranked
@@ -192,8 +194,8 @@ def test_towers_that_know_no_kinds_leave_the_ranker_those_of_the_data(engine: En
 def test_a_way_that_needs_a_shallow_model_is_refused_before_anything_is_made(
     sample_folder: Path, tiny_encoder_folder: Path, tiny_ranker_folder: Path, tmp_path: Path, make_pipeline: Make
 ) -> None:
-    pipeline = make_pipeline(sample_folder, tmp_path / "bundle", read_settings(changes=["ranking.way=cascade"]))
-    with pytest.raises(BadConfig, match=r"ranking\.way=cascade needs a second model"):
+    pipeline = make_pipeline(sample_folder, tmp_path / "bundle", read_settings(changes=["ranking.strategy=cascade"]))
+    with pytest.raises(BadConfig, match=r"ranking\.strategy=cascade needs a second model"):
         Adoption(str(tiny_encoder_folder), str(tiny_ranker_folder)).publish(pipeline)
     assert not (tmp_path / "bundle").exists()
 

@@ -150,13 +150,13 @@ def test_the_ranker_alone_stands_on_the_live_towers_and_index(
     own_bundle: Path, sample_folder: Path, make_pipeline: Make, quick_settings: RunConfig
 ) -> None:
     before = Bundle.open(own_bundle).current()
-    changes = ["ranking.titles=2", "ranking.marked=true", "ranking.training.seed=9"]
+    changes = ["ranking.titles=2", "ranking.field_markers=true", "ranking.training.seed=9"]
     changed = read_settings(base=quick_settings.model_dump(), changes=changes)
     result = train_ranker(make_pipeline(sample_folder, own_bundle, changed))
     release = result.release
     assert (release.towers, release.index) == (before.towers, before.index)
     assert release.ranker != before.ranker
-    assert (release.settings["titles"], release.settings["marked"]) == (2, marked_fingerprint())
+    assert (release.settings["titles"], release.settings["field_markers"]) == (2, marked_fingerprint())
     assert release.settings["fusion"] == before.settings["fusion"] != {}
     assert release.id != before.id
     assert result.report.exists()
@@ -196,7 +196,12 @@ ORDERS = {"recommend", "recommend_new", "search"}
 def test_a_cascade_is_trained_recorded_and_served(
     own_bundle: Path, sample_folder: Path, make_pipeline: Make, quick_settings: RunConfig
 ) -> None:
-    changes = ["ranking.way=cascade", "ranking.keep=4", "ranking.shallow.layers=1", "ranking.shallow.examples=64"]
+    changes = [
+        "ranking.strategy=cascade",
+        "ranking.second_stage_depth=4",
+        "ranking.shallow.layers=1",
+        "ranking.shallow.examples=64",
+    ]
     settings = read_settings(base=quick_settings.model_dump(), changes=[*changes, "ranking.shallow.valid_pairs=64"])
     release = train_ranker(make_pipeline(sample_folder, own_bundle, settings)).release
     shallow, full = recorded_steps(release.settings)
