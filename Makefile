@@ -26,8 +26,9 @@ export TRANSFORMERS_OFFLINE := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 export HF_HUB_DISABLE_PROGRESS_BARS := 1
 export DO_NOT_TRACK := 1
+export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: demo test check bench wheel clean help
+.PHONY: demo test check docs bench wheel clean help
 
 demo: $(RUNTIME) ## the whole pipeline on a generated shop, from an empty checkout
 	$(BIN)/shortlist demo --out demo $(ARGS)
@@ -35,11 +36,15 @@ demo: $(RUNTIME) ## the whole pipeline on a generated shop, from an empty checko
 test: $(DEV) ## the tests; no model, no data set, no network
 	$(BIN)/python -m pytest -q $(ARGS)
 
-check: $(DEV) ## lint, format, types, and the direction of imports
+check: $(DEV) ## lint, format, types, the direction of imports, and the documents
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/mkdocs build --strict
+
+docs: $(DEV) ## the site of the documents, in site/; to read it: .venv/bin/mkdocs serve
+	$(BIN)/mkdocs build --strict
 
 bench: $(DEV) ## latency of the demo's bundle (run `make demo` first)
 	$(BIN)/python -m benchmarks latency demo/bundle $(ARGS)
@@ -48,7 +53,7 @@ wheel: $(DEV) ## dist/shortlist-*.whl
 	$(BIN)/python -m build --wheel --no-isolation
 
 clean: ## remove what the targets made, except the environment
-	rm -rf demo dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf demo dist build site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find retrieval indexing ranking serving benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list
@@ -63,8 +68,8 @@ $(RUNTIME): pyproject.toml constraints.txt
 
 $(DEV): pyproject.toml constraints.txt
 	@$(make_venv)
-	@echo "installing shortlist with the extras $(FAISS), offline and dev (some minutes the first time)"
-	@$(install) -e '.[$(FAISS),offline,dev]'
+	@echo "installing shortlist with the extras $(FAISS), offline, dev and docs (some minutes the first time)"
+	@$(install) -e '.[$(FAISS),offline,dev,docs]'
 	@touch $@ $(RUNTIME)
 
 define make_venv
