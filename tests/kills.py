@@ -28,8 +28,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from indexing.bundle.bundle import Bundle
+from retrieval.encoders.quiet import quiet_libraries
 from retrieval.errors import ShortlistError
-from retrieval.training.trainer_progress import quiet_libraries
 from serving.cli.app import app
 from serving.engine import Engine
 

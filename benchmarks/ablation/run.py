@@ -24,12 +24,12 @@ from benchmarks.ablation.subset import held_out, share_of, withhold
 from benchmarks.environment import machine
 from retrieval.data.dataset import load
 from retrieval.data.requests import Requests
+from retrieval.encoders.quiet import quiet_libraries
 from retrieval.errors import BadConfig, ShortlistError
 from retrieval.fingerprint import fingerprint
 from retrieval.settings import RetrievalConfig
 from retrieval.towers.serving import Towers
 from retrieval.training.towers import Budget, TextPart, TowerData, train_towers
-from retrieval.training.trainer_progress import quiet_libraries
 from serving.cli.command_group import ended_by
 from serving.cli.options import BudgetOption, Changes, DataArgument, Device
 from serving.cli.show import say

@@ -23,9 +23,9 @@ from benchmarks.models.frontier import (
 )
 from benchmarks.result_lines import Line, sampled
 from indexing.bundle.bundle import Bundle
+from retrieval.encoders.quiet import quiet_libraries
 from retrieval.errors import BadBundle
 from retrieval.text.rendering import item_texts
-from retrieval.training.trainer_progress import quiet_libraries
 from serving.answering.opened import Opened
 from serving.cli.options import settings_of
 from serving.cli.show import say

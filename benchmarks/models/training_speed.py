@@ -16,8 +16,8 @@ from indexing.bundle.releases import Release
 from ranking.training.settings import Budget
 from retrieval.data.dataset import load
 from retrieval.encoders.pretrained import pretrained_source
+from retrieval.encoders.quiet import quiet_libraries
 from retrieval.progress import Progressed, watched
-from retrieval.training.trainer_progress import quiet_libraries
 from serving.cli.show import say
 from serving.engine import Engine
 from serving.fitting.train_ranker import fit_ranker, ranker_data

@@ -22,9 +22,9 @@ from benchmarks.result_lines import Line
 from benchmarks.sweep import Knobs, open_engine
 from indexing.bundle.bundle import Bundle
 from retrieval.encoders.pretrained import pretrained_source
+from retrieval.encoders.quiet import quiet_libraries
 from retrieval.encoders.runtime import pick_device
 from retrieval.topk import Hits
-from retrieval.training.trainer_progress import quiet_libraries
 from serving.cli.options import settings_of
 from serving.cli.show import say
 from serving.engine import Engine

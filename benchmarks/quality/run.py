@@ -15,9 +15,9 @@ from benchmarks.quality.slices import query_slices
 from benchmarks.quality.tasks import ANSWERED, event_side, recommend_tasks, search_task
 from benchmarks.result_lines import Line
 from indexing.bundle.bundle import Bundle
+from retrieval.encoders.quiet import quiet_libraries
 from retrieval.metrics.baselines import event_baselines
 from retrieval.text.rendering import item_texts
-from retrieval.training.trainer_progress import quiet_libraries
 from serving.cli.options import settings_of
 from serving.cli.show import say
 from serving.engine import Engine

@@ -219,7 +219,7 @@ def open_cross_encoder(source: str | Path, *, device: str = "cpu") -> CrossEncod
     """A CrossEncoder with one output, from a folder or a model id. Raises BadBundle, in one line, for anything else."""
     from sentence_transformers import CrossEncoder
 
-    from retrieval.training.trainer_progress import quiet_libraries
+    from retrieval.encoders.quiet import quiet_libraries
 
     try:
         with quiet_libraries():
@@ -240,7 +240,7 @@ def adopt_cross_encoder(source: str | Path, out: Path) -> None:
     """
     import torch
 
-    from retrieval.training.trainer_progress import quiet_libraries
+    from retrieval.encoders.quiet import quiet_libraries
 
     model = open_cross_encoder(source)
     with quiet_libraries():

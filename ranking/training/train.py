@@ -32,6 +32,7 @@ from ranking.training.lora import load_lora, merge_lora
 from ranking.training.losses import GROUP_LOSSES, PAIR_LOSSES, lambda_loss
 from ranking.training.pairs import PairSet
 from ranking.training.settings import RankerTraining, budget_examples
+from retrieval.encoders.quiet import quiet_libraries
 from retrieval.encoders.runtime import TorchRunner, pick_device, resolve_precision
 from retrieval.errors import BadData
 from retrieval.fingerprint import fingerprint
@@ -39,7 +40,7 @@ from retrieval.metrics.ranking import by_score, ndcg_at
 from retrieval.topk import CSR
 from retrieval.training.checkpoint import claim, last_checkpoint
 from retrieval.training.length_batches import LengthGroupedBatches
-from retrieval.training.trainer_progress import TrainingProgress, quiet_libraries, show_training
+from retrieval.training.trainer_progress import TrainingProgress, show_training
 
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel

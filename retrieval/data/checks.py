@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from retrieval.data.audit import CLEANED, Bools, Screen
 from retrieval.data.schema import list_like
+from retrieval.data.time_units import SECOND
 
 TEXT_BYTES = 100_000
-SECOND, DAY = 1_000_000, 86_400_000_000  # in microseconds
 LARGEST = float(np.finfo(np.float32).max)  # what is larger counts as infinite
 FIRST_SHOP = 631_152_000  # seconds, 1990-01-01
 SEEN = r"[^\pZ\pC]"  # something that leaves ink: neither space, nor control, nor format character

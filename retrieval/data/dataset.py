@@ -10,13 +10,13 @@ import pyarrow as pa
 
 from retrieval.data.audit import FileAudit
 from retrieval.data.check_report import CheckReport, FileReport
-from retrieval.data.checks import DAY
 from retrieval.data.events import EventReader, Events
 from retrieval.data.facts import facts_of, notes_on
 from retrieval.data.items import read_items
 from retrieval.data.judgements import SPLITS, Judgements, Queries, read_judgements, read_queries
 from retrieval.data.rejected import RejectedRows
 from retrieval.data.schema import CONTRACT, EVENTS, ITEMS, JUDGEMENTS, QUERIES, open_source
+from retrieval.data.time_units import DAY
 from retrieval.errors import BadConfig, BadData
 from retrieval.fingerprint import file_sha256, fingerprint
 

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.data.audit import Bools
-from retrieval.data.checks import DAY
 from retrieval.data.dataset import DataSet
 from retrieval.data.events import Codes, Events
 from retrieval.data.judgements import SPLITS
 from retrieval.data.requests import Groups, Positions, Requests, cancelled_by, group_targets
+from retrieval.data.time_units import DAY
 from retrieval.errors import BadConfig, BadData
 
 __all__ = ["EventSplit", "JudgementSplit", "Requests", "split_events", "split_judgements"]

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.data.events import RETURNS
+from retrieval.data.time_units import HOUR
 from retrieval.topk import CSR, ranges
 
 if TYPE_CHECKING:
     from retrieval.data.dataset import Events
 
 QUERY_KIND = "query"
-HOUR = 3_600_000_000  # microseconds
 GAP_BUCKETS = 16  # log2 of the hours since the event before: under one hour, one, two, ... three years
 
 
@@ -156,7 +156,7 @@ class Timeline:
         indptr = np.searchsorted(owner[kept], np.arange(len(ends) + 1)).astype(np.int64)
         return CSR(indptr, self.item[at[kept]].astype(np.int64))
 
-    def items_left(self, users: NDArray[np.integer], ends: NDArray[np.int64], taken: Sequence[int]) -> CSR:
+    def items_browsed(self, users: NDArray[np.integer], ends: NDArray[np.int64], taken: Sequence[int]) -> CSR:
         """Of `items_before` without kinds, the distinct rows of each user whose last event neither took them (by the
         kinds `taken`, codes into `self.kinds`) nor gave them back, the one seen last at the end."""
         owner, at = ranges(self.offsets[users], ends)

@@ -220,7 +220,7 @@ def open_sentence_transformer(source: str | Path, *, device: str = "cpu") -> Sen
     """A sentence-transformers model from a folder or a model id. Raises BadBundle, in one line, where there is none."""
     from sentence_transformers import SentenceTransformer
 
-    from retrieval.training.trainer_progress import quiet_libraries
+    from retrieval.encoders.quiet import quiet_libraries
 
     try:
         with quiet_libraries():

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.data.time_units import DAY
 from retrieval.data.timeline import Timeline
 from retrieval.metrics.ranking import Counts, Places
-from retrieval.sources.behaviour import DAY, Asked, Lexical, incidence
-from retrieval.sources.cooccurrence import cooccurrence
+from retrieval.sources.cooccurrence import cooccurrence, incidence
+from retrieval.sources.lexical import Lexical
+from retrieval.sources.protocols import RequestBatch
 from retrieval.topk import CSR, Hits, Mask, Scores, Vectors, best_columns
 
 if TYPE_CHECKING:
@@ -130,7 +132,7 @@ def own_frequency(history: CSR, counts: Counts) -> Baseline:
 def looked_at(left: CSR, counts: Counts) -> Baseline:
     """What the shopper looked at and did not take, the newest first, then overall popularity.
 
-    left lists the rows of each request, each once, the one looked at last at the end (`Timeline.items_left`).
+    left lists the rows of each request, each once, the one looked at last at the end (`Timeline.items_browsed`).
     """
     fallback = _tie_breaker(counts)
 
@@ -206,7 +208,7 @@ def bm25(texts: Sequence[str], item_texts: Sequence[str]) -> Baseline:
     source = Lexical.of(item_texts)
 
     def score(part: Positions) -> Scores:
-        found = source.read(Asked.of_texts([texts[query] for query in part]))
+        found = source.read(RequestBatch.of_texts([texts[query] for query in part]))
         scores = np.full((len(part), len(item_texts)), -np.inf, np.float32)
         scores[found.lists.owners, found.lists.rows] = found.values
         return scores
@@ -238,7 +240,7 @@ def event_baselines(
     if (~events.is_kind(split.target_events) & ~events.is_return()).any():
         timeline, position = Timeline.from_events(events)
         taken = timeline.codes_of(split.target_events)
-        found["looked_at"] = looked_at(timeline.items_left(requests.user, position[requests.end], taken), counts)
+        found["looked_at"] = looked_at(timeline.items_browsed(requests.user, position[requests.end], taken), counts)
     if item_vectors is not None:
         found["untuned_encoder"] = inner_product(history_mean(history, item_vectors), item_vectors, counts)
     return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.topk import Mask
+from retrieval.topk import CSR, Mask
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -72,6 +72,16 @@ def right_after(events: Events, counted: Mask, n_items: int, *, neighbours: int 
     later = np.flatnonzero((before >= 0) & (users[before] == users))
     pairs = (items[before[later]], items[later])
     return _nearest(csr_array((np.ones(len(later), np.float32), pairs), (n_items, n_items)), 0, neighbours)
+
+
+def incidence(lists: CSR, n_items: int) -> csr_array:
+    """1 where a list holds an item, float32 [n_lists, n_items]."""
+    from scipy.sparse import csr_array
+
+    matrix = csr_array((np.ones(len(lists.rows), np.float32), lists.rows, lists.indptr), (lists.n_lists, n_items))
+    matrix.sum_duplicates()
+    matrix.data[:] = 1
+    return matrix
 
 
 def _latest_pairs(

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.sources.behaviour import DAY, Asked, CoOccurrence, SparseScores
+from retrieval.data.time_units import DAY
+from retrieval.sources.behaviour import CoOccurrence
 from retrieval.sources.cooccurrence import cosines
+from retrieval.sources.protocols import RequestBatch, SparseScores
 from retrieval.topk import CSR, Scores
 
 if TYPE_CHECKING:
@@ -37,9 +39,9 @@ class RecentPopularity:
         order = np.argsort(time, kind="stable")
         return cls(time[order] // DAY, item[order].astype(np.int64), days)
 
-    def read(self, asked: Asked) -> SparseScores:
+    def read(self, requests: RequestBatch) -> SparseScores:
         """See CandidateSource."""
-        lines = [self._line(int(today)) for today in asked.day]
+        lines = [self._line(int(today)) for today in requests.day]
         lists = CSR.from_lists([rows for rows, _ in lines])
         return SparseScores(lists, np.concatenate([np.empty(0, np.float32), *(values for _, values in lines)]))
 
@@ -57,7 +59,7 @@ class RecentPopularity:
 
 
 @dataclass(frozen=True)
-class RecentTogether:
+class RecentCoOccurrence:
     """What shoppers of the same items took in the `days` whole days before the request's own; see `CoOccurrence`.
 
     `day`, `user` and `item` int64 [n_events] are what was taken, by day and in the order of time. `known` are the
@@ -81,19 +83,19 @@ class RecentTogether:
         *,
         days: int,
         known: dict[int, csr_array],
-    ) -> RecentTogether:
+    ) -> RecentCoOccurrence:
         """From the times, in microseconds since 1970, the shoppers and the items of what was taken, in any order."""
         order = np.argsort(time, kind="stable")
         users, items = user[order].astype(np.int64), item[order].astype(np.int64)
         return cls(time[order] // DAY, users, items, n_items, days, known)
 
-    def read(self, asked: Asked) -> SparseScores:
+    def read(self, requests: RequestBatch) -> SparseScores:
         """See CandidateSource."""
-        lists = [np.empty(0, np.int64)] * len(asked.day)
-        values = [np.empty(0, np.float32)] * len(asked.day)
-        for today in np.unique(asked.day).tolist():
-            lines = np.flatnonzero(asked.day == today)
-            found = CoOccurrence(self.similar(today)).read(asked.select(lines))
+        lists = [np.empty(0, np.int64)] * len(requests.day)
+        values = [np.empty(0, np.float32)] * len(requests.day)
+        for today in np.unique(requests.day).tolist():
+            lines = np.flatnonzero(requests.day == today)
+            found = CoOccurrence(self.similar(today)).read(requests.select(lines))
             begin, end = found.lists.indptr[:-1], found.lists.indptr[1:]
             for line, part in zip(lines.tolist(), map(slice, begin.tolist(), end.tolist()), strict=True):
                 lists[line], values[line] = found.lists.rows[part], found.values[part]

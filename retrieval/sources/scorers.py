@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.sources.behaviour import DAY, Asked, newest
+from retrieval.data.time_units import DAY
+from retrieval.sources.behaviour import newest
+from retrieval.sources.protocols import RequestBatch
 from retrieval.topk import CSR, Hits, Mask, Scores
 
 READ = 50  # of what a shopper took, whose prices are read
@@ -16,20 +18,20 @@ DOUBT = 2.0  # purchases that every shopper is thought to have made at prices as
 
 
 @dataclass(frozen=True)
-class OrderAlone:
+class ScoreOnly:
     """Scores of pairs, `of` a CSR of them float32 [n_pairs], by something that proposes nothing itself."""
 
     of: Callable[[CSR], Scores]
     requests: int
 
     def top(self, k: int, exclude: CSR | None = None, allowed: Mask | None = None) -> Hits:
-        """See Scored: nothing."""
+        """See SourceScores: nothing."""
         del exclude, allowed
         shape = (self.requests, k)
         return Hits(np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32))
 
     def at(self, pairs: CSR) -> Scores:
-        """See Scored."""
+        """See SourceScores."""
         return self.of(pairs)
 
 
@@ -50,9 +52,9 @@ class PriceFit:
         logs = np.log(np.where(prices > 0, prices, np.nan))
         return cls(logs, float(np.nanvar(logs)) if np.isfinite(logs).any() else 1.0)
 
-    def read(self, asked: Asked) -> OrderAlone:
+    def read(self, requests: RequestBatch) -> ScoreOnly:
         """See CandidateSource."""
-        taken = newest(asked.taken, READ)
+        taken = newest(requests.taken, READ)
         middle, spread = np.full(taken.n_lists, np.nan), np.ones(taken.n_lists)  # of logarithms: median, variance
         for line in np.flatnonzero(np.diff(taken.indptr)).tolist():
             own = self.prices[taken.rows[taken.indptr[line] : taken.indptr[line + 1]]]
@@ -66,7 +68,7 @@ class PriceFit:
             fit = np.exp(-(off**2) / (2 * np.maximum(spread[pairs.owners], 1e-9)))
             return np.where(np.isfinite(fit), fit, 0).astype(np.float32)
 
-        return OrderAlone(of, taken.n_lists)
+        return ScoreOnly(of, taken.n_lists)
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,14 @@ class Newness:
         np.minimum.at(first, item, time // DAY)
         return cls(np.where(first < np.iinfo(np.int64).max, first, -1))
 
-    def read(self, asked: Asked) -> OrderAlone:
+    def read(self, requests: RequestBatch) -> ScoreOnly:
         """See CandidateSource."""
-        known = np.diff(asked.history.indptr) > 0
+        known = np.diff(requests.history.indptr) > 0
 
         def of(pairs: CSR) -> Scores:
             first = self.first[np.minimum(pairs.rows, len(self.first) - 1)]
-            days = asked.day[pairs.owners] - first
+            days = requests.day[pairs.owners] - first
             counts = (first >= 0) & (days > 0) & known[pairs.owners]
             return np.where(counts, 1 / np.maximum(days, 1), 0).astype(np.float32)
 
-        return OrderAlone(of, len(asked.day))
+        return ScoreOnly(of, len(requests.day))

@@ -39,7 +39,7 @@ class Spelling:
 
     @classmethod
     def of(cls, codes: Mapping[str, int], indptr: NDArray[np.int64], is_word: Callable[[str], bool]) -> Spelling:
-        """From the words of a `retrieval.sources.behaviour.Lexical`."""
+        """From the words of a `retrieval.sources.lexical.Lexical`."""
         sizes = np.diff(indptr)
         return cls({word: int(sizes[code]) for word, code in codes.items() if word}, is_word)
 

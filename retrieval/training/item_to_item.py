@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from retrieval.data.timeline import HOUR, Timeline
+from retrieval.data.time_units import HOUR
+from retrieval.data.timeline import Timeline
 from retrieval.topk import CSR, Vectors, ranges
 from retrieval.towers.cold_start import fit_guess, guess
 from retrieval.training.windows import Windows

@@ -14,8 +14,7 @@ from sentence_transformers import SentenceTransformer
 from retrieval.settings import TextConfig
 from retrieval.text.typos import field_loss, misspelt_query, word_drop
 from retrieval.topk import Rows
-from retrieval.training.hard_negatives import HardNegatives
-from retrieval.training.negatives import veto_negatives
+from retrieval.training.hard_negatives import HardNegatives, veto_negatives
 from retrieval.training.text_pairs import TextPairs
 
 Teacher: TypeAlias = Callable[[Sequence[str], Sequence[str]], NDArray[np.float32]]

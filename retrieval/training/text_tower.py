@@ -18,6 +18,7 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 from torch import Tensor, nn
 from transformers import EarlyStoppingCallback, PreTrainedModel, TrainerCallback
 
+from retrieval.encoders.quiet import quiet_libraries
 from retrieval.encoders.runtime import training_bf16
 from retrieval.errors import BadConfig
 from retrieval.settings import TextConfig
@@ -28,7 +29,7 @@ from retrieval.training.length_batches import LengthGroupedBatches
 from retrieval.training.text_batches import Teacher, TextBatches
 from retrieval.training.text_loss import ItemMemory, TextLoss
 from retrieval.training.text_pairs import TextPairs
-from retrieval.training.trainer_progress import TrainingProgress, quiet_libraries, show_training
+from retrieval.training.trainer_progress import TrainingProgress, show_training
 
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel

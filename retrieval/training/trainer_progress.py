@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
-from transformers.utils import logging as transformers_logging
 
 from retrieval.progress import ProgressMeter
 
@@ -90,22 +87,3 @@ def show_training(trainer: Trainer, shown: TrainingProgress) -> None:
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(shown)
-
-
-@contextmanager
-def quiet_libraries() -> Iterator[None]:
-    """Keep the notes and loading bars of transformers and sentence-transformers off the screen; errors still show."""
-    library: Any = transformers_logging  # its switches carry no types
-    verbosity, bars = library.get_verbosity(), library.is_progress_bar_enabled()
-    ours = logging.getLogger("sentence_transformers")
-    level = ours.level
-    library.set_verbosity_error()
-    library.disable_progress_bar()
-    ours.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        library.set_verbosity(verbosity)
-        ours.setLevel(level)
-        if bars:
-            library.enable_progress_bar()

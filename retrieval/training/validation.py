@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from retrieval.data.events import Events
 from retrieval.data.requests import Requests
 from retrieval.data.split import EventSplit
-from retrieval.data.timeline import HOUR, Timeline
+from retrieval.data.time_units import HOUR
+from retrieval.data.timeline import Timeline
 from retrieval.metrics.ranking import recall_at
 from retrieval.settings import HistoryConfig
 from retrieval.topk import CSR, Vectors, exact_topk

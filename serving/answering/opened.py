@@ -16,8 +16,8 @@ from indexing.version.index_version import IndexVersion
 from retrieval.encoders.blas_threads import ONE_BLAS_THREAD
 from retrieval.encoders.runtime import RuntimeName
 from retrieval.errors import ShortlistError
-from retrieval.sources.behaviour import Lexical
 from retrieval.sources.fusion import TOWERS, Fusion
+from retrieval.sources.lexical import Lexical
 from retrieval.text.rendering import item_texts
 from retrieval.text.spelling import Spelling
 from retrieval.text.words import words
@@ -261,11 +261,11 @@ class Opened:
             )
         fallbacks = self._fallbacks(request, known, bool(known.batch.readable.any()))
         with clock.stage("search"):
-            asked, excluded = known.asked._replace(texts=[text]), _excluding(left_out)
+            asked, excluded = known.asked._replace(queries=[text]), _excluding(left_out)
             order: FusionName = "search" if text else name
             found = self.stages.retriever.shortlists(vectors, asked, self._depth(request.k), order, excluded, allowed)
             if text:
-                named = asked._replace(texts=[typed])
+                named = asked._replace(queries=[typed])
                 found = self.stages.retriever.named_first(found, named, excluded, allowed)
         reranked = None
         if reranks:

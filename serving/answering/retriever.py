@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.version.index_version import IndexVersion
-from retrieval.sources.behaviour import Asked, CandidateSource, Scored, best_of_lists
 from retrieval.sources.fusion import TOWERS, Fusion, joined_rows
+from retrieval.sources.protocols import CandidateSource, RequestBatch, SourceScores, best_of_lists
 from retrieval.topk import CSR, Hits, Mask, Scores, Vectors, exact_topk
 
 TaskName: TypeAlias = Literal["recommend", "search"]
@@ -80,7 +80,7 @@ class Retriever:
     def shortlists(
         self,
         vectors: Vectors,
-        asked: Asked,
+        asked: RequestBatch,
         k: int,
         name: FusionName,
         exclude: CSR | None = None,
@@ -94,14 +94,14 @@ class Retriever:
         """
         fusion = self.fusion(name)
         found = self.candidates(vectors, asked, k, fusion.sources, exclude, allowed)
-        hits = best_of_lists(found.pairs, fusion(found.scores), k, then=found.scores[TOWERS])
+        hits = best_of_lists(found.pairs, fusion(found.scores), k, tie_breaker=found.scores[TOWERS])
         at = _place_of(found.pairs, hits, self.version.size)
         proposed = {name: _looked_up(mask, at) for name, mask in found.proposed.items()}
         hits = hits._replace(parts={name: _looked_up(scores, at) for name, scores in found.scores.items()})
         return Shortlists(self._followed_by_popular(~vectors.any(axis=1), hits, exclude, allowed), proposed)
 
     def named_first(
-        self, given: Shortlists, asked: Asked, exclude: CSR | None = None, allowed: Mask | None = None
+        self, given: Shortlists, asked: RequestBatch, exclude: CSR | None = None, allowed: Mask | None = None
     ) -> Shortlists:
         """The same with the items that a query names by their id or code in front of all others."""
         hits, k = given.hits, given.hits.rows.shape[1]
@@ -126,7 +126,7 @@ class Retriever:
     def candidates(
         self,
         vectors: Vectors,
-        asked: Asked,
+        asked: RequestBatch,
         k: int,
         names: tuple[str, ...],
         exclude: CSR | None = None,
@@ -139,7 +139,7 @@ class Retriever:
             found.append(self._candidates(vectors[part], asked.select(part), k, names, without, allowed))
         return _joined(found)
 
-    def pair_scores(self, vectors: Vectors, asked: Asked, pairs: CSR, task: TaskName) -> Scores:
+    def pair_scores(self, vectors: Vectors, asked: RequestBatch, pairs: CSR, task: TaskName) -> Scores:
         """The score under which each pair would stand in a shortlist, float32 [n_pairs]: list i holds index rows."""
         fusion = self.fusion(task)
         found = [np.empty(0, np.float32)]
@@ -164,7 +164,7 @@ class Retriever:
     def _candidates(
         self,
         vectors: Vectors,
-        asked: Asked,
+        asked: RequestBatch,
         k: int,
         names: tuple[str, ...],
         exclude: CSR | None,
@@ -188,7 +188,7 @@ class Retriever:
         size = max(1, CELLS // max(1, self.version.size))
         return (np.arange(start, min(start + size, n)) for start in range(0, max(n, 1), size))
 
-    def _all_scores(self, vectors: Vectors, read: Mapping[str, Scored], pairs: CSR) -> dict[str, Scores]:
+    def _all_scores(self, vectors: Vectors, read: Mapping[str, SourceScores], pairs: CSR) -> dict[str, Scores]:
         return {TOWERS: self.tower_scores(vectors, pairs)} | {name: scored.at(pairs) for name, scored in read.items()}
 
     def _followed_by_popular(

@@ -15,15 +15,10 @@ from indexing.bundle.atomic_files import write_array
 from indexing.version.hash_index import HashIndex, hash_keys, rows_of
 from indexing.version.index_version import IndexVersion
 from retrieval.errors import CorruptBundle
-from retrieval.sources.behaviour import (
-    CandidateSource,
-    CoOccurrence,
-    ExactMatch,
-    Lexical,
-    LookedAt,
-    OwnFrequency,
-    TakenBefore,
-)
+from retrieval.sources.behaviour import CoOccurrence, OwnFrequency, RecentlyBrowsed, TakenBefore
+from retrieval.sources.exact import ExactMatch
+from retrieval.sources.lexical import Lexical
+from retrieval.sources.protocols import CandidateSource
 from retrieval.sources.recent import RecentPopularity
 from retrieval.sources.scorers import Newness, PriceFit
 from retrieval.topk import Mask, Rows
@@ -68,7 +63,7 @@ def open_sources(words: Path | None, version: IndexVersion, shoppers: Shoppers, 
         NEW: new,
         OWN: OwnFrequency,
         BEFORE: TakenBefore,
-        LOOKED: LookedAt,
+        LOOKED: RecentlyBrowsed,
         WEEK: lambda: sold(7),
         MONTH: lambda: sold(30),
         LATELY: lambda: shoppers.taken_together(targets, version.size),

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.version.index_version import IndexVersion
+from retrieval.data.time_units import DAY
 from retrieval.data.timeline import HistoryBatch, gap_buckets
-from retrieval.sources.behaviour import DAY, Asked
+from retrieval.sources.protocols import RequestBatch
 from retrieval.topk import CSR, Rows
 from serving.answering.user_store import Shoppers
 
@@ -23,7 +24,7 @@ class Known(NamedTuple):
     batch: HistoryBatch  # [1, l], l >= 1; nothing present where nothing is known
     taken: Rows  # item rows that were taken before, each once, over the whole history
     unknown: int  # given items that the index does not hold
-    asked: Asked  # the same as candidate sources read it
+    asked: RequestBatch  # the same as candidate sources read it
     gap: NDArray[np.int64]  # [1] bucket of the time since the newest event
 
 
@@ -44,8 +45,8 @@ class Histories:
         timeline, user = self.shoppers.timeline, np.array([code])
         end = timeline.offsets[code + 1 : code + 2]
         codes = timeline.codes_of(self.targets)
-        taken, left = timeline.items_before(user, end, codes), timeline.items_left(user, end, codes)
-        asked = Asked(timeline.items_before(user, end), taken, left, self.today, [""])
+        taken, left = timeline.items_before(user, end, codes), timeline.items_browsed(user, end, codes)
+        asked = RequestBatch(timeline.items_before(user, end), taken, left, self.today, [""])
         since = self.today * DAY - timeline.time[np.maximum(end - 1, 0)]
         return Known(timeline.batch(user, end, self.longest), np.unique(taken.rows), 0, asked, gap_buckets(since))
 
@@ -58,7 +59,7 @@ class Histories:
         codes = np.where(present, 1 + next(iter(self.shoppers.timeline.codes_of(self.targets)), -1), 0)
         batch = HistoryBatch(newest, np.full_like(newest, -1), codes, np.zeros_like(newest), present)
         lists = CSR.from_lists([rows])
-        asked = Asked(lists, lists, CSR.from_lists([[]]), self.today, [""])
+        asked = RequestBatch(lists, lists, CSR.from_lists([[]]), self.today, [""])
         return Known(batch, np.unique(rows), len(found) - len(rows), asked, np.zeros(1, np.int64))
 
     def of_cart(self, items: Sequence[str], user_id: str | None) -> Known:

@@ -18,12 +18,12 @@ from indexing.version.hash_index import HashIndex, hash_keys, rows_of
 from indexing.version.index_version import IndexVersion
 from indexing.version.item_columns import read_table, write_table
 from retrieval.data.dataset import DataSet
+from retrieval.data.time_units import DAY
 from retrieval.data.timeline import Timeline
 from retrieval.encoders.text_encoder import read_json
 from retrieval.errors import BadBundle
-from retrieval.sources.behaviour import DAY
 from retrieval.sources.cooccurrence import LONGEST, NEIGHBOURS, cooccurrence, right_after
-from retrieval.sources.recent import DOUBT, RecentTogether
+from retrieval.sources.recent import DOUBT, RecentCoOccurrence
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -42,9 +42,9 @@ class Shoppers:
     goes with what.
 
     `popularity` float32 [n_items] counts the target events of each item. `together` reads a sparse float32 [n_items,
-    n_items] of `retrieval.together.cooccurrence`, `after` that of `right_after`, `lately` that of `RecentTogether` on
-    the day after the last event; each is None in a bundle from before it was kept. Events of items that the index lacks
-    are read as absent.
+    n_items] of `retrieval.sources.cooccurrence`, `after` that of `right_after`, `lately` that of `RecentCoOccurrence`
+    on the day after the last event; each is None in a bundle from before it was kept. Events of items that the index
+    lacks are read as absent.
     """
 
     timeline: Timeline
@@ -94,7 +94,7 @@ class Shoppers:
         """The day after the last event, in whole days since 1970, UTC: as of when a release answers."""
         return int(self.timeline.time.max(initial=0) // DAY + 1)
 
-    def taken_together(self, kinds: Sequence[str], n_items: int) -> RecentTogether:
+    def taken_together(self, kinds: Sequence[str], n_items: int) -> RecentCoOccurrence:
         """What was taken of late, by events of the kinds, over `n_items` rows."""
         known = {} if self.lately is None else {self.today: self.lately()}
         return taken_together(self.timeline, kinds, n_items, known)
@@ -139,11 +139,11 @@ def write_shoppers(folder: Path, data: DataSet, targets: Sequence[str], train: N
 
 def taken_together(
     timeline: Timeline, kinds: Sequence[str], n_items: int, known: Mapping[int, csr_array] | None = None
-) -> RecentTogether:
-    """What was taken together of late, by events of some kinds; `known`: see `RecentTogether`."""
+) -> RecentCoOccurrence:
+    """What was taken together of late, by events of some kinds; `known`: see `RecentCoOccurrence`."""
     taken = np.flatnonzero(np.isin(timeline.kind, timeline.codes_of(kinds)) & (timeline.item >= 0))
     users = np.repeat(np.arange(len(timeline.offsets) - 1), np.diff(timeline.offsets))
-    return RecentTogether.of(
+    return RecentCoOccurrence.of(
         timeline.time[taken], users[taken], timeline.item[taken], n_items, days=LATELY_DAYS, known=dict(known or {})
     )
 

@@ -88,6 +88,6 @@ def settings_of(
 
 def quiet_libraries() -> AbstractContextManager[None]:
     """Keeps the notes of the training libraries off the screen; imports them."""
-    from retrieval.training.trainer_progress import quiet_libraries as quiet
+    from retrieval.encoders.quiet import quiet_libraries as quiet
 
     return quiet()

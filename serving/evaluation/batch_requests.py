@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from ranking.models.cross_encoder import Placement
 from retrieval.data.dataset import Events
 from retrieval.data.requests import Requests
+from retrieval.data.time_units import DAY
 from retrieval.data.timeline import HistoryBatch, Timeline
 from retrieval.metrics.baselines import targets_of
 from retrieval.progress import ProgressMeter
-from retrieval.sources.behaviour import DAY, Asked
+from retrieval.sources.protocols import RequestBatch
 from retrieval.topk import CSR, Hits, Mask, Vectors
 from serving.answering.retriever import FusionName
 from serving.answering.stages import SHORTLIST, LogitsOf, Stages, Step
@@ -62,12 +63,12 @@ class Offline:
         """The user tower's vector of each request, float32 [n, index_dim]."""
         return self.stages.history_vectors(self.batch(requests), self.query_texts)
 
-    def asked(self, requests: Requests) -> Asked:
+    def asked(self, requests: Requests) -> RequestBatch:
         """What candidate sources read of each request."""
         ends = self.position[requests.end]
         history = self.timeline.items_before(requests.user, ends)
-        left = self.timeline.items_left(requests.user, ends, self.target_kinds)
-        return Asked(history, self.seen(requests), left, requests.time // DAY, [""] * len(requests))
+        left = self.timeline.items_browsed(requests.user, ends, self.target_kinds)
+        return RequestBatch(history, self.seen(requests), left, requests.time // DAY, [""] * len(requests))
 
     def by_towers(self, requests: Requests, exclude: CSR | None, k: int = SHORTLIST) -> Hits:
         """The candidates of each request by the towers alone."""
@@ -105,7 +106,8 @@ def query_shortlists(stages: Stages, texts: Sequence[str], vectors: Vectors, k: 
     """The candidates of queries, given with their vectors [n, index_dim], by all sources."""
     parts = (slice(start, start + BLOCK) for start in range(0, len(vectors), BLOCK))
     found = (
-        stages.retriever.shortlists(vectors[part], Asked.of_texts(texts[part]), k, "search").hits for part in parts
+        stages.retriever.shortlists(vectors[part], RequestBatch.of_texts(texts[part]), k, "search").hits
+        for part in parts
     )
     return joined(list(found), k)
 

@@ -23,7 +23,7 @@ from retrieval.metrics.baselines import (
     targets_of,
 )
 from retrieval.metrics.ranking import Values, ndcg_at, settled
-from retrieval.sources.behaviour import Asked
+from retrieval.sources.protocols import RequestBatch
 from retrieval.text.rendering import item_texts
 from retrieval.topk import CSR, Hits, Vectors
 from serving.answering.retriever import FusionName
@@ -205,7 +205,7 @@ class Measurement:
         )
         scores = {name: baseline.pair_scores(judged) for name, baseline in baselines.items()}
         scores["retrieval"] = retriever.tower_scores(vectors, judged)
-        given = retriever.pair_scores(vectors, Asked.of_texts(texts), judged, "search")
+        given = retriever.pair_scores(vectors, RequestBatch.of_texts(texts), judged, "search")
         scores |= {"fused": given} if "fused" in stages else {}
         predicted = self._predicted(asked, judged, scores["retrieval"])
         final = {"final": predicted["reranked"]} if on and predicted else {}

@@ -9,8 +9,8 @@ import numpy as np
 
 from retrieval.data.requests import Requests
 from retrieval.metrics.ranking import ndcg_at
-from retrieval.sources.behaviour import Asked, best_of_lists
 from retrieval.sources.fusion import TOWERS, Fusion, fit_fusion
+from retrieval.sources.protocols import RequestBatch, best_of_lists
 from retrieval.text.words import words
 from retrieval.topk import CSR, Vectors
 from serving.answering.retriever import FusionName
@@ -32,7 +32,7 @@ class Outcomes:
     """Requests with a known outcome, as sources read them."""
 
     vectors: Vectors
-    asked: Asked
+    asked: RequestBatch
     targets: CSR
     exclude: CSR | None
 
@@ -68,7 +68,7 @@ def fit(stages: Stages, told: Outcomes, names: tuple[str, ...]) -> Fusion:
     every = (TOWERS, *names)
     features = np.column_stack([found.scores[name] for name in every])
     fusion = fit_fusion(every, features, taken.astype(np.float32), lists, EXPECTED)
-    fused = best_of_lists(lists, fusion(found.scores), SHORTLIST, then=found.scores[TOWERS])
+    fused = best_of_lists(lists, fusion(found.scores), SHORTLIST, tie_breaker=found.scores[TOWERS])
     alone = stages.retriever.by_towers(told.vectors, SHORTLIST, told.exclude)
     heard = told.vectors.any(axis=1)  # of the others towers know nothing, and what is popular would answer for them
     better, before = (ndcg_at(hits, told.targets, JUDGED_AT)[heard] for hits in (fused, alone))
@@ -103,7 +103,7 @@ def _search(stages: Stages, shop: Shop) -> Outcomes:
         typed = _few(typed or [" ".join(words(text)[:TITLE_WORDS]) for text in shop.data.items["title"].to_pylist()])
         targets = CSR.from_lists([()] * len(typed))
     texts = stages.spelled(typed)
-    return Outcomes(stages.user.queries(texts), Asked.of_texts(texts), targets, None)
+    return Outcomes(stages.user.queries(texts), RequestBatch.of_texts(texts), targets, None)
 
 
 def _few(texts: list[str]) -> list[str]:

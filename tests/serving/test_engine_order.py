@@ -12,8 +12,9 @@ from engine_changes import changed, ids, with_fusion
 from ranking.ordering.blend import Blend
 from retrieval.data.dataset import DataSet
 from retrieval.data.requests import Requests
-from retrieval.sources.behaviour import DAY, Asked
+from retrieval.data.time_units import DAY
 from retrieval.sources.fusion import Fusion
+from retrieval.sources.protocols import RequestBatch
 from serving.answering import retriever
 from serving.answering.rerank_steps import recorded_steps
 from serving.engine import Engine
@@ -126,7 +127,7 @@ def test_a_source_can_decide_the_order_alone(
 def test_what_sources_gave_stays_with_its_item_where_one_is_named(reranking: Engine) -> None:
     retriever, user = with_fusion(reranking.stages).retriever, reranking.stages.user
     texts = ["item-00030", "red mug"]
-    asked, vectors = Asked.of_texts(texts), user.queries(texts)
+    asked, vectors = RequestBatch.of_texts(texts), user.queries(texts)
     given = retriever.shortlists(vectors, asked, 10, "search")
     found = retriever.named_first(given, asked)
     assert found.exact.any(axis=1).tolist() == [True, False]

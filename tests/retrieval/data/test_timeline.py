@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieval.data.events import Events
-from retrieval.data.timeline import GAP_BUCKETS, HOUR, QUERY_KIND, Timeline
+from retrieval.data.time_units import HOUR
+from retrieval.data.timeline import GAP_BUCKETS, QUERY_KIND, Timeline
 
 Steps: TypeAlias = Sequence[Sequence[tuple[int, ...]]]
 Story: TypeAlias = Callable[[Steps], Events]
@@ -87,7 +88,7 @@ def test_items_left_equal_a_naive_loop(make_events: Story, users: Steps, taken: 
     timeline, position = Timeline.from_events(events)
     moments = every_moment(events)
     ends = position[np.array([end for _, end in moments])]
-    found = timeline.items_left(np.array([user for user, _ in moments]), ends, taken)
+    found = timeline.items_browsed(np.array([user for user, _ in moments]), ends, taken)
     for i, (user, end) in enumerate(moments):
         last = dict[int, str]()
         for item, _, kind, _ in told(events, user, end):
@@ -103,8 +104,8 @@ def test_what_was_given_back_is_not_left_over(make_events: Story) -> None:
     timeline, _ = Timeline.from_events(events)
     renamed = replace(timeline, kinds=tuple("Refund" if kind == "view" else kind for kind in timeline.kinds))
     user, end = np.array([0]), np.array([2])
-    assert timeline.items_left(user, end, []).rows.tolist() == [1, 2]
-    assert renamed.items_left(user, end, []).rows.tolist() == [2]
+    assert timeline.items_browsed(user, end, []).rows.tolist() == [1, 2]
+    assert renamed.items_browsed(user, end, []).rows.tolist() == [2]
 
 
 def test_no_moments_have_no_items_before(make_events: Story) -> None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from retrieval.sources.behaviour import DAY, Asked, CandidateSource
+from retrieval.data.time_units import DAY
+from retrieval.sources.protocols import CandidateSource, RequestBatch
 from retrieval.sources.scorers import Newness, PriceFit
 from retrieval.topk import CSR
 
 
-def asked(*taken: list[int], day: int = 0) -> Asked:
+def asked(*taken: list[int], day: int = 0) -> RequestBatch:
     lists = CSR.from_lists(taken)
-    return Asked(lists, lists, lists, np.full(len(taken), day), [""] * len(taken))
+    return RequestBatch(lists, lists, lists, np.full(len(taken), day), [""] * len(taken))
 
 
-def scores(source: CandidateSource, request: Asked, rows: list[int]) -> list[list[float]]:
+def scores(source: CandidateSource, request: RequestBatch, rows: list[int]) -> list[list[float]]:
     pairs = CSR.from_lists([rows] * request.taken.n_lists)
     return [part.tolist() for part in np.split(source.read(request).at(pairs), request.taken.n_lists)]
 

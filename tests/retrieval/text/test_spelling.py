@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.sources.behaviour import Lexical
+from retrieval.sources.lexical import Lexical
 from retrieval.text.spelling import FEWEST_ITEMS, PART_ITEMS, REMEMBERED, Spelling
 from retrieval.text.words import words
 

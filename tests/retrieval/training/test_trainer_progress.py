@@ -1,16 +1,14 @@
-"""A trainer's run as one bar: examples counted, losses shown, nothing on stdout, other people's bars silenced."""
+"""A trainer's run as one bar: examples counted, losses shown, nothing on stdout."""
 
 from __future__ import annotations
 
 import io
-import logging
 from types import SimpleNamespace
 
 from rich.console import Console
 from transformers import Trainer, TrainingArguments
-from transformers.utils import logging as transformers_logging
 
-from retrieval.training.trainer_progress import TrainingProgress, quiet_libraries, show_training
+from retrieval.training.trainer_progress import TrainingProgress, show_training
 
 
 def _arguments() -> SimpleNamespace:
@@ -67,14 +65,3 @@ def test_it_takes_the_place_of_the_trainers_own(tmp_path: object) -> None:
     names = {type(callback).__name__ for callback in trainer.callback_handler.callbacks}
     assert shown in trainer.callback_handler.callbacks
     assert not names & {"PrinterCallback", "ProgressCallback"}
-
-
-def test_libraries_are_quiet_inside_and_as_before_outside() -> None:
-    before, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    with quiet_libraries():
-        assert transformers_logging.get_verbosity() == logging.ERROR
-        assert not transformers_logging.is_progress_bar_enabled()
-        assert logging.getLogger("sentence_transformers").level == logging.ERROR
-    assert transformers_logging.get_verbosity() == before
-    assert transformers_logging.is_progress_bar_enabled() == bars  # off from the start where the environment says so
-    assert logging.getLogger("sentence_transformers").level != logging.ERROR

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from retrieval.errors import CorruptBundle
-from retrieval.sources.behaviour import Asked, Lexical
+from retrieval.sources.lexical import Lexical
+from retrieval.sources.protocols import RequestBatch
 from serving.answering.source_registry import VOCABULARY, open_sources, write_words
 from serving.engine import Engine
 
@@ -20,7 +21,7 @@ TEXTS = ["red mug", "blue mug mug", "a red lamp, 40w"]
 def test_words_are_read_as_they_were_written(engine: Engine, tmp_path: Path) -> None:
     write_words(tmp_path, TEXTS)
     found = open_sources(tmp_path, engine.stages.version, engine.shoppers, ())["words"]
-    asked = Asked.of_texts(["red mug", "lamp 40"])
+    asked = RequestBatch.of_texts(["red mug", "lamp 40"])
     for ours, theirs in zip(found.read(asked).top(3), Lexical.of(TEXTS).read(asked).top(3), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -39,5 +40,5 @@ def test_an_item_is_found_by_its_codes(engine: Engine) -> None:
     numbers = pa.array(range(9_000_000, 9_000_000 + version.size), pa.int64())
     coded = replace(coded, items=coded.items.append_column("gtin", numbers))
     exact = open_sources(None, coded, engine.shoppers, ())["exact"]
-    asked = Asked.of_texts([codes[4] or "", f" {version.ids[9].as_py()}", "0-19-859999", "", "9000003"])
+    asked = RequestBatch.of_texts([codes[4] or "", f" {version.ids[9].as_py()}", "0-19-859999", "", "9000003"])
     assert exact.read(asked).top(1).rows[:, 0].tolist() == [4, 9, -1, -1, 3]

@@ -1,0 +1,67 @@
+"""The candidate source of words: BM25 of a query over the items' texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.sources.protocols import RequestBatch, SparseScores
+from retrieval.text.words import stem, words
+from retrieval.topk import CSR, Scores
+
+LONGEST_QUERY = 64  # words of a query that are read: a longer text would outweigh every other source
+
+
+@dataclass(frozen=True)
+class Lexical:
+    """BM25 of the query's words: a word's items and their scores are `indptr[code]:indptr[code + 1]` of both arrays.
+
+    `codes` names the words, those of one stem by one code, and the stems; the arrays are those of a `bm25s` index,
+    which is not needed to read them.
+    """
+
+    codes: Mapping[str, int]
+    indptr: NDArray[np.int64]
+    rows: NDArray[np.int32]
+    scores: Scores
+
+    @classmethod
+    def of(cls, item_texts: Sequence[str]) -> Lexical:
+        """BM25 in Lucene's variant, as `bm25s` has it by default."""
+        import bm25s
+
+        index, distinct = bm25s.BM25(), set[str]()
+        stems = []
+        for text in item_texts:
+            found = words(text)
+            distinct.update(found)
+            # the empty word stands in every item, so that a catalogue without any words can be indexed too
+            stems.append([*map(stem, found), ""])
+        index.index(stems, show_progress=False)
+        scores, codes = index.scores, dict(index.vocab_dict)
+        codes |= {word: codes[stem(word)] for word in sorted(distinct)}
+        return cls(codes, scores["indptr"].astype(np.int64), scores["indices"], scores["data"])
+
+    def read(self, requests: RequestBatch) -> SparseScores:
+        """See CandidateSource."""
+        found = [self._query(text) for text in requests.queries]
+        sizes = [len(rows) for rows, _ in found]
+        indptr = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
+        rows = np.concatenate([rows for rows, _ in found] or [np.empty(0, np.int64)])
+        scores = np.concatenate([scores for _, scores in found] or [np.empty(0, np.float32)])
+        return SparseScores(CSR(indptr, rows), scores)
+
+    def _query(self, text: str) -> tuple[NDArray[np.int64], Scores]:
+        """The rows that share a word with the query, ascending, and their scores."""
+        asked = words(text)[:LONGEST_QUERY]
+        codes = [code for word in asked if (code := self.codes.get(word, self.codes.get(stem(word)))) is not None]
+        parts = [slice(self.indptr[code], self.indptr[code + 1]) for code in codes]
+        if not parts:
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        rows = np.concatenate([self.rows[part] for part in parts])
+        scores = np.concatenate([self.scores[part] for part in parts])
+        distinct, which = np.unique(rows, return_inverse=True)
+        return distinct.astype(np.int64), np.bincount(which, scores).astype(np.float32)

@@ -1,0 +1,112 @@
+"""What a candidate source reads and what it returns: the block of requests, the protocols, and sparse scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.topk import CSR, Hits, Mask, Scores
+
+
+class RequestBatch(NamedTuple):
+    """What candidate sources may read of n requests."""
+
+    history: CSR  # item rows of each shopper's earlier events, oldest first, repeats kept
+    taken: CSR  # those of target events (purchases), oldest first, repeats kept
+    browsed: CSR  # items seen or put in the cart but not taken since, each once, the most recent last
+    day: NDArray[np.int64]  # [n] day of the request, in whole days since 1970, UTC
+    queries: Sequence[str]  # [n] query texts, "" where the request has none
+
+    def select(self, part: NDArray[np.int64]) -> RequestBatch:
+        """The requests at the positions `part`, int64 [m]."""
+        queries = [self.queries[i] for i in part.tolist()]
+        lists = (self.history.select(part), self.taken.select(part), self.browsed.select(part))
+        return RequestBatch(*lists, self.day[part], queries)
+
+    @classmethod
+    def of_texts(cls, texts: Sequence[str]) -> RequestBatch:
+        """Queries of unknown shoppers, without a history.
+
+        >>> RequestBatch.of_texts(["red mug"]).history.n_lists
+        1
+        """
+        empty = CSR(np.zeros(len(texts) + 1, np.int64), np.empty(0, np.int64))
+        return cls(empty, empty, empty, np.zeros(len(texts), np.int64), texts)
+
+
+class SourceScores(Protocol):
+    """The scores of one source for every item, for each request of a batch. A score of 0 says that nothing is known."""
+
+    def top(self, k: int, exclude: CSR | None = None, allowed: Mask | None = None) -> Hits:
+        """The k best rows of each request among those that score above 0, best first.
+
+        `exclude` lists rows to leave out, one list per request; `allowed` bool [n_items] is a filter for all requests.
+        """
+        ...
+
+    def at(self, pairs: CSR) -> Scores:
+        """The scores of given (request, item) pairs, float32 [len(pairs.rows)]: list i belongs to request i."""
+        ...
+
+
+class CandidateSource(Protocol):
+    """Scores items for requests. Reading it from several threads at once is safe."""
+
+    def read(self, requests: RequestBatch) -> SourceScores:
+        """The source's scores for a batch of requests."""
+        ...
+
+
+@dataclass(frozen=True)
+class SparseScores:
+    """The scores of the few items of each request that score above 0.
+
+    `lists` holds their rows, ascending and distinct within a request; `values` float32 [len(lists.rows)] the scores.
+    """
+
+    lists: CSR
+    values: Scores
+
+    def top(self, k: int, exclude: CSR | None = None, allowed: Mask | None = None) -> Hits:
+        """See SourceScores."""
+        values = self.values
+        if exclude is not None and len(self.lists.rows):
+            values = np.where(_listed(self.lists, exclude), -np.inf, values)
+        if allowed is not None:
+            values = np.where(allowed[self.lists.rows], values, -np.inf)
+        return best_of_lists(self.lists, values, k)
+
+    def at(self, pairs: CSR) -> Scores:
+        """See SourceScores."""
+        if not len(self.lists.rows):
+            return np.zeros(len(pairs.rows), np.float32)
+        span = int(max(self.lists.rows.max(), pairs.rows.max(initial=0))) + 1
+        keys, wanted = self.lists.owners * span + self.lists.rows, pairs.owners * span + pairs.rows
+        at = np.searchsorted(keys, wanted).clip(max=len(keys) - 1)
+        return np.where(keys[at] == wanted, self.values[at], np.float32(0))
+
+
+def best_of_lists(lists: CSR, scores: Scores, k: int, *, tie_breaker: Scores | None = None) -> Hits:
+    """The k best rows of each list, best first; a score of -inf leaves a row out.
+
+    `scores` float32 [len(lists.rows)]. Ties go to the higher `tie_breaker`, then to the lower row.
+    """
+    ties = (lists.rows,) if tie_breaker is None else (lists.rows, -tie_breaker)
+    order = np.lexsort((*ties, -scores, lists.owners))
+    owners = lists.owners[order]
+    rank = np.arange(len(order)) - lists.indptr[owners]
+    kept = (rank < k) & (scores[order] > -np.inf)
+    hits = Hits(np.full((lists.n_lists, k), -1, np.int64), np.full((lists.n_lists, k), -np.inf, np.float32))
+    hits.rows[owners[kept], rank[kept]] = lists.rows[order[kept]]
+    hits.scores[owners[kept], rank[kept]] = scores[order[kept]]
+    return hits
+
+
+def _listed(lists: CSR, other: CSR) -> Mask:
+    """Whether each row of `lists` is in the list of the same request in `other`, bool [len(lists.rows)]."""
+    span = int(max(lists.rows.max(initial=0), other.rows.max(initial=0))) + 1
+    return np.isin(lists.owners * span + lists.rows, other.owners * span + other.rows)
