@@ -86,7 +86,9 @@ def open_engine(bundle: Path, knobs: Knobs, device: str) -> Engine:
     """The engine of a bundle's live release, as it is now, under some knobs. Raises what `Engine.open` does."""
     from serving.engine import Engine
 
-    opened = Engine.open(bundle, device=device, precision=knobs.precision, runtime=knobs.runtime, follow=False).opened
+    opened = Engine.open(
+        bundle, device=device, precision=knobs.precision, runtime=knobs.runtime, auto_reload=False
+    ).state
     stages = opened.stages
     if knobs.depth is not None:
         stages = stages.at_depth(knobs.depth)

@@ -10,12 +10,12 @@ from pathlib import Path
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.releases import Release
 from retrieval.encoders.runtime import RuntimeName
-from serving.answering.opened import Clock, Opened
-from serving.answering.reloader import Follower
+from serving.answering.release_state import Clock, ReleaseState
+from serving.answering.reloader import ReleaseReloader
 from serving.answering.stages import Stages
 from serving.answering.user_context import Histories
 from serving.answering.user_store import Shoppers
-from serving.request import Answer, Filters, Request, Seen
+from serving.request import Answer, Filters, Request
 
 
 class Engine:
@@ -26,7 +26,7 @@ class Engine:
     comes whole from one release and one state of its index, and names both.
     """
 
-    def __init__(self, source: Opened | Follower) -> None:
+    def __init__(self, source: ReleaseState | ReleaseReloader) -> None:
         self._source = source
 
     @classmethod
@@ -37,19 +37,19 @@ class Engine:
         device: str = "auto",
         precision: str = "auto",
         runtime: RuntimeName = "openvino",
-        follow: bool = True,
+        auto_reload: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> Engine:
-        """The live release of a bundle, with its updates; `follow=False` keeps it as it is now.
+        """The live release of a bundle, with its updates; `auto_reload=False` keeps it as it is now.
 
         `runtime` is what runs the encoder and the cross-encoder on CPUs, openvino or torch; on CUDA it is torch.
         `clock` gives seconds and never goes back. Raises BadConfig for options that are not known or do not go
         together; BadBundle, CorruptBundle or StaleArtefact, by name.
         """
         bundle = Bundle.open(Path(path))
-        open_live = partial(Opened.live, bundle, device=device, precision=precision, runtime=runtime)
-        opened = open_live()
-        return cls(Follower(bundle, opened, open_live, clock) if follow else opened)
+        open_live = partial(ReleaseState.live, bundle, device=device, precision=precision, runtime=runtime)
+        state = open_live()
+        return cls(ReleaseReloader(bundle, state, open_live, clock) if auto_reload else state)
 
     @classmethod
     def of_release(
@@ -62,7 +62,7 @@ class Engine:
         runtime: RuntimeName = "openvino",
     ) -> Engine:
         """Any release of a bundle, live or not, as it was built; it follows nothing."""
-        return cls(Opened.of_release(bundle, release, device=device, precision=precision, runtime=runtime))
+        return cls(ReleaseState.of_release(bundle, release, device=device, precision=precision, runtime=runtime))
 
     def recommend(
         self,
@@ -71,19 +71,19 @@ class Engine:
         history: Sequence[str] | None = None,
         query: str | None = None,
         k: int = 10,
-        seen: Seen = "auto",
+        filter_seen: bool | None = None,
         rerank: bool = True,
         filters: Filters | None = None,
-        deadline: float | None = None,
-        correct: bool = True,
+        deadline_ms: float | None = None,
+        spellcheck: bool = True,
     ) -> Answer:
         """The k best items for a shopper, known by `user_id` or by the item ids of a `history`, oldest first.
 
         With a query it is a personalised search. An unknown user or an empty history is answered by what is popular;
         unknown items of a history are passed over; k beyond the catalogue gives the whole catalogue. What was fallen
         back to is said in the answer, and under `degraded` what a deadline, in milliseconds, left no time for.
-        `filters` and `deadline` as `Request` takes them. Raises BadRequest for a k below 1 and for filters that the
-        items do not have.
+        `filters`, `filter_seen` and `deadline_ms` as `Request` takes them. Raises BadRequest for a k below 1 and for
+        filters that the items do not have.
         """
         return self.answer(
             Request(
@@ -91,11 +91,11 @@ class Engine:
                 history=history,
                 query=query,
                 k=k,
-                seen=seen,
+                filter_seen=filter_seen,
                 rerank=rerank,
                 filters=filters,
-                deadline=deadline,
-                correct=correct,
+                deadline_ms=deadline_ms,
+                spellcheck=spellcheck,
             )
         )
 
@@ -105,25 +105,25 @@ class Engine:
         *,
         user_id: str | None = None,
         k: int = 10,
-        seen: Seen = "keep",
+        filter_seen: bool | None = False,
         rerank: bool = True,
         filters: Filters | None = None,
-        deadline: float | None = None,
-        correct: bool = True,
+        deadline_ms: float | None = None,
+        spellcheck: bool = True,
     ) -> Answer:
         """The k best items for a query, leaning towards what the shopper likes, if one is given.
 
-        A word that no item has is taken for the one that was probably meant, unless `correct` is false; the answer's
-        `searched_for` tells. An empty query is a recommendation.
+        A word that no item has is taken for the one that was probably meant, unless `spellcheck` is false; the answer's
+        `corrected_query` tells. An empty query is a recommendation.
         """
         return self.recommend(
-            user_id=user_id, query=text, k=k, seen=seen, rerank=rerank, filters=filters, deadline=deadline,
-            correct=correct,
+            user_id=user_id, query=text, k=k, filter_seen=filter_seen, rerank=rerank, filters=filters,
+            deadline_ms=deadline_ms, spellcheck=spellcheck,
         )  # fmt: skip
 
     def similar(self, item_id: str, *, k: int = 10, filters: Filters | None = None) -> Answer:
         """The k items nearest to an item, itself left out; popular ones for an item that is not known."""
-        return self.opened.similar(Request(history=[item_id], k=k, filters=filters))
+        return self.state.similar(Request(history=[item_id], k=k, filters=filters))
 
     def complete_cart(
         self,
@@ -132,54 +132,54 @@ class Engine:
         user_id: str | None = None,
         k: int = 10,
         filters: Filters | None = None,
-        deadline: float | None = None,
+        deadline_ms: float | None = None,
     ) -> Answer:
         """The k items that best go on from a cart of item ids; what is in it is never answered.
 
         Items that the shopper took before are left out as in a recommendation.
         """
-        request = Request(user_id=user_id, history=items, k=k, filters=filters, deadline=deadline)
-        clock = Clock(deadline)
-        return self.opened.complete_cart(request, clock)
+        request = Request(user_id=user_id, history=items, k=k, filters=filters, deadline_ms=deadline_ms)
+        clock = Clock(deadline_ms)
+        return self.state.complete_cart(request, clock)
 
     def answer(self, request: Request) -> Answer:
         """Any request."""
-        clock = Clock(request.deadline)
-        return self.opened.answer(request, clock)
+        clock = Clock(request.deadline_ms)
+        return self.state.answer(request, clock)
 
     def titles(self, items: Sequence[str]) -> list[str]:
         """The titles of items; an unknown one has none and is left out."""
-        return self.opened.titles(items)
+        return self.state.titles(items)
 
     def refresh(self) -> None:
         """Look for updates and for another live release now, and return when what was found is answered from.
 
         Requests need no such call: they look twice a second by themselves.
         """
-        if isinstance(self._source, Follower):
+        if isinstance(self._source, ReleaseReloader):
             self._source.refresh()
 
     @property
-    def opened(self) -> Opened:
+    def state(self) -> ReleaseState:
         """What is answered from now. It never changes, and a caller may keep it."""
-        return self._source.newest() if isinstance(self._source, Follower) else self._source
+        return self._source.newest() if isinstance(self._source, ReleaseReloader) else self._source
 
     @property
     def release(self) -> Release:
         """The release that is answered from now."""
-        return self.opened.release
+        return self.state.release
 
     @property
     def stages(self) -> Stages:
         """The stages of an answer, as they are now."""
-        return self.opened.stages
+        return self.state.stages
 
     @property
     def shoppers(self) -> Shoppers:
         """What is known of shoppers now."""
-        return self.opened.shoppers
+        return self.state.shoppers
 
     @property
     def histories(self) -> Histories:
         """How who asks is read now."""
-        return self.opened.histories
+        return self.state.histories

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from retrieval.errors import BadRequest
 from retrieval.text.rendering import query_text
 
-Seen: TypeAlias = Literal["auto", "remove", "keep"]
 Condition: TypeAlias = tuple[str, str, object]  # column, operator, value
 Filters: TypeAlias = (
     Sequence[Condition] | Sequence[Sequence[Condition]]
@@ -22,22 +21,23 @@ FOREVER = 1e12  # milliseconds
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """One call. A user, a history (item ids, oldest first) and a query can each be absent; a given history stands in
-    for what is known of the user. `seen`: whether items of the history may be answered; `auto` follows the release.
-    `filters` over the items' attributes, such as `[("price", "<", 20), ("category", "in", ["Mugs"])]`: nothing else is
-    answered, whatever it would be for. `deadline`: milliseconds from the call in which an answer is wanted; no more
-    places are reranked than are thought to fit, by what reranking took of late. `correct`: whether words of the query
-    that no item has may be taken for others.
+    for what is known of the user. `filter_seen`: True leaves out items that the shopper already took, False keeps them,
+    None does as the release was built to. `filters` over the items' attributes, such as
+    `[("price", "<", 20), ("category", "in", ["Mugs"])]`: nothing else is answered, whatever it would be for.
+    `deadline_ms`: milliseconds from the call within which an answer is wanted; no more places are reranked than are
+    expected to fit, by how long reranking took recently. `spellcheck`: whether words of the query that no item has may
+    be corrected.
     """
 
     user_id: str | None = None
     history: Sequence[str] | None = None
     query: str | None = None
     k: int = 10
-    seen: Seen = "auto"
+    filter_seen: bool | None = None
     rerank: bool = True
     filters: Filters | None = None
-    deadline: float | None = None
-    correct: bool = True
+    deadline_ms: float | None = None
+    spellcheck: bool = True
 
     def __post_init__(self) -> None:
         if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
@@ -47,10 +47,10 @@ class Request:
                 raise BadRequest(f"{name} is {type(value).__name__}; give a string")
         if isinstance(self.history, str) or not all(isinstance(item, str) for item in self.history or ()):
             raise BadRequest("history is not a list of item ids; give a list of strings, oldest first")
-        if self.seen not in ("auto", "remove", "keep"):
-            raise BadRequest(f"seen is {self.seen!r}; use auto, remove or keep")
-        if self.deadline is not None and not _is_time(self.deadline):
-            raise BadRequest(f"deadline is {self.deadline!r}; give milliseconds above 0, or None")
+        if self.filter_seen is not None and not isinstance(self.filter_seen, bool):
+            raise BadRequest(f"filter_seen is {self.filter_seen!r}; give True, False or None")
+        if self.deadline_ms is not None and not _is_time(self.deadline_ms):
+            raise BadRequest(f"deadline_ms is {self.deadline_ms!r}; give milliseconds above 0, or None")
 
     @property
     def text(self) -> str:
@@ -81,28 +81,28 @@ class Hit:
 
 @dataclass(frozen=True)
 class Answer:
-    """The items, best first, and how they came about: from one release, after so many updates of its index."""
+    """The items, best first, and how they came about: from one release at one revision of its index."""
 
     items: tuple[Hit, ...]
     release: str
-    fell_back_to: tuple[str, ...] = ()  # what stood in for what was missing, such as "popular items"
+    fallbacks: tuple[str, ...] = ()  # what stood in for what was missing, such as "popular items"
     reranked: bool = False
-    milliseconds: dict[str, float] = field(default_factory=dict)  # by stage
-    update: int = 0
+    timings_ms: dict[str, float] = field(default_factory=dict)  # by stage
+    index_revision: int = 0  # how many updates the release's index has had
     degraded: tuple[str, ...] = ()  # what the deadline cut, such as "rerank, full model: 12 of 30 places"
-    searched_for: str = ""  # the query as it was read, where that is not as it was typed
+    corrected_query: str = ""  # the query after spelling correction; empty where nothing was corrected
 
     def to_dict(self) -> dict[str, object]:
         """As JSON."""
         return {
             "items": [{**vars(hit), "sources": list(hit.sources)} for hit in self.items],
             "release": self.release,
-            "update": self.update,
-            "fell_back_to": list(self.fell_back_to),
+            "index_revision": self.index_revision,
+            "fallbacks": list(self.fallbacks),
             "degraded": list(self.degraded),
-            "searched_for": self.searched_for,
+            "corrected_query": self.corrected_query,
             "reranked": self.reranked,
-            "milliseconds": self.milliseconds,
+            "timings_ms": self.timings_ms,
         }
 
 

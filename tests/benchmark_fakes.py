@@ -28,6 +28,6 @@ class FakeTime:
 
         def made() -> Answer:
             self.pass_by(sum(stages.values()) / 1_000)
-            return Answer((), "release", milliseconds=dict(stages))
+            return Answer((), "release", timings_ms=dict(stages))
 
         return made

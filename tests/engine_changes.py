@@ -14,14 +14,14 @@ from serving.request import Answer
 
 FUSIONS = {
     "recommend": Fusion({"towers": 1.0, "co_occurrence": 0.7, "own_frequency": 0.5, "popularity_30d": 0.2}),
-    "recommend_new": Fusion({"towers": 1.0, "co_occurrence": 1.1, "popularity_30d": 0.4}),
+    "recommend_unseen": Fusion({"towers": 1.0, "co_occurrence": 1.1, "popularity_30d": 0.4}),
     "search": Fusion({"towers": 1.0, "words": 0.1}),
 }
 
 
 def changed(engine: Engine, **parts: object) -> Engine:
     """An engine that answers from the same release but for these parts."""
-    return Engine(replace(engine.opened, **parts))  # type: ignore[arg-type]
+    return Engine(replace(engine.state, **parts))  # type: ignore[arg-type]
 
 
 def with_fusion(stages: Stages, **fusions: Fusion) -> Stages:

@@ -123,7 +123,7 @@ def ask(bundle: Path, heard: Path, stop: Path, *, reopening: bool, seed: int) ->
                     engine = Engine.open(bundle, device="cpu")
                 answer = engine.search(query, k=K, rerank=False)
                 items = [hit.item_id for hit in answer.items]
-                file.write(json.dumps([answer.release, answer.update, query, items]) + "\n")
+                file.write(json.dumps([answer.release, answer.index_revision, query, items]) + "\n")
             except Exception:  # whatever it is, a query failed
                 file.write(json.dumps({"failed": traceback.format_exc()}) + "\n")
             time.sleep(PAUSE)

@@ -14,7 +14,7 @@ from retrieval.metrics.baselines import histories, history_mean, inner_product, 
 from retrieval.metrics.ranking import Ranked
 from retrieval.topk import CSR, Hits, Vectors, exact_topk
 from retrieval.towers.serving import Towers
-from serving.answering.opened import LONGEST
+from serving.answering.release_state import LONGEST
 from serving.evaluation.figures import Figures, Task, as_object, relevant_rows, task_figures
 from serving.evaluation.slices import noisy_queries
 from serving.shop import Shop

@@ -27,7 +27,7 @@ def interleaved(
         for side in (0, 1) if at % 2 == 0 else (1, 0):
             asked = tools.clock()
             answer = sides[side][at]()
-            timed[side].append(Timed(at, 1_000 * (tools.clock() - asked), answer.milliseconds))
+            timed[side].append(Timed(at, 1_000 * (tools.clock() - asked), answer.timings_ms))
     spent = tools.clock() - begun
     return Load(timed[0], spent), Load(timed[1], spent)
 

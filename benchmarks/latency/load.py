@@ -84,7 +84,7 @@ def closed_loop(
     def ask(at: int) -> None:
         asked = tools.clock()
         answer = calls[at]()
-        timed.append(Timed(at, 1_000 * (tools.clock() - asked), answer.milliseconds, bool(answer.degraded)))
+        timed.append(Timed(at, 1_000 * (tools.clock() - asked), answer.timings_ms, bool(answer.degraded)))
 
     _work(_until(len(calls), at_least, lambda: tools.clock() - begun >= seconds), ask, callers)
     return Load(sorted(timed), tools.clock() - begun)
@@ -104,7 +104,7 @@ def open_loop(calls: Sequence[Call], due: Seconds, *, workers: int = 1, tools: T
         if (early := arrival - tools.clock()) > 0:
             tools.sleep(early)
         found = calls[at]()
-        timed.append(Timed(at, 1_000 * (tools.clock() - arrival), found.milliseconds, bool(found.degraded)))
+        timed.append(Timed(at, 1_000 * (tools.clock() - arrival), found.timings_ms, bool(found.degraded)))
 
     _work(iter(range(len(due))), answer, workers)
     return Load(sorted(timed), tools.clock() - begun)

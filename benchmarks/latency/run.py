@@ -43,7 +43,7 @@ class LatencyRun:
     @cached_property
     def kind(self) -> str:
         """The kind of call that load and sweeps are about. Raises BadConfig for one that cannot be asked."""
-        return kind_of(self.call, self._decks, self._engine.opened.reranks)
+        return kind_of(self.call, self._decks, self._engine.state.reranks)
 
     def lines(self, sweeps: Sequence[Sweep] = (), *, load: bool = True) -> Iterator[Line]:
         """Cold starts, every kind of call by stage, one kind under load, and the sweeps."""
@@ -69,7 +69,7 @@ class LatencyRun:
 
     def _swept(self, sweep: Sweep) -> Iterator[Line]:
         """One kind of call at every value of a setting."""
-        if sweep.name in NOT_RERANKED and not reranked(self._engine.opened.reranks, self.kind):
+        if sweep.name in NOT_RERANKED and not reranked(self._engine.state.reranks, self.kind):
             say(f"-- {sweep.name}: {self.kind} is not reranked here; {sweep.name} {NOT_RERANKED[sweep.name]}")
         for value, knobs in zip(sweep.values, sweep.knobs(), strict=True):
             say(f"-- {sweep.name} {value}")
@@ -89,7 +89,7 @@ class LatencyRun:
         warm = Deck(calls, engine.stages.forget)
         if not knobs.filters:
             return {value: warm}
-        return {f"{value}, first": Deck(calls, engine.opened.forget, always=True), f"{value}, remembered": warm}
+        return {f"{value}, first": Deck(calls, engine.state.forget, always=True), f"{value}, remembered": warm}
 
     def _in_a_process(self, threads: int) -> list[Line]:
         asked = ["--no-load", "--quick", "--seconds", str(self.effort.seconds)]

@@ -64,14 +64,14 @@ class Asked:
     def calls(self, engine: Engine, knobs: Knobs) -> dict[str, list[Call]]:
         """The calls of each kind, no two alike. Without shoppers nobody is recommended to."""
         asked: dict[str, Any] = {"k": knobs.k, "filters": knobs.filters}
-        reranked = {**asked, "rerank": knobs.rerank, "deadline": knobs.deadline}
+        reranked = {**asked, "rerank": knobs.rerank, "deadline_ms": knobs.deadline}
         as_retrieved = {**asked, "rerank": False}
         calls: dict[str, list[Call]] = {
             "recommend": [partial(engine.recommend, user_id=user, **reranked) for user in self.users],
             "recommend, not reranked": [partial(engine.recommend, user_id=user, **as_retrieved) for user in self.users],
             "search": [partial(engine.search, text, **reranked) for text in self.texts],
             "similar": [partial(engine.similar, item, **asked) for item in self.items],
-            "cart": [partial(engine.complete_cart, cart, deadline=knobs.deadline, **asked) for cart in self.carts],
+            "cart": [partial(engine.complete_cart, cart, deadline_ms=knobs.deadline, **asked) for cart in self.carts],
         }
         return {name: some for name, some in calls.items() if some}
 

@@ -26,7 +26,7 @@ from indexing.bundle.bundle import Bundle
 from retrieval.encoders.quiet import quiet_libraries
 from retrieval.errors import BadBundle
 from retrieval.text.rendering import item_texts
-from serving.answering.opened import Opened
+from serving.answering.release_state import ReleaseState
 from serving.cli.options import settings_of
 from serving.cli.show import say
 from serving.jobs.train_one import index_ids, recorded_settings
@@ -63,7 +63,7 @@ class FrontierRun:
         with quiet_libraries():
             settings = settings_of(base=recorded_settings(bundle))
             shop = Shop.open(self.data, settings.data, now=datetime.now(UTC), like=index_ids(bundle, release))
-            opened = Opened.of_release(bundle, release, device=self.device)
+            opened = ReleaseState.of_release(bundle, release, device=self.device)
             stages = opened_ways(
                 bundle,
                 release,
@@ -80,7 +80,7 @@ class FrontierRun:
                 points = frontier(wanted, stages, lists, theirs=theirs, timed=FEW_TIMED if self.quick else TIMED)
                 yield from (_line(lists.task, point) for point in points)
 
-    def _lists(self, opened: Opened, shop: Shop) -> Iterator[Lists]:
+    def _lists(self, opened: ReleaseState, shop: Shop) -> Iterator[Lists]:
         most = FEW if self.quick else self.lists
         if shop.events is not None:
             yield recommend_lists(opened.stages, shop, self.fold, remove_seen=opened.remove_seen, most=most)

@@ -17,10 +17,10 @@ from indexing.bundle.bundle import Bundle
 from ranking.models.pair_tokens import PairTokenizer
 from retrieval.errors import BadBundle, BadData
 from retrieval.topk import CSR, Rows
-from serving.answering.opened import Opened
+from serving.answering.release_state import ReleaseState
 from serving.answering.retriever import TaskName
 from serving.answering.stages import SHORTLIST, Stages
-from serving.answering.user_context import Known
+from serving.answering.user_context import UserContext
 from serving.jobs.canaries import read_canaries
 from serving.request import Request
 
@@ -61,7 +61,7 @@ class RerankRequest:
 class Drawn(NamedTuple):
     """A request as the engine reads it; `rows` are the shortlist that it gives to its cross-encoder."""
 
-    known: Known
+    known: UserContext
     query: str  # empty where nothing is asked for
     text: str  # that a cross-encoder reads
     rows: Rows
@@ -78,7 +78,7 @@ def drawn_request(
     nobody and nothing to ask for.
     """
     release = bundle.current()
-    opened = Opened.of_release(bundle, replace(release, ranker=None), device=device).updated()
+    opened = ReleaseState.of_release(bundle, replace(release, ranker=None), device=device).updated()
     stored = [] if release.canaries is None else read_canaries(bundle.path_of("canaries", release.canaries))
     users, rng = opened.shoppers.user_ids, np.random.default_rng(seed)
     queries = opened.shoppers.query_texts or tuple(canary.query for canary in stored if canary.query)
@@ -97,7 +97,7 @@ def drawn_request(
     return RerankRequest(task=task, user=chosen.text, items=tuple(items), drawn=tuple(tokens.tolist()))
 
 
-def candidates(opened: Opened, drawn: Drawn, n: int) -> Rows:
+def candidates(opened: ReleaseState, drawn: Drawn, n: int) -> Rows:
     """The first n rows that retrieval has for a request: its shortlist, then what the towers find next; fewer where no
     more may be answered."""
     known, query, stages, past = drawn.known, drawn.query, opened.stages, opened.shoppers.query_texts
@@ -130,7 +130,7 @@ def middle(values: NDArray[np.float64]) -> int:
     return int(np.argsort(values, kind="stable")[(len(values) - 1) // 2])
 
 
-def _read(opened: Opened, requests: Iterable[Request]) -> Iterator[Drawn]:
+def _read(opened: ReleaseState, requests: Iterable[Request]) -> Iterator[Drawn]:
     """Those of the requests for which there is something to read and to order."""
     for request in requests:
         known = opened.histories.of_shopper(request.user_id)

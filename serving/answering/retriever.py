@@ -15,7 +15,7 @@ from retrieval.sources.protocols import CandidateSource, RequestBatch, SourceSco
 from retrieval.topk import CSR, Hits, Mask, Scores, Vectors, exact_topk
 
 TaskName: TypeAlias = Literal["recommend", "search"]
-FusionName: TypeAlias = TaskName | Literal["recommend_new"]  # in a shop that answers what was taken, if asked not to
+FusionName: TypeAlias = TaskName | Literal["recommend_unseen"]  # in a shop that answers what was taken, if asked not to
 Fitted = TypeVar("Fitted")
 Value = TypeVar("Value", np.bool_, np.float32)
 EXACT = "exact"  # the source that stands above all others
@@ -26,7 +26,7 @@ PAIRS = 65_536  # whose vectors are multiplied at once
 def fitted_for(found: Mapping[str, Fitted], name: str, otherwise: Fitted) -> Fitted:
     """What was fitted for an order; for new things what was for any recommendation, where they have nothing of their
     own."""
-    return found.get(name, found.get("recommend", otherwise) if name == "recommend_new" else otherwise)
+    return found.get(name, found.get("recommend", otherwise) if name == "recommend_unseen" else otherwise)
 
 
 class Shortlists(NamedTuple):

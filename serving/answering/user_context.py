@@ -18,7 +18,7 @@ from retrieval.topk import CSR, Rows
 from serving.answering.user_store import Shoppers
 
 
-class Known(NamedTuple):
+class UserContext(NamedTuple):
     """What is known of one who asks."""
 
     batch: HistoryBatch  # [1, l], l >= 1; nothing present where nothing is known
@@ -37,7 +37,7 @@ class Histories:
     longest: int  # newest events that the user tower reads
     targets: tuple[str, ...]  # kinds of events by which an item is taken; given items are read as the first by name
 
-    def of_shopper(self, user_id: str | None) -> Known:
+    def of_shopper(self, user_id: str | None) -> UserContext:
         """A shopper of the release; nothing is known of any other."""
         code = None if user_id is None else self.shoppers.code(user_id)
         if code is None:
@@ -48,9 +48,9 @@ class Histories:
         taken, left = timeline.items_before(user, end, codes), timeline.items_browsed(user, end, codes)
         asked = RequestBatch(timeline.items_before(user, end), taken, left, self.today, [""])
         since = self.today * DAY - timeline.time[np.maximum(end - 1, 0)]
-        return Known(timeline.batch(user, end, self.longest), np.unique(taken.rows), 0, asked, gap_buckets(since))
+        return UserContext(timeline.batch(user, end, self.longest), np.unique(taken.rows), 0, asked, gap_buckets(since))
 
-    def of_items(self, items: Sequence[str]) -> Known:
+    def of_items(self, items: Sequence[str]) -> UserContext:
         """Given items, oldest first, read as taken one right after the other; unknown ones are passed over."""
         found = self.version.rows_of(list(items))
         rows = found[found >= 0]
@@ -60,9 +60,9 @@ class Histories:
         batch = HistoryBatch(newest, np.full_like(newest, -1), codes, np.zeros_like(newest), present)
         lists = CSR.from_lists([rows])
         asked = RequestBatch(lists, lists, CSR.from_lists([[]]), self.today, [""])
-        return Known(batch, np.unique(rows), len(found) - len(rows), asked, np.zeros(1, np.int64))
+        return UserContext(batch, np.unique(rows), len(found) - len(rows), asked, np.zeros(1, np.int64))
 
-    def of_cart(self, items: Sequence[str], user_id: str | None) -> Known:
+    def of_cart(self, items: Sequence[str], user_id: str | None) -> UserContext:
         """A shopper's history followed by a cart; `taken` is the shopper's."""
         before, cart = self.of_shopper(user_id), self.of_items(items)
         if not before.batch.present.any():
@@ -75,7 +75,7 @@ class Histories:
             for lists in (before.asked.history, before.asked.taken)
         )
         asked = before.asked._replace(history=history, taken=taken)
-        return Known(HistoryBatch(*columns), before.taken, cart.unknown, asked, cart.gap)
+        return UserContext(HistoryBatch(*columns), before.taken, cart.unknown, asked, cart.gap)
 
     @cached_property
     def today(self) -> NDArray[np.int64]:

@@ -22,13 +22,13 @@ from serving.cli.options import (
     Debug,
     Device,
     Filter,
+    FilterSeen,
     K,
     Limits,
     MaxBad,
     MaxUnknown,
     Out,
     Sample,
-    Seen,
     User,
     pipeline_of,
     quiet_libraries,
@@ -98,7 +98,7 @@ def recommend(
     history: Annotated[str | None, typer.Option(metavar="ITEM,ITEM", help="Item ids, oldest first.")] = None,
     query: Annotated[str | None, typer.Option(help="What is searched for.")] = None,
     k: K = 10,
-    seen: Seen = "auto",
+    filter_seen: FilterSeen = None,
     filter_: Filter = None,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -110,8 +110,8 @@ def recommend(
         raise BadRequest("recommend: give --user USER, --history ITEM,ITEM or --query TEXT")
     items = None if history is None else item_ids(history)
     filters = filters_of(filter_)
-    engine = Engine.open(bundle, device=device, follow=False)
-    answer = engine.recommend(user_id=user, history=items, query=query, k=k, seen=seen, filters=filters)
+    engine = Engine.open(bundle, device=device, auto_reload=False)
+    answer = engine.recommend(user_id=user, history=items, query=query, k=k, filter_seen=filter_seen, filters=filters)
     show_json(answer.to_dict()) if as_json else show_answer(answer, f"for {user or history or query}")
 
 
@@ -130,8 +130,8 @@ def search(
     from serving.engine import Engine
 
     filters = filters_of(filter_)
-    engine = Engine.open(bundle, device=device, follow=False)
-    answer = engine.search(text, user_id=user, k=k, filters=filters, correct=not as_typed)
+    engine = Engine.open(bundle, device=device, auto_reload=False)
+    answer = engine.search(text, user_id=user, k=k, filters=filters, spellcheck=not as_typed)
     show_json(answer.to_dict()) if as_json else show_answer(answer, f"search: {text}")
 
 
@@ -148,7 +148,7 @@ def similar(
     from serving.engine import Engine
 
     filters = filters_of(filter_)
-    answer = Engine.open(bundle, device=device, follow=False).similar(item, k=k, filters=filters)
+    answer = Engine.open(bundle, device=device, auto_reload=False).similar(item, k=k, filters=filters)
     show_json(answer.to_dict()) if as_json else show_answer(answer, f"like {item}")
 
 
@@ -166,7 +166,9 @@ def cart(
     from serving.engine import Engine
 
     cart, filters = item_ids(items), filters_of(filter_)
-    answer = Engine.open(bundle, device=device, follow=False).complete_cart(cart, user_id=user, k=k, filters=filters)
+    answer = Engine.open(bundle, device=device, auto_reload=False).complete_cart(
+        cart, user_id=user, k=k, filters=filters
+    )
     show_json(answer.to_dict()) if as_json else show_answer(answer, f"with {items}")
 
 

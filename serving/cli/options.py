@@ -42,7 +42,10 @@ Filter: TypeAlias = Annotated[
     str | None, typer.Option("--filter", metavar="JSON", help='Such as [["price", "<", 20], ["in_stock", "=", true]].')
 ]
 User: TypeAlias = Annotated[str | None, typer.Option("--user", help="A shopper of the data set.")]
-Seen: TypeAlias = Annotated[Literal["auto", "remove", "keep"], typer.Option(help="Items that the shopper took before.")]
+FilterSeen: TypeAlias = Annotated[
+    bool | None,
+    typer.Option("--filter-seen/--keep-seen", help="Leave out items that the shopper already took, or keep them."),
+]
 
 Limits: TypeAlias = Mapping[str, float | str | None]
 OPTIONS = {

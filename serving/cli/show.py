@@ -52,12 +52,12 @@ def show_answer(answer: Answer, title: str) -> None:
 
 def notes_on(answer: Answer) -> str:
     """What an answer says of itself, in one line."""
-    updates = [f"update {answer.update}"] if answer.update else []
+    updates = [f"update {answer.index_revision}"] if answer.index_revision else []
     parts = [f"release {answer.release}", *updates, "reranked" if answer.reranked else "as retrieved"]
-    parts += [f"fell back to {what}" for what in answer.fell_back_to]
+    parts += [f"fell back to {what}" for what in answer.fallbacks]
     parts += answer.degraded
-    parts += [f"searched for {answer.searched_for!r}"] if answer.searched_for else []
-    parts.append(f"{sum(answer.milliseconds.values()):.0f} ms")
+    parts += [f"searched for {answer.corrected_query!r}"] if answer.corrected_query else []
+    parts.append(f"{sum(answer.timings_ms.values()):.0f} ms")
     return ", ".join(parts)
 
 

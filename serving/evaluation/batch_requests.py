@@ -77,7 +77,7 @@ class Offline:
 
     def shortlists(self, requests: Requests, exclude: CSR | None, k: int = SHORTLIST) -> Hits:
         """The candidates of each request by all sources, without what `exclude` lists as taken before."""
-        name: FusionName = "recommend" if exclude is None else "recommend_new"
+        name: FusionName = "recommend" if exclude is None else "recommend_unseen"
         by_day = np.argsort(requests.time, kind="stable")  # sources of late make each day once
         found = (
             self.stages.retriever.shortlists(self.vectors(part), self.asked(part), k, name, own).hits

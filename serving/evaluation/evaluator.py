@@ -155,7 +155,7 @@ class Measurement:
         for mode, exclude in (("seen_removed", seen), ("seen_kept", None)):
             targets = targets_of(requests) if exclude is None else targets_of(requests).without(exclude)
             hits = offline.shortlists(requests, exclude)
-            name: FusionName = "recommend" if exclude is None else "recommend_new"
+            name: FusionName = "recommend" if exclude is None else "recommend_unseen"
             fused = bool(retriever.fusion(name).sources)
             towers = offline.by_towers(requests, exclude) if fused else hits
             default = self.remove_seen == (exclude is not None)

@@ -97,9 +97,9 @@ def valid_shortlists(stages: Stages, shop: Shop, *, remove_seen: bool) -> list[T
         texts, logits = offline.user_texts(requests), Logits(stages)
         hits, targets = offline.told(requests, remove_seen=remove_seen)
         found.append(ToldLists("recommend", texts, hits, targets, logits))
-        if "recommend_new" in stages.retriever.fusions:
+        if "recommend_unseen" in stages.retriever.fusions:
             hits, targets = offline.told(requests, remove_seen=True)
-            found.append(ToldLists("recommend_new", texts, hits, targets, logits))
+            found.append(ToldLists("recommend_unseen", texts, hits, targets, logits))
     if shop.judgements is not None:
         queries = shop.judgements.folds["ranker_valid"]
         texts, targets = stages.spelled(shop.query_texts(queries)), relevant_rows(*shop.judged(queries))

@@ -54,7 +54,7 @@ def fit_fusions(stages: Stages, shop: Shop, *, remove_seen: bool) -> Iterator[tu
         yield "recommend", fit(stages, told, (TOGETHER, NEXT, LOOKED, *of_late, *tells))
         if not remove_seen:
             told = _recommendation(stages, shop, remove_seen=True)
-            yield "recommend_new", fit(stages, told, (TOGETHER, NEXT, LOOKED, *of_late, *of_new))
+            yield "recommend_unseen", fit(stages, told, (TOGETHER, NEXT, LOOKED, *of_late, *of_new))
     yield "search", fit(stages, _search(stages, shop), (WORDS,))
 
 

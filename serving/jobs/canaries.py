@@ -17,7 +17,7 @@ from retrieval.data.timeline import Timeline
 from retrieval.errors import CorruptBundle
 from retrieval.text.rendering import query_text
 from retrieval.topk import Vectors
-from serving.answering.opened import Opened
+from serving.answering.release_state import ReleaseState
 from serving.answering.stages import SHORTLIST
 from serving.evaluation.figures import relevant_rows
 from serving.request import Request
@@ -80,7 +80,7 @@ def read_canaries(folder: Path) -> list[Canary]:
         raise CorruptBundle(f"{path} cannot be read ({error}); restore it or activate another release") from error
 
 
-def answers_of(opened: Opened, canaries: Sequence[Canary]) -> CanaryAnswers:
+def answers_of(opened: ReleaseState, canaries: Sequence[Canary]) -> CanaryAnswers:
     """What a release answers, one canary after the other as shoppers come, before anything is reranked."""
     vectors = user_vectors(opened, canaries)
     hits = opened.version.search(vectors, SHORTLIST)
@@ -108,7 +108,7 @@ def canary_gates(after: CanaryAnswers, before: CanaryAnswers) -> list[Gate]:
     return gates
 
 
-def user_vectors(opened: Opened, canaries: Sequence[Canary]) -> Vectors:
+def user_vectors(opened: ReleaseState, canaries: Sequence[Canary]) -> Vectors:
     """The user tower's vector of each canary, float32 [n, index_dim]; zeros for what it cannot read."""
     stages, asked = opened.stages, [place for place, canary in enumerate(canaries) if canary.query]
     vectors = np.zeros((len(canaries), opened.version.dim), np.float32)

@@ -13,7 +13,7 @@ from indexing.bundle.releases import Release
 from retrieval.data.requests import Requests, group_targets
 from retrieval.training.text_tower import hashed_share
 from retrieval.training.towers import TextPart, TowerData, train_towers
-from serving.answering.opened import Opened
+from serving.answering.release_state import ReleaseState
 from serving.fitting.ranker_data import Training
 from serving.fitting.train_ranker import PairSource
 from serving.jobs.bundle_parts import Assembly
@@ -43,7 +43,7 @@ def cross_fitted(
         )
         aside = replace(assembly, bundle=Bundle.create(work.folder / f"fold-{number}"))
         part = aside.retriever(shop, trained, f"fold {number}", train=source.train, say=training["say"])
-        opened = Opened.of_release(
+        opened = ReleaseState.of_release(
             aside.bundle, replace(part, settings=part.settings | fused), device=training["device"]
         )
         sources.append(PairSource(opened.stages, last_training_requests(shop, ~half)))

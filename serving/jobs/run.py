@@ -25,7 +25,7 @@ from retrieval.encoders.pretrained import pretrained_source
 from retrieval.errors import BadData
 from retrieval.fingerprint import fingerprint
 from retrieval.towers.serving import TEXT
-from serving.answering.opened import Opened
+from serving.answering.release_state import ReleaseState
 from serving.answering.rerank_steps import planned_steps, with_steps
 from serving.evaluation.evaluator import Measurement, Untuned
 from serving.evaluation.figures import Figures, as_object
@@ -262,7 +262,7 @@ class Pipeline:
         """What adds parts to a bundle under this run's settings."""
         return Assembly(bundle, self.config, self.device, self.now)
 
-    def _fusions(self, shop: Shop, opened: Opened) -> JsonMap:
+    def _fusions(self, shop: Shop, opened: ReleaseState) -> JsonMap:
         """How candidate sources come together, by task."""
         from serving.fitting.fit_fusion import fit_fusions
 
@@ -284,14 +284,14 @@ class Pipeline:
     def _untuned_text(self, shop: Shop, bundle: Bundle) -> TextPart:
         return untuned_text(shop, bundle, self.config, device=self.device, work=self._work)
 
-    def _measurement(self, opened: Opened, shop: Shop) -> Measurement:
+    def _measurement(self, opened: ReleaseState, shop: Shop) -> Measurement:
         ids = opened.stages.version.ids.to_pylist()
         if ids != list(shop.data.item_ids):
             raise BadData(f"{self.data_folder}: its items are not in the order of the index; open the shop like it")
         return Measurement(opened.stages, shop, opened.remove_seen, self.config.evaluation.rerank_sample)
 
-    def _opened(self, bundle: Bundle, release: Release) -> Opened:
-        return Opened.of_release(bundle, release, device=self.device)
+    def _opened(self, bundle: Bundle, release: Release) -> ReleaseState:
+        return ReleaseState.of_release(bundle, release, device=self.device)
 
     @property
     def _training(self) -> Training:

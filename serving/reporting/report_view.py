@@ -14,7 +14,7 @@ from serving.reporting.tables import SLICED, SliceRow, caption, heading, is_best
 LISTED = 10  # places of an example that are shown
 TITLES = {
     "seen_removed": "Recommending something new",
-    "recommend_new": "Recommending something new",
+    "recommend_unseen": "Recommending something new",
     "seen_kept": "Recommending, seen items included",
     "recommend": "Recommending",
     "search": "Searching the whole catalogue",

@@ -53,7 +53,7 @@ def test_one_flipped_byte_in_any_file_is_named_by_verify_and_at_open(
         assert str(path) in damage(store.current), path
         assert str(path) in damage(lambda: store.verify().require_sound()), path
         path.write_bytes(whole)
-    assert Engine.open(own_bundle, device="cpu").search("red mug").update == 1
+    assert Engine.open(own_bundle, device="cpu").search("red mug").index_revision == 1
     assert store.verify().sound
 
 
@@ -105,7 +105,7 @@ def test_a_truncated_parquet_is_one_line_and_the_old_release_stays_live(
         assert "items.parquet" in errors[0]
     assert Bundle.open(own_bundle).current() == live
     assert Bundle.open(own_bundle).verify().sound
-    assert Engine.open(own_bundle, device="cpu").search("red mug").update == 0
+    assert Engine.open(own_bundle, device="cpu").search("red mug").index_revision == 0
 
 
 @pytest.fixture

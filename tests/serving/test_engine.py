@@ -14,7 +14,7 @@ from engine_changes import changed, ids, taken
 from retrieval.data.dataset import DataSet
 from retrieval.data.timeline import HistoryBatch
 from retrieval.errors import BadRequest
-from serving.answering.opened import CATALOGUE, FEWER, KNOWN_ITEMS, POPULAR, QUERY_ALONE, RECOMMENDATION
+from serving.answering.release_state import CATALOGUE, FEWER, KNOWN_ITEMS, POPULAR, QUERY_ALONE, RECOMMENDATION
 from serving.answering.retriever import Retriever
 from serving.answering.user_store import Shoppers
 from serving.engine import Engine
@@ -27,7 +27,7 @@ def test_only_what_was_taken_is_left_out_however_long_ago(engine: Engine, data: 
     assert np.diff(data.events.offsets)[user] > 2 * engine.histories.longest
     bought = taken(data, user, engine.histories.targets)
     looked_at = taken(data, user, data.events.kinds) - bought
-    answered = set(ids(engine.recommend(user_id=data.user_ids[user], k=data.n_items, seen="remove")))
+    answered = set(ids(engine.recommend(user_id=data.user_ids[user], k=data.n_items, filter_seen=True)))
     assert bought
     assert looked_at
     assert answered == set(data.item_ids) - bought
@@ -35,7 +35,7 @@ def test_only_what_was_taken_is_left_out_however_long_ago(engine: Engine, data: 
 
 def test_every_given_item_is_left_out_and_read_as_taken(engine: Engine, data: DataSet) -> None:
     history = list(data.item_ids[: engine.histories.longest + 3])
-    answer = engine.recommend(history=history, k=data.n_items, seen="remove")
+    answer = engine.recommend(history=history, k=data.n_items, filter_seen=True)
     assert set(ids(answer)) == set(data.item_ids) - set(history)
     batch = engine.histories.of_items(history).batch
     assert batch.items.shape == (1, engine.histories.longest)
@@ -46,7 +46,7 @@ def test_every_given_item_is_left_out_and_read_as_taken(engine: Engine, data: Da
 def test_an_unknown_shopper_is_answered_by_what_is_popular(engine: Engine) -> None:
     answer = engine.recommend(user_id="nobody")
     counts = engine.shoppers.popularity
-    assert answer.fell_back_to == (POPULAR,)
+    assert answer.fallbacks == (POPULAR,)
     assert not answer.reranked
     assert [hit.score for hit in answer.items] == sorted(counts.tolist(), reverse=True)[:10]
 
@@ -54,30 +54,30 @@ def test_an_unknown_shopper_is_answered_by_what_is_popular(engine: Engine) -> No
 @pytest.mark.parametrize("history", [[], ["no such item"], ["", "\udcff"]])
 def test_a_history_that_says_nothing_is_answered_by_what_is_popular(engine: Engine, history: list[str]) -> None:
     assert engine.recommend(history=history).items == engine.recommend().items
-    assert engine.recommend(history=history).fell_back_to == (POPULAR,)
+    assert engine.recommend(history=history).fallbacks == (POPULAR,)
 
 
 def test_unknown_items_of_a_history_are_passed_over(engine: Engine, data: DataSet) -> None:
     known = list(data.item_ids[:3])
     answer = engine.recommend(history=[known[0], "no such item", *known[1:]])
     assert answer.items == engine.recommend(history=known).items
-    assert answer.fell_back_to == (KNOWN_ITEMS,)
+    assert answer.fallbacks == (KNOWN_ITEMS,)
 
 
 @pytest.mark.parametrize("query", ["", "  \n\x00 "])
 def test_an_empty_query_is_a_recommendation(engine: Engine, data: DataSet, query: str) -> None:
     user = data.user_ids[0]
     answer = engine.search(query, user_id=user)
-    assert answer.items == engine.recommend(user_id=user, seen="keep").items
-    assert answer.fell_back_to == (RECOMMENDATION,)
-    assert engine.search(query).fell_back_to == (RECOMMENDATION, POPULAR)
+    assert answer.items == engine.recommend(user_id=user, filter_seen=False).items
+    assert answer.fallbacks == (RECOMMENDATION,)
+    assert engine.search(query).fallbacks == (RECOMMENDATION, POPULAR)
 
 
 def test_a_search_by_an_unknown_shopper_is_answered_by_the_query_alone(engine: Engine) -> None:
     answer = engine.search("red mug", user_id="nobody")
     assert answer.items == engine.search("red mug").items
-    assert answer.fell_back_to == (QUERY_ALONE,)
-    assert engine.search("red mug").fell_back_to == ()
+    assert answer.fallbacks == (QUERY_ALONE,)
+    assert engine.search("red mug").fallbacks == ()
 
 
 def test_a_shopper_bends_a_search(engine: Engine, data: DataSet) -> None:
@@ -89,13 +89,13 @@ def test_a_shopper_bends_a_search(engine: Engine, data: DataSet) -> None:
 @pytest.mark.parametrize("reranks", [True, False])
 def test_more_items_than_there_are_gives_each_one_once(reranking: Engine, data: DataSet, reranks: bool) -> None:
     user = data.user_ids[1]
-    answer = reranking.recommend(user_id=user, k=10 * data.n_items, seen="remove", rerank=reranks)
+    answer = reranking.recommend(user_id=user, k=10 * data.n_items, filter_seen=True, rerank=reranks)
     expected = set(data.item_ids) - taken(data, 1, reranking.histories.targets)
     assert len(answer.items) == len(expected)
     assert set(ids(answer)) == expected
     assert sorted(hit.retrieval_rank for hit in answer.items) == list(range(1, len(expected) + 1))
     assert all(np.isfinite(hit.score) for hit in answer.items)
-    assert FEWER in answer.fell_back_to
+    assert FEWER in answer.fallbacks
 
 
 def test_similar_items_leave_the_item_itself_out(engine: Engine, data: DataSet) -> None:
@@ -107,16 +107,16 @@ def test_similar_items_leave_the_item_itself_out(engine: Engine, data: DataSet) 
     cosines = vectors @ vectors[5]
     np.testing.assert_allclose([hit.score for hit in answer.items], np.sort(np.delete(cosines, 5))[::-1], atol=1e-5)
     assert engine.similar("no such item").items == engine.recommend().items
-    assert engine.similar("no such item").fell_back_to == (POPULAR,)
+    assert engine.similar("no such item").fallbacks == (POPULAR,)
 
 
 def test_a_cart_is_never_answered(engine: Engine, data: DataSet) -> None:
     cart = list(data.item_ids[3:5])
     answer = engine.complete_cart(cart, k=data.n_items)
     assert set(ids(answer)) == set(data.item_ids) - set(cart)
-    assert answer.items[:10] == engine.recommend(history=cart, seen="remove", k=data.n_items).items[:10]
+    assert answer.items[:10] == engine.recommend(history=cart, filter_seen=True, k=data.n_items).items[:10]
     user = data.user_ids[2]
-    kept = engine.recommend(user_id=user, seen="keep", k=data.n_items).items
+    kept = engine.recommend(user_id=user, filter_seen=False, k=data.n_items).items
     known = engine.complete_cart([], user_id=user, k=data.n_items).items
     assert [(hit.item_id, hit.score) for hit in known] == [(hit.item_id, hit.score) for hit in kept]
 
@@ -125,9 +125,9 @@ def test_a_cart_goes_on_from_its_shoppers_history(engine: Engine, data: DataSet)
     user, cart = data.user_ids[2], [data.item_ids[3], "no such item"]
     answer = engine.complete_cart(cart, user_id=user)
     assert data.item_ids[3] not in ids(answer)
-    assert answer.fell_back_to == (KNOWN_ITEMS,)
+    assert answer.fallbacks == (KNOWN_ITEMS,)
     assert ids(answer) != ids(engine.complete_cart(cart))
-    assert engine.complete_cart([], user_id="nobody").fell_back_to == (POPULAR,)
+    assert engine.complete_cart([], user_id="nobody").fallbacks == (POPULAR,)
     empty = engine.complete_cart([], user_id=user)
     assert empty.items == engine.recommend(user_id=user).items
 
@@ -151,7 +151,7 @@ def test_nothing_known_to_be_popular_is_answered_in_the_order_of_the_catalogue(e
     )
     answer = bare.recommend(user_id="nobody", k=3)
     assert ids(answer) == bare.stages.version.ids_of(np.arange(3))
-    assert answer.fell_back_to == (CATALOGUE,)
+    assert answer.fallbacks == (CATALOGUE,)
     assert len(bare.recommend(history=ids(answer)).items) == 10
 
 

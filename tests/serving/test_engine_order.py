@@ -43,17 +43,17 @@ def with_blend(engine: Engine, blend: Blend) -> Engine:
 
 
 @pytest.mark.parametrize("fused", [False, True])
-@pytest.mark.parametrize("seen", ["remove", "keep"])
+@pytest.mark.parametrize("filter_seen", [True, False])
 def test_the_offline_path_and_the_engine_give_the_same_shortlist_and_scores(
-    engine: Engine, offline: Offline, everyone: Requests, data: DataSet, seen: str, fused: bool
+    engine: Engine, offline: Offline, everyone: Requests, data: DataSet, filter_seen: bool, fused: bool
 ) -> None:
     if fused:
         engine = changed(engine, stages=with_fusion(engine.stages))
         offline = replace(offline, stages=engine.stages)
     everyone = replace(everyone, time=np.full(USERS, engine.histories.today[0] * DAY))
-    hits = offline.shortlists(everyone, offline.seen(everyone) if seen == "remove" else None)
+    hits = offline.shortlists(everyone, offline.seen(everyone) if filter_seen else None)
     for user, rows, scores in zip(everyone.user, hits.rows, hits.scores, strict=True):
-        answer = engine.recommend(user_id=data.user_ids[user], k=100, seen=seen, rerank=False)  # type: ignore[arg-type]
+        answer = engine.recommend(user_id=data.user_ids[user], k=100, filter_seen=filter_seen, rerank=False)
         kept = rows >= 0
         assert ids(answer) == [data.item_ids[row] for row in rows[kept]]
         np.testing.assert_allclose([hit.score for hit in answer.items], scores[kept], atol=1e-5)
@@ -82,7 +82,7 @@ def test_the_offline_path_and_the_engine_rerank_alike(
     expected = stages.rerank(offline.user_texts(everyone), hits, "recommend")
     shown = stages.shown_scores(expected)
     for line, user in enumerate(everyone.user):
-        answer = reranking.recommend(user_id=data.user_ids[user], k=100, seen="keep")
+        answer = reranking.recommend(user_id=data.user_ids[user], k=100, filter_seen=False)
         assert answer.reranked
         assert ids(answer) == [data.item_ids[row] for row in expected.hits.rows[line]]
         assert [hit.retrieval_rank for hit in answer.items] == (expected.places[line] + 1).tolist()
@@ -120,7 +120,7 @@ def test_a_source_can_decide_the_order_alone(
     assert hits.parts["co_occurrence"].any()
     for line, user in enumerate(everyone.user):
         order = np.argsort(-hits.parts["co_occurrence"][line, :depth], kind="stable")
-        answer = engine.recommend(user_id=data.user_ids[user], k=depth, seen="keep")
+        answer = engine.recommend(user_id=data.user_ids[user], k=depth, filter_seen=False)
         assert ids(answer) == [data.item_ids[row] for row in hits.rows[line, order]]
 
 
@@ -141,19 +141,19 @@ def test_what_sources_gave_stays_with_its_item_where_one_is_named(reranking: Eng
 def test_the_engine_follows_the_blend_of_its_release(engine: Engine) -> None:
     (recorded,), (step,) = recorded_steps(engine.release.settings), engine.stages.steps
     assert recorded.blends == step.blends
-    assert set(step.blends) == {"recommend", "recommend_new", "search", "grade"}
+    assert set(step.blends) == {"recommend", "recommend_unseen", "search", "grade"}
 
 
 def test_the_order_of_new_things_has_a_blend_of_its_own(reranking: Engine) -> None:
-    by_retrieval = {"recommend": Blend(1.0, 0.0), "recommend_new": Blend(0.0, 1.0)}
+    by_retrieval = {"recommend": Blend(1.0, 0.0), "recommend_unseen": Blend(0.0, 1.0)}
     (step,) = reranking.stages.steps
     engine = changed(reranking, stages=replace(reranking.stages, steps=(replace(step, blends=by_retrieval),)))
     user = engine.shoppers.user_ids[0].as_py()
-    given = engine.recommend(user_id=user, seen="remove", rerank=False)
-    assert ids(engine.recommend(user_id=user, seen="remove")) == ids(given)
-    assert ids(engine.recommend(user_id=user, seen="keep")) != ids(engine.recommend(user_id=user, rerank=False))
-    assert replace(step, blends={"recommend": Blend(2.0)}).blend("recommend_new") == Blend(2.0)
-    assert replace(step, blends={}).blend("recommend_new") == Blend()
+    given = engine.recommend(user_id=user, filter_seen=True, rerank=False)
+    assert ids(engine.recommend(user_id=user, filter_seen=True)) == ids(given)
+    assert ids(engine.recommend(user_id=user, filter_seen=False)) != ids(engine.recommend(user_id=user, rerank=False))
+    assert replace(step, blends={"recommend": Blend(2.0)}).blend("recommend_unseen") == Blend(2.0)
+    assert replace(step, blends={}).blend("recommend_unseen") == Blend()
 
 
 def test_without_a_blend_a_reranked_score_is_what_the_cross_encoder_library_predicts(

@@ -10,14 +10,14 @@ import pytest
 from engine_changes import FUSIONS, by_towers_alone, changed, ids, taken, with_fusion
 from retrieval.data.dataset import DataSet
 from retrieval.sources.fusion import Fusion
-from serving.answering.opened import POPULAR
+from serving.answering.release_state import POPULAR
 from serving.engine import Engine
 
 
 def test_every_hit_names_the_sources_that_proposed_it(engine: Engine, data: DataSet) -> None:
     fused = changed(engine, stages=with_fusion(engine.stages))
     user = data.user_ids[0]
-    answer = fused.recommend(user_id=user, k=100, seen="keep")
+    answer = fused.recommend(user_id=user, k=100, filter_seen=False)
     own = taken(data, 0, engine.histories.targets)
     assert own <= set(ids(answer))
     for hit in answer.items:
@@ -49,7 +49,7 @@ def test_a_shopper_of_whom_the_towers_know_nothing_is_answered_by_what_sells_now
     fused = changed(engine, stages=with_fusion(engine.stages))
     answer = fused.recommend(history=[], k=5)
     assert all(hit.sources == ("popularity_30d",) for hit in answer.items)
-    assert answer.fell_back_to == (POPULAR,)
+    assert answer.fallbacks == (POPULAR,)
 
 
 def test_what_did_not_sell_of_late_follows_what_did(engine: Engine, data: DataSet) -> None:

@@ -60,28 +60,28 @@ class FakeEngine:
         return SimpleNamespace(user_ids=pa.chunked_array([pa.array(self.users, pa.string())]), query_texts=self.queries)
 
     def recommend(
-        self, *, user_id: str, k: int, filters: object, rerank: bool = True, deadline: float | None = None
+        self, *, user_id: str, k: int, filters: object, rerank: bool = True, deadline_ms: float | None = None
     ) -> Answer:
-        self.deadlines.append(deadline)
+        self.deadlines.append(deadline_ms)
         return self.answer("recommend", (user_id, rerank), k)
 
     def search(
-        self, text: str, *, k: int, filters: object, rerank: bool = True, deadline: float | None = None
+        self, text: str, *, k: int, filters: object, rerank: bool = True, deadline_ms: float | None = None
     ) -> Answer:
-        self.deadlines.append(deadline)
+        self.deadlines.append(deadline_ms)
         return self.answer("search", text, k)
 
     def similar(self, item_id: str, *, k: int, filters: object) -> Answer:
         return self.answer("similar", item_id, k)
 
-    def complete_cart(self, items: list[str], *, k: int, filters: object, deadline: float | None = None) -> Answer:
-        self.deadlines.append(deadline)
+    def complete_cart(self, items: list[str], *, k: int, filters: object, deadline_ms: float | None = None) -> Answer:
+        self.deadlines.append(deadline_ms)
         return self.answer("cart", tuple(items), k)
 
     def answer(self, kind: str, about: object, k: int) -> Answer:
         self.asked.append((kind, about))
         self.ks.append(k)
-        return Answer((), "release", milliseconds={"search": float(len(self.asked))})
+        return Answer((), "release", timings_ms={"search": float(len(self.asked))})
 
 
 def calls_of(fake: FakeEngine, n: int = 8) -> dict[str, list[Call]]:
@@ -301,7 +301,7 @@ class Slower:
 
 @pytest.mark.slow
 def test_ten_milliseconds_planted_in_the_reranker_of_an_engine_are_named_by_its_stage(bundle: Path) -> None:
-    opened = replace(open_engine(bundle, Knobs(), "cpu").opened, reranks=frozenset({"recommend", "search"}))
+    opened = replace(open_engine(bundle, Knobs(), "cpu").state, reranks=frozenset({"recommend", "search"}))
     steps = tuple(replace(step, scorer=cast(ShortlistScorer, Slower(step.scorer))) for step in opened.stages.steps)
     slower = Engine(replace(opened, stages=replace(opened.stages, steps=steps)))
     found = compared_engines(Engine(opened), slower, seed=0, seconds=3.0)

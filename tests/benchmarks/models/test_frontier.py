@@ -41,7 +41,7 @@ def shop(shop_folder: Path) -> Shop:
 
 @pytest.fixture(scope="module")
 def engine(bundle: Path) -> Engine:
-    return Engine.open(bundle, device="cpu", follow=False)
+    return Engine.open(bundle, device="cpu", auto_reload=False)
 
 
 def test_a_folder_allows_what_lies_in_it(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_folder_allows_what_lies_in_it(tmp_path: Path) -> None:
 
 
 def test_every_way_is_measured_on_the_same_lists_and_timed_in_turn(engine: Engine, bundle: Path, shop: Shop) -> None:
-    stages, ticks, said = engine.opened.stages, count(), list[str]()
+    stages, ticks, said = engine.state.stages, count(), list[str]()
     wanted = [Way(kind, (RecordedStep("full", 10, precision=kind),)) for kind in ("fp32", "int8")]
     wanted.append(Way("both", (RecordedStep("full", 10, precision="int8"), RecordedStep("full", 5, precision="fp32"))))
     opened = opened_ways(
@@ -97,7 +97,7 @@ def test_every_way_is_measured_on_the_same_lists_and_timed_in_turn(engine: Engin
 
 
 def test_blends_can_be_fitted_on_the_first_requests_alone(engine: Engine, shop: Shop) -> None:
-    for whole in valid_shortlists(engine.opened.stages, shop, remove_seen=False):
+    for whole in valid_shortlists(engine.state.stages, shop, remove_seen=False):
         few = whole.first(3)
         assert (len(few.texts), len(few.hits.rows), few.targets.n_lists) == (3, 3, 3)
         assert (few.hits.rows == whole.hits.rows[:3]).all()
@@ -110,7 +110,7 @@ def test_of_a_lift_that_is_none_nothing_can_be_kept(whole: float) -> None:
 
 
 def test_an_order_that_stays_lifts_nothing(engine: Engine, shop: Shop) -> None:
-    stages = engine.opened.stages
+    stages = engine.state.stages
     lists = recommend_lists(stages, shop, "test", remove_seen=True, most=10)
     found = lift(replace(stages, steps=()), lists, Logits(stages))
     assert found.mean == 0.0

@@ -32,7 +32,7 @@ def ranker(bundle: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(bundle: Path) -> Engine:
-    return Engine.open(bundle, device="cpu", follow=False)
+    return Engine.open(bundle, device="cpu", auto_reload=False)
 
 
 @pytest.fixture
@@ -103,9 +103,9 @@ def test_a_shop_that_is_searched_only_reranks_a_query_of_its_canaries_as_it_is_r
 ) -> None:
     path = searched_only([MISSPELT])
     found = drawn_request(Bundle.open(path), ranker, device="cpu")
-    engine = Engine.open(path, device="cpu", follow=False)
+    engine = Engine.open(path, device="cpu", auto_reload=False)
     answer = engine.search(MISSPELT, k=100, rerank=False)
-    assert (found.task, found.user, answer.searched_for) == ("search", MEANT, MEANT)
+    assert (found.task, found.user, answer.corrected_query) == ("search", MEANT, MEANT)
     assert list(found.items) == texts(engine, [hit.item_id for hit in answer.items])
 
 

@@ -245,7 +245,7 @@ def test_a_bundle_is_timed_on_the_peers_requests_and_lends_its_reranker(
 ) -> None:
     shop = Shop.open(shop_folder, DataConfig(), now=datetime(2026, 6, 1, tzinfo=UTC))
     peers = Peers(shop, Grids.quick(), "cpu", 1, "none", timed=4)
-    calls = calls_of(Engine.open(bundle, device="cpu", follow=False), peers)
+    calls = calls_of(Engine.open(bundle, device="cpu", auto_reload=False), peers)
     assert {kind: len(some) for kind, some in calls.items()} == {
         "recommend": 4, "recommend, not reranked": 4, "search": 4
     }  # fmt: skip

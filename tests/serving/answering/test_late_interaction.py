@@ -25,7 +25,7 @@ from serving.settings import RunConfig, read_settings
 
 Make = Callable[[Path, Path, RunConfig], Pipeline]
 CHANGES = ["ranking.strategy=late_then_full", "ranking.late.examples=64", "ranking.late.valid_pairs=64"]
-ORDERS = {"recommend", "recommend_new", "search"}
+ORDERS = {"recommend", "recommend_unseen", "search"}
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -37,7 +37,7 @@ def test_it_is_trained_stored_served_and_kept_right_by_updates(
     late, full = recorded_steps(release.settings)
     assert (late.model, late.depth, set(late.blends)) == ("late", SHORTLIST, ORDERS)
     assert (full.model, full.depth, set(full.blends)) == ("full", settings.ranking.depth, ORDERS | {"grade"})
-    engine = Engine.open(own_bundle, device="cpu", follow=False)
+    engine = Engine.open(own_bundle, device="cpu", auto_reload=False)
     first, second = engine.stages.steps
     assert isinstance(first.scorer, LateScorer)
     assert first.scorer.stored is not None
@@ -55,7 +55,7 @@ def test_it_is_trained_stored_served_and_kept_right_by_updates(
     Update(upsert=tmp_path / "upserts.parquet", delete=None, max_bad=0.1).apply(
         Bundle.open(own_bundle), device="cpu", say=lambda _: None
     )
-    updated = Engine.open(own_bundle, device="cpu", follow=False).stages
+    updated = Engine.open(own_bundle, device="cpu", auto_reload=False).stages
     own = np.flatnonzero(np.array(updated.version.ids.to_pylist()) == items["item_id"][0].as_py())
     alone = Hits(own[None], np.zeros((1, 1), np.float32))
     (now,) = updated.logits(updated.steps[0], ["red mug"], alone)[0]
@@ -86,7 +86,7 @@ def test_a_build_reads_new_texts_alone_unless_what_it_knows_was_damaged(
     )
     build_index(make_pipeline(data, own_bundle, settings))
     assert sum(read) == 1
-    stages = Engine.open(own_bundle, device="cpu", follow=False).stages
+    stages = Engine.open(own_bundle, device="cpu", auto_reload=False).stages
     late = stages.steps[0].scorer
     assert isinstance(late, LateScorer)
     assert late.stored is not None

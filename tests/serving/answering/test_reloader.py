@@ -20,8 +20,8 @@ from indexing.bundle.releases import Release
 from indexing.bundle.verify import segment_path
 from retrieval.errors import BadBundle, CorruptBundle
 from serving.answering import reloader as following
-from serving.answering.opened import Opened
-from serving.answering.reloader import Follower
+from serving.answering.release_state import ReleaseState
+from serving.answering.reloader import ReleaseReloader
 from serving.engine import Engine
 from serving.jobs.update_index import Update
 from serving.request import Answer
@@ -71,22 +71,22 @@ def test_an_update_is_answered_from_half_a_second_later(
     assert following_engine.search("red mug").items == before.items
     clock.now += 0.6
     after = following_engine.search("red mug")
-    assert (before.update, after.update, after.release) == (0, 1, before.release)
+    assert (before.index_revision, after.index_revision, after.release) == (0, 1, before.release)
     assert ids(after)[:8] == ids(before)[2:]
     assert other.search("red mug").items == after.items
-    opened_later = Engine.open(own_bundle, device="cpu", follow=False)
+    opened_later = Engine.open(own_bundle, device="cpu", auto_reload=False)
     assert opened_later.search("red mug").items == after.items
 
 
 def test_without_following_what_was_opened_is_kept(own_bundle: Path, clock: FakeClock, tmp_path: Path) -> None:
-    engine = Engine.open(own_bundle, device="cpu", follow=False, clock=clock)
+    engine = Engine.open(own_bundle, device="cpu", auto_reload=False, clock=clock)
     before = engine.search("red mug")
     deleting(own_bundle, ids(before)[:2], tmp_path)
     another(own_bundle)
     clock.now += 60
     engine.refresh()
     after = engine.search("red mug")
-    assert (after.items, after.release, after.update) == (before.items, before.release, before.update)
+    assert (after.items, after.release, after.index_revision) == (before.items, before.release, before.index_revision)
 
 
 def test_a_release_that_becomes_live_is_answered_from_once_it_is_open(
@@ -124,7 +124,7 @@ def test_a_damaged_update_is_said_by_name_and_left_alone_for_a_while(
     assert "delta/000001/deleted.arrow is changed" in warnings[0]
     torn.write_bytes(whole)
     clock.now += following.RETRY_AFTER
-    assert following_engine.search("red mug").update == 1
+    assert following_engine.search("red mug").index_revision == 1
     torn.write_bytes(whole[:-8])
     with pytest.raises(CorruptBundle, match=r"deleted.arrow"):
         Engine.open(own_bundle, device="cpu")
@@ -135,21 +135,21 @@ def test_a_forked_child_looks_though_its_parent_was_looking_at_the_time(
 ) -> None:
     deleting(own_bundle, ids(following_engine.search("red mug"))[:1], tmp_path)
     clock.now += 1
-    follower = cast(Follower, following_engine._source)
-    with warnings.catch_warnings(), follower._looking:
+    reloader = cast(ReleaseReloader, following_engine._source)
+    with warnings.catch_warnings(), reloader._looking:
         warnings.simplefilter("ignore")  # newer Pythons warn of a fork beside threads, which is what is tried here
         child = os.fork()
         if child == 0:
-            os._exit(follower.newest().stages.version.update)
+            os._exit(reloader.newest().stages.version.update)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
-        assert follower.newest().stages.version.update == 0
+        assert reloader.newest().stages.version.update == 0
 
 
 def test_what_an_answer_needs_is_open_when_the_release_is_pruned(own_bundle: Path, clock: FakeClock) -> None:
     kept, engine = (Engine.open(own_bundle, device="cpu", clock=clock) for _ in range(2))
     item = ids(kept.search("red mug"))[0]
     calls: list[Callable[[Engine], Answer]] = [
-        lambda engine: engine.recommend(user_id=USERS[1], seen="keep"),
+        lambda engine: engine.recommend(user_id=USERS[1], filter_seen=False),
         lambda engine: engine.search("blue lamp", user_id=USERS[0]),
         lambda engine: engine.similar(item),
         lambda engine: engine.complete_cart([item], user_id=USERS[1]),
@@ -171,22 +171,22 @@ def test_threads_get_whole_answers_while_updates_arrive(
             clock.now += 1
             asked = [pool.submit(following_engine.search, "red mug", k=5, rerank=False) for _ in range(12)]
             answers += [one.result() for one in asked]
-    assert {answer.update for answer in answers} >= {1, 6}
+    assert {answer.index_revision for answer in answers} >= {1, 6}
     for answer in answers:
-        assert ids(answer) == order[answer.update : answer.update + 5]
+        assert ids(answer) == order[answer.index_revision : answer.index_revision + 5]
 
 
-def opened(name: str, *, warm: Callable[[], None] = lambda: None) -> Opened:
+def opened(name: str, *, warm: Callable[[], None] = lambda: None) -> ReleaseState:
     """A state that only has a name; asked for updates it has none."""
     fake = SimpleNamespace(release=SimpleNamespace(id=name), warm_up=warm)
     fake.updated = lambda: fake
-    return cast(Opened, fake)
+    return cast(ReleaseState, fake)
 
 
-def follower(live: list[str], clock: FakeClock, open_live: Callable[..., Opened]) -> Follower:
+def reloader_of(live: list[str], clock: FakeClock, open_live: Callable[..., ReleaseState]) -> ReleaseReloader:
     """One that answers from "old"; the last of `live` is the live release."""
     bundle = cast(Bundle, SimpleNamespace(current_id=lambda: live[-1]))
-    return Follower(bundle, opened("old"), open_live, clock)
+    return ReleaseReloader(bundle, opened("old"), open_live, clock)
 
 
 def test_a_release_that_cannot_be_opened_or_warmed_leaves_the_one_before(
@@ -194,7 +194,7 @@ def test_a_release_that_cannot_be_opened_or_warmed_leaves_the_one_before(
 ) -> None:
     tried: list[str] = []
 
-    def open_live(*, like: Opened) -> Opened:
+    def open_live(*, like: ReleaseState) -> ReleaseState:
         tried.append(like.release.id)
         if len(tried) == 1:
             raise BadBundle("towers/x is missing")
@@ -203,65 +203,65 @@ def test_a_release_that_cannot_be_opened_or_warmed_leaves_the_one_before(
         return opened("new")
 
     live = ["old"]
-    followed = follower(live, clock, open_live)
+    reloader = reloader_of(live, clock, open_live)
     live.append("new")
     for _ in range(4):  # looks that find it in need of a retry do not try at once
         clock.now += 1
-        assert followed.newest().release.id == "old"
-        followed.settle()
+        assert reloader.newest().release.id == "old"
+        reloader.settle()
     assert tried == ["old"]
     assert "towers/x is missing" in caplog.text
     clock.now += following.RETRY_AFTER
-    followed.newest()
-    followed.settle()
-    assert (followed.newest().release.id, tried) == ("old", ["old", "old"])
+    reloader.newest()
+    reloader.settle()
+    assert (reloader.newest().release.id, tried) == ("old", ["old", "old"])
     clock.now += following.RETRY_AFTER
-    followed.newest()
-    followed.settle()
-    assert followed.newest().release.id == "new"
+    reloader.newest()
+    reloader.settle()
+    assert reloader.newest().release.id == "new"
 
 
 def test_one_release_is_opened_once_whoever_asks(clock: FakeClock) -> None:
     tried: list[int] = []
 
-    def open_live(*, like: Opened) -> Opened:
+    def open_live(*, like: ReleaseState) -> ReleaseState:
         tried.append(1)
         return opened("new")
 
-    followed = follower(["new"], clock, open_live)
+    reloader = reloader_of(["new"], clock, open_live)
     clock.now += 1
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: followed.newest(), range(64)))
-    followed.settle()
-    assert followed.newest().release.id == "new"
+        list(pool.map(lambda _: reloader.newest(), range(64)))
+    reloader.settle()
+    assert reloader.newest().release.id == "new"
     assert len(tried) == 1
 
 
 def test_an_update_of_the_old_release_does_not_take_the_new_ones_place(clock: FakeClock) -> None:
-    followed = follower(["old"], clock, lambda *, like: like)
-    before = followed.newest()
-    followed._flip(None, opened("new"))
-    followed._flip(before, opened("old"))
-    assert followed.newest().release.id == "new"
+    reloader = reloader_of(["old"], clock, lambda *, like: like)
+    before = reloader.newest()
+    reloader.swap(None, opened("new"))
+    reloader.swap(before, opened("old"))
+    assert reloader.newest().release.id == "new"
 
 
 def test_a_child_looks_for_itself_though_its_parent_was_looking(clock: FakeClock) -> None:
-    followed = follower(["new"], clock, lambda *, like: opened("new"))
+    reloader = reloader_of(["new"], clock, lambda *, like: opened("new"))
     clock.now += 1
-    with followed._looking:
-        followed.newest()
-        assert followed._opening is None
+    with reloader._looking:
+        reloader.newest()
+        assert reloader._opening is None
         following._after_fork()
-        followed.newest()
-        followed.settle()
-    assert followed.newest().release.id == "new"
+        reloader.newest()
+        reloader.settle()
+    assert reloader.newest().release.id == "new"
 
 
 def test_opening_begins_again_where_the_release_was_pruned_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     names = iter(["a", "b", "b", "b", "b"])
     opened_ids: list[str] = []
 
-    def of_release(bundle: Bundle, release: str, **_: object) -> Opened:
+    def of_release(bundle: Bundle, release: str, **_: object) -> ReleaseState:
         opened_ids.append(release)
         if release == "a":
             raise BadBundle("index/a is missing")
@@ -269,9 +269,9 @@ def test_opening_begins_again_where_the_release_was_pruned_meanwhile(monkeypatch
 
     live = ["a"]
     bundle = cast(Bundle, SimpleNamespace(current_id=lambda: next(names), current=lambda: live.pop() if live else "b"))
-    monkeypatch.setattr(Opened, "of_release", of_release)
-    assert Opened.live(bundle).release.id == "b"
+    monkeypatch.setattr(ReleaseState, "of_release", of_release)
+    assert ReleaseState.live(bundle).release.id == "b"
     assert opened_ids == ["a", "b"]
     live.append("a")
     with pytest.raises(BadBundle, match="index/a"):
-        Opened.live(bundle)
+        ReleaseState.live(bundle)

@@ -163,7 +163,7 @@ def test_a_sound_release_is_told_with_what_was_read(own_bundle: Path) -> None:
 
 def test_prune_keeps_what_is_live_and_an_engine_goes_on(own_bundle: Path, second: Release) -> None:
     assert second.parent is not None
-    engine = Engine.open(own_bundle, device="cpu", follow=False)
+    engine = Engine.open(own_bundle, device="cpu", auto_reload=False)
     before = engine.search("red mug").items
     found = told("prune", own_bundle, "--keep", 1)
     assert found["releases"] == [second.parent]

@@ -38,13 +38,13 @@ class Counting:
 
 def test_every_part_of_an_answer_is_timed_under_the_name_of_its_stage(reranking: Engine) -> None:
     searched = reranking.search("red mug", filters=CHEAP)
-    assert set(searched.milliseconds) == {
+    assert set(searched.timings_ms) == {
         "history", "spell", "filters", "encode", "search", "rerank", "explain"
     }  # fmt: skip
     (user,) = reranking.shoppers.user_ids[:1].to_pylist()
-    assert set(reranking.recommend(user_id=user, rerank=False).milliseconds) == {"history", "search", "explain"}
+    assert set(reranking.recommend(user_id=user, rerank=False).timings_ms) == {"history", "search", "explain"}
     similar = reranking.similar("item-00003", filters=CHEAP)
-    assert set(similar.milliseconds) == {"history", "filters", "search", "explain"}
+    assert set(similar.timings_ms) == {"history", "filters", "search", "explain"}
 
 
 def test_an_engine_that_forgets_reads_a_query_and_a_filter_anew(engine: Engine) -> None:
@@ -55,7 +55,7 @@ def test_an_engine_that_forgets_reads_a_query_and_a_filter_anew(engine: Engine) 
     first = asked.search("red mug", filters=CHEAP, rerank=False)
     assert asked.search("red mug", filters=CHEAP, rerank=False).items == first.items
     assert runner.batches == 1
-    asked.opened.forget()
+    asked.state.forget()
     assert asked.search("red mug", filters=CHEAP, rerank=False).items == first.items
     assert runner.batches == 2
 
@@ -67,11 +67,11 @@ def test_a_shortlist_of_another_size_is_what_is_retrieved_and_never_less_than_k(
 
 
 def test_another_runtime_answers_the_same(bundle_path: Path, engine: Engine) -> None:
-    by_torch = Engine.open(bundle_path, device="cpu", precision="fp32", runtime="torch", follow=False)
+    by_torch = Engine.open(bundle_path, device="cpu", precision="fp32", runtime="torch", auto_reload=False)
     assert {step.scorer.placement.runtime for step in by_torch.stages.steps} == {"torch"}
     found, expected = (
         one.stages.query_vectors(["red mug"])
-        for one in (by_torch, Engine.open(bundle_path, device="cpu", precision="fp32", follow=False))
+        for one in (by_torch, Engine.open(bundle_path, device="cpu", precision="fp32", auto_reload=False))
     )
     np.testing.assert_allclose(found, expected, atol=1e-5)
     with pytest.raises(BadConfig, match="use openvino or torch"):

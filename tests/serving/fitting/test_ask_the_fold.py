@@ -15,7 +15,7 @@ from engine_changes import changed, ids
 from indexing.bundle.bundle import Bundle
 from retrieval.errors import BadRequest
 from retrieval.text.spelling import Spelling
-from serving.answering.opened import Opened
+from serving.answering.release_state import ReleaseState
 from serving.answering.stages import Pace, Stages
 from serving.cli.show import notes_on
 from serving.engine import Engine
@@ -33,22 +33,22 @@ from serving.shop import Shop
 def test_what_a_deadline_cuts_is_named_and_nobody_else_notices(reranking: Engine) -> None:
     whole, given = reranking.search("red mug"), reranking.search("red mug", rerank=False)
     assert whole.degraded == given.degraded == ()
-    patient = reranking.search("red mug", deadline=1e6)
+    patient = reranking.search("red mug", deadline_ms=1e6)
     assert (ids(patient), patient.degraded) == (ids(whole), ())
     depth = reranking.stages.depth
     for hurried in (
-        reranking.search("red mug", deadline=1e-3),
-        reranking.recommend(query="red mug", deadline=1e-3, seen="keep"),
+        reranking.search("red mug", deadline_ms=1e-3),
+        reranking.recommend(query="red mug", deadline_ms=1e-3, filter_seen=False),
     ):
         assert ids(hurried) == ids(given)
         assert not hurried.reranked
         assert hurried.degraded == (f"rerank, full model: 0 of {depth} places",)
         assert hurried.to_dict()["degraded"] == list(hurried.degraded)
         assert notes_on(hurried).endswith(
-            f"as retrieved, {hurried.degraded[0]}, {sum(hurried.milliseconds.values()):.0f} ms"
+            f"as retrieved, {hurried.degraded[0]}, {sum(hurried.timings_ms.values()):.0f} ms"
         )
-    assert reranking.complete_cart(["item-00003"], deadline=1e-3).degraded
-    assert reranking.search("red mug", rerank=False, deadline=1e-3).degraded == ()
+    assert reranking.complete_cart(["item-00003"], deadline_ms=1e-3).degraded
+    assert reranking.search("red mug", rerank=False, deadline_ms=1e-3).degraded == ()
 
 
 def test_of_fewer_candidates_than_fit_none_is_cut(reranking: Engine) -> None:
@@ -57,19 +57,19 @@ def test_of_fewer_candidates_than_fit_none_is_cut(reranking: Engine) -> None:
     stages = replace(reranking.stages, steps=(replace(step, pace=pace),))
     engine = changed(reranking, stages=stages)
     five = [("item_id", "in", [f"item-{row:05}" for row in range(5)])]
-    answer = engine.search("red mug", filters=five, deadline=90_000.0)  # seven places fit
+    answer = engine.search("red mug", filters=five, deadline_ms=90_000.0)  # seven places fit
     assert (len(answer.items), answer.reranked, answer.degraded) == (5, True, ())
 
 
 def test_a_release_with_the_same_ranker_keeps_its_pace(bundle_path: Path, engine: Engine) -> None:
-    again = Opened.of_release(Bundle.open(bundle_path), engine.release, device="cpu", like=engine.opened)
+    again = ReleaseState.of_release(Bundle.open(bundle_path), engine.release, device="cpu", like=engine.state)
     assert again.stages.steps[0].pace is engine.stages.steps[0].pace
 
 
 @pytest.mark.parametrize("deadline", [0, -1, float("nan"), float("inf"), True, "10"])
 def test_a_deadline_that_is_no_time_is_refused(engine: Engine, deadline: object) -> None:
     with pytest.raises(BadRequest, match="give milliseconds above 0"):
-        engine.search("red mug", deadline=deadline)  # type: ignore[arg-type]
+        engine.search("red mug", deadline_ms=deadline)  # type: ignore[arg-type]
 
 
 def test_a_word_that_no_item_has_is_read_as_the_one_that_was_meant(engine: Engine, reranking: Engine) -> None:
@@ -78,16 +78,16 @@ def test_a_word_that_no_item_has_is_read_as_the_one_that_was_meant(engine: Engin
         typed = asked.search("titanuim camp stoove")
         assert ids(typed) == ids(meant)
         assert [hit.score for hit in typed.items] == [hit.score for hit in meant.items]
-        assert (typed.searched_for, meant.searched_for) == ("titanium camp stove", "")
-        assert typed.to_dict()["searched_for"] == "titanium camp stove"
+        assert (typed.corrected_query, meant.corrected_query) == ("titanium camp stove", "")
+        assert typed.to_dict()["corrected_query"] == "titanium camp stove"
         assert "searched for 'titanium camp stove'" in notes_on(typed)
-        as_typed = asked.search("titanuim camp stoove", correct=False)
-        assert as_typed.searched_for == ""
+        as_typed = asked.search("titanuim camp stoove", spellcheck=False)
+        assert as_typed.corrected_query == ""
         assert [hit.score for hit in as_typed.items] != [hit.score for hit in typed.items]
     user = engine.shoppers.user_ids[0].as_py()
     personal = engine.recommend(user_id=user, query="titanuim camp stoove")
     assert ids(personal) == ids(engine.recommend(user_id=user, query="titanium camp stove"))
-    assert engine.recommend(user_id=user, query="titanuim camp stoove", correct=False).searched_for == ""
+    assert engine.recommend(user_id=user, query="titanuim camp stoove", spellcheck=False).corrected_query == ""
 
 
 class AllMean(Spelling):
@@ -163,11 +163,11 @@ def test_the_fusion_is_fitted_on_what_the_engine_would_read(read: Read, monkeypa
 
 def test_an_id_is_looked_up_as_it_was_typed(engine: Engine, read: Read) -> None:
     answer = changed(engine, stages=read.stages).search("item-00030", rerank=False)
-    assert (answer.items[0].item_id, answer.searched_for) == ("item-00030", "titanium camp stove")
+    assert (answer.items[0].item_id, answer.corrected_query) == ("item-00030", "titanium camp stove")
     assert answer.items[1].item_id == engine.search("titanium camp stove", rerank=False).items[0].item_id
 
 
 def test_canaries_ask_what_the_engine_would_read(engine: Engine, read: Read) -> None:
-    opened = replace(engine.opened, stages=read.stages)
+    opened = replace(engine.state, stages=read.stages)
     asked = user_vectors(opened, [Canary(wanted=("item-00001",), query=text) for text in ("red mug", "blue lamp")])
     np.testing.assert_allclose(asked[0], asked[1], atol=1e-6)

@@ -24,7 +24,7 @@ from serving.fitting.fit_blend import fitted_steps
 from serving.settings import RunConfig
 from serving.shop import Shop
 
-NAMES = ("recommend", "recommend_new", "search", "grade")
+NAMES = ("recommend", "recommend_unseen", "search", "grade")
 Open = Callable[[Path, RunConfig], Shop]
 
 
@@ -85,7 +85,7 @@ def test_a_ranker_that_knows_what_was_taken_decides_alone(
     assert larger.judgements is not None
     targets = {
         "blend: recommend": targets_of(larger.events.folds["ranker_valid"]),
-        "blend: recommend_new": targets_of(larger.events.folds["ranker_valid"]),
+        "blend: recommend_unseen": targets_of(larger.events.folds["ranker_valid"]),
         "blend: search": relevant_rows(*larger.judged(larger.judgements.folds["ranker_valid"])),
     }
 
@@ -151,8 +151,8 @@ def test_a_later_step_is_fitted_on_what_the_step_before_it_put_first(
     monkeypatch.setattr(
         blending, "fit_blend", lambda *given: sizes.append(set(np.diff(given[3]).tolist())) or Blend(2.0)
     )
-    (step,) = engine.opened.stages.steps
-    stages = replace(engine.opened.stages, steps=(replace(step, model="shallow"), replace(step, depth=4)))
+    (step,) = engine.state.stages.steps
+    stages = replace(engine.state.stages, steps=(replace(step, model="shallow"), replace(step, depth=4)))
     first, then = fitted_steps(stages, larger, remove_seen=False, say=lambda _: None).steps
     assert sizes[:6] == [{10}, {10}, {10}, {4}, {4}, {4}]
     assert (set(first.blends), set(then.blends)) == (set(NAMES) - {"grade"}, set(NAMES))
@@ -163,9 +163,9 @@ def test_a_later_step_is_fitted_on_what_sources_gave_the_items_it_reads(
 ) -> None:
     seen: list[tuple[np.ndarray, ...]] = []
     monkeypatch.setattr(blending, "fit_blend", lambda *given: seen.append(given) or Blend(2.0))
-    (step,) = engine.opened.stages.steps
+    (step,) = engine.state.stages.steps
     steps = (replace(step, model="shallow"), replace(step, depth=4))
-    stages = replace(with_fusion(engine.opened.stages), steps=steps)
+    stages = replace(with_fusion(engine.state.stages), steps=steps)
     fitted_steps(stages, larger, remove_seen=False, say=lambda _: None)
     for (_, retrieval, _, _, parts), name in zip(seen[3:6], NAMES, strict=False):
         weights = stages.retriever.fusion(name).weights
@@ -178,7 +178,7 @@ def test_scores_are_calibrated_on_lists_of_all_kinds_and_the_order_stays(
 ) -> None:
     monkeypatch.setattr(blending, "MIN_LISTS", 3)
     monkeypatch.setattr(blending, "fit_blend", lambda *_: Blend(2.0, 1.0, 5.0))  # far too sure of everything
-    blended = fitted_steps(engine.opened.stages, larger, remove_seen=False, say=lambda _: None)
+    blended = fitted_steps(engine.state.stages, larger, remove_seen=False, say=lambda _: None)
     for task, calibration in blended.calibration.items():
         blend = blended.steps[0].blends[task]
         assert blend.logit > 0

@@ -81,7 +81,7 @@ def test_which_sources_are_asked_depends_on_the_split_and_on_repeats(
     of_kind = replace(shop, events=replace(shop.events, kind=kind))
     fitted = dict(fit_fusions(engine.stages, of_kind, remove_seen=remove_seen))
     recommend, *new, search = asked
-    assert list(fitted) == ["recommend", *(["recommend_new"] if not remove_seen else []), "search"]
+    assert list(fitted) == ["recommend", *(["recommend_unseen"] if not remove_seen else []), "search"]
     of_new = {"newness", "price_fit"} if kind == "temporal" else {"price_fit"}
     assert all(set(names) == (set(recommend) - {*TAKEN}) | of_new for names in new)
     assert {"newness", "price_fit"} & set(recommend) == (of_new if remove_seen else set())
@@ -120,12 +120,12 @@ def test_the_engine_follows_the_fusion_of_its_release(engine: Engine) -> None:
     recorded = engine.release.settings["fusion"]
     assert isinstance(recorded, dict)
     assert {task: fusion.as_json() for task, fusion in engine.stages.retriever.fusions.items()} == recorded
-    assert set(recorded) == {"recommend", "recommend_new", "search"}
+    assert set(recorded) == {"recommend", "recommend_unseen", "search"}
 
 
 def test_who_asks_for_something_new_gets_the_order_that_was_fitted_for_it(engine: Engine, shop: Shop) -> None:
     kept, new, search = Fusion({TOWERS: 1.0, "co_occurrence": 2.0}), Fusion({TOWERS: 3.0}), Fusion.of_towers()
-    fusions = {"recommend": kept, "recommend_new": new, "search": search}
+    fusions = {"recommend": kept, "recommend_unseen": new, "search": search}
     retriever = replace(engine.stages.retriever, fusions=fusions)
-    assert [retriever.fusion(name) for name in ("recommend", "recommend_new", "search")] == [kept, new, search]
-    assert replace(retriever, fusions={"recommend": kept}).fusion("recommend_new") == kept
+    assert [retriever.fusion(name) for name in ("recommend", "recommend_unseen", "search")] == [kept, new, search]
+    assert replace(retriever, fusions={"recommend": kept}).fusion("recommend_unseen") == kept

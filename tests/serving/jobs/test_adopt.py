@@ -21,7 +21,7 @@ from retrieval.errors import BadBundle, BadConfig, BadData, StaleArtefact
 from retrieval.text.rendering import item_texts, marked_fingerprint
 from retrieval.topk import CSR
 from retrieval.towers.serving import TEXT
-from serving.answering.opened import POPULAR
+from serving.answering.release_state import POPULAR
 from serving.engine import Engine
 from serving.evaluation.batch_requests import Offline
 from serving.jobs.adopt import Adoption, own_pairs, read_vectors
@@ -107,11 +107,11 @@ def test_a_reranked_search_scores_as_the_cross_encoder_does(
 
 def test_a_shopper_is_answered_near_the_mean_of_what_was_done(engine: Engine, data: DataSet) -> None:
     history = list(data.item_ids[:2])
-    answer = engine.recommend(history=history, seen="keep", rerank=False, k=3)
+    answer = engine.recommend(history=history, filter_seen=False, rerank=False, k=3)
     vectors = engine.stages.version.vectors
     mean = vectors[:2].sum(axis=0) / np.linalg.norm(vectors[:2].sum(axis=0))
     np.testing.assert_allclose([hit.score for hit in answer.items], np.sort(vectors @ mean)[::-1][:3], atol=1e-5)
-    assert engine.recommend(user_id="nobody").fell_back_to == (POPULAR,)
+    assert engine.recommend(user_id="nobody").fallbacks == (POPULAR,)
 
 
 def test_an_adopted_ranker_is_on_and_said_to_be_adopted(adopted: Path) -> None:

@@ -57,7 +57,7 @@ def test_a_build_follows_the_catalogue_and_keeps_the_models_and_the_shoppers(
     assert {name: gate for name, gate in release.gates.items() if name in before.gates} == before.gates
     assert "evaluation" not in release.figures
     rebuilt = Engine.open(own_bundle, device="cpu")
-    everything = {hit.item_id for hit in rebuilt.recommend(k=1000, seen="keep").items}
+    everything = {hit.item_id for hit in rebuilt.recommend(k=1000, filter_seen=False).items}
     assert everything == set(index_ids(Bundle.open(own_bundle), release))
     assert "brand-new" in everything
     assert len(everything) == items.num_rows - 9
@@ -65,7 +65,7 @@ def test_a_build_follows_the_catalogue_and_keeps_the_models_and_the_shoppers(
     assert step.stored is not None
     assert len(step.stored) == rebuilt.stages.version.size
     known = engine.shoppers.user_ids[0].as_py()
-    assert rebuilt.recommend(user_id=known).fell_back_to == ()
+    assert rebuilt.recommend(user_id=known).fallbacks == ()
     assert made.built.texts == (items.num_rows - 10, 0, 1)
 
 

@@ -40,7 +40,7 @@ def test_half_a_feed_is_refused_and_can_be_looked_at_and_activated(
     assert (lines_of(log)[-1]["event"], lines_of(log)[-1]["outcome"]) == ("outcome", "refused")
     assert store.release(told["release"]).gates == told["gates"]
     store.activate(told["release"])
-    assert len(Engine.open(own_bundle, device="cpu").recommend(k=1000, seen="keep").items) == 60
+    assert len(Engine.open(own_bundle, device="cpu").recommend(k=1000, filter_seen=False).items) == 60
 
 
 def test_a_feed_of_other_items_is_refused_though_there_are_as_many(job: Build, data: Path, items: pa.Table) -> None:

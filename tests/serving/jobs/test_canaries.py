@@ -77,7 +77,7 @@ def test_what_was_written_is_read_and_a_damaged_file_is_named(tmp_path: Path) ->
 
 def test_answers_are_those_of_the_engine_before_reranking(engine: Engine, shop: Shop) -> None:
     canaries = canaries_of(shop, limit=3)
-    found = answers_of(engine.opened, canaries)
+    found = answers_of(engine.state, canaries)
     ids = set(shop.data.item_ids)
     assert found.right == [[item for item in canary.wanted if item in ids] for canary in canaries]
     for canary, one in zip(canaries, found.lists, strict=True):
@@ -87,15 +87,15 @@ def test_answers_are_those_of_the_engine_before_reranking(engine: Engine, shop: 
             else engine.recommend(history=canary.history, k=100, rerank=False)
         )
         assert one == [hit.item_id for hit in answer.items]
-    assert user_vectors(engine.opened, canaries).shape == (len(canaries), engine.opened.version.dim)
+    assert user_vectors(engine.state, canaries).shape == (len(canaries), engine.state.version.dim)
 
 
 def test_a_canary_of_which_nothing_is_known_has_no_vector(engine: Engine) -> None:
     unknown = Canary(wanted=("a",), history=("no such item",))
-    assert not user_vectors(engine.opened, [unknown]).any()
-    assert len(user_vectors(engine.opened, [])) == 0
+    assert not user_vectors(engine.state, [unknown]).any()
+    assert len(user_vectors(engine.state, [])) == 0
     known = Canary(wanted=("a",), query="red mug")
-    assert len(answers_of(engine.opened, [unknown, known]).queries) == 1
+    assert len(answers_of(engine.state, [unknown, known]).queries) == 1
 
 
 def test_the_same_answers_pass_every_gate_and_others_none() -> None:
@@ -130,8 +130,8 @@ def test_an_index_that_is_wrong_is_seen_behind_sources_that_fill_the_first_place
 
 
 def test_what_a_later_version_does_not_hold_counts_as_deleted(engine: Engine) -> None:
-    ids = engine.opened.version.ids.to_pylist()
+    ids = engine.state.version.ids.to_pylist()
     found = answers("x")._replace(
         lists=[["gone", ids[0], "gone too", ids[5]]], nearest=[["gone", ids[5]]], right=[[ids[0]]]
     )
-    assert found.left_in(engine.opened.version) == found._replace(lists=[[ids[0], ids[5]]], nearest=[[ids[5]]])
+    assert found.left_in(engine.state.version) == found._replace(lists=[[ids[0], ids[5]]], nearest=[[ids[5]]])

@@ -190,7 +190,7 @@ def test_where_no_ranker_can_learn_the_live_release_stays(
     assert Bundle.open(own_bundle).current() == before
 
 
-ORDERS = {"recommend", "recommend_new", "search"}
+ORDERS = {"recommend", "recommend_unseen", "search"}
 
 
 def test_a_cascade_is_trained_recorded_and_served(
@@ -283,5 +283,5 @@ def test_small_and_odd_data_sets_just_work(
     engine = Engine.open(tmp_path / "bundle", device="cpu")
     everything = set(engine.stages.version.ids.to_pylist())
     assert {hit.item_id for hit in engine.search("red mug", k=9).items} == everything
-    assert {hit.item_id for hit in engine.recommend(user_id="user 1", k=9, seen="keep").items} == everything
+    assert {hit.item_id for hit in engine.recommend(user_id="user 1", k=9, filter_seen=False).items} == everything
     assert result.evaluation["release"] == engine.release.id

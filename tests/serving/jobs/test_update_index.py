@@ -73,7 +73,7 @@ def live(bundle: Path) -> IndexVersion:
 
 
 def fused(engine: Engine) -> Engine:
-    opened = engine.opened
+    opened = engine.state
     retriever = replace(opened.stages.retriever, fusions=FUSIONS)
     return Engine(replace(opened, stages=replace(opened.stages, retriever=retriever)))
 
@@ -159,12 +159,12 @@ def test_a_deleted_item_is_never_answered_whoever_bought_it(
         pq.write_table(pa.table({"item_id": sorted(gone)}), path)
     done = update(own_bundle, delete=path)
     assert (done.deleted, done.unknown, done.upserted) == (len(gone), 0, 0)
-    after = fused(Engine.open(own_bundle, device="cpu", follow=False))
+    after = fused(Engine.open(own_bundle, device="cpu", auto_reload=False))
     k, some = data.n_items, sorted(gone)[0]
     answers = [
-        after.recommend(user_id=user, seen="keep", k=k),
+        after.recommend(user_id=user, filter_seen=False, k=k),
         after.recommend(user_id="nobody", k=k),
-        after.recommend(history=bought, seen="keep", k=k),
+        after.recommend(history=bought, filter_seen=False, k=k),
         after.search("red mug", k=k),
         after.search(some, k=k),
         after.similar(some, k=k),
@@ -185,7 +185,7 @@ def test_an_item_that_comes_again_is_answered_again(own_bundle: Path, items: pa.
     done = [update(own_bundle, delete=gone) for _ in range(2)]
     assert [(each.deleted, each.unknown, each.number) for each in done] == [(1, 1, 1), (0, 2, 1)]
     assert update(own_bundle, upserts(tmp_path, items.slice(5, 1))).new == 0
-    assert ids(Engine.open(own_bundle, device="cpu", follow=False).search(one))[0] == one
+    assert ids(Engine.open(own_bundle, device="cpu", auto_reload=False).search(one))[0] == one
 
 
 def test_a_new_item_is_found_by_its_id_and_its_text_and_read_in_a_history(
@@ -193,25 +193,25 @@ def test_a_new_item_is_found_by_its_id_and_its_text_and_read_in_a_history(
 ) -> None:
     new = with_column(with_column(items.slice(7, 1), "item_id", ["brand-new"]), "title", ["green cordless drill"])
     update(own_bundle, upserts(tmp_path, new))
-    engine = fused(Engine.open(own_bundle, device="cpu", follow=False))
+    engine = fused(Engine.open(own_bundle, device="cpu", auto_reload=False))
     assert ids(engine.search("brand-new"))[0] == "brand-new"
     text = item_texts(new)[0]
     vectors = engine.stages.user.queries([text])
     nearest = engine.stages.retriever.by_towers(vectors, 1).rows
     assert engine.stages.version.ids_of(nearest[0]) == ["brand-new"]
-    answer = engine.recommend(history=["brand-new", items["item_id"][0].as_py()], seen="remove")
-    assert answer.fell_back_to == ()
+    answer = engine.recommend(history=["brand-new", items["item_id"][0].as_py()], filter_seen=True)
+    assert answer.fallbacks == ()
     assert "brand-new" not in ids(answer)
     assert len(engine.similar("brand-new").items) == 10
 
 
 def test_a_word_that_an_update_brought_is_not_corrected(own_bundle: Path, items: pa.Table, tmp_path: Path) -> None:
     engine = Engine.open(own_bundle, device="cpu")
-    assert engine.search("titanuim").searched_for == "titanium"
+    assert engine.search("titanuim").corrected_query == "titanium"
     update(own_bundle, upserts(tmp_path, with_column(items.slice(3, 1), "title", ["Titanuim Mugs"])))
     engine.refresh()
-    assert engine.search("titanuim").searched_for == ""
-    assert engine.search("titanuum").searched_for == "titanium"
+    assert engine.search("titanuim").corrected_query == ""
+    assert engine.search("titanuum").corrected_query == "titanium"
 
 
 def test_filters_are_obeyed_as_items_are_now(own_bundle: Path, items: pa.Table, tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_filters_are_obeyed_as_items_are_now(own_bundle: Path, items: pa.Table, 
         upserts(tmp_path, pa.concat_tables([cheap, new])),
         ids_file(tmp_path, [items["item_id"][20].as_py()]),
     )
-    engine = fused(Engine.open(own_bundle, device="cpu", follow=False))
+    engine = fused(Engine.open(own_bundle, device="cpu", auto_reload=False))
     wanted, filters = {*cheap["item_id"].to_pylist(), "brand-new"}, [("price", "<", 1.0)]
     known = items["item_id"][3].as_py()
     for answer in (
@@ -233,7 +233,7 @@ def test_filters_are_obeyed_as_items_are_now(own_bundle: Path, items: pa.Table, 
         engine.complete_cart([known], filters=filters),
     ):
         assert set(ids(answer)) == wanted
-        assert "all items that may be answered" in answer.fell_back_to
+        assert "all items that may be answered" in answer.fallbacks
     stock = items.filter(items["in_stock"])["item_id"].to_pylist()
     found = ids(engine.search("red mug", k=1_000, filters=[[("in_stock", "=", True)], [("price", "<", 1.0)]]))
     assert set(found) == {*stock, *wanted} - {items["item_id"][20].as_py()}
@@ -249,10 +249,10 @@ def test_an_updated_item_is_reranked_by_its_new_text_and_the_others_by_their_sto
     some = with_column(some, "item_id", [items["item_id"][10].as_py(), "brand-new"])
     wanted = [*some["item_id"].to_pylist(), *items["item_id"].to_pylist()[20:23]]
     filters = [("item_id", "in", wanted)]
-    before = reranking(Engine.open(own_bundle, device="cpu", follow=False)).search("red mug", filters=filters)
+    before = reranking(Engine.open(own_bundle, device="cpu", auto_reload=False)).search("red mug", filters=filters)
     update(own_bundle, upserts(tmp_path, some))
-    engine = reranking(Engine.open(own_bundle, device="cpu", follow=False))
-    without = replace(engine.opened.stages, steps=tuple(replace(step, stored=None) for step in engine.stages.steps))
+    engine = reranking(Engine.open(own_bundle, device="cpu", auto_reload=False))
+    without = replace(engine.state.stages, steps=tuple(replace(step, stored=None) for step in engine.stages.steps))
     from_texts = changed(engine, stages=without).search("red mug", filters=filters)
     rendered: list[str] = []
     texts_of = Stages.texts_of
@@ -280,7 +280,7 @@ def test_a_build_after_updates_stores_the_tokens_of_the_items_as_they_are_then(
     pq.write_table(changed, data / "items.parquet")
     built = CliRunner().invoke(app, ["index", "build", str(own_bundle), "--data", str(data), "--device", "cpu"])
     assert built.exit_code == 0, built.output
-    engine = Engine.open(own_bundle, device="cpu", follow=False)
+    engine = Engine.open(own_bundle, device="cpu", auto_reload=False)
     (step,), version = engine.stages.steps, engine.stages.version
     rows = np.arange(version.size)
     assert (version.update, version.ids.to_pylist()) == (0, changed["item_id"].to_pylist())
@@ -294,7 +294,7 @@ def test_a_release_is_evaluated_as_it_was_built(own_bundle: Path, items: pa.Tabl
     store = Bundle.open(own_bundle)
     built = Engine.of_release(store, store.current(), device="cpu")
     assert built.stages.version.ids.to_pylist() == items["item_id"].to_pylist()
-    assert built.search("red mug").update == 0
+    assert built.search("red mug").index_revision == 0
 
 
 def test_a_bad_row_is_set_aside_and_counted(own_bundle: Path, items: pa.Table, tmp_path: Path, said: list[str]) -> None:

@@ -29,7 +29,7 @@ from serving.answering.rerank_steps import open_steps
 from serving.answering.retriever import EXACT, FusionName, Retriever, Shortlists, TaskName
 from serving.answering.source_registry import WORDS, Sources, open_sources
 from serving.answering.stages import Reranked, Stages
-from serving.answering.user_context import Histories, Known
+from serving.answering.user_context import Histories, UserContext
 from serving.answering.user_store import Shoppers
 from serving.evaluation.gate_report import passed
 from serving.request import Answer, Hit, Request
@@ -49,7 +49,7 @@ class Clock:
     """Milliseconds of each stage of one request, and how many are left of those from its beginning."""
 
     def __init__(self, deadline: float | None = None) -> None:
-        self.milliseconds: dict[str, float] = {}
+        self.timings_ms: dict[str, float] = {}
         self._deadline, self._begun = deadline, time.perf_counter()
 
     @contextmanager
@@ -58,7 +58,7 @@ class Clock:
         begun = time.perf_counter()
         yield
         spent = (time.perf_counter() - begun) * 1000
-        self.milliseconds[name] = round(self.milliseconds.get(name, 0.0) + spent, 3)
+        self.timings_ms[name] = round(self.timings_ms.get(name, 0.0) + spent, 3)
 
     @property
     def left(self) -> Callable[[], float] | None:
@@ -69,7 +69,7 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class Opened:
+class ReleaseState:
     """A release with the updates of its index up to one of them. Safe to answer from in many threads.
 
     Every file that an answer needs is open or read, so that it goes on answering when the release is pruned.
@@ -79,7 +79,7 @@ class Opened:
     stages: Stages
     shoppers: Shoppers
     histories: Histories
-    remove_seen: bool  # what `seen="auto"` means here
+    remove_seen: bool  # what `filter_seen=None` means here
     reranks: frozenset[str]  # tasks whose gate the cross-encoder has passed: "recommend", "search"
 
     @classmethod
@@ -90,8 +90,8 @@ class Opened:
         device: str = "auto",
         precision: str = "auto",
         runtime: RuntimeName = "openvino",
-        like: Opened | None = None,
-    ) -> Opened:
+        like: ReleaseState | None = None,
+    ) -> ReleaseState:
         """The live release of a bundle with all its updates; see `of_release`.
 
         Begins again where another release became live meanwhile and the one being opened was pruned.
@@ -115,8 +115,8 @@ class Opened:
         device: str = "auto",
         precision: str = "auto",
         runtime: RuntimeName = "openvino",
-        like: Opened | None = None,
-    ) -> Opened:
+        like: ReleaseState | None = None,
+    ) -> ReleaseState:
         """Any release of a bundle, live or not, as it was built. Models that `like` has open already are shared.
 
         `precision` int8 is of the ranker alone; `runtime` is of the texts' models on CPUs. Raises BadConfig for int8
@@ -152,7 +152,7 @@ class Opened:
         histories = Histories(version, shoppers, longest, kinds)
         return cls(release, stages, shoppers, histories, settings.get("seen") != "keep", passed(release.gates))
 
-    def updated(self) -> Opened:
+    def updated(self) -> ReleaseState:
         """With the updates that were appended to its index since; itself where there are none.
 
         Raises CorruptBundle, naming the file, for an update that is not whole.
@@ -177,14 +177,14 @@ class Opened:
 
     def answer(self, request: Request, clock: Clock | None = None) -> Answer:
         """Any request, since `clock` began. Raises BadRequest for filters that the items do not have."""
-        clock = clock or Clock(request.deadline)
+        clock = clock or Clock(request.deadline_ms)
         given = request.history is not None
         with clock.stage("history"):
             known = (
                 self.histories.of_items(request.history or ()) if given else self.histories.of_shopper(request.user_id)
             )
-        removed = request.seen == "remove" or (request.seen == "auto" and self.remove_seen and not request.text)
-        name: FusionName = "recommend_new" if removed else "recommend"
+        removed = request.filter_seen if request.filter_seen is not None else self.remove_seen and not request.text
+        name: FusionName = "recommend_unseen" if removed else "recommend"
         return self._run(request, known, known.taken if removed else known.taken[:0], name, clock)
 
     def similar(self, request: Request) -> Answer:
@@ -207,11 +207,11 @@ class Opened:
         """What best goes on from the cart that the request's history is, never anything in it; of what its shopper took
         before, nothing that a recommendation would leave out. Where nobody is known to take anything again, it is an
         order of new things."""
-        clock, items = clock or Clock(request.deadline), request.history or ()
+        clock, items = clock or Clock(request.deadline_ms), request.history or ()
         with clock.stage("history"):
             cart = self.histories.of_items(items).taken
             known = self.histories.of_cart(items, request.user_id)
-        name: FusionName = "recommend" if len(known.taken) else "recommend_new"
+        name: FusionName = "recommend" if len(known.taken) else "recommend_unseen"
         return self._run(request, known, np.union1d(cart, known.taken) if self.remove_seen else cart, name, clock)
 
     def warm_up(self) -> None:
@@ -234,10 +234,10 @@ class Opened:
         """The items and their index."""
         return self.stages.version
 
-    def _run(self, request: Request, known: Known, left_out: Rows, name: FusionName, clock: Clock) -> Answer:
+    def _run(self, request: Request, known: UserContext, left_out: Rows, name: FusionName, clock: Clock) -> Answer:
         """`name` is the fusion of what is asked without a text."""
         text = typed = request.text
-        if typed and request.correct:
+        if typed and request.spellcheck:
             with clock.stage("spell"):
                 text = self.stages.spelled([typed])[0]
         task: TaskName = "search" if text else "recommend"
@@ -246,7 +246,14 @@ class Opened:
             return self._ordered(request, text, known, left_out, name, reranks, clock)
 
     def _ordered(
-        self, request: Request, text: str, known: Known, left_out: Rows, name: FusionName, reranks: bool, clock: Clock
+        self,
+        request: Request,
+        text: str,
+        known: UserContext,
+        left_out: Rows,
+        name: FusionName,
+        reranks: bool,
+        clock: Clock,
     ) -> Answer:
         typed, past = request.text, self.shoppers.query_texts
         allowed = self._allowed(request, clock)
@@ -284,7 +291,7 @@ class Opened:
         fallbacks: tuple[str, ...],
         clock: Clock,
         reranked: Reranked | None = None,
-        searched_for: str = "",
+        corrected_query: str = "",
     ) -> Answer:
         hits = shortlist.hits
         rows, scores, places = hits.rows[0], hits.scores[0], np.arange(hits.rows.shape[1])
@@ -304,10 +311,10 @@ class Opened:
             self.release.id,
             fallbacks,
             reranked is not None and any(reranked.depths),
-            clock.milliseconds,
+            clock.timings_ms,
             self.version.update,
             () if reranked is None else tuple(self._cut(reranked.depths, int((rows >= 0).sum()))),
-            searched_for,
+            corrected_query,
         )
 
     def _cut(self, depths: Sequence[int], candidates: int) -> Iterator[str]:
@@ -317,7 +324,7 @@ class Opened:
             if depth < wanted:
                 yield f"rerank, {step.model} model: {depth} of {wanted} places"
 
-    def _fallbacks(self, request: Request, known: Known, heard: bool) -> tuple[str, ...]:
+    def _fallbacks(self, request: Request, known: UserContext, heard: bool) -> tuple[str, ...]:
         found = [RECOMMENDATION] if request.query is not None and not request.text else []
         named = request.user_id is not None or request.history is not None
         if heard:
@@ -366,7 +373,7 @@ def _spelling(sources: Sources, user: UserTower) -> Spelling | None:
 
 
 def _user_tower(
-    bundle: Bundle, release: Release, device: str, precision: str, runtime: RuntimeName, like: Opened | None
+    bundle: Bundle, release: Release, device: str, precision: str, runtime: RuntimeName, like: ReleaseState | None
 ) -> UserTower:
     if like is not None and like.release.towers == release.towers:
         return like.stages.user
