@@ -130,13 +130,13 @@ def test_a_damaged_update_is_said_by_name_and_left_alone_for_a_while(
         Engine.open(own_bundle, device="cpu")
 
 
-def test_a_forked_child_looks_though_its_parent_was_looking_at_the_time(
+def test_a_forked_child_looks_though_its_parent_was_polling_at_the_time(
     following_engine: Engine, own_bundle: Path, clock: FakeClock, tmp_path: Path
 ) -> None:
     deleting(own_bundle, ids(following_engine.search("red mug"))[:1], tmp_path)
     clock.now += 1
     reloader = cast(ReleaseReloader, following_engine._source)
-    with warnings.catch_warnings(), reloader._looking:
+    with warnings.catch_warnings(), reloader._polling:
         warnings.simplefilter("ignore")  # newer Pythons warn of a fork beside threads, which is what is tried here
         child = os.fork()
         if child == 0:
@@ -245,10 +245,10 @@ def test_an_update_of_the_old_release_does_not_take_the_new_ones_place(clock: Fa
     assert reloader.newest().release.id == "new"
 
 
-def test_a_child_looks_for_itself_though_its_parent_was_looking(clock: FakeClock) -> None:
+def test_a_child_looks_for_itself_though_its_parent_was_polling(clock: FakeClock) -> None:
     reloader = reloader_of(["new"], clock, lambda *, like: opened("new"))
     clock.now += 1
-    with reloader._looking:
+    with reloader._polling:
         reloader.newest()
         assert reloader._opening is None
         following._after_fork()

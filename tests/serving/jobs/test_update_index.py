@@ -362,7 +362,7 @@ def test_the_command_says_what_it_did(own_bundle: Path, items: pa.Table, tmp_pat
     assert (again["number"], again["embedded"], again["deleted"], again["unknown"]) == (2, 0, 0, 2)
     shown = CliRunner().invoke(app, ["search", str(own_bundle), "red", "--json", "--filter", '[["item_id", "=", "x"]]'])
     assert json.loads(shown.stdout)["items"] == []
-    assert json.loads(shown.stdout)["update"] == 2
+    assert json.loads(shown.stdout)["index_revision"] == 2
 
 
 @pytest.mark.parametrize("text", ["{", "3", "[]x", '["price"]', "[3]"])
