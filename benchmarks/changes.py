@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.environment import Probe
-from benchmarks.histogram import PER_DOUBLING
+from benchmarks.histogram import values_in
 from benchmarks.intervals import mean_ratio_interval, median_interval
 from benchmarks.result_lines import LESS_IS_BETTER, Line, Recorded, Run, Unit
 from retrieval.errors import BadData
@@ -141,8 +141,7 @@ def samples_of(line: Line) -> Values:
     if line.measured != "load" or line.labels.get("load") != "closed" or line.samples:
         return np.asarray(line.samples, np.float64)
     callers = int(line.labels["callers"])
-    spread = [low * 2 ** ((np.arange(n) + 0.5) / n / PER_DOUBLING) for low, n in _buckets(line)]
-    return np.concatenate([np.empty(0), *spread])[callers // 2 :: callers]
+    return values_in(line.histogram)[callers // 2 :: callers]
 
 
 def holm(p: Values) -> Values:
@@ -194,10 +193,6 @@ def _by_key(recorded: Sequence[Recorded], several: Sequence[str]) -> dict[object
         setting = tuple(part for part in one.run.setting if part[0] not in SUBJECTS or part[0] in several)
         found[one.line.key, setting, one.run.quick] = one
     return found
-
-
-def _buckets(line: Line) -> list[tuple[float, int]]:
-    return sorted((float(low), count) for low, count in line.histogram.items())
 
 
 def _paired(before: Line, after: Line) -> bool:

@@ -18,7 +18,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from benchmarks.environment import Probe, command_line, machine, probe
-from benchmarks.histogram import Histogram
+from benchmarks.histogram import bucket_counts
 from retrieval.errors import BadConfig, BadData
 
 SCHEMA = 1
@@ -141,7 +141,7 @@ def sampled(measured: str, labels: Mapping[str, str], unit: Unit, samples: Seque
     if not len(samples):
         raise ValueError(f"{measured} {dict(labels)}: there are no samples")
     kept = [round(float(value), 4) for value in samples[:TIMES]]
-    counts = Histogram.of(samples).as_json() if unit == "ms" else {}
+    counts = bucket_counts(samples) if unit == "ms" else {}
     return Line(
         measured=measured, labels=labels, unit=unit, summary=percentiles(samples), samples=kept, histogram=counts
     )

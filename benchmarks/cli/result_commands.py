@@ -1,4 +1,4 @@
-"""`shortlist bench compare`, `report` and `readme`: what was measured, held against each other and shown."""
+"""`shortlist bench compare`, and `readme`: what was measured, held against each other and shown."""
 
 from __future__ import annotations
 
@@ -42,22 +42,6 @@ def compare(
     if lost := worse_than(found, threshold):
         named = "; ".join(f"{', '.join(one.labels.values())} {one.beyond - 1:+.0%}" for one in lost)
         raise Regressed(f"{after} is worse than {before}: {named}; to allow it: --threshold SHARE")
-
-
-@bench.command()
-def report(
-    results: Annotated[list[Path], typer.Argument(help="Files of results, shown on one page.")],
-    out: Annotated[Path, typer.Option(help="The page, one HTML file that loads nothing.")] = Path("benchmarks.html"),
-    before: Annotated[Path | None, typer.Option(help="Earlier results, to say what changed.")] = None,
-    title: Annotated[str, typer.Option(help="Over the page.")] = "Benchmarks",
-) -> None:
-    """One page of results: quality, recall and latency curves, stages, load, peers, changes, environment."""
-    from benchmarks.reporting.report import write_page
-    from benchmarks.result_lines import read
-
-    found = [one for path in results for one in read(path)]
-    write_page(found, out, title=title, before=[] if before is None else read(before))
-    print(out)
 
 
 @bench.command()

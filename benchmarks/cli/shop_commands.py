@@ -85,10 +85,7 @@ def peers(
     cross_encoder: Annotated[
         str | None, typer.Option(help="The CrossEncoder that reranks a search, in place of the bundle's own.")
     ] = None,
-    rectools: Annotated[
-        Path | None, typer.Option(help="An interpreter that has rectools[torch]: its SASRec, too.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Rounds of either SASRec at most.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of SASRec at most.")] = None,
     threads: Threads = None,
     seed: Seed = 1,
     quick: Quick = False,
@@ -96,7 +93,7 @@ def peers(
     out: Results = None,
     as_json: AsJson = False,
 ) -> None:
-    """What a shop would write instead: implicit (ALS, BPR, item-kNN), SASRec of ids and of RecTools, bm25s,
+    """What a shop would write instead: implicit (ALS, BPR, item-kNN), SASRec of ids, bm25s,
     sentence-transformers with FAISS and a CrossEncoder or its ONNX in 8 bits; quality, latency, throughput, build time,
     memory."""
     from dataclasses import replace
@@ -109,10 +106,8 @@ def peers(
 
     grids = Grids.quick() if quick else Grids()
     if epochs is not None:
-        sasrec = replace(grids.sasrec, epochs=epochs)
-        of_rectools = [config._replace(epochs=min(config.epochs, epochs)) for config in grids.rectools]
-        grids = replace(grids, sasrec=sasrec, rectools=of_rectools)
-    measured = PeersRun(data, bundle, grids, device, seed, model, cross_encoder, rectools, quick)
+        grids = replace(grids, sasrec=replace(grids.sasrec, epochs=epochs))
+    measured = PeersRun(data, bundle, grids, device, seed, model, cross_encoder, quick)
     with pinned(threads):
         about = data_of(data=data, bundle=bundle, seed=seed, threads=threads, epochs=epochs, quick=quick)
         run = begin(about, device=device)

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -54,8 +53,8 @@ class Reranker(NamedTuple):
 
 @dataclass(frozen=True)
 class Peers:
-    """The peers of one shop. `model` is the SentenceTransformer of those that read texts, a folder or an id;
-    `rectools` an interpreter that has RecTools. Without a `reranker` or that those that need one are left out. `own`
+    """The peers of one shop. `model` is the SentenceTransformer of those that read texts, a folder or an id.
+    Without a `reranker` or that those that need one are left out. `own`
     are the stages of the shop's own search, judged on the same queries.
     """
 
@@ -65,7 +64,6 @@ class Peers:
     seed: int
     model: str
     reranker: Reranker | None = None
-    rectools: Path | None = None
     own: Mapping[str, Finds] = field(default_factory=dict)
     queries: int = QUERIES  # test queries at most
     timed: int = TIMED  # requests whose latency is taken
@@ -115,8 +113,6 @@ class Peers:
         """Of a recommender whose making, with all that it was chosen from, took `chosen` seconds."""
         labels = {"task": "recommend", "peer": name, "chosen": peer.chosen}
         built = (chosen if peer.seconds is None else peer.seconds, chosen)
-        if peer.alone is not None:
-            return cost_line(labels, peer.alone(asked), built=built, megabytes=peer.megabytes)
         answer, n = partial(_ranks, peer.ranked, asked), len(asked)
         if not n:
             return cost_line(labels, (), built=built, megabytes=peer.megabytes)
@@ -125,9 +121,7 @@ class Peers:
 
     def recommenders(self) -> dict[str, Callable[[], FittedPeer]]:
         """What fits each peer that recommends."""
-        return Recommenders(
-            self.shop, self.grids, self.device, self.seed, lambda: self._embedded[1], self.rectools
-        ).all()
+        return Recommenders(self.shop, self.grids, self.device, self.seed, lambda: self._embedded[1]).all()
 
     def _search(self) -> Iterator[Line]:
         assert self.shop.judgements is not None

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -23,7 +22,6 @@ from benchmarks.peers.implicit import (
     fit_bpr,
     fit_neighbours,
 )
-from benchmarks.peers.rectools import DEFAULTS, SMALLER, RecTools, RecToolsConfig
 from benchmarks.peers.sasrec import SasRec, SasRecConfig, item_vectors, train_sasrec, user_vectors
 from benchmarks.peers.sequences import Sequences, examples, padded, request_histories, training_sequences
 from benchmarks.quality.tasks import event_side, training_counts
@@ -39,15 +37,12 @@ Ranks: TypeAlias = Callable[[Requests], Baseline]
 
 
 class FittedPeer(NamedTuple):
-    """A recommender, what was chosen for it, the memory that it holds (10^6 bytes), and, where it does not answer in
-    this process, what gives the milliseconds of each request asked by itself. `seconds` made this one alone, without
-    the others that it was chosen from; None: nobody counted them apart."""
+    """A trained recommender."""
 
     ranked: Ranks
-    chosen: str
-    megabytes: float
-    alone: Callable[[Requests], list[float]] | None = None
-    seconds: float | None = None
+    chosen: str  # its settings in words
+    megabytes: float  # what it holds in memory, 10^6 bytes
+    seconds: float | None = None  # training of this setting alone, without the rest of its grid; None: one setting only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +53,6 @@ class Grids:
     bpr: Sequence[BprConfig] = BPR_GRID
     neighbours: Sequence[NeighboursConfig] = NEIGHBOURS_GRID
     sasrec: SasRecConfig = field(default_factory=SasRecConfig)
-    rectools: Sequence[RecToolsConfig] = (SMALLER, DEFAULTS)
 
     @classmethod
     def quick(cls) -> Grids:
@@ -68,7 +62,6 @@ class Grids:
             bpr=(BprConfig(16, 0.01, 0.01),),
             neighbours=NEIGHBOURS_GRID[:1],
             sasrec=SasRecConfig(epochs=1, width=32),
-            rectools=(RecToolsConfig(1, factors=32),),
         )
 
 
@@ -81,16 +74,14 @@ class Recommenders:
     device: str
     seed: int
     texts: Callable[[], Vectors]
-    rectools: Path | None = None
 
     def all(self) -> dict[str, Callable[[], FittedPeer]]:
         """What fits each peer, by name; what they all read is read before, so that no clock counts it."""
         _ = self._sequences, self._counts
-        found = {
+        return {
             "als": self._als, "bpr": self._bpr, "implicit_item_knn": self._neighbours, "sasrec_ids": self._sasrec,
             "sentence_transformers": self._texts,
         }  # fmt: skip
-        return found if self.rectools is None else {**found, "rectools_sasrec": partial(self._rectools, self.rectools)}
 
     def _als(self) -> FittedPeer:
         def ranked(fitted: FittedAls, requests: Requests) -> Baseline:
@@ -150,22 +141,6 @@ class Recommenders:
         held = sum(part.numel() * part.element_size() for part in trained.model.parameters()) / 1e6
         return FittedPeer(partial(ranked, trained.model), f"width {config.width}, epoch {trained.epoch}", held)
 
-    def _rectools(self, python: Path) -> FittedPeer:
-        events, _ = event_side(self.shop)
-
-        def peer(config: RecToolsConfig, fitted: RecTools) -> FittedPeer:
-            def ranked(requests: Requests) -> Baseline:
-                return fitted.ranked(request_histories(events, requests), self._counts)
-
-            return FittedPeer(
-                ranked, _said(config._replace(epochs=fitted.epochs)._asdict()), fitted.weights / 1e6,
-                lambda requests: fitted.alone(request_histories(events, requests)), fitted.seconds,
-            )  # fmt: skip
-
-        configs = [config._replace(seed=self.seed) for config in self.grids.rectools]
-        trained = [(config, RecTools.fit(python, self._sequences.items, config)) for config in configs]
-        return self._best("rectools_sasrec", [partial(peer, config, one) for config, found in trained for one in found])
-
     def _texts(self) -> FittedPeer:
         """The mean vector of a history, against the vectors of the items."""
         events, _ = event_side(self.shop)
@@ -183,8 +158,7 @@ class Recommenders:
         for fit in fits:
             begun = time.perf_counter()
             peer = fit()
-            if peer.seconds is None:
-                peer = peer._replace(seconds=time.perf_counter() - begun)
+            peer = peer._replace(seconds=time.perf_counter() - begun)
             figure = self._valid(peer.ranked) if len(fits) > 1 else 0.0
             if best is None or figure > highest:
                 best, highest = peer, figure

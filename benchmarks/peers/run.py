@@ -47,7 +47,6 @@ class PeersRun:
     seed: int
     model: str | None = None
     cross_encoder: str | None = None
-    rectools: Path | None = None
     quick: bool = False
 
     def lines(self) -> Iterator[Line]:
@@ -58,7 +57,7 @@ class PeersRun:
         engine = None if self.bundle is None else open_engine(self.bundle, Knobs(), self.device)
         peers = Peers(
             shop, self.grids, pick_device(self.device), self.seed,
-            pretrained_source(self.model or settings_of().retrieval.text.model), self.reranker(), self.rectools,
+            pretrained_source(self.model or settings_of().retrieval.text.model), self.reranker(),
             own={} if engine is None else own_search(engine, shop),
             queries=FEW_TIMED if self.quick else QUERIES, timed=FEW_TIMED if self.quick else TIMED,
         )  # fmt: skip

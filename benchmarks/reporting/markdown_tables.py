@@ -13,7 +13,6 @@ from typing import TypeAlias
 
 from benchmarks.latency.by_stage import WHOLE
 from benchmarks.quality.recall import SLICED
-from benchmarks.reporting.charts import Spot, unequalled
 from benchmarks.result_lines import PERCENTILES, Line, Recorded, Run, latest, read
 from benchmarks.terminal import number
 from benchmarks.vector_index.curves import K
@@ -187,15 +186,20 @@ def _frontier(recorded: Sequence[Recorded]) -> list[list[str]]:
     for line in (one.line for one in recorded):
         tasks.setdefault(line.labels["task"], []).append(line)
     for task, lines in tasks.items():
-        spots = {
-            Spot(line.labels["way"], line.median or 0.0, line.summary["lift"] or 0.0, 0.0, 0.0): line for line in lines
-        }
-        best = [line for spot, line in spots.items() if spot in unequalled(list(spots))]
-        for line in [lines[0], *sorted(best, key=lambda line: -(line.median or 0.0))]:
+        for line in [lines[0], *pareto_front(lines)]:
             figures = [line.summary.get(name) for name in ("times faster", "lift", "low", "high", "kept")]
             row = [task, line.labels["way"], number(line.median), *map(number, figures)]
             rows += [row] if row not in rows else []
     return rows
+
+
+def pareto_front(lines: Sequence[Line]) -> list[Line]:
+    """Ways of reranking that no way as quick or quicker equals in lift, the slowest first."""
+    front: list[Line] = []
+    for line in sorted(lines, key=lambda line: (line.median or 0.0, -(line.summary["lift"] or 0.0))):
+        if not front or (line.summary["lift"] or 0.0) > (front[-1].summary["lift"] or 0.0):
+            front.append(line)
+    return front[::-1]
 
 
 def _index(recorded: Sequence[Recorded]) -> list[list[str]]:

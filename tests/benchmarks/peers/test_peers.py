@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 from benchmarks.cli.app import bench
 from benchmarks.models.onnx_reranker import OnnxReranker
 from benchmarks.models.throughput import documented_logits
-from benchmarks.peers.costs import cost_line
 from benchmarks.peers.implicit import (
     AlsConfig,
     BprConfig,
@@ -29,13 +28,12 @@ from benchmarks.peers.implicit import (
 )
 from benchmarks.peers.peers import Peers, Reranker
 from benchmarks.peers.recommenders import Grids, Recommenders
-from benchmarks.peers.rectools import RecTools, RecToolsConfig
 from benchmarks.peers.run import PeersRun, answering_megabytes, calls_of
 from benchmarks.peers.sasrec import SasRec, SasRecConfig, item_vectors, train_sasrec, user_vectors
 from benchmarks.peers.sequences import Examples, Sequences, examples, padded, request_histories, training_sequences
 from benchmarks.peers.text_pipelines import build_bm25s, build_embeddings
 from benchmarks.result_lines import read
-from retrieval.errors import BadConfig, MissingDependency
+from retrieval.errors import MissingDependency
 from retrieval.sample_shop.write import write_sample
 from retrieval.topk import CSR, exact_topk
 from serving.engine import Engine
@@ -288,76 +286,3 @@ def test_bad_input_is_one_line(folder: Path, tmp_path: Path) -> None:
 
 def test_examples_count_windows() -> None:
     assert len(Examples(np.zeros((3, 2), np.int64), np.zeros((3, 2), np.int64))) == 3
-
-
-STANDS_IN = """#!{python}
-import sys
-import numpy as np
-
-what, *given = sys.argv[2:]
-if what == "fit":
-    events = np.load(given[0])
-    assert (np.diff(events["order"]) > 0).all()
-    following = np.full(99, -1)
-    mine = events["user"][1:] == events["user"][:-1]
-    following[events["item"][:-1][mine]] = events["item"][1:][mine]
-    for epochs in {int(given[2]) // 2 or int(given[2]), int(given[2])}:
-        np.save(open(given[1] + f"/{epochs}", "wb"), following)
-    print("epoch 1 of 1")
-    print(4_000, *[0.5, 1.5][-len({int(given[2]) // 2 or int(given[2]), int(given[2])}):])
-elif what == "time":
-    np.save(given[2], [2.0, 2.0])
-else:
-    following, asked = np.load(given[0]), np.load(given[1])
-    rows = np.full((int(asked["n"]), int(given[3])), -1)
-    rows[asked["user"], 0] = following[asked["item"]]  # of the newest, which is written last
-    np.savez(given[2], row=rows)
-"""
-
-
-@pytest.fixture
-def stands_in(tmp_path: Path) -> Path:
-    """An interpreter that takes what RecTools' own would take, and knows what followed each item."""
-    path = tmp_path / "python"
-    path.write_text(STANDS_IN.replace("{python}", sys.executable))
-    path.chmod(0o755)
-    return path
-
-
-def test_rectools_reads_sequences_in_order_and_popularity_orders_what_it_leaves_out(stands_in: Path) -> None:
-    half, fitted = RecTools.fit(stands_in, chain().items, RecToolsConfig(epochs=4))
-    assert (half.epochs, half.seconds, fitted.epochs, fitted.seconds) == (2, 0.5, 4, 1.5)
-    assert fitted.alone(chain().items) == [2.0, 2.0]
-    ranked = fitted.ranked(CSR.from_lists([[0, 1], [], [4]]), np.array([9, 1, 7, 2, 3, 8])).rank(3)
-    assert ranked.rows.tolist() == [[2, 0, 5], [0, 5, 2], [5, 0, 2]]
-
-
-def test_rectools_is_a_peer_where_an_interpreter_of_it_is_named(shop: Shop, stands_in: Path) -> None:
-    peers = Peers(shop, Grids.quick(), "cpu", 1, "none")
-    assert "rectools_sasrec" not in peers.recommenders()
-    peer = replace(peers, rectools=stands_in).recommenders()["rectools_sasrec"]()
-    assert shop.events is not None
-    requests = shop.events.folds["test"]
-    assert peer.ranked(requests).rank(5).rows.shape == (len(requests), 5)
-    assert peer.chosen.startswith("epochs 1, ")
-    assert peer.chosen.endswith("seed 1")
-    assert peer.megabytes == 0.004
-    assert peer.alone is not None
-    assert peer.seconds == 1.5
-    costs = cost_line({"peer": "rectools_sasrec"}, peer.alone(requests), built=(2.0, 7.0), megabytes=1.0)
-    known = {"build s": 2.0, "choose s": 7.0, "MB": 1.0, "median ms": 2.0, "per second": 500.0}
-    assert known.items() <= costs.summary.items()
-
-
-def test_a_training_that_fails_says_how_it_ended(tmp_path: Path) -> None:
-    python = tmp_path / "python"
-    python.write_text("#!/bin/sh\necho MemoryError: no more >&2\nexit 9\n")
-    python.chmod(0o755)
-    with pytest.raises(BadConfig, match="ended with 9: MemoryError: no more"):
-        RecTools.fit(python, chain().items, RecToolsConfig())
-
-
-def test_an_interpreter_without_rectools_is_told_what_to_install(tmp_path: Path) -> None:
-    for python, said in ((tmp_path / "none", "does not run"), (Path(sys.executable), "rectools")):
-        with pytest.raises(MissingDependency, match=rf"{said}.*pip install 'rectools\[torch\]'"):
-            RecTools.fit(python, chain().items, RecToolsConfig())

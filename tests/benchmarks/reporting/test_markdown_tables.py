@@ -158,6 +158,20 @@ def test_of_each_index_the_quickest_setting_that_finds_enough_is_told(
     ]
 
 
+def test_of_ways_of_reranking_those_that_nothing_as_quick_equals_are_told_beside_the_first(
+    tmp_path: Path, make_run: Callable[..., Run]
+) -> None:
+    ways = {"full": (90.0, 0.02), "slow": (40.0, 0.01), "quick": (20.0, 0.01), "quickest": (5.0, -0.01)}
+    ways["best"] = (50.0, 0.03)
+    lines = []
+    for way, (ms, lift) in ways.items():
+        line = sampled("frontier", {"task": "search", "way": way}, "ms", [ms] * 30)
+        lines.append(replace(line, summary={**line.summary, "lift": lift}))
+    append(tmp_path / "shop.jsonl", make_run(), lines)
+    rows = with_tables(TEXT.replace("latency", "frontier"), tmp_path).splitlines()
+    assert [row.split(" | ")[1] for row in rows if row.startswith("| search")] == ["full", "best", "quick", "quickest"]
+
+
 @pytest.mark.parametrize("marker", ["colours shop", "latency nowhere", "peers shop"])
 def test_a_table_that_cannot_be_made_is_an_error(tmp_path: Path, make_run: Callable[..., Run], marker: str) -> None:
     append(tmp_path / "shop.jsonl", make_run(), [sampled("latency", {"call": "a", "stage": "end to end"}, "ms", [1.0])])
