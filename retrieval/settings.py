@@ -35,7 +35,6 @@ class TextConfig(Settings):
     temperature: float = Field(default=0.05, gt=0)
     log_q: bool = Field(default=False, description="undo that frequent items are frequent negatives; softmax only")
     matryoshka: tuple[PositiveInt, ...] = Field(default=(), description="shorter vectors trained beside the whole one")
-    cached_negatives: int = Field(default=0, ge=0, description="items of earlier batches that are negatives as well")
     hard_negatives: int = Field(default=0, ge=0, description="of each pair, mined from the model as it is")
     negative_window: tuple[int, int] = Field(
         default=(10, 100), description="ranks that hard negatives are drawn from: from the first, up to the second"
@@ -66,8 +65,8 @@ class TextConfig(Settings):
             raise ValueError(
                 f"hard_negatives {self.hard_negatives} are more than negative_window's {last - first} ranks"
             )
-        if self.loss == "mse" and (self.hard_negatives or self.cached_negatives):
-            raise ValueError("loss mse has no negatives: hard_negatives and cached_negatives have to be 0")
+        if self.loss == "mse" and self.hard_negatives:
+            raise ValueError("loss mse has no negatives; set hard_negatives to 0")
         if self.log_q and self.loss != "softmax":
             raise ValueError(f"log_q corrects a softmax, and the loss is {self.loss}")
         if self.distil and not self.hard_negatives:
@@ -99,8 +98,6 @@ class HistoryConfig(Settings):
     loss: Literal["softmax", "bce"] = "softmax"
     dropout: float = Field(default=0.5, ge=0, lt=1)
     event_drop: float = Field(default=0.2, ge=0, lt=1, description="share of past events that a step does not see")
-    crop: float = Field(default=0.0, ge=0, le=1, description="share of histories whose oldest events are cut in a step")
-    reorder: float = Field(default=0.0, ge=0, le=1, description="share of which a short stretch is shuffled in a step")
     residual: bool | None = Field(
         default=None,
         description="a free vector per known item in what it is; none: where no queries are, which find less by it",
@@ -115,7 +112,6 @@ class HistoryConfig(Settings):
     full_softmax_items: int = Field(default=5_000, ge=0, description="larger catalogues are sampled")
     uniform_negatives: PositiveInt = 2048
     log_q: bool = Field(default=True, description="correct samples for how often an item is drawn")
-    cached_negatives: int = Field(default=0, ge=0, description="targets of earlier steps as candidates")
     hard_negatives: int = Field(default=0, ge=0, description="of each target: items that the towers find most like it")
     negative_window: tuple[int, int] = Field(default=(1, 50), description="ranks that hard negatives come from")
     query_weight: float = Field(default=0.5, ge=0, description="weight of the query loss where there are queries")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -19,11 +19,10 @@ from retrieval.encoders.runtime import training_bf16
 from retrieval.fingerprint import array_sha256, fingerprint
 from retrieval.progress import ProgressMeter
 from retrieval.settings import HistoryConfig
-from retrieval.topk import CSR, Vectors, ranges
+from retrieval.topk import CSR, Vectors
 from retrieval.towers.item_features import ItemFeatures
 from retrieval.towers.sequence_model import HistoryModel, ItemHead
 from retrieval.training.checkpoint import Standing, load_checkpoint, save_checkpoint
-from retrieval.training.history_augment import cropped, masked, reordered
 from retrieval.training.losses import catalogue_bce, catalogue_softmax
 from retrieval.training.softmax_sampling import Candidates, CandidateSampler, shares
 from retrieval.training.windows import Windows
@@ -110,7 +109,6 @@ class HistoryTraining:
     device: str
     seed: int
     checkpoint: Path | None = None
-    _batches: list[NDArray[np.int64]] = field(default_factory=list)
 
     def run(self, epochs: int) -> float | None:
         """Trains, keeps the best state by `validate` and returns its recall.
@@ -118,7 +116,7 @@ class HistoryTraining:
         A run that was interrupted goes on from `checkpoint` and ends as it would have; torch's own random state is
         left as it was.
         """
-        self._batches = batches = self._plan(epochs)
+        batches = self._plan(epochs)
         sizes = [self._size(batch) for batch in batches]
         optimiser, run = self._optimiser(), self._name(epochs)
         standing = load_checkpoint(self.checkpoint, run, self.towers, optimiser)
@@ -190,27 +188,26 @@ class HistoryTraining:
         rng = np.random.default_rng((self.seed, step))  # each step by itself, so that a resumed run draws the same
         torch.manual_seed(int(rng.integers(2**63)))
         with torch.autocast(self.device, torch.bfloat16, enabled=training_bf16(self.device)):
-            loss = self._loss(step, batch, rng)
+            loss = self._loss(batch, rng)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.towers.parameters(), 1.0)
         optimiser.step()
         return float(loss.detach())
 
-    def _loss(self, step: int, batch: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
+    def _loss(self, batch: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
         config = self.config
-        whole = self.windows.timeline.batch(self.windows.user[batch], self.windows.stop[batch], config.longest)
-        read, told = reordered(whole, config.reorder, rng)
-        aims = self._aims(batch, told)
+        read = self.windows.timeline.batch(self.windows.user[batch], self.windows.stop[batch], config.longest)
+        aims = self._aims(batch, read.present)
         asked = self._sample_pairs(rng)
         answers = np.empty(0, np.int64) if asked is None else asked[1]
-        candidates = self._sampler.draw(aims.items, answers, self._earlier(step), rng)
+        candidates = self._sampler.draw(aims.items, answers, rng)
         rows = candidates.rows
         if candidates.log_q is not None:
             rows = torch.unique(torch.cat([rows, self._tensor(np.maximum(read.items, 0)).flatten()]))
         vectors = self.catalogue.read(self.towers.head, rows)
         inputs = self._inputs(read.items, read.queries, rows, vectors)
-        kept = cropped(masked(read.present, config.event_drop, rng), config.crop, rng)
+        kept = read.present & (rng.random(read.present.shape) >= config.event_drop)
         codes = (self._tensor(read.kinds), self._tensor(read.gaps), self._tensor(kept))
         content, identity = self.towers.history.streams(inputs, *codes)
         own = vectors[torch.searchsorted(rows, candidates.rows)]
@@ -279,20 +276,6 @@ class HistoryTraining:
             vectors = self.catalogue.read(self.towers.head, rows)[:, : self.towers.history.dim]
         self.towers.train()
         self._sampler.look_around(vectors.float().cpu().numpy(), self.config.negative_window)
-
-    def _earlier(self, step: int) -> NDArray[np.int64]:
-        """The newest targets of the steps before, as many as are cached: found again from the plan, so that a run that
-        goes on from a checkpoint has the same."""
-        found, wanted = [np.empty(0, np.int64)], self.config.cached_negatives
-        for batch in reversed(self._batches[max(0, step - wanted) : step] if wanted else []):
-            if wanted <= 0:
-                break
-            _, position = ranges(self.windows.start[batch], self.windows.stop[batch])
-            request = self.windows.follows[position]
-            rows = self.windows.requests.select(request[request >= 0]).rows[:wanted]
-            found.append(rows)
-            wanted -= len(rows)
-        return np.concatenate(found)
 
     def _inputs(self, items: NDArray[np.int64], queries: NDArray[np.int64], rows: Tensor, vectors: Tensor) -> Tensor:
         """What the history part reads at each position: the item's vector, the query's, or nothing."""

@@ -58,7 +58,7 @@ def in_batch_softmax(
     """Softmax cross-entropy of query i against item i, all other candidates being its negatives.
 
     `queries` float [b, dim] and `items` float [n_candidates, dim], unit length: the items of the b pairs first, then
-    hard or cached negatives, if any. `is_positive` bool [b, n_candidates], true where candidate j is known to be good
+    hard negatives, if any. `is_positive` bool [b, n_candidates], true where candidate j is known to be good
     for query i (duplicates of item i included) or repeats another candidate: those never count as negatives. `log_q`
     float [n_candidates] is taken from the logits of all candidates, the target's included, to undo that frequent items
     are frequent negatives (Yi et al. 2019).
@@ -106,7 +106,7 @@ def log_expected_count(*pools: tuple[Tensor, int]) -> Tensor:
     one of the draws of any pool, the same whichever of them it came from.
 
     Each pool is a distribution over the items, float [n_items] that sums to 1 (or to 0: it never draws), and a number
-    of draws: targets of the batch and of earlier ones by their frequency, even draws over the catalogue, neighbours of
+    of draws: targets of the batch by their frequency, even draws over the catalogue, neighbours of
     targets. Subtracted from the logits of all candidates, the target's included, it makes the softmax over a sample one
     over the catalogue (Jean et al. 2015). The expected number of draws would be too much for what is drawn more than
     once.

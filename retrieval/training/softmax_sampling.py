@@ -32,8 +32,8 @@ class Neighbours(NamedTuple):
 
 @dataclass
 class CandidateSampler:
-    """Draws candidates for steps: their targets and answers, those of earlier steps, even draws over the catalogue,
-    and neighbours of the targets once `neighbours` are known.
+    """Draws candidates for steps: their targets and answers, even draws over the catalogue, and neighbours of the
+    targets once `neighbours` are known.
 
     `frequency` float [n_items] is the share of each item among the targets, `answered` among the answers of queries.
     Catalogues up to `full_softmax_items` are scored as a whole. Without `log_q` samples are not corrected.
@@ -52,24 +52,18 @@ class CandidateSampler:
         """Whether every step scores the whole catalogue."""
         return len(self.frequency) <= self.full_softmax_items
 
-    def draw(
-        self,
-        targets: NDArray[np.int64],
-        answers: NDArray[np.int64],
-        earlier: NDArray[np.int64],
-        rng: np.random.Generator,
-    ) -> Candidates:
-        """Candidates for targets of histories, answers of queries, and the `earlier` steps' targets, int64 each."""
+    def draw(self, targets: NDArray[np.int64], answers: NDArray[np.int64], rng: np.random.Generator) -> Candidates:
+        """Candidates for targets of histories and answers of queries, int64 item rows each."""
         n, device = len(self.frequency), self.frequency.device
         if self.scores_everything:
             return Candidates(torch.arange(n, device=device), None)
         even = rng.integers(0, n, self.uniform)
         pools = [
-            (self.frequency, len(targets) + len(earlier)),
+            (self.frequency, len(targets)),
             (self.answered, len(answers)),
             (torch.full_like(self.frequency, 1 / n), len(even)),
         ]
-        drawn = [targets, answers, earlier, even]
+        drawn = [targets, answers, even]
         if self.neighbours is not None and self.hard and self.neighbours.rows.shape[1]:
             near, width = self.neighbours.rows, self.neighbours.rows.shape[1]
             beside = near[np.repeat(targets, self.hard), rng.integers(0, width, len(targets) * self.hard)]

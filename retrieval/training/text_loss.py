@@ -41,24 +41,6 @@ class KnownPositives:
         return keys[at] == wanted if len(keys) else torch.zeros_like(wanted, dtype=torch.bool)
 
 
-class ItemMemory:
-    """The items of earlier batches and their vectors as they were then, newest first (Wang et al. 2020)."""
-
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
-        self.rows = torch.empty(0, dtype=torch.long)  # [n] item rows
-        self.vectors = torch.empty(0, 0)  # [n, dim]
-
-    def add(self, rows: Tensor, vectors: Tensor) -> None:
-        """Remembers a batch; the oldest make room."""
-        if not self.capacity:
-            return
-        vectors = vectors.detach()
-        if len(self.rows):
-            rows, vectors = torch.cat([rows, self.rows.to(rows)]), torch.cat([vectors, self.vectors.to(vectors)])
-        self.rows, self.vectors = rows[: self.capacity], vectors[: self.capacity]
-
-
 class Candidates(NamedTuple):
     """What the pairs of a batch stand against; the first b are the pairs' own items."""
 
@@ -70,15 +52,13 @@ class Candidates(NamedTuple):
 class TextLoss(nn.Module):
     """A loss of `retrieval.losses` in the form that the trainer calls.
 
-    `known` are the positives of the owners of `pairs`, which item frequencies are counted in. What is remembered of
-    earlier batches is no part of the model; `memory` has to be saved beside it.
+    `known` are the positives of the owners of `pairs`, which item frequencies are counted in.
     """
 
     def __init__(self, model: SentenceTransformer, pairs: TextPairs, n_items: int, config: TextConfig) -> None:
         super().__init__()
         self.model, self.config = model, config
         self.known = KnownPositives(pairs.known, n_items)
-        self.memory = ItemMemory(config.cached_negatives)
         counts = np.bincount(pairs.item, minlength=n_items)
         self.frequency = torch.from_numpy(counts / max(1, len(pairs))).float()
 
@@ -92,28 +72,25 @@ class TextLoss(nn.Module):
             return matryoshka(partial(self._graded, grades=labels["grade"]), dims, asked, items)
         candidates = self._candidates(items, labels)
         apart = partial(self._against, candidates=candidates, labels=labels)
-        loss = matryoshka(apart, dims, asked, candidates.vectors)
-        self.memory.add(labels["item"], items[: len(asked)])
-        return loss
+        return matryoshka(apart, dims, asked, candidates.vectors)
 
     def _graded(self, asked: Tensor, items: Tensor, grades: Tensor) -> Tensor:
         return graded_mse((asked * items).sum(dim=1), grades)
 
     def _candidates(self, items: Tensor, labels: dict[str, Tensor]) -> Candidates:
-        """The batch's items, the mined negatives, and what is remembered, each item once unless nothing asks for it."""
-        mined, memory = labels["negative"], self.memory
-        rows = torch.cat([labels["item"], mined, memory.rows.to(mined.device)])
-        vectors = torch.cat([items, memory.vectors.to(items)]) if len(memory.rows) else items
+        """The batch's items and the mined negatives, each item once where mined negatives or log_q ask for it."""
+        mined = labels["negative"]
+        rows = torch.cat([labels["item"], mined])
         masked = self.known(labels["owner"], rows)
         if self.config.log_q or len(rows) > len(labels["item"]):
             masked = masked | _repeats(rows) | (rows == labels["item"][:, None])
         if not self.config.log_q:
-            return Candidates(vectors, masked, None)
-        drawn = len(labels["item"]) + len(memory.rows)  # mined negatives count as even draws, which fit them best
+            return Candidates(items, masked, None)
+        drawn = len(labels["item"])  # mined negatives count as even draws, which fit them best
         frequency = self.frequency.to(rows.device)
         even = torch.full_like(frequency, 1 / len(frequency))
         log_q = log_expected_count((frequency, drawn), (even, len(mined)))[rows]
-        return Candidates(vectors, masked, log_q)
+        return Candidates(items, masked, log_q)
 
     def _against(self, asked: Tensor, vectors: Tensor, candidates: Candidates, labels: dict[str, Tensor]) -> Tensor:
         """The ranking loss of unit vectors, with the teacher's margins where they count."""

@@ -27,7 +27,7 @@ from retrieval.training.checkpoint import last_checkpoint
 from retrieval.training.hard_negatives import HardNegatives
 from retrieval.training.length_batches import LengthGroupedBatches
 from retrieval.training.text_batches import Teacher, TextBatches
-from retrieval.training.text_loss import ItemMemory, TextLoss
+from retrieval.training.text_loss import TextLoss
 from retrieval.training.text_pairs import TextPairs
 from retrieval.training.trainer_progress import TrainingProgress, show_training
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 EVALUATIONS = 3
 RECALL = "recall@10"
 EVALUATED_PAIRS, EVALUATED_ITEMS = 400, 1500
-CANDIDATES = "candidates.safetensors"  # in a checkpoint's folder
+HARD_NEGATIVES = "hard_negatives.safetensors"  # in a checkpoint's folder
 
 
 class HeldOutRecall(BaseEvaluator):
@@ -109,8 +109,8 @@ def train_text(
             evaluator=evaluator,
             callbacks=[EarlyStoppingCallback(config.patience)] if evaluator is not None else None,
         )
-        if config.hard_negatives or config.cached_negatives:
-            trainer.add_callback(_CandidateCheckpoint(mined, loss.memory))
+        if config.hard_negatives:
+            trainer.add_callback(_HardNegativesCheckpoint(mined))
         show_training(trainer, shown)
         try:
             trainer.train(resume_from_checkpoint=last_checkpoint(work))
@@ -151,20 +151,15 @@ class _Trainer(SentenceTransformerTrainer):
         """No card."""
 
 
-class _CandidateCheckpoint(TrainerCallback):
-    """Keeps beside each checkpoint what its next step stands against besides its batch: mined and remembered items."""
+class _HardNegativesCheckpoint(TrainerCallback):
+    """Saves the mined negatives beside each checkpoint, so that a resumed run trains on the same ones."""
 
-    def __init__(self, mined: HardNegatives, memory: ItemMemory) -> None:
-        self._mined, self._memory = mined, memory
+    def __init__(self, mined: HardNegatives) -> None:
+        self._mined = mined
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         """Called when a checkpoint was written."""
-        tensors = {
-            "mined": torch.from_numpy(self._mined.rows),
-            "round": torch.tensor(self._mined.round),
-            "rows": self._memory.rows.contiguous(),
-            "vectors": self._memory.vectors.contiguous(),
-        }
+        tensors = {"mined": torch.from_numpy(self._mined.rows), "round": torch.tensor(self._mined.round)}
         path = self._path(args, state)
         save_file(tensors, path.with_suffix(".part"))
         path.with_suffix(".part").replace(path)
@@ -178,11 +173,10 @@ class _CandidateCheckpoint(TrainerCallback):
             return
         tensors = load_file(path)
         self._mined.rows, self._mined.round = tensors["mined"].numpy(), int(tensors["round"])
-        self._memory.rows, self._memory.vectors = tensors["rows"], tensors["vectors"]
 
     @staticmethod
     def _path(args: TrainingArguments, state: TrainerState) -> Path:
-        return Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / CANDIDATES
+        return Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / HARD_NEGATIVES
 
 
 def _check(model: SentenceTransformer, config: TextConfig, teacher: Teacher | None) -> None:

@@ -22,7 +22,7 @@ def test_settings_survive_json() -> None:
         ({"text": {"temperature": 0}}, "temperature"),
         ({"text": {"negative_window": (9, 9)}}, "negative_window 9, 9 holds no rank"),
         ({"text": {"hard_negatives": 4, "negative_window": (2, 5)}}, "more than negative_window's 3 ranks"),
-        ({"text": {"loss": "mse", "cached_negatives": 8}}, "loss mse has no negatives"),
+        ({"text": {"loss": "mse", "hard_negatives": 2}}, "loss mse has no negatives"),
         ({"text": {"loss": "bce", "log_q": True}}, "log_q corrects a softmax"),
         ({"text": {"distil": 0.5}}, "distil needs hard_negatives"),
         ({"text": {"typos": 1.5}}, "typos"),

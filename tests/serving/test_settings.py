@@ -28,7 +28,6 @@ def test_a_change_wins_over_the_file_and_the_file_over_the_release(tmp_path: Pat
         ("log_q=true", True),
         ("mini_batch=32", 32),
         ("matryoshka=[64, 128]", (64, 128)),
-        ("cached_negatives=512", 512),
         ("hard_negatives=2", 2),
         ("negative_window=[5,50]", (5, 50)),
         ("negative_margin=null", None),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from retrieval.settings import TextConfig
 from retrieval.topk import CSR
 from retrieval.training.losses import in_batch_softmax, log_expected_count
-from retrieval.training.text_loss import ItemMemory, KnownPositives, TextLoss
+from retrieval.training.text_loss import KnownPositives, TextLoss
 from retrieval.training.text_pairs import TextPairs
 
 CONFIG = TextConfig(batch=2, temperature=0.5)
@@ -67,24 +67,6 @@ def test_other_items_of_the_batch_are_negatives_but_for_what_is_known_to_be_good
 def test_every_pair_stands_against_all_mined_negatives_but_its_own_positives_and_repeats() -> None:
     found = call(loss_of(hard_negatives=2), [0, 1], [0, 1], mined=[[1, 3], [4, -1]])
     assert float(found) == pytest.approx(softmax([0, 1], [[0, 1, 3], [1, 0, 3, 4]]), rel=1e-5)
-
-
-def test_items_of_earlier_batches_are_negatives_until_others_take_their_place() -> None:
-    loss = loss_of(cached_negatives=3)
-    assert float(call(loss, [0, 1], [0, 1])) == pytest.approx(softmax([0, 1], [[0, 1], [1, 0]]), rel=1e-5)
-    found = call(loss, [2, 0], [2, 4])  # 0 is good for 0
-    assert float(found) == pytest.approx(softmax([2, 0], [[2, 4, 0, 1], [4, 2, 1]]), rel=1e-5)
-    assert loss.memory.rows.tolist() == [2, 4, 0]
-    found = call(loss, [1, 2], [1, 2])  # the remembered 2 is the batch's own
-    assert float(found) == pytest.approx(softmax([1, 2], [[1, 2, 4, 0], [2, 1, 4, 0]]), rel=1e-5)
-
-
-def test_remembered_items_keep_no_graph_and_none_are_kept_without_room() -> None:
-    memory, none = ItemMemory(3), ItemMemory(0)
-    for kept in (memory, none):
-        kept.add(torch.tensor([1, 2]), torch.ones(2, 4, requires_grad=True) * 2)
-    assert not memory.vectors.requires_grad
-    assert len(none.rows) == 0
 
 
 def test_the_correction_is_that_of_distinct_draws_by_frequency() -> None:

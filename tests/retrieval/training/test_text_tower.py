@@ -162,7 +162,6 @@ SETTINGS: dict[str, dict[str, object]] = {
     "log_q": {"log_q": True},
     "mini_batch": {"mini_batch": 3},
     "matryoshka": {"matryoshka": (8, 16)},
-    "cached": {"cached_negatives": 16},
     "hard": HARD,
     "distil": HARD | {"distil": 0.02},
     "augmented": {"typos": 0.2, "word_drop": 0.2, "field_loss": 0.2},
@@ -196,12 +195,10 @@ def test_grades_are_learned_as_cosines(tiny_encoder_folder: Path, tmp_path: Path
     assert bad < 0.25
 
 
-def test_what_was_mined_and_remembered_goes_on_with_an_interrupted_run(
+def test_an_interrupted_run_goes_on_with_what_it_had_mined(
     tiny_encoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = changed(
-        **SETTINGS["distil"] | SETTINGS["augmented"], cached_negatives=12, mining_rounds=2, mini_batch=3, log_q=True
-    )
+    config = changed(**SETTINGS["distil"] | SETTINGS["augmented"], mining_rounds=2, mini_batch=3, log_q=True)
     whole, best = fit(tiny_encoder_folder, tmp_path / "whole", config=config, examples=80, teacher=judge)
     forward, heard = TextLoss.forward, iter(range(1000))
 
