@@ -170,7 +170,7 @@ def _yes(text: str) -> bool:
 
 
 def _precision(text: str) -> str:
-    from ranking.models.cross_encoder import placed
+    from ranking.models.placement import placed
 
     placed("cpu", text)
     return text

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ByteSize, Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
-from indexing.byte_sizes import bytes_of
 from ranking.training.settings import FULL, RankerTraining
 from retrieval.errors import BadConfig
 from retrieval.settings import RetrievalConfig, Settings
@@ -30,19 +30,11 @@ class IndexConfig(Settings):
 
     factory: str = "auto"
     recall: float = Field(default=0.95, gt=0, le=1)
-    memory: str | None = Field(default=None, description="what the index may take, such as 4GiB; none: no limit")
-
-    @field_validator("memory", mode="before")
-    @classmethod
-    def _an_amount(cls, memory: object) -> object:
-        if memory is not None:
-            bytes_of(str(memory))
-        return str(memory) if isinstance(memory, int) else memory
-
-    @property
-    def memory_bytes(self) -> int | None:
-        """The same in bytes."""
-        return None if self.memory is None else bytes_of(self.memory)
+    memory: ByteSize | None = Field(
+        default=None,
+        gt=0,
+        description="what the index may hold in memory, such as 4GiB, 500MB or a number of bytes; none: no limit",
+    )
 
 
 class RankConfig(Settings):
@@ -166,25 +158,31 @@ def read_settings(
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        if first["type"] == "extra_forbidden":
-            known = ", ".join(_names_beside(first["loc"]))
-            raise BadConfig(f"setting {name} is not known; its place holds: {known}") from error
-        if first["type"] == "value_error" and isinstance(first["input"], dict):  # settings that do not go together
-            raise BadConfig(str(first["ctx"]["error"])) from error
-        raise BadConfig(f"setting {name}: {first['msg']} (given: {first['input']!r})") from error
+        raise BadConfig(_refusal(error.errors()[0])) from error
 
 
-def _names_beside(path: tuple[int | str, ...]) -> list[str]:
-    """The settings that there are in the group of an unknown one."""
+def _refusal(error: ErrorDetails) -> str:
+    """What pydantic found wrong with a setting, with the setting's description as the remedy."""
+    name, group = ".".join(map(str, error["loc"])), _group_of(error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"setting {name} is not known; its place holds: {', '.join(sorted(group.model_fields))}"
+    if error["type"] == "value_error" and isinstance(error["input"], dict):  # settings that do not go together
+        return str(error["ctx"]["error"])
+    found = f"setting {name}: {error['msg']} (given: {error['input']!r})"
+    field = group.model_fields.get(str(error["loc"][-1])) if error["loc"] else None
+    return f"{found}; what it sets: {field.description}" if field is not None and field.description else found
+
+
+def _group_of(path: tuple[int | str, ...]) -> type[BaseModel]:
+    """The group of settings that a path of names ends in."""
     group: type[BaseModel] = RunConfig
     for room in path[:-1]:
-        below = group.model_fields[str(room)].annotation
+        field = group.model_fields.get(str(room))
+        below = None if field is None else field.annotation
         if not (isinstance(below, type) and issubclass(below, BaseModel)):
             break
         group = below
-    return sorted(group.model_fields)
+    return group
 
 
 def _known(tree: Mapping[str, object], settings: type[BaseModel]) -> dict[str, object]:

@@ -71,12 +71,12 @@ def tuned(
     from benchmarks.terminal import data_of, deliver
     from benchmarks.vector_index.run import made, saved
     from benchmarks.vector_index.tuned import TunedRun
-    from indexing.byte_sizes import bytes_of
     from retrieval.errors import BadConfig
+    from serving.cli.options import settings_of
 
     if (vectors is None) != (queries is None):
         raise BadConfig("--vectors and --queries belong together; give both, or neither to have vectors made")
-    allowed = None if memory is None else bytes_of(memory)
+    allowed = settings_of(options={"memory": memory}).index.memory
     with pinned(threads):
         if vectors is not None and queries is not None:
             given = saved(vectors, queries)

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from benchmarks.models.onnx_reranker import OnnxReranker, import_onnxruntime
 from benchmarks.result_lines import Line, sampled
-from ranking.models.cross_encoder import CrossEncoderScorer, Placement, open_cross_encoder, placed
+from ranking.models.cross_encoder import CrossEncoderScorer, open_cross_encoder
 from ranking.models.late_interaction import LateScorer
 from ranking.models.pair_tokens import PairTokenizer, TokenLists
+from ranking.models.placement import Placement, placed
 from ranking.training.settings import LATE, SHALLOW
 from retrieval.encoders.int8_file import holds_int8
 from retrieval.encoders.runtime import RuntimeName, pick_device, resolve_precision

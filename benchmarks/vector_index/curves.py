@@ -21,7 +21,8 @@ from indexing.ann.faiss_kinds import LINKS, cells_for, effort_words, kinds_for, 
 from indexing.ann.gpu import GpuIndex, runs_on_gpu
 from indexing.ann.guarded import GuardedIndex
 from indexing.ann.protocols import VectorIndex
-from indexing.tuning.benchmark_index import BuiltIndex, Meter, Point, exact_point, median_ms, recalls_of
+from indexing.ann.recall import recalls_of
+from indexing.tuning.benchmark_index import BuiltIndex, Meter, Point, exact_point, median_ms
 from retrieval.errors import BadConfig, MissingDependency
 from retrieval.topk import Hits, Mask, Vectors, exact_topk
 from serving.cli.show import say

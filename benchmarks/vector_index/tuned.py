@@ -21,7 +21,7 @@ from benchmarks.result_lines import Line
 from indexing.ann.faiss_kinds import effort_words
 from indexing.ann.opening import Kept, open_index
 from indexing.ann.protocols import VectorIndex
-from indexing.tuning.benchmark_index import recalls, recalls_of
+from indexing.ann.recall import recalls, recalls_of
 from indexing.tuning.build_index import AUTO, RECALL_AT, write_index
 from indexing.tuning.filter_crossover import orders
 from retrieval.topk import Hits, Mask, Vectors, exact_topk

@@ -13,8 +13,8 @@ from indexing.ann.faiss_kinds import EXACT
 from indexing.ann.gpu import Choice, GpuIndex, choose_device
 from indexing.ann.guarded import GuardedIndex
 from indexing.ann.protocols import VectorIndex
+from indexing.ann.recall import recalls_of
 from indexing.bundle.manifest import JsonMap
-from indexing.tuning.benchmark_index import recalls_of
 from retrieval.errors import BadConfig
 from retrieval.topk import Vectors
 

@@ -13,16 +13,15 @@ from itertools import cycle
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from indexing.ann.faiss_index import Effort, FaissIndex
 from indexing.ann.faiss_kinds import EXACT, Ladder, efforts_of
 from indexing.ann.guarded import GuardedIndex, hits_wanted
 from indexing.ann.protocols import VectorIndex
+from indexing.ann.recall import recalls
 from indexing.bundle.manifest import JsonMap
 from retrieval.topk import Hits, Vectors, exact_topk
 
-CLOSE = 1e-5  # two inner products that differ by less are the same
 SURE = 1.645  # standard errors below a mean: the lower end of its one-sided 95 % interval
 ALONE = 200  # queries asked one at a time, at most
 FEWEST_CALLS = 8  # of which a median is taken
@@ -137,23 +136,6 @@ def exact_point(
     n, dim = vectors.shape
     spent = alone_ms(lambda query: exact_topk(query, vectors, k), queries, seconds, clock)
     return Point(EXACT, Effort(), n, 1.0, 1.0, spent, 4 * n * dim, 0.0)
-
-
-def recalls(index: VectorIndex, queries: Vectors, truth: Hits) -> NDArray[np.float64]:
-    """Of each query's true hits' places, the share that the index fills with a score as good as the last true one.
-
-    By score and not by row, so that one of two equal vectors counts as well as the other. 1 where there is no hit.
-    """
-    return recalls_of(index.search(queries, truth.rows.shape[1]), truth)
-
-
-def recalls_of(hits: Hits, truth: Hits) -> NDArray[np.float64]:
-    """The same of hits that were found already, float64 [n_queries]."""
-    counts = np.count_nonzero(truth.rows >= 0, axis=1)
-    last = np.where(truth.rows >= 0, truth.scores, np.inf).min(axis=1, initial=np.inf)
-    good = np.count_nonzero(hits.scores >= last[:, None] - CLOSE, axis=1)
-    shares: NDArray[np.float64] = np.where(counts > 0, np.minimum(good, counts) / np.maximum(counts, 1), 1.0)
-    return shares
 
 
 def alone_ms(search: Search, queries: Vectors, seconds: float, clock: Clock = time.perf_counter) -> float:

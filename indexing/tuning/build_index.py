@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+from rich.filesize import decimal
 
 from indexing.bundle.manifest import JsonMap
-from indexing.byte_sizes import size_of
 from indexing.tuning.filter_crossover import CrossoverMeter
 from indexing.tuning.tuner import Chosen, Tuner
 from retrieval.errors import BadConfig
@@ -87,6 +87,6 @@ def _require_memory(chosen: Chosen, memory: int | None) -> None:
     point = chosen.point
     if memory is not None and point.bytes > memory:
         raise BadConfig(
-            f"index kind {point.kind!r} holds {size_of(point.bytes)}, {size_of(memory)} is allowed; use another kind, "
+            f"index kind {point.kind!r} holds {decimal(point.bytes)}, {decimal(memory)} is allowed; use another kind, "
             "such as auto, or more memory"
         )

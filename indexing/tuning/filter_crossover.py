@@ -17,8 +17,9 @@ import numpy as np
 
 from indexing.ann.faiss_index import FaissIndex
 from indexing.ann.guarded import GuardedIndex
+from indexing.ann.recall import recalls_of
 from indexing.bundle.manifest import JsonMap
-from indexing.tuning.benchmark_index import TIMED, Clock, Search, alone_ms, recalls_of
+from indexing.tuning.benchmark_index import TIMED, Clock, Search, alone_ms
 from retrieval.topk import Hits, Mask, Rows, Vectors, exact_topk
 
 HALVINGS = 8  # filters that allow half of the items, a quarter, and so on

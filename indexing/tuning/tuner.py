@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from rich.filesize import decimal
 
 from indexing.ann.faiss_index import FaissIndex
-from indexing.ann.faiss_kinds import EXACT, Kind, grown, kinds_for, ladders_for
-from indexing.tuning import reasons
+from indexing.ann.faiss_kinds import EXACT, Kind, effort_words, grown, kinds_for, ladders_for
 from indexing.tuning.benchmark_index import TIMED, BuiltIndex, Clock, Meter, Point, exact_point
 from retrieval.topk import Vectors
 
@@ -79,11 +79,11 @@ class Tuner:
         exact = self._exact
         quick = exact.bytes <= SCAN_BYTES and self._fits(exact.bytes)
         if quick and not self.thorough:
-            return Chosen(exact, None, (exact,), reasons.quick(exact))
+            return Chosen(exact, None, (exact,), _why_scan(exact))
         trials = self._trials(hear)
         measured = [exact, *(point for trial in trials for point in trial.points)]
         if quick:
-            return Chosen(exact, None, tuple(measured), reasons.quick(exact))
+            return Chosen(exact, None, tuple(measured), _why_scan(exact))
         over = [kind for kind in self._kinds if not self._fits(kind.bytes)]
         for trial in by_promise(trials):
             hear("index", 0, len(self.vectors))
@@ -92,9 +92,9 @@ class Tuner:
             taken = fastest(points, self.target)
             if taken is not None and self._fits(taken.bytes) and self._beats(taken, exact):
                 others = {one.kind.factory: one.expected for one in trials if one is not trial}
-                why = reasons.taken(taken, self.k, exact, others, over, self.memory)
+                why = _why_taken(taken, self.k, exact, others, over, self.memory)
                 return Chosen(taken, built.index.with_effort(taken.effort), tuple(measured), why)
-        return Chosen(exact, None, tuple(measured), reasons.nothing(measured, self.k, self.target, over, self.memory))
+        return Chosen(exact, None, tuple(measured), _why_exact(measured, self.k, self.target, over, self.memory))
 
     def fit(self, factory: str) -> Chosen:
         """The kind that is asked for, at the effort that reaches the target, else at its best.
@@ -102,11 +102,11 @@ class Tuner:
         Raises BadConfig where it cannot be built.
         """
         if factory == EXACT:
-            return Chosen(self._exact, None, (self._exact,), reasons.asked_for(self._exact, self.k))
+            return Chosen(self._exact, None, (self._exact,), _why_fixed(self._exact, self.k))
         built = BuiltIndex.over(self.vectors, factory, seed=self.seed, clock=self.clock)
         points = self._fitted(built, list(self._curve(built, self._meter)))
         taken = fastest(points, self.target) or max(points, key=lambda point: point.recall)
-        why = reasons.asked_for(taken, self.k)
+        why = _why_fixed(taken, self.k)
         return Chosen(taken, built.index.with_effort(taken.effort), tuple(points), why)
 
     @cached_property
@@ -202,3 +202,50 @@ def by_promise(trials: Sequence[Trial]) -> list[Trial]:
         return not near, trial.kind.bytes if near else trial.expected
 
     return sorted(reaching, key=order)
+
+
+def _why_scan(exact: Point) -> str:
+    """Exact search takes so little that nothing else was measured, or would be taken."""
+    return f"exact search reads {decimal(exact.bytes)} of vectors in {exact.milliseconds:.3g} ms, which is quick enough"
+
+
+def _why_taken(
+    point: Point, k: int, exact: Point, others: Mapping[str, float], over: Sequence[Kind], memory: int | None
+) -> str:
+    """A kind reached the target; `others` are the expected milliseconds of the kinds that were built over a sample
+    only, infinite where their recall fell short there, and `over` the kinds that do not fit the memory."""
+    ranked = sorted((spent, kind) for kind, spent in others.items() if math.isfinite(spent))
+    expected = [f"{kind} {spent:.3g} ms" for spent, kind in ranked]
+    missing = [kind for kind, spent in others.items() if not math.isfinite(spent)]
+    parts = [describe(point, k), f"exact search takes {exact.milliseconds:.3g} ms and {decimal(exact.bytes)}"]
+    parts += [f"expected of others: {', '.join(expected)}"] if expected else []
+    parts += [f"too little recall on a sample: {', '.join(missing)}"] if missing else []
+    return "; ".join([*parts, *_too_large(over, memory)])
+
+
+def _why_exact(points: Sequence[Point], k: int, target: float, over: Sequence[Kind], memory: int | None) -> str:
+    """No kind reaches the target in the memory and is quicker than exact search, which is therefore taken."""
+    exact, tried = points[0], [point for point in points if point.kind != EXACT]
+    spent = f"exact search, {exact.milliseconds:.3g} ms and {decimal(exact.bytes)} of vectors read from their file"
+    best = [f"the best was {describe(max(tried, key=lambda point: point.recall), k)}"] if tried else []
+    reach = f"nothing else reaches recall@{k} of {target:g} sooner"
+    return "; ".join([spent, reach, *best, *_too_large(over, memory)])
+
+
+def _why_fixed(point: Point, k: int) -> str:
+    """The kind was given by the caller."""
+    return f"asked for; {describe(point, k)}"
+
+
+def describe(point: Point, k: int) -> str:
+    """A point in words: its kind and search parameters, recall@k, milliseconds and size."""
+    effort = effort_words(point.kind, point.effort)
+    setting = f"{point.kind} at {effort}" if effort else point.kind
+    return f"{setting}: recall@{k} {point.recall:.3f} in {point.milliseconds:.3g} ms, {decimal(point.bytes)}"
+
+
+def _too_large(over: Sequence[Kind], memory: int | None) -> list[str]:
+    if memory is None or not over:
+        return []
+    sizes = ", ".join(f"{kind.factory} {decimal(kind.bytes)}" for kind in over)
+    return [f"over the memory of {decimal(memory)}: {sizes}"]

@@ -20,7 +20,7 @@ from indexing.bundle.atomic_files import write_npy
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.manifest import FileSum, JsonMap, dump_json, file_sums
 from indexing.tuning.build_index import MEASURED, RECALL_AT, RECALL_TARGET, Progress, write_index
-from indexing.version.embedding_cache import TextSource, find_vectors, first_of_each, gather, text_sources
+from indexing.version.embedding_cache import PartStore, TextSource, find_vectors, first_of_each, gather, text_sources
 from indexing.version.hash_index import Hashes, HashIndex, hash_keys
 from indexing.version.index_version import (
     COLUMNS,
@@ -35,7 +35,6 @@ from indexing.version.index_version import (
     IndexVersion,
 )
 from indexing.version.item_columns import PART, ItemColumn, write_column, write_table
-from indexing.version.parts import PartStore
 from indexing.version.segments import has_segment
 from retrieval.errors import BadData, GateRefused
 from retrieval.topk import Rows, Vectors
@@ -147,12 +146,38 @@ def build_version(
         report("store", 0, 0)
         about: JsonMap = {"n": items.num_rows, "text_encoder": text_encoder, "columns": stored, **found}
         requires = {"towers": towers}
-        name, about = own_name(bundle, file_sums(folder), requires, about)
+        name, about = _own_name(bundle, file_sums(folder), requires, about)
         like = None if previous is None else previous.folder
         path = bundle.add("index", name, folder, requires=requires, about=about, like=like)
     recall = found["recall"]
     reached = recall if isinstance(recall, float) else 1.0
     return Built(name, path, found_texts, str(found["factory"]), reached, items.num_rows)
+
+
+def with_columns(bundle: Bundle, version: IndexVersion, columns: Sequence[ItemColumn]) -> str | None:
+    """The name of a version like this one that holds these columns; its own name where it holds them all.
+
+    None where updates were appended to it: they belong to this version alone, and it stays as it is. Nothing becomes
+    live. Raises BadBundle where the disk refuses.
+    """
+    stored = version.manifest.about.get("columns")
+    known = dict(stored) if isinstance(stored, dict) else {}
+    missing = [column for column in columns if not _is_stored(known.get(column.name), column)]
+    if not missing:
+        return version.name
+    if has_segment(version.folder, 1):
+        return None
+    replaced = {str(entry["file"]) for column in missing if isinstance(entry := known.get(column.name), dict)}
+    with bundle.stage("index") as folder:
+        bundle.link_files("index", version.name, folder, without=replaced)
+        for column in missing:
+            path = write_column(folder / COLUMNS, column, version.items)
+            known[column.name] = {"fingerprint": column.fingerprint, "file": path.relative_to(folder).as_posix()}
+        requires = dict(version.manifest.requires)
+        about: JsonMap = {**version.manifest.about, "columns": known}
+        name, about = _own_name(bundle, file_sums(folder), requires, about)
+        bundle.add("index", name, folder, requires=requires, about=about)
+    return name
 
 
 def _write_hashes(folder: Path, texts: Sequence[str], report: Progress) -> Hashes:
@@ -238,7 +263,7 @@ def _stored(folder: Path, column: ItemColumn, items: pa.Table, report: Progress)
     return {"fingerprint": column.fingerprint, "file": path.relative_to(folder).as_posix()}
 
 
-def own_name(
+def _own_name(
     bundle: Bundle, files: dict[str, FileSum], requires: dict[str, str], about: JsonMap
 ) -> tuple[str, JsonMap]:
     """The name of a version's contents, and what is to be said of it.
@@ -262,3 +287,7 @@ def _version_name(files: dict[str, FileSum], requires: dict[str, str], about: Js
 
 def _silent(stage: str, done: int, total: int) -> None:
     pass
+
+
+def _is_stored(entry: object, column: ItemColumn) -> bool:
+    return isinstance(entry, dict) and entry.get("fingerprint") == column.fingerprint

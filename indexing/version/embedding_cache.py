@@ -1,17 +1,28 @@
-"""Vectors of texts that were read before, found by the hash of the text: what a build need not embed."""
+"""Vectors of texts that were embedded before, found by the hash of the text: what a build need not embed again.
+
+They come from earlier versions and their updates, and from the parts of a build that did not end. A part is one .npy
+file of (hash of the text, vector) named by its own checksum, written beside, synced and renamed. So a part that is
+torn, changed or foreign does not match its name, and is skipped.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.bundle.atomic_files import replace_file
 from indexing.bundle.manifest import file_sum
 from indexing.version.hash_index import Hashes, HashIndex
 from indexing.version.index_version import TEXT_HASHES, TEXT_VECTORS, IndexVersion
 from retrieval.topk import Rows, Vectors
+
+HASH, VECTOR = "hash", "vector"  # fields of a part's rows
 
 
 class TextSource(NamedTuple):
@@ -74,3 +85,28 @@ def first_of_each(hashes: Hashes) -> Rows:
     [0, 1]
     """
     return np.sort(np.unique(hashes, axis=0, return_index=True)[1])
+
+
+class PartStore:
+    """The parts of one text encoder in a folder, which is made with the first of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def add(self, hashes: Hashes, vectors: Vectors) -> None:
+        """Keep vectors float32 [n, dim] of texts by their hashes uint64 [n, 2]; OSError where the disk refuses."""
+        rows = np.empty(len(hashes), [(HASH, "<u8", (2,)), (VECTOR, "<f4", (vectors.shape[1],))])
+        rows[HASH], rows[VECTOR] = hashes, vectors
+        data = io.BytesIO()
+        np.save(data, rows, allow_pickle=False)
+        whole = data.getvalue()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        name = f"{hashlib.sha256(whole).hexdigest()}.npy"
+        replace_file(self._folder / name, whole, scratch=self._folder / "making")
+
+    def sources(self) -> Iterator[TextSource]:
+        """The whole parts, memory-mapped."""
+        for path in sorted(self._folder.glob("*.npy")):
+            if path.stem == file_sum(path).sha256:
+                rows = np.load(path, mmap_mode="r", allow_pickle=False)
+                yield TextSource(np.array(rows[HASH]), rows[VECTOR].view(np.ndarray))

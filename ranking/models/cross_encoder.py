@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ranking.models.pair_tokens import USER_SHARE, PairTokenizer, TokenisedPairs, TokensByRow
+from ranking.models.placement import Placement, placed
 from retrieval.encoders.int8_file import require_int8
 from retrieval.encoders.runtime import (
     MULTIPLE,
@@ -22,13 +23,12 @@ from retrieval.encoders.runtime import (
     batches_for,
     convert,
     openvino_model,
-    pick_device,
     resolve_precision,
     run_each,
     token_example,
 )
 from retrieval.encoders.text_encoder import read_json
-from retrieval.errors import BadBundle, BadConfig
+from retrieval.errors import BadBundle
 from retrieval.fingerprint import fingerprint, folder_fingerprint
 from retrieval.text.rendering import rendering_fingerprint
 from retrieval.topk import Hits, Scores
@@ -41,39 +41,6 @@ if TYPE_CHECKING:
 Activation: TypeAlias = Literal["sigmoid", "identity"]
 
 TOLERANCE = 1e-4  # between our logits and sentence-transformers', when a foreign model is adopted
-
-
-class Placement(NamedTuple):
-    """Where a cross-encoder runs, by what, and in which numbers."""
-
-    device: Literal["cpu", "cuda"]
-    runtime: RuntimeName
-    precision: Literal["fp32", "bf16", "int8"]
-
-    def __str__(self) -> str:
-        """As a person reads it.
-
-        >>> str(Placement("cpu", "openvino", "int8"))
-        'cpu: openvino, int8'
-        """
-        return f"{self.device}: {self.runtime}, {self.precision}"
-
-
-def placed(device: str = "auto", precision: str = "auto", runtime: RuntimeName = "openvino") -> Placement:
-    """Where a cross-encoder comes to run if so much is asked for; CUDA is served by torch.
-
-    `auto` is bf16 on CUDA and on CPUs that multiply it in hardware; others take fp32, for bf16 too. What is between the
-    whole numbers of int8 is what auto takes. (A release's own auto may be int8: see `serving.steps`.) Raises BadConfig
-    for int8 on CUDA, and for what is not known.
-    """
-    if precision not in ("auto", "fp32", "bf16", "int8"):
-        raise BadConfig(f"precision {precision!r} is not known; use auto, fp32, bf16 or int8")
-    where = pick_device(device)
-    if precision != "int8":
-        return Placement(where, "torch" if where == "cuda" else runtime, resolve_precision(precision, where))
-    if where == "cuda":
-        raise BadConfig("precision int8 is of CPUs, and the models run on cuda; use bf16 or device=cpu")
-    return Placement(where, runtime, "int8")
 
 
 class ShortlistScorer(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MethodType
 from typing import TYPE_CHECKING
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 if TYPE_CHECKING:
@@ -21,12 +21,10 @@ def read_first_token_only(model: CrossEncoder) -> bool:
     """
     from transformers import BertForSequenceClassification
 
-    from ranking.models.late_training import late_head
-
     network = model.model
     if not isinstance(network, BertForSequenceClassification) or network.config.is_decoder:
         return False
-    if late_head(model) is not None:  # it reads every token
+    if not isinstance(network.get_submodule("classifier"), nn.Linear):  # a head of late interaction reads every token
         return False
     if network.config._attn_implementation not in ("sdpa", "eager"):
         return False

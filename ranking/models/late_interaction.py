@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from indexing.version.hash_index import HashIndex, hash_keys
 from indexing.version.index_version import IndexVersion
-from ranking.models.cross_encoder import Activation, Placement, placed, scorer_fingerprint
+from ranking.models.cross_encoder import Activation, scorer_fingerprint
 from ranking.models.item_tokens import ItemTokens, StoredTokens, stored_lists
+from ranking.models.late_layout import INT8_SCALE, SIMILARITY_SCALE, Side, text_tokens
 from ranking.models.pair_tokens import PairTokenizer, TokenisedPairs, TokenLists, TokensByRow
+from ranking.models.placement import Placement, placed
 from retrieval.encoders.runtime import (
     MULTIPLE,
     TOKEN_INPUTS,
@@ -39,10 +41,6 @@ if TYPE_CHECKING:
     import openvino
 
 COLUMN = "late_vectors"
-OFFSET = 16  # the position of an item's first token: about where it stands behind a query
-SPREAD = 10.0  # what likeness is multiplied by before the head: it lies within tenths of one
-STEPS = 127.0  # whole numbers of a stored vector's component for each 1 of it
-Side: TypeAlias = Literal["user", "item"]
 Tokens: TypeAlias = NDArray[np.float32]  # [n_tokens, width]: vectors of unit length
 Stored: TypeAlias = NDArray[np.int8]  # [n_tokens, width]: the same in whole numbers
 
@@ -75,17 +73,17 @@ class Head(NamedTuple):
             raise BadBundle(f"{folder} is no model of late interaction ({error}); train the ranker again") from error
 
     def scores(self, asked: Asked, items: Sequence[Stored]) -> Scores:
-        """The logit of each item, float32 [n]. What is compared is told in `ranking.apart`."""
+        """The logit of each item, float32 [n]. `ranking.models.late_network` says what is compared."""
         if not items:
             return np.empty(0, np.float32)
         sizes = np.fromiter(map(len, items), np.int64, len(items))
         starts = np.cumsum(sizes) - sizes
-        likeness = (np.concatenate(items).astype(np.float32) / STEPS) @ asked.vectors.T
+        likeness = (np.concatenate(items).astype(np.float32) / INT8_SCALE) @ asked.vectors.T
         best = np.maximum.reduceat(likeness, starts, axis=0)
         back = np.add.reduceat(likeness.max(axis=1), starts) / sizes
         whole = likeness[starts + sizes - 1, 0]
         features = np.stack([best @ asked.weights, best.mean(axis=1), best.min(axis=1), back, whole], axis=1)
-        hidden = np.maximum(SPREAD * features @ self.mix.T + self.mix_bias, 0)
+        hidden = np.maximum(SIMILARITY_SCALE * features @ self.mix.T + self.mix_bias, 0)
         logits: Scores = (hidden @ self.score.T + self.score_bias)[:, 0].astype(np.float32)
         return logits
 
@@ -117,18 +115,21 @@ class LateScorer:
         precision: str = "auto",
         cache: Path | None = None,
     ) -> LateScorer:
-        """Open a model that `ranking.apart` trained; see `CrossEncoderScorer.load`. int8 counts as auto."""
+        """Open a model of late interaction; see `CrossEncoderScorer.load` for what is raised.
+
+        There is no int8 of it: precision int8 is served as auto.
+        """
         place = placed(device, "auto" if precision == "int8" else precision, runtime)
         kind = resolve_precision(place.precision, place.device)
         runner: Runner
         if place.device == "cuda" or place.runtime == "torch":
-            from ranking.models.late_training import ApartTokens, open_apart
+            from ranking.models.late_network import ApartTokens, open_apart
 
             runner = TorchRunner(ApartTokens(open_apart(folder)).eval().to(place.device), place.device, kind)
         else:
             runner = openvino_model(cache and cache / "late.xml", partial(_openvino_graph, folder), kind)
         tokenizer = PairTokenizer.load(folder)
-        return cls(tokenizer, runner, Head.load(folder), places_of(folder), scorer_fingerprint(folder), place)
+        return cls(tokenizer, runner, Head.load(folder), text_tokens(folder), scorer_fingerprint(folder), place)
 
     def over(self, version: IndexVersion) -> LateScorer:
         """The same for the items of an index, with what it holds of them."""
@@ -179,7 +180,7 @@ class LateScorer:
 
     def vectors(self, texts: TokenLists) -> list[Stored]:
         """What an index holds of items' texts."""
-        return [np.rint(told[:, :-1] * STEPS).astype(np.int8) for told in self._told(texts, "item")]
+        return [np.rint(told[:, :-1] * INT8_SCALE).astype(np.int8) for told in self._told(texts, "item")]
 
     def _items(self, rows: Rows, tokens: TokensByRow, width: int) -> list[Stored]:
         """Those of rows int64 [n]: the stored ones that hold, and of the others what is made of their `tokens`."""
@@ -263,15 +264,7 @@ def stored_vectors(version: IndexVersion, scorer: LateScorer) -> StoredTokens | 
     return stored_lists(version, COLUMN, late_fingerprint(scorer))
 
 
-def places_of(folder: Path) -> int:
-    """How many tokens of a text a model reads, special ones included."""
-    from retrieval.encoders.text_encoder import max_tokens, read_json
-
-    most = read_json(folder / "config.json").get("max_position_embeddings")
-    return min(max_tokens(folder), most - OFFSET if isinstance(most, int) else max_tokens(folder))
-
-
 def _openvino_graph(folder: Path) -> openvino.Model:
-    from ranking.models.late_training import ApartTokens, open_apart
+    from ranking.models.late_network import ApartTokens, open_apart
 
     return convert(ApartTokens(open_apart(folder)), TOKEN_INPUTS, token_example())

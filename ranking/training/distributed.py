@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 from ranking.training.initial_model import new_cross_encoder
+from ranking.training.local import RankerJob, RankerRun, rows_of_a_process, train_here, training_rows
 from ranking.training.pairs import PairSet
 from ranking.training.settings import RankerTraining
-from ranking.training.train import RankerJob, RankerRun, rows_of_a_process, train_here, training_rows
 from retrieval.encoders.quiet import quiet_libraries
 from retrieval.encoders.runtime import available_cores, pick_device
 from retrieval.errors import BadConfig

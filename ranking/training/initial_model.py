@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from ranking.models.first_token import read_first_token_only
-from ranking.models.late_training import read_apart
+from ranking.models.late_network import read_apart
 from ranking.models.pair_tokens import PairTokenizer
 from ranking.training.lora import add_lora
 from ranking.training.settings import RankerTraining

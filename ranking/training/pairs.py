@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import BadData
+from retrieval.fingerprint import fingerprint
 from retrieval.topk import CSR, Hits, Mask, Rows, Scores
 
 
@@ -294,3 +295,10 @@ def join_pairs(parts: Sequence[PairSet]) -> PairSet:
         label=np.concatenate([part.label for part in filled]),
         span=max(part.span for part in filled),
     )
+
+
+def digest_of(pairs: PairSet) -> str:
+    """A fingerprint of the pairs: their texts, groups, items and labels."""
+    texts = [pairs.item_texts[row] for row in np.unique(pairs.item)]
+    arrays = [array.tobytes().hex() for array in (pairs.indptr, pairs.item, pairs.label)]
+    return fingerprint(list(pairs.user_texts), texts, arrays)

@@ -10,9 +10,10 @@ from indexing.bundle.bundle import Bundle
 from indexing.bundle.manifest import JsonMap
 from indexing.bundle.releases import Release
 from indexing.version.index_version import IndexVersion
-from ranking.models.cross_encoder import CrossEncoderScorer, Placement, placed
+from ranking.models.cross_encoder import CrossEncoderScorer
 from ranking.models.item_tokens import stored_tokens
 from ranking.models.late_interaction import LateScorer
+from ranking.models.placement import Placement, placed
 from ranking.ordering.blend import Blend
 from ranking.training.settings import FULL, LATE, SHALLOW
 from retrieval.encoders.int8_file import holds_int8

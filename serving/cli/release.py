@@ -66,21 +66,23 @@ def prune(
     as_json: AsJson = False,
 ) -> None:
     """Remove older releases and the parts that only they name; the newest release of all stays, live or not."""
+    from rich.filesize import decimal
+
     from indexing.bundle.bundle import Bundle as Releases
     from indexing.bundle.prune import prune as prune_releases
-    from indexing.byte_sizes import size_of
 
     found = prune_releases(Releases.open(bundle), keep)
     if as_json:
         show_json(found._asdict())
     else:
-        print(f"removed {len(found.releases):,} releases and {len(found.parts):,} parts, {size_of(found.bytes)}")
+        print(f"removed {len(found.releases):,} releases and {len(found.parts):,} parts, {decimal(found.bytes)}")
 
 
 def verify(bundle: Bundle, release: OneOrLive = None, as_json: AsJson = False) -> None:
     """Read every file of a release and of its updates; name each that is not as it was written, and end with 2."""
+    from rich.filesize import decimal
+
     from indexing.bundle.bundle import Bundle as Releases
-    from indexing.byte_sizes import size_of
 
     verdict = Releases.open(bundle).verify(release)
     if as_json:
@@ -91,7 +93,7 @@ def verify(bundle: Bundle, release: OneOrLive = None, as_json: AsJson = False) -
         print("".join(f"{fault}\n" for fault in verdict.faults), end="")
     verdict.require_sound()
     if not as_json:
-        print(f"{verdict.subject}: {verdict.files:,} files, {size_of(verdict.bytes)}, all as they were written")
+        print(f"{verdict.subject}: {verdict.files:,} files, {decimal(verdict.bytes)}, all as they were written")
 
 
 def export(

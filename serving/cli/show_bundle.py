@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from indexing.byte_sizes import size_of
+from rich.filesize import decimal
+
 from serving.cli.show import console
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def status_lines(found: Status) -> Iterator[str]:
     yield f"releases  {found.releases:,}"
     yield f"writer    {'none' if found.writer is None else f'process {found.writer}'}"
     yield f"staging   {_sizes(found.staging) or 'empty'}"
-    yield f"disk      {size_of(sum(found.bytes.values()))}: {_sizes(found.bytes)}"
+    yield f"disk      {decimal(sum(found.bytes.values()))}: {_sizes(found.bytes)}"
 
 
 def show_versions(found: Sequence[Version]) -> None:
@@ -60,4 +61,4 @@ def _figures(figures: Mapping[str, float]) -> str:
 
 
 def _sizes(sizes: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {size_of(size)}" for name, size in sizes.items() if size)
+    return ", ".join(f"{name} {decimal(size)}" for name, size in sizes.items() if size)

@@ -7,9 +7,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.filesize import decimal
+
 from indexing.ann.faiss_kinds import effort_words
 from indexing.bundle.atomic_files import writing_to
-from indexing.byte_sizes import size_of
 from indexing.tuning.filter_crossover import Crossover
 from retrieval.errors import BadConfig
 from serving.cli.show import console
@@ -55,7 +56,7 @@ def rows_of(found: Tuned, *, all_of_them: bool = True) -> Iterator[tuple[str, ..
             f"{point.recall:.3f}",
             f"{point.milliseconds:.3g}",
             f"{point.per_second:,.0f}",
-            size_of(point.bytes),
+            decimal(point.bytes),
             f"{point.build_seconds:.1f}",
             mark,
         )

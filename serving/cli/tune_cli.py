@@ -27,7 +27,6 @@ def tune(
     from datetime import UTC, datetime
 
     from indexing.bundle.bundle import Bundle as Releases
-    from indexing.byte_sizes import bytes_of
     from serving.cli.options import settings_of
     from serving.cli.show_tuning import require_format, show_tuning, write_drawing
     from serving.jobs.train_one import recorded_settings
@@ -35,7 +34,7 @@ def tune(
     from serving.shop import Shop
 
     require_format(out)
-    allowed = None if memory is None else bytes_of(memory)
+    allowed = settings_of(options={"memory": memory}).index.memory
     releases, shop = Releases.open(bundle), None
     if data is not None:
         limits = settings_of(base=recorded_settings(releases)).data

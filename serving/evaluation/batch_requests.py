@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ranking.models.cross_encoder import Placement
+from ranking.models.placement import Placement
 from retrieval.data.dataset import Events
 from retrieval.data.requests import Requests
 from retrieval.data.time_units import DAY

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from ranking.models.cross_encoder import CrossEncoderScorer
 from ranking.models.pair_tokens import PairTokenizer
-from ranking.training.pairs import PairSet, vetoed
+from ranking.training.pairs import PairSet, digest_of, vetoed
 from ranking.training.settings import RankerTraining
-from ranking.training.train import digest, train_ranker
+from ranking.training.train import train_ranker
 from retrieval.fingerprint import fingerprint
 from retrieval.progress import ProgressMeter
 from retrieval.topk import Mask
@@ -45,7 +45,7 @@ def train_teachers(
     same pairs, settings and start has made are kept."""
     settings, folders = budgeted(data.train, settings, training), []
     training["say"](f"teachers: {seeds} seeds, budget {settings.examples:,} examples each")
-    claim(work / TEACHERS, fingerprint(settings.model_dump(), start, digest(data.train)))
+    claim(work / TEACHERS, fingerprint(settings.model_dump(), start, digest_of(data.train)))
     for number in range(seeds):
         folder = work / TEACHERS / str(number)
         folders.append(folder)

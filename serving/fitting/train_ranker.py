@@ -11,6 +11,7 @@ import numpy as np
 
 from ranking.models.cross_encoder import CrossEncoderScorer
 from ranking.models.int8_calibration import PAIRS, calibrate_on
+from ranking.training.local import RankerRun
 from ranking.training.pairs import (
     BANDS,
     VALID_BANDS,
@@ -23,7 +24,7 @@ from ranking.training.pairs import (
     with_negatives,
 )
 from ranking.training.settings import LATE, SHALLOW, RankerTraining
-from ranking.training.train import RankerRun, train_ranker
+from ranking.training.train import train_ranker
 from retrieval.data.requests import Requests
 from retrieval.errors import BadConfig
 from retrieval.metrics.baselines import histories

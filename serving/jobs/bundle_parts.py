@@ -19,12 +19,11 @@ from indexing.bundle.bundle import Bundle
 from indexing.bundle.manifest import JsonMap
 from indexing.bundle.prune import discard
 from indexing.bundle.releases import Release, release_id
-from indexing.version.build import Built, ItemVectors, build_version
+from indexing.version.build import Built, ItemVectors, build_version, with_columns
 from indexing.version.embedding_cache import TextSource
 from indexing.version.hash_index import hash_keys
 from indexing.version.index_version import IndexVersion
 from indexing.version.item_columns import ItemColumn
-from indexing.version.recolumn import with_columns
 from ranking.models.item_tokens import ItemTokenColumn
 from ranking.models.late_interaction import LateColumn, LateScorer
 from ranking.models.pair_tokens import PairTokenizer
@@ -145,7 +144,7 @@ class Assembly:
             text_encoder=towers.encoder.fingerprint,
             factory=self.config.index.factory,
             recall_target=self.config.index.recall,
-            memory=self.config.index.memory_bytes,
+            memory=self.config.index.memory,
             columns=self.columns(ranker),
             previous=self._previous(),
             sources=at_hand,

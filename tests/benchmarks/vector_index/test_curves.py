@@ -16,7 +16,7 @@ from device_fakes import LikeGpu
 from indexing.ann import gpu
 from indexing.ann.faiss_index import import_faiss
 from indexing.ann.guarded import GuardedIndex
-from indexing.tuning.benchmark_index import recalls
+from indexing.ann.recall import recalls
 from retrieval.errors import MissingDependency
 from retrieval.topk import Vectors, exact_topk
 

@@ -9,7 +9,6 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from indexing import byte_sizes as sizes
 from indexing.ann import faiss_index
 from indexing.ann import faiss_kinds as kinds
 from indexing.ann.faiss_index import FaissIndex
@@ -18,7 +17,7 @@ from indexing.tuning import filter_crossover as crossover
 from retrieval.topk import Vectors
 
 
-@pytest.mark.parametrize("module", [crossover, faiss_index, kinds, sizes])
+@pytest.mark.parametrize("module", [crossover, faiss_index, kinds])
 def test_the_examples_of_a_docstring_hold(module: ModuleType) -> None:
     told = doctest.testmod(module)
     assert told.attempted

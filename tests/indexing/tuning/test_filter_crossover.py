@@ -10,7 +10,7 @@ import pytest
 
 from indexing.ann.faiss_index import Effort, FaissIndex
 from indexing.ann.guarded import GuardedIndex
-from indexing.tuning.benchmark_index import recalls_of
+from indexing.ann.recall import recalls_of
 from indexing.tuning.filter_crossover import WIDENINGS, CrossoverMeter
 from retrieval.topk import Mask, Vectors, exact_topk
 

@@ -15,7 +15,7 @@ from index_builds import Lengths, Words, build, catalogue, with_price
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.releases import Release
 from indexing.version import build as rebuild
-from indexing.version import parts
+from indexing.version import embedding_cache
 from indexing.version.index_version import IndexVersion
 from retrieval.errors import BadBundle, BadConfig, BadData, CorruptBundle, StaleArtefact
 from retrieval.topk import Vectors
@@ -47,7 +47,7 @@ def test_no_items_or_a_kind_unknown_are_refused(bundle: Bundle) -> None:
 
 @pytest.mark.parametrize(
     ("module", "step"),
-    [(rebuild, "write_npy"), (rebuild, "write_table"), (rebuild, "write_index"), (parts, "replace_file")],
+    [(rebuild, "write_npy"), (rebuild, "write_table"), (rebuild, "write_index"), (embedding_cache, "replace_file")],
 )
 def test_a_full_disk_is_one_line_and_leaves_nothing(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, module: ModuleType, step: str

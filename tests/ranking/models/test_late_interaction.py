@@ -17,7 +17,7 @@ from torch import nn
 from ranking.models.cross_encoder import logit_module, run_pairs
 from ranking.models.item_tokens import ItemTokens, StoredTokens
 from ranking.models.late_interaction import LateColumn, LateScorer, late_fingerprint
-from ranking.models.late_training import LateHead, open_apart, read_apart
+from ranking.models.late_network import LateHead, open_apart, read_apart
 from ranking.models.pair_tokens import PairTokenizer, TokenLists
 from ranking.training.initial_model import new_cross_encoder
 from ranking.training.pairs import GradeScale, PairSet, judged_pairs
@@ -177,7 +177,7 @@ def test_the_best_checkpoint_is_what_is_kept(
         states.append(model.model.classifier.project.weight.detach().clone())
         return {"ndcg@10": next(figures)}
 
-    monkeypatch.setattr("ranking.training.train.RankingEvaluator.__call__", evaluated)
+    monkeypatch.setattr("ranking.training.local.RankingEvaluator.__call__", evaluated)
     train_ranker(
         words_in_common(0), valid=words_in_common(1), start=tiny_bert_folder, out=tmp_path / "late",
         checkpoints=tmp_path / "work", settings=TINY.model_copy(update={"examples": 256}), device="cpu",

@@ -9,9 +9,10 @@ import pytest
 
 from colour_pairs import COLOURS, ITEMS, colour_pairs
 from ranking.models.cross_encoder import CrossEncoderScorer
-from ranking.models.late_training import late_head, open_apart
+from ranking.models.late_network import late_head, open_apart
+from ranking.training.local import RankerRun
 from ranking.training.settings import RankerTraining
-from ranking.training.train import RankerRun, train_ranker
+from ranking.training.train import train_ranker
 from retrieval.errors import BadBundle, BadConfig
 
 EVERY = len(colour_pairs(0))

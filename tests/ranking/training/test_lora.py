@@ -13,10 +13,11 @@ from sentence_transformers import CrossEncoder
 
 from colour_pairs import COLOURS, ITEMS, colour_pairs
 from ranking.models.cross_encoder import CrossEncoderScorer
-from ranking.models.late_training import open_apart
+from ranking.models.late_network import open_apart
 from ranking.training.initial_model import new_cross_encoder, tokenizer_of
+from ranking.training.local import RankingEvaluator
 from ranking.training.settings import RankerTraining
-from ranking.training.train import RankingEvaluator, train_ranker
+from ranking.training.train import train_ranker
 from retrieval.errors import BadConfig, MissingDependency
 
 pytestmark = pytest.mark.usefixtures("one_thread")

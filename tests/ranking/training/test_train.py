@@ -18,8 +18,9 @@ from colour_pairs import COLOURS, ITEMS, colour_pairs
 from ranking.models.cross_encoder import CrossEncoderScorer
 from ranking.training.collator import PairCollator
 from ranking.training.initial_model import new_cross_encoder, tokenizer_of
+from ranking.training.local import RankerLoss, layer_rates
 from ranking.training.settings import TOKENS, RankerTraining, budget_examples
-from ranking.training.train import RankerLoss, layer_rates, train_ranker
+from ranking.training.train import train_ranker
 from retrieval.errors import BadBundle, BadConfig, BadData
 from retrieval.training.length_batches import LengthGroupedBatches
 
@@ -65,7 +66,7 @@ def test_each_loss_learns_and_the_result_opens_in_sentence_transformers(
 
 
 def test_the_best_checkpoint_is_restored(tiny_bert_folder: Path, tmp_path: Path) -> None:
-    from ranking.training.train import RankingEvaluator
+    from ranking.training.local import RankingEvaluator
 
     valid = colour_pairs(1)
     run = train_ranker(
@@ -115,7 +116,7 @@ class _StopAt(TrainerCallback):
 def test_a_killed_run_goes_on_to_the_same_weights(
     tiny_bert_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ranking.training import train
+    from ranking.training import local
 
     settings = TINY.model_copy(update={"examples": 640, "dropout": 0.1})
 
@@ -132,7 +133,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(
         )
 
     run("whole", "first")
-    usual = train._trainer
+    usual = local._trainer
 
     def killed_later(*arguments: object) -> object:
         trainer = usual(*arguments)
@@ -140,7 +141,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(
         return trainer
 
     with monkeypatch.context() as patched:
-        patched.setattr(train, "_trainer", killed_later)
+        patched.setattr(local, "_trainer", killed_later)
         with pytest.raises(KeyboardInterrupt):
             run("never", "second")
     assert list((tmp_path / "second").glob("checkpoint-*"))

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ranking.models.cross_encoder import Placement, ShortlistScorer, sigmoid
+from ranking.models.cross_encoder import ShortlistScorer, sigmoid
+from ranking.models.placement import Placement
 from ranking.ordering.blend import Blend
 from retrieval.encoders import runtime
 from retrieval.encoders.int8_file import INT8

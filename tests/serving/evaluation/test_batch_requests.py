@@ -9,7 +9,8 @@ from typing import Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ranking.models.cross_encoder import Placement, ShortlistScorer
+from ranking.models.cross_encoder import ShortlistScorer
+from ranking.models.placement import Placement
 from retrieval.topk import Hits
 from serving.answering.stages import Stages, Step
 from serving.evaluation.batch_requests import Logits

@@ -38,13 +38,13 @@ def test_the_log_tells_every_stage_what_was_done_and_how_it_ended(
     assert set(told[-1]["stages"]) == set(begun)  # type: ignore[call-overload]
     release = Bundle.open(own_bundle).current()
     assert release.id == told[-1]["release"]
-    assert release.settings["config"]["index"] == {"factory": "auto", "recall": 0.9, "memory": "1GiB"}  # type: ignore[index,call-overload]
+    assert release.settings["config"]["index"] == {"factory": "auto", "recall": 0.9, "memory": 2**30}  # type: ignore[index,call-overload]
 
 
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        (["--memory", "much"], "memory 'much' is no amount of memory"),
+        (["--memory", "much"], "setting index.memory: could not parse value and unit"),
         (["--recall", "1.5"], "setting index.recall"),
         (["--max-change", "-1"], "--max-change is -1.0"),
         (["--force"], "add --why TEXT"),

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.prune import discard
 from indexing.bundle.verify import folder_faults
-from indexing.version.build import build_version
+from indexing.version.build import build_version, with_columns
 from indexing.version.index_version import IndexVersion
-from indexing.version.recolumn import with_columns
 from indexing.version.segments import append_segment, write_segment
 from retrieval.errors import StaleArtefact
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ranking.models.cross_encoder import open_cross_encoder, takes_segments
-from ranking.models.late_interaction import OFFSET, SPREAD
+from ranking.models.late_layout import HEAD_FEATURES, HEAD_HIDDEN, ITEM_POSITION, SIMILARITY_SCALE, TOKEN_WIDTH
 from retrieval.errors import BadBundle, BadConfig
 
 if TYPE_CHECKING:
@@ -26,27 +26,24 @@ if TYPE_CHECKING:
     from transformers import BertForSequenceClassification
     from transformers.modeling_outputs import SequenceClassifierOutput
 
-WIDTH = 128  # of a token's vector
-HIDDEN = 16  # of the head
-
 
 class LateHead(nn.Module):
     """States of both texts' tokens to one logit a pair."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.project = nn.Linear(width, WIDTH, bias=False)
+        self.project = nn.Linear(width, TOKEN_WIDTH, bias=False)
         self.weigh = nn.Linear(width, 1)
-        self.mix, self.score = nn.Linear(5, HIDDEN), nn.Linear(HIDDEN, 1)
+        self.mix, self.score = nn.Linear(HEAD_FEATURES, HEAD_HIDDEN), nn.Linear(HEAD_HIDDEN, 1)
 
     def tokens(self, states: Tensor) -> Tensor:
-        """float [b, l, width] -> [b, l, WIDTH + 1]: a vector of unit length, and what a token weighs among a user's."""
+        """float [b, l, width] -> float [b, l, TOKEN_WIDTH + 1]: each token's unit vector, then its weight (a logit)."""
         return torch.cat([functional.normalize(self.project(states), dim=-1), self.weigh(states)], dim=-1)
 
     def forward(self, states: Tensor, user: Tensor, item: Tensor) -> Tensor:
         """float [b, l, width], and bool [b, l] which tokens are of which text -> [b, 1]."""
         told = self.tokens(states).float()
-        vectors, weights = told[..., :WIDTH], told[..., WIDTH]
+        vectors, weights = told[..., :TOKEN_WIDTH], told[..., TOKEN_WIDTH]
         likeness = (vectors @ vectors.transpose(1, 2)).masked_fill(~(user[:, :, None] & item[:, None, :]), -1.0)
         best, back = likeness.amax(dim=2), likeness.amax(dim=1)
         share = weights.masked_fill(~user, -torch.inf).softmax(dim=1)
@@ -57,13 +54,13 @@ class LateHead(nn.Module):
             (share * best).sum(dim=1), _mean(best, user), best.masked_fill(~user, 1.0).amin(dim=1), _mean(back, item),
             whole,
         ]  # fmt: skip
-        logits: Tensor = self.score(functional.relu(self.mix(SPREAD * torch.stack(features, dim=1))))
+        logits: Tensor = self.score(functional.relu(self.mix(SIMILARITY_SCALE * torch.stack(features, dim=1))))
         return logits
 
 
 def read_apart(model: CrossEncoder) -> None:
     """Make a BERT classifier with one output read the two texts of a pair apart, an item's positions beginning at
-    OFFSET, and score them by a LateHead, drawn anew unless it has one.
+    ITEM_POSITION, and score them by a LateHead, drawn anew unless it has one.
 
     Raises BadConfig for any other kind of model.
     """
@@ -103,7 +100,10 @@ def open_apart(folder: Path) -> CrossEncoder:
 
 
 class ApartTokens(nn.Module):
-    """Texts of one kind to their tokens' vectors and weights, float [b, l, WIDTH + 1]; `token_type_ids` says which."""
+    """Single texts to their tokens' vectors and weights, float [b, l, TOKEN_WIDTH + 1].
+
+    All texts of a batch are of one side: `token_type_ids` is 0 for users' texts and 1 for items'.
+    """
 
     def __init__(self, model: CrossEncoder) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class ApartTokens(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
         """int64 [b, l] each, of a text's own tokens and its special ones."""
-        places = torch.arange(input_ids.shape[1], device=input_ids.device)[None] + OFFSET * token_type_ids
+        places = torch.arange(input_ids.shape[1], device=input_ids.device)[None] + ITEM_POSITION * token_type_ids
         states = self.body(
             input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids, position_ids=places
         ).last_hidden_state
@@ -135,7 +135,7 @@ def _apart(
     together = (item[:, :, None] == item[:, None, :]) & real[:, None, :]
     at = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
     begun = (real & ~item).sum(dim=1, keepdim=True)  # the item's first place
-    places = torch.where(item, at - begun + OFFSET, at).clamp(max=network.config.max_position_embeddings - 1)
+    places = torch.where(item, at - begun + ITEM_POSITION, at).clamp(max=network.config.max_position_embeddings - 1)
     states = _body(network)(
         input_ids=input_ids, attention_mask=together[:, None], token_type_ids=token_type_ids, position_ids=places
     ).last_hidden_state

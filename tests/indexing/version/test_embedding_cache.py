@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexing.version.embedding_cache import TextSource, find_vectors, first_of_each, gather
+from indexing.version.embedding_cache import PartStore, TextSource, find_vectors, first_of_each, gather
 from indexing.version.hash_index import hash_keys
-from indexing.version.parts import PartStore
 from retrieval.topk import Vectors
 
 DIM = 4
