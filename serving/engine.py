@@ -104,6 +104,7 @@ class Engine:
         text: str,
         *,
         user_id: str | None = None,
+        history: Sequence[str] | None = None,
         k: int = 10,
         filter_seen: bool | None = False,
         rerank: bool = True,
@@ -117,7 +118,7 @@ class Engine:
         `corrected_query` tells. An empty query is a recommendation.
         """
         return self.recommend(
-            user_id=user_id, query=text, k=k, filter_seen=filter_seen, rerank=rerank, filters=filters,
+            user_id=user_id, history=history, query=text, k=k, filter_seen=filter_seen, rerank=rerank, filters=filters,
             deadline_ms=deadline_ms, spellcheck=spellcheck,
         )  # fmt: skip
 
@@ -131,6 +132,7 @@ class Engine:
         *,
         user_id: str | None = None,
         k: int = 10,
+        rerank: bool = True,
         filters: Filters | None = None,
         deadline_ms: float | None = None,
     ) -> Answer:
@@ -138,7 +140,7 @@ class Engine:
 
         Items that the shopper took before are left out as in a recommendation.
         """
-        request = Request(user_id=user_id, history=items, k=k, filters=filters, deadline_ms=deadline_ms)
+        request = Request(user_id=user_id, history=items, k=k, rerank=rerank, filters=filters, deadline_ms=deadline_ms)
         clock = Clock(deadline_ms)
         return self.state.complete_cart(request, clock)
 

@@ -42,7 +42,7 @@ K = 8
 
 
 class Jobs:
-    """The command lines of `shortlist index` that change a bundle, each time another change."""
+    """The command lines of `shortlist` that change a bundle, each time another change."""
 
     def __init__(self, bundle: Path, data: Path, scratch: Path, rng: random.Random) -> None:
         self.bundle, self.scratch, self.rng = bundle, scratch, rng
@@ -58,7 +58,7 @@ class Jobs:
         path = self.data / "items.parquet"
         path.unlink()
         pq.write_table(self._changed(self.items), path)
-        return ["build", str(self.bundle), "--data", str(self.data)]
+        return ["index", "build", str(self.bundle), "--data", str(self.data)]
 
     def update(self) -> list[str]:
         """Some items with other titles, others deleted."""
@@ -66,15 +66,15 @@ class Jobs:
         upserts, gone = self.scratch / f"upserts-{self.made}.parquet", self.scratch / f"gone-{self.made}.txt"
         pq.write_table(self._changed(self.items.take(rows[:8])), upserts)
         gone.write_text("\n".join(self.items["item_id"].take(rows[8:]).to_pylist()))
-        return ["update", str(self.bundle), "--upsert", str(upserts), "--delete", str(gone)]
+        return ["index", "update", str(self.bundle), "--upsert", str(upserts), "--delete", str(gone)]
 
     def activate(self) -> list[str]:
         """Any release."""
-        return ["activate", str(self.bundle), self.rng.choice(Bundle.open(self.bundle).releases()).id]
+        return ["release", "activate", str(self.bundle), self.rng.choice(Bundle.open(self.bundle).releases()).id]
 
     def prune(self) -> list[str]:
         """All but two or three releases."""
-        return ["prune", str(self.bundle), "--keep", str(self.rng.choice((2, 3)))]
+        return ["release", "prune", str(self.bundle), "--keep", str(self.rng.choice((2, 3)))]
 
     def _changed(self, items: pa.Table) -> pa.Table:
         self.made += 1
@@ -103,9 +103,9 @@ def forked(work: Callable[[], int], log: Path) -> int:
 
 
 def command(arguments: list[str]) -> int:
-    """Run `shortlist index ...` here; returns its exit code."""
+    """Run `shortlist ...` here; returns its exit code."""
     try:
-        app(["index", *arguments], prog_name="shortlist")
+        app(arguments, prog_name="shortlist")
     except SystemExit as ended:
         return int(ended.code or 0)
     return 0

@@ -56,7 +56,9 @@ class FrontierRun:
         bundle = Bundle.open(self.bundle)
         release = bundle.current()
         if release.ranker is None:
-            raise BadBundle(f"{self.bundle}: its live release has no ranker; run: shortlist train ranker")
+            raise BadBundle(
+                f"{self.bundle}: its live release has no ranker; run: shortlist train ranker {self.bundle} --data DATA"
+            )
         folder = bundle.path_of("ranker", release.ranker)
         depth = min(self.depth, FEW_PLACES) if self.quick else self.depth
         wanted = chosen(ways(folder, depth=depth, kept=self.kept, device=self.device), self.only)

@@ -61,7 +61,7 @@ class Bundle:
         """The bundle at path, to read; BadBundle where there is none."""
         path = Path(path)
         if not (path / "releases").is_dir():
-            raise BadBundle(f"there is no bundle at {path}; make one with: shortlist run --data DATA --out {path}")
+            raise BadBundle(f"there is no bundle at {path}; make one with: shortlist run {path} --data DATA")
         return cls(path)
 
     # reading
@@ -283,7 +283,7 @@ class Bundle:
     def _live_name(self) -> str:
         name = self.current_id()
         if name is None:
-            raise BadBundle(f"{self.path} has no live release; run: shortlist run --data DATA --out {self.path}")
+            raise BadBundle(f"{self.path} has no live release; run: shortlist run {self.path} --data DATA")
         if not self._release_path(name).exists():
             raise CorruptBundle(f"{self.path / CURRENT} names {name}, which is not in releases/; activate one that is")
         return name

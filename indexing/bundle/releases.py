@@ -16,8 +16,8 @@ SCHEMA = 1
 KINDS = ("towers", "ranker", "index", "shoppers", "words", "canaries")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _REMEDY = {
-    "towers": "shortlist train retriever --data DATA --out {bundle}",
-    "ranker": "shortlist train ranker --data DATA --out {bundle}",
+    "towers": "shortlist train towers {bundle} --data DATA",
+    "ranker": "shortlist train ranker {bundle} --data DATA",
     "index": "shortlist index build {bundle} --data DATA",
     "shoppers": "shortlist index build {bundle} --data DATA",
     "words": "shortlist index build {bundle} --data DATA",

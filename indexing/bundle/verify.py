@@ -1,6 +1,6 @@
 """Checks that what is on the disk is what was written: every file, by name.
 
-`shortlist index verify` and every move of CURRENT read every byte. Opening reads files of up to READ_AT_OPEN bytes,
+`shortlist release verify` and every move of CURRENT read every byte. Opening reads files of up to READ_AT_OPEN bytes,
 each once in the life of a process as long as it is not touched, and of larger ones compares the size alone.
 """
 

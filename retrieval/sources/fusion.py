@@ -54,7 +54,10 @@ class Fusion:
         """From `as_json`. Raises BadBundle for a weight that is no finite number from 0."""
         for name, value in weights.items():
             if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-                raise BadBundle(f"the fusion's weight {name} = {value!r} is not of this version; run: shortlist run")
+                raise BadBundle(
+                    f"the fusion's weight {name} = {value!r} is not of this version; "
+                    "run: shortlist run BUNDLE --data DATA"
+                )
         return cls({name: float(value) for name, value in weights.items()})  # type: ignore[arg-type]
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 TEXT, HEAD, HISTORY, ABOUT = "text", "item_head.safetensors", "history.safetensors", "towers.json"
 HISTORY_WEIGHT = 0.25  # of a history beside a query, where no requests of both say better
 HISTORY_INPUTS = ("vectors", "kinds", "gaps", "present")
+RETRAIN = "run: shortlist train towers BUNDLE --data DATA"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +223,7 @@ class Towers:
         if config.rendering != rendering_fingerprint():
             raise StaleArtefact(
                 f"{folder} was trained on item texts of another rendering ({config.rendering}, this is "
-                f"{rendering_fingerprint()}); run: shortlist train retriever"
+                f"{rendering_fingerprint()}); {RETRAIN}"
             )
         weights = read_weights(folder / HEAD) if config.item_ids else {}
         history = None
@@ -260,7 +261,7 @@ def write_config(folder: Path, config: TowersConfig) -> None:
 def read_config(folder: Path) -> TowersConfig:
     """Reads `towers.json`. Raises BadBundle where it is missing or of another version."""
     if not (folder / ABOUT).exists():
-        raise BadBundle(f"{folder} has no {ABOUT}, so it is no towers folder; run: shortlist train retriever")
+        raise BadBundle(f"{folder} has no {ABOUT}, so it is no towers folder; {RETRAIN}")
     found: dict[str, Any] = read_json(folder / ABOUT)
     try:
         tuples = {name: tuple(found[name]) for name in ("item_ids", "kinds")}
@@ -268,7 +269,7 @@ def read_config(folder: Path) -> TowersConfig:
             found["history"]["gated"]  # the newest of its sizes
         return TowersConfig(**(found | tuples | {name: int(found[name]) for name in ("identity", "linear")}))
     except (TypeError, KeyError) as error:
-        raise BadBundle(f"{folder / ABOUT} is not of this version: {error}; run: shortlist train retriever") from error
+        raise BadBundle(f"{folder / ABOUT} is not of this version: {error}; {RETRAIN}") from error
 
 
 def read_weights(path: Path) -> dict[str, Vectors]:
@@ -277,11 +278,11 @@ def read_weights(path: Path) -> dict[str, Vectors]:
     from safetensors.numpy import load_file
 
     if not path.exists():
-        raise BadBundle(f"{path} is missing; restore it or run: shortlist train retriever")
+        raise BadBundle(f"{path} is missing; restore it or {RETRAIN}")
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise CorruptBundle(f"{path} cannot be read ({error}); restore it or run: shortlist train retriever") from error
+        raise CorruptBundle(f"{path} cannot be read ({error}); restore it or {RETRAIN}") from error
 
 
 def load_history(folder: Path, config: TowersConfig) -> HistoryModel:

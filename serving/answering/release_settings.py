@@ -23,7 +23,7 @@ def reads_marks(release: Release) -> bool:
     if release.ranker is not None and recorded not in (None, marked_fingerprint()):
         raise StaleArtefact(
             f"the ranker {release.ranker} reads shoppers' texts of another rendering ({recorded}, this is "
-            f"{marked_fingerprint()}); run: shortlist train ranker (or adopt it again)"
+            f"{marked_fingerprint()}); run: shortlist train ranker BUNDLE --data DATA (or adopt it again)"
         )
     return recorded is not None
 

@@ -69,7 +69,7 @@ class Shoppers:
         about = read_json(folder / "about.json")
         kinds = about.get("kinds")
         if not isinstance(kinds, list):
-            raise BadBundle(f"{folder / 'about.json'} names no kinds of events; run: shortlist run")
+            raise BadBundle(f"{folder / 'about.json'} names no kinds of events; run: shortlist run BUNDLE --data DATA")
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
         ids = read_table(folder / "items.arrow")["item_id"]
         rows = version.rows_of(ids.to_pylist()).astype(np.int32)

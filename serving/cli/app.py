@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrieval.errors import BadRequest
+from serving.cli import ask
 from serving.cli.command_group import ShortlistGroup
 from serving.cli.index import index
 from serving.cli.options import (
@@ -21,24 +20,20 @@ from serving.cli.options import (
     DataArgument,
     Debug,
     Device,
-    Filter,
-    FilterSeen,
-    K,
     Limits,
     MaxBad,
     MaxUnknown,
-    Out,
+    NewBundle,
     Sample,
-    User,
     pipeline_of,
     quiet_libraries,
     settings_of,
 )
-from serving.cli.show import say, show_answer, show_evaluation, show_json, show_seconds
+from serving.cli.release import release
+from serving.cli.show import say, show_evaluation, show_json, show_seconds
 
 if TYPE_CHECKING:
     from serving.jobs.run import RunResult
-    from serving.request import Filters
 
 app = typer.Typer(
     cls=ShortlistGroup,
@@ -49,6 +44,8 @@ app = typer.Typer(
 train = typer.Typer(no_args_is_help=True, help="Train one model alone.")
 app.add_typer(train, name="train")
 app.add_typer(index, name="index")
+app.add_typer(release, name="release")
+ask.add_commands(app)
 
 
 @app.callback()
@@ -72,8 +69,8 @@ def check(data: DataArgument, max_bad: MaxBad = None, max_unknown: MaxUnknown = 
 
 @app.command()
 def run(
+    bundle: NewBundle,
     data: Data,
-    out: Out,
     config: ConfigFile = None,
     changes: Changes = None,
     budget: BudgetOption = "default",
@@ -85,91 +82,10 @@ def run(
 ) -> None:
     """Check, train towers, build the index, fuse sources, train the ranker, gate, evaluate, publish."""
     limits: Limits = {"max_bad": max_bad, "max_unknown": max_unknown, "rerank_sample": rerank_sample}
-    pipeline = pipeline_of(data, out, config, changes, budget=budget, device=device, options=limits)
+    pipeline = pipeline_of(bundle, data, config, changes, budget=budget, device=device, options=limits)
     with quiet_libraries():
         result = pipeline.run()
     show_run(result, as_json)
-
-
-@app.command()
-def recommend(
-    bundle: Bundle,
-    user: User = None,
-    history: Annotated[str | None, typer.Option(metavar="ITEM,ITEM", help="Item ids, oldest first.")] = None,
-    query: Annotated[str | None, typer.Option(help="What is searched for.")] = None,
-    k: K = 10,
-    filter_seen: FilterSeen = None,
-    filter_: Filter = None,
-    device: Device = "auto",
-    as_json: AsJson = False,
-) -> None:
-    """The best items for a shopper, or for a history of items."""
-    from serving.engine import Engine
-
-    if user is None and history is None and query is None:
-        raise BadRequest("recommend: give --user USER, --history ITEM,ITEM or --query TEXT")
-    items = None if history is None else item_ids(history)
-    filters = filters_of(filter_)
-    engine = Engine.open(bundle, device=device, auto_reload=False)
-    answer = engine.recommend(user_id=user, history=items, query=query, k=k, filter_seen=filter_seen, filters=filters)
-    show_json(answer.to_dict()) if as_json else show_answer(answer, f"for {user or history or query}")
-
-
-@app.command()
-def search(
-    bundle: Bundle,
-    text: Annotated[str, typer.Argument(help="What is searched for.")],
-    user: User = None,
-    k: K = 10,
-    as_typed: Annotated[bool, typer.Option("--as-typed", help="No word is taken for another.")] = False,
-    filter_: Filter = None,
-    device: Device = "auto",
-    as_json: AsJson = False,
-) -> None:
-    """The best items for a query, leaning towards what the shopper likes, if one is given."""
-    from serving.engine import Engine
-
-    filters = filters_of(filter_)
-    engine = Engine.open(bundle, device=device, auto_reload=False)
-    answer = engine.search(text, user_id=user, k=k, filters=filters, spellcheck=not as_typed)
-    show_json(answer.to_dict()) if as_json else show_answer(answer, f"search: {text}")
-
-
-@app.command()
-def similar(
-    bundle: Bundle,
-    item: Annotated[str, typer.Argument(help="An item id.")],
-    k: K = 10,
-    filter_: Filter = None,
-    device: Device = "auto",
-    as_json: AsJson = False,
-) -> None:
-    """The items nearest to an item."""
-    from serving.engine import Engine
-
-    filters = filters_of(filter_)
-    answer = Engine.open(bundle, device=device, auto_reload=False).similar(item, k=k, filters=filters)
-    show_json(answer.to_dict()) if as_json else show_answer(answer, f"like {item}")
-
-
-@app.command()
-def cart(
-    bundle: Bundle,
-    items: Annotated[str, typer.Argument(metavar="ITEM,ITEM", help="Item ids in the cart.")],
-    user: User = None,
-    k: K = 10,
-    filter_: Filter = None,
-    device: Device = "auto",
-    as_json: AsJson = False,
-) -> None:
-    """The items that best go on from a cart."""
-    from serving.engine import Engine
-
-    cart, filters = item_ids(items), filters_of(filter_)
-    answer = Engine.open(bundle, device=device, auto_reload=False).complete_cart(
-        cart, user_id=user, k=k, filters=filters
-    )
-    show_json(answer.to_dict()) if as_json else show_answer(answer, f"with {items}")
 
 
 @app.command()
@@ -196,8 +112,8 @@ def evaluate(
 
 @app.command()
 def adopt(
+    bundle: NewBundle,
     data: Data,
-    out: Out,
     encoder: Annotated[str, typer.Option(help="A SentenceTransformer: a folder or a model id.")],
     ranker: Annotated[str | None, typer.Option(help="A CrossEncoder: a folder or a model id.")] = None,
     vectors: Annotated[Path | None, typer.Option(help="Item vectors: parquet of item_id and vector.")] = None,
@@ -211,16 +127,16 @@ def adopt(
     from serving.jobs.adopt import Adoption
 
     limits = {"max_bad": max_bad, "max_unknown": max_unknown}
-    pipeline = pipeline_of(data, out, config, changes, device=device, options=limits)
+    pipeline = pipeline_of(bundle, data, config, changes, device=device, options=limits)
     with quiet_libraries():
         release = Adoption(encoder, ranker, vectors).publish(pipeline)
-    print(f"release {release.id} of {out} is live, {'with' if release.ranker else 'without'} a reranker")
+    print(f"release {release.id} of {bundle} is live, {'with' if release.ranker else 'without'} a reranker")
 
 
 @train.command()
-def retriever(
+def towers(
+    bundle: NewBundle,
     data: Data,
-    out: Out,
     config: ConfigFile = None,
     changes: Changes = None,
     budget: BudgetOption = "default",
@@ -229,20 +145,20 @@ def retriever(
     max_unknown: MaxUnknown = None,
 ) -> None:
     """Train the towers and build the index; publish them without a reranker."""
-    from serving.jobs.train_one import train_retriever
+    from serving.jobs.train_one import train_towers
 
     limits = {"max_bad": max_bad, "max_unknown": max_unknown}
-    pipeline = pipeline_of(data, out, config, changes, budget=budget, device=device, options=limits)
+    pipeline = pipeline_of(bundle, data, config, changes, budget=budget, device=device, options=limits)
     with quiet_libraries():
-        release = train_retriever(pipeline)
-    print(f"release {release.id} of {out} is live, without a reranker")
+        release = train_towers(pipeline)
+    print(f"release {release.id} of {bundle} is live, without a reranker")
     show_seconds(pipeline.seconds)
 
 
 @train.command()
 def ranker(
+    bundle: NewBundle,
     data: Data,
-    out: Out,
     config: ConfigFile = None,
     changes: Changes = None,
     budget: BudgetOption = "default",
@@ -254,9 +170,9 @@ def ranker(
     from indexing.bundle.bundle import Bundle as Releases
     from serving.jobs.train_one import recorded_settings, train_ranker
 
-    base = recorded_settings(Releases.open(out))
+    base = recorded_settings(Releases.open(bundle))
     options = {"rerank_sample": rerank_sample}
-    pipeline = pipeline_of(data, out, config, changes, budget=budget, device=device, base=base, options=options)
+    pipeline = pipeline_of(bundle, data, config, changes, budget=budget, device=device, base=base, options=options)
     with quiet_libraries():
         result = train_ranker(pipeline)
     show_run(result, as_json)
@@ -286,42 +202,6 @@ def sample(
     with writing_to(folder):
         write_sample(folder, seed=seed)
     print(f"a generated shop, nothing in it is real: {folder}")
-
-
-def item_ids(text: str) -> list[str]:
-    """Ids separated by commas, or a JSON list where an id holds one.
-
-    >>> item_ids("a, b"), item_ids('["a,b", "c"]'), item_ids("")
-    (['a', 'b'], ['a,b', 'c'], [])
-    """
-    if text.startswith("["):
-        try:
-            found = json.loads(text)
-        except ValueError as error:
-            raise BadRequest(f"{text}: is not a JSON list of item ids ({error})") from error
-        return [str(item) for item in found]
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def filters_of(text: str | None) -> Filters | None:
-    """Filters from JSON: lists of [column, operator, value], all of which are to hold, or a list of such lists, any of
-    which is.
-
-    >>> filters_of('[["price", "<", 20], ["in_stock", "=", true]]')
-    [('price', '<', 20), ('in_stock', '=', True)]
-    >>> filters_of('[[["price", "<", 20]], [["brand", "in", ["Acme"]]]]')
-    [[('price', '<', 20)], [('brand', 'in', ['Acme'])]]
-    """
-    if text is None:
-        return None
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise BadRequest(f"--filter: {text} is not JSON ({error})") from error
-    if not isinstance(found, list) or not all(isinstance(part, list) and part for part in found):
-        raise BadRequest(f'--filter: {text} is not a list of conditions, such as [["price", "<", 20]]')
-    nested = [[tuple(condition) for condition in part] if isinstance(part[0], list) else tuple(part) for part in found]
-    return nested
 
 
 def show_run(result: RunResult, as_json: bool) -> None:

@@ -8,13 +8,9 @@ from typing import Annotated, Literal
 import typer
 
 from serving.cli.options import AsJson, Bundle, Data, Device, MaxBad, pipeline_of, settings_of
-from serving.cli.release import add_commands
 from serving.cli.show import say, show_json, show_seconds, show_update
-from serving.cli.tune_cli import tune
 
-index = typer.Typer(no_args_is_help=True, help="The vector index.")
-add_commands(index)
-index.command()(tune)
+index = typer.Typer(no_args_is_help=True, help="Build, update, inspect, tune and export the vector index.")
 
 
 @index.command()
@@ -43,7 +39,7 @@ def build(
     options = {"recall": recall, "memory": memory, "precision": precision, "max_bad": max_bad}
     with JobLog(log) as told:  # first, so that it hears of a bundle that cannot be opened
         base = recorded_settings(Releases.open(bundle))
-        pipeline = pipeline_of(data, bundle, None, None, device=device, base=base, options=options)
+        pipeline = pipeline_of(bundle, data, None, None, device=device, base=base, options=options)
         made = IndexJob(pipeline=pipeline, log=told, max_change=max_change, force=force, why=why).run()
     if as_json:
         show_json(made.to_dict())
@@ -71,3 +67,78 @@ def update(
     limits = settings_of(base=recorded_settings(releases), options={"max_bad": max_bad}).data
     found = Update(upsert=upsert, delete=delete, max_bad=limits.max_bad).apply(releases, device=device, say=say)
     show_json(found.to_dict()) if as_json else show_update(found)
+
+
+@index.command()
+def status(bundle: Bundle, as_json: AsJson = False) -> None:
+    """What is live, what was updated since, who writes now, and what all of it takes on the disk."""
+    from indexing.bundle.bundle import Bundle as Releases
+    from serving.cli.show_bundle import status_lines
+    from serving.jobs.bundle_status import status as status_of
+
+    found = status_of(Releases.open(bundle))
+    show_json(found.to_dict()) if as_json else print("\n".join(status_lines(found)))
+
+
+@index.command()
+def tune(
+    bundle: Bundle,
+    data: Annotated[
+        Path | None, typer.Option(help="A data set whose requests are measured with; the bundle's own without one.")
+    ] = None,
+    recall: Annotated[float, typer.Option(min=0.0, max=1.0, help="Recall@100 that is wanted.")] = 0.95,
+    memory: Annotated[str | None, typer.Option(help="What the index may take, as 4GiB.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A drawing of it: a file of .svg, .png or .html.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Which vectors and requests are drawn.")] = 0,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Measure every kind of index over the live items, and what a build would take. Writes nothing."""
+    from datetime import UTC, datetime
+
+    from indexing.bundle.bundle import Bundle as Releases
+    from serving.cli.show_tuning import require_format, show_tuning, write_drawing
+    from serving.jobs.train_one import recorded_settings
+    from serving.jobs.tune_index import tune_bundle
+    from serving.shop import Shop
+
+    require_format(out)
+    allowed = settings_of(options={"memory": memory}).index.memory
+    releases, shop = Releases.open(bundle), None
+    if data is not None:
+        limits = settings_of(base=recorded_settings(releases)).data
+        shop = Shop.open(data, limits, now=datetime.now(UTC), catalogue_alone=True)
+    found = tune_bundle(
+        releases,
+        shop=shop,
+        target=recall,
+        memory=allowed,
+        device=device,
+        seed=seed,
+        hear=lambda stage, done, total: say(f"{stage}: {done:,} of {total:,}"),
+    )
+    show_json(found.to_dict()) if as_json else show_tuning(found)
+    if out is not None:
+        write_drawing(found, out)
+
+
+@index.command()
+def export(
+    bundle: Bundle,
+    out: Annotated[Path, typer.Option("--out", help="The Parquet file to write.")],
+    attributes: Annotated[bool, typer.Option("--attributes", help="Every attribute of the items too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the ids and vectors of the live index, with its updates, to Parquet, for any vector database."""
+    from indexing.bundle.bundle import Bundle as Releases
+    from indexing.version.export import export_version
+    from indexing.version.index_version import IndexVersion
+
+    releases = Releases.open(bundle)
+    live = releases.current()
+    version = IndexVersion.open(releases.path_of("index", live.index), device="cpu").updated()
+    found = export_version(version, out, release=live.id, attributes=attributes)
+    if as_json:
+        show_json(found._asdict() | {"release": live.id, "update": version.update})
+    else:
+        print(f"{found.path}: {found.items:,} items of release {live.id}, vectors of {found.dim} numbers")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Bundle: TypeAlias = Annotated[Path, typer.Argument(help="The bundle, a folder that `shortlist run` wrote.")]
 DataArgument: TypeAlias = Annotated[Path, typer.Argument(help="A folder with items.parquet and the like.")]
 Data: TypeAlias = Annotated[Path, typer.Option("--data", help="A folder with items.parquet and the like.")]
-Out: TypeAlias = Annotated[Path, typer.Option("--out", help="The bundle to write to; made if there is none.")]
+NewBundle: TypeAlias = Annotated[Path, typer.Argument(help="The bundle to write to; created if it does not exist.")]
 ConfigFile: TypeAlias = Annotated[Path | None, typer.Option("--config", help="A TOML file of settings.")]
 Changes: TypeAlias = Annotated[
     list[str] | None, typer.Option("--set", metavar="ROOM.NAME=VALUE", help="One setting; may be repeated.")
@@ -37,14 +37,26 @@ MaxUnknown: TypeAlias = Annotated[
 ]
 Debug: TypeAlias = Annotated[bool, typer.Option("--debug", help="Show tracebacks and libraries' warnings.")]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-K: TypeAlias = Annotated[int, typer.Option("-k", help="How many items.")]
+K: TypeAlias = Annotated[int, typer.Option("--k", "-k", help="How many items to return.")]
 Filter: TypeAlias = Annotated[
     str | None, typer.Option("--filter", metavar="JSON", help='Such as [["price", "<", 20], ["in_stock", "=", true]].')
 ]
-User: TypeAlias = Annotated[str | None, typer.Option("--user", help="A shopper of the data set.")]
+User: TypeAlias = Annotated[str | None, typer.Option("--user", help="The id of a shopper of the data set.")]
+History: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--history", metavar="ITEM,ITEM", help="Item ids, oldest first."),
+]
+NoRerank: TypeAlias = Annotated[bool, typer.Option("--no-rerank", help="Leave the order as retrieved.")]
+DeadlineMs: TypeAlias = Annotated[
+    float | None, typer.Option("--deadline-ms", help="Milliseconds for the answer; what does not fit is not reranked.")
+]
+NoSpellcheck: TypeAlias = Annotated[bool, typer.Option("--no-spellcheck", help="Search for the query as typed.")]
 FilterSeen: TypeAlias = Annotated[
     bool | None,
-    typer.Option("--filter-seen/--keep-seen", help="Leave out items that the shopper already took, or keep them."),
+    typer.Option(
+        "--filter-seen/--keep-seen",
+        help="Leave out what the shopper already took, or keep it; the release has a default.",
+    ),
 ]
 
 Limits: TypeAlias = Mapping[str, float | str | None]
@@ -59,8 +71,8 @@ OPTIONS = {
 
 
 def pipeline_of(
+    bundle: Path,
     data: Path,
-    out: Path,
     config: Path | None,
     changes: list[str] | None,
     *,
@@ -72,7 +84,7 @@ def pipeline_of(
     """A pipeline that tells its progress on stderr, under the settings that a command was given."""
     from serving.jobs.run import Pipeline
 
-    return Pipeline(data, out, settings_of(config, changes, base=base, options=options), budget, device, say=say)
+    return Pipeline(data, bundle, settings_of(config, changes, base=base, options=options), budget, device, say=say)
 
 
 def settings_of(

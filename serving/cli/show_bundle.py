@@ -10,7 +10,7 @@ from rich.filesize import decimal
 from serving.cli.show import console
 
 if TYPE_CHECKING:
-    from serving.jobs.bundle_status import Status, Version
+    from serving.jobs.bundle_status import ReleaseLine, Status
 
 
 def status_lines(found: Status) -> Iterator[str]:
@@ -31,7 +31,7 @@ def status_lines(found: Status) -> Iterator[str]:
     yield f"disk      {decimal(sum(found.bytes.values()))}: {_sizes(found.bytes)}"
 
 
-def show_versions(found: Sequence[Version]) -> None:
+def show_releases(found: Sequence[ReleaseLine]) -> None:
     """Releases as a table, the live one marked."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -50,7 +50,7 @@ def show_versions(found: Sequence[Version]) -> None:
     console().print(table)
 
 
-def _index(live: Version) -> str:
+def _index(live: ReleaseLine) -> str:
     items = "an unknown number of" if live.items is None else f"{live.items:,}"
     recall = "unknown" if live.recall is None else f"{live.recall:.3f}"
     return f"{items} items as built, {live.kind or 'of an unknown kind'}, recall@100 {recall}"

@@ -52,7 +52,7 @@ class Adoption:
         if self.ranker is not None and strategy != FULL:
             raise BadConfig(
                 f"ranking.strategy={strategy} needs a second model, which is distilled where a ranker is trained; "
-                f"adopt with ranking.strategy={FULL}, or train one with: shortlist train ranker"
+                f"adopt with ranking.strategy={FULL}, or train one with: shortlist train ranker BUNDLE --data DATA"
             )
         with TemporaryDirectory() as scratch, pipeline.writing(catalogue_alone=True) as (shop, bundle):
             draft = self._draft(pipeline, shop, bundle, Path(scratch))

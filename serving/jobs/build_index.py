@@ -43,7 +43,7 @@ class IndexBuild:
             name, bundle = self.release.id, self.bundle
             raise GateRefused(
                 f"release {name} is not published, {self.release.parent} stays live: {refused}; look at it in "
-                f"{bundle / 'releases' / name}.json, make it live with: shortlist index activate {bundle} {name}, or "
+                f"{bundle / 'releases' / name}.json, make it live with: shortlist release activate {bundle} {name}, or "
                 "build again with --force --why TEXT"
             )
 

@@ -20,7 +20,7 @@ TASKS: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Version:
+class ReleaseLine:
     """A release in a line. `items`, `kind` and `recall` are those of its index as it was built, None where its folder
     is gone or damaged. `figures` are nDCG@10 of the last stage, by task, of a release that was evaluated. `refused_by`
     are the gates that kept it from being published."""
@@ -48,7 +48,7 @@ class Status:
     `bytes` are those of all files by the folder at the bundle's root, a file of several names counted once.
     """
 
-    live: Version
+    live: ReleaseLine
     since: str
     rollback_to: str | None
     updates: int
@@ -85,19 +85,19 @@ def status(bundle: Bundle) -> Status:
     )
 
 
-def versions(bundle: Bundle) -> list[Version]:
+def releases_of(bundle: Bundle) -> list[ReleaseLine]:
     """Every recorded release, the oldest first."""
     live = bundle.current_id()
     return [_version(bundle, release, live) for release in bundle.releases()]
 
 
-def _version(bundle: Bundle, release: Release, live: str | None) -> Version:
+def _version(bundle: Bundle, release: Release, live: str | None) -> ReleaseLine:
     try:
         about: JsonMap = bundle.manifest("index", release.index).about
     except BadBundle:
         about = {}
     items, kind, recall = about.get("n"), about.get("factory"), about.get("recall")
-    return Version(
+    return ReleaseLine(
         release=release.id,
         live=release.id == live,
         created=release.created,

@@ -1,4 +1,4 @@
-"""Parts of a run by themselves: the retriever alone, the ranker alone; each publishes a release."""
+"""Parts of a run by themselves: the towers alone, the ranker alone; each publishes a release."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from retrieval.towers.serving import TEXT
 from serving.jobs.run import Pipeline, RunResult
 
 
-def train_retriever(pipeline: Pipeline) -> Release:
+def train_towers(pipeline: Pipeline) -> Release:
     """Towers, index and shoppers, live without a ranker."""
     with pipeline.writing() as (shop, bundle):
         draft = pipeline.train_retriever(shop, bundle)
-        return bundle.publish(replace(draft, why=f"train retriever --budget {pipeline.budget}"))
+        return bundle.publish(replace(draft, why=f"train towers --budget {pipeline.budget}"))
 
 
 def train_ranker(pipeline: Pipeline) -> RunResult:

@@ -136,8 +136,8 @@ def test_bad_data_are_one_line_exit_2_and_nothing_written(
     before = sorted(tmp_path.rglob("*"))
     arguments = {
         "check": ["check", folder],
-        "run": ["run", "--data", folder, "--out", tmp_path / "bundle"],
-        "adopt": ["adopt", "--data", folder, "--out", tmp_path / "bundle", "--encoder", tmp_path / "encoder"],
+        "run": ["run", tmp_path / "bundle", "--data", folder],
+        "adopt": ["adopt", tmp_path / "bundle", "--data", folder, "--encoder", tmp_path / "encoder"],
     }[command]
     told = CliRunner().invoke(app, [str(part) for part in arguments])
     errors = [line for line in told.stderr.splitlines() if line.startswith("error: ")]

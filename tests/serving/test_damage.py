@@ -122,18 +122,18 @@ def test_a_read_only_folder_is_one_line_for_every_writer_and_nothing_to_readers(
 ) -> None:
     live = Bundle.open(locked_out).current()
     for command in (
-        ["update", locked_out, "--delete", sample_folder / "items.parquet"],
-        ["build", locked_out, "--data", sample_folder],
-        ["activate", locked_out, live.id],
-        ["rollback", locked_out],
-        ["prune", locked_out, "--keep", "1"],
+        ["index", "update", locked_out, "--delete", sample_folder / "items.parquet"],
+        ["index", "build", locked_out, "--data", sample_folder],
+        ["release", "activate", locked_out, live.id],
+        ["release", "rollback", locked_out],
+        ["release", "prune", locked_out, "--keep", "1"],
     ):
-        told = shortlist("index", *command)
+        told = shortlist(*command)
         errors = [line for line in told.stderr.splitlines() if line.startswith("error")]
         assert (told.exit_code, len(errors)) == (2, 1), told.stderr
         assert "cannot write" in errors[0]
         assert "make the folder writable" in errors[0]
-    assert shortlist("index", "verify", locked_out).exit_code == 0
+    assert shortlist("release", "verify", locked_out).exit_code == 0
     assert shortlist("index", "status", locked_out).exit_code == 0
     assert Engine.open(locked_out, device="cpu").search("red mug").release == live.id
 

@@ -55,7 +55,7 @@ def test_a_config_survives_its_json(
 def test_towers_of_another_rendering_are_stale(folder: Path, tmp_path: Path) -> None:
     broken = shutil.copytree(folder, tmp_path / "towers")
     write_config(broken, replace(CONFIG, rendering="0123456789abcdef"))
-    with pytest.raises(StaleArtefact, match="run: shortlist train retriever") as caught:
+    with pytest.raises(StaleArtefact, match="run: shortlist train towers") as caught:
         Towers.open(broken, device="cpu")
     assert str(broken) in str(caught.value)
     assert "0123456789abcdef" in str(caught.value)

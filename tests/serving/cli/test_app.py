@@ -16,7 +16,8 @@ from typer.testing import CliRunner, Result
 
 from retrieval.errors import GateRefused, ShortlistError
 from serving.cli import command_group as commands
-from serving.cli.app import app, item_ids
+from serving.cli.app import app
+from serving.cli.ask import item_ids
 from serving.cli.demo import show_answers
 from serving.engine import Engine
 from serving.jobs.run import RunResult
@@ -27,6 +28,7 @@ COMMANDS = [
     "run",
     "train",
     "index",
+    "release",
     "recommend",
     "search",
     "similar",
@@ -36,6 +38,8 @@ COMMANDS = [
     "sample",
     "demo",
 ]
+
+GROUPS = ("train", "index", "release")
 
 
 def shortlist(*arguments: str | Path) -> Result:
@@ -50,7 +54,7 @@ def test_help_names_every_command() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [[name] for name in COMMANDS if name not in ("train", "index")] + [["train", "retriever"], ["index", "build"]],
+    [[name] for name in COMMANDS if name not in GROUPS] + [["train", "towers"], ["index", "build"]],
 )
 def test_every_command_explains_itself(command: list[str]) -> None:
     assert "Usage: shortlist" in shortlist(*command, "--help").stdout
@@ -75,7 +79,7 @@ def test_an_answer_as_json_is_one_object_on_stdout(bundle_path: Path, engine: En
 def test_a_search_says_what_it_searched_for_unless_it_is_to_search_for_what_was_typed(bundle_path: Path) -> None:
     asked = ["search", bundle_path, "titanuim camp stoove", "-k", "2"]
     assert "searched for 'titanium camp stove'" in " ".join(shortlist(*asked).stdout.split())
-    assert "searched for" not in shortlist(*asked, "--as-typed").stdout
+    assert "searched for" not in shortlist(*asked, "--no-spellcheck").stdout
 
 
 def test_a_table_shows_the_items_and_what_was_fallen_back_to(bundle_path: Path, engine: Engine) -> None:
@@ -147,7 +151,7 @@ def test_a_missing_bundle_is_one_line_with_what_to_run(tmp_path: Path) -> None:
 def test_wrong_settings_are_one_line(tmp_path: Path, sample_folder: Path, arguments: list[str], named: str) -> None:
     (tmp_path / "broken.toml").write_text("depth = ")
     given = [tmp_path / part if part.endswith(".toml") else part for part in arguments]
-    told = shortlist("run", "--data", sample_folder, "--out", tmp_path / "bundle", *given)
+    told = shortlist("run", tmp_path / "bundle", "--data", sample_folder, *given)
     assert told.exit_code == 2
     assert named in told.stderr
     assert told.stderr.count("\n") == 1

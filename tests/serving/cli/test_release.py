@@ -1,4 +1,4 @@
-"""`shortlist index status`, `versions`, `activate`, `rollback`, `prune`, `verify` and `export`."""
+"""`shortlist release list`, `activate`, `rollback`, `prune`, `verify`; `shortlist index status` and `export`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,16 @@ from serving.cli.app import app
 from serving.engine import Engine
 from serving.jobs.update_index import Update
 
-COMMANDS = ("status", "versions", "activate", "rollback", "prune", "verify", "export")
+COMMANDS = ("list", "activate", "rollback", "prune", "verify")
+OF_INDEX = ("status", "export")
+
+
+def group_of(command: object) -> str:
+    return "index" if command in OF_INDEX else "release"
 
 
 def shortlist(*arguments: str | Path | int) -> Result:
-    return CliRunner().invoke(app, ["index", *map(str, arguments)], prog_name="shortlist")
+    return CliRunner().invoke(app, list(map(str, (group_of(arguments[0]), *arguments))), prog_name="shortlist")
 
 
 def told(*arguments: str | Path | int) -> dict[str, object]:
@@ -54,9 +59,9 @@ def delete(own_bundle: Path, tmp_path: Path) -> Callable[[str], None]:
     return delete_one
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, *OF_INDEX])
 def test_every_command_explains_itself_and_refuses_what_is_no_bundle(command: str, tmp_path: Path) -> None:
-    assert f"shortlist index {command}" in shortlist(command, "--help").stdout
+    assert f"shortlist {group_of(command)} {command}" in shortlist(command, "--help").stdout
     more = {"activate": ["r"], "prune": ["--keep", "1"], "export": ["--out", "v.parquet"]}.get(command, [])
     refused = shortlist(command, tmp_path / "none", *more)
     assert refused.exit_code == 2
@@ -89,23 +94,23 @@ def test_status_tells_what_is_live_what_was_updated_and_who_writes(
     assert told("status", own_bundle)["writer"] is None
 
 
-def test_versions_stand_from_old_to_new_with_their_figures(own_bundle: Path, second: Release) -> None:
-    found = told("versions", own_bundle)["versions"]
+def test_releases_are_listed_from_old_to_new_with_their_figures(own_bundle: Path, second: Release) -> None:
+    found = told("list", own_bundle)["releases"]
     assert isinstance(found, list)
     assert [one["release"] for one in found] == [second.parent, "second"]
     assert [one["live"] for one in found] == [False, True]
     assert set(found[0]["figures"]) == {"recommend", "search"}
     assert found[1]["figures"] == {}
     assert [one["refused_by"] for one in found] == [[], []]
-    lines = [line.split() for line in shortlist("versions", own_bundle).stdout.splitlines()]
+    lines = [line.split() for line in shortlist("list", own_bundle).stdout.splitlines()]
     assert ["*", "second", "2027-01-01", "00:00", "120"] in [line[:5] for line in lines]
     gates: JsonMap = {"recall": {"passed": False}, "items": {"passed": False, "overruled": True}, "a": {"passed": True}}
     Bundle.open(own_bundle).record(replace(second, id="third", created="2028", manifests={}, gates=gates))
-    assert told("versions", own_bundle)["versions"][2]["refused_by"] == ["recall"]  # type: ignore[index]
-    assert "(refused" in shortlist("versions", own_bundle).stdout
+    assert told("list", own_bundle)["releases"][2]["refused_by"] == ["recall"]  # type: ignore[index]
+    assert "(refused" in shortlist("list", own_bundle).stdout
     index = Bundle.open(own_bundle).path_of("index", second.index)
     (index / "manifest.json").unlink()
-    assert "?" in shortlist("versions", own_bundle).stdout
+    assert "?" in shortlist("list", own_bundle).stdout
 
 
 def test_activate_and_rollback_move_what_is_live_and_say_so(own_bundle: Path, second: Release) -> None:
@@ -183,7 +188,7 @@ def test_a_second_writer_is_refused_and_readers_are_not(own_bundle: Path, second
             refused = shortlist(*writer)  # type: ignore[arg-type]
             assert refused.exit_code == 2
             assert f"is being written by process {os.getpid()}" in refused.stderr
-        for reader in (["status"], ["versions"], ["verify"], ["export", "--out", tmp_path / "v.parquet"]):
+        for reader in (["status"], ["list"], ["verify"], ["export", "--out", tmp_path / "v.parquet"]):
             assert shortlist(reader[0], own_bundle, *reader[1:]).exit_code == 0
     assert Bundle.open(own_bundle).current_id() == "second"
 

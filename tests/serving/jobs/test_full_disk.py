@@ -146,21 +146,21 @@ def assert_refused(told: Result, folder: Path) -> None:
 def test_another_release_is_live_once_there_is_room(disk: Disk, bundle: Path, command: str, full_of: str) -> None:
     first = next(release.id for release in Bundle.open(bundle).releases() if release.id != "second")
     leave, step = (disk.leave, PAGE) if full_of == "bytes" else (disk.leave_names, 1)
-    refused, _ = tried(leave, step, bundle, "index", command, bundle, *([first] if command == "activate" else []))
+    refused, _ = tried(leave, step, bundle, "release", command, bundle, *([first] if command == "activate" else []))
     assert refused == [0]
     assert Stand.of(bundle).current == f"{first}\n".encode()
 
 
 def test_the_first_writer_of_a_bundle_finds_no_room_for_its_lock(disk: Disk, bundle: Path) -> None:
     (bundle / "LOCK").unlink()
-    refused, _ = tried(disk.leave, PAGE, bundle, "index", "rollback", bundle)
+    refused, _ = tried(disk.leave, PAGE, bundle, "release", "rollback", bundle)
     assert refused == [0, PAGE]
 
 
 def test_prune_needs_no_room_and_makes_some(disk: Disk, bundle: Path) -> None:
     before = Stand.of(bundle)
     disk.leave(0)
-    assert shortlist("index", "prune", bundle, "--keep", "1").exit_code == 0
+    assert shortlist("release", "prune", bundle, "--keep", "1").exit_code == 0
     assert Stand.of(bundle) == before
     assert [release.id for release in Bundle.open(bundle).releases()] == ["second"]
     assert shutil.disk_usage(disk.path).free > 0
@@ -235,7 +235,7 @@ def test_a_graph_that_finds_no_room_is_not_kept_and_answers_all_the_same(disk: D
 
 
 def test_a_build_stopped_by_a_full_disk_takes_up_what_it_embedded(disk: Disk, bundle: Path, jobs: Jobs) -> None:
-    refused, told = tried(disk.leave, 192 * KIB, bundle, "index", *jobs.build())
+    refused, told = tried(disk.leave, 192 * KIB, bundle, *jobs.build())
     assert len(refused) > 1
     assert "120 items: 106 with vectors as they were, 14 embedded by the interrupted job, 0 embedded" in told.stdout
     assert Stand.of(bundle).current != b"second\n"
@@ -249,7 +249,7 @@ def test_a_build_may_find_the_disk_full_at_any_write(
 ) -> None:
     leave = disk.leave if full_of == "bytes" else disk.leave_names
     log = disk.path / "log.jsonl"
-    refused, _ = tried(leave, step, bundle, "index", *jobs.build(), "--log", log)
+    refused, _ = tried(leave, step, bundle, *jobs.build(), "--log", log)
     assert len(refused) > 5
     assert Stand.of(bundle).current != b"second\n"
 
@@ -295,7 +295,7 @@ def test_a_training_of_the_ranker_may_find_the_disk_full_at_any_write(
 ) -> None:
     before = reported(bundle)
     options = [part for change in quick_changes for part in ("--set", change)]
-    command = ("train", "ranker", "--data", sample_folder, "--out", bundle, "--budget", "quick", *options)
+    command = ("train", "ranker", bundle, "--data", sample_folder, "--budget", "quick", *options)
     refused, _ = tried(disk.leave, 48 * KIB, bundle, *command)
     assert len(refused) > 5
     assert reported(bundle) != before
@@ -304,15 +304,15 @@ def test_a_training_of_the_ranker_may_find_the_disk_full_at_any_write(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["retriever", "adopt", "run"])
+@pytest.mark.parametrize("command", ["towers", "adopt", "run"])
 def test_a_release_that_finds_no_room_is_not_live_and_is_made_with_room(
     disk: Disk, bundle: Path, sample_folder: Path, quick_changes: list[str], tiny_ranker_folder: Path, command: str
 ) -> None:
     before, model = reported(bundle), quick_changes[0].partition("=")[2]
     options = [part for change in quick_changes for part in ("--set", change)]
-    to = ("--data", sample_folder, "--out", bundle)
+    to = (bundle, "--data", sample_folder)
     step, arguments = {
-        "retriever": (MIB, ("train", "retriever", *to, "--budget", "quick", *options)),
+        "towers": (MIB, ("train", "towers", *to, "--budget", "quick", *options)),
         "adopt": (64 * KIB, ("adopt", *to, "--encoder", model, "--ranker", tiny_ranker_folder)),
         "run": (2 * MIB, ("run", *to, "--budget", "quick", *options, "--set", "ranking.cross_fit_below=100000")),
     }[command]
@@ -325,7 +325,7 @@ def test_a_release_that_finds_no_room_is_not_live_and_is_made_with_room(
 
 def test_a_new_bundle_that_finds_no_room_is_not_left_begun(disk: Disk, sample_folder: Path) -> None:
     disk.leave(0)
-    assert_refused(shortlist("run", "--data", sample_folder, "--out", disk.path / "new"), disk.path)
+    assert_refused(shortlist("run", disk.path / "new", "--data", sample_folder), disk.path)
     assert not (disk.path / "new").exists()
 
 
@@ -344,8 +344,8 @@ def test_a_full_disk_of_temporary_files_is_named_and_not_the_bundles(
     before = Stand.of(own_bundle)
     monkeypatch.setattr(tempfile, "tempdir", str(disk.path))
     disk.leave(0)
-    to = ("--data", sample_folder, "--out", own_bundle)
-    for command in (("adopt", *to, "--encoder", tiny_encoder_folder), ("evaluate", own_bundle, *to[:2])):
+    to = (own_bundle, "--data", sample_folder)
+    for command in (("adopt", *to, "--encoder", tiny_encoder_folder), ("evaluate", *to)):
         assert_refused(shortlist(*command), disk.path)
         assert Stand.of(own_bundle) == before
 

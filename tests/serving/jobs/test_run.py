@@ -24,7 +24,7 @@ from serving.engine import Engine
 from serving.evaluation.batch_requests import query_shortlists
 from serving.fitting.ranker_data import RankerData
 from serving.jobs.run import Pipeline, RunResult
-from serving.jobs.train_one import index_ids, recorded_settings, train_ranker, train_retriever
+from serving.jobs.train_one import index_ids, recorded_settings, train_ranker, train_towers
 from serving.settings import RunConfig, read_settings
 
 Make = Callable[[Path, Path, RunConfig], Pipeline]
@@ -138,7 +138,7 @@ def test_the_retriever_alone_is_published_without_a_ranker(
     own_bundle: Path, sample_folder: Path, make_pipeline: Make, quick_settings: RunConfig
 ) -> None:
     before = Bundle.open(own_bundle).current()
-    release = train_retriever(make_pipeline(sample_folder, own_bundle, quick_settings))
+    release = train_towers(make_pipeline(sample_folder, own_bundle, quick_settings))
     assert release.ranker is None
     assert release.gates == {}
     assert release.parent == before.id

@@ -1,0 +1,175 @@
+"""The commands that ask the live release: recommend, search, similar, cart."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from retrieval.errors import BadRequest
+from serving.cli.options import (
+    AsJson,
+    Bundle,
+    DeadlineMs,
+    Device,
+    Filter,
+    FilterSeen,
+    History,
+    K,
+    NoRerank,
+    NoSpellcheck,
+    User,
+)
+from serving.cli.show import show_answer, show_json
+
+if TYPE_CHECKING:
+    from serving.engine import Engine
+    from serving.request import Answer, Filters
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add the commands of this module to `shortlist`."""
+    for command in (recommend, search, similar, cart):
+        app.command()(command)
+
+
+def recommend(
+    bundle: Bundle,
+    user: User = None,
+    history: History = None,
+    k: K = 10,
+    filter_: Filter = None,
+    filter_seen: FilterSeen = None,
+    no_rerank: NoRerank = False,
+    deadline_ms: DeadlineMs = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Recommend items to a shopper, or to anyone with a given history of items."""
+    if user is None and history is None:
+        raise BadRequest("recommend: give --user USER or --history ITEM,ITEM")
+    items, filters = item_ids(history), filters_of(filter_)
+    answer = opened(bundle, device).recommend(
+        user_id=user,
+        history=items,
+        k=k,
+        filters=filters,
+        filter_seen=filter_seen,
+        rerank=not no_rerank,
+        deadline_ms=deadline_ms,
+    )
+    show(answer, f"for {user or history}", as_json)
+
+
+def search(
+    bundle: Bundle,
+    text: Annotated[str, typer.Argument(help="The query.")],
+    user: User = None,
+    history: History = None,
+    k: K = 10,
+    filter_: Filter = None,
+    filter_seen: FilterSeen = None,
+    no_rerank: NoRerank = False,
+    deadline_ms: DeadlineMs = None,
+    no_spellcheck: NoSpellcheck = False,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Search for items; with --user or --history the results are personalised."""
+    items, filters = item_ids(history), filters_of(filter_)
+    answer = opened(bundle, device).search(
+        text,
+        user_id=user,
+        history=items,
+        k=k,
+        filters=filters,
+        filter_seen=filter_seen,
+        rerank=not no_rerank,
+        deadline_ms=deadline_ms,
+        spellcheck=not no_spellcheck,
+    )
+    show(answer, f"search: {text}", as_json)
+
+
+def similar(
+    bundle: Bundle,
+    item: Annotated[str, typer.Argument(help="An item id.")],
+    k: K = 10,
+    filter_: Filter = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Find the items most similar to an item."""
+    filters = filters_of(filter_)
+    show(opened(bundle, device).similar(item, k=k, filters=filters), f"similar to {item}", as_json)
+
+
+def cart(
+    bundle: Bundle,
+    items: Annotated[str, typer.Argument(metavar="ITEM,ITEM", help="The item ids in the cart.")],
+    user: User = None,
+    k: K = 10,
+    filter_: Filter = None,
+    no_rerank: NoRerank = False,
+    deadline_ms: DeadlineMs = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Find the items that best complete a cart."""
+    cart, filters = item_ids(items) or [], filters_of(filter_)
+    answer = opened(bundle, device).complete_cart(
+        cart, user_id=user, k=k, filters=filters, rerank=not no_rerank, deadline_ms=deadline_ms
+    )
+    show(answer, f"cart: {items}", as_json)
+
+
+def opened(bundle: Path, device: str) -> Engine:
+    """An engine for one answer: the live release as it is now."""
+    from serving.engine import Engine
+
+    return Engine.open(bundle, device=device, auto_reload=False)
+
+
+def show(answer: Answer, title: str, as_json: bool) -> None:
+    """An answer on stdout."""
+    show_json(answer.to_dict()) if as_json else show_answer(answer, title)
+
+
+def item_ids(text: str | None) -> list[str] | None:
+    """Ids separated by commas, or a JSON list where an id contains one; None without a text.
+
+    >>> item_ids("a, b"), item_ids('["a,b", "c"]'), item_ids("")
+    (['a', 'b'], ['a,b', 'c'], [])
+    """
+    if text is None:
+        return None
+    if text.startswith("["):
+        try:
+            found = json.loads(text)
+        except ValueError as error:
+            raise BadRequest(f"{text}: is not a JSON list of item ids ({error})") from error
+        return [str(item) for item in found]
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def filters_of(text: str | None) -> Filters | None:
+    """Filters from JSON: lists of [column, operator, value], all of which are to hold, or a list of such lists, any of
+    which is.
+
+    >>> filters_of('[["price", "<", 20], ["in_stock", "=", true]]')
+    [('price', '<', 20), ('in_stock', '=', True)]
+    >>> filters_of('[[["price", "<", 20]], [["brand", "in", ["Acme"]]]]')
+    [[('price', '<', 20)], [('brand', 'in', ['Acme'])]]
+    """
+    if text is None:
+        return None
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise BadRequest(f"--filter: {text} is not JSON ({error})") from error
+    if not isinstance(found, list) or not all(isinstance(part, list) and part for part in found):
+        raise BadRequest(f'--filter: {text} is not a list of conditions, such as [["price", "<", 20]]')
+    nested = [[tuple(condition) for condition in part] if isinstance(part[0], list) else tuple(part) for part in found]
+    return nested
