@@ -1,13 +1,14 @@
-"""What changed between two runs, beyond noise: by how much, how surely, and in which stage.
+"""Changes between two runs beyond noise: how large, how significant, and in which stage.
 
-An alarm needs a change of more than 5 % and p < .01 after Holm's correction over everything compared: by Wilcoxon's
-signed-rank test where both runs made the same requests in one order, else by the rank-sum test of Mann and Whitney.
+A change is significant where it exceeds 5 % with p < .01 after Holm's correction over everything compared: by
+Wilcoxon's signed-rank test where both runs made the same requests in the same order, else by the rank-sum test of Mann
+and Whitney.
 
-Of two files, times and rates are changed only by what the machine does not explain: they may have changed as much as
-the probes of both runs did, by matrix product or by memory copy, without being changed. The 5 % count beyond that, and
-the test is of what is beyond. What does not depend on the machine's speed, as quality, is taken as it is.
+Between two files of results, durations and rates may also differ because the machine's speed did. The probes of both
+runs say by how much, in matrix products and in memory copies; only what exceeds that is tested and counts towards the
+5 %. Figures that do not depend on the machine's speed, such as quality, are compared as they are.
 
-A figure without samples cannot be tested: it is named where it changed by more than 5 %, and is never an alarm.
+A figure without samples cannot be tested: it is listed where it changed by more than 5 %, and never counts as worse.
 """
 
 from __future__ import annotations
@@ -26,23 +27,24 @@ from benchmarks.result_lines import LESS_IS_BETTER, Line, Recorded, Run, Unit
 from retrieval.errors import BadData
 
 ALARM_SHARE, ALARM_P = 0.05, 0.01
-PROBE_SHARE = 0.10  # by which the machine may have been faster or slower
-FLOOR = {"ms": 0.05, "s": 0.05, "MB": 1.0}  # changes below this are nobody's concern, whatever share they are
-PAIRED = frozenset({"latency", "quality"})  # made of the same requests in the same order, for one seed
-FEWEST = 6  # samples of a side: fewer cannot be told from noise
-OF_ANY_MACHINE = frozenset({"quality", "slice", "beyond accuracy", "funnel", "train, validation"})
-SUBJECTS = ("data", "bundle")  # names that two files may differ in, if each holds one alone
-NO_FIGURES = frozenset({"n", "low", "high"})  # of a summary
+PROBE_SHARE = 0.10  # difference of two probes beyond which runs are not comparable
+FLOOR = {"ms": 0.05, "s": 0.05, "MB": 1.0}  # smaller changes are ignored, whatever their share
+PAIRED = frozenset({"latency", "quality"})  # with one seed, samples of the same requests in the same order
+FEWEST = 6  # samples on each side: fewer cannot be told from noise
+MACHINE_INDEPENDENT = frozenset({"quality", "slice", "beyond accuracy", "funnel", "train, validation"})
+SUBJECTS = ("data", "bundle")  # may differ between two files, as long as each file has only one of them
+NOT_COMPARED = frozenset({"n", "low", "high"})  # entries of a summary
 
 Verdict: TypeAlias = Literal["worse", "better", "same", "not tested"]
 Values: TypeAlias = NDArray[np.float64]
 
 
 class Change(NamedTuple):
-    """One thing that both runs measured. `p` is corrected for the number of things compared, nan: too few samples.
+    """One measurement of both runs. `p` is corrected for the number of comparisons; nan where there are too few
+    samples.
 
-    explained: the part of the ratio that the machine's own change accounts for. low, high: the 95 % interval of the
-    ratio; of times that are not paired by both medians', which is a little wide.
+    explained: the part of the ratio that the machine's change of speed accounts for. low, high: the 95 % interval of
+    the ratio; for unpaired durations it is made of both medians' intervals and a little too wide.
     """
 
     measured: str
@@ -59,31 +61,31 @@ class Change(NamedTuple):
 
     @property
     def beyond(self) -> float:
-        """The ratio that the machine does not explain."""
+        """The part of the ratio that the machine does not explain."""
         return self.ratio / self.explained
 
     def as_json(self) -> dict[str, object]:
-        """Every field and `beyond`; None for what is no finite number."""
-        told = {**self._asdict(), "beyond": self.beyond}
+        """Every field and `beyond`; None for a number that is not finite."""
+        fields = {**self._asdict(), "beyond": self.beyond}
         return {
-            name: None if isinstance(value, float) and not isfinite(value) else value for name, value in told.items()
+            name: None if isinstance(value, float) and not isfinite(value) else value for name, value in fields.items()
         }
 
 
 class Span(NamedTuple):
-    """The least and the most that a time may have become, over what it was, because the machine changed."""
+    """The range of the ratio, after over before, that a duration may have because the machine's speed changed."""
 
     low: float = 1.0
     high: float = 1.0
 
     @classmethod
     def between(cls, before: Run, after: Run) -> Span:
-        """That of two runs, by every rate that was probed when both began and, if both say so, when they ended."""
+        """The range for two runs, from all probes at their start and, where both have them, at their end."""
         ratios = [old / new for pair in _probes(before, after) for old, new in zip(*pair, strict=True)]
         return cls(min(1.0, *ratios), max(1.0, *ratios))
 
     def nearest(self, ratio: float, unit: Unit) -> float:
-        """The part of a figure's ratio that this explains.
+        """The part of a figure's ratio that this range explains.
 
         >>> Span(1.0, 1.25).nearest(1.5, "ms"), Span(1.0, 1.25).nearest(0.5, "per second")
         (1.25, 0.8)
@@ -95,24 +97,24 @@ class Span(NamedTuple):
 
 
 def compared(before: Sequence[Recorded], after: Sequence[Recorded]) -> list[Change]:
-    """The changes from the lines of one file to those of another, the newest of each, in the order of the first.
+    """The changes from the newest lines of one file to those of another, in the order of the first.
 
-    What is paired was measured under one setting, quick or not; names of data and bundles count where a file has
-    several. Raises BadData where nothing was measured by both, and where the probes of the machine differ by more than
-    10 % between two runs of which something that depends on it is paired.
+    Lines are paired where they were measured under the same settings, quick or not; names of data sets and bundles
+    count where a file has several. Raises BadData where no line can be paired, and where the probes of two runs differ
+    by more than 10 % and one of their figures depends on the machine's speed.
     """
     several = [name for name in SUBJECTS if max(len(_values_of(name, side)) for side in (before, after)) > 1]
     first, second = _by_key(before, several), _by_key(after, several)
     pairs = [(first[key], second[key]) for key in first if key in second]
     if not pairs:
-        raise BadData("the two files have nothing in common; compare runs of the same bench command")
+        raise BadData("the two files have nothing in common; compare results of the same bench command")
     spans = [_span(old, new) for old, new in pairs]
     return changes([(old.line, new.line) for old, new in pairs], spans)
 
 
 def changes(pairs: Sequence[tuple[Line, Line]], spans: Sequence[Span] | None = None) -> list[Change]:
-    """What became of each line, with Holm's correction over all that have samples enough, beyond what a span explains
-    of each; of those without samples every figure that changed by more than 5 %."""
+    """The change of each pair of lines beyond what its span explains, with Holm's correction over all that have enough
+    samples; without samples, every figure of a summary that changed by more than 5 %."""
     found: list[Change] = []
     raw: list[float] = []
     for (before, after), span in zip(pairs, spans or [Span()] * len(pairs), strict=True):
@@ -133,10 +135,10 @@ def changes(pairs: Sequence[tuple[Line, Line]], spans: Sequence[Span] | None = N
 
 
 def samples_of(line: Line) -> Values:
-    """What a test may use, float64 [n]: the samples; of callers who wait what their histogram tells, of c callers every
-    c-th in order of size, for those who stand in one line tell the same c times.
+    """The values that a test may use, float64 [n]: the samples. A closed loop keeps only its histogram; with c callers
+    every c-th value of it counts, since callers who queue for the same answer are no independent samples.
 
-    Arrivals at a fixed rate have none: each waits for those before it, and the rate follows what a run could answer.
+    The open loop has none: each arrival waits for those before it, and its rate depends on the run's own throughput.
     """
     if line.measured != "load" or line.labels.get("load") != "closed" or line.samples:
         return np.asarray(line.samples, np.float64)
@@ -159,20 +161,20 @@ def holm(p: Values) -> Values:
 
 
 def worse_than(found: Sequence[Change], threshold: float) -> list[Change]:
-    """The alarms whose change beyond what the machine explains is a loss of more than `threshold`, a share."""
+    """The changes that are significantly worse, beyond what the machine explains, by more than a share `threshold`."""
     return [one for one in found if one.verdict == "worse" and _loss(one.unit, one.beyond) > threshold]
 
 
 def _span(before: Recorded, after: Recorded) -> Span:
-    """What the machine explains of a pair of lines. Raises BadData where it was not the same."""
-    if before.line.measured in OF_ANY_MACHINE:
+    """What the machine explains of a pair of lines. Raises BadData where its speed differed too much."""
+    if before.line.measured in MACHINE_INDEPENDENT:
         return Span()
     for old, new in _probes(before.run, after.run):
         if new.differs_from(old, PROBE_SHARE):
             raise BadData(
-                f"the machine was not the same: matrix product {old.gflops:g} and {new.gflops:g} GFLOP/s, memory "
+                f"the machine's speed differed: matrix product {old.gflops:g} and {new.gflops:g} GFLOP/s, memory "
                 f"copy {old.gbytes:g} and {new.gbytes:g} GB/s; measure both again on a quiet machine, or give two "
-                "bundles, which are then asked in turn"
+                "bundles, which are then timed in turn"
             )
     return Span.between(before.run, after.run)
 
@@ -196,13 +198,13 @@ def _by_key(recorded: Sequence[Recorded], several: Sequence[str]) -> dict[object
 
 
 def _paired(before: Line, after: Line) -> bool:
-    """Whether samples of one place are of one request, of a quality of one shopper: where both asked as many."""
+    """Whether samples at the same position are of the same request, or user: where both lines have as many."""
     sizes = [(line.summary.get("n"), len(line.samples)) for line in (before, after)]
     return before.measured in PAIRED and (before.measured != "quality" or sizes[0] == sizes[1])
 
 
 def _p(before: Line, after: Line, explained: float) -> float:
-    """The p-value of what is beyond the explained ratio."""
+    """The p-value of the change beyond the explained ratio."""
     from scipy.stats import mannwhitneyu, wilcoxon
 
     old, new = explained * samples_of(before), samples_of(after)
@@ -216,8 +218,8 @@ def _p(before: Line, after: Line, explained: float) -> float:
 
 
 def _centres(before: Line, after: Line) -> tuple[float, float, float]:
-    """The middle of both sides and the ratio: of paired times the median ratio of a pair, of others the middles'. Of a
-    quality it is the mean over shoppers, each of whom counts once."""
+    """The centre of both sides and their ratio. Durations: the medians, and where paired the median of the pairs'
+    ratios. Qualities and rates: the means."""
     old, new = samples_of(before), samples_of(after)
     n = min(len(old), len(new))
     if before.unit not in LESS_IS_BETTER:
@@ -232,7 +234,7 @@ def _centres(before: Line, after: Line) -> tuple[float, float, float]:
 
 
 def _interval(before: Line, after: Line) -> tuple[float, float]:
-    """Of the ratio, nan for too few samples."""
+    """The 95 % interval of the ratio, nan for too few samples."""
     old, new = samples_of(before), samples_of(after)
     n, paired = min(len(old), len(new)), _paired(before, after)
     if n < FEWEST:
@@ -252,10 +254,10 @@ def _ratio(before: float, after: float) -> float:
 
 
 def _untested(before: Line, after: Line) -> Iterator[Change]:
-    """Every figure of a summary that changed by more than 5 %."""
+    """Every figure of a summary that changed by more than 5 %, without a test."""
     for name, old in before.summary.items():
         new = after.summary.get(name)
-        if name in NO_FIGURES or old is None or new is None or abs(new - old) <= ALARM_SHARE * abs(old):
+        if name in NOT_COMPARED or old is None or new is None or abs(new - old) <= ALARM_SHARE * abs(old):
             continue
         labels = {**before.labels, "figure": name}
         yield Change(before.measured, labels, before.unit, old, new, _ratio(old, new), nan, "not tested")

@@ -1,4 +1,4 @@
-"""What a figure was taken on: processor, libraries, commit, and a fixed probe of how fast the machine is just now."""
+"""The machine of a measurement: processor, libraries, commit, and a fixed probe of its current speed."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from retrieval.encoders.runtime import available_cores, pick_device
 from retrieval.errors import BadData
 from retrieval.fingerprint import fingerprint, remembered_sha256
 
-SIDE = 1_024  # rows and columns of the probe's matrices, float32
-COPIED = 64 * 2**20  # bytes that the probe copies: more than the caches hold
-ROUNDS = 12  # of each probe; the best counts, for whatever else runs only slows
+SIDE = 1_024  # rows and columns of the probe's float32 matrices
+COPIED = 64 * 2**20  # bytes that the probe copies: more than the processor's caches hold
+ROUNDS = 12  # of each probe; the best counts, since other processes can only slow it
 
 
 class Probe(NamedTuple):
-    """How fast the machine was when figures were taken."""
+    """The speed of the machine at one time."""
 
     gflops: float  # float32 matrix product, 10^9 operations a second
     gbytes: float  # memory copy, 10^9 bytes a second read and as many written
 
     def differs_from(self, other: Probe, share: float) -> bool:
-        """Whether either rate is away from the other's by more than a share of it.
+        """Whether either rate differs from the other probe's by more than a share of it.
 
         >>> Probe(100, 10).differs_from(Probe(95, 10), 0.1), Probe(100, 10).differs_from(Probe(100, 8), 0.1)
         (False, True)
@@ -40,7 +40,7 @@ class Probe(NamedTuple):
 
 
 def probe(*, rounds: int = ROUNDS, clock: Callable[[], float] = time.perf_counter) -> Probe:
-    """Measures the machine: the best of some matrix products and memory copies; under a second in all."""
+    """The best of some matrix products and memory copies; takes less than a second."""
     left = np.random.default_rng(0).random((SIDE, SIDE), np.float32)
     out, source = np.empty_like(left), np.ones(COPIED, np.uint8)
     target = np.empty_like(source)
@@ -59,7 +59,7 @@ def _best(work: Callable[[], object], rounds: int, clock: Callable[[], float]) -
 
 
 def machine(device: str = "cpu") -> dict[str, str]:
-    """What figures are taken on: processor, the GPU if models run there, cores, system, Python, libraries, commit."""
+    """Processor, GPU if models run there, cores, system, Python, libraries and commit."""
     libraries = {name: version(name) for name in ("shortlist", "numpy", "openvino", "torch")}
     return {
         "processor": _processor(),
@@ -73,15 +73,16 @@ def machine(device: str = "cpu") -> dict[str, str]:
 
 
 def data_fingerprint(folder: Path) -> str:
-    """What a data set's files hold, whatever the folder is called; as `DataSet.fingerprint`. Raises BadData."""
+    """The fingerprint of a data set's files, whatever the folder's name; equals `DataSet.fingerprint`. Raises
+    BadData."""
     try:
         return fingerprint({name: remembered_sha256(folder / name) for name in CONTRACT if (folder / name).exists()})
     except OSError as error:
-        raise BadData(f"{folder}: cannot be read ({error.strerror}); let this user read the folder") from error
+        raise BadData(f"{folder}: cannot be read ({error.strerror}); make it readable for this user") from error
 
 
 def command_line(arguments: Sequence[str]) -> str:
-    """The command that was given, as it is typed again, from `sys.argv`.
+    """The command to type to repeat this run, made of `sys.argv`.
 
     >>> command_line(["/usr/bin/shortlist", "bench", "latency", "my bundle"])
     "shortlist bench latency 'my bundle'"
@@ -93,10 +94,11 @@ def command_line(arguments: Sequence[str]) -> str:
 
 
 def peak_memory() -> dict[str, float]:
-    """The most memory in 10^6 bytes that this process has held since this was asked last, on the host and on a GPU.
+    """The most memory, in 10^6 bytes, that this process has held since the previous call, on the host and on a GPU.
 
-    Where the kernel keeps no such mark (Linux does, https://man7.org/linux/man-pages/man5/proc_pid_clear_refs.5.html),
-    it is the most so far, and is called that.
+    Where the kernel cannot reset that mark (Linux can,
+    https://man7.org/linux/man-pages/man5/proc_pid_clear_refs.5.html), it is the most since the process started, as
+    `peak MB so far`.
     """
     import resource
 

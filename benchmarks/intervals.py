@@ -1,4 +1,4 @@
-"""Intervals of many means at once: one draw of shoppers serves every column."""
+"""Confidence intervals. Bootstrap intervals of many means share the draws of users."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from numpy.typing import NDArray
 from retrieval.metrics.ranking import Values
 
 NORMAL = 1.96  # standard errors to each side of a 95 % interval
-CELLS = 4_194_304  # drawn shoppers held at once
+CELLS = 4_194_304  # drawn users held in memory at once
 
 
 def mean_intervals(
     values: Values, users: NDArray[np.integer] | None, *, resamples: int, seed: int = 0
 ) -> tuple[Values, Values, Values]:
-    """The mean of each column and its 95 % interval, float64 [n_columns] three times; nan in a column without figures.
+    """The mean of each column and its 95 % interval, float64 [n_columns] three times; nan in a column without values.
 
-    values is float64 [n_requests, n_columns], nan where a request has nothing to tell. users is int [n_requests], whose
-    requests are drawn together; each request by itself where None. A percentile bootstrap (Efron and Tibshirani, 1993).
+    values is float64 [n_requests, n_columns], nan where a request has no value. users is int [n_requests]: the requests
+    of one user are drawn together; each request by itself where None. A percentile bootstrap (Efron and Tibshirani,
+    1993).
     """
     known = ~np.isnan(values)
-    asked = known.any(axis=1)
-    values, known = np.where(known, values, 0.0)[asked], known[asked]
-    owner = np.arange(len(values)) if users is None else np.unique(users[asked], return_inverse=True)[1]
+    counted = known.any(axis=1)
+    values, known = np.where(known, values, 0.0)[counted], known[counted]
+    owner = np.arange(len(values)) if users is None else np.unique(users[counted], return_inverse=True)[1]
     sums, counts = _by_owner(values, owner), _by_owner(known.astype(np.float64), owner)
     if not len(sums):
         nothing = np.full(values.shape[1], np.nan)
@@ -37,8 +38,8 @@ def mean_intervals(
 
 
 def owner_means(values: Values, users: NDArray[np.integer] | None) -> Values:
-    """The mean of what each user's requests have, float64 [n_users who have any], users in ascending order; of each
-    request by itself where users is None. values is float64 [n_requests], nan where a request has nothing to tell.
+    """Each user's mean over their requests, float64 [n_users with any value], in ascending order of users; the values
+    of the requests themselves where users is None. values is float64 [n_requests], nan where a request has no value.
 
     >>> owner_means(np.array([1.0, 0.5, np.nan, 0.0, np.nan]), np.array([7, 2, 2, 7, 9])).tolist()
     [0.5, 0.5]
@@ -52,7 +53,7 @@ def owner_means(values: Values, users: NDArray[np.integer] | None) -> Values:
 
 def median_interval(values: Values) -> tuple[float, float]:
     """The 95 % interval of the median of float64 [n], by its order statistics (Conover, Practical Nonparametric
-    Statistics, 3.2): no resampling, no shape of the distribution is taken for granted.
+    Statistics, 3.2): no resampling, and no assumption about the distribution.
 
     >>> median_interval(np.arange(101.0))
     (40.0, 60.0)
@@ -64,8 +65,8 @@ def median_interval(values: Values) -> tuple[float, float]:
 
 
 def mean_ratio_interval(before: Values, after: Values, *, paired: bool) -> tuple[float, float]:
-    """The 95 % interval of the mean after over that before, by the delta method and Student's t; nan where the latter
-    is 0. Of two values or more on each side."""
+    """The 95 % interval of the ratio of both means, after over before, by the delta method and Student's t; nan where
+    the mean before is 0. Needs two values or more on each side."""
     from scipy.stats import t
 
     centre = float(before.mean())
@@ -81,13 +82,13 @@ def mean_ratio_interval(before: Values, after: Values, *, paired: bool) -> tuple
 
 
 def _drawn(random: np.random.Generator, draws: int, users: int) -> Values:
-    """How often each user is in each draw of as many users, with replacement, float64 [draws, users]."""
+    """How often each user is in each draw of all users with replacement, float64 [draws, users]."""
     cells = random.integers(0, users, (draws, users)) + users * np.arange(draws)[:, None]
     return np.bincount(cells.reshape(-1), minlength=draws * users).reshape(draws, users).astype(np.float64)
 
 
 def _by_owner(values: Values, owner: NDArray[np.integer]) -> Values:
-    """Rows of one owner added up, float64 [n_owners, n_columns]."""
+    """The sum of each owner's rows, float64 [n_owners, n_columns]."""
     found = np.zeros((int(owner.max(initial=-1)) + 1, values.shape[1]))
     np.add.at(found, owner, values)
     return found

@@ -1,6 +1,7 @@
-"""Results: lines of JSON under one schema, each of which says by itself what was measured, where, and how to repeat it.
+"""Results: lines of JSON under one schema. Each line alone says what was measured, on which machine, and how to repeat
+it.
 
-Files only grow: a run is appended, and an earlier one is never changed.
+A run is appended to its file; earlier runs are never changed.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ from benchmarks.histogram import bucket_counts
 from retrieval.errors import BadConfig, BadData
 
 SCHEMA = 1
-TIMES = 2_000  # kept of a line at most, the first of all, which two runs of one seed asked for alike
-SAMPLES = 25_000  # kept of a quality: all shoppers, of which most find nothing; a line of them takes some 50 kB
-BEYOND = 10  # samples that must lie beyond a percentile before it is a figure
+MAX_TIMES = 2_000  # durations that a line keeps: the first, whose requests are the same in two runs with one seed
+MAX_USERS = 25_000  # users whose quality a line keeps, all of a usual data set; they take some 50 kB
+SAMPLES_BEYOND = 10  # samples that must lie beyond a percentile for it to be reported
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9}
 
 Unit: TypeAlias = Literal["ms", "s", "MB", "per second", "share", "figure"]
 LESS_IS_BETTER = frozenset({"ms", "s", "MB"})
-ENDED = "probe at the end"  # the kind of the line that a run ends with; readers find it in `Run.ended`
-OF_A_BUILD = frozenset({"release", "data fingerprint", "task", "candidates"})
-WAYS = frozenset({"kept"})  # which ways were compared, of which each line names its own
-SIZES = frozenset({"items", "dimensions", "queries"})  # of a bundle's build, but chosen where vectors are made
+ENDED = "probe at the end"  # kind of the last line of a run; readers get it as `Run.ended`
+BUILD_FACTS = frozenset({"release", "data fingerprint", "task", "candidates"})  # facts of a build, no choices of a run
+LABELLED = frozenset({"kept"})  # choices that each line has among its own labels
+SIZES = frozenset({"items", "dimensions", "queries"})  # facts of a bundle, but choices where vectors are generated
 Summary: TypeAlias = Mapping[str, float | None]
 
 
@@ -40,8 +41,8 @@ Summary: TypeAlias = Mapping[str, float | None]
 class Run:
     """What all lines of one command share.
 
-    `command` repeats it; `commit` is of this code, `data` names release, data set and settings; `date` is UTC. `probe`
-    was taken when it began, `ended` when it ended, None where it did not or did not say.
+    command: what to type to repeat it. date: UTC. commit: of this code. data: release, data set and settings by name.
+    probe: the machine's speed at the start; ended: at the end, None where the run did not finish.
     """
 
     command: str
@@ -54,19 +55,19 @@ class Run:
 
     @property
     def quick(self) -> bool:
-        """Whether little of everything was measured; earlier runs say so in their command alone."""
+        """Whether it was run with `--quick`; older runs have that in their command alone."""
         return "quick" in self.data or "--quick" in shlex.split(self.command)
 
     @property
     def setting(self) -> tuple[tuple[str, str], ...]:
-        """What was chosen, by name: `data` without what only says which build was met, as releases and texts' lengths,
-        and a GPU where it ran on one.
+        """The settings of the run, by name: `data` without facts of the build, such as the release or lengths of texts,
+        plus the GPU where models ran on one.
 
         >>> about = {"bundle": "shop", "release": "r1", "tokens of 10 pairs": "mean 18", "threads": "1"}
         >>> Run(command="", date="", commit="", machine={}, probe=Probe(1, 1), data=about).setting
         (('bundle', 'shop'), ('threads', '1'))
         """
-        left_out = OF_A_BUILD | WAYS | {"quick"} | (SIZES if "bundle" in self.data else set())
+        left_out = BUILD_FACTS | LABELLED | {"quick"} | (SIZES if "bundle" in self.data else set())
         gpu = {"gpu": self.machine["gpu"]} if self.machine.get("gpu") else {}
         return tuple(
             (name, value)
@@ -77,12 +78,12 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One thing measured.
+    """One measurement.
 
-    measured: the kind of figure, such as `latency`. labels: which of them, such as call, stage and load. unit: of the
-    samples and of the summary's values, but for counts (`n`). samples: the first of them in the order taken, of two
-    runs with one seed about the same requests; of a quality each shopper's mean, up to SAMPLES. summary: percentiles,
-    means, intervals, by name.
+    measured: its kind, such as `latency`. labels: which one of that kind, such as call, stage and load. unit: of the
+    samples and of the summary's values, except counts (`n`). samples: single values in the order of the requests, the
+    first MAX_TIMES durations, or each user's mean quality up to MAX_USERS; two runs with one seed make the same
+    requests. summary: percentiles, means and intervals by name. histogram: see `bucket_counts`.
     """
 
     measured: str
@@ -94,36 +95,36 @@ class Line:
 
     @property
     def key(self) -> tuple[str, tuple[tuple[str, str], ...], str]:
-        """What the lines of two runs are paired by."""
+        """Lines of two runs with the same key measured the same thing."""
         return self.measured, tuple(sorted(self.labels.items())), self.unit
 
     @property
     def median(self) -> float | None:
-        """The middle of the samples, which is called p50 only where they are enough for a percentile."""
+        """The median of the samples: called p50 where there are enough of them for a percentile, else median."""
         return self.summary.get("p50", self.summary.get("median"))
 
     @property
     def costs(self) -> Mapping[str, float | None]:
-        """What a peer costs, the median of its milliseconds under one name, see `median`."""
+        """The summary of a peer's costs, with its median latency always as `median ms`; see `median`."""
         return {**self.summary, "median ms": self.summary.get("p50 ms", self.summary.get("median ms"))}
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """A line of a file and the run it belongs to."""
+    """A line of a file and its run."""
 
     run: Run
     line: Line
 
 
-def begin(
+def begin_run(
     data: Mapping[str, str],
     *,
     device: str = "cpu",
     measure: Callable[[], Probe] = probe,
     now: datetime | None = None,
 ) -> Run:
-    """A run that begins now: the machine is named, with the GPU if the models run there, and probed."""
+    """A run that begins now on this machine, whose speed is probed; with the GPU where `device` is one."""
     about = machine(device)
     return Run(
         command=command_line(sys.argv),
@@ -136,19 +137,19 @@ def begin(
 
 
 def sampled(measured: str, labels: Mapping[str, str], unit: Unit, samples: Sequence[float]) -> Line:
-    """A line of single measurements: percentiles as far as they are figures, and the first samples; ValueError where
-    there are none."""
+    """A line of single values: their percentiles, as far as there are enough of them, and the first values. Raises
+    ValueError where there are none."""
     if not len(samples):
         raise ValueError(f"{measured} {dict(labels)}: there are no samples")
-    kept = [round(float(value), 4) for value in samples[:TIMES]]
+    first = [round(float(value), 4) for value in samples[:MAX_TIMES]]
     counts = bucket_counts(samples) if unit == "ms" else {}
     return Line(
-        measured=measured, labels=labels, unit=unit, summary=percentiles(samples), samples=kept, histogram=counts
+        measured=measured, labels=labels, unit=unit, summary=percentiles(samples), samples=first, histogram=counts
     )
 
 
 def percentiles(samples: Sequence[float]) -> dict[str, float]:
-    """`n`, mean, and the percentiles that have at least ten samples beyond them; of fewer than that the `median`.
+    """`n`, mean, and the percentiles with at least ten samples beyond them; `median` where p50 has fewer.
 
     >>> list(percentiles(range(200))), percentiles([3.0, 1.0, 2.0])
     (['n', 'mean', 'p50', 'p90'], {'n': 3.0, 'mean': 2.0, 'median': 2.0})
@@ -156,13 +157,14 @@ def percentiles(samples: Sequence[float]) -> dict[str, float]:
     values = np.asarray(samples, np.float64)
     found = {"n": float(len(values)), "mean": float(values.mean())}
     for name, percent in PERCENTILES.items():
-        if round(len(values) * (100 - percent) / 100, 6) >= BEYOND:
+        if round(len(values) * (100 - percent) / 100, 6) >= SAMPLES_BEYOND:
             found[name] = float(np.percentile(values, percent))
     return found if "p50" in found else {**found, "median": float(np.median(values))}
 
 
 def append(path: Path, run: Run, lines: Iterable[Line]) -> None:
-    """Adds the lines of a run to a file, made if there is none, in one write. Raises BadConfig where it cannot be."""
+    """Appends the lines of a run to a file, which is created if missing, in one write. Raises BadConfig where that
+    fails."""
     written = "".join(_text(run, line) for line in lines)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -172,36 +174,36 @@ def append(path: Path, run: Run, lines: Iterable[Line]) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise BadConfig(f"--out {path}: cannot be written ({error.strerror}); name another file") from error
+        raise BadConfig(f"--out {path}: cannot be written ({error.strerror}); give another file") from error
 
 
 def append_end(path: Path, run: Run, probe: Probe) -> None:
-    """Adds how fast the machine was when a run ended, which `read` gives to all its lines."""
+    """Appends the machine's speed at the end of a run, which `read` adds to all lines of that run."""
     append(path, run, [Line(measured=ENDED, labels={}, unit="figure", summary=probe._asdict())])
 
 
 def read(path: Path) -> list[Recorded]:
-    """The lines of a file, each with its run as it ended.
+    """The lines of a file, each with its run.
 
-    Raises BadData for a file that is not there, torn, or of another schema.
+    Raises BadData for a file that is missing, broken or of another schema.
     """
     try:
         texts = path.read_text("utf-8").rstrip("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise BadData(
-            f"{path}: cannot be read as results ({error}); make some with: shortlist bench ... --out {path}"
+            f"{path}: cannot be read as results ({error}); measure with: shortlist bench ... --out {path}"
         ) from error
     found = _with_ends([_parsed(path, number, text) for number, text in enumerate(texts, 1) if text.strip()])
     if not found:
-        raise BadData(f"{path}: holds no results; make some with: shortlist bench ... --out {path}")
+        raise BadData(f"{path}: holds no results; measure with: shortlist bench ... --out {path}")
     return found
 
 
 def latest(recorded: Sequence[Recorded]) -> list[Recorded]:
-    """Of several runs of the same thing under one setting the newest line, in the order of their first mention.
+    """The newest line of every key and setting, in the order in which each first appears.
 
-    Which release was measured makes nothing another thing. Quick runs count only where no full one measured that kind
-    of figure on those data or that bundle.
+    Two releases of one bundle share their keys and settings. Quick runs count only where no full run measured the same
+    kind on the same data set and bundle.
     """
     full = {_subject(one) for one in recorded if not one.run.quick}
     newest: dict[object, Recorded] = {}
@@ -219,7 +221,7 @@ def _subject(one: Recorded) -> tuple[str, str | None, str | None]:
 
 
 def _with_ends(found: Sequence[Recorded]) -> list[Recorded]:
-    """The lines of measurements, each run with the probe of its last line of `append_end`."""
+    """The lines without those of `append_end`, whose probes become the `ended` of their runs."""
     ends = {
         (one.run.date, one.run.command): Probe(one.line.summary["gflops"] or 0.0, one.line.summary["gbytes"] or 0.0)
         for one in found
@@ -233,7 +235,7 @@ def _with_ends(found: Sequence[Recorded]) -> list[Recorded]:
 
 
 def _ends_whole(path: Path) -> bool:
-    """Whether a file ends with its last line; one that was cut off by a full disk does not."""
+    """Whether a file ends with a line break; one that a full disk cut off does not."""
     if not path.exists() or not path.stat().st_size:
         return True
     with path.open("rb") as file:
@@ -241,8 +243,8 @@ def _ends_whole(path: Path) -> bool:
         return file.read() == b"\n"
 
 
-def as_json(run: Run, line: Line) -> dict[str, object]:
-    """A line of a file, as JSON takes it."""
+def line_as_json(run: Run, line: Line) -> dict[str, object]:
+    """A line as it stands in a file."""
     about = asdict(run) | {"probe": run.probe._asdict(), "ended": run.ended and run.ended._asdict()}
     if run.ended is None:
         del about["ended"]
@@ -250,9 +252,11 @@ def as_json(run: Run, line: Line) -> dict[str, object]:
 
 
 def _text(run: Run, line: Line) -> str:
-    """A line of a file without what only takes room: blanks, and decimals of whole samples."""
+    """A line as text, without blanks and without decimals of whole samples."""
     samples = [int(value) if value == int(value) else value for value in line.samples]
-    return json.dumps(as_json(run, replace(line, samples=samples)), ensure_ascii=False, separators=(",", ":")) + "\n"
+    return (
+        json.dumps(line_as_json(run, replace(line, samples=samples)), ensure_ascii=False, separators=(",", ":")) + "\n"
+    )
 
 
 def _parsed(path: Path, number: int, text: str) -> Recorded:
@@ -263,5 +267,5 @@ def _parsed(path: Path, number: int, text: str) -> Recorded:
             run = value.pop("run")
             return Recorded(Run(**run | {"probe": Probe(**run["probe"])}), Line(**value))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BadData(f"{path}, line {number}: is not a result ({type(error).__name__}: {error}); remove it") from error
-    raise BadData(f"{path}, line {number}: has schema {schema}, this version reads {SCHEMA}; measure again")
+        raise BadData(f"{path}, line {number}: is no result ({type(error).__name__}: {error}); remove it") from error
+    raise BadData(f"{path}, line {number}: has schema {schema}, not {SCHEMA}; measure again, into a new file")

@@ -1,4 +1,4 @@
-"""Sweeps: one setting of an engine or of its calls after another, `--sweep k=10,50,100`."""
+"""Sweeps: one setting of an engine or of its calls takes several values in turn, as in `--sweep k=10,50,100`."""
 
 from __future__ import annotations
 
@@ -27,81 +27,81 @@ CONDITION = re.compile(r"(?P<column>[^=<>!]+?)\s*(?P<operator><=|>=|!=|<|>|=)\s*
 
 
 @dataclass(frozen=True, kw_only=True)
-class Knobs:
-    """What a sweep can turn. None is what the release or the engine itself does."""
+class EngineOptions:
+    """The settings that a sweep can vary. None leaves a setting as the release or the engine has it."""
 
     k: int = 10
     rerank: bool = True
-    shortlist: int | None = None  # items that are retrieved, at least
-    depth: int | None = None  # places that are reranked
+    shortlist: int | None = None  # candidates that are retrieved, at least
+    depth: int | None = None  # candidates that are reranked
     precision: str = "auto"
     runtime: RuntimeName = "openvino"
     threads: int | None = None  # cores that the process may use
     filters: Filters | None = None  # of every call
-    deadline: float | None = None  # milliseconds, of calls that rerank
+    deadline_ms: float | None = None  # of calls that rerank
 
 
 class Sweep(NamedTuple):
-    """A setting and its values, as they were written."""
+    """A setting and its values as text."""
 
     name: str
     values: tuple[str, ...]
 
-    def knobs(self) -> list[Knobs]:
-        """The settings of every point. Raises BadConfig for a value that cannot be."""
-        return [turned({self.name: value}) for value in self.values]
+    def options(self) -> list[EngineOptions]:
+        """The options for each value. Raises BadConfig for an invalid value."""
+        return [parse_options({self.name: value}) for value in self.values]
 
 
 def parse_sweep(text: str) -> Sweep:
-    """A sweep as the option has it. Raises BadConfig, naming what there is.
+    """Parses the text of `--sweep`. Raises BadConfig for an unknown setting, naming those that there are.
 
     >>> parse_sweep("k=10,50")
     Sweep(name='k', values=('10', '50'))
     """
     name, equals, values = text.partition("=")
-    if not equals or not values or name not in READ:
-        raise BadConfig(f"--sweep {text}: write it as NAME=VALUE,VALUE, with a NAME of {', '.join(READ)}")
+    if not equals or not values or name not in PARSERS:
+        raise BadConfig(f"--sweep {text}: write it as NAME=VALUE,VALUE, with a NAME of {', '.join(PARSERS)}")
     sweep = Sweep(name, tuple(value.strip() for value in values.split(",")))
-    sweep.knobs()
+    sweep.options()
     return sweep
 
 
-def turned(values: Mapping[str, str]) -> Knobs:
-    """Knobs from their values as text. Raises BadConfig for a value that cannot be.
+def parse_options(values: Mapping[str, str]) -> EngineOptions:
+    """Options from their values as text. Raises BadConfig for an invalid value.
 
-    >>> knobs = turned({"k": "50", "rerank": "no"})
-    >>> knobs.k, knobs.rerank, knobs.depth
+    >>> options = parse_options({"k": "50", "rerank": "no"})
+    >>> options.k, options.rerank, options.depth
     (50, False, None)
     """
     read: dict[str, object] = {}
     for name, value in values.items():
         try:
-            read[name] = READ[name](value)
+            read[name] = PARSERS[name](value)
         except ValueError as error:
             raise BadConfig(f"--sweep {name}={value}: {error}") from error
-    return replace(Knobs(), **read)  # type: ignore[arg-type]
+    return replace(EngineOptions(), **read)  # type: ignore[arg-type]
 
 
-def open_engine(bundle: Path, knobs: Knobs, device: str) -> Engine:
-    """The engine of a bundle's live release, as it is now, under some knobs. Raises what `Engine.open` does."""
+def open_engine(bundle: Path, options: EngineOptions, device: str) -> Engine:
+    """An engine of a bundle's live release under some options; it does not reload. Raises what `Engine.open` does."""
     from serving.engine import Engine
 
-    opened = Engine.open(
-        bundle, device=device, precision=knobs.precision, runtime=knobs.runtime, auto_reload=False
+    state = Engine.open(
+        bundle, device=device, precision=options.precision, runtime=options.runtime, auto_reload=False
     ).state
-    stages = opened.stages
-    if knobs.depth is not None:
-        stages = stages.at_depth(knobs.depth)
-    if knobs.shortlist is not None:
-        stages = replace(stages, shortlist=knobs.shortlist)
-    return Engine(replace(opened, stages=stages))
+    stages = state.stages
+    if options.depth is not None:
+        stages = stages.at_depth(options.depth)
+    if options.shortlist is not None:
+        stages = replace(stages, shortlist=options.shortlist)
+    return Engine(replace(state, stages=stages))
 
 
 @contextmanager
-def pinned(threads: int | None) -> Iterator[None]:
-    """Lets this process use so many cores, as far as it has them; runtimes that start inside see no others.
+def use_cores(threads: int | None) -> Iterator[None]:
+    """Limits this process to so many cores, or as many as it has; runtimes that start inside see no others.
 
-    What has started before keeps its threads: a process is to be pinned before it opens a model.
+    Runtimes that have started before keep their threads: limit the process before it opens a model.
     """
     if threads is None or not hasattr(os, "sched_setaffinity"):
         yield
@@ -114,31 +114,32 @@ def pinned(threads: int | None) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def in_a_process(arguments: Sequence[str], threads: int) -> list[Line]:
-    """The lines of another `shortlist bench` command on so many cores: a runtime counts them once, when it starts.
+def run_in_process(arguments: Sequence[str], threads: int) -> list[Line]:
+    """The result lines of a `shortlist bench` command in a process of its own on so many cores, since a runtime counts
+    the cores only once, when it starts.
 
-    Raises BadConfig with the command's own words where it fails.
+    Raises BadConfig with the last line of the command's stderr where it fails.
     """
     with TemporaryDirectory() as scratch:
         out = Path(scratch) / "lines.jsonl"
         command = [sys.executable, "-m", "benchmarks", *arguments, "--threads", str(threads), "--out", str(out)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            said = done.stderr.strip().splitlines() or ["it said nothing"]
-            raise BadConfig(f"{' '.join(arguments[:2])} on {threads} cores: {said[-1]}")
+            errors = done.stderr.strip().splitlines() or [f"exit code {done.returncode} without a message"]
+            raise BadConfig(f"{' '.join(arguments[:2])} on {threads} cores: {errors[-1]}")
         return [one.line for one in read(out)]
 
 
-def whole_numbers(option: str, text: str) -> tuple[int, ...]:
-    """Whole numbers with commas between them. Raises BadConfig, naming the option.
+def parse_whole_numbers(option: str, text: str) -> tuple[int, ...]:
+    """Parses whole numbers separated by commas. Raises BadConfig, naming the option.
 
-    >>> whole_numbers("--candidates", "10,100")
+    >>> parse_whole_numbers("--candidates", "10,100")
     (10, 100)
     """
     try:
         return tuple(_whole(part) for part in text.split(","))
     except ValueError as error:
-        raise BadConfig(f"{option} {text}: {error}, with commas between them") from error
+        raise BadConfig(f"{option} {text}: {error}; separate several with commas") from error
 
 
 def _whole(text: str) -> int:
@@ -199,11 +200,11 @@ def _filters(text: str) -> Filters | None:
     return [(found["column"], found["operator"], value)]
 
 
-READ: Mapping[str, Callable[[str], object]] = {
+PARSERS: Mapping[str, Callable[[str], object]] = {
     "k": _whole, "shortlist": _whole, "rerank": _yes, "depth": _whole, "precision": _precision, "runtime": _runtime,
-    "threads": _whole, "filters": _filters, "deadline": _milliseconds,
+    "threads": _whole, "filters": _filters, "deadline_ms": _milliseconds,
 }  # fmt: skip
-NOT_RERANKED: Mapping[str, str] = {  # what settings do to calls that are not reranked
-    "rerank": "changes nothing", "depth": "changes nothing", "deadline": "changes nothing",
-    "precision": "is of the encoder alone", "runtime": "is of the encoder alone",
+EFFECT_WITHOUT_RERANKING: Mapping[str, str] = {  # of settings on calls that are not reranked
+    "rerank": "has no effect", "depth": "has no effect", "deadline_ms": "has no effect",
+    "precision": "affects the encoder alone", "runtime": "affects the encoder alone",
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Measurements as tables in a terminal."""
+"""Measurements are written to a file as they come, and shown as tables in a terminal."""
 
 from __future__ import annotations
 
@@ -10,27 +10,30 @@ from typing import TYPE_CHECKING
 
 from benchmarks.changes import PROBE_SHARE, Change
 from benchmarks.environment import Probe, data_fingerprint, probe
-from benchmarks.result_lines import Line, Run, append, append_end, as_json
+from benchmarks.result_lines import Line, Run, append, append_end, line_as_json
 from indexing.bundle.bundle import Bundle
 from serving.cli.show import console, say
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-PIVOTS = {"quality": ("metric", "mean"), "beyond accuracy": ("figure", "value")}  # a label whose values are columns
+PIVOTS = {
+    "quality": ("metric", "mean"),
+    "beyond accuracy": ("figure", "value"),
+}  # kind: label whose values become columns
 
 
-def deliver(
-    run: Run, lines: Iterable[Line], *, out: Path | None, as_one: bool, measure: Callable[[], Probe] = probe
+def record(
+    run: Run, lines: Iterable[Line], *, out: Path | None, as_json: bool, measure: Callable[[], Probe] = probe
 ) -> list[Line]:
-    """Takes the lines as they are measured: each is kept in `out` at once, and all are shown at the end.
+    """Appends each line to `out` as soon as it is measured, and shows all of them at the end.
 
-    The machine is probed again before, which `out` keeps too, and a line on stderr says so where it was not as quick
-    as when the run began.
+    The machine's speed is probed once more at the end and written to `out`; a warning on stderr says so where it
+    differs from the start by more than PROBE_SHARE.
     """
     found: list[Line] = []
     if out is not None:
-        append(out, run, [])  # that it cannot be written is to be known before anything is measured
+        append(out, run, [])  # fails now, not after the measurement, where the file cannot be written
     for line in lines:
         found.append(line)
         if out is not None:
@@ -38,17 +41,17 @@ def deliver(
     now = measure()
     if out is not None:
         append_end(out, run, now)
-    show_run(replace(run, ended=now), found, as_one)
+    show_run(replace(run, ended=now), found, as_json)
     if now.differs_from(run.probe, PROBE_SHARE):
-        then = f"{run.probe.gflops:g} GFLOP/s in a matrix product and {run.probe.gbytes:g} GB/s of memory copied"
-        say(f"the machine was not quiet: {then} when the run began, {now.gflops:g} and {now.gbytes:g} at its end")
+        start = f"{run.probe.gflops:g} GFLOP/s in a matrix product and {run.probe.gbytes:g} GB/s of memory copied"
+        say(f"the machine's speed changed: {start} at the start, {now.gflops:g} and {now.gbytes:g} at the end")
     return found
 
 
-def show_run(run: Run, lines: Sequence[Line], as_one: bool) -> None:
-    """All lines of a run as tables, with what they were taken on; or as one JSON object."""
-    if as_one:
-        print(json.dumps({"lines": [as_json(run, line) for line in lines]}, ensure_ascii=False))
+def show_run(run: Run, lines: Sequence[Line], as_json: bool) -> None:
+    """All lines of a run as tables with its data, machine and command; or as one JSON object."""
+    if as_json:
+        print(json.dumps({"lines": [line_as_json(run, line) for line in lines]}, ensure_ascii=False))
         return
     screen = console()
     for table in tables(lines):
@@ -56,11 +59,11 @@ def show_run(run: Run, lines: Sequence[Line], as_one: bool) -> None:
     screen.print("; ".join(f"{name} {value}" for name, value in run.data.items()))
     screen.print("; ".join(f"{name} {value}" for name, value in run.machine.items()))
     screen.print(f"commit {run.commit}, matrix product {run.probe.gflops:g} GFLOP/s, copy {run.probe.gbytes:g} GB/s")
-    screen.print(f"again: {run.command}")
+    screen.print(f"to repeat: {run.command}")
 
 
 def tables(lines: Sequence[Line]) -> Iterator[Table]:
-    """One table for each kind of measurement and set of labels."""
+    """One table for each kind of measurement, unit and set of labels."""
     groups: dict[tuple[str, str, tuple[str, ...]], list[Line]] = {}
     for line in pivoted(lines):
         groups.setdefault((line.measured, line.unit, tuple(line.labels)), []).append(line)
@@ -69,7 +72,7 @@ def tables(lines: Sequence[Line]) -> Iterator[Table]:
 
 
 def pivoted(lines: Sequence[Line]) -> list[Line]:
-    """The same with the lines of one stage as one line, whose columns are their metrics."""
+    """The same lines, with those that differ only in the label of PIVOTS as one line with several columns."""
     found: dict[object, Line] = {}
     for at, line in enumerate(lines):
         column, shown = PIVOTS.get(line.measured, ("", ""))
@@ -82,22 +85,22 @@ def pivoted(lines: Sequence[Line]) -> list[Line]:
 
 
 def changes_table(found: Sequence[Change]) -> Table:
-    """What changed, alarms marked."""
-    table = _empty("what changed")
-    for name in ("measured", "which", "before", "after", "change", "95 %", "by machine", "p (Holm)", ""):
-        table.add_column(name, justify="left" if name in ("measured", "which", "") else "right")
+    """Every change; the last column has its verdict unless it is 'same'."""
+    table = _empty("changes")
+    for name in ("measured", "labels", "before", "after", "change", "95 %", "machine", "p (Holm)", ""):
+        table.add_column(name, justify="left" if name in ("measured", "labels", "") else "right")
     for one in found:
-        p = "too few" if one.p != one.p else f"{one.p:.2g}"
-        which = ", ".join(f"{name} {value}" for name, value in one.labels.items())
+        p = "too few samples" if one.p != one.p else f"{one.p:.2g}"
+        labels = ", ".join(f"{name} {value}" for name, value in one.labels.items())
         machine = "" if one.explained == 1 else f"{one.explained - 1:+.1%}"
         spread = "" if one.low != one.low else f"{one.low - 1:+.1%} to {one.high - 1:+.1%}"
         cells = (number(one.before), number(one.after), f"{one.ratio - 1:+.1%}", spread, machine, p)
-        table.add_row(one.measured, which, *cells, "" if one.verdict == "same" else one.verdict)
+        table.add_row(one.measured, labels, *cells, "" if one.verdict == "same" else one.verdict)
     return table
 
 
 def number(value: float | None) -> str:
-    """Three or four figures, whatever the size.
+    """A number with three significant digits, or all digits before the point; – for None and nan.
 
     >>> number(0.01234), number(12.345), number(123456.0), number(None), number(3.0)
     ('0.0123', '12.3', '123,456', '–', '3')
@@ -129,7 +132,7 @@ def _empty(title: str) -> Table:
     return Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
 
 
-def data_of(
+def run_context(
     about: Mapping[str, object] | None = None,
     *,
     bundle: Path | None = None,
@@ -137,8 +140,8 @@ def data_of(
     quick: bool = False,
     **more: object,
 ) -> Mapping[str, str]:
-    """What a run is about, as results keep it: a bundle and its live release, a data set and its fingerprint, whether
-    it was quick, and everything else that is given, as text. Raises BadBundle and BadData."""
+    """The `data` of a run: bundle and live release, data set and fingerprint, whether it is quick, and everything else
+    that is given and not None, as text. Raises BadBundle and BadData."""
     named: dict[str, object] = {}
     if bundle is not None:
         named |= {"bundle": bundle.name, "release": Bundle.open(bundle).current().id}

@@ -1,10 +1,10 @@
-"""Time that only moves when it is told to, and calls that take as long as they are told."""
+"""A clock that only moves when a test moves it, and calls that take as long as a test says."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.latency.load import Call, Time
+from benchmarks.latency.load import Call, Clock
 from serving.request import Answer
 
 
@@ -20,8 +20,8 @@ class FakeTime:
     def pass_by(self, seconds: float) -> None:
         self.now += seconds
 
-    def tools(self) -> Time:
-        return Time(self.clock, self.pass_by)
+    def as_clock(self) -> Clock:
+        return Clock(self.clock, self.pass_by)
 
     def call(self, **stages: float) -> Call:
         """A call whose stages take so many milliseconds."""

@@ -20,7 +20,7 @@ PUBLIC = {
     """,
     "ranking": "CrossEncoderScorer GateVerdict PairSet RankerTraining ShortlistScorer train_ranker",
     "serving": "Answer Engine Hit Request",
-    "benchmarks": "Line Load Probe Run closed_loop cold_starts machine open_loop probe workload",
+    "benchmarks": "Line Load Probe Run Workload closed_loop cold_starts machine open_loop probe",
 }
 
 

@@ -32,20 +32,22 @@ def index(
     as_json: AsJson = False,
 ) -> None:
     """Recall against queries a second of every kind of index over the bundle's own vectors, for its own shoppers."""
-    from benchmarks.result_lines import begin
-    from benchmarks.sweep import pinned, whole_numbers
-    from benchmarks.terminal import data_of, deliver
+    from benchmarks.result_lines import begin_run
+    from benchmarks.sweep import parse_whole_numbers, use_cores
+    from benchmarks.terminal import record, run_context
     from benchmarks.vector_index.run import GROWTH, curves_of
 
-    with pinned(threads):
+    with use_cores(threads):
         curves = curves_of(bundle, device=device, seed=seed, seconds=seconds or (0.1 if quick else 2.0), few=quick)
-        grown = whole_numbers("--sizes", sizes or ("1000,3000" if quick else GROWTH)) if growth else ()
+        grown = parse_whole_numbers("--sizes", sizes or ("1000,3000" if quick else GROWTH)) if growth else ()
         n, dim = curves.items.shape
-        run = begin(
-            data_of(bundle=bundle, items=n, dimensions=dim, queries=len(curves.queries), threads=threads, quick=quick),
+        run = begin_run(
+            run_context(
+                bundle=bundle, items=n, dimensions=dim, queries=len(curves.queries), threads=threads, quick=quick
+            ),
             device=device,
         )
-        deliver(run, curves.lines(kind, grown), out=out, as_one=as_json)
+        record(run, curves.lines(kind, grown), out=out, as_json=as_json)
 
 
 @bench.command()
@@ -66,9 +68,9 @@ def tuned(
     as_json: AsJson = False,
 ) -> None:
     """The index that a large catalogue gets, beside exact search: recall, time, memory, alone and under filters."""
-    from benchmarks.result_lines import begin
-    from benchmarks.sweep import pinned
-    from benchmarks.terminal import data_of, deliver
+    from benchmarks.result_lines import begin_run
+    from benchmarks.sweep import use_cores
+    from benchmarks.terminal import record, run_context
     from benchmarks.vector_index.run import made, saved
     from benchmarks.vector_index.tuned import TunedRun
     from retrieval.errors import BadConfig
@@ -77,7 +79,7 @@ def tuned(
     if (vectors is None) != (queries is None):
         raise BadConfig("--vectors and --queries belong together; give both, or neither to have vectors made")
     allowed = settings_of(options={"memory": memory}).index.memory
-    with pinned(threads):
+    with use_cores(threads):
         if vectors is not None and queries is not None:
             given = saved(vectors, queries)
         else:
@@ -88,5 +90,5 @@ def tuned(
             items=given.items, queries=given.queries, target=recall, memory=allowed, seconds=spent, seed=seed
         )
         about = {"vectors": given.about, "items": n, "dimensions": width, "recall": recall, "memory": memory}
-        run = begin(data_of(about, threads=threads, quick=quick))
-        deliver(run, measured.lines(), out=out, as_one=as_json)
+        run = begin_run(run_context(about, threads=threads, quick=quick))
+        record(run, measured.lines(), out=out, as_json=as_json)

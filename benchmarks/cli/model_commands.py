@@ -39,21 +39,21 @@ def rerank(
     """
     from benchmarks.models.rerank_request import RerankRequest
     from benchmarks.models.run import ModelRuns
-    from benchmarks.result_lines import begin
-    from benchmarks.sweep import pinned, whole_numbers
-    from benchmarks.terminal import data_of, deliver
+    from benchmarks.result_lines import begin_run
+    from benchmarks.sweep import parse_whole_numbers, use_cores
+    from benchmarks.terminal import record, run_context
     from retrieval.encoders.runtime import available_cores
 
-    numbers = whole_numbers("--threads", threads or ("" if quick else "1,") + str(available_cores()))
-    with pinned(numbers[0] if len(numbers) == 1 else None):
-        sizes = whole_numbers("--candidates", candidates or ("10,30" if quick else "10,100,1000"))
+    numbers = parse_whole_numbers("--threads", threads or ("" if quick else "1,") + str(available_cores()))
+    with use_cores(numbers[0] if len(numbers) == 1 else None):
+        sizes = parse_whole_numbers("--candidates", candidates or ("10,30" if quick else "10,100,1000"))
         runs = ModelRuns(bundle, device, rounds=rounds or (2 if quick else 30), sizes=sizes, seed=seed)
         ranker = runs.ranker(model)
         asked = runs.request(ranker) if request is None else RerankRequest.read(request)
         told = asked.about(ranker, sizes)
-        about = data_of(told, bundle=bundle, model=model and model.name, seed=seed or None, quick=quick)
-        run = begin(about, device=device)
-        deliver(run, runs.rerank(ranker, asked, numbers), out=out, as_one=as_json)
+        about = run_context(told, bundle=bundle, model=model and model.name, seed=seed or None, quick=quick)
+        run = begin_run(about, device=device)
+        record(run, runs.rerank(ranker, asked, numbers), out=out, as_json=as_json)
 
 
 @bench.command()
@@ -75,22 +75,22 @@ def frontier(
 ) -> None:
     """Milliseconds of each way of reranking a shortlist, and the share of the full model's lift that it keeps."""
     from benchmarks.models.frontier_run import FrontierRun
-    from benchmarks.result_lines import begin
-    from benchmarks.sweep import pinned, whole_numbers
-    from benchmarks.terminal import data_of, deliver
+    from benchmarks.result_lines import begin_run
+    from benchmarks.sweep import parse_whole_numbers, use_cores
+    from benchmarks.terminal import record, run_context
 
     if fold not in ("test", "gate"):
         raise typer.BadParameter(f"{fold!r} is no fold to measure on; use test or gate", param_hint="--fold")
-    with pinned(threads):
-        about = data_of(
+    with use_cores(threads):
+        about = run_context(
             bundle=bundle, data=data, quick=quick, threads=threads, fold=fold if fold != "test" else None,
             places=depth if depth != 100 else None, kept=kept if kept != "10,25" else None,
             lists=lists if lists != 500 else None,
         )  # fmt: skip
-        run = begin(about, device=device)
-        words, places = [word.strip() for word in only.split(",") if word.strip()], whole_numbers("--kept", kept)
+        run = begin_run(about, device=device)
+        words, places = [word.strip() for word in only.split(",") if word.strip()], parse_whole_numbers("--kept", kept)
         measured = FrontierRun(bundle, data, depth, places, fold, device=device, quick=quick, only=words, lists=lists)
-        deliver(run, measured.lines(), out=out, as_one=as_json)
+        record(run, measured.lines(), out=out, as_json=as_json)
 
 
 @bench.command()
@@ -112,15 +112,15 @@ def encode(
 
     from benchmarks.models.encoder_recall import SearchedRun
     from benchmarks.models.run import ModelRuns
-    from benchmarks.result_lines import begin
-    from benchmarks.sweep import pinned
-    from benchmarks.terminal import data_of, deliver
+    from benchmarks.result_lines import begin_run
+    from benchmarks.sweep import use_cores
+    from benchmarks.terminal import record, run_context
 
-    with pinned(threads):
+    with use_cores(threads):
         texts = 40 if quick else 2_000
         runs = ModelRuns(bundle, device, rounds=rounds or (1 if quick else 5), texts=texts, seed=seed)
-        run = begin(
-            data_of(
+        run = begin_run(
+            run_context(
                 bundle=bundle,
                 data=data,
                 texts=texts,
@@ -132,7 +132,7 @@ def encode(
             device=device,
         )
         searched = SearchedRun(bundle, data, device, quick).lines() if data is not None else ()
-        deliver(run, chain(searched, runs.encode()), out=out, as_one=as_json)
+        record(run, chain(searched, runs.encode()), out=out, as_json=as_json)
 
 
 @bench.command()
@@ -148,8 +148,8 @@ def train(
 ) -> None:
     """Examples a second of every part of a training, memory, and validation figures against wall time."""
     from benchmarks.models.training_speed import QUICK, QUICK_SHARE, TrainingRun
-    from benchmarks.result_lines import begin
-    from benchmarks.terminal import data_of, deliver
+    from benchmarks.result_lines import begin_run
+    from benchmarks.terminal import record, run_context
     from ranking.training.settings import Budget
     from serving.settings import read_settings
 
@@ -157,5 +157,5 @@ def train(
     part = share if share is not None else QUICK_SHARE if quick else 1.0
     spent: Budget = "quick" if quick else budget
     told = " ".join(changes) if changes else None
-    run = begin(data_of(data=data, share=part, budget=spent, changes=told, quick=quick), device=device)
-    deliver(run, TrainingRun(data, config, spent, device, part).lines(), out=out, as_one=as_json)
+    run = begin_run(run_context(data=data, share=part, budget=spent, changes=told, quick=quick), device=device)
+    record(run, TrainingRun(data, config, spent, device, part).lines(), out=out, as_json=as_json)

@@ -18,7 +18,7 @@ def latency(
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUE,...",
-            help="k, shortlist, depth, rerank, precision, runtime, threads, filters or deadline.",
+            help="k, shortlist, depth, rerank, precision, runtime, threads, filters or deadline_ms.",
         ),
     ] = None,
     call: Annotated[
@@ -40,20 +40,22 @@ def latency(
     """Embedded calls by stage, cold and warm, under load, and the highest rate that keeps p99 under a bound."""
     from dataclasses import replace
 
-    from benchmarks.latency.by_stage import Effort
+    from benchmarks.latency.by_stage import Limits
     from benchmarks.latency.run import LatencyRun
-    from benchmarks.result_lines import begin
-    from benchmarks.sweep import parse_sweep, pinned
-    from benchmarks.terminal import data_of, deliver
+    from benchmarks.result_lines import begin_run
+    from benchmarks.sweep import parse_sweep, use_cores
+    from benchmarks.terminal import record, run_context
 
     sweeps = [parse_sweep(text) for text in sweep or []]
-    effort = Effort.quick() if quick else Effort()
-    effort = replace(effort, seconds=seconds) if seconds is not None else effort
-    with pinned(threads):
-        measured = LatencyRun(bundle, effort, device=device, seed=seed, bound=bound, call=call)
-        about = data_of(bundle=bundle, threads=threads, queries=measured.asked.queries, seed=seed or None, quick=quick)
-        run = begin(about, device=device)
-        deliver(run, measured.lines(sweeps, load=load), out=out, as_one=as_json)
+    limits = Limits.quick() if quick else Limits()
+    limits = replace(limits, seconds=seconds) if seconds is not None else limits
+    with use_cores(threads):
+        measured = LatencyRun(bundle, limits, device=device, seed=seed, bound=bound, call=call)
+        about = run_context(
+            bundle=bundle, threads=threads, queries=measured.workload.query_source, seed=seed or None, quick=quick
+        )
+        run = begin_run(about, device=device)
+        record(run, measured.lines(sweeps, load=load), out=out, as_json=as_json)
 
 
 @bench.command()
@@ -69,12 +71,12 @@ def recall(
 ) -> None:
     """Quality by stage and slice with intervals, beyond accuracy, in money, and where missed targets were lost."""
     from benchmarks.quality.run import RecallRun
-    from benchmarks.result_lines import begin
-    from benchmarks.terminal import data_of, deliver
+    from benchmarks.result_lines import begin_run
+    from benchmarks.terminal import record, run_context
 
     measured = RecallRun(data, bundle, device=device, quick=quick)
-    run = begin(data_of(data=data, release=measured.release_id(), quick=quick), device=device)
-    deliver(run, measured.lines(), out=out, as_one=as_json)
+    run = begin_run(run_context(data=data, release=measured.release_id(), quick=quick), device=device)
+    record(run, measured.lines(), out=out, as_json=as_json)
 
 
 @bench.command()
@@ -100,15 +102,15 @@ def peers(
 
     from benchmarks.peers.recommenders import Grids
     from benchmarks.peers.run import PeersRun
-    from benchmarks.result_lines import begin
-    from benchmarks.sweep import pinned
-    from benchmarks.terminal import data_of, deliver
+    from benchmarks.result_lines import begin_run
+    from benchmarks.sweep import use_cores
+    from benchmarks.terminal import record, run_context
 
     grids = Grids.quick() if quick else Grids()
     if epochs is not None:
         grids = replace(grids, sasrec=replace(grids.sasrec, epochs=epochs))
     measured = PeersRun(data, bundle, grids, device, seed, model, cross_encoder, quick)
-    with pinned(threads):
-        about = data_of(data=data, bundle=bundle, seed=seed, threads=threads, epochs=epochs, quick=quick)
-        run = begin(about, device=device)
-        deliver(run, measured.lines(), out=out, as_one=as_json)
+    with use_cores(threads):
+        about = run_context(data=data, bundle=bundle, seed=seed, threads=threads, epochs=epochs, quick=quick)
+        run = begin_run(about, device=device)
+        record(run, measured.lines(), out=out, as_json=as_json)

@@ -1,8 +1,8 @@
-"""Load: callers who wait for each answer (closed loop), and arrivals that do not wait for anybody (open loop).
+"""Load generators: closed-loop callers wait for each answer, open-loop requests arrive at a given rate.
 
-A closed loop stops asking while the engine stalls, and so leaves out of its figures all who would have come meanwhile:
-coordinated omission (Tene, "How NOT to Measure Latency", 2013). In the open loop a request is due at its own time, and
-its latency counts from then, the time it stood in line included.
+A closed loop sends nothing while the engine stalls, so the requests that would have waited are missing from its
+figures: coordinated omission (Tene, "How NOT to Measure Latency", 2013). In the open loop every request has a scheduled
+time, and its latency counts from then, queueing included.
 """
 
 from __future__ import annotations
@@ -25,37 +25,36 @@ Seconds: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Time:
-    """The clock in seconds and how to wait: the machine's own, or a test's."""
+class Clock:
+    """A clock in seconds and how to wait: the machine's own, or a fake one in tests."""
 
-    clock: Callable[[], float] = time.perf_counter
+    now: Callable[[], float] = time.perf_counter
     sleep: Callable[[float], None] = time.sleep
 
 
 class Timed(NamedTuple):
-    """One request: which, in milliseconds how long its caller waited, what the engine says of its stages, and whether a
-    deadline cut any of them."""
+    """The timing of one request."""
 
-    at: int
-    milliseconds: float
-    stages: dict[str, float]
-    degraded: bool = False
+    at: int  # position among the calls
+    milliseconds: float  # that its caller waited
+    stages: dict[str, float]  # milliseconds by stage, as the engine reports them
+    degraded: bool = False  # whether the deadline cut a stage short
 
 
 class Load(NamedTuple):
-    """What some callers or arrivals saw, in the order of the requests, and the seconds that it took in all."""
+    """The timings of some requests in their order, and the seconds that all of them took together."""
 
     timed: list[Timed]
     seconds: float
 
     @property
     def milliseconds(self) -> list[float]:
-        """How long each caller waited."""
+        """How long the caller of each request waited."""
         return [one.milliseconds for one in self.timed]
 
     @property
     def degraded(self) -> float:
-        """The share of requests of which a deadline cut something."""
+        """The share of requests that their deadline cut short."""
         return sum(one.degraded for one in self.timed) / len(self.timed) if self.timed else 0.0
 
     @property
@@ -64,54 +63,54 @@ class Load(NamedTuple):
         return len(self.timed) / self.seconds if self.seconds else 0.0
 
     def stages(self) -> dict[str, list[float]]:
-        """Milliseconds of each stage, and under `other` what no stage names, in the order of the requests."""
+        """Milliseconds of each stage in the order of the requests, and as `other` the rest of the time."""
         names = dict.fromkeys(name for one in self.timed for name in one.stages)
         found = {name: [one.stages[name] for one in self.timed if name in one.stages] for name in names}
         return found | {"other": [max(0.0, one.milliseconds - sum(one.stages.values())) for one in self.timed]}
 
 
 def closed_loop(
-    calls: Sequence[Call], *, callers: int = 1, seconds: float = inf, at_least: int = 20, tools: Time | None = None
+    calls: Sequence[Call], *, callers: int = 1, seconds: float = inf, at_least: int = 20, clock: Clock | None = None
 ) -> Load:
-    """Callers who each ask again once they have their answer, until all calls are made or the time is over.
+    """Callers who each send their next call once they have an answer, until all calls are made or the time is over.
 
-    The calls are taken in their order, of which at least so many are made. Raises ValueError for no calls.
+    Calls are made in their order, at least `at_least` of them. Raises ValueError without calls.
     """
-    _some(calls)
-    tools = tools or Time()
-    begun, timed = tools.clock(), []
+    _require_calls(calls)
+    clock = clock or Clock()
+    begun, timed = clock.now(), []
 
     def ask(at: int) -> None:
-        asked = tools.clock()
+        sent = clock.now()
         answer = calls[at]()
-        timed.append(Timed(at, 1_000 * (tools.clock() - asked), answer.timings_ms, bool(answer.degraded)))
+        timed.append(Timed(at, 1_000 * (clock.now() - sent), answer.timings_ms, bool(answer.degraded)))
 
-    _work(_until(len(calls), at_least, lambda: tools.clock() - begun >= seconds), ask, callers)
-    return Load(sorted(timed), tools.clock() - begun)
+    _work(_until(len(calls), at_least, lambda: clock.now() - begun >= seconds), ask, callers)
+    return Load(sorted(timed), clock.now() - begun)
 
 
-def open_loop(calls: Sequence[Call], due: Seconds, *, workers: int = 1, tools: Time | None = None) -> Load:
-    """Requests that come when they are `due` (seconds from now, rising, one a call), answered by some threads.
+def open_loop(calls: Sequence[Call], due: Seconds, *, workers: int = 1, clock: Clock | None = None) -> Load:
+    """Calls that are made when they are `due` (seconds from now, ascending, one for each call) by some threads.
 
-    Latency counts from when a request was due. Raises ValueError for no calls.
+    Latency counts from when a call was due. Raises ValueError without calls.
     """
-    _some(calls)
-    tools = tools or Time()
-    begun, timed = tools.clock(), []
+    _require_calls(calls)
+    clock = clock or Clock()
+    begun, timed = clock.now(), []
 
     def answer(at: int) -> None:
         arrival = begun + float(due[at])
-        if (early := arrival - tools.clock()) > 0:
-            tools.sleep(early)
+        if (early := arrival - clock.now()) > 0:
+            clock.sleep(early)
         found = calls[at]()
-        timed.append(Timed(at, 1_000 * (tools.clock() - arrival), found.timings_ms, bool(found.degraded)))
+        timed.append(Timed(at, 1_000 * (clock.now() - arrival), found.timings_ms, bool(found.degraded)))
 
     _work(iter(range(len(due))), answer, workers)
-    return Load(sorted(timed), tools.clock() - begun)
+    return Load(sorted(timed), clock.now() - begun)
 
 
 def arrivals(n: int, rate: float, rng: np.random.Generator | None = None) -> Seconds:
-    """When n requests are due at `rate` a second: as strangers come (Poisson), or evenly without a generator.
+    """When n requests are due at `rate` a second: a Poisson process, or evenly spaced without a generator.
 
     >>> arrivals(4, 2.0).tolist()
     [0.0, 0.5, 1.0, 1.5]
@@ -122,7 +121,7 @@ def arrivals(n: int, rate: float, rng: np.random.Generator | None = None) -> Sec
 
 
 class Trial(NamedTuple):
-    """A rate that was tried, and the milliseconds of the percentile that is to stay under the bound."""
+    """A rate that was tried, and the latency percentile in milliseconds at that rate."""
 
     rate: float
     milliseconds: float
@@ -131,10 +130,10 @@ class Trial(NamedTuple):
 def highest_rate(
     measure: Callable[[float], float], bound: float, start: float, *, least: float = 0.0, trials: int = 8
 ) -> tuple[float, list[Trial]]:
-    """The highest rate a second that was seen to keep a percentile under `bound` ms, 0 where none was.
+    """The highest rate a second tried that keeps a latency percentile under `bound` ms, and all trials; 0 if none does.
 
-    From `start` the rate is doubled or halved until it fails or holds, then the gap is halved (of the ratio). None
-    under `least` is tried.
+    `measure` gives the percentile in ms at a rate. From `start` the rate is doubled while it holds or halved while it
+    fails, then bisected (geometrically). No rate below `least` is tried.
     """
     made: list[Trial] = []
     holds, fails = 0.0, inf
@@ -157,7 +156,7 @@ def _until(n: int, at_least: int, over: Callable[[], bool]) -> Iterator[int]:
 
 
 def _work(places: Iterator[int], work: Callable[[int], None], workers: int) -> None:
-    """Does the work at all places, some threads taking one after the other; its first error is raised."""
+    """Does the work for all places in some threads; the first error is raised."""
     lock = threading.Lock()
 
     def take() -> None:
@@ -176,6 +175,6 @@ def _work(places: Iterator[int], work: Callable[[int], None], workers: int) -> N
             done.result()
 
 
-def _some(calls: Sequence[Call]) -> None:
+def _require_calls(calls: Sequence[Call]) -> None:
     if not calls:
         raise ValueError("there are no calls to time")

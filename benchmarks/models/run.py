@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.models.rerank_request import RerankRequest, drawn_request
 from benchmarks.models.throughput import ENCODE_WAYS, RERANK_WAYS, SIZES, encode_lines, rerank_lines
 from benchmarks.result_lines import Line
-from benchmarks.sweep import in_a_process
+from benchmarks.sweep import run_in_process
 from indexing.bundle.bundle import Bundle
 from indexing.version.index_version import IndexVersion
 from retrieval.encoders.text_encoder import token_counts
@@ -51,7 +51,7 @@ class ModelRuns:
                 asked += ["--candidates", ",".join(map(str, self.sizes))]
                 for number in numbers:
                     say(f"-- on {number} of the cores")
-                    yield from in_a_process(asked, number)
+                    yield from run_in_process(asked, number)
             return
         found = rerank_lines(
             RERANK_WAYS, ranker, request.user, request.items,

@@ -19,7 +19,7 @@ from benchmarks.peers.text_pipelines import Finds
 from benchmarks.quality.run import RecallRun
 from benchmarks.quality.tasks import event_side
 from benchmarks.result_lines import Line
-from benchmarks.sweep import Knobs, open_engine
+from benchmarks.sweep import EngineOptions, open_engine
 from indexing.bundle.bundle import Bundle
 from retrieval.encoders.pretrained import pretrained_source
 from retrieval.encoders.quiet import quiet_libraries
@@ -54,7 +54,7 @@ class PeersRun:
         bundle = None if self.bundle is None else Bundle.open(self.bundle)
         config = settings_of(base=None if bundle is None else recorded_settings(bundle))
         shop = Shop.open(self.data, config.data, now=datetime.now(UTC))
-        engine = None if self.bundle is None else open_engine(self.bundle, Knobs(), self.device)
+        engine = None if self.bundle is None else open_engine(self.bundle, EngineOptions(), self.device)
         peers = Peers(
             shop, self.grids, pick_device(self.device), self.seed,
             pretrained_source(self.model or settings_of().retrieval.text.model), self.reranker(),

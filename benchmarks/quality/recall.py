@@ -24,7 +24,7 @@ from benchmarks.quality.parts import Part, parts_of
 from benchmarks.quality.revenue import Taken, prices_of
 from benchmarks.quality.slices import event_slices, item_slices
 from benchmarks.quality.tasks import ANSWERED, event_side, training_counts
-from benchmarks.result_lines import SAMPLES, Line
+from benchmarks.result_lines import MAX_USERS, Line
 from indexing.ann.exact import ExactIndex
 from retrieval.metrics import beyond_accuracy as beyond
 from retrieval.metrics import ranking as metrics
@@ -89,7 +89,7 @@ class Quality:
         for (metric, values), mean, low, high in zip(named.items(), *every, strict=True):
             n = float(np.count_nonzero(~np.isnan(values)))
             summary = {"mean": _figure(mean), "low": _figure(low), "high": _figure(high), "n": n}
-            samples = owner_means(values, part.users)[:SAMPLES].round(4).tolist() if metric in KEPT else []
+            samples = owner_means(values, part.users)[:MAX_USERS].round(4).tolist() if metric in KEPT else []
             about = {**labels, "metric": metric}
             yield Line(measured="quality", labels=about, unit="share", summary=summary, samples=samples)
 

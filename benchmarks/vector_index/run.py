@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.sweep import Knobs, open_engine
+from benchmarks.sweep import EngineOptions, open_engine
 from benchmarks.vector_index.curves import IndexCurves
 from benchmarks.vector_index.synthetic import shop_vectors, shopper_vectors
 from indexing.ann.gpu import cuda_obstacle
@@ -21,7 +21,7 @@ GROWTH = "10000,30000,100000,300000,1000000"  # items
 
 def curves_of(bundle: Path, *, device: str, seed: int, seconds: float, few: bool) -> IndexCurves:
     """What to draw of a bundle's live release. Raises BadBundle where it cannot be opened."""
-    engine = open_engine(bundle, Knobs(), device)
+    engine = open_engine(bundle, EngineOptions(), device)
     version = engine.stages.version
     items = np.ascontiguousarray(version.vectors_at(np.arange(version.size)), np.float32)
     obstacle = cuda_obstacle() if device != "cpu" else "device=cpu"

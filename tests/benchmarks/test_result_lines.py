@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from benchmarks.environment import Probe, machine, probe
 from benchmarks.histogram import BUCKETS_PER_DOUBLING, bucket_counts, values_in
-from benchmarks.result_lines import Line, Run, append, begin, latest, percentiles, read, sampled
-from benchmarks.terminal import data_of, deliver
+from benchmarks.result_lines import Line, Run, append, begin_run, latest, percentiles, read, sampled
+from benchmarks.terminal import record, run_context
 from indexing.bundle.bundle import Bundle
 from retrieval.data.dataset import load
 from retrieval.errors import BadConfig, BadData
@@ -115,23 +115,23 @@ def test_a_newer_release_supersedes_an_older_one_and_a_quick_run_no_full_one(
 
 def test_a_run_is_read_with_the_probe_that_it_ended_with(tmp_path: Path, make_run: Callable[..., Run]) -> None:
     path, lines = tmp_path / "results.jsonl", [sampled("a", {}, "ms", [1.0, 2.5])]
-    deliver(make_run(1), lines, out=path, as_one=True, measure=lambda: Probe(99.0, 10.0))
+    record(make_run(1), lines, out=path, as_json=True, measure=lambda: Probe(99.0, 10.0))
     append(path, make_run(2), lines)
     assert [(one.line, one.run.ended) for one in read(path)] == [(lines[0], Probe(99.0, 10.0)), (lines[0], None)]
     assert '"samples":[1,2.5]' in path.read_text("utf-8")
 
 
 def test_a_run_names_the_release_and_the_fingerprint_of_the_data(bundle: Path, shop_folder: Path) -> None:
-    about = data_of({"texts": 5}, bundle=bundle, data=shop_folder, threads=None)
+    about = run_context({"texts": 5}, bundle=bundle, data=shop_folder, threads=None)
     assert about == {
         "bundle": bundle.name, "release": Bundle.open(bundle).current().id, "data": shop_folder.name,
         "data fingerprint": load(shop_folder).fingerprint, "texts": "5",
     }  # fmt: skip
-    assert data_of(quick=True) == {"quick": "yes"}
+    assert run_context(quick=True) == {"quick": "yes"}
 
 
 def test_the_machine_and_the_commit_are_written_beside_the_figures() -> None:
-    run = begin({"release": "r1"}, measure=lambda: Probe(1.0, 1.0))
+    run = begin_run({"release": "r1"}, measure=lambda: Probe(1.0, 1.0))
     assert {"processor", "cores", "system", "python", "openvino"} <= set(run.machine)
     assert run.commit == machine()["commit"]
     assert run.command.startswith("shortlist bench")
@@ -141,10 +141,10 @@ def test_a_machine_that_was_not_quiet_is_told_on_stderr(
     make_run: Callable[..., Run], capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = [sampled("latency", {"call": "search"}, "ms", [1.0])]
-    assert deliver(make_run(), lines, out=None, as_one=False, measure=lambda: Probe(99.0, 10.1)) == lines
-    assert "quiet" not in capsys.readouterr().err
-    deliver(make_run(), lines, out=None, as_one=False, measure=lambda: Probe(60.0, 10.1))
-    assert "not quiet: 100 GFLOP/s" in capsys.readouterr().err
+    assert record(make_run(), lines, out=None, as_json=False, measure=lambda: Probe(99.0, 10.1)) == lines
+    assert "speed changed" not in capsys.readouterr().err
+    record(make_run(), lines, out=None, as_json=False, measure=lambda: Probe(60.0, 10.1))
+    assert "speed changed: 100 GFLOP/s" in capsys.readouterr().err
 
 
 def test_the_probe_counts_the_best_round() -> None:

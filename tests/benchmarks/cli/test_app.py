@@ -55,13 +55,13 @@ def test_latency_is_told_by_stage_under_load_and_by_setting(bundle: Path, tmp_pa
     assert {"end to end", "history", "search", "rerank", "other"} <= stages
     swept = {(line.labels["setting"], line.labels["value"]) for line in lines if line.measured == "sweep"}
     assert swept == {
-        ("k", "5"), ("k", "20"), ("depth", "5"), ("filters", "price>=1, first"), ("filters", "price>=1, remembered")
+        ("k", "5"), ("k", "20"), ("depth", "5"), ("filters", "price>=1, first"), ("filters", "price>=1, cached")
     }  # fmt: skip
     assert {line.labels["call"] for line in lines if line.measured in ("load", "sweep")} == {"cart"}
     assert {line.labels["call"] for line in lines if line.measured == "first answer of a process"} == {
         "recommend", "search"
     }  # fmt: skip
-    assert read(tmp_path / "out.jsonl")[0].run.data["queries"] == "past ones"
+    assert read(tmp_path / "out.jsonl")[0].run.data["queries"] == "past queries"
 
 
 def test_a_bundle_is_measured_down_to_the_funnel(bundle: Path, shop_folder: Path, tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_two_bundles_are_asked_in_turn(bundle: Path) -> None:
         ("index", "nowhere"),
         ("train", "nowhere"),
         ("compare", "nowhere", "nowhere"),
-        ("report", "nowhere"),
+        ("readme", "nowhere"),
     ],
 )
 def test_bad_input_is_one_line(arguments: tuple[str, ...]) -> None:
@@ -196,7 +196,6 @@ def test_the_commands_are_those_of_the_entry_point() -> None:
         "peers",
         "index",
         "train",
-        "report",
         "readme",
     }
     assert set(command.commands) == wanted

@@ -32,7 +32,7 @@ def alarms(fake_time: FakeTime, seed: int, **planted: float) -> set[str]:
     """The stages that a comparison calls changed."""
     rng = np.random.default_rng(seed)
     before, after = noisy_engine(fake_time, rng), noisy_engine(fake_time, rng, **planted)
-    found = changes(list(line_pairs("recommend", *interleaved(before, after, tools=fake_time.tools()))))
+    found = changes(list(line_pairs("recommend", *interleaved(before, after, clock=fake_time.as_clock()))))
     return {one.labels["stage"] for one in found if one.verdict != "same"}
 
 

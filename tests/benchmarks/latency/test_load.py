@@ -21,24 +21,24 @@ def stalled_once(fake_time: FakeTime, n: int) -> list[Call]:
 
 def test_an_open_loop_shows_at_p999_a_stall_that_a_closed_loop_hides(fake_time: FakeTime) -> None:
     n = 20_000
-    closed = closed_loop(stalled_once(fake_time, n), tools=fake_time.tools())
-    opened = open_loop(stalled_once(fake_time, n), arrivals(n, 500.0), tools=fake_time.tools())
+    closed = closed_loop(stalled_once(fake_time, n), clock=fake_time.as_clock())
+    opened = open_loop(stalled_once(fake_time, n), arrivals(n, 500.0), clock=fake_time.as_clock())
     assert percentiles(closed.milliseconds)["p99.9"] == pytest.approx(1.0)
     assert percentiles(opened.milliseconds)["p99.9"] > 450
     assert percentiles(opened.milliseconds)["p50"] == pytest.approx(1.0)
 
 
 def test_latency_counts_from_when_a_request_was_due(fake_time: FakeTime) -> None:
-    load = open_loop([fake_time.call(search=300.0)] * 3, arrivals(3, 10.0), tools=fake_time.tools())
+    load = open_loop([fake_time.call(search=300.0)] * 3, arrivals(3, 10.0), clock=fake_time.as_clock())
     assert load.milliseconds == pytest.approx([300, 500, 700])
     assert load.seconds == pytest.approx(0.9)
 
 
 def test_a_closed_loop_ends_when_its_time_is_over_but_not_before_enough_was_asked(fake_time: FakeTime) -> None:
     calls = [fake_time.call(search=125.0)] * 50
-    assert len(closed_loop(calls, seconds=1.0, at_least=5, tools=fake_time.tools()).timed) == 8
-    assert len(closed_loop(calls, seconds=1.0, at_least=30, tools=fake_time.tools()).timed) == 30
-    assert closed_loop(calls, tools=fake_time.tools()).per_second == pytest.approx(8)
+    assert len(closed_loop(calls, seconds=1.0, at_least=5, clock=fake_time.as_clock()).timed) == 8
+    assert len(closed_loop(calls, seconds=1.0, at_least=30, clock=fake_time.as_clock()).timed) == 30
+    assert closed_loop(calls, clock=fake_time.as_clock()).per_second == pytest.approx(8)
 
 
 def test_what_no_stage_names_is_counted_too(fake_time: FakeTime) -> None:
@@ -46,7 +46,7 @@ def test_what_no_stage_names_is_counted_too(fake_time: FakeTime) -> None:
         fake_time.pass_by(0.010)
         return Answer((), "release", timings_ms={"history": 2.0, "search": 5.0})
 
-    stages = closed_loop([call], tools=fake_time.tools()).stages()
+    stages = closed_loop([call], clock=fake_time.as_clock()).stages()
     assert stages == {"history": [2.0], "search": [5.0], "other": [pytest.approx(3.0)]}
 
 

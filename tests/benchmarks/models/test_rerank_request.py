@@ -146,7 +146,7 @@ def test_processes_on_other_numbers_of_cores_are_handed_the_same_request(
         handed.append((RerankRequest.read(Path(arguments[arguments.index("--request") + 1])), threads))
         return []
 
-    monkeypatch.setattr(model_runs, "in_a_process", measured)
+    monkeypatch.setattr(model_runs, "run_in_process", measured)
     request = RerankRequest(task="search", user="Tür", items=("mug", "drill"), drawn=(5.0, 6.5))
     list(ModelRuns(bundle, "cpu", rounds=1).rerank(ranker, request, [1, 4]))
     assert handed == [(request, 1), (request, 4)]
