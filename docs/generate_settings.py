@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel
+from pydantic import BaseModel, ByteSize
 from pydantic.fields import FieldInfo
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ layers = 2
 
 A release records the settings that it was made with, and jobs on it (`train ranker`, `index build`, `evaluate`) start
 from those. An unknown name, or a value that cannot be, is refused in one line that names the setting.
-Where the default is `none`, the value is derived from the data; write `null` after `--set NAME=` to go back to it.
+A default of `none` means that nothing is set: what happens then stands beside it. On the command line `none` is written
+`--set NAME=null`.
 """
 BOUNDS = {Gt: ("above", "gt"), Ge: ("at least", "ge"), Lt: ("below", "lt"), Le: ("at most", "le")}
 
@@ -115,7 +116,7 @@ def kind_of(kind: Any) -> str:
     >>> kind_of(float), kind_of(Literal["a", "b"]), kind_of(tuple[str, ...])
     ('number', '`a`, `b`', 'list of texts')
     """
-    names = {int: "integer", float: "number", str: "text", bool: "`true` or `false`"}
+    names = {int: "integer", float: "number", str: "text", bool: "`true` or `false`", ByteSize: "size, as `4GiB`"}
     plural = {int: "integers", float: "numbers", str: "texts"}
     if kind in names:
         return names[kind]
