@@ -62,14 +62,14 @@ help: ## this list
 # A stamp inside the environment goes with it; a change of the pins or of the requirements installs again.
 $(RUNTIME): pyproject.toml constraints.txt
 	@$(make_venv)
-	@echo "installing shortlist with the extras $(FAISS) and offline (some minutes the first time)"
-	@$(install) -e '.[$(FAISS),offline]'
+	@echo "installing shortlist with the extras $(FAISS), train and offline (some minutes the first time)"
+	@$(install) -e '.[$(FAISS),train,offline]'
 	@touch $@
 
 $(DEV): pyproject.toml constraints.txt
 	@$(make_venv)
-	@echo "installing shortlist with the extras $(FAISS), offline, dev and docs (some minutes the first time)"
-	@$(install) -e '.[$(FAISS),offline,dev,docs]'
+	@echo "installing shortlist with the extras $(FAISS), train, offline, dev and docs (some minutes the first time)"
+	@$(install) -e '.[$(FAISS),train,offline,dev,docs]'
 	@touch $@ $(RUNTIME)
 
 define make_venv

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ import numpy as np
 from retrieval.data.schema import CONTRACT
 from retrieval.encoders.runtime import available_cores, pick_device
 from retrieval.errors import BadData
+from retrieval.extras import installed_versions
 from retrieval.fingerprint import fingerprint, remembered_sha256
 
 SIDE = 1_024  # rows and columns of the probe's float32 matrices
@@ -60,7 +60,6 @@ def _best(work: Callable[[], object], rounds: int, clock: Callable[[], float]) -
 
 def machine(device: str = "cpu") -> dict[str, str]:
     """Processor, GPU if models run there, cores, system, Python, libraries and commit."""
-    libraries = {name: version(name) for name in ("shortlist", "numpy", "openvino", "torch")}
     return {
         "processor": _processor(),
         **_gpu(device),
@@ -68,7 +67,7 @@ def machine(device: str = "cpu") -> dict[str, str]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "commit": _commit(),
-        **libraries,
+        **installed_versions("shortlist", "numpy", "openvino", "torch"),
     }
 
 

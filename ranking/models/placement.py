@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from retrieval.encoders.runtime import RuntimeName, pick_device, resolve_precision
+from retrieval.encoders.runtime import RuntimeName, check_runtime, pick_device, resolve_precision
 from retrieval.errors import BadConfig
 
 
@@ -29,8 +29,9 @@ def placed(device: str = "auto", precision: str = "auto", runtime: RuntimeName =
 
     `auto` is bf16 on CUDA and on CPUs that multiply it in hardware; others take fp32, for bf16 too. What is between the
     whole numbers of int8 is what auto takes. (A release's own auto may be int8: see `serving.steps`.) Raises BadConfig
-    for int8 on CUDA, and for what is not known.
+    for int8 on CUDA, and for what is not known; MissingDependency where torch is needed and not installed.
     """
+    check_runtime(runtime)
     if precision not in ("auto", "fp32", "bf16", "int8"):
         raise BadConfig(f"precision {precision!r} is not known; use auto, fp32, bf16 or int8")
     where = pick_device(device)

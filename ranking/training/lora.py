@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from safetensors.torch import load_file
 from torch import nn
 
-from retrieval.errors import BadConfig, MissingDependency
+from retrieval.errors import BadConfig
+from retrieval.extras import require
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -26,10 +27,9 @@ def add_lora(network: PreTrainedModel, layers: nn.ModuleList, rank: int) -> None
 
     Raises MissingDependency without peft, BadConfig where no layer is to learn.
     """
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError as error:
-        raise MissingDependency("LoRA needs peft; run: pip install 'shortlist[lora]'") from error
+    require("peft", "LoRA")
+    from peft import LoraConfig, inject_adapter_in_model
+
     inside = {id(module) for layer in layers for module in layer.modules() if isinstance(module, nn.Linear)}
     learning = {id(one) for one in layers.parameters() if one.requires_grad}
     names = [

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import BadConfig, MissingDependency
+from retrieval.extras import require
 from retrieval.fingerprint import remembered_sha256
 
 if TYPE_CHECKING:
@@ -76,6 +77,14 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def check_runtime(name: str) -> None:
+    """Raises BadConfig for a runtime that is not known, MissingDependency for torch where it is not installed."""
+    if name not in RUNTIMES:
+        raise BadConfig(f"runtime {name!r} is not known; use {' or '.join(RUNTIMES)}")
+    if name == "torch":
+        require("torch", "runtime=torch")
+
+
 def pick_device(wanted: str) -> Literal["cpu", "cuda"]:
     """`auto` takes CUDA where torch finds one. Raises MissingDependency for `cuda` where there is none."""
     if wanted == "cpu":
@@ -84,6 +93,7 @@ def pick_device(wanted: str) -> Literal["cpu", "cuda"]:
         raise BadConfig(f"device {wanted!r} is not known; use auto, cpu or cuda")
     found = _has_cuda()
     if wanted == "cuda" and not found:
+        require("torch", "device=cuda")
         raise MissingDependency("device=cuda: torch sees no CUDA device here; use device=cpu or install a CUDA build")
     return "cuda" if found else "cpu"
 
@@ -286,11 +296,12 @@ def openvino_model(path: Path | None, build: Callable[[], openvino.Model], preci
     """The graph kept at `path` (an `.xml`), made by `build` where it is missing and kept if the folder can be written.
 
     `build` may import torch; a service that finds the graph never does. One that differs from its checksums or does not
-    open is made again.
+    open is made again. Raises MissingDependency where one has to be made and torch is not installed.
     """
     if path is not None and _is_whole(path):
         with suppress(RuntimeError):
             return OpenVinoModel.compile(path, precision)
+    require("torch", f"{path or 'a graph'}: there is no whole OpenVINO graph there, and making one")
     model = build()
     if path is not None:
         _keep(model, path)

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from retrieval.encoders.int8_file import INT8, holds_int8
 from retrieval.encoders.runtime import (
     MULTIPLE,
-    RUNTIMES,
     TOKEN_INPUTS,
     Encoded,
     Runner,
     RuntimeName,
     TorchRunner,
+    check_runtime,
     convert,
     openvino_model,
     pick_device,
@@ -28,7 +28,7 @@ from retrieval.encoders.runtime import (
     run_batched,
     token_example,
 )
-from retrieval.errors import BadBundle, BadConfig
+from retrieval.errors import BadBundle
 from retrieval.fingerprint import fingerprint, folder_fingerprint
 from retrieval.topk import Vectors
 
@@ -82,10 +82,10 @@ class TextEncoder:
 
         `precision` int8 is of documents, on OpenVINO and CPUs that multiply bfloat16 and so whole numbers in hardware,
         where the folder holds some; queries, and all else, are then as `auto` has them. Raises BadBundle where the
-        folder is no such model, BadConfig for a runtime or precision that is not known.
+        folder is no such model, BadConfig for a runtime or precision that is not known, MissingDependency
+        where torch is needed and not installed.
         """
-        if runtime not in RUNTIMES:
-            raise BadConfig(f"runtime {runtime!r} is not known; use {' or '.join(RUNTIMES)}")
+        check_runtime(runtime)
         where = pick_device(device)
         kind = resolve_precision("auto" if precision == "int8" else precision, where)
         inner = _transformer_folder(folder)

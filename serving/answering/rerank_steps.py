@@ -69,10 +69,9 @@ class RecordedStep(NamedTuple):
             wanted = "int8"
         return placed(device, wanted, runtime)
 
-    def precisions(self, ranker: Path, device: str = "auto") -> tuple[str, ...]:
-        """The precisions of the step's model that are served from graphs of their own."""
-        whole = pick_device(device) == "cpu" and holds_int8(self._folder(ranker))
-        return ("fp32", "int8") if whole else ("auto",)
+    def cpu_precisions(self, ranker: Path) -> tuple[str, ...]:
+        """The precisions of the step's model that CPUs serve from graphs of their own."""
+        return ("fp32", "int8") if holds_int8(self._folder(ranker)) else ("auto",)
 
     def _folder(self, ranker: Path) -> Path:
         return ranker if self.model == FULL else ranker / self.model

@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from retrieval.errors import MissingDependency, ShortlistError
+from retrieval.extras import missing_dependency
 
 ENTRY_POINTS = "shortlist.commands"
 OURS, INTERRUPTED = 1, 130  # exit codes: a fault of ours, Ctrl-C
@@ -108,6 +109,8 @@ def ended_by(error: BaseException, debug: bool) -> NoReturn:
         raise typer.Exit(exit_code_of(error)) from error
     if debug:
         traceback.print_exception(error)
+    if isinstance(error, ModuleNotFoundError):
+        error = missing_dependency(error, "this command") or error
     if isinstance(error, ShortlistError):
         complain(f"error: {one_line(error)}")
         raise typer.Exit(exit_code_of(error)) from error

@@ -28,6 +28,7 @@ from ranking.models.item_tokens import ItemTokenColumn
 from ranking.models.late_interaction import LateColumn, LateScorer
 from ranking.models.pair_tokens import PairTokenizer
 from ranking.training.settings import LATE
+from retrieval.extras import installed_versions
 from retrieval.fingerprint import array_sha256, fingerprint, folder_fingerprint
 from retrieval.progress import ProgressMeter
 from retrieval.text.rendering import ItemTexts, marked_fingerprint
@@ -61,24 +62,24 @@ class Assembly:
         """Towers from a folder as a part of the bundle, their graphs derived, opened from there."""
         name = towers_fingerprint(folder)
         self.bundle.add("towers", name, folder)
-        self._keep_graphs(name, partial(self._opened, self.bundle.path_of("towers", name)))
+        self._keep_graphs(name, lambda cache: self._opened(self.bundle.path_of("towers", name), cache, "cpu"))
         return self.towers(name)
 
     def towers(self, name: str) -> Towers:
         """Towers that the bundle holds."""
-        return self._opened(self.bundle.path_of("towers", name), self.bundle.path / "runtime" / name)
+        return self._opened(self.bundle.path_of("towers", name), self.bundle.path / "runtime" / name, self.device)
 
-    def _opened(self, folder: Path, cache: Path) -> Towers:
-        return Towers.open(folder, device=self.device, precision=self.config.retrieval.precision, cache=cache)
+    def _opened(self, folder: Path, cache: Path, device: str) -> Towers:
+        return Towers.open(folder, device=device, precision=self.config.retrieval.precision, cache=cache)
 
     def add_ranker(self, folder: Path, steps: Sequence[RecordedStep]) -> str:
         """A ranker from a folder as a part of the bundle, the graphs of the steps' models derived, those that another
         machine than this one takes as well."""
         name = folder_fingerprint(folder)
-        kinds = [(step, precision) for step in steps for precision in step.precisions(folder, self.device)]
+        kinds = [(step, precision) for step in steps for precision in step.cpu_precisions(folder)]
         self._keep_graphs(
             name,
-            lambda cache: [step.open(folder, cache=cache, device=self.device, precision=kind) for step, kind in kinds],
+            lambda cache: [step.open(folder, cache=cache, device="cpu", precision=kind) for step, kind in kinds],
         )
         self.bundle.add("ranker", name, folder)
         return name
@@ -253,7 +254,7 @@ class Assembly:
             id=release_id(created, draft.towers, draft.index, draft.ranker, draft.shoppers, draft.words),
             created=created,
             who=user_name(),
-            libraries={library: version(library) for library in LIBRARIES},
+            libraries=installed_versions(*LIBRARIES),
             parent=None,
             manifests={},
         )
@@ -264,7 +265,8 @@ class Assembly:
         return IndexVersion.open(self.bundle.path_of("index", self.bundle.current().index), device="cpu").updated()
 
     def _keep_graphs(self, name: str, open_with: Callable[[Path], object]) -> None:
-        """Derives the OpenVINO graphs once, so that serving never needs torch."""
+        """Derives the OpenVINO graphs once, on the CPU wherever models were trained, so that serving there never needs
+        torch."""
         if self.bundle.runtime(name) is None:
             with self.bundle.stage("runtime") as folder:
                 open_with(folder)

@@ -23,6 +23,7 @@ from indexing.version.build import WORK
 from ranking.training.settings import FULL, LATE, Budget
 from retrieval.encoders.pretrained import pretrained_source
 from retrieval.errors import BadData
+from retrieval.extras import require_extra
 from retrieval.fingerprint import fingerprint
 from retrieval.towers.serving import TEXT
 from serving.answering.release_state import ReleaseState
@@ -88,6 +89,7 @@ class Pipeline:
         What was worked on is removed at a good end. After an error it stays, so that a training can go on; a new bundle
         in which no training has begun is removed.
         """
+        require_extra("train", "this job")
         with TemporaryDirectory() as scratch, removed_unless_begun(self.out):
             rejected = Path(scratch) / REJECTED
             shop = self.open_shop(like=like, catalogue_alone=catalogue_alone, rejected=rejected)
@@ -219,6 +221,7 @@ class Pipeline:
 
     def evaluate_live(self, shop: Shop, bundle: Bundle) -> tuple[Figures, Path]:
         """The evaluation of the live release, as it is, and its report. Takes no lock."""
+        require_extra("train", "an evaluation")
         release = bundle.current()
         with TemporaryDirectory() as scratch, writing_to(Path(scratch)):
             aside = replace(self, scratch=Path(scratch))
