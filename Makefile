@@ -28,13 +28,16 @@ export HF_HUB_DISABLE_PROGRESS_BARS := 1
 export DO_NOT_TRACK := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: demo test check docs bench wheel clean help
+.PHONY: demo test test-install check docs bench wheel clean help
 
 demo: $(RUNTIME) ## the whole pipeline on a generated shop, from an empty checkout
 	$(BIN)/shortlist demo --out demo $(ARGS)
 
 test: $(DEV) ## the tests; no model, no data set, no network
 	$(BIN)/python -m pytest -q $(ARGS)
+
+test-install: $(DEV) ## the wheel with the extra cpu alone, in an environment of its own; needs a package index
+	$(BIN)/python -m pytest -q -m slow tests/serving/test_install.py $(ARGS)
 
 check: $(DEV) ## lint, format, types, the direction of imports, and the documents
 	$(BIN)/ruff check .
@@ -57,7 +60,7 @@ clean: ## remove what the targets made, except the environment
 	find retrieval indexing ranking serving benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # A stamp inside the environment goes with it; a change of the pins or of the requirements installs again.
 $(RUNTIME): pyproject.toml constraints.txt

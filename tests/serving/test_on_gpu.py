@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from indexing.bundle.bundle import Bundle
 from serving.engine import Engine
 from serving.jobs.run import Pipeline
 from serving.settings import RunConfig
@@ -43,3 +44,10 @@ def test_a_release_answers_alike_on_the_device_and_on_the_cpu(
         found, wanted = ([hit.item_id for hit in engine.search(query, k=20).items] for engine in (there, here))
         shared.append(len(set(found) & set(wanted)) / len(wanted))
     assert np.mean(shared) >= 0.8
+
+
+def test_a_release_trained_on_the_device_is_served_by_cpus_without_torch(gpu_bundle: Path) -> None:
+    runtime, release = gpu_bundle / "runtime", Bundle.open(gpu_bundle).current()
+    assert release.ranker is not None
+    assert {"encoder.xml", "history.xml"} <= {path.name for path in (runtime / release.towers).glob("*.xml")}
+    assert (runtime / release.ranker / "cross_encoder.xml").is_file()

@@ -7,22 +7,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from unittest.mock import ANY
 
 from indexing.bundle.bundle import Bundle
 from retrieval.extras import EXTRA_OF
 from serving.engine import Engine
+from serving_alone import ANSWERS, requests_of, timeless
 
 ROOT = Path(__file__).parents[2]
 WITHOUT = f"import sys\nsys.modules.update(dict.fromkeys({sorted(EXTRA_OF)}))\n"  # what is None cannot be imported
-ANSWERS = """
-import json, sys
-from serving import Engine
-
-engine = Engine.open(sys.argv[1], device="cpu", precision="fp32")
-asked = json.loads(sys.argv[2])
-print(json.dumps([getattr(engine, name)(**arguments).to_dict() for name, arguments in asked]))
-"""
 ENDS = """
 import json, sys
 from typer.testing import CliRunner
@@ -33,31 +27,20 @@ print(json.dumps([[end.exit_code, end.stderr] for end in ends]))
 """
 
 
-def python(code: str, *arguments: str) -> list[object]:
+def python(code: str, *arguments: str) -> list[Any]:
     """What `code` prints as JSON in a process that can import no package of an extra."""
     command = [sys.executable, "-c", WITHOUT + code, *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    printed: list[object] = json.loads(done.stdout)
+    printed: list[Any] = json.loads(done.stdout)
     return printed
 
 
-def timeless(answer: dict[str, object]) -> dict[str, object]:
-    return {name: value for name, value in answer.items() if name != "milliseconds"}
-
-
 def test_every_kind_of_request_is_answered_without_torch_as_with_it(bundle_path: Path, engine: Engine) -> None:
-    user = engine.shoppers.user_ids[0].as_py()
-    asked: list[tuple[str, dict[str, object]]] = [
-        ("recommend", {"user_id": user}),
-        ("recommend", {"history": ["item-00001", "item-00002"]}),
-        ("search", {"text": "red mgu", "user_id": user}),
-        ("similar", {"item_id": "item-00001"}),
-        ("complete_cart", {"items": ["item-00001", "item-00002"]}),
-    ]
+    asked = requests_of(engine)
     told = python(ANSWERS, str(bundle_path), json.dumps(asked))
     wanted = [getattr(engine, name)(**arguments).to_dict() for name, arguments in asked]
-    assert [timeless(answer) for answer in told] == [timeless(answer) for answer in json.loads(json.dumps(wanted))]
+    assert timeless(told) == timeless(json.loads(json.dumps(wanted)))
 
 
 def test_whoever_trains_without_the_extra_gets_one_line_that_names_it(
