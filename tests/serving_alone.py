@@ -31,4 +31,4 @@ def requests_of(engine: Engine) -> list[tuple[str, dict[str, object]]]:
 
 def timeless(answers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Answers without what they took."""
-    return [{name: value for name, value in answer.items() if name != "milliseconds"} for answer in answers]
+    return [{name: value for name, value in answer.items() if name != "timings_ms"} for answer in answers]

@@ -47,6 +47,6 @@ def test_every_source_and_data_file_of_a_package_is_in_the_wheel(wheel: zipfile.
 
 def test_the_wheel_installs_the_command_and_carries_the_licence(wheel: zipfile.ZipFile) -> None:
     names = {Path(name).name: name for name in wheel.namelist() if ".dist-info/" in name}
-    assert "shortlist = serving.cli:" in wheel.read(names["entry_points.txt"]).decode()
+    assert "shortlist = serving.cli.app:app" in wheel.read(names["entry_points.txt"]).decode()
     assert "Apache License" in wheel.read(names["LICENSE"]).decode()
     assert message_from_bytes(wheel.read(names["METADATA"]))["License-Expression"] == "Apache-2.0"
