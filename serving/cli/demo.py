@@ -8,7 +8,6 @@ import numpy as np
 
 from indexing.bundle.atomic_files import writing_to
 from indexing.bundle.bundle import Bundle
-from retrieval.extras import require_extra
 from retrieval.sample_shop.write import write_sample
 from serving.cli.show import console, say, show_answer, show_evaluation, show_seconds
 from serving.engine import Engine
@@ -31,7 +30,6 @@ SHOPPERS, K = 3, 5
 
 def show_demo(out: Path, *, device: str = "auto") -> None:
     """Writes the generated shop below `out` if it is not there, runs the pipeline, shows what the engine answers."""
-    require_extra("train", "the demo")
     data, bundle = out / SAMPLE_MARK, out / "bundle"
     if not (data / "items.parquet").exists():
         with writing_to(data):

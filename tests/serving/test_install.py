@@ -66,7 +66,7 @@ def test_the_command_searches_there(bundle_path: Path, installed: Path, tmp_path
 def test_training_there_ends_with_one_line_that_names_the_extra(
     sample_folder: Path, installed: Path, tmp_path: Path
 ) -> None:
-    done = run_there(tmp_path, [installed / "shortlist", "run", "--data", sample_folder, "--out", tmp_path / "bundle"])
+    done = run_there(tmp_path, [installed / "shortlist", "run", tmp_path / "bundle", "--data", sample_folder])
     assert done.returncode == 2
     assert re.fullmatch(r"error: .+; run: pip install 'shortlist\[train\]'\n", done.stderr)
     assert not (tmp_path / "bundle").exists()

@@ -46,13 +46,12 @@ def test_every_kind_of_request_is_answered_without_torch_as_with_it(bundle_path:
 def test_whoever_trains_without_the_extra_gets_one_line_that_names_it(
     bundle_path: Path, sample_folder: Path, tmp_path: Path
 ) -> None:
-    data, out = ["--data", str(sample_folder)], ["--out", str(tmp_path / "bundle")]
-    bundle = str(bundle_path)
+    bundle, new, data = str(bundle_path), str(tmp_path / "bundle"), ["--data", str(sample_folder)]
     commands = [
-        ["run", *data, *out],
-        ["train", "retriever", *data, *out],
-        ["train", "ranker", *data, "--out", bundle],
-        ["adopt", *data, *out, "--encoder", "sentence-transformers/all-MiniLM-L6-v2"],
+        ["run", new, *data],
+        ["train", "towers", new, *data],
+        ["train", "ranker", bundle, *data],
+        ["adopt", new, *data, "--encoder", "sentence-transformers/all-MiniLM-L6-v2"],
         ["evaluate", bundle, *data],
         ["demo", "--out", str(tmp_path / "demo")],
         ["search", bundle, "red mug", "--device", "cuda"],
