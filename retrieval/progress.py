@@ -17,7 +17,7 @@ LINE_EVERY = 10.0  # seconds between two lines where stderr is not a terminal
 
 
 @dataclass
-class Progressed:
+class LoopRecord:
     """What a loop did, once it is over: how many of its unit in how many seconds, and its figures as time went on."""
 
     description: str
@@ -28,24 +28,24 @@ class Progressed:
     memory: dict[str, float] = field(default_factory=dict)  # what `watched` was told to measure at its end
 
 
-class Watching(NamedTuple):
+class _Recording(NamedTuple):
     """Loops that have ended, and what measures memory as each does."""
 
-    ended: list[Progressed]
+    ended: list[LoopRecord]
     memory: Callable[[], dict[str, float]]
 
 
-_watching: ContextVar[Watching | None] = ContextVar("watching", default=None)
+_watching: ContextVar[_Recording | None] = ContextVar("watching", default=None)
 
 
 @contextmanager
-def watched(memory: Callable[[], dict[str, float]] = dict) -> Iterator[list[Progressed]]:
+def watched(memory: Callable[[], dict[str, float]] = dict) -> Iterator[list[LoopRecord]]:
     """Collects every loop that is closed inside, in the order of their ends: `with watched() as loops: ...`.
 
     `memory` is asked as each of them ends, for figures by name.
     """
-    found: list[Progressed] = []
-    token = _watching.set(Watching(found, memory))
+    found: list[LoopRecord] = []
+    token = _watching.set(_Recording(found, memory))
     try:
         yield found
     finally:
@@ -71,7 +71,7 @@ class ProgressMeter:
         self.total, self.description, self.unit, self.done = total, description, unit, done
         self._clock, self._begun, self._start = clock, clock(), done
         self._shown_at, self._figures = self._begun, dict[str, float]()
-        self._seen = Progressed(description, unit)
+        self._seen = LoopRecord(description, unit)
         self._console = console or Console(file=sys.stderr)
         self._bar: Progress | None = _bar(self._console) if self._console.is_terminal else None
         self._task: TaskID | None = None

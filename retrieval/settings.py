@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
+Budget: TypeAlias = Literal["quick", "default", "long"]  # how much a training reads, relative to its default
 PRETRAINED = "sentence-transformers/all-MiniLM-L6-v2"
 
 
@@ -16,7 +17,7 @@ class Settings(BaseModel):
 
 
 class TextConfig(Settings):
-    """Fine-tuning of the text part."""
+    """Fine-tuning of the text encoder."""
 
     model: str = PRETRAINED
     examples: int | None = Field(
@@ -75,7 +76,7 @@ class TextConfig(Settings):
 
 
 class HistoryConfig(Settings):
-    """The history part and the item head, trained together over fixed text vectors."""
+    """The history model and the item head, trained together over fixed text vectors."""
 
     dim: int | None = Field(
         default=None, gt=0, description="of the items' space; none: 128 without search, else the text's"

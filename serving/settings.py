@@ -41,7 +41,7 @@ class RankConfig(Settings):
     """The cross-encoder, what it reads, and the gate."""
 
     enabled: bool = True
-    model: str | None = Field(default=None, description="a pretrained BERT; none: the towers' own tuned text part")
+    model: str | None = Field(default=None, description="a pretrained BERT; none: the towers' own tuned text encoder")
     teacher: str | None = Field(
         default=None,
         description="a CrossEncoder folder that judges the towers' hard negatives, and with a margin the ranker's; one "

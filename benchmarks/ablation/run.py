@@ -27,9 +27,9 @@ from retrieval.data.requests import Requests
 from retrieval.encoders.quiet import quiet_libraries
 from retrieval.errors import BadConfig, ShortlistError
 from retrieval.fingerprint import fingerprint
-from retrieval.settings import RetrievalConfig
+from retrieval.settings import Budget, RetrievalConfig
 from retrieval.towers.serving import Towers
-from retrieval.training.towers import Budget, TextPart, TowerData, train_towers
+from retrieval.training.towers import TextPart, TowerData, train_towers
 from serving.cli.command_group import ended_by
 from serving.cli.options import BudgetOption, Changes, DataArgument, Device
 from serving.cli.show import say
@@ -84,7 +84,7 @@ class Ablation:
     about: Mapping[str, Json]  # what makes a line comparable: data, shares, budget, folds
     budget: Budget
     device: str
-    texts: Path  # a folder for the vectors of text parts before any training
+    texts: Path  # a folder for the vectors of text encoders before any training
     test: bool
 
     def line(self, variant: Variant) -> Figures:
@@ -129,13 +129,13 @@ class Ablation:
         return [("held out", held_out(folds)), *([("test", folds["test"])] if self.test else [])]
 
     def _keeps_text(self, config: RetrievalConfig) -> bool:
-        """Whether nothing would train the text part: there are no queries, and its settings are the default ones."""
+        """Whether nothing would train the text encoder: there are no queries, and its settings are the default ones."""
         events = self.shop.data.events
         asked = self.shop.judgements is not None or (events is not None and bool(events.query_texts))
         return not asked and config.text == RetrievalConfig().text
 
     def _untuned(self, config: RunConfig) -> TextPart:
-        """The text part before any training; its vectors are made once and kept in `texts`."""
+        """The text encoder before any training; its vectors are made once and kept in `texts`."""
         folder = self.texts / fingerprint(config.retrieval.text.model)
         folder.mkdir(parents=True, exist_ok=True)
         return untuned_text(self.shop, None, config, device=self.device, work=folder)

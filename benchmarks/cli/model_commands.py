@@ -150,7 +150,7 @@ def train(
     from benchmarks.models.training_speed import QUICK, QUICK_SHARE, TrainingRun
     from benchmarks.result_lines import begin_run
     from benchmarks.terminal import record, run_context
-    from ranking.training.settings import Budget
+    from retrieval.settings import Budget
     from serving.settings import read_settings
 
     config = read_settings(changes=[*(QUICK if quick else ()), *(changes or [])])

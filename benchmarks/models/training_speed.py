@@ -13,11 +13,11 @@ from benchmarks.environment import peak_memory
 from benchmarks.result_lines import Line
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.releases import Release
-from ranking.training.settings import Budget
 from retrieval.data.dataset import load
 from retrieval.encoders.pretrained import pretrained_source
 from retrieval.encoders.quiet import quiet_libraries
-from retrieval.progress import Progressed, watched
+from retrieval.progress import LoopRecord, watched
+from retrieval.settings import Budget
 from serving.cli.show import say
 from serving.engine import Engine
 from serving.fitting.train_ranker import fit_ranker, ranker_data
@@ -78,7 +78,7 @@ class TrainingRun:
             )  # fmt: skip
 
 
-def told(loops: list[Progressed]) -> Iterator[Line]:
+def told(loops: list[LoopRecord]) -> Iterator[Line]:
     """The rate and the memory of each loop, and its validation figures against the seconds since it began."""
     for loop in loops:
         if not loop.done or not loop.seconds:

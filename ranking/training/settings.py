@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from retrieval.settings import Budget
+
 FULL, SHALLOW, LATE = "full", "shallow", "late"  # the models of a ranker; all but the full one lie in folders so named
-Budget: TypeAlias = Literal["quick", "default", "long"]
 
 PASSES: dict[Budget, float] = {"quick": 1.0, "default": 2.0, "long": 4.0}
 TOKENS: dict[Budget, int] = {"quick": 500_000, "default": 1_900_000, "long": 20_000_000}

@@ -1,4 +1,4 @@
-"""What each user did, in order, as the history part reads it: items and the queries that led to them."""
+"""What each user did, in order, as the history model reads it: items and the queries that led to them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class HistoryBatch(NamedTuple):
         columns = (told(self.items), told(self.queries), told(self.kinds), told(self.gaps))
         return HistoryBatch(*columns, np.take_along_axis(present, order, axis=1))
 
-    def then_asked(self, query: NDArray[np.int64], kind: int, gap: NDArray[np.int64]) -> HistoryBatch:
+    def with_query(self, query: NDArray[np.int64], kind: int, gap: NDArray[np.int64]) -> HistoryBatch:
         """The histories with a query as their newest event, `query` int64 [b] its code, `kind` its kind's, `gap` int64
         [b] the bucket of the time since the event before; where nothing was done before, nothing is added."""
         some = self.readable.any(axis=1)
@@ -131,7 +131,7 @@ class Timeline:
             placed(self.item[at], -1), placed(self.query[at], -1), placed(kinds, 0), placed(gaps, 0), present
         )
 
-    def asked_before(
+    def last_query_before(
         self, users: NDArray[np.integer], ends: NDArray[np.int64], times: NDArray[np.int64], within: int
     ) -> NDArray[np.int64]:
         """The position of the newest query of each user before what happened at the position `ends` int64 [n] and the

@@ -12,7 +12,7 @@ from transformers.utils import logging as transformers_logging
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Keep the notes and loading bars of transformers and sentence-transformers off the screen; errors still show."""
+    """Silence warnings and progress bars of transformers and sentence-transformers meanwhile; errors are shown."""
     library: Any = transformers_logging  # its switches carry no types
     verbosity, bars = library.get_verbosity(), library.is_progress_bar_enabled()
     ours = logging.getLogger("sentence_transformers")

@@ -1,4 +1,4 @@
-"""The text part of both towers: any sentence-transformers or Hugging Face encoder, run without torch on OpenVINO."""
+"""The text encoder of both towers: any sentence-transformers or Hugging Face encoder, run without torch on OpenVINO."""
 
 from __future__ import annotations
 

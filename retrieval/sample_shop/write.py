@@ -185,7 +185,7 @@ class _Log:
         seen: list[int] = []
         if not again or rng.random() < 0.3:
             memory.category = self._category(shopper, memory.category)
-            seen = self._look_around(shopper, memory.category, second, 1 + int(rng.poisson(0.9)))
+            seen = self._browse_category(shopper, memory.category, second, 1 + int(rng.poisson(0.9)))
         query = search_words(rng, self.shop, seen[0]) if seen and rng.random() < 0.35 else None
         cart: list[int] = []
         for item in seen:
@@ -194,7 +194,7 @@ class _Log:
             cart += [item] * (steps[-1][1] == "cart" and rng.random() < 0.85)
         if cart and rng.random() < 0.5:
             beside = int(rng.choice(load_words().goes_with[self.shop.category[cart[0]]]))
-            for item in self._look_around(shopper, beside, second, 1):
+            for item in self._browse_category(shopper, beside, second, 1):
                 second += int(rng.integers(20, 120))
                 yield _Event(second, shopper, item, "view", session)
                 yield _Event(second + 15, shopper, item, "cart", session)
@@ -213,7 +213,7 @@ class _Log:
             return int(rng.integers(len(words.categories)))
         return int(rng.choice(crowd.categories[shopper], p=crowd.weights[shopper]))
 
-    def _look_around(self, shopper: int, category: int, second: int, n: int) -> list[int]:
+    def _browse_category(self, shopper: int, category: int, second: int, n: int) -> list[int]:
         """Up to `n` items of the category: popular, at the shopper's price, brand and look, and on sale by then."""
         shop, crowd, day = self.shop, self.crowd, second / DAY
         rows = shop.of_category[category]

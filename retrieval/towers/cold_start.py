@@ -1,4 +1,4 @@
-"""What training learned of each known item, guessed for one that it did not know."""
+"""Cold start: a linear map from an item's features to its learned vectors, for items that training did not know."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from retrieval.topk import Vectors
 RIDGE = 1.0
 
 
-def fit_guess(features: Vectors, learned: Vectors) -> Vectors:
-    """The linear map of least ridge error from `features` [n, dim] of known items to what was `learned` of them
-    [n, out], float32 [dim + 1, out]; its last row is the mean, which alone is guessed where nothing else is known.
+def fit_linear_map(features: Vectors, learned: Vectors) -> Vectors:
+    """Ridge regression of learned vectors on features: the map and its intercept, float32 [dim + 1, out].
 
-    Guesses are shrunk: an item whose features say little is given what the mean item has.
+    `features` [n, dim] and `learned` [n, out] are those of known items. The last row is the intercept. The more a
+    prediction is shrunk by the ridge, the nearer it is to the mean of `learned`.
     """
     centre, mean = features.mean(axis=0, dtype=np.float64), learned.mean(axis=0, dtype=np.float64)
     near = features - centre
@@ -21,7 +21,7 @@ def fit_guess(features: Vectors, learned: Vectors) -> Vectors:
     return np.vstack([map_, mean - centre @ map_]).astype(np.float32)
 
 
-def guess(features: Vectors, fitted: Vectors) -> Vectors:
-    """What `fit_guess` says of items by their features [n, dim], float32 [n, out]."""
-    guessed: Vectors = features @ fitted[:-1] + fitted[-1]
-    return guessed
+def apply_linear_map(features: Vectors, fitted: Vectors) -> Vectors:
+    """Predicted vectors, float32 [n, out], of items with `features` [n, dim]; `fitted` is from `fit_linear_map`."""
+    predicted: Vectors = features @ fitted[:-1] + fitted[-1]
+    return predicted

@@ -21,7 +21,7 @@ from retrieval.errors import BadBundle, CorruptBundle, StaleArtefact
 from retrieval.fingerprint import fingerprint, folder_fingerprint
 from retrieval.text.rendering import rendering_fingerprint
 from retrieval.topk import Vectors
-from retrieval.towers.cold_start import guess
+from retrieval.towers.cold_start import apply_linear_map
 from retrieval.towers.item_features import ItemFeatures
 
 if TYPE_CHECKING:
@@ -41,16 +41,16 @@ class TowersConfig:
 
     dim: int  # of the space that items and queries share: what an item is
     text_dim: int
-    rendering: str  # fingerprint of the text rendering that the text part was trained on
+    rendering: str  # fingerprint of the text rendering that the text encoder was trained on
     features: dict[str, list[float] | list[str]] = field(default_factory=lambda: {"price_edges": [], "categories": []})
     item_ids: tuple[str, ...] = ()  # of the residuals and biases, in their order
-    kinds: tuple[str, ...] = ()  # event kinds that the history part knows, in the order of their codes
+    kinds: tuple[str, ...] = ()  # event kinds that the history model knows, in the order of their codes
     identity: int = 0  # dimensions beside it: which item it is, learned from histories alone
     linear: int = 0  # dimensions beside them: what the items of a history say of others, in closed form
     linear_decay: float = 1.0  # of what an item of a history says for each visit after its own
-    history: dict[str, float] = field(default_factory=dict)  # arguments of HistoryModel; empty: no history part
+    history: dict[str, float] = field(default_factory=dict)  # arguments of HistoryModel; empty: no history model
     history_weight: float = HISTORY_WEIGHT  # of the history beside a query
-    history_hears_query: bool = False  # the history part reads a query as its newest event
+    history_hears_query: bool = False  # the history model reads a query as its newest event
 
     @property
     def read_dim(self) -> int:
@@ -93,7 +93,7 @@ class ItemTower:
         known = rows >= 0
         summed[known] += self.weights["residual"][rows[known]]
         content = unit(summed)
-        identity = guess(content, self.weights["identity_from_content"])
+        identity = apply_linear_map(content, self.weights["identity_from_content"])
         identity[known] = self.weights["identity"][rows[known]]
         bias = np.where(known, self.weights["bias"][rows], self.weights["bias"].mean())
         takes, gives = self._linear(text_vectors, rows)
@@ -103,7 +103,7 @@ class ItemTower:
         """What is said of items, and what they say, float32 [n, linear] each, from their texts where row is -1."""
         if not self.config.linear:
             return np.empty((len(rows), 0), np.float32), np.empty((len(rows), 0), np.float32)
-        gives, takes = np.split(guess(text_vectors, self.weights["factors_from_text"]), 2, axis=1)
+        gives, takes = np.split(apply_linear_map(text_vectors, self.weights["factors_from_text"]), 2, axis=1)
         known = rows >= 0
         takes[known], gives[known] = self.weights["takes"][rows[known]], self.weights["gives"][rows[known]]
         return takes, gives
@@ -129,7 +129,7 @@ class UserTower:
 
     @property
     def reads_history(self) -> bool:
-        """Whether there is a history part."""
+        """Whether there is a history model."""
         return self.history is not None
 
     def queries(self, texts: Sequence[str]) -> Vectors:
@@ -148,7 +148,7 @@ class UserTower:
         for an empty one.
 
         `query_vectors` [n_queries, index_dim] stand for the past queries; an event that has no vector is passed over.
-        The newest events are read, as many as the history part knows. Without one, the mean of the events' vectors is
+        The newest events are read, as many as the history model knows. Without one, the mean of the events' vectors is
         given.
         """
         has_queries = query_vectors is not None and len(query_vectors) > 0
@@ -192,7 +192,7 @@ class UserTower:
 
 @dataclass(frozen=True)
 class Towers:
-    """Both towers of one folder, which name the same text part."""
+    """Both towers of one folder, which name the same text encoder."""
 
     folder: Path
     config: TowersConfig
@@ -202,7 +202,7 @@ class Towers:
 
     @property
     def encoder(self) -> TextEncoder:
-        """The text part that both towers share."""
+        """The text encoder that both towers share."""
         return self.user.encoder
 
     @classmethod
@@ -286,7 +286,7 @@ def read_weights(path: Path) -> dict[str, Vectors]:
 
 
 def load_history(folder: Path, config: TowersConfig) -> HistoryModel:
-    """The history part as a torch module."""
+    """The history model as a torch module."""
     import torch
 
     from retrieval.towers.sequence_model import HistoryModel

@@ -1,4 +1,4 @@
-"""Embedding a batch that is larger than memory holds, with the gradients of the whole batch."""
+"""Gradient caching: embedding a batch that does not fit in memory, with the gradients of the whole batch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch.utils.checkpoint import checkpoint
 
 
 def embed(model: SentenceTransformer, features: dict[str, Tensor], mini_batch: int | None = None) -> Tensor:
-    """Sentence vectors float [n, dim] of n tokenised texts; with `mini_batch`, so many texts at once.
+    """Sentence vectors float [n, dim] of n tokenised texts, computed `mini_batch` texts at a time (None: all at once).
 
-    This is gradient caching (Gao et al. 2021): the loss sees the vectors of all texts, while the activations of one
-    chunk at most are held. A chunk's are dropped once it is embedded, and computed again, under the same random state
-    and so with the same dropout, when the loss's gradient reaches its vectors.
+    The loss sees the vectors of all texts, while at most one chunk's activations are in memory (Gao et al. 2021). They
+    are dropped once the chunk is embedded, and recomputed under the same random state, so with the same dropout, when
+    the gradient reaches the chunk's vectors.
     """
     if mini_batch is None or len(features["input_ids"]) <= mini_batch:
         return _vectors(model, features)
@@ -29,7 +29,7 @@ def _vectors(model: SentenceTransformer, features: dict[str, Tensor]) -> Tensor:
 
 
 def _chunks(features: dict[str, Tensor], size: int) -> Iterator[dict[str, Tensor]]:
-    """The features of `size` texts after `size` texts; what is not told text by text goes with all of them."""
+    """The features in chunks of `size` texts; entries that are no tensors go with every chunk."""
     for start in range(0, len(features["input_ids"]), size):
         yield {
             name: value[start : start + size] if isinstance(value, Tensor) else value

@@ -30,12 +30,12 @@ def mine_negatives(
     rng: np.random.Generator,
     pool: Mask | None = None,
 ) -> Rows:
-    """`count` negatives of each query, int64 [n_queries, count] rows of `items`; -1 pads where there are fewer.
+    """`count` hard negatives of each query, int64 [n_queries, count] rows of `items`; -1 pads where there are fewer.
 
-    They are drawn evenly from the ranks `window[0]` up to `window[1]` among what is not known to be good: `known` holds
-    each query's list of such rows, `positive` int64 [n_queries] the one that the query is trained to find. A candidate
-    that scores above its positive less `margin` is suspected to be good as well and left out (Moreira et al. 2024);
-    with no margin, none is. `pool` bool [n_items] names the rows that may be drawn, and may leave out positives.
+    They are drawn uniformly from the ranks `window[0]` (inclusive) to `window[1]` (exclusive) of the query's ranking,
+    from which the rows that `known` lists as relevant to it are removed. `positive` int64 [n_queries] is the row that
+    the query is trained to find. A candidate whose score exceeds the positive's minus `margin` is a likely false
+    negative and left out (Moreira et al. 2024); None keeps them all. `pool` bool [n_items] limits what may be drawn.
     """
     found = exact_topk(queries, items, window[1], allowed=pool, exclude=known)
     rows, scores = found.rows[:, window[0] :], found.scores[:, window[0] :]
@@ -49,30 +49,31 @@ def mine_negatives(
 
 
 def veto_negatives(negatives: Rows, scores: Scores, positive: Scores) -> Rows:
-    """`negatives` [n, count] without those that a better judge scores above their positive, -1 in their place.
+    """`negatives` int64 [n, count], with -1 for those that a teacher scores above their positive.
 
-    `scores` float [n, count] of the negatives, `positive` float [n].
+    `scores` float [n, count] are the teacher's for the negatives, `positive` float [n] for the positives.
     """
     return np.where(scores > positive[:, None], -1, negatives)
 
 
 class HardNegatives:
-    """The hard negatives of each pair, `rows` int64 [n_pairs, hard_negatives], as of the last round; -1 pads them.
+    """The hard negatives of each pair as of the last mining round: `rows` int64 [n_pairs, hard_negatives], -1 padded.
 
-    There are `mining_rounds` over `steps` steps. A round reads the pairs' own items and a random pool of the catalogue.
+    `mining_rounds` rounds are spread evenly over `steps` training steps. Each searches the pairs' own items and a new
+    random pool of the catalogue.
     """
 
     def __init__(
         self, pairs: TextPairs, item_texts: Sequence[str], config: TextConfig, *, steps: int, seed: int
     ) -> None:
         self.rows: Rows = np.full((len(pairs), config.hard_negatives), -1, np.int64)
-        self.round = -1  # of `rows`; none yet
+        self.round = -1  # the round that `rows` are from; -1: none yet
         self._pairs, self._item_texts, self._config, self._seed = pairs, item_texts, config, seed
-        self._steps_of_a_round = -(-steps // config.mining_rounds)
+        self._steps_per_round = -(-steps // config.mining_rounds)
 
     def refresh(self, model: SentenceTransformer, step: int) -> None:
-        """Mines with `model` as it is, if `step` is of a round that was not mined yet."""
-        now = step // self._steps_of_a_round
+        """Mines again with the current `model` where `step` begins a new round."""
+        now = step // self._steps_per_round
         if not self._config.hard_negatives or now == self.round:
             return
         self.rows, self.round = self._mine(model, np.random.default_rng([self._seed, now])), now
@@ -97,7 +98,7 @@ class HardNegatives:
 
 
 def _encoded(encode: Callable[..., Vectors], texts: Sequence[str], meter: ProgressMeter) -> Vectors:
-    """Unit vectors of texts by one of the model's own ways to read them, float32 [n, dim]."""
+    """Unit vectors of texts, float32 [n, dim]; `encode` is the model's `encode_query` or `encode_document`."""
     found = []
     for start in range(0, len(texts), ENCODED_AT_ONCE):
         part = texts[start : start + ENCODED_AT_ONCE]

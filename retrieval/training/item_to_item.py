@@ -1,9 +1,9 @@
-"""A closed-form reading of histories: what follows what, with the items' texts and categories as side information.
+"""The linear part of the towers: an item-to-item regression in closed form.
 
-Ridge regression of each request on the history before it, in the manner of EASE (Steck 2019), of its form with side
-information (Jeunen et al. 2020) and of its session-aware form (Choi et al. 2021), cut to two factors, so that it is an
-inner product like every other part of the towers. Nothing is learned by gradient; one solve takes a minute for 12,000
-items.
+Ridge regression of each request's items on the history before it, after EASE (Steck 2019), with texts and categories as
+side information (Jeunen et al. 2020) and decay by visit (Choi et al. 2021). The item-to-item weights are factorised to
+a low rank, so that a score is an inner product as in every other part of the towers. Nothing is learned by gradient
+descent; one solve takes a minute for 12,000 items.
 """
 
 from __future__ import annotations
@@ -19,63 +19,63 @@ from torch import Tensor
 from retrieval.data.time_units import HOUR
 from retrieval.data.timeline import Timeline
 from retrieval.topk import CSR, Vectors, ranges
-from retrieval.towers.cold_start import fit_guess, guess
+from retrieval.towers.cold_start import apply_linear_map, fit_linear_map
 from retrieval.training.windows import Windows
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-CORE_ITEMS = 16_000  # the most taken items, among which all pairs are weighed: five square matrices of them in memory
-RIDGE = 200.0  # what a weight has to be worth, in shoppers
-TEXT_PAIRS = 100.0  # how many shoppers the likeness of two texts is worth at a cosine of 1
-CATEGORY_PAIRS = 60.0  # the same of two items that alone make up a category
-BACKWARD = 0.2  # what the pair (later, earlier) counts beside (earlier, later)
-DECAY = 0.75  # of an event for each visit after its own
-EXACT_SVD = 2_048  # rows up to which the factors are exact
+CORE_ITEMS = 16_000  # the most frequent items, which are solved for: five square matrices of them are in memory
+RIDGE = 200.0  # regularisation, in shoppers
+TEXT_PAIRS = 100.0  # co-occurring shoppers that two texts of cosine 1 are worth
+CATEGORY_PAIRS = 60.0  # the same for two items that share a category with no other
+BACKWARD = 0.2  # weight of the pair (later, earlier) relative to (earlier, later)
+DECAY = 0.75  # of an event's weight for each visit after its own
+EXACT_SVD = 2_048  # items up to which the factorisation is exact
 BLOCK = 65_536  # requests counted at once
 
 
 @dataclass(frozen=True)
 class ItemFactors:
-    """What each item says of others when it stands in a history, and what is said of it, float32 [n_items, rank].
+    """Low-rank factors of the item-to-item weights, float32 [n_items, rank] each.
 
-    `from_text` float32 [text_dim + 1, 2 * rank] guesses both, `gives` first, of an item that training did not know; see
-    `retrieval.cold_start`.
+    The weight of history item i for candidate j is `source[i] @ target[j]`. `from_text` float32 [text_dim + 1,
+    2 * rank] predicts both, `source` first, for an item that training did not know; see `retrieval.towers.cold_start`.
     """
 
-    gives: Vectors
-    takes: Vectors
+    source: Vectors
+    target: Vectors
     from_text: Vectors
 
-    def louder(self, by: float) -> ItemFactors:
-        """The same with everything said `by` times as loud."""
-        louder, (gives, takes) = np.float32(by), np.split(self.from_text, 2, axis=1)
-        return ItemFactors(self.gives * louder, self.takes, np.hstack([gives * louder, takes]))
+    def scaled(self, by: float) -> ItemFactors:
+        """The same factors with all weights multiplied by `by`."""
+        factor, (source, target) = np.float32(by), np.split(self.from_text, 2, axis=1)
+        return ItemFactors(self.source * factor, self.target, np.hstack([source * factor, target]))
 
 
 def fit_factors(
     windows: Windows, text: Vectors, categories: CSR, *, rank: int, longest: int, device: str, seed: int
 ) -> ItemFactors:
-    """Factors of the weights between all items, `rank` numbers an item at most.
+    """Item-to-item factors of at most `rank` dimensions.
 
-    `text` float32 [n_items, text_dim] unit vectors, `categories` the codes of each item. Histories are read to the
-    newest `longest` events. Items beyond the CORE_ITEMS most taken have the factors that their texts guess.
+    `text` float32 [n_items, text_dim] are unit vectors, `categories` the category codes of each item. Of a history the
+    newest `longest` events are read. Items beyond the CORE_ITEMS most frequent get factors predicted from their texts.
     """
     taken = np.bincount(windows.timeline.item[_positions(windows)[1]], minlength=len(text))[: len(text)]
     core = np.sort(np.argsort(-taken, kind="stable")[:CORE_ITEMS])
     weights = _weights(windows, core, text[core], categories.select(core), longest, device)
-    gives, takes = _factors(weights, min(rank, len(core)), seed)
-    from_text = fit_guess(text[core], np.hstack([gives, takes]))
-    both = guess(text, from_text)
-    both[core] = np.hstack([gives, takes])
-    gives, takes = np.split(both, 2, axis=1)
-    return ItemFactors(np.ascontiguousarray(gives), np.ascontiguousarray(takes), from_text)
+    source, target = _factors(weights, min(rank, len(core)), seed)
+    from_text = fit_linear_map(text[core], np.hstack([source, target]))
+    both = apply_linear_map(text, from_text)
+    both[core] = np.hstack([source, target])
+    source, target = np.split(both, 2, axis=1)
+    return ItemFactors(np.ascontiguousarray(source), np.ascontiguousarray(target), from_text)
 
 
 def _weights(
     windows: Windows, core: NDArray[np.int64], text: Vectors, categories: CSR, longest: int, device: str
 ) -> Tensor:
-    """Weight of each core item (row) for each other (column), [n, n]; an item says nothing of itself."""
+    """Weight of each core item (row) for each other (column), float32 [n, n] on `device`, with a zero diagonal."""
     follows, gram = (torch.from_numpy(counts).to(device) for counts in _counts(windows, core, longest))
     near, wanted = torch.from_numpy(text).to(device), torch.from_numpy(_shared_categories(categories)).to(device)
     wanted.addmm_(near, near.T, alpha=TEXT_PAIRS)
@@ -94,17 +94,17 @@ def _weights(
 
 
 def _counts(windows: Windows, core: NDArray[np.int64], longest: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """How often each core item (column) was taken after each other (row), older events counting less; and how many
+    """How often each core item (column) was a target after each other (row), older events decayed; and how many
     shoppers have both in their training events. float32 [n, n] each."""
     timeline, n = windows.timeline, len(core)
     at = np.full(int(max(core.max(initial=0), timeline.item.max(initial=0))) + 2, -1, np.int64)
-    at[core] = np.arange(n)  # the last one stays -1: an event of no item, which is a query's
+    at[core] = np.arange(n)  # the last one stays -1, for events without an item, which are queries
     visit = _visits(timeline)
     follows = np.zeros((n, n), np.float32)
-    for start in range(0, len(windows.asker), BLOCK):
-        part = np.arange(start, min(start + BLOCK, len(windows.asker)))
-        end = windows.asked_at[part]
-        begin = np.maximum(timeline.offsets[windows.asker[part]], end - longest)
+    for start in range(0, len(windows.request_user), BLOCK):
+        part = np.arange(start, min(start + BLOCK, len(windows.request_user)))
+        end = windows.request_position[part]
+        begin = np.maximum(timeline.offsets[windows.request_user[part]], end - longest)
         line, position = ranges(begin, end)
         weight = DECAY ** (visit[end - 1][line] - visit[position])
         sources = _sparse(line, at[timeline.item[position]], weight, (len(part), n))
@@ -121,7 +121,7 @@ def _counts(windows: Windows, core: NDArray[np.int64], longest: int) -> tuple[ND
 def _sparse(
     lines: NDArray[np.integer], columns: NDArray[np.integer], values: NDArray[np.floating], shape: tuple[int, int]
 ) -> csr_array:
-    """A float32 matrix of the given cells, those of column -1 left out, equal ones summed."""
+    """A sparse float32 matrix of the given cells; column -1 is left out, repeated cells are summed."""
     from scipy.sparse import csr_array
 
     kept = columns >= 0
@@ -129,20 +129,20 @@ def _sparse(
 
 
 def _positions(windows: Windows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(user, timeline position) of every training event that is an item's."""
+    """(user, timeline position) of every training event with an item, int64 [n] each."""
     line, position = ranges(windows.start, windows.stop)
     items = windows.timeline.item[position] >= 0
     return windows.user[line][items], position[items]
 
 
 def _visits(timeline: Timeline) -> NDArray[np.int64]:
-    """The number of the visit of each position, a new one where an hour has passed since the position before."""
+    """The visit number of each timeline position, int64 [n]; a visit begins after an hour without events."""
     later = np.diff(timeline.time, prepend=timeline.time[:1]) >= HOUR
     return np.cumsum(later).astype(np.int64)
 
 
 def _shared_categories(categories: CSR) -> NDArray[np.float32]:
-    """CATEGORY_PAIRS for every category that two items share, shared out among the items that have it [n, n]."""
+    """Similarity of items by category, float32 [n, n]: CATEGORY_PAIRS over its size for each category shared."""
     n, names = len(categories.indptr) - 1, int(categories.rows.max(initial=-1)) + 1
     sizes = np.bincount(categories.rows, minlength=names)
     belongs = _sparse(categories.owners, categories.rows, 1 / np.sqrt(sizes[categories.rows]), (n, names))
@@ -151,7 +151,7 @@ def _shared_categories(categories: CSR) -> NDArray[np.float32]:
 
 
 def _factors(weights: Tensor, rank: int, seed: int) -> tuple[Vectors, Vectors]:
-    """The two factors of the best approximation of a rank, float32 [n, rank] each."""
+    """Source and target factors of the best approximation of that rank, float32 [n, rank] each."""
     if len(weights) <= EXACT_SVD:
         left, sizes, right = torch.linalg.svd(weights)
         right = right.T

@@ -1,4 +1,4 @@
-"""Training batches of equal length: what is padded is not learnt from, yet costs the same."""
+"""Training batches of texts of similar length, because padding costs as much as text and teaches nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers.base.sampler import DefaultBatchSampler
 
-POOL = 64  # batches whose rows are sorted together: a random order of nearly equal lengths
+POOL = 64  # batches whose rows are sorted together; more would group lengths better and shuffle less
 
 
 class LengthGroupedBatches(DefaultBatchSampler):
@@ -32,7 +32,7 @@ class LengthGroupedBatches(DefaultBatchSampler):
 
     @classmethod
     def by(cls, lengths: NDArray[np.int64]) -> partial[LengthGroupedBatches]:
-        """What the trainer's `batch_sampler` takes: a sampler that only waits for the trainer's own arguments."""
+        """A sampler factory as the trainer's `batch_sampler` argument wants it: the trainer adds its own arguments."""
         return partial(cls, lengths=lengths)
 
     def __iter__(self) -> Iterator[list[int]]:

@@ -1,4 +1,4 @@
-"""What a training step of the history part scores: the whole catalogue, or a sample and what the loss corrects for."""
+"""The candidates of a history training step: the whole catalogue, or a sample with its logQ correction."""
 
 from __future__ import annotations
 
@@ -13,30 +13,29 @@ from torch import Tensor
 from retrieval.topk import Rows, Vectors, exact_topk
 from retrieval.training.losses import log_expected_count
 
-LOOKED_AT = 4_096  # items whose neighbours are looked for at once
+NEIGHBOUR_BLOCK = 4_096  # items whose neighbours are searched at once
 
 
-class Candidates(NamedTuple):
-    """The items that a step scores, and what the loss corrects for."""
+class SampledItems(NamedTuple):
+    """The items that a step scores."""
 
     rows: Tensor  # int64 [n], ascending
-    log_q: Tensor | None  # float [n]; none where the whole catalogue is scored
+    log_q: Tensor | None  # float [n], see `log_expected_count`; None where the whole catalogue is scored
 
 
 class Neighbours(NamedTuple):
-    """Items that the towers find most like each other."""
+    """The nearest items of each item by the towers' own vectors."""
 
-    rows: Rows  # int64 [n_items, width]: item rows like each item, -1 where there are fewer
-    drawn: Tensor  # float [n_items], sums to 1: how often each is drawn beside the targets
+    rows: Rows  # int64 [n_items, width] item rows, -1 padded
+    probability: Tensor  # float [n_items], sums to 1: of an item being drawn as the neighbour of a target
 
 
 @dataclass
 class CandidateSampler:
-    """Draws candidates for steps: their targets and answers, even draws over the catalogue, and neighbours of the
-    targets once `neighbours` are known.
+    """Draws the candidates of each step: its targets, `uniform` random items, and `hard` neighbours per target.
 
-    `frequency` float [n_items] is the share of each item among the targets, `answered` among the answers of queries.
-    Catalogues up to `full_softmax_items` are scored as a whole. Without `log_q` samples are not corrected.
+    `frequency` float [n_items] is the share of each item among the targets, `answered` that among the answers of
+    queries. Catalogues of up to `full_softmax_items` are scored as a whole. Without `log_q` a sample is not corrected.
     """
 
     frequency: Tensor
@@ -52,45 +51,45 @@ class CandidateSampler:
         """Whether every step scores the whole catalogue."""
         return len(self.frequency) <= self.full_softmax_items
 
-    def draw(self, targets: NDArray[np.int64], answers: NDArray[np.int64], rng: np.random.Generator) -> Candidates:
-        """Candidates for targets of histories and answers of queries, int64 item rows each."""
+    def draw(self, targets: NDArray[np.int64], answers: NDArray[np.int64], rng: np.random.Generator) -> SampledItems:
+        """The candidates for `targets` of histories and `answers` of queries, int64 item rows each."""
         n, device = len(self.frequency), self.frequency.device
         if self.scores_everything:
-            return Candidates(torch.arange(n, device=device), None)
-        even = rng.integers(0, n, self.uniform)
+            return SampledItems(torch.arange(n, device=device), None)
+        uniform = rng.integers(0, n, self.uniform)
         pools = [
             (self.frequency, len(targets)),
             (self.answered, len(answers)),
-            (torch.full_like(self.frequency, 1 / n), len(even)),
+            (torch.full_like(self.frequency, 1 / n), len(uniform)),
         ]
-        drawn = [targets, answers, even]
+        drawn = [targets, answers, uniform]
         if self.neighbours is not None and self.hard and self.neighbours.rows.shape[1]:
             near, width = self.neighbours.rows, self.neighbours.rows.shape[1]
-            beside = near[np.repeat(targets, self.hard), rng.integers(0, width, len(targets) * self.hard)]
-            drawn.append(beside[beside >= 0])
-            pools.append((self.neighbours.drawn, len(targets) * self.hard))
+            picked = near[np.repeat(targets, self.hard), rng.integers(0, width, len(targets) * self.hard)]
+            drawn.append(picked[picked >= 0])
+            pools.append((self.neighbours.probability, len(targets) * self.hard))
         rows = torch.from_numpy(np.unique(np.concatenate(drawn))).to(device)
-        return Candidates(
+        return SampledItems(
             rows, log_expected_count(*pools)[rows] if self.log_q else torch.zeros(len(rows), device=device)
         )
 
-    def look_around(self, items: Vectors, window: tuple[int, int]) -> None:
-        """Finds the neighbours of every item by its vector [n_items, dim]: the ranks of `window`, itself left out."""
+    def find_neighbours(self, items: Vectors, window: tuple[int, int]) -> None:
+        """Sets `neighbours`: for every item, those at the ranks `window` by inner product of `items` [n_items, dim]."""
         first, last = window
         found = []
-        for start in range(0, len(items), LOOKED_AT):
-            rows = exact_topk(items[start : start + LOOKED_AT], items, min(last + 1, len(items))).rows
+        for start in range(0, len(items), NEIGHBOUR_BLOCK):
+            rows = exact_topk(items[start : start + NEIGHBOUR_BLOCK], items, min(last + 1, len(items))).rows
             own = np.arange(start, start + len(rows))[:, None]
             order = np.argsort(rows == own, axis=1, kind="stable")  # the item itself goes to the end
             found.append(np.take_along_axis(rows, order, axis=1)[:, first : rows.shape[1] - 1])
         near = np.concatenate(found)
         share = (self.frequency.cpu().numpy() / max(1, near.shape[1]))[:, None].repeat(near.shape[1], axis=1)
         known = near >= 0
-        drawn = np.bincount(near[known], share[known], len(items)).astype(np.float32)
-        self.neighbours = Neighbours(near, torch.from_numpy(drawn).to(self.frequency.device))
+        probability = np.bincount(near[known], share[known], len(items)).astype(np.float32)
+        self.neighbours = Neighbours(near, torch.from_numpy(probability).to(self.frequency.device))
 
 
 def shares(items: NDArray[np.int64], n: int) -> Tensor:
-    """How much of `items` each of the n rows is, float32 [n]."""
+    """The share of each of n item rows among `items`, float32 [n]."""
     counts = np.bincount(items, minlength=n).astype(np.float32)
     return torch.from_numpy(counts / max(1.0, counts.sum()))

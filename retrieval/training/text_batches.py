@@ -1,4 +1,4 @@
-"""Batches of the text part: texts looked up, changed and tokenised, with what the loss has to know of them."""
+"""Batches of the text encoder's training: texts looked up, augmented and tokenised, with the labels the loss needs."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ Batch: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True)
 class TextBatches:
-    """Makes a batch of pair numbers: features of each side, under the model's own prompts, and a dict of labels.
+    """Turns positions of pairs into a batch: features of both sides, under the model's own prompts, and labels.
 
-    Texts are changed by the chances in `config`, anew at each step. `teacher` gives the scores of (query text, item
-    text) pairs, float32 [n]: a hard negative that it scores above its positive is left out.
+    Texts are augmented (typos, dropped words and fields) with the probabilities in `config`, differently at each step.
+    `teacher` scores (query text, item text) pairs, float32 [n]: a hard negative that it scores above its positive is
+    left out as a likely false negative.
     """
 
     model: SentenceTransformer
@@ -38,43 +39,44 @@ class TextBatches:
     teacher: Teacher | None = None
 
     def __call__(self, index: NDArray[np.int64], step: int) -> Batch:
-        """The batch of the pairs `index`, int64 [b].
+        """The batch of the pairs at `index`, int64 [b].
 
-        Its label holds `owner`, `item` (int64 [b]) and `grade` (float32 [b]); `negative` (int64 [m]) rows of the mined
-        negatives, each once; `mined` (int64 [b, h]) places in it of each pair's own, -1 where it has fewer; and, with a
-        teacher, `teacher` (float32 [b, 1 + h]) its scores of the item and the negatives.
+        Its labels: `owner`, `item` (int64 [b]) and `grade` (float32 [b]); `negative` (int64 [m]), the distinct rows of
+        the batch's hard negatives; `mined` (int64 [b, h]), where each pair's own stand in `negative`, -1 padded; and,
+        with a teacher, `teacher` (float32 [b, 1 + h]), its scores of the positive and the hard negatives.
         """
         rng, pairs = np.random.default_rng([self.seed, step, *index]), self.pairs
-        asked, rows = [pairs.text[i] for i in index], pairs.item[index]
+        queries, rows = [pairs.text[i] for i in index], pairs.item[index]
         own, label = self.mined.rows[index], {}
         if self.teacher is not None and own.shape[1]:
-            scores = self._scores(self.teacher, asked, rows, own)
+            scores = self._scores(self.teacher, queries, rows, own)
             own, label["teacher"] = veto_negatives(own, scores[:, 1:], scores[:, 0]), torch.from_numpy(scores)
         negative = np.unique(own[own >= 0])
         places = np.where(own >= 0, np.searchsorted(negative, own), -1)
         arrays = (pairs.owner[index], rows, pairs.grades[index], negative, places)
         named = zip(("owner", "item", "grade", "negative", "mined"), arrays, strict=True)
-        batch = self._features("asked", "query", [self._mistyped(text, rng) for text in asked])
-        batch |= self._features("item", "document", [self._shortened(row, rng) for row in rows.tolist()])
+        batch = self._features("query", "query", [self._augmented_query(text, rng) for text in queries])
+        batch |= self._features("item", "document", [self._augmented_item(row, rng) for row in rows.tolist()])
         if len(negative):
-            batch |= self._features("negative", "document", [self._shortened(row, rng) for row in negative.tolist()])
+            texts = [self._augmented_item(row, rng) for row in negative.tolist()]
+            batch |= self._features("negative", "document", texts)
         return batch | {"label": label | {name: torch.from_numpy(array) for name, array in named}}
 
-    def _scores(self, teacher: Teacher, asked: list[str], rows: Rows, negatives: Rows) -> NDArray[np.float32]:
-        """Of the item and the negatives of each asker, float32 [b, 1 + h]; minus infinity where there is none."""
+    def _scores(self, teacher: Teacher, queries: list[str], rows: Rows, negatives: Rows) -> NDArray[np.float32]:
+        """The teacher's scores of each pair's item and hard negatives, float32 [b, 1 + h]; -inf for padding."""
         read = np.concatenate([rows[:, None], negatives], axis=1)
         line, column = np.nonzero(read >= 0)
         scores = np.full(read.shape, -np.inf, np.float32)
         items = [self.item_texts[row] for row in read[line, column]]
-        scores[line, column] = teacher([asked[at] for at in line], items)
+        scores[line, column] = teacher([queries[at] for at in line], items)
         return scores
 
-    def _mistyped(self, text: str, rng: np.random.Generator) -> str:
+    def _augmented_query(self, text: str, rng: np.random.Generator) -> str:
         if rng.random() < self.config.word_drop:
             text = word_drop(text, rng)
         return misspelt_query(text, rng) if rng.random() < self.config.typos else text
 
-    def _shortened(self, row: int, rng: np.random.Generator) -> str:
+    def _augmented_item(self, row: int, rng: np.random.Generator) -> str:
         return field_loss(self.item_texts[row], self.config.field_loss, rng)
 
     def _features(self, name: str, side: str, texts: list[str]) -> Batch:

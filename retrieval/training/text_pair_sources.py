@@ -1,4 +1,4 @@
-"""Training pairs of the text part, out of judgements, queries in events, and histories."""
+"""Where the text encoder's training pairs come from: judgements, queries in events, and histories."""
 
 from __future__ import annotations
 
@@ -11,45 +11,46 @@ from retrieval.topk import CSR
 from retrieval.training.text_pairs import TextPairs
 from retrieval.training.windows import Windows
 
-GOOD_SHARE = 0.6  # a judgement this far up from the lowest to the highest grade is a positive
-TITLES_READ = 2  # newest titles that stand for a shopper in the text part's training
+GOOD_SHARE = 0.6  # of the range of grades: judgements at least this far up from the lowest are positives
+TITLES_READ = 2  # newest titles that make up the text of a shopper
 
 
 def judged_pairs(data: DataSet, queries: NDArray[np.integer], *, graded: bool = False) -> TextPairs:
-    """Queries with the items judged good for them; whatever lies above the lowest grade is never a negative.
+    """Pairs of judged queries (positions in `data.queries`) and the items judged relevant to them.
 
-    `graded`: with all items that were judged, and how far up from the lowest to the highest grade each is.
+    Items above the lowest grade are never negatives. With `graded`, every judged item makes a pair, its grade scaled to
+    0 (lowest of the data set) to 1 (highest).
     """
     assert data.judgements is not None
     assert data.queries is not None
     judged = data.judgements
     lowest, highest = float(judged.grade.min()), float(judged.grade.max())
-    height = (judged.grade - lowest) / (highest - lowest) if highest > lowest else np.ones_like(judged.grade)
+    scaled = (judged.grade - lowest) / (highest - lowest) if highest > lowest else np.ones_like(judged.grade)
     within = np.isin(judged.query, queries)
-    good, fair = within & (height >= GOOD_SHARE), within & ((height > 0) | (height >= GOOD_SHARE))
+    good, fair = within & (scaled >= GOOD_SHARE), within & ((scaled > 0) | (scaled >= GOOD_SHARE))
     taken = within if graded else good
     return TextPairs(
         tuple(data.queries.texts[query] for query in judged.query[taken]),
         judged.query[taken].astype(np.int64),
         judged.item[taken].astype(np.int64),
         _lists(judged.query[fair], judged.item[fair], len(data.queries.texts)),
-        height[taken].astype(np.float32) if graded else None,
+        scaled[taken].astype(np.float32) if graded else None,
     )
 
 
-def asked_pairs(data: DataSet, train: NDArray[np.bool_]) -> TextPairs:
-    """Queries typed before an event, with its item."""
+def event_query_pairs(data: DataSet, train: NDArray[np.bool_]) -> TextPairs:
+    """Pairs of the query of a training event and the event's item; `train` bool [n_events]."""
     assert data.events is not None
     events = data.events
-    asked = train & (events.query >= 0)
-    query, item = events.query[asked], events.item[asked]
+    with_query = train & (events.query >= 0)
+    query, item = events.query[with_query], events.item[with_query]
     texts = tuple(events.query_texts[code] for code in query)
     known = _lists(query, item, len(events.query_texts))
     return TextPairs(texts, query.astype(np.int64), item.astype(np.int64), known)
 
 
 def history_pairs(windows: Windows, titles: list[str], pairs: int, rng: np.random.Generator) -> TextPairs:
-    """At most `pairs` moments after an item: the newest titles, and one item of the request that followed."""
+    """At most `pairs` random moments of histories: the newest titles, with one item of the request that followed."""
     timeline = windows.timeline
     at = rng.permutation(np.flatnonzero((windows.follows >= 0) & (timeline.item >= 0)))[:pairs]
     owner = np.searchsorted(timeline.offsets, at, side="right") - 1

@@ -1,4 +1,4 @@
-"""Training pairs of the text part: a text that asks, and an item that answers."""
+"""Training pairs of the text encoder: a query text and an item that answers it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from retrieval.topk import CSR
 
 @dataclass(frozen=True)
 class TextPairs:
-    """What asks (a query, or a shopper's recent titles), and an item that answers; `owner` names who asked.
+    """n pairs of a text (a search query, or a shopper's recent titles) and the item that it should find.
 
-    `known` holds, for each owner, every item row that is good for it: those never count as negatives. `grade` says from
-    0 to 1 how good the answer is; none: all are as good as can be.
+    `owner` groups the pairs of one query or one shopper. `known` lists, for each owner, all item rows known to be
+    relevant to it: those never count as its negatives. `grade` is the relevance of each pair, 0 to 1; None means 1.
     """
 
-    text: tuple[str, ...]
-    owner: NDArray[np.int64]  # [n]
-    item: NDArray[np.int64]  # [n]
+    text: tuple[str, ...]  # [n]
+    owner: NDArray[np.int64]  # [n] list of `known`
+    item: NDArray[np.int64]  # [n] item row
     known: CSR
     grade: NDArray[np.float32] | None = None  # [n]
 
@@ -31,22 +31,22 @@ class TextPairs:
 
     @property
     def grades(self) -> NDArray[np.float32]:
-        """How good each answer is, float32 [n]."""
+        """The relevance of each pair, float32 [n]; 1 where no grades are known."""
         return np.ones(len(self), np.float32) if self.grade is None else self.grade
 
     def digest(self) -> str:
-        """A fingerprint of what the pairs say."""
+        """A fingerprint of the pairs' contents."""
         arrays = (self.owner, self.item, self.known.indptr, self.known.rows, self.grades)
         return fingerprint(list(self.text), [array_sha256(array) for array in arrays])
 
     def take(self, index: NDArray[np.int64]) -> TextPairs:
-        """Some of the pairs; what is known stays whole."""
+        """The pairs at the positions `index`, int64 [m]; `known` stays complete."""
         text = tuple(self.text[i] for i in index)
         return TextPairs(text, self.owner[index], self.item[index], self.known, self.grades[index])
 
     @classmethod
     def join(cls, parts: Sequence[TextPairs]) -> TextPairs:
-        """Pairs of several kinds; owners of different kinds stay apart."""
+        """Pairs from several sources, one after another; owners of different sources stay distinct."""
         starts = np.cumsum([0, *(part.known.n_lists for part in parts)])
         sizes = np.concatenate([np.diff(part.known.indptr) for part in parts])
         known = CSR(np.concatenate(([0], np.cumsum(sizes))), np.concatenate([part.known.rows for part in parts]))

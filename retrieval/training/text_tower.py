@@ -1,4 +1,4 @@
-"""Fine-tuning of the text part on sentence-transformers' trainer."""
+"""Fine-tuning of the text encoder with sentence-transformers' trainer."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
     from transformers import TrainerControl, TrainerState, TrainingArguments
 
-EVALUATIONS = 3
+EVALUATIONS = 3  # over a run, each followed by a checkpoint
 RECALL = "recall@10"
 EVALUATED_PAIRS, EVALUATED_ITEMS = 400, 1500
 HARD_NEGATIVES = "hard_negatives.safetensors"  # in a checkpoint's folder
 
 
 class HeldOutRecall(BaseEvaluator):
-    """recall@10 of held-out pairs among a sample of the catalogue."""
+    """recall@10 of at most 400 held-out pairs, over their items and a sample of 1,500 others."""
 
     def __init__(self, pairs: TextPairs, item_texts: Sequence[str], rng: np.random.Generator) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -56,11 +56,11 @@ class HeldOutRecall(BaseEvaluator):
     def __call__(
         self, model: BaseModel, output_path: str | None = None, epoch: float = -1, steps: int = -1
     ) -> dict[str, float]:
-        """Called by the trainer."""
+        """The figures by name; called by the trainer."""
         text_part = cast("SentenceTransformer", model)
         encoded = (text_part.encode_document(self.texts), text_part.encode_query(list(self.pairs.text)))
-        items, asked = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12) for vectors in encoded)
-        best = exact_topk(asked, items, min(10, len(items))).rows
+        items, queries = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12) for vectors in encoded)
+        best = exact_topk(queries, items, min(10, len(items))).rows
         found = (self.rows[best] == self.pairs.item[:, None]).any(axis=1)
         return {RECALL: float(found.mean())}
 
@@ -78,13 +78,13 @@ def train_text(
     device: str,
     teacher: Teacher | None = None,
 ) -> float | None:
-    """Fine-tunes `model` in place and returns its best held-out recall@10, if any was measured.
+    """Fine-tunes `model` in place and returns its best recall@10 on `held_out`, or None where that is empty.
 
-    `examples` pairs are read: some of them, or all in turn, as often as that makes. `teacher` scores (query text, item
-    text) pairs as a cross-encoder does, float32 [n]; what it says of hard negatives: see `TextBatches`.
+    Training reads `examples` pairs in all: a random part of `pairs`, or all of them several times. `teacher` is a
+    cross-encoder that scores (query text, item text) pairs, float32 [n]; see `TextBatches` for its use.
 
-    Checkpoints lie under `work`; a run that was interrupted goes on from the last one, so that `work` must hold no
-    other run's. Raises BadConfig where a setting asks for more than the model or the arguments have.
+    Checkpoints are written under `work`, and an interrupted run resumes from the last one; `work` must not hold those
+    of another run. Raises BadConfig where `matryoshka` exceeds the model's dimension or `distil` lacks a teacher.
     """
     _check(model, config, teacher)
     rng = np.random.default_rng(seed)
@@ -94,7 +94,7 @@ def train_text(
     _freeze_words(model, config.freeze_word_embeddings)
     longest = model.max_seq_length
     model.max_seq_length = min(config.max_tokens, longest or config.max_tokens)
-    shown = TrainingProgress("text part")
+    shown = TrainingProgress("text encoder")
     with quiet_libraries():
         arguments = _arguments(config, examples, lengths, work, seed, device, evaluated=evaluator is not None)
         mined = HardNegatives(chosen, item_texts, config, steps=arguments.max_steps, seed=seed)
@@ -123,24 +123,26 @@ def train_text(
 
 @dataclass
 class _PairNumbers:
-    """Collates rows of the training set, which are numbers of pairs."""
+    """Collates rows of the training set, which are positions of pairs."""
 
-    valid_label_columns: list[str] = field(default_factory=list)  # the trainer reads this
+    valid_label_columns: list[str] = field(default_factory=list)  # required by the trainer
 
     def __call__(self, rows: Sequence[dict[str, int]]) -> dict[str, Tensor]:
         return {"pair": torch.tensor([row["pair"] for row in rows])}
 
 
 class _Trainer(SentenceTransformerTrainer):
-    """The trainer, which makes each batch when its step comes: hard negatives of the step before would be another
-    model's. It writes no model card, which would quote shoppers' texts as examples."""
+    """A trainer that builds each batch at its own step, so that hard negatives are mined with the current model.
+
+    It writes no model card, because a card quotes training texts, which are shoppers' queries.
+    """
 
     def __init__(self, *, batches: TextBatches, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.batches = batches
 
     def training_step(self, model: nn.Module, inputs: dict[str, Tensor], num_items_in_batch: Any = None) -> Tensor:
-        """One step on the pairs that `inputs` numbers."""
+        """One step on the pairs whose positions are in `inputs`; returns the loss."""
         step = self.state.global_step
         self.batches.mined.refresh(self.batches.model, step)
         batch = self.batches(inputs["pair"].cpu().numpy(), step)
@@ -148,7 +150,7 @@ class _Trainer(SentenceTransformerTrainer):
         return loss
 
     def add_model_card_callback(self, default_args_dict: dict[str, object]) -> None:
-        """No card."""
+        """Leaves the model card out."""
 
 
 class _HardNegativesCheckpoint(TrainerCallback):
@@ -158,7 +160,7 @@ class _HardNegativesCheckpoint(TrainerCallback):
         self._mined = mined
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
-        """Called when a checkpoint was written."""
+        """Writes the negatives; called after a checkpoint is written."""
         tensors = {"mined": torch.from_numpy(self._mined.rows), "round": torch.tensor(self._mined.round)}
         path = self._path(args, state)
         save_file(tensors, path.with_suffix(".part"))
@@ -167,7 +169,7 @@ class _HardNegativesCheckpoint(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Called when training begins, or goes on from a checkpoint."""
+        """Reads the negatives of the checkpoint that training resumes from, if any."""
         path = self._path(args, state)
         if not path.exists():
             return
@@ -182,9 +184,12 @@ class _HardNegativesCheckpoint(TrainerCallback):
 def _check(model: SentenceTransformer, config: TextConfig, teacher: Teacher | None) -> None:
     dim = model.get_embedding_dimension() or 0
     if max(config.matryoshka, default=0) > dim:
-        raise BadConfig(f"matryoshka {max(config.matryoshka)} is more than the {dim} dimensions of {config.model}")
+        raise BadConfig(
+            f"matryoshka {max(config.matryoshka)} is more than the {dim} dimensions of {config.model}; "
+            f"give at most {dim}"
+        )
     if config.distil and teacher is None:
-        raise BadConfig("distil needs a teacher, and there is none; set it to 0")
+        raise BadConfig("distil needs a teacher, and there is none; set ranking.teacher or set distil to 0")
 
 
 def _freeze_words(model: SentenceTransformer, freeze: bool) -> None:
@@ -235,7 +240,7 @@ def _arguments(
 
 
 def hashed_share(keys: Sequence[str], share: float) -> NDArray[np.bool_]:
-    """A stable pick of about `share` of the keys, the same in every run.
+    """A pseudo-random choice of about `share` of the keys, bool [n], which depends on the key alone.
 
     >>> hashed_share(["a", "b", "c"], 0.0).any(), hashed_share(["a", "b", "c"], 1.0).all()
     (np.False_, np.True_)

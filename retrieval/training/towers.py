@@ -1,4 +1,4 @@
-"""A pair of towers from a data set: the text part first, then the history part over its vectors."""
+"""Training of both towers from a data set: first the text encoder, then the history model over its vectors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -25,10 +24,10 @@ from retrieval.encoders.text_encoder import NO_INT8, TextEncoder, open_sentence_
 from retrieval.errors import BadConfig
 from retrieval.fingerprint import fingerprint
 from retrieval.progress import ProgressMeter
-from retrieval.settings import HistoryConfig, RetrievalConfig
+from retrieval.settings import Budget, HistoryConfig, RetrievalConfig
 from retrieval.text.rendering import ItemTexts, item_texts, rendering_fingerprint
 from retrieval.topk import CSR, Vectors
-from retrieval.towers.cold_start import fit_guess, guess
+from retrieval.towers.cold_start import apply_linear_map, fit_linear_map
 from retrieval.towers.item_features import ItemFeatures
 from retrieval.towers.sequence_model import HistoryModel, ItemHead
 from retrieval.towers.serving import HEAD, HISTORY, HISTORY_WEIGHT, TEXT, TowersConfig, write_config
@@ -43,35 +42,34 @@ from retrieval.training.history_tower import (
 )
 from retrieval.training.item_to_item import DECAY, ItemFactors, fit_factors
 from retrieval.training.text_batches import Teacher
-from retrieval.training.text_pair_sources import asked_pairs, history_pairs, judged_pairs
+from retrieval.training.text_pair_sources import event_query_pairs, history_pairs, judged_pairs
 from retrieval.training.text_pairs import TextPairs
 from retrieval.training.text_tower import hashed_share, train_text
-from retrieval.training.validation import IDENTITY_WEIGHTS, Beside, Validation
+from retrieval.training.validation import IDENTITY_WEIGHTS, QueryHistoryMix, Validation
 from retrieval.training.windows import Windows
 
 CHECKPOINT = "history.safetensors"
-Budget: TypeAlias = Literal["quick", "default", "long"]
-BUDGET_SCALE: dict[str, float] = {"quick": 0.25, "default": 1.0, "long": 3.0}
-QUERY_EXAMPLES = 16_000  # of queries at most, and at most so many rounds over their pairs
-QUERY_ROUNDS = 2.0
-HISTORY_EXAMPLES = 4_000  # pairs of histories beside queries, each read once
-HISTORY_POSITIONS = 1_600_000  # positions that the history part reads in all
-MIN_WINDOWS = 20  # fewer histories than this train nothing that holds
-HELD_OUT = 0.04  # of the training queries, for early stopping of the text part
+BUDGET_SCALE: dict[Budget, float] = {"quick": 0.25, "default": 1.0, "long": 3.0}
+QUERY_EXAMPLES = 16_000  # query pairs that the text encoder reads at most
+QUERY_ROUNDS = 2.0  # and how often each of them at most
+HISTORY_EXAMPLES = 4_000  # pairs from histories that are added where there are queries, each read once
+HISTORY_POSITIONS = 1_600_000  # positions that the history model reads in all, see `history_epochs`
+MIN_WINDOWS = 20  # histories below which no history model is trained
+HELD_OUT = 0.04  # share of the training queries held out for early stopping of the text encoder
 
 
 @dataclass(frozen=True)
 class TowerData:
-    """What a pair of towers may read: the data set, its splits, and the users left out for cross-fitting."""
+    """The training data: a data set, its splits, and, for cross-fitting, the users that may be trained on."""
 
     data: DataSet
     events: EventSplit | None
     judgements: JudgementSplit | None
-    users: NDArray[np.bool_] | None = None  # [n_users] true: may be trained on
+    users: NDArray[np.bool_] | None = None  # [n_users], true where a user may be trained on; None: all
 
     @property
     def train(self) -> NDArray[np.bool_]:
-        """Events that may be read, bool [n_events]."""
+        """Mask of the events that may be trained on, bool [n_events]."""
         assert self.events is not None
         assert self.data.events is not None
         train = self.events.train
@@ -80,7 +78,7 @@ class TowerData:
 
 @dataclass(frozen=True)
 class TextPart:
-    """A sentence-transformers folder, its encoder, and the text vectors of the catalogue, float32 [n_items, dim]."""
+    """A text encoder with its folder, and its vectors of all items, float32 [n_items, dim]."""
 
     folder: Path
     encoder: TextEncoder
@@ -89,7 +87,7 @@ class TextPart:
 
 @dataclass(frozen=True)
 class TrainedTowers:
-    """What a training left: the folder, the text vectors of the items in row order, and its validation figures."""
+    """The result of a training: the towers' folder, the items' text vectors in row order, and validation figures."""
 
     folder: Path
     text_vectors: Vectors
@@ -109,11 +107,14 @@ def train_towers(
     rounds: float = 1.0,
     say: Callable[[str], None] = print,
 ) -> TrainedTowers:
-    """Trains and writes a towers folder. `work` holds checkpoints, from which an interrupted run goes on.
+    """Trains both towers and writes them to `folder`.
 
-    `text` is a text part that is there already and is taken as it is. `teacher` scores (query text, item text) pairs as
-    a cross-encoder does, float32 [n], and judges the text part's hard negatives. `rounds` is the share of the budget's
-    rounds over the histories. What will be trained, and on how many examples, is told to `say` before it begins.
+    `work` holds the checkpoints from which an interrupted run resumes. `text` is a trained text encoder to use as it
+    is; without it one is trained. `teacher`, a cross-encoder that scores (query text, item text) pairs, float32 [n],
+    filters the text encoder's hard negatives. `rounds` multiplies the budget's epochs over the histories. `say` gets
+    one line per part before its training begins: what is trained, and on how many examples.
+
+    Raises BadConfig where the settings do not fit the data set.
     """
     training = _Training(source, config, budget, rounds, pick_device(device), work, say, teacher)
     figures: dict[str, float | None] = {}
@@ -130,12 +131,12 @@ def train_towers(
     if training.windows is not None and len(training.windows.user) >= MIN_WINDOWS:
         about, figures["history_recall@20"] = training.history_part(training.windows, text, folder)
     write_config(folder, about)
-    training.forget()
+    training.remove_checkpoints()
     return TrainedTowers(folder, text.vectors, {name: value for name, value in figures.items() if value is not None})
 
 
 def embed_catalogue(data: DataSet, folder: Path, precision: str, device: str) -> TextPart:
-    """The text vectors of all items by the sentence-transformers folder, with progress."""
+    """Loads the text encoder in `folder` and embeds all items with it, showing progress."""
     encoder = TextEncoder.load(folder, device=device, precision=precision)
     meter = ProgressMeter(data.n_items, "embedding items", unit="items")
     vectors = encoder.encode(item_texts(data.items), "document", done=meter.advance)
@@ -145,7 +146,7 @@ def embed_catalogue(data: DataSet, folder: Path, precision: str, device: str) ->
 
 @dataclass(frozen=True)
 class _Training:
-    """What both parts are trained from."""
+    """One training run of both parts."""
 
     source: TowerData
     config: RetrievalConfig
@@ -158,7 +159,7 @@ class _Training:
 
     @cached_property
     def windows(self) -> Windows | None:
-        """The histories, where there are events."""
+        """The training windows of the histories; None without events."""
         events, split = self.source.data.events, self.source.events
         if events is None or split is None:
             return None
@@ -166,7 +167,7 @@ class _Training:
         return Windows.build(events, self.source.train, counts, self.config.history.longest)
 
     def text_part(self, folder: Path) -> float | None:
-        """Trains the text part into `folder`, or takes it from an earlier start of the same run."""
+        """Trains the text encoder, or takes over what an interrupted run had finished, and copies it to `folder`."""
         scale, config, work = BUDGET_SCALE[self.budget], self.config.text, self.work / "text"
         pairs, held_out, budget = _text_pairs(self.source, self.windows, scale, self.config)
         examples = budget if config.examples is None else config.examples
@@ -183,7 +184,7 @@ class _Training:
         model = open_sentence_transformer(pretrained_source(self.config.text.model), device=self.device)
         best = None
         if len(pairs) and examples >= self.config.text.batch:
-            self.say(f"text part: {len(pairs):,} pairs, budget {examples:,} examples")
+            self.say(f"text encoder: {len(pairs):,} pairs, budget {examples:,} examples")
             best = train_text(
                 model, pairs, held_out, item_texts(self.source.data.items), config=self.config.text,
                 examples=examples, work=work, seed=self.config.seed, device=self.device, teacher=self.teacher,
@@ -197,7 +198,7 @@ class _Training:
             shutil.rmtree(checkpoint)
 
     def history_part(self, windows: Windows, text: TextPart, folder: Path) -> tuple[TowersConfig, float | None]:
-        """Trains the item head and the history part into `folder`; with the recall that validation found."""
+        """Trains item head and history model into `folder`; returns their description and validation recall@20."""
         data, config = self.source.data, self.config.history
         pairs = _query_pairs(self.source, text.encoder)
         features = ItemFeatures.fit(data.items) if config.features else ItemFeatures(price_edges=(), categories=())
@@ -210,23 +211,24 @@ class _Training:
         epochs = config.epochs
         if epochs is None:
             epochs = max(1, round(self.rounds * history_epochs(positions, self.budget)))
-        self.say(f"history part: {len(windows.user):,} histories, {positions:,} positions, {epochs} epochs at most")
+        self.say(f"history model: {len(windows.user):,} histories, {positions:,} positions, {epochs} epochs at most")
         validate = self._validation(catalogue, pairs)
         training = HistoryTraining(
             config, windows, catalogue, towers, pairs, validate, self.device, self.config.seed,
             self.work / CHECKPOINT,
         )  # fmt: skip
         best = training.run(epochs)
-        guesses, factors, beside = _settle_never_taken(towers, catalogue), None, Beside(HISTORY_WEIGHT, False)
+        identity_map, factors, mix = _init_cold_items(towers, catalogue), None, QueryHistoryMix(HISTORY_WEIGHT, False)
         if best is None or validate is None:
-            towers.weigh_identity(IDENTITY_WEIGHTS[1] if config.identity_weight is None else config.identity_weight)
+            default = IDENTITY_WEIGHTS[1] if config.identity_weight is None else config.identity_weight
+            towers.set_identity_weight(default)
         else:
             with torch.inference_mode():
                 best = validate(towers)
             if config.linear:
                 factors, best = self._linear(windows, text.vectors, catalogue, towers, validate)
-            beside = validate.weigh_history(towers, factors) or beside
-        _save_history(folder, towers, guesses, factors)
+            mix = validate.fit_query_history_mix(towers, factors) or mix
+        _save_history(folder, towers, identity_map, factors)
         about = TowersConfig(
             dim=len(towers.head.project),
             text_dim=text.vectors.shape[1],
@@ -235,10 +237,10 @@ class _Training:
             item_ids=tuple(data.item_ids),
             kinds=windows.timeline.kinds,
             identity=config.identity,
-            linear=0 if factors is None else factors.gives.shape[1],
+            linear=0 if factors is None else factors.source.shape[1],
             linear_decay=DECAY,
-            history_weight=beside.weight,
-            history_hears_query=beside.hears_query,
+            history_weight=mix.weight,
+            history_hears_query=mix.query_as_event,
             history={name: getattr(config, name) for name in ("width", "layers", "heads", "longest", "gated")},
         )
         return about, best
@@ -252,19 +254,20 @@ class _Training:
     def _linear(
         self, windows: Windows, text: Vectors, catalogue: Catalogue, towers: HistoryTowers, validate: Validation
     ) -> tuple[ItemFactors | None, float]:
-        """The closed-form reading at the weight that validation found best, none at 0, and the recall with it."""
+        """Item-to-item factors scaled to their best weight, None where that is 0; and the validation recall@20."""
         config = self.config.history
-        self.say(f"linear part: {len(windows.asker):,} requests, {len(text):,} items, {config.linear} dimensions")
+        n_requests = len(windows.request_user)
+        self.say(f"item-to-item model: {n_requests:,} requests, {len(text):,} items, {config.linear} dimensions")
         factors = fit_factors(
             windows, text, catalogue.category, rank=config.linear, longest=config.longest, device=self.device,
             seed=self.config.seed,
         )  # fmt: skip
-        weight, best = validate.weigh_linear(towers, factors)
-        self.say(f"linear part: weight {weight:g}, recall@20 {best:.4f}")
-        return (factors.louder(weight / float(towers.scale.detach())) if weight else None), best
+        weight, best = validate.fit_linear_weight(towers, factors)
+        self.say(f"item-to-item model: weight {weight:g}, recall@20 {best:.4f}")
+        return (factors.scaled(weight / float(towers.scale.detach())) if weight else None), best
 
-    def forget(self) -> None:
-        """Removes the checkpoints of a run that has ended."""
+    def remove_checkpoints(self) -> None:
+        """Removes the checkpoints of the finished run."""
         shutil.rmtree(self.work / "text", ignore_errors=True)
         (self.work / CHECKPOINT).unlink(missing_ok=True)
 
@@ -272,29 +275,33 @@ class _Training:
 def _text_pairs(
     source: TowerData, windows: Windows | None, scale: float, config: RetrievalConfig
 ) -> tuple[TextPairs, TextPairs, int]:
-    """Pairs to train on, pairs held out (queries by query, histories by shopper), and the budget in examples: none
-    without queries, for histories alone were read no better with a text part that was tuned on them. The squared error
-    of grades is trained on judgements alone: what was bought has none."""
+    """Training pairs, held-out pairs (whole queries; without judgements, whole shoppers), and the budget in examples.
+
+    The budget is 0 without queries: on histories alone, fine-tuning the text encoder did not improve recommendations.
+    Loss mse reads judgements alone, because purchases have no grades.
+    """
     rng, graded = np.random.default_rng(config.seed), config.text.loss == "mse"
     if graded and source.judgements is None:
-        raise BadConfig("retrieval.text.loss is mse, which learns grades, and the data set has no judgements")
-    parts, held, n_told = [], [], 0
+        raise BadConfig(
+            "retrieval.text.loss mse needs graded judgements, and the data set has none; take softmax or bce"
+        )
+    parts, held, n_history = [], [], 0
     if source.judgements is not None and source.data.queries is not None:
         queries = source.judgements.folds["train"]
         out = hashed_share([source.data.queries.ids[query] for query in queries], HELD_OUT)
         parts.append(judged_pairs(source.data, queries[~out], graded=graded))
         held.append(judged_pairs(source.data, queries[out]))
     if windows is not None and not graded:
-        asked = asked_pairs(source.data, source.train)
-        told = history_pairs(windows, source.data.items["title"].to_pylist(), int(HISTORY_EXAMPLES * scale), rng)
-        parts += [part for part in (asked, told) if len(part)]
-        if not held and len(told):
-            out = hashed_share([source.data.user_ids[user] for user in told.owner], HELD_OUT)
-            parts[-1] = told.take(np.flatnonzero(~out))
-            held.append(told.take(np.flatnonzero(out)))
-        n_told = len(parts[-1]) if len(told) else 0
-    n_asked = sum(map(len, parts)) - n_told
-    examples = int(min(QUERY_EXAMPLES, QUERY_ROUNDS * n_asked) * scale) + n_told if n_asked else 0
+        queried = event_query_pairs(source.data, source.train)
+        read = history_pairs(windows, source.data.items["title"].to_pylist(), int(HISTORY_EXAMPLES * scale), rng)
+        parts += [part for part in (queried, read) if len(part)]
+        if not held and len(read):
+            out = hashed_share([source.data.user_ids[user] for user in read.owner], HELD_OUT)
+            parts[-1] = read.take(np.flatnonzero(~out))
+            held.append(read.take(np.flatnonzero(out)))
+        n_history = len(parts[-1]) if len(read) else 0
+    n_query = sum(map(len, parts)) - n_history
+    examples = int(min(QUERY_EXAMPLES, QUERY_ROUNDS * n_query) * scale) + n_history if n_query else 0
     none = TextPairs((), np.empty(0, np.int64), np.empty(0, np.int64), CSR.from_lists([]))
     return (TextPairs.join(parts) if parts else none), (TextPairs.join(held) if held else none), examples
 
@@ -302,10 +309,10 @@ def _text_pairs(
 def new_towers(
     vectors: Vectors, features: ItemFeatures, windows: Windows, config: HistoryConfig, *, has_queries: bool, seed: int
 ) -> HistoryTowers:
-    """Parts to train, drawn from the seed; the projection begins as the text vectors' principal directions.
+    """Untrained modules, initialised from the seed; the projection starts as the text vectors' principal directions.
 
-    A residual pulls an item away from its text, towards who takes it. Histories find it by that; a query, which reads
-    texts alone, does not find it any more.
+    Residuals are off by default where there are queries: they move an item away from its text, towards the shoppers who
+    buy it, which helps histories to find it and hinders queries, which read the text alone.
     """
     dim = min(vectors.shape[1], config.dim or (vectors.shape[1] if has_queries else 128))
     with torch.random.fork_rng(devices=()):
@@ -329,12 +336,17 @@ def new_towers(
 
 
 def target_weights(events: Events, split: EventSplit, weights: Mapping[str, float]) -> NDArray[np.float32]:
-    """What each event counts as a target, float32 [n_events]: by its kind, 0 for one of another kind and for what was
-    given back; without `weights` 1 for the split's own targets. Raises BadConfig for an unknown kind."""
+    """The weight of each event as a training target, float32 [n_events], 0 for none.
+
+    `weights` are by kind of event; returned purchases and other kinds get 0. Without `weights` the split's own targets
+    get 1. Raises BadConfig for an unknown kind.
+    """
     if not weights:
         return split.train_target.astype(np.float32)
     if unknown := sorted(set(weights) - set(events.kinds)):
-        raise BadConfig(f"target_weights names {', '.join(unknown)}; the events are: {', '.join(events.kinds)}")
+        raise BadConfig(
+            f"target_weights names {', '.join(unknown)}, which no event is; choose from: {', '.join(events.kinds)}"
+        )
     counts = np.zeros(len(events), np.float32)
     for kind, weight in weights.items():
         counted = split.train_target if kind in split.target_events else split.train & ~events.is_return()
@@ -343,15 +355,15 @@ def target_weights(events: Events, split: EventSplit, weights: Mapping[str, floa
 
 
 def history_epochs(positions: int, budget: Budget) -> int:
-    """Rounds over the histories: 20 on small data, fewer as it grows."""
+    """Epochs over the histories before scaling by the budget: 20 on small data, down to 4 as it grows."""
     return max(1, round(min(20.0, max(4.0, HISTORY_POSITIONS / max(1, positions))) * BUDGET_SCALE[budget]))
 
 
 def _query_pairs(source: TowerData, encoder: TextEncoder) -> QueryPairs:
-    """Text vectors of every query in events, then of the judged ones, with the items that answer them."""
+    """Vectors of all queries in events, then of all judged queries, with the training pairs of both."""
     data = source.data
     assert data.events is not None
-    texts, parts = list(data.events.query_texts), [asked_pairs(data, source.train)]
+    texts, parts = list(data.events.query_texts), [event_query_pairs(data, source.train)]
     if source.judgements is not None and data.queries is not None:
         parts.append(judged_pairs(data, source.judgements.folds["train"]))
         texts += data.queries.texts
@@ -359,32 +371,33 @@ def _query_pairs(source: TowerData, encoder: TextEncoder) -> QueryPairs:
     return QueryPairs(encoder.encode(texts, "query"), pairs.owner, pairs.item, pairs.known)
 
 
-def _settle_never_taken(towers: HistoryTowers, catalogue: Catalogue) -> Vectors:
-    """Makes what was never a target as one that comes after training; gives the map that guesses its identity.
+def _init_cold_items(towers: HistoryTowers, catalogue: Catalogue) -> Vectors:
+    """Resets items that were never a target to what an unknown item would get; returns the content-to-identity map.
 
-    Such an item learned its residual, identity and bias as a negative alone, which says when it came, not what it is
-    worth. It is left without residual, with the mean item's bias, and with the identity that its content lets guess.
+    Such items learned their residual, identity and bias as negatives alone, which reflects how long they were on sale
+    rather than their quality. They get no residual, the mean bias, and an identity predicted from their content. The
+    map is float32 [dim + 1, identity], see `retrieval.towers.cold_start`.
     """
-    taken, head = catalogue.frequency > 0, towers.head
+    is_target, head = catalogue.frequency > 0, towers.head
     rows = torch.arange(len(catalogue.text), device=catalogue.text.device)
     with torch.no_grad():
-        head.residual.mul_(taken[:, None])
-        head.bias[~taken] = head.bias[taken].mean()
+        head.residual.mul_(is_target[:, None])
+        head.bias[~is_target] = head.bias[is_target].mean()
         content = catalogue.read(head, rows)[:, : towers.history.dim].float().cpu().numpy()
-        known = taken.cpu().numpy()
-        fitted = fit_guess(content[known], head.identity[taken].cpu().numpy())
-        head.identity[~taken] = torch.from_numpy(guess(content[~known], fitted)).to(head.identity)
+        known = is_target.cpu().numpy()
+        fitted = fit_linear_map(content[known], head.identity[is_target].cpu().numpy())
+        head.identity[~is_target] = torch.from_numpy(apply_linear_map(content[~known], fitted)).to(head.identity)
     return fitted
 
 
-def _save_history(folder: Path, towers: HistoryTowers, guesses: Vectors, factors: ItemFactors | None) -> None:
-    """Weights as the towers read them: the bias in units of the unit vectors' inner product."""
+def _save_history(folder: Path, towers: HistoryTowers, identity_map: Vectors, factors: ItemFactors | None) -> None:
+    """Writes the weights as serving reads them: the bias divided by the scale, so that it adds to an inner product."""
     head = {name: value.detach().cpu().contiguous().clone() for name, value in towers.head.state_dict().items()}
     head["bias"] /= towers.scale.detach().cpu()
-    head["identity_from_content"] = torch.from_numpy(guesses)
+    head["identity_from_content"] = torch.from_numpy(identity_map)
     if factors is not None:
-        told = {"gives": factors.gives, "takes": factors.takes, "factors_from_text": factors.from_text}
-        head |= {name: torch.from_numpy(array) for name, array in told.items()}
+        arrays = {"gives": factors.source, "takes": factors.target, "factors_from_text": factors.from_text}
+        head |= {name: torch.from_numpy(array) for name, array in arrays.items()}
     folder.mkdir(parents=True, exist_ok=True)
     save_file(head, folder / HEAD)
     history = {name: value.detach().cpu().contiguous() for name, value in towers.history.state_dict().items()}

@@ -1,4 +1,4 @@
-"""The progress bar of transformers' and sentence-transformers' trainers: loss, rate and time left."""
+"""A progress bar for the trainers of transformers and sentence-transformers: loss, rate and time left."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from retrieval.progress import ProgressMeter
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
 
-SHOWN = ("loss", "learning_rate")  # of what the trainer logs; an evaluator's figures are shown besides
+SHOWN = ("loss", "learning_rate")  # logged figures that are shown, beside those of an evaluator
 
 
 class TrainingProgress(TrainerCallback):
-    """Shows a training run as one bar (or a line every ten seconds) on stderr.
+    """Shows a training run as one bar on stderr, or as a line every ten seconds where that is no terminal.
 
-    `examples_per_row` is how many examples one row of the training set holds (a group of pairs holds several).
-    A resumed run starts where it stopped.
+    `examples_per_row` is the number of examples in one row of the training set (a group of pairs holds several). A
+    resumed run starts at the share it had reached.
     """
 
     def __init__(self, description: str, *, examples_per_row: float = 1.0, console: Console | None = None) -> None:
@@ -72,7 +72,7 @@ class TrainingProgress(TrainerCallback):
         self.close()
 
     def close(self) -> None:
-        """Close the bar, also where training stopped with an error; twice does no harm."""
+        """Close the bar; may be called twice, and has to be called where training ends with an error."""
         if self._meter is not None:
             self._meter.close()
             self._meter = None
@@ -83,7 +83,7 @@ class TrainingProgress(TrainerCallback):
 
 
 def show_training(trainer: Trainer, shown: TrainingProgress) -> None:
-    """Put `shown` in the place of the trainer's own bar and of the one that prints its logs to stdout."""
+    """Replace the trainer's own progress bar, and its printing of logs to stdout, by `shown`."""
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(shown)

@@ -1,4 +1,4 @@
-"""Training windows of the history part: every prefix of a user's training events with the request that followed it."""
+"""Training windows of the history model: stretches of a user's events, with the request that followed each event."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from retrieval.topk import CSR
 
 @dataclass(frozen=True, kw_only=True)
 class Windows:
-    """Stretches of the timeline of at most `longest` events, and what followed each position.
+    """Stretches of the timeline of at most `longest` positions each, and the request that follows each position.
 
-    `follows[p]` is the request that comes next after timeline position p, or -1; `requests` holds the item rows of
-    each and `weight` what each of them counts in the loss, `asker` whose it is, `asked_at` the timeline position before
-    which its history stands; `liked` all target items of each user, which never count as negatives.
+    `follows[p]` is the next request after timeline position p, -1 for none. `requests` lists the target item rows of
+    each request and `weight` their weights in the loss; `request_user` is its user, and its history is what stands
+    before the timeline position `request_position`. `liked` lists all targets of each user, which are never negatives.
     """
 
     timeline: Timeline
@@ -30,24 +30,27 @@ class Windows:
     follows: NDArray[np.int64]  # [len(timeline.item)]
     requests: CSR
     weight: NDArray[np.float32]  # [len(requests.rows)]
-    asker: NDArray[np.int64]  # [n_requests]
-    asked_at: NDArray[np.int64]  # [n_requests]
+    request_user: NDArray[np.int64]  # [n_requests]
+    request_position: NDArray[np.int64]  # [n_requests]
     liked: CSR
 
     @classmethod
     def build(
         cls, events: Events, train: NDArray[np.bool_], counts: NDArray[np.bool_] | NDArray[np.float32], longest: int
     ) -> Windows:
-        """`train` bool [n_events], the first of each user's: what may be read; `counts` [n_events]: which of them may
-        be a target as well, and what it counts, 0 for nothing. A stretch without any target is left out."""
+        """Windows over the training events.
+
+        `train` bool [n_events] marks what may be read, a prefix of each user's events; `counts` [n_events] is the
+        weight of each event as a target, 0 for none. Windows without a target are left out.
+        """
         timeline, position = Timeline.from_events(events)
         target = train & (counts > 0)
         groups = group_targets(events, target)
         requests = groups.requests(events, target)
         follows = _follows(events, position, train, groups)
         user, start, stop = _cut(timeline.offsets[:-1], _last_positions(events, position, train), longest)
-        told = np.concatenate(([0], np.cumsum(follows >= 0)))
-        useful = told[stop] > told[start]
+        n_followed = np.concatenate(([0], np.cumsum(follows >= 0)))
+        useful = n_followed[stop] > n_followed[start]
         return cls(
             timeline=timeline,
             user=user[useful],
@@ -56,14 +59,14 @@ class Windows:
             follows=follows,
             requests=CSR(requests.target_ptr, requests.target_item.astype(np.int64)),
             weight=_weights(events, groups, counts),
-            asker=requests.user.astype(np.int64),
-            asked_at=position[requests.end],
+            request_user=requests.user.astype(np.int64),
+            request_position=position[requests.end],
             liked=_liked(events, target),
         )
 
 
 def _weights(events: Events, groups: Groups, counts: NDArray[np.bool_] | NDArray[np.float32]) -> NDArray[np.float32]:
-    """What each item of each request counts: the most that one of its events does."""
+    """The weight of each item of each request, float32 [n]: the largest among its events."""
     group = np.repeat(np.arange(len(groups.end)), np.diff(groups.ptr))
     keys, which = np.unique(group << 32 | events.item[groups.member], return_inverse=True)
     weight = np.zeros(len(keys), np.float32)
@@ -74,9 +77,9 @@ def _weights(events: Events, groups: Groups, counts: NDArray[np.bool_] | NDArray
 def _follows(
     events: Events, position: NDArray[np.int64], train: NDArray[np.bool_], groups: Groups
 ) -> NDArray[np.int64]:
-    """For each timeline position the first request after it, of the same user, or -1 where it may not be read.
+    """For each timeline position the next request of the same user, -1 where there is none or it is held out.
 
-    Nothing follows a position inside a request but its last, so that a basket is told as one thing.
+    Positions within a request have no next request, its last one excepted: a basket is predicted as a whole.
     """
     led = np.diff(position) == 2  # a query stands before the event
     following = _following(events, groups)
@@ -88,7 +91,7 @@ def _follows(
 
 
 def _following(events: Events, groups: Groups) -> Callable[[NDArray[np.int64]], NDArray[np.int64]]:
-    """Looks up the next request of each event's user, at a moment with so many events behind it, int64 [n_events]."""
+    """A function from event positions, int64 [n_events], to the next request of the event's user from there, or -1."""
     last = groups.member[groups.ptr[1:] - 1]
     user = np.append(events.user[last], -1)
     steps = np.zeros(len(events) + 2, np.int64)
@@ -104,7 +107,7 @@ def _following(events: Events, groups: Groups) -> Callable[[NDArray[np.int64]], 
 
 
 def _last_positions(events: Events, position: NDArray[np.int64], train: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Timeline position after the last training event of each user."""
+    """The timeline position after each user's last training event, int64 [n_users]."""
     ends = events.offsets[:-1].copy()
     at = np.flatnonzero(train)
     np.maximum.at(ends, events.user[at], at + 1)
@@ -114,7 +117,7 @@ def _last_positions(events: Events, position: NDArray[np.int64], train: NDArray[
 def _cut(
     starts: NDArray[np.int64], ends: NDArray[np.int64], longest: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Windows of at most `longest` positions, cut from the end of each user's stretch."""
+    """(user, start, stop) of windows of at most `longest` positions, cut from the end of each user's events."""
     counts = -(-(ends - starts) // longest)
     user = np.repeat(np.arange(len(starts)), counts)
     nth = np.arange(len(user)) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -145,7 +145,7 @@ class Stages:
         history, new = batch, len(query_texts)
         if self.user.config.history_hears_query:
             kind = 1 + self.user.config.kinds.index(QUERY_KIND)
-            history = batch.then_asked(np.array([new]), kind, gap)
+            history = batch.with_query(np.array([new]), kind, gap)
         read = self._read(history, lambda code: text if code == new else query_texts[code])
         return self.user.both(self.query_vectors([text]), read)
 

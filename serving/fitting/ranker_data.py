@@ -9,7 +9,8 @@ from typing import TypedDict
 import numpy as np
 
 from ranking.training.pairs import PairSet
-from ranking.training.settings import Budget, RankerTraining, budget_examples
+from ranking.training.settings import RankerTraining, budget_examples
+from retrieval.settings import Budget
 
 TOKENS_PER_CHARACTER = 0.25  # of English text under WordPiece, for the budget's estimate
 

@@ -280,7 +280,7 @@ def plain(value: Mapping[str, object]) -> JsonMap:
 
 
 def encode_with_progress(towers: Towers) -> Callable[[Sequence[str]], Vectors]:
-    """The text part of towers, with a progress bar."""
+    """The text encoder of towers, with a progress bar."""
 
     def encode(texts: Sequence[str]) -> Vectors:
         meter = ProgressMeter(len(texts), "embedding items", unit="items")

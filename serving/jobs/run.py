@@ -20,11 +20,12 @@ from indexing.bundle.bundle import Bundle
 from indexing.bundle.manifest import JsonMap
 from indexing.bundle.releases import Release, rerank_gates
 from indexing.version.build import WORK
-from ranking.training.settings import FULL, LATE, Budget
+from ranking.training.settings import FULL, LATE
 from retrieval.encoders.pretrained import pretrained_source
 from retrieval.errors import BadData
 from retrieval.extras import require_extra
 from retrieval.fingerprint import fingerprint
+from retrieval.settings import Budget
 from retrieval.towers.serving import TEXT
 from serving.answering.release_state import ReleaseState
 from serving.answering.rerank_steps import planned_steps, with_steps
@@ -202,7 +203,7 @@ class Pipeline:
         return assembly.named(replace(draft, settings=with_steps(draft.settings, blended.steps), figures=figures))
 
     def _ranker_start(self, bundle: Bundle, draft: Release) -> str:
-        """What the cross-encoder starts from: the model that is configured, else the towers' own tuned text part."""
+        """What the cross-encoder starts from: the model that is configured, else the towers' own tuned text encoder."""
         tuned = bundle.path_of("towers", draft.towers) / TEXT
         if self.config.ranking.model is None and (tuned / "config.json").exists():
             return str(tuned)

@@ -37,7 +37,7 @@ def split(shop: DataSet) -> EventSplit:
 
 @pytest.fixture(scope="session")
 def untuned(tiny_encoder_folder: Path, shop: DataSet) -> TextPart:
-    """The encoder as it is, taken as a text part by trainings that are about something else."""
+    """The encoder as it is, taken as a text encoder by trainings that are about something else."""
     from retrieval.encoders.text_encoder import TextEncoder
     from retrieval.text.rendering import item_texts
     from retrieval.training.towers import TextPart

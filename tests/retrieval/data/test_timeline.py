@@ -175,16 +175,16 @@ def test_the_newest_query_of_the_hour_before_is_found(make_events: Story) -> Non
     events = make_events([[(0, 0, 0, 1), (1, 0, 1, -1), (2, 0, 600, -1), (3, 0, 1, 2)], [(4, 0, 0, -1)]])
     timeline, position = Timeline.from_events(events)
     users, ends = np.array([0, 0, 0, 0, 1]), position[:-1]
-    found = timeline.asked_before(users, ends, events.time, HOUR)
+    found = timeline.last_query_before(users, ends, events.time, HOUR)
     assert np.where(found >= 0, timeline.query[found], -1).tolist() == [1, 1, -1, 2, -1]
-    assert timeline.query[timeline.asked_before(users, ends, events.time, 700 * HOUR)[2]] == 1
+    assert timeline.query[timeline.last_query_before(users, ends, events.time, 700 * HOUR)[2]] == 1
 
 
 def test_a_query_stands_behind_what_was_done_and_alone_is_nothing(make_events: Story) -> None:
     events = make_events([[(0, 0, 0, -1), (1, 0, 5, -1)], [(2, 0, 0, -1)]])
     timeline, position = Timeline.from_events(events)
     batch = timeline.batch(np.array([0, 1]), np.array([position[2], position[2]]), 3)  # the second: nothing yet
-    asked = batch.then_asked(np.array([7, 7]), 4, np.array([2, 2]))
+    asked = batch.with_query(np.array([7, 7]), 4, np.array([2, 2]))
     assert asked.items[:, :-1].tolist() == batch.items.tolist()
     assert [column[0, -1].item() for column in asked] == [-1, 7, 4, 2, True]
     assert [column[1, -1].item() for column in asked] == [-1, -1, 0, 0, False]

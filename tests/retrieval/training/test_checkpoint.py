@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from retrieval.training.checkpoint import Standing, claim, last_checkpoint, load_checkpoint, save_checkpoint
+from retrieval.training.checkpoint import TrainingState, claim, last_checkpoint, load_checkpoint, save_checkpoint
 
 
 def training(steps: int) -> tuple[torch.nn.Linear, torch.optim.AdamW]:
@@ -32,11 +32,11 @@ def test_training_goes_on_as_if_it_had_never_stopped(tmp_path: Path) -> None:
     whole, _ = training(7)
     model, optimiser = training(4)
     kept = {"weight": torch.ones(2, 3)}
-    save_checkpoint(tmp_path / "c.safetensors", "run a", model, optimiser, Standing(4, 0.125, 2, kept))
+    save_checkpoint(tmp_path / "c.safetensors", "run a", model, optimiser, TrainingState(4, 0.125, 2, kept))
     model, optimiser = training(0)
-    standing = load_checkpoint(tmp_path / "c.safetensors", "run a", model, optimiser)
-    assert (standing.step, standing.best, standing.waited) == (4, 0.125, 2)
-    assert standing.kept["weight"].tolist() == kept["weight"].tolist()
+    state = load_checkpoint(tmp_path / "c.safetensors", "run a", model, optimiser)
+    assert (state.step, state.best, state.stale) == (4, 0.125, 2)
+    assert state.best_weights["weight"].tolist() == kept["weight"].tolist()
     proceed(model, optimiser, 3)
     for left, right in zip(whole.parameters(), model.parameters(), strict=True):
         assert torch.equal(left, right)
@@ -48,12 +48,13 @@ def test_without_a_checkpoint_of_this_run_training_begins(tmp_path: Path, fault:
     path = None if fault == "no path" else tmp_path / "sub" / "c.safetensors"
     model, optimiser = training(2)
     if fault != "none":
-        save_checkpoint(path, "another" if fault == "another run" else "run", model, optimiser, Standing(2, 0.5, 0, {}))
+        run = "another" if fault == "another run" else "run"
+        save_checkpoint(path, run, model, optimiser, TrainingState(2, 0.5, 0, {}))
     if fault == "torn" and path is not None:
         path.write_bytes(path.read_bytes()[:40])
     fresh, optimiser = training(0)
     before = fresh.weight.detach().clone()
-    assert load_checkpoint(path, "run", fresh, optimiser) == Standing()
+    assert load_checkpoint(path, "run", fresh, optimiser) == TrainingState()
     assert torch.equal(fresh.weight, before)
     assert not optimiser.state
 

@@ -1,4 +1,4 @@
-"""Training of the history part and the item head on a shop where every item of a pair is followed by the other."""
+"""Training of the history model and the item head on a shop where every item of a pair is followed by the other."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_each_stream_learns_by_itself(windows: Windows, config: HistoryConfig) -
     training = make_training(windows, config)
     training.run(30)
     for weight in (0.0, 1e3):  # content alone, identity all but alone
-        training.towers.weigh_identity(weight)
+        training.towers.set_identity_weight(weight)
         assert recall_of_the_other(training, windows) >= 0.6
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from retrieval.data.events import Events
 from retrieval.topk import CSR
-from retrieval.towers.cold_start import guess
+from retrieval.towers.cold_start import apply_linear_map
 from retrieval.training import item_to_item as linear
 from retrieval.training.item_to_item import BACKWARD, CATEGORY_PAIRS, DECAY, RIDGE, TEXT_PAIRS, ItemFactors, fit_factors
 from retrieval.training.windows import Windows
@@ -66,7 +66,7 @@ def by_hand() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 def test_the_factors_solve_the_ridge_regression_whose_items_say_nothing_of_themselves() -> None:
     found = fit(windows_of(WALKS))
-    weights = (found.gives @ found.takes.T).astype(np.float64)
+    weights = (found.source @ found.target.T).astype(np.float64)
     gram, wanted = by_hand()
     np.testing.assert_allclose(np.diag(weights), 0, atol=1e-5)
     left = gram @ weights - wanted  # the gradient, which only the multipliers of the diagonal may hold up
@@ -79,15 +79,15 @@ def test_what_follows_is_said_louder_than_what_went_before() -> None:
     found = fit_factors(
         windows_of([(0, 1)] * 300), text, CSR.from_lists([[]] * ITEMS), rank=ITEMS, longest=50, device="cpu", seed=0
     )
-    weights = found.gives @ found.takes.T
+    weights = found.source @ found.target.T
     assert weights[0, 1] > 3 * weights[1, 0] > 0
 
 
 def test_fewer_dimensions_keep_the_best_approximation() -> None:
     whole, cut = fit(windows_of(WALKS)), fit(windows_of(WALKS), rank=2)
-    left, sizes, right = np.linalg.svd(whole.gives @ whole.takes.T)
-    assert cut.gives.shape == cut.takes.shape == (ITEMS, 2)
-    np.testing.assert_allclose(cut.gives @ cut.takes.T, (left[:, :2] * sizes[:2]) @ right[:2], atol=1e-5)
+    left, sizes, right = np.linalg.svd(whole.source @ whole.target.T)
+    assert cut.source.shape == cut.target.shape == (ITEMS, 2)
+    np.testing.assert_allclose(cut.source @ cut.target.T, (left[:, :2] * sizes[:2]) @ right[:2], atol=1e-5)
 
 
 def test_only_the_newest_events_of_a_history_are_read() -> None:
@@ -102,9 +102,9 @@ def test_only_the_newest_events_of_a_history_are_read() -> None:
 def test_items_beyond_the_most_taken_have_what_their_text_guesses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linear, "CORE_ITEMS", 4)
     found = fit(windows_of([(0, 1, 2, 3), (0, 1, 2, 3), (0, 4), (1, 5)]), rank=3)
-    guessed = guess(TEXT, found.from_text)
-    np.testing.assert_allclose(np.hstack([found.gives, found.takes])[4:], guessed[4:], atol=1e-6)
-    assert not np.allclose(np.hstack([found.gives, found.takes])[:4], guessed[:4], atol=1e-3)
+    guessed = apply_linear_map(TEXT, found.from_text)
+    np.testing.assert_allclose(np.hstack([found.source, found.target])[4:], guessed[4:], atol=1e-6)
+    assert not np.allclose(np.hstack([found.source, found.target])[:4], guessed[:4], atol=1e-3)
 
 
 def test_the_order_of_items_does_not_matter() -> None:
@@ -116,7 +116,7 @@ def test_the_order_of_items_does_not_matter() -> None:
         CSR.from_lists([CATEGORIES[row] for row in order]), rank=ITEMS, longest=50, device="cpu", seed=0,
     )  # fmt: skip
     np.testing.assert_allclose(
-        moved.gives @ moved.takes.T, (found.gives @ found.takes.T)[np.ix_(order, order)], atol=1e-5
+        moved.source @ moved.target.T, (found.source @ found.target.T)[np.ix_(order, order)], atol=1e-5
     )
 
 
@@ -133,8 +133,8 @@ def test_many_items_are_cut_by_random_projections_close_to_the_best(monkeypatch:
 
 def test_louder_scales_what_is_said_and_what_a_text_would_say() -> None:
     found = fit(windows_of(WALKS), rank=3)
-    loud = found.louder(2.5)
-    np.testing.assert_allclose(loud.gives, 2.5 * found.gives)
-    np.testing.assert_array_equal(loud.takes, found.takes)
+    loud = found.scaled(2.5)
+    np.testing.assert_allclose(loud.source, 2.5 * found.source)
+    np.testing.assert_array_equal(loud.target, found.target)
     np.testing.assert_allclose(loud.from_text[:, :3], 2.5 * found.from_text[:, :3])
     np.testing.assert_array_equal(loud.from_text[:, 3:], found.from_text[:, 3:])

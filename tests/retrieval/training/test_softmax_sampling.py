@@ -40,7 +40,7 @@ def test_targets_and_answers_are_all_candidates_once() -> None:
 @pytest.mark.parametrize("hard", [0, 2])
 def test_the_correction_is_the_chance_of_standing_among_the_candidates(hard: int) -> None:
     drawn = sampler(hard=hard)
-    drawn.look_around(ring(), (1, 5))
+    drawn.find_neighbours(ring(), (1, 5))
     rng, held, said = np.random.default_rng(0), np.zeros(N), np.zeros(N)
     chance = drawn.frequency.double().numpy() / float(drawn.frequency.double().sum())
     for _ in range(4_000):
@@ -59,19 +59,19 @@ def test_without_the_correction_nothing_is_taken_off() -> None:
 
 def test_neighbours_are_the_ranks_of_the_window_without_the_item_itself() -> None:
     drawn = sampler(hard=1)
-    drawn.look_around(ring(), (2, 6))
+    drawn.find_neighbours(ring(), (2, 6))
     assert drawn.neighbours is not None
     assert drawn.neighbours.rows.shape == (N, 4)
     apart = np.abs(drawn.neighbours.rows - np.arange(N)[:, None])
     apart = np.minimum(apart, N - apart)
     assert set(apart.ravel().tolist()) == {2, 3}  # the two items beside each stand at ranks 0 and 1
-    assert float(drawn.neighbours.drawn.sum()) == pytest.approx(1, abs=1e-5)
+    assert float(drawn.neighbours.probability.sum()) == pytest.approx(1, abs=1e-5)
 
 
 def test_a_window_beyond_the_catalogue_gives_what_there_is() -> None:
     drawn = sampler(hard=3)
     for window in ((1, 500), (N + 5, N + 9)):
-        drawn.look_around(ring(), window)
+        drawn.find_neighbours(ring(), window)
         found = drawn.draw(np.array([0]), NONE, np.random.default_rng(0))
         assert len(found.rows) > 1
         assert found.log_q is not None

@@ -1,4 +1,4 @@
-"""What a batch of the text part holds."""
+"""What a batch of the text encoder holds."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def read(model: SentenceTransformer, made: Batch, side: str) -> list[str]:
 
 def test_texts_and_labels_are_those_of_the_pairs(model: SentenceTransformer) -> None:
     made = batch(model)
-    assert read(model, made, "asked") == ["large table", "blue chair"]
+    assert read(model, made, "query") == ["large table", "blue chair"]
     assert read(model, made, "item") == [ITEMS[1], ITEMS[0]]
     label = {name: values.tolist() for name, values in made["label"].items()}
     assert label == {"owner": [1, 0], "item": [1, 0], "grade": [1, 1], "negative": [], "mined": [[], []]}
@@ -78,12 +78,12 @@ def test_a_teacher_vetoes_what_it_prefers_and_reads_texts_as_they_are(model: Sen
 def test_texts_are_changed_by_chance_anew_at_each_step_and_alike_at_the_same(model: SentenceTransformer) -> None:
     settings = {"word_drop": 0.5, "typos": 0.5, "field_loss": 0.5}
     steps = [batch(model, step=step, **settings) for step in range(20)]
-    asked = {text for made in steps for text in read(model, made, "asked")}
+    asked = {text for made in steps for text in read(model, made, "query")}
     assert {"large table", "blue chair", "large", "table", "blue", "chair"} <= asked
     assert len(asked) > 6  # those are spelt
     items = {text for made in steps for text in read(model, made, "item")}
     assert {"mug a", "mug a | kitchen", "mug a | price 1", ITEMS[0]} <= items
     for step in (0, 7):
         again = batch(model, step=step, **settings)
-        assert again["asked_input_ids"].tolist() == steps[step]["asked_input_ids"].tolist()
+        assert again["query_input_ids"].tolist() == steps[step]["query_input_ids"].tolist()
         assert again["item_input_ids"].tolist() == steps[step]["item_input_ids"].tolist()

@@ -1,4 +1,4 @@
-"""Who is whose negative in the loss of the text part."""
+"""Who is whose negative in the loss of the text encoder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training pairs of the text part: who asked, what answers, and what is known to be good besides."""
+"""Training pairs of the text encoder: who asked, what answers, and what is known to be good besides."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 from retrieval.data.dataset import DataSet
 from retrieval.data.events import Events
 from retrieval.text.rendering import user_text
-from retrieval.training.text_pair_sources import TITLES_READ, asked_pairs, history_pairs, judged_pairs
+from retrieval.training.text_pair_sources import TITLES_READ, event_query_pairs, history_pairs, judged_pairs
 from retrieval.training.text_pairs import TextPairs
 from retrieval.training.windows import Windows
 
@@ -85,7 +85,7 @@ def test_queries_of_training_events_ask_for_their_items(load_shop: Shop) -> None
         },
     )
     assert data.events is not None
-    pairs = asked_pairs(data, np.array([True, True, True, False]))
+    pairs = event_query_pairs(data, np.array([True, True, True, False]))
     assert told(pairs) == {("mug", 0), ("mug", 1)}
     mug = data.events.query_texts.index("mug")
     assert known(pairs, mug) == {0, 1}

@@ -1,4 +1,4 @@
-"""Fine-tuning of the text part on sentence-transformers' trainer."""
+"""Fine-tuning of the text encoder on sentence-transformers' trainer."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def judge(queries: Sequence[str], items: Sequence[str]) -> NDArray[np.float32]:
 
 
 def places(model: SentenceTransformer, texts: Sequence[str] = ITEM_TEXTS) -> list[int]:
-    """The best item of each asker."""
+    """The best item of each query."""
     asked, items = model.encode_query(list(ASKED)), model.encode_document(list(texts))
     return [int(best) for best in (asked @ items.T / np.linalg.norm(items, axis=1)).argmax(axis=1)]
 

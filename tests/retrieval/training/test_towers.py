@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def trained(
     shop: DataSet, split: EventSplit, tiny_encoder_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> TrainedTowers:
-    """Towers of the shop, whose text part is left as it was."""
+    """Towers of the shop, whose text encoder is left as it was."""
     folder = tmp_path_factory.mktemp("trained")
     return fit(TowerData(shop, split, None), folder, config_of(tiny_encoder_folder))
 
@@ -174,7 +174,7 @@ def test_the_closed_form_is_in_the_towers_at_the_weight_that_was_found(
     trained = fit(TowerData(shop, split, None), tmp_path, config, text=untuned, told=told)
     made = Towers.open(trained.folder, device="cpu")
     assert made.config.linear == 12
-    weight, recall = told[-1].removeprefix("linear part: weight ").split(", recall@20 ")
+    weight, recall = told[-1].removeprefix("item-to-item model: weight ").split(", recall@20 ")
     assert float(weight) > 0
     assert float(recall) == pytest.approx(trained.figures["history_recall@20"], abs=1e-4)
     items = made.item.vectors(untuned.vectors, shop.items)

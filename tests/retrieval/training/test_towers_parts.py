@@ -58,7 +58,7 @@ def test_a_share_of_the_rounds_over_histories_can_be_asked_for(
 
     def say(line: str) -> None:
         told.append(line)
-        if line.startswith("history part"):
+        if line.startswith("history model"):
             raise InterruptedError
 
     source = TowerData(shop, split, None)
@@ -82,7 +82,7 @@ def test_without_queries_the_text_part_stays_as_it_is_unless_examples_are_asked_
     config, told = config_of(tiny_encoder_folder, epochs=1), list[str]()
     config = config.model_copy(update={"text": config.text.model_copy(update={"examples": None})})
     trained = fit(TowerData(shop, split, None), tmp_path, config, told=told)
-    assert not any(line.startswith("text part") for line in told)
+    assert not any(line.startswith("text encoder") for line in told)
     before = SentenceTransformer(str(tiny_encoder_folder), device="cpu").encode(["red"], normalize_embeddings=True)
     found = Towers.open(trained.folder, device="cpu").encoder.encode(["red"], "query")
     np.testing.assert_allclose(found, before, atol=1e-4)
@@ -95,7 +95,7 @@ def test_judged_queries_alone_train_a_text_part_and_no_history(
     trained = fit(
         TowerData(data, None, split_judgements(data)), tmp_path, config_of(tiny_encoder_folder, examples=64), told=told
     )
-    assert [line.split(":")[0] for line in told] == ["text part"]
+    assert [line.split(":")[0] for line in told] == ["text encoder"]
     assert not (trained.folder / HEAD).exists()
     assert not (trained.folder / HISTORY).exists()
     towers = Towers.open(trained.folder, device="cpu")
@@ -126,7 +126,7 @@ def test_grades_are_trained_on_with_all_that_was_judged_and_a_teacher_is_heard(
         config = config.model_copy(update={"text": config.text.model_copy(update=changes)})
         root = tmp_path / str(number)
         train_towers(source, root / "t", config=config, device="cpu", work=root / "w", teacher=teacher, say=told.append)
-    graded, good = (int(line.split()[2].replace(",", "")) for line in told if line.startswith("text part"))
+    graded, good = (int(line.split()[2].replace(",", "")) for line in told if line.startswith("text encoder"))
     assert n_queries < graded <= 2 * n_queries  # a few queries are held out
     assert graded % 2 == 0
     assert good != graded

@@ -71,4 +71,4 @@ def test_what_an_earlier_run_on_other_settings_left_is_not_taken(
             fit(source, tmp_path, config_of(tiny_encoder_folder, examples=32, epochs=1))
     told: list[str] = []
     fit(source, tmp_path, config_of(tiny_encoder_folder, examples=16, epochs=1), told=told)
-    assert any(line.startswith("text part") and "16 examples" in line for line in told)
+    assert any(line.startswith("text encoder") and "16 examples" in line for line in told)

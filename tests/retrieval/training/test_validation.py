@@ -19,7 +19,7 @@ from retrieval.towers.item_features import ItemFeatures
 from retrieval.training.history_tower import HistoryTowers, QueryPairs, make_catalogue
 from retrieval.training.item_to_item import ItemFactors
 from retrieval.training.towers import TextPart, new_towers
-from retrieval.training.validation import IDENTITY_WEIGHTS, Beside, Validation
+from retrieval.training.validation import IDENTITY_WEIGHTS, QueryHistoryMix, Validation
 from retrieval.training.windows import Windows
 from walks import GROUPS, SIZE
 
@@ -54,15 +54,15 @@ def test_a_history_counts_beside_a_query_as_much_as_finds_most(
     after = rows // SIZE * SIZE + (rows + 1) % SIZE  # where every walk goes on to
     every = np.eye(len(rows), dtype=np.float32)
     knows_all = ItemFactors(10 * every, every[np.argsort(after)], np.empty((0, 0), np.float32))
-    towers.weigh_identity(0.5)
+    towers.set_identity_weight(0.5)
 
-    def beside(vectors: Vectors, asked: NDArray[np.integer]) -> Beside | None:
+    def beside(vectors: Vectors, asked: NDArray[np.integer]) -> QueryHistoryMix | None:
         pairs, ends = validation.pairs._replace(vectors=vectors), validation.ends
         timeline = dataclasses.replace(validation.timeline, query=validation.timeline.query.copy())
         timeline.query[ends[asked >= 0] - 1] = asked[asked >= 0]  # the newest event was a query
         at = np.where(asked >= 0, ends - 1, -1)
-        changed = dataclasses.replace(validation, pairs=pairs, timeline=timeline, asked=at)
-        return changed.weigh_history(towers, knows_all)
+        changed = dataclasses.replace(validation, pairs=pairs, timeline=timeline, query_at=at)
+        return changed.fit_query_history_mix(towers, knows_all)
 
     exact = validation.catalogue.text.numpy()[validation.targets.rows]
     alone = beside(exact, np.arange(n))
@@ -85,15 +85,15 @@ def test_a_query_is_weighed_heard_and_unheard_and_leaves_who_did_nothing_before_
     timeline.query[at] = 0
     pairs = validation.pairs._replace(vectors=np.ones((1, 32), np.float32))
     read: list[tuple[set[int], Vectors]] = []
-    beside = Validation._beside
+    beside = Validation._query_history_vectors
 
     def heard(self: Validation, *args: object) -> tuple[Vectors, Vectors, Vectors]:
         found = beside(self, *args)  # type: ignore[arg-type]
         read.append((set((self.ends - at).tolist()), found[0]))
         return found
 
-    monkeypatch.setattr(Validation, "_beside", heard)
-    dataclasses.replace(validation, timeline=timeline, pairs=pairs, asked=at).weigh_history(towers, None)
+    monkeypatch.setattr(Validation, "_query_history_vectors", heard)
+    dataclasses.replace(validation, timeline=timeline, pairs=pairs, query_at=at).fit_query_history_mix(towers, None)
     assert [ends for ends, _ in read] == [{1}, {0}]
     assert all(not users[0].any() and users[1:].any(axis=1).all() for _, users in read)
 
@@ -123,10 +123,10 @@ def test_the_closed_form_is_heard_where_it_finds_more_and_not_where_it_is_noise(
         before = validation(towers)
     n, each, none = GROUPS * SIZE, np.eye(GROUPS * SIZE, dtype=np.float32), np.empty((0, 0), np.float32)
     step = np.arange(n) // SIZE * SIZE + (np.arange(n) % SIZE + 1) % SIZE  # where a walk goes on
-    weight, recall = validation.weigh_linear(
+    weight, recall = validation.fit_linear_weight(
         towers, ItemFactors(np.eye(n, dtype="f")[step], np.eye(n, dtype="f"), none)
     )
     assert weight > 0
     assert recall > before + 0.2
     elsewhere = each[(step + 3 * SIZE) % n]  # nothing but other groups
-    assert validation.weigh_linear(towers, ItemFactors(elsewhere, each, none)) == (0, before)
+    assert validation.fit_linear_weight(towers, ItemFactors(elsewhere, each, none)) == (0, before)
