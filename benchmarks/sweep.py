@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,14 +14,13 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.result_lines import Line, read
+from indexing.version.filters import lists_of
 from retrieval.encoders.runtime import RUNTIMES, RuntimeName
-from retrieval.errors import BadConfig
+from retrieval.errors import BadConfig, BadRequest
 from serving.request import Filters
 
 if TYPE_CHECKING:
     from serving.engine import Engine
-
-CONDITION = re.compile(r"(?P<column>[^=<>!]+?)\s*(?P<operator><=|>=|!=|<|>|=)\s*(?P<value>.+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,19 +182,13 @@ def _runtime(text: str) -> str:
 
 def _filters(text: str) -> Filters | None:
     """
-    >>> _filters("price<20"), _filters("brand=Acme Ltd"), _filters("none")
-    ([('price', '<', 20)], [('brand', '=', 'Acme Ltd')], None)
+    >>> _filters("price < 20"), _filters('brand = "Acme Ltd"'), _filters("none")
+    ([[('price', '<', 20)]], [[('brand', '=', 'Acme Ltd')]], None)
     """
-    if text == "none":
-        return None
-    found = CONDITION.fullmatch(text)
-    if found is None:
-        raise ValueError("write none or COLUMN=VALUE, or one of != < <= > >= in place of =")
     try:
-        value = json.loads(found["value"])
-    except ValueError:
-        value = found["value"]
-    return [(found["column"], found["operator"], value)]
+        return None if text == "none" else lists_of(text)
+    except BadRequest as error:
+        raise ValueError(str(error)) from error
 
 
 PARSERS: Mapping[str, Callable[[str], object]] = {

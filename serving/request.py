@@ -10,9 +10,8 @@ from retrieval.errors import BadRequest
 from retrieval.text.rendering import query_text
 
 Condition: TypeAlias = tuple[str, str, object]  # column, operator, value
-Filters: TypeAlias = (
-    Sequence[Condition] | Sequence[Sequence[Condition]]
-)  # pyarrow's own: all of them; any of such lists
+Filters: TypeAlias = str | Sequence[Condition] | Sequence[Sequence[Condition]]
+"""`"price < 20 and brand in (Acme, Other)"`; conditions that all have to hold; or lists of which any one has to."""
 
 
 FOREVER = 1e12  # milliseconds
@@ -22,8 +21,9 @@ FOREVER = 1e12  # milliseconds
 class Request:
     """One call. A user, a history (item ids, oldest first) and a query can each be absent; a given history stands in
     for what is known of the user. `filter_seen`: True leaves out items that the shopper already took, False keeps them,
-    None does as the release was built to. `filters` over the items' attributes, such as
-    `[("price", "<", 20), ("category", "in", ["Mugs"])]`: nothing else is answered, whatever it would be for.
+    None does as the release was built to. `filters` over the items' attributes: only items that
+    pass are answered. They are text, `"price < 20 and category in (Mugs, Cups)"`, or lists,
+    `[("price", "<", 20), ("category", "in", ["Mugs", "Cups"])]`; see `indexing.version.filter_grammar`.
     `deadline_ms`: milliseconds from the call within which an answer is wanted; no more places are reranked than are
     expected to fit, by how long reranking took recently. `spellcheck`: whether words of the query that no item has may
     be corrected.

@@ -154,22 +154,12 @@ def item_ids(text: str | None) -> list[str] | None:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def filters_of(text: str | None) -> Filters | None:
-    """Filters from JSON: lists of [column, operator, value], all of which are to hold, or a list of such lists, any of
-    which is.
+def filters_of(texts: list[str] | None) -> Filters | None:
+    """What passes every filter; None without any.
 
-    >>> filters_of('[["price", "<", 20], ["in_stock", "=", true]]')
-    [('price', '<', 20), ('in_stock', '=', True)]
-    >>> filters_of('[[["price", "<", 20]], [["brand", "in", ["Acme"]]]]')
-    [[('price', '<', 20)], [('brand', 'in', ['Acme'])]]
+    >>> filters_of(["price < 20", "brand = Acme or on_sale = true"])
+    [[('price', '<', 20), ('brand', '=', 'Acme')], [('price', '<', 20), ('on_sale', '=', True)]]
     """
-    if text is None:
-        return None
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise BadRequest(f"--filter: {text} is not JSON ({error})") from error
-    if not isinstance(found, list) or not all(isinstance(part, list) and part for part in found):
-        raise BadRequest(f'--filter: {text} is not a list of conditions, such as [["price", "<", 20]]')
-    nested = [[tuple(condition) for condition in part] if isinstance(part[0], list) else tuple(part) for part in found]
-    return nested
+    from indexing.version.filters import all_of
+
+    return all_of(texts or ())

@@ -39,7 +39,12 @@ Debug: TypeAlias = Annotated[bool, typer.Option("--debug", help="Show tracebacks
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 K: TypeAlias = Annotated[int, typer.Option("--k", "-k", help="How many items to return.")]
 Filter: TypeAlias = Annotated[
-    str | None, typer.Option("--filter", metavar="JSON", help='Such as [["price", "<", 20], ["in_stock", "=", true]].')
+    list[str] | None,
+    typer.Option(
+        "--filter",
+        metavar="TEXT",
+        help='Answer only such items: \'price < 20 and brand in (Acme, "Big Co")\'. Several are joined by "and".',
+    ),
 ]
 User: TypeAlias = Annotated[str | None, typer.Option("--user", help="The id of a shopper of the data set.")]
 History: TypeAlias = Annotated[

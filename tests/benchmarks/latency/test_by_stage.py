@@ -236,7 +236,7 @@ def test_a_sweep_turns_what_it_names_and_refuses_the_rest() -> None:
     assert [options.depth for options in parse_sweep("depth=10,30").options()] == [10, 30]
     assert [options.filters for options in parse_sweep("filters=none,price<20").options()] == [
         None,
-        [("price", "<", 20)],
+        [[("price", "<", 20)]],
     ]
     fake = FakeEngine()
     calls = calls_of(fake, 3, parse_options({"k": "7", "rerank": "no"}))

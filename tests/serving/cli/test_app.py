@@ -90,12 +90,6 @@ def test_a_table_shows_the_items_and_what_was_fallen_back_to(bundle_path: Path, 
     assert "fell back to popular items" in told.stdout
 
 
-def test_recommend_wants_someone_or_something() -> None:
-    told = shortlist("recommend", "nowhere")
-    assert told.exit_code == 2
-    assert told.stderr.startswith("error: recommend: give --user")
-
-
 def test_evaluate_prints_one_object_and_its_progress_elsewhere(
     own_bundle: Path, sample_folder: Path, run_result: RunResult, recwarn: pytest.WarningsRecorder
 ) -> None:

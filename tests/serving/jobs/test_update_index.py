@@ -28,7 +28,7 @@ from retrieval.text.rendering import item_texts
 from retrieval.topk import Rows
 from retrieval.towers.serving import Towers
 from serving.answering.stages import Stages
-from serving.cli.app import app, filters_of
+from serving.cli.app import app
 from serving.engine import Engine
 from serving.jobs.update_index import Update, Updated
 
@@ -363,9 +363,3 @@ def test_the_command_says_what_it_did(own_bundle: Path, items: pa.Table, tmp_pat
     shown = CliRunner().invoke(app, ["search", str(own_bundle), "red", "--json", "--filter", '[["item_id", "=", "x"]]'])
     assert json.loads(shown.stdout)["items"] == []
     assert json.loads(shown.stdout)["index_revision"] == 2
-
-
-@pytest.mark.parametrize("text", ["{", "3", "[]x", '["price"]', "[3]"])
-def test_a_filter_that_is_no_list_of_conditions_is_told(text: str) -> None:
-    with pytest.raises(BadRequest, match=r"--filter"):
-        filters_of(text)

@@ -1,0 +1,93 @@
+"""The commands that ask for items: one grammar of options and of filters."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from serving.cli.app import app
+from serving.engine import Engine
+from serving.request import Filters
+
+SHARED = ("--k", "--filter", "--device", "--json")
+RERANKED = ("--user", "--no-rerank", "--deadline-ms")
+
+
+def shortlist(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], prog_name="shortlist")
+
+
+def answered(*arguments: str | Path) -> dict[str, list[dict[str, object]]]:
+    done = shortlist(*arguments, "--device", "cpu", "--json")
+    assert done.exit_code == 0, done.stderr
+    found: dict[str, list[dict[str, object]]] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [
+        ("recommend", (*RERANKED, "--filter-seen", "--keep-seen", "--history")),
+        ("search", (*RERANKED, "--filter-seen", "--keep-seen", "--history", "--no-spellcheck")),
+        ("cart", RERANKED),
+        ("similar", ()),
+    ],
+)
+def test_the_same_thing_is_the_same_option_in_every_command(command: str, more: tuple[str, ...]) -> None:
+    told = shortlist(command, "--help").stdout
+    assert [option for option in (*SHARED, *more) if f" {option}" not in told.replace("|", " ").replace("/", " ")] == []
+
+
+@pytest.mark.parametrize(
+    ("texts", "filters"),
+    [
+        (["price < 20"], [("price", "<", 20)]),
+        (["price < 20", "price > 5 or in_stock = false"], "price < 20 and (price > 5 or in_stock = false)"),
+            ["price < 20", "price > 5 or in_stock = false"],
+            "price < 20 and price > 5 or price < 20 and in_stock = false",
+        ),
+        (['[["price", "<", 20]]'], '[["price", "<", 20]]'),
+    ],
+)
+def test_filters_are_the_same_on_the_shell_in_python_and_in_json(
+    bundle_path: Path, engine: Engine, texts: list[str], filters: Filters
+) -> None:
+    options = [part for text in texts for part in ("--filter", text)]
+    found = answered("search", bundle_path, "red mug", "-k", "7", *options)
+    expected = engine.search("red mug", k=7, filters=filters).items
+    assert [hit["item_id"] for hit in found["items"]] == [hit.item_id for hit in expected]
+    assert expected != engine.search("red mug", k=7).items
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [("price <", "at character 8 is the end"), ("[3", "is no JSON"), ("colour = red", "no column colour; they have: ")],
+)
+def test_a_wrong_filter_is_one_line_that_names_the_place(bundle_path: Path, text: str, named: str) -> None:
+    done = shortlist("similar", bundle_path, "item-00001", "--filter", text, "--device", "cpu")
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert named in done.stderr
+
+
+def test_what_was_taken_is_left_out_or_kept_as_asked(bundle_path: Path, engine: Engine) -> None:
+    history = "item-00001,item-00002"
+    asked = ("recommend", bundle_path, "--history", history, "-k", "120")
+    kept = {str(hit["item_id"]) for hit in answered(*asked, "--keep-seen")["items"]}
+    left = {str(hit["item_id"]) for hit in answered(*asked, "--filter-seen")["items"]}
+    assert kept - left == set(history.split(","))
+
+
+def test_a_deadline_is_given_in_milliseconds(bundle_path: Path) -> None:
+    assert answered("cart", bundle_path, "item-00001", "--deadline-ms", "1e6")["items"]
+    refused = shortlist("cart", bundle_path, "item-00001", "--deadline-ms", "0", "--device", "cpu")
+    assert refused.exit_code == 2
+    assert "give milliseconds above 0" in refused.stderr
+
+
+def test_recommend_wants_someone() -> None:
+    told = shortlist("recommend", "nowhere")
+    assert told.exit_code == 2
+    assert told.stderr == "error: recommend: give --user USER or --history ITEM,ITEM\n"
