@@ -46,9 +46,6 @@ def test_the_same_thing_is_the_same_option_in_every_command(command: str, more: 
     [
         (["price < 20"], [("price", "<", 20)]),
         (["price < 20", "price > 5 or in_stock = false"], "price < 20 and (price > 5 or in_stock = false)"),
-            ["price < 20", "price > 5 or in_stock = false"],
-            "price < 20 and price > 5 or price < 20 and in_stock = false",
-        ),
         (['[["price", "<", 20]]'], '[["price", "<", 20]]'),
     ],
 )
