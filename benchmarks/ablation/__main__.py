@@ -1,4 +1,4 @@
-"""`python -m benchmarks.ablation DATA`: see `benchmarks.ablation.run`."""
+"""`python -m benchmarks.ablation --data DATA`: see `benchmarks.ablation.run`."""
 
 from __future__ import annotations
 

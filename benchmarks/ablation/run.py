@@ -1,4 +1,5 @@
-"""`python -m benchmarks.ablation DATA --out FILE.jsonl --run "NAME: SETTING=VALUE ..."`: what a setting of towers does.
+"""`python -m benchmarks.ablation --data DATA --out FILE.jsonl --run "NAME: SETTING=VALUE ..."`: what a setting of
+towers does.
 
 Every run trains towers on the same share of the data and measures them alone, exactly. A run whose line is in the file
 is not trained again, so that a list of runs can be interrupted and added to. Text vectors that no run changes are kept
@@ -31,7 +32,7 @@ from retrieval.settings import Budget, RetrievalConfig
 from retrieval.towers.serving import Towers
 from retrieval.training.towers import TextPart, TowerData, train_towers
 from serving.cli.command_group import ended_by
-from serving.cli.options import BudgetOption, Changes, DataArgument, Device
+from serving.cli.options import BudgetOption, Changes, Data, Device
 from serving.cli.show import say
 from serving.evaluation.figures import Figures, Json, as_object
 from serving.evaluation.untuned_encoder import untuned_text
@@ -243,7 +244,7 @@ def opened(
 
 
 def ablate(
-    data: DataArgument,
+    data: Data,
     out: Annotated[Path, typer.Option(help="A file of one JSON line a run; runs that it holds are not made again.")],
     run: Annotated[
         list[str],

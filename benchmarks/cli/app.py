@@ -1,4 +1,4 @@
-"""`shortlist bench ...`: measurements that say what was measured, on which machine, and how to repeat them.
+"""`shortlist bench ...`: measurements that record what was measured, on which machine, and how to repeat them.
 
 Every command imports what it needs when it runs, so that `--help` is quick.
 """

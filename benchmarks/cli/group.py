@@ -1,4 +1,4 @@
-"""What the commands of `shortlist bench` share: their group, and options that several have."""
+"""The group of the commands `shortlist bench`, and the options that several of them share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serving.cli.command_group import ended_by
 
 
 class BenchGroup(TyperGroup):
-    """The commands of this room; an error ends them as it ends every other command, however they were started."""
+    """The commands of `shortlist bench`, whose errors end like those of every other command of `shortlist`."""
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command; an error becomes one line on stderr and an exit code."""
@@ -27,14 +27,15 @@ bench = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Measure latency, recall, throughput and peers; compare and report.",
+    help="Measure latency, quality, throughput and other libraries; compare results.",
 )
 
-Quick: TypeAlias = Annotated[bool, typer.Option("--quick", help="Little of everything: less than a minute.")]
+OptionalBundle: TypeAlias = Annotated[
+    Path | None, typer.Argument(help="A bundle made of the data; without one, everything else is measured alone.")
+]
+Quick: TypeAlias = Annotated[bool, typer.Option("--quick", help="A fast trial: few samples, less than a minute.")]
 Results: TypeAlias = Annotated[
-    Path | None, typer.Option("--out", help="A file of results, one JSON object a line; it is added to.")
+    Path | None, typer.Option("--out", help="A file of results that lines are appended to, one JSON object each.")
 ]
-Seed: TypeAlias = Annotated[int, typer.Option(min=0, help="Which shoppers, items and queries are drawn.")]
-Threads: TypeAlias = Annotated[
-    int | None, typer.Option(min=1, help="Cores that the process may use; all where not given.")
-]
+Seed: TypeAlias = Annotated[int, typer.Option(min=0, help="Seed of the random sample of users, items and queries.")]
+Threads: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Cores that the process may use.  [default: all]")]

@@ -1,14 +1,14 @@
-"""`shortlist bench rerank`, `frontier`, `encode` and `train`: models and what they cost."""
+"""`shortlist bench rerank`, `frontier`, `encode` and `train`: speed and quality of the models."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from benchmarks.cli.group import Quick, Results, Seed, Threads, bench
-from serving.cli.options import AsJson, BudgetOption, Bundle, Changes, DataArgument, Device
+from serving.cli.options import AsJson, BudgetOption, Bundle, Changes, Data, Device
 
 
 @bench.command()
@@ -17,25 +17,25 @@ def rerank(
     model: Annotated[
         Path | None, typer.Option(help="A CrossEncoder folder in place of the bundle's own cross-encoder.")
     ] = None,
-    rounds: Annotated[int | None, typer.Option(min=1, help="Timings of each way; 30 where not given.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Timings of each configuration.  [default: 30]")] = None,
     candidates: Annotated[
-        str | None, typer.Option(metavar="N,N", help="Pairs of a shortlist; 10,100,1000 where not given.")
+        str | None, typer.Option(metavar="N,N", help="Candidates to rerank.  [default: 10,100,1000]")
     ] = None,
     threads: Annotated[
         str | None,
-        typer.Option(metavar="N,N", help="Cores of each process; 1 and all where not given, all with --quick."),
+        typer.Option(metavar="N,N", help="Cores; each number in a process of its own.  [default: 1 and all]"),
     ] = None,
-    request: Annotated[Path | None, typer.Option(hidden=True, help="A request that was drawn before.")] = None,
+    request: Annotated[Path | None, typer.Option(hidden=True, help="A request that another process sampled.")] = None,
     seed: Seed = 0,
     quick: Quick = False,
     device: Device = "auto",
     out: Results = None,
     as_json: AsJson = False,
 ) -> None:
-    """Milliseconds of the cross-encoder run every way there is, beside CrossEncoder.predict, by candidates and cores.
+    """Milliseconds of the cross-encoder in every runtime and precision, beside CrossEncoder.predict.
 
-    What is reranked is a real request of the shop, of median length, with the candidates that the bundle's retrieval
-    gives it: a shopper's recommendation, or a search where no shoppers are known.
+    The request is a real one of median length with the candidates that the bundle retrieves for it: a recommendation,
+    or a search where the bundle knows no users.
     """
     from benchmarks.models.rerank_request import RerankRequest
     from benchmarks.models.run import ModelRuns
@@ -49,47 +49,49 @@ def rerank(
         sizes = parse_whole_numbers("--candidates", candidates or ("10,30" if quick else "10,100,1000"))
         runs = ModelRuns(bundle, device, rounds=rounds or (2 if quick else 30), sizes=sizes, seed=seed)
         ranker = runs.ranker(model)
-        asked = runs.request(ranker) if request is None else RerankRequest.read(request)
-        told = asked.about(ranker, sizes)
-        about = run_context(told, bundle=bundle, model=model and model.name, seed=seed or None, quick=quick)
+        sample = runs.request(ranker) if request is None else RerankRequest.read(request)
+        facts = sample.facts(ranker, sizes)
+        about = run_context(facts, bundle=bundle, model=model and model.name, seed=seed or None, quick=quick)
         run = begin_run(about, device=device)
-        record(run, runs.rerank(ranker, asked, numbers), out=out, as_json=as_json)
+        record(run, runs.rerank(ranker, sample, numbers), out=out, as_json=as_json)
 
 
 @bench.command()
 def frontier(
     bundle: Bundle,
-    data: DataArgument,
-    depth: Annotated[int, typer.Option(min=1, help="Places that are reranked.")] = 100,
-    kept: Annotated[str, typer.Option(metavar="N,N", help="Places that the full model orders in a cascade.")] = "10,25",
+    data: Data,
+    depth: Annotated[int, typer.Option(min=1, help="Candidates that are reranked.")] = 100,
+    second_stage_depth: Annotated[
+        str, typer.Option(metavar="N,N", help="Candidates that the second stage of a cascade reranks.")
+    ] = "10,25",
     only: Annotated[
-        str, typer.Option(metavar="WORD,WORD", help="Ways whose name holds one of these; full fp32 is always there.")
+        str,
+        typer.Option(metavar="WORD,WORD", help="Strategies whose name has one of these words; full fp32 always runs."),
     ] = "",
-    fold: Annotated[str, typer.Option(help="Whose requests: test or gate.")] = "test",
-    lists: Annotated[int, typer.Option(min=1, help="Shortlists of each kind whose order is measured.")] = 500,
+    fold: Annotated[Literal["test", "gate"], typer.Option(help="The fold whose requests are measured.")] = "test",
+    lists: Annotated[int, typer.Option(min=1, help="Requests of each task whose order is measured.")] = 500,
     threads: Threads = None,
     quick: Quick = False,
     device: Device = "auto",
     out: Results = None,
     as_json: AsJson = False,
 ) -> None:
-    """Milliseconds of each way of reranking a shortlist, and the share of the full model's lift that it keeps."""
+    """Latency of every strategy of reranking against the quality that it gains."""
     from benchmarks.models.frontier_run import FrontierRun
     from benchmarks.result_lines import begin_run
     from benchmarks.sweep import parse_whole_numbers, use_cores
     from benchmarks.terminal import record, run_context
 
-    if fold not in ("test", "gate"):
-        raise typer.BadParameter(f"{fold!r} is no fold to measure on; use test or gate", param_hint="--fold")
     with use_cores(threads):
         about = run_context(
             bundle=bundle, data=data, quick=quick, threads=threads, fold=fold if fold != "test" else None,
-            places=depth if depth != 100 else None, kept=kept if kept != "10,25" else None,
+            places=depth if depth != 100 else None, kept=second_stage_depth if second_stage_depth != "10,25" else None,
             lists=lists if lists != 500 else None,
         )  # fmt: skip
         run = begin_run(about, device=device)
-        words, places = [word.strip() for word in only.split(",") if word.strip()], parse_whole_numbers("--kept", kept)
-        measured = FrontierRun(bundle, data, depth, places, fold, device=device, quick=quick, only=words, lists=lists)
+        words = [word.strip() for word in only.split(",") if word.strip()]
+        seconds = parse_whole_numbers("--second-stage-depth", second_stage_depth)
+        measured = FrontierRun(bundle, data, depth, seconds, fold, device=device, quick=quick, only=words, lists=lists)
         record(run, measured.lines(), out=out, as_json=as_json)
 
 
@@ -97,9 +99,9 @@ def frontier(
 def encode(
     bundle: Bundle,
     data: Annotated[
-        Path | None, typer.Option(help="The bundle's data, with judged queries: search's recall by each way as well.")
+        Path | None, typer.Option("--data", help="The bundle's data, to measure the recall of judged queries as well.")
     ] = None,
-    rounds: Annotated[int | None, typer.Option(min=1, help="Timings of each way; 5 where not given.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Timings of each configuration.  [default: 5]")] = None,
     threads: Threads = None,
     seed: Seed = 0,
     quick: Quick = False,
@@ -107,10 +109,10 @@ def encode(
     out: Results = None,
     as_json: AsJson = False,
 ) -> None:
-    """Texts a second of the text encoder run every way there is, beside SentenceTransformer.encode."""
+    """Texts a second of the text encoder in every runtime and precision, beside SentenceTransformer.encode."""
     from itertools import chain
 
-    from benchmarks.models.encoder_recall import SearchedRun
+    from benchmarks.models.encoder_recall import EncoderRecallRun
     from benchmarks.models.run import ModelRuns
     from benchmarks.result_lines import begin_run
     from benchmarks.sweep import use_cores
@@ -119,34 +121,25 @@ def encode(
     with use_cores(threads):
         texts = 40 if quick else 2_000
         runs = ModelRuns(bundle, device, rounds=rounds or (1 if quick else 5), texts=texts, seed=seed)
-        run = begin_run(
-            run_context(
-                bundle=bundle,
-                data=data,
-                texts=texts,
-                threads=threads,
-                quick=quick,
-                seed=seed or None,
-                tokens_of_texts=runs.tokens(),
-            ),
-            device=device,
-        )
-        searched = SearchedRun(bundle, data, device, quick).lines() if data is not None else ()
-        record(run, chain(searched, runs.encode()), out=out, as_json=as_json)
+        facts = {"texts": texts, "tokens_of_texts": runs.tokens()}
+        about = run_context(facts, bundle=bundle, data=data, threads=threads, quick=quick, seed=seed or None)
+        run = begin_run(about, device=device)
+        quality = EncoderRecallRun(bundle, data, device, quick).lines() if data is not None else ()
+        record(run, chain(quality, runs.encode()), out=out, as_json=as_json)
 
 
 @bench.command()
 def train(
-    data: DataArgument,
+    data: Data,
     changes: Changes = None,
     budget: BudgetOption = "default",
-    share: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Of the shoppers, who train.")] = None,
+    share: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Share of the users to train on.")] = None,
     quick: Quick = False,
     device: Device = "auto",
     out: Results = None,
     as_json: AsJson = False,
 ) -> None:
-    """Examples a second of every part of a training, memory, and validation figures against wall time."""
+    """Examples a second and memory of every training loop, and its validation figures over time."""
     from benchmarks.models.training_speed import QUICK, QUICK_SHARE, TrainingRun
     from benchmarks.result_lines import begin_run
     from benchmarks.terminal import record, run_context
@@ -156,6 +149,6 @@ def train(
     config = read_settings(changes=[*(QUICK if quick else ()), *(changes or [])])
     part = share if share is not None else QUICK_SHARE if quick else 1.0
     spent: Budget = "quick" if quick else budget
-    told = " ".join(changes) if changes else None
-    run = begin_run(run_context(data=data, share=part, budget=spent, changes=told, quick=quick), device=device)
+    settings = " ".join(changes) if changes else None
+    run = begin_run(run_context(data=data, share=part, budget=spent, changes=settings, quick=quick), device=device)
     record(run, TrainingRun(data, config, spent, device, part).lines(), out=out, as_json=as_json)

@@ -1,4 +1,4 @@
-"""`shortlist bench compare`, and `readme`: what was measured, held against each other and shown."""
+"""`shortlist bench compare` and `tables`: results compared with one another, and written into documents."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ from serving.cli.options import AsJson, Device
 def compare(
     before: Annotated[Path, typer.Argument(help="A file of results, or a bundle.")],
     after: Annotated[Path, typer.Argument(help="Another file of results, or another bundle.")],
-    threshold: Annotated[float, typer.Option(min=0.0, help="Loss that ends with exit code 3; 0.05 is 5 %.")] = 0.05,
-    seconds: Annotated[float | None, typer.Option(min=0.0, help="Of each kind of call, of bundles; 20.")] = None,
+    threshold: Annotated[
+        float, typer.Option(min=0.0, help="Loss above which the command ends with exit code 3; 0.05 is 5 %.")
+    ] = 0.05,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.0, help="Time for each kind of call of two bundles.  [default: 20]")
+    ] = None,
     seed: Seed = 0,
     quick: Quick = False,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """What changed beyond noise: from one file of results to another, or between two bundles asked in turn."""
+    """Changes beyond noise between two files of results, or between two bundles, whose latency is measured in turn."""
     from benchmarks.changes import compared, worse_than
     from benchmarks.latency.run import compared_bundles
     from benchmarks.result_lines import read
@@ -45,14 +49,14 @@ def compare(
 
 
 @bench.command()
-def readme(path: Annotated[Path, typer.Argument(help="A text with markers, such as README.md.")]) -> None:
-    """Write the tables between a text's markers anew, from the results in benchmarks/results."""
+def tables(document: Annotated[Path, typer.Argument(help="A text with markers, such as docs/measured.md.")]) -> None:
+    """Write the tables between a document's markers anew, from the results in benchmarks/results."""
     from benchmarks.reporting.markdown_tables import with_tables
     from retrieval.errors import BadData
     from serving.reporting.report import write_whole
 
     try:
-        text = path.read_text("utf-8")
+        text = document.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise BadData(f"{path}: cannot be read ({error}); name a text file") from error
-    write_whole(with_tables(text), path)
+        raise BadData(f"{document}: cannot be read ({error}); give a text file") from error
+    write_whole(with_tables(text), document)

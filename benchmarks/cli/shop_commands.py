@@ -1,14 +1,13 @@
-"""`shortlist bench latency`, `recall` and `peers`: a bundle, and its shop, as a whole."""
+"""`shortlist bench latency`, `recall` and `peers`: a whole bundle and its data set."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from benchmarks.cli.group import Quick, Results, Seed, Threads, bench
-from serving.cli.options import AsJson, Bundle, DataArgument, Device
+from benchmarks.cli.group import OptionalBundle, Quick, Results, Seed, Threads, bench
+from serving.cli.options import AsJson, Bundle, Data, Device
 
 
 @bench.command()
@@ -18,18 +17,19 @@ def latency(
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUE,...",
-            help="k, shortlist, depth, rerank, precision, runtime, threads, filters or deadline_ms.",
+            help="A setting to vary: k, shortlist, depth, rerank, precision, runtime, threads, filters, deadline_ms.",
         ),
     ] = None,
     call: Annotated[
         str | None,
         typer.Option(
-            metavar="KIND", help="The call of load and sweeps: search, recommend, similar, cart; one that is reranked."
+            metavar="KIND",
+            help="The call for load and sweeps: search, recommend, similar or cart.  [default: one that is reranked]",
         ),
     ] = None,
-    bound: Annotated[float, typer.Option(min=0.0, help="Milliseconds that p99 is to stay under.")] = 50.0,
-    seconds: Annotated[float | None, typer.Option(min=0.0, help="Of each point; 10 where not given.")] = None,
-    load: Annotated[bool, typer.Option("--load/--no-load", help="Callers and arrivals beside single calls.")] = True,
+    bound_ms: Annotated[float, typer.Option(min=0.0, help="The highest p99 that counts as keeping up.")] = 50.0,
+    seconds: Annotated[float | None, typer.Option(min=0.0, help="Time for each measurement.  [default: 10]")] = None,
+    load: Annotated[bool, typer.Option("--load/--no-load", help="Measure under load as well.")] = True,
     threads: Threads = None,
     seed: Seed = 0,
     quick: Quick = False,
@@ -37,7 +37,8 @@ def latency(
     out: Results = None,
     as_json: AsJson = False,
 ) -> None:
-    """Embedded calls by stage, cold and warm, under load, and the highest rate that keeps p99 under a bound."""
+    """Latency of an engine's calls: by stage, first answers, under load, and the highest rate that keeps p99 in
+    bounds."""
     from dataclasses import replace
 
     from benchmarks.latency.by_stage import Limits
@@ -50,26 +51,24 @@ def latency(
     limits = Limits.quick() if quick else Limits()
     limits = replace(limits, seconds=seconds) if seconds is not None else limits
     with use_cores(threads):
-        measured = LatencyRun(bundle, limits, device=device, seed=seed, bound=bound, call=call)
-        about = run_context(
-            bundle=bundle, threads=threads, queries=measured.workload.query_source, seed=seed or None, quick=quick
-        )
+        measured = LatencyRun(bundle, limits, device=device, seed=seed, bound=bound_ms, call=call)
+        queries = measured.workload.query_source
+        about = run_context(bundle=bundle, threads=threads, queries=queries, seed=seed or None, quick=quick)
         run = begin_run(about, device=device)
         record(run, measured.lines(sweeps, load=load), out=out, as_json=as_json)
 
 
 @bench.command()
 def recall(
-    data: DataArgument,
-    bundle: Annotated[
-        Path | None, typer.Option(help="A bundle of these data; the baselines alone without one.")
-    ] = None,
+    data: Data,
+    bundle: OptionalBundle = None,
     quick: Quick = False,
     device: Device = "auto",
     out: Results = None,
     as_json: AsJson = False,
 ) -> None:
-    """Quality by stage and slice with intervals, beyond accuracy, in money, and where missed targets were lost."""
+    """Quality of every stage and baseline with intervals: recall, nDCG, slices, diversity, revenue, and lost
+    targets."""
     from benchmarks.quality.run import RecallRun
     from benchmarks.result_lines import begin_run
     from benchmarks.terminal import record, run_context
@@ -81,11 +80,13 @@ def recall(
 
 @bench.command()
 def peers(
-    data: DataArgument,
-    bundle: Annotated[Path | None, typer.Option(help="A bundle of these data, measured beside them.")] = None,
-    model: Annotated[str | None, typer.Option(help="The SentenceTransformer of those that read texts.")] = None,
+    data: Data,
+    bundle: OptionalBundle = None,
+    model: Annotated[
+        str | None, typer.Option(help="The SentenceTransformer of the peers that read texts, a folder or an id.")
+    ] = None,
     cross_encoder: Annotated[
-        str | None, typer.Option(help="The CrossEncoder that reranks a search, in place of the bundle's own.")
+        str | None, typer.Option(help="The CrossEncoder that reranks a peer's search.  [default: the bundle's own]")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of SASRec at most.")] = None,
     threads: Threads = None,
@@ -95,9 +96,10 @@ def peers(
     out: Results = None,
     as_json: AsJson = False,
 ) -> None:
-    """What a shop would write instead: implicit (ALS, BPR, item-kNN), SASRec of ids, bm25s,
-    sentence-transformers with FAISS and a CrossEncoder or its ONNX in 8 bits; quality, latency, throughput, build time,
-    memory."""
+    """Other libraries on the same split, with their quality, latency, throughput, build time and memory.
+
+    implicit (ALS, BPR, item-kNN), SASRec of item ids, bm25s, and sentence-transformers with FAISS and a CrossEncoder.
+    """
     from dataclasses import replace
 
     from benchmarks.peers.recommenders import Grids

@@ -31,7 +31,7 @@ HELD_OUT = ("ranker_valid", "gate", "test")  # folds whose queries the towers di
 
 
 @dataclass(frozen=True)
-class SearchedRun:
+class EncoderRecallRun:
     """A bundle and the data set that it was made of: its own text encoder reads all items (FEW if `quick`) and the
     judged queries."""
 

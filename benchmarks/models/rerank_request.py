@@ -37,7 +37,7 @@ class RerankRequest:
     items: tuple[str, ...]
     drawn: tuple[float, ...]
 
-    def about(self, ranker: Path, sizes: Sequence[int]) -> Mapping[str, object]:
+    def facts(self, ranker: Path, sizes: Sequence[int]) -> Mapping[str, object]:
         """What results say of it: its task, the tokens of its first pairs, and of those of all that were drawn."""
         drawn = f"median {np.median(self.drawn):.0f}, mean {np.mean(self.drawn):.0f} of {len(self.drawn)} drawn"
         read = {size: [(self.user, item) for item in repeated(self.items, size)] for size in sizes}

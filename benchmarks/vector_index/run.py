@@ -30,27 +30,27 @@ def curves_of(bundle: Path, *, device: str, seed: int, seconds: float, few: bool
     return IndexCurves(items, query_vectors(engine, FEW if few else SHOPPERS, seed), seconds, obstacle is None, seed)
 
 
-class Given(NamedTuple):
-    """Vectors to index and vectors to ask with, float32 [n, dim], and what they are."""
+class VectorSource(NamedTuple):
+    """Item vectors and query vectors, float32 [n, dim], and a name for them."""
 
     items: Vectors
     queries: Vectors
-    about: str
+    name: str
 
 
-def saved(items: Path, queries: Path) -> Given:
+def load_vectors(items: Path, queries: Path) -> VectorSource:
     """Vectors that numpy saved, the items mapped; BadData where they are none, or of different widths."""
     found = [_saved(path) for path in (items, queries)]
     if found[0].shape[1] != found[1].shape[1]:
         raise BadData(f"{items} has vectors of {found[0].shape[1]} dimensions, {queries} of {found[1].shape[1]}")
-    return Given(found[0], np.ascontiguousarray(found[1]), items.name)
+    return VectorSource(found[0], np.ascontiguousarray(found[1]), items.name)
 
 
-def made(n: int, dim: int, seed: int) -> Given:
+def generate_vectors(n: int, dim: int, seed: int) -> VectorSource:
     """Vectors that are distributed as those of a shop, see `benchmarks.vectors`."""
     rng = np.random.default_rng(seed)
     items = shop_vectors(n, dim, rng)
-    return Given(items, shopper_vectors(items, SHOPPERS, rng), f"made, seed {seed}")
+    return VectorSource(items, shopper_vectors(items, SHOPPERS, rng), f"made, seed {seed}")
 
 
 def _saved(path: Path) -> Vectors:

@@ -157,7 +157,7 @@ def asked(folder: Path, tiny_encoder_folder: Path) -> list[object]:
     """Arguments of a quick ablation."""
     quick = (f"text.model={tiny_encoder_folder}", "text.examples=0", "history.epochs=1", "history.longest=6")
     settings = [part for setting in quick for part in ("--set", f"retrieval.{setting}")]
-    return [folder, *settings, "--withhold", WITHHELD, "--device", "cpu"]
+    return ["--data", folder, *settings, "--withhold", WITHHELD, "--device", "cpu"]
 
 
 def test_runs_are_written_line_by_line_and_never_made_twice(
@@ -197,7 +197,7 @@ def test_valid_leaves_the_test_fold_unread(asked: list[object], tmp_path: Path, 
 
 
 def test_bad_input_is_one_line(tmp_path: Path) -> None:
-    done = ran(tmp_path / "nowhere", "--out", tmp_path / "runs.jsonl", "--run", "default:")
+    done = ran("--data", tmp_path / "nowhere", "--out", tmp_path / "runs.jsonl", "--run", "default:")
     assert done.exit_code == 2
     assert "no such folder" in done.stderr
     assert not (tmp_path / "runs.jsonl").exists()

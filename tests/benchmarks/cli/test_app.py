@@ -65,7 +65,7 @@ def test_latency_is_told_by_stage_under_load_and_by_setting(bundle: Path, tmp_pa
 
 
 def test_a_bundle_is_measured_down_to_the_funnel(bundle: Path, shop_folder: Path, tmp_path: Path) -> None:
-    lines = measured(tmp_path / "out.jsonl", "recall", shop_folder, "--bundle", bundle, "--quick")
+    lines = measured(tmp_path / "out.jsonl", "recall", bundle, "--data", shop_folder, "--quick")
     stages = {line.labels["stage"] for line in lines if line.measured == "quality"}
     assert {"retrieval", "reranked", "final", "popularity", "bm25"} <= stages
     figures = {line.labels["figure"] for line in lines if line.measured == "beyond accuracy"}
@@ -110,7 +110,7 @@ def test_models_run_every_way_and_give_the_same(bundle: Path, shop_folder: Path,
 
 
 def test_ways_of_reranking_are_told_by_what_they_cost_and_keep(bundle: Path, shop_folder: Path, tmp_path: Path) -> None:
-    lines = measured(tmp_path / "out.jsonl", "frontier", bundle, shop_folder, "--quick", "--depth", "10")
+    lines = measured(tmp_path / "out.jsonl", "frontier", bundle, "--data", shop_folder, "--quick", "--depth", "10")
     assert {(line.labels["task"], line.labels["way"]) for line in lines} == {
         (task, way) for task in ("recommend", "search") for way in ("full fp32", "full int8")
     }
@@ -136,7 +136,7 @@ def test_every_part_of_a_training_has_a_rate(
     options = ("--quick", "--share", "1", "--set", "retrieval.history.longest=6", "--set", "retrieval.text.examples=64")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tracing and of the trainers, whose own tests they are about
-        lines = measured(tmp_path / "out.jsonl", "train", shop_folder, *options, *models)
+        lines = measured(tmp_path / "out.jsonl", "train", "--data", shop_folder, *options, *models)
     rates = {line.labels["part"]: line.summary for line in lines if line.measured == "train"}
     assert {"embedding items", "history", "ranker"} <= set(rates)
     for summary in rates.values():
@@ -167,9 +167,9 @@ def test_two_bundles_are_asked_in_turn(bundle: Path) -> None:
         ("rerank", "nowhere"),
         ("encode", "nowhere"),
         ("index", "nowhere"),
-        ("train", "nowhere"),
+        ("train", "--data", "nowhere"),
         ("compare", "nowhere", "nowhere"),
-        ("readme", "nowhere"),
+        ("tables", "nowhere"),
     ],
 )
 def test_bad_input_is_one_line(arguments: tuple[str, ...]) -> None:
@@ -187,7 +187,7 @@ def test_the_commands_are_those_of_the_entry_point() -> None:
     assert isinstance(command, typer.core.TyperGroup)
     wanted = {
         "latency",
-        "tuned",
+        "tuning",
         "compare",
         "recall",
         "rerank",
@@ -196,6 +196,6 @@ def test_the_commands_are_those_of_the_entry_point() -> None:
         "peers",
         "index",
         "train",
-        "readme",
+        "tables",
     }
     assert set(command.commands) == wanted

@@ -89,7 +89,7 @@ def test_a_request_in_the_middle_by_length_is_taken_and_the_seed_draws_it(
     drawn = [drawn_request(Bundle.open(bundle), ranker, device="cpu", seed=seed) for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
     for one in drawn:
-        about = one.about(ranker, [len(one.items)])
+        about = one.facts(ranker, [len(one.items)])
         assert len(one.drawn) == 9
         assert str(about[f"tokens_of_{len(one.items)}_pairs"]).startswith(f"mean {np.median(one.drawn):.0f},")
         assert (

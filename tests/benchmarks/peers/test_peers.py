@@ -262,7 +262,18 @@ def test_peers_stand_beside_the_baselines_on_the_same_requests(
 ) -> None:
     pytest.importorskip("implicit")
     out = tmp_path / "results.jsonl"
-    asked = ["peers", str(folder), "--quick", "--model", str(tiny_encoder_folder), "--device", "cpu", "--out", str(out)]
+    asked = [
+        "peers",
+        "--data",
+        str(folder),
+        "--quick",
+        "--model",
+        str(tiny_encoder_folder),
+        "--device",
+        "cpu",
+        "--out",
+        str(out),
+    ]
     done = CliRunner().invoke(bench, asked)
     assert done.exit_code == 0, done.output
     lines = [one.line for one in read(out)]
@@ -278,7 +289,7 @@ def test_peers_stand_beside_the_baselines_on_the_same_requests(
 
 
 def test_bad_input_is_one_line(folder: Path, tmp_path: Path) -> None:
-    done = CliRunner().invoke(bench, ["peers", str(tmp_path / "nowhere")])
+    done = CliRunner().invoke(bench, ["peers", "--data", str(tmp_path / "nowhere")])
     assert done.exit_code == 2
     assert "no such folder" in done.stderr
     assert len(done.stderr.splitlines()) == 1

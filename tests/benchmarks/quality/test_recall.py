@@ -151,7 +151,7 @@ def test_an_item_belongs_to_the_first_of_its_categories() -> None:
 def test_baselines_alone_are_measured_without_a_bundle(tmp_path: Path) -> None:
     data = write_sample(tmp_path / "sample-shop", items=60, shoppers=80, events=1_500, queries=20)
     out = tmp_path / "results.jsonl"
-    ended = CliRunner().invoke(bench, ["recall", str(data), "--quick", "--out", str(out)])
+    ended = CliRunner().invoke(bench, ["recall", "--data", str(data), "--quick", "--out", str(out)])
     assert ended.exit_code == 0, ended.output
     lines = [one.line for one in read(out)]
     quality = {tuple(line.labels.values()): line for line in lines if line.measured == "quality"}
@@ -190,7 +190,7 @@ def test_queries_alone_are_measured_and_once_more_misspelt(tmp_path: Path) -> No
     data = write_sample(tmp_path / "sample-shop", items=80, shoppers=80, events=1_500, queries=150)
     (data / "events.parquet").unlink()
     out = tmp_path / "results.jsonl"
-    ended = CliRunner().invoke(bench, ["recall", str(data), "--quick", "--out", str(out)])
+    ended = CliRunner().invoke(bench, ["recall", "--data", str(data), "--quick", "--out", str(out)])
     assert ended.exit_code == 0, ended.output
     lines = [one.line for one in read(out)]
     assert {line.labels["task"] for line in lines} == {"search"}
@@ -200,6 +200,6 @@ def test_queries_alone_are_measured_and_once_more_misspelt(tmp_path: Path) -> No
 
 
 def test_data_that_are_not_there_end_in_one_line(tmp_path: Path) -> None:
-    ended = CliRunner().invoke(bench, ["recall", str(tmp_path / "nowhere"), "--quick"])
+    ended = CliRunner().invoke(bench, ["recall", "--data", str(tmp_path / "nowhere"), "--quick"])
     assert ended.exit_code == 2
     assert ended.stderr.count("\n") == 1

@@ -180,5 +180,5 @@ def test_a_table_that_cannot_be_made_is_an_error(tmp_path: Path, make_run: Calla
 
 
 def test_the_command_needs_a_text(tmp_path: Path) -> None:
-    done = CliRunner().invoke(bench, ["readme", str(tmp_path / "none.md")])
+    done = CliRunner().invoke(bench, ["tables", str(tmp_path / "none.md")])
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from benchmarks.cli.app import bench
 from benchmarks.result_lines import read
-from benchmarks.vector_index.run import made, saved
+from benchmarks.vector_index.run import generate_vectors, load_vectors
 from benchmarks.vector_index.synthetic import shop_vectors
 from benchmarks.vector_index.tuned import SHARES, TunedRun
 from retrieval.errors import BadData
@@ -20,9 +20,9 @@ N, DIM = 3_000, 32
 
 
 def test_made_vectors_have_neighbours_and_do_not_depend_on_anything_but_the_seed() -> None:
-    given = made(N, DIM, seed=3)
-    np.testing.assert_array_equal(given.items, made(N, DIM, seed=3).items)
-    assert not np.array_equal(given.items, made(N, DIM, seed=4).items)
+    given = generate_vectors(N, DIM, seed=3)
+    np.testing.assert_array_equal(given.items, generate_vectors(N, DIM, seed=3).items)
+    assert not np.array_equal(given.items, generate_vectors(N, DIM, seed=4).items)
     assert (given.items.dtype, given.items.shape) == (np.float32, (N, DIM))
     assert given.queries.shape[1] == DIM
     for vectors in given[:2]:
@@ -40,7 +40,7 @@ def test_made_vectors_are_made_in_blocks_that_leave_no_mark(monkeypatch: pytest.
 
 
 def test_an_index_in_less_memory_finds_what_is_wanted_alone_and_under_every_filter() -> None:
-    given = made(N, DIM, seed=0)
+    given = generate_vectors(N, DIM, seed=0)
     run = TunedRun(items=given.items, queries=given.queries[:80], target=0.9, memory=N * DIM, seconds=0.0)
     whole, *filtered = run.lines()
     assert whole.measured == "tuned index"
@@ -58,26 +58,26 @@ def test_saved_vectors_are_mapped_and_others_refused(tmp_path: Path) -> None:
     items, queries = tmp_path / "items.npy", tmp_path / "queries.npy"
     np.save(items, np.ones((5, 4), np.float32))
     np.save(queries, np.ones((2, 4), np.float32))
-    given = saved(items, queries)
-    assert (given.items.shape, given.queries.shape, given.about) == ((5, 4), (2, 4), "items.npy")
+    given = load_vectors(items, queries)
+    assert (given.items.shape, given.queries.shape, given.name) == ((5, 4), (2, 4), "items.npy")
     np.save(queries, np.ones((2, 3), np.float32))
     with pytest.raises(BadData, match=r"items\.npy has vectors of 4 dimensions, .*queries\.npy of 3"):
-        saved(items, queries)
+        load_vectors(items, queries)
     np.save(queries, np.ones(4))
     with pytest.raises(BadData, match=r"holds float64 \[4\]; save vectors as float32 \[n, dim\]"):
-        saved(items, queries)
+        load_vectors(items, queries)
     queries.write_bytes(b"no array")
     with pytest.raises(BadData, match="cannot be read"):
-        saved(items, queries)
+        load_vectors(items, queries)
 
 
 def test_the_command_takes_two_files_or_none(tmp_path: Path) -> None:
     items, out = tmp_path / "items.npy", tmp_path / "results.jsonl"
-    np.save(items, made(1_000, 8, seed=0).items)
-    alone = CliRunner().invoke(bench, ["tuned", "--vectors", str(items)])
+    np.save(items, generate_vectors(1_000, 8, seed=0).items)
+    alone = CliRunner().invoke(bench, ["tuning", "--vectors", str(items)])
     assert (alone.exit_code, alone.stderr.count("\n")) == (2, 1)
     options = [
-        "tuned",
+        "tuning",
         "--vectors",
         str(items),
         "--queries",
