@@ -39,3 +39,8 @@ def test_a_setting_that_cannot_be_is_refused_by_name(settings: dict[str, object]
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         HistoryConfig().width = 64  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("group", [TextConfig, HistoryConfig, RetrievalConfig])
+def test_every_setting_says_what_it_does(group: type[TextConfig | HistoryConfig | RetrievalConfig]) -> None:
+    assert [name for name, field in group.model_fields.items() if not field.description] == []
