@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.releases import Release
 from retrieval.encoders.runtime import RuntimeName
+from retrieval.errors import BadRequest
 from serving.answering.release_state import Clock, ReleaseState
 from serving.answering.reloader import ReleaseReloader
 from serving.answering.stages import Stages
@@ -21,13 +23,18 @@ from serving.request import Answer, Filters, Request
 class Engine:
     """Answers requests from the live release of a bundle. Safe to call from many threads, and after a fork.
 
-    Open it once and keep it: `Engine.open(path)`. Updates of the index are answered within a second of their end, and a
-    release that becomes live once it is open beside the one before, which goes on answering meanwhile. Every answer
-    comes whole from one release and one state of its index, and names both.
+    Open it once, keep it, and close it when it is no longer needed:
+
+        with Engine.open(path) as engine:
+            answer = engine.search("red mug")
+
+    An update of the index is answered from within a second of its end. A new live release is opened beside the one
+    before it, which answers until then. Every answer comes from one release at one revision of its index, and names
+    both. Of a closed engine every call raises BadRequest.
     """
 
     def __init__(self, source: ReleaseState | ReleaseReloader) -> None:
-        self._source = source
+        self._source: ReleaseState | ReleaseReloader | None = source
 
     @classmethod
     def open(
@@ -40,11 +47,11 @@ class Engine:
         auto_reload: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> Engine:
-        """The live release of a bundle, with its updates; `auto_reload=False` keeps it as it is now.
+        """Open the live release of a bundle, with its updates; `auto_reload=False` keeps it as it is now.
 
-        `runtime` is what runs the encoder and the cross-encoder on CPUs, openvino or torch; on CUDA it is torch.
-        `clock` gives seconds and never goes back. Raises BadConfig for options that are not known or do not go
-        together; BadBundle, CorruptBundle or StaleArtefact, by name.
+        `runtime` runs the encoder and the cross-encoder on CPUs, openvino or torch; on CUDA torch does. `clock` gives
+        monotonic seconds. Raises BadConfig for unknown or incompatible options, and BadBundle, CorruptBundle or
+        StaleArtefact for a bundle that cannot be answered from.
         """
         bundle = Bundle.open(Path(path))
         open_live = partial(ReleaseState.live, bundle, device=device, precision=precision, runtime=runtime)
@@ -61,8 +68,24 @@ class Engine:
         precision: str = "auto",
         runtime: RuntimeName = "openvino",
     ) -> Engine:
-        """Any release of a bundle, live or not, as it was built; it follows nothing."""
+        """Open any release of a bundle, live or not, as it was built; nothing is reloaded."""
         return cls(ReleaseState.of_release(bundle, release, device=device, precision=precision, runtime=runtime))
+
+    def close(self) -> None:
+        """Release the models and files, after a reload that is in progress. A second call does nothing.
+
+        Calls that other threads have begun are still answered.
+        """
+        source, self._source = self._source, None
+        if isinstance(source, ReleaseReloader):
+            source.close()
+
+    def __enter__(self) -> Self:
+        self._open_source()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def recommend(
         self,
@@ -79,11 +102,11 @@ class Engine:
     ) -> Answer:
         """The k best items for a shopper, known by `user_id` or by the item ids of a `history`, oldest first.
 
-        With a query it is a personalised search. An unknown user or an empty history is answered by what is popular;
-        unknown items of a history are passed over; k beyond the catalogue gives the whole catalogue. What was fallen
-        back to is said in the answer, and under `degraded` what a deadline, in milliseconds, left no time for.
-        `filters`, `filter_seen` and `deadline_ms` as `Request` takes them. Raises BadRequest for a k below 1 and for
-        filters that the items do not have.
+        With a query it is a personalised search. An unknown user or an empty history gets popular items; unknown items
+        of a history are ignored; k beyond the catalogue gives the whole catalogue. The answer's `fallbacks` name what
+        stood in for what was missing, its `degraded` what did not fit into `deadline_ms`. The arguments are those of
+        `Request`. Raises BadRequest for arguments that are out of range, and for filters over columns or values that
+        the items do not have.
         """
         return self.answer(
             Request(
@@ -112,10 +135,10 @@ class Engine:
         deadline_ms: float | None = None,
         spellcheck: bool = True,
     ) -> Answer:
-        """The k best items for a query, leaning towards what the shopper likes, if one is given.
+        """The k best items for a query, personalised where a shopper or a history is given.
 
-        A word that no item has is taken for the one that was probably meant, unless `spellcheck` is false; the answer's
-        `corrected_query` tells. An empty query is a recommendation.
+        Words that no item contains are corrected, unless `spellcheck` is false; the answer's `corrected_query` is then
+        what was searched for. An empty query is a recommendation.
         """
         return self.recommend(
             user_id=user_id, history=history, query=text, k=k, filter_seen=filter_seen, rerank=rerank, filters=filters,
@@ -123,7 +146,7 @@ class Engine:
         )  # fmt: skip
 
     def similar(self, item_id: str, *, k: int = 10, filters: Filters | None = None) -> Answer:
-        """The k items nearest to an item, itself left out; popular ones for an item that is not known."""
+        """The k items most similar to an item, itself left out; popular ones for an unknown item."""
         return self.state.similar(Request(history=[item_id], k=k, filters=filters))
 
     def complete_cart(
@@ -136,7 +159,7 @@ class Engine:
         filters: Filters | None = None,
         deadline_ms: float | None = None,
     ) -> Answer:
-        """The k items that best go on from a cart of item ids; what is in it is never answered.
+        """The k items that best complete a cart of item ids, none of them in it.
 
         Items that the shopper took before are left out as in a recommendation.
         """
@@ -150,25 +173,27 @@ class Engine:
         return self.state.answer(request, clock)
 
     def titles(self, items: Sequence[str]) -> list[str]:
-        """The titles of items; an unknown one has none and is left out."""
+        """The titles of items; unknown ones are left out."""
         return self.state.titles(items)
 
     def refresh(self) -> None:
-        """Look for updates and for another live release now, and return when what was found is answered from.
+        """Look for updates and for another live release now; return once they answer.
 
-        Requests need no such call: they look twice a second by themselves.
+        Without this call requests look twice a second by themselves.
         """
-        if isinstance(self._source, ReleaseReloader):
-            self._source.refresh()
+        source = self._open_source()
+        if isinstance(source, ReleaseReloader):
+            source.refresh()
 
     @property
     def state(self) -> ReleaseState:
-        """What is answered from now. It never changes, and a caller may keep it."""
-        return self._source.newest() if isinstance(self._source, ReleaseReloader) else self._source
+        """What answers now. It is immutable, and a caller may keep it."""
+        source = self._open_source()
+        return source.newest() if isinstance(source, ReleaseReloader) else source
 
     @property
     def release(self) -> Release:
-        """The release that is answered from now."""
+        """The release that answers now."""
         return self.state.release
 
     @property
@@ -183,5 +208,10 @@ class Engine:
 
     @property
     def histories(self) -> Histories:
-        """How who asks is read now."""
+        """How histories are read now."""
         return self.state.histories
+
+    def _open_source(self) -> ReleaseState | ReleaseReloader:
+        if self._source is None:
+            raise BadRequest("this engine is closed; open another one with Engine.open(path)")
+        return self._source

@@ -43,6 +43,7 @@ class ReleaseReloader:
         self._clock = clock
         self._next_poll = clock() + POLL_EVERY
         self._retry: dict[str, float] = {}  # what failed, and when to try again
+        self._closed = False
         self._begin()
         _RELOADERS.add(self)
 
@@ -67,6 +68,12 @@ class ReleaseReloader:
             self.poll(self._clock())
         self.settle()
 
+    def close(self) -> None:
+        """Look no more, and wait for a release that is being opened."""
+        with self._polling:
+            self._closed = True
+        self.settle()
+
     def settle(self) -> None:
         """Wait until a release that is being opened is answered from or was given up."""
         if (opening := self._opening) is not None:
@@ -74,6 +81,8 @@ class ReleaseReloader:
 
     def poll(self, now: float) -> None:
         """Look for updates of the index and for another live release; the caller holds the lock of polling."""
+        if self._closed:
+            return
         self._next_poll = now + POLL_EVERY
         state = self._state
         self._attempt(f"updates of release {state.release.id}", now, lambda: self.swap(state, state.updated()))
