@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, settings
 
+from made_once import made_once
 from retrieval.data.dataset import DataSet, load
 from retrieval.data.events import Events
 
@@ -81,30 +82,34 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pretrained-looking encoder: what a training starts from."""
-    return save_tiny_bert(tmp_path_factory.mktemp("bert") / "tiny")
+    return made_once(tmp_path_factory, "tiny-bert", save_tiny_bert)
 
 
 @pytest.fixture(scope="session")
 def tiny_encoder_folder(tiny_bert_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with mean pooling, saved by sentence-transformers."""
-    from sentence_transformers import SentenceTransformer
 
-    folder = tmp_path_factory.mktemp("encoder") / "tiny"
-    SentenceTransformer(str(tiny_bert_folder), device="cpu").save_pretrained(str(folder), create_model_card=False)
-    return folder
+    def save(folder: Path) -> None:
+        from sentence_transformers import SentenceTransformer
+
+        SentenceTransformer(str(tiny_bert_folder), device="cpu").save_pretrained(str(folder), create_model_card=False)
+
+    return made_once(tmp_path_factory, "tiny-encoder", save)
 
 
 @pytest.fixture(scope="session")
 def tiny_ranker_folder(tiny_bert_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cross-encoder with a random head, saved by sentence-transformers."""
-    import torch
-    from sentence_transformers import CrossEncoder
 
-    folder = tmp_path_factory.mktemp("ranker") / "tiny"
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        CrossEncoder(str(tiny_bert_folder), num_labels=1, device="cpu").save_pretrained(str(folder))
-    return folder
+    def save(folder: Path) -> None:
+        import torch
+        from sentence_transformers import CrossEncoder
+
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            CrossEncoder(str(tiny_bert_folder), num_labels=1, device="cpu").save_pretrained(str(folder))
+
+    return made_once(tmp_path_factory, "tiny-ranker", save)
 
 
 @pytest.fixture(scope="session")

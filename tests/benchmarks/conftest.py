@@ -13,8 +13,9 @@ import pytest
 from benchmark_fakes import FakeTime
 from benchmarks.environment import Probe
 from benchmarks.result_lines import Run
+from made_once import made_once
 from retrieval.sample_shop.write import write_sample
-from serving.jobs.run import Pipeline
+from serving.jobs.run import SAMPLE_MARK, Pipeline
 from serving.settings import read_settings
 
 QUIET = Probe(100.0, 10.0)
@@ -38,8 +39,10 @@ def make_run() -> Callable[..., Run]:
 
 @pytest.fixture(scope="session")
 def shop_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "sample-shop"
-    return write_sample(folder, items=80, shoppers=120, events=1_800, queries=40)
+    def write(folder: Path) -> None:
+        write_sample(folder / SAMPLE_MARK, items=80, shoppers=120, events=1_800, queries=40)
+
+    return made_once(tmp_path_factory, "benchmarks-data", write) / SAMPLE_MARK
 
 
 @pytest.fixture(scope="session")
@@ -55,8 +58,11 @@ def bundle(
         "ranking.gate=no", "evaluation.rerank_sample=20",
     ]  # fmt: skip
     clock = (datetime(2026, 6, 1, tzinfo=UTC) + timedelta(seconds=look) for look in count())
-    out = tmp_path_factory.mktemp("run") / "bundle"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of tracing and of the trainers, whose own tests they are about
-        Pipeline(shop_folder, out, read_settings(changes=changes), "quick", "cpu", lambda _: None, clock.__next__).run()
-    return out
+
+    def train(folder: Path) -> None:
+        settings, out = read_settings(changes=changes), folder / "bundle"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tracing and of the trainers, whose own tests they are about
+            Pipeline(shop_folder, out, settings, "quick", "cpu", lambda _: None, clock.__next__).run()
+
+    return made_once(tmp_path_factory, "benchmarks-run", train) / "bundle"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -12,24 +14,29 @@ from pathlib import Path
 import pytest
 
 from engine_changes import changed
+from made_once import made_once
 from retrieval.data.dataset import DataSet, load
 from retrieval.sample_shop.write import write_sample
 from serving.engine import Engine
 from serving.jobs.build_index import IndexBuild, IndexJob
 from serving.jobs.job_log import JobLog
-from serving.jobs.run import Pipeline, RunResult
+from serving.jobs.run import SAMPLE_MARK, Pipeline, RunResult
 from serving.settings import RunConfig, read_settings
 from serving.shop import Shop
 
-CLOCK = (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=look) for look in count())
+FIRST_RUN = (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=look) for look in count())
+CLOCK = (datetime(2026, 1, 2, tzinfo=UTC) + timedelta(seconds=look) for look in count())
 LONGEST = 6  # events of a history: fewer than many shoppers have
 
 
 @pytest.fixture(scope="session")
 def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The four files of the contract, small."""
-    folder = tmp_path_factory.mktemp("data") / "sample-shop"
-    return write_sample(folder, items=120, shoppers=150, events=2_500, queries=60)
+
+    def write(folder: Path) -> None:
+        write_sample(folder / SAMPLE_MARK, items=120, shoppers=150, events=2_500, queries=60)
+
+    return made_once(tmp_path_factory, "serving-data", write) / SAMPLE_MARK
 
 
 @pytest.fixture(scope="session")
@@ -65,10 +72,15 @@ def run_result(
     sample_folder: Path, quick_settings: RunConfig, tmp_path_factory: pytest.TempPathFactory, one_thread: None
 ) -> RunResult:
     """What a whole run over the shop left."""
-    out = tmp_path_factory.mktemp("run") / "bundle"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of tracing and of the trainers, whose own tests they are about
-        return quick_pipeline(sample_folder, out, quick_settings).run()
+
+    def train(folder: Path) -> None:
+        pipeline = replace(quick_pipeline(sample_folder, folder / "bundle", quick_settings), now=FIRST_RUN.__next__)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tracing and of the trainers, whose own tests they are about
+            (folder / "result").write_bytes(pickle.dumps(pipeline.run()))
+
+    found: RunResult = pickle.loads((made_once(tmp_path_factory, "serving-run", train) / "result").read_bytes())
+    return found
 
 
 @pytest.fixture(scope="session")
