@@ -2,6 +2,7 @@
 
 A table stands between `<!-- bench KIND FILE -->` and `<!-- /bench -->`, made of `benchmarks/results/FILE.jsonl`.
 `<!-- bench slices FILE NAME,NAME -->` shows the named slices alone. Below stands every run that a row comes from.
+`<!-- bench headline NAME,NAME -->` is the small table of README: see `benchmarks.reporting.headline`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TypeAlias
 
 from benchmarks.latency.by_stage import WHOLE
 from benchmarks.quality.recall import SLICED
+from benchmarks.reporting.headline import headline
 from benchmarks.result_lines import PERCENTILES, Line, Recorded, Run, latest, read
 from benchmarks.terminal import number
 from benchmarks.vector_index.curves import K
@@ -25,6 +27,7 @@ MARKED = re.compile(
     r"(<!-- bench (?P<kind>\S+) (?P<file>\S+)(?: (?P<only>\S+))? -->\n).*?(?P<end><!-- /bench -->)", re.DOTALL
 )
 QUALITY = ("recall@10", "recall@100", "ndcg@10", "mrr@10")
+HEADLINE = "headline"
 ENOUGH = 0.95  # of the nearest, that an index is to find
 COSTS = ("build s", "MB", "median ms", "per second")
 
@@ -34,22 +37,33 @@ def with_tables(text: str, folder: Path = RESULTS) -> str:
 
     Raises BadData for a kind of table that is not known, and for a file of results that is not there.
     """
-    return MARKED.sub(lambda found: f"{found[1]}{_table(found, folder / found['file'])}\n{found['end']}", text)
+    return MARKED.sub(lambda found: f"{found[1]}{_between(found, folder)}\n{found['end']}", text)
+
+
+def _between(marker: re.Match[str], folder: Path) -> str:
+    if marker["kind"] == HEADLINE:
+        return "\n".join(_markdown(headline(folder, marker["file"].split(","))))
+    return _table(marker, folder / marker["file"])
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table, the first row its head."""
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    lines.insert(1, f"|{'---|' * len(rows[0])}")
+    return lines
 
 
 def _table(marker: re.Match[str], stem: Path) -> str:
     kind, only = marker["kind"], (marker["only"] or "").split(",")
     if kind not in TABLES:
-        raise BadData(f"<!-- bench {kind} ... -->: no such table; there are {', '.join(TABLES)}")
+        raise BadData(f"<!-- bench {kind} ... -->: no such table; there are {', '.join([*TABLES, HEADLINE])}")
     made_of = MADE_OF.get(kind, (kind,))
     shown = [one for one in latest(read(stem.with_name(f"{stem.name}.jsonl"))) if one.line.measured in made_of]
     shown = [one for one in _of_all_requests(shown) if only == [""] or one.line.labels.get("slice") in only]
     if not any(one.line.measured == made_of[0] for one in shown):
         named = "" if only == [""] else f" of {marker['only']}"
         raise BadData(f"{stem}.jsonl: holds nothing of {made_of[0]}{named}; measure it, or take the table out")
-    rows = TABLES[kind](shown)
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    lines.insert(1, f"|{'---|' * len(rows[0])}")
+    lines = _markdown(TABLES[kind](shown))
     runs = {one.run.date + one.run.command: one.run for one in sorted(shown, key=lambda one: one.run.date)}
     return "\n".join([*lines, "", *map(_said, runs.values())])
 

@@ -39,6 +39,8 @@ def test_a_page_shows_what_is_printed(
     page: str, shop_and_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(shop_and_bundle, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo/bundle").symlink_to("../bundle")
     monkeypatch.chdir(tmp_path)
     wrong = run_page(ROOT / page, instead=lambda command: command.startswith(TRAINS))
     assert not wrong, "\n".join(wrong)
