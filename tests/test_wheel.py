@@ -45,6 +45,10 @@ def test_every_source_and_data_file_of_a_package_is_in_the_wheel(wheel: zipfile.
     assert "retrieval/sample_shop/sample_words.json" in present
 
 
+def test_the_wheel_leaves_out_the_recorded_results_that_the_documents_are_made_of(wheel: zipfile.ZipFile) -> None:
+    assert not [name for name in wheel.namelist() if name.endswith(".jsonl")]
+
+
 def test_the_wheel_installs_the_command_and_carries_the_licence(wheel: zipfile.ZipFile) -> None:
     names = {Path(name).name: name for name in wheel.namelist() if ".dist-info/" in name}
     assert "shortlist = serving.cli.app:app" in wheel.read(names["entry_points.txt"]).decode()

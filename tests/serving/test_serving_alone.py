@@ -55,7 +55,7 @@ def test_whoever_trains_without_the_extra_gets_one_line_that_names_it(
         ["evaluate", bundle, *data],
         ["demo", "--out", str(tmp_path / "demo")],
         ["search", bundle, "red mug", "--device", "cuda"],
-        ["bench", "recall", str(sample_folder)],
+        ["bench", "recall", *data],
     ]
     for command, (code, complaint) in zip(commands, python(ENDS, json.dumps(commands)), strict=True):
         assert code == 2, command
