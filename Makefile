@@ -34,7 +34,7 @@ demo: $(RUNTIME) ## the whole pipeline on a generated shop, from an empty checko
 	$(BIN)/shortlist demo --out demo $(ARGS)
 
 test: $(DEV) ## the tests; no model, no data set, no network
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist loadscope $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 test-install: $(DEV) ## the wheel with the extra cpu alone, in an environment of its own; needs a package index
 	$(BIN)/python -m pytest -q -m slow tests/serving/test_install.py $(ARGS)
