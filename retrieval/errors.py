@@ -18,7 +18,7 @@ class BadConfig(ShortlistError):
 
 
 class BadRequest(ShortlistError):
-    """A request that cannot mean anything: a negative k, a query that is not text."""
+    """A request with an impossible argument: a negative k, a query that is not text."""
 
 
 class BadBundle(ShortlistError):
@@ -30,7 +30,7 @@ class CorruptBundle(BadBundle):
 
 
 class StaleArtefact(BadBundle):
-    """Two parts of a release were made by different models."""
+    """Two parts of a release do not belong together: they were made by different models or versions."""
 
 
 class MissingDependency(ShortlistError):

@@ -1,4 +1,4 @@
-"""Fingerprints: short hashes that name what made an artefact."""
+"""Fingerprints: short hashes that identify artefacts and what they were made from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BLOCK = 1 << 20
 
 
 def fingerprint(*parts: object) -> str:
-    """16 hexadecimal digits of the SHA-256 of `parts`; equal for equal JSON values, whatever the order of keys.
+    """16 hexadecimal digits of the SHA-256 of `parts`, equal for equal JSON values in any order of keys.
 
     >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
     True
@@ -25,7 +25,7 @@ def fingerprint(*parts: object) -> str:
 
 
 def array_sha256(array: NDArray[np.generic]) -> str:
-    """The SHA-256 of an array's numbers, hexadecimal; its shape does not count.
+    """The SHA-256 of an array's bytes in C order, hexadecimal; the shape is not part of it.
 
     >>> array_sha256(np.array([1, 2])) == array_sha256(np.array([[1, 2]]))
     True
@@ -43,7 +43,7 @@ def file_sha256(path: Path) -> str:
 
 
 def remembered_sha256(path: Path) -> str:
-    """The same, read once in the life of a process as long as the file's size and times stay as they are."""
+    """`file_sha256`, cached within the process for as long as the file's size and times do not change."""
     state = path.stat()
     return _sha256_as_of(path, state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
 
@@ -59,8 +59,10 @@ def folder_fingerprint(
     patterns: Iterable[str] = ("*.safetensors", "*.json", "*.txt", "*.model"),
     leave_out: str | None = None,
 ) -> str:
-    """The fingerprint of the model files under `folder`: their relative names and contents, nothing else. Files whose
-    name is `leave_out` do not count."""
+    """The fingerprint of the model files under `folder`: their relative names and contents, nothing else.
+
+    Files named `leave_out` are skipped.
+    """
     files = sorted({path for pattern in patterns for path in folder.rglob(pattern) if path.is_file()})
     files = [path for path in files if path.name != leave_out]
     return fingerprint([(path.relative_to(folder).as_posix(), remembered_sha256(path)) for path in files])

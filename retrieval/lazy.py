@@ -1,4 +1,4 @@
-"""Public names that are imported when they are first used (PEP 562), so that importing a package stays quick."""
+"""Public names of a package that are imported on first use (PEP 562), so that importing the package is quick."""
 
 from __future__ import annotations
 

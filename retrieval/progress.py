@@ -1,4 +1,4 @@
-"""How far a long loop is: a bar on a terminal, a line every ten seconds elsewhere, always on stderr."""
+"""Progress of long loops, on stderr: a bar on a terminal, a line every ten seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -18,44 +18,44 @@ LINE_EVERY = 10.0  # seconds between two lines where stderr is not a terminal
 
 @dataclass
 class LoopRecord:
-    """What a loop did, once it is over: how many of its unit in how many seconds, and its figures as time went on."""
+    """A finished loop: how many units it did in how many seconds, and its figures over time."""
 
     description: str
     unit: str
     done: int = 0
     seconds: float = 0.0
-    figures: list[tuple[float, dict[str, float]]] = field(default_factory=list)  # seconds since it began, and which
-    memory: dict[str, float] = field(default_factory=dict)  # what `watched` was told to measure at its end
+    figures: list[tuple[float, dict[str, float]]] = field(default_factory=list)  # (seconds since its start, by name)
+    memory: dict[str, float] = field(default_factory=dict)  # figures of `record_loops`' `memory` at its end
 
 
 class _Recording(NamedTuple):
-    """Loops that have ended, and what measures memory as each does."""
+    """The loops that have ended, and a function that measures memory as each does."""
 
     ended: list[LoopRecord]
     memory: Callable[[], dict[str, float]]
 
 
-_watching: ContextVar[_Recording | None] = ContextVar("watching", default=None)
+_recording: ContextVar[_Recording | None] = ContextVar("recording", default=None)
 
 
 @contextmanager
-def watched(memory: Callable[[], dict[str, float]] = dict) -> Iterator[list[LoopRecord]]:
-    """Collects every loop that is closed inside, in the order of their ends: `with watched() as loops: ...`.
+def record_loops(memory: Callable[[], dict[str, float]] = dict) -> Iterator[list[LoopRecord]]:
+    """Records every loop that ends inside the block, in that order: `with record_loops() as loops: ...`.
 
-    `memory` is asked as each of them ends, for figures by name.
+    `memory` is called as each of them ends and returns figures by name.
     """
     found: list[LoopRecord] = []
-    token = _watching.set(_Recording(found, memory))
+    token = _recording.set(_Recording(found, memory))
     try:
         yield found
     finally:
-        _watching.reset(token)
+        _recording.reset(token)
 
 
 class ProgressMeter:
-    """Counts what is done and shows it with its rate, the time left and any named figures.
+    """Counts the units done and shows them with the rate, the time left and any named figures.
 
-    `total` and `advance` count the same unit (examples, texts, rows). `clock` gives seconds and only ever rises.
+    `total`, `done` and `advance` count `unit` (examples, texts, rows). `clock` is monotonic, in seconds.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class ProgressMeter:
         self.total, self.description, self.unit, self.done = total, description, unit, done
         self._clock, self._begun, self._start = clock, clock(), done
         self._shown_at, self._figures = self._begun, dict[str, float]()
-        self._seen = LoopRecord(description, unit)
+        self._record = LoopRecord(description, unit)
         self._console = console or Console(file=sys.stderr)
         self._bar: Progress | None = _bar(self._console) if self._console.is_terminal else None
         self._task: TaskID | None = None
@@ -80,11 +80,11 @@ class ProgressMeter:
             self._task = self._bar.add_task(description, total=total, completed=done, state="")
 
     def advance(self, amount: int = 1, **figures: float) -> None:
-        """`amount` more are done; `figures` such as `loss=.41` replace those of the same name."""
+        """Adds `amount` units; `figures`, such as `loss=0.41`, replace those of the same name."""
         self.done += amount
         self._figures.update(figures)
         if figures:
-            self._seen.figures.append((self._clock() - self._begun, figures))
+            self._record.figures.append((self._clock() - self._begun, figures))
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=self.done, state=self.state())
         elif self._clock() - self._shown_at >= LINE_EVERY:
@@ -102,10 +102,10 @@ class ProgressMeter:
 
     def close(self) -> None:
         """Leave the last state on the screen; a loop that took under ten seconds leaves no line."""
-        if (watching := _watching.get()) is not None:
-            self._seen.done, self._seen.seconds = self.done - self._start, self._clock() - self._begun
-            self._seen.memory = watching.memory()
-            watching.ended.append(self._seen)
+        if (recording := _recording.get()) is not None:
+            self._record.done, self._record.seconds = self.done - self._start, self._clock() - self._begun
+            self._record.memory = recording.memory()
+            recording.ended.append(self._record)
         if self._bar is not None:
             self._bar.stop()
         elif self._clock() - self._begun >= LINE_EVERY:
@@ -131,7 +131,7 @@ def progress(
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them.
+    """A duration in words, from seconds.
 
     >>> duration(42.4), duration(130), duration(7_500)
     ('42 s', '2 min 10 s', '2 h 5 min')

@@ -11,47 +11,47 @@ from numpy.typing import NDArray
 from retrieval.errors import BadRequest
 
 Vectors: TypeAlias = NDArray[np.float32]  # [n, dim]
-Rows: TypeAlias = NDArray[np.int64]
+Rows: TypeAlias = NDArray[np.int64]  # positions in the index
 Scores: TypeAlias = NDArray[np.float32]
-Mask: TypeAlias = NDArray[np.bool_]  # [n_items], True where a row may be answered
+Mask: TypeAlias = NDArray[np.bool_]  # [n_items], True where a row may be returned
 
-ITEM_BLOCK = 32_768  # rows of the catalogue scored at once: the block and its scores stay near the cache
-SPARSE_SHARE = 0.25  # below this share of allowed rows, copying them out is cheaper than scoring the others
+ITEM_BLOCK = 32_768  # items scored at once, so that the block and its scores fit in the processor's cache
+SPARSE_SHARE = 0.25  # share of allowed rows below which copying them is cheaper than scoring all rows
 
 
 class Hits(NamedTuple):
-    """The k best rows of each query, best first; row -1 and score -inf pad a short answer.
+    """The k best rows of each query, best first; a short answer is padded with row -1 and score -inf.
 
-    Where scores are a weighted sum of what several sources gave, `parts` holds that by the source's name.
+    Where the scores are a weighted sum over candidate sources, `parts` holds each source's own scores by its name.
     """
 
     rows: Rows  # int64   [n_queries, k]  positions in the index, not item ids
     scores: Scores  # float32 [n_queries, k]
-    parts: Mapping[str, Scores] = {}  # float32 [n_queries, k] each, 0 at a pad
+    parts: Mapping[str, Scores] = {}  # float32 [n_queries, k] each, 0 for padding
 
     def select(self, queries: NDArray[np.int64] | Mask) -> Hits:
-        """The hits of some queries, by position or by mask."""
+        """The hits of the queries at given positions or of a mask."""
         parts = {name: part[queries] for name, part in self.parts.items()}
         return Hits(self.rows[queries], self.scores[queries], parts)
 
     def head(self, k: int) -> Hits:
-        """The first k places of every query."""
+        """The first k hits of every query."""
         return Hits(self.rows[:, :k], self.scores[:, :k], {name: part[:, :k] for name, part in self.parts.items()})
 
     def put(self, queries: NDArray[np.int64] | Mask | slice, hits: Hits) -> None:
-        """Writes the rows and scores of other hits, of the same k, over those of some queries."""
+        """Overwrites the rows and scores of some queries with those of `hits`, which has the same k."""
         self.rows[queries], self.scores[queries] = hits.rows, hits.scores
 
 
 class CSR(NamedTuple):
-    """One list of rows per query, laid end to end: query i holds `rows[indptr[i]:indptr[i + 1]]`."""
+    """One list of rows per query, concatenated: the list of query i is `rows[indptr[i]:indptr[i + 1]]`."""
 
     indptr: NDArray[np.int64]  # [n_queries + 1]
     rows: Rows  # [indptr[-1]]
 
     @classmethod
     def from_lists(cls, lists: Sequence[Sequence[int] | NDArray[np.integer]]) -> CSR:
-        """One list of rows for each query.
+        """From one list of rows per query.
 
         >>> CSR.from_lists([[3, 1], [], [2]]).indptr.tolist()
         [0, 2, 2, 3]
@@ -72,7 +72,7 @@ class CSR(NamedTuple):
         return np.repeat(np.arange(self.n_lists), np.diff(self.indptr))
 
     def select(self, queries: NDArray[np.int64] | Mask) -> CSR:
-        """The lists of some queries, by position or by mask."""
+        """The lists of the queries at given positions or of a mask."""
         index = np.arange(self.n_lists)[queries]
         sizes = np.diff(self.indptr)[index]
         indptr = np.concatenate(([0], np.cumsum(sizes)))
@@ -80,7 +80,7 @@ class CSR(NamedTuple):
         return CSR(indptr, self.rows[source])
 
     def without(self, other: CSR) -> CSR:
-        """The rows of each list that the other's list for the same query does not hold.
+        """Each list without the rows that are in the other's list of the same query.
 
         >>> CSR.from_lists([[3, 1], [2]]).without(CSR.from_lists([[1, 5], []])).rows.tolist()
         [3, 2]
@@ -88,12 +88,12 @@ class CSR(NamedTuple):
         return self.where(~self.listed_in(other))
 
     def listed_in(self, other: CSR) -> Mask:
-        """Which rows the other's list for the same query holds, bool [indptr[-1]]."""
+        """Whether each row is in the other's list of the same query, bool [indptr[-1]]."""
         span = int(max(self.rows.max(initial=0), other.rows.max(initial=0))) + 1
         return np.isin(self.owners * span + self.rows, other.owners * span + other.rows)
 
     def where(self, kept: Mask) -> CSR:
-        """The lists cut to the rows of a mask, bool [indptr[-1]].
+        """The lists with the rows of the mask `kept`, bool [indptr[-1]], alone.
 
         >>> CSR.from_lists([[3, 1], [2]]).where(np.array([False, True, False])).indptr.tolist()
         [0, 1, 1]
@@ -113,10 +113,10 @@ def exact_topk(
 ) -> Hits:
     """The k items of largest inner product with each query, exactly.
 
-    queries is float32 [n_queries, dim], items float32 [n_items, dim] (a memory map serves). `allowed` leaves out rows
-    for all queries, `exclude` for each query its own list; a caller who knows how many rows are allowed says so in
-    `n_allowed`. Equal scores go by row, lowest first; a score that is not a number is never answered. `block` bounds
-    the scores held at once (float32, 4 bytes each). Raises BadRequest where k is below 1.
+    `queries` float32 [n_queries, dim], `items` float32 [n_items, dim], which may be a memory map. `allowed` filters
+    rows for all queries, `exclude` lists rows to leave out of each; `n_allowed` is the number of allowed rows, counted
+    if not given. Ties go to the lower row, and NaN scores are never returned. `block` limits the scores in memory
+    (float32, 4 bytes each). Raises BadRequest where k is below 1.
     """
     if k < 1:
         raise BadRequest(f"k is {k}; ask for at least 1 result")
@@ -137,7 +137,7 @@ def exact_topk(
 
 
 def merge_hits(left: Hits, right: Hits, k: int) -> Hits:
-    """The k best of two answers to the same queries, ties by row; k or fewer wide."""
+    """The k best of two hits for the same queries, ties by row; narrower where both together hold fewer than k."""
     rows = np.concatenate((left.rows, right.rows), axis=1)
     scores = np.concatenate((left.scores, right.scores), axis=1)
     order = np.lexsort((rows, -scores), axis=1)[:, :k]
@@ -147,9 +147,9 @@ def merge_hits(left: Hits, right: Hits, k: int) -> Hits:
 
 
 def best_columns(scores: Scores, k: int) -> Hits:
-    """The k best columns of each line of scores [n, m], best first, ties by column; min(k, m) wide.
+    """The k best columns of each row of `scores` [n, m], best first, ties by column; min(k, m) wide.
 
-    Columns of score -inf or nan may fill the tail of a short line: they keep their score, so that the caller can pad.
+    Columns of score -inf or NaN can fill the tail of a row; their score is -inf there, so that the caller can pad them.
     """
     k = min(k, scores.shape[1])
     scores = np.where(np.isnan(scores), -np.inf, scores) if np.isnan(scores.max(initial=-np.inf)) else scores
@@ -159,7 +159,7 @@ def best_columns(scores: Scores, k: int) -> Hits:
         columns = np.argpartition(scores, -k, axis=1)[:, -k:]
         worst = np.take_along_axis(scores, columns, 1).min(axis=1)
         tied = np.flatnonzero((np.count_nonzero(scores >= worst[:, None], axis=1) > k) & (worst > -np.inf))
-        for line in tied:  # argpartition picks any of those tied at the edge: take the lowest columns
+        for line in tied:  # argpartition picks any columns of a tie at the edge; take the lowest ones
             candidates = np.flatnonzero(scores[line] >= worst[line])
             columns[line] = candidates[np.argsort(-scores[line, candidates], kind="stable")[:k]]
     found = np.take_along_axis(scores, columns, 1)
@@ -192,7 +192,7 @@ def _topk_of_few(queries: Vectors, items: Vectors, k: int, few: Rows, exclude: C
 
 
 def ranges(begin: NDArray[np.int64], end: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(line, number) of all numbers from begin[line] to end[line]."""
+    """All (line, number) with begin[line] <= number < end[line], int64 each, in order."""
     sizes = np.maximum(end - begin, 0)
     line = np.repeat(np.arange(len(sizes)), sizes)
     return line, np.arange(len(line)) - np.repeat(np.cumsum(sizes) - sizes - begin, sizes)

@@ -16,7 +16,7 @@ from indexing.bundle.releases import Release
 from retrieval.data.dataset import load
 from retrieval.encoders.pretrained import pretrained_source
 from retrieval.encoders.quiet import quiet_libraries
-from retrieval.progress import LoopRecord, watched
+from retrieval.progress import LoopRecord, record_loops
 from retrieval.settings import Budget
 from serving.cli.show import say
 from serving.engine import Engine
@@ -52,12 +52,12 @@ class TrainingRun:
             pipeline = Pipeline(self.data, bundle.path, self.config, self.budget, self.device, say=say)
             begun = time.perf_counter()
             peak_memory()
-            with watched(peak_memory) as loops:
+            with record_loops(peak_memory) as loops:
                 draft = pipeline.train_retriever(shop, bundle)
             retriever = time.perf_counter() - begun
             yield from told(loops)
             begun = time.perf_counter()
-            with watched(peak_memory) as loops:
+            with record_loops(peak_memory) as loops:
                 self._ranker(shop, bundle, draft, Path(scratch))
             yield from told(loops)
             whole = {"retriever": retriever, "ranker": time.perf_counter() - begun}

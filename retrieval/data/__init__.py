@@ -1,1 +1,1 @@
-"""The data contract: files, their checks, events, judgements and how they are split."""
+"""The data contract: reading and checking the files, events, judgements, histories and splits."""

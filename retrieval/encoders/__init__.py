@@ -1,1 +1,1 @@
-"""Pretrained text encoders and how they run: torch, OpenVINO, CUDA, int8."""
+"""Text encoders and the runtimes they run on: OpenVINO, torch, CUDA, int8."""

@@ -1,1 +1,1 @@
-"""Metrics of ranking, metrics beyond accuracy, baselines."""
+"""Ranking metrics, metrics beyond accuracy, and baselines."""

@@ -1,1 +1,1 @@
-"""The generated shop."""
+"""A generated shop in the data contract, for demos and tests."""

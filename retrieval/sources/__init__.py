@@ -1,1 +1,1 @@
-"""Sources of candidates beside the towers, and how they come together in one order."""
+"""Candidate sources other than the towers, and their fusion with the towers."""

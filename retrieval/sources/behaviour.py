@@ -18,15 +18,15 @@ from retrieval.topk import CSR
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-NEWEST = 100  # events of a history whose items are asked what goes with them
+NEWEST = 100  # events of a history whose items are looked up in the co-occurrences
 
 
 @dataclass(frozen=True)
 class CoOccurrence:
-    """What shoppers of the same items took: log(1 + the sum over the distinct items of the newest `reads` events).
+    """Item co-occurrence: log(1 + the summed similarity to the distinct items of the newest `reads` events).
 
-    `similar` is a sparse float32 [n_items, n_items], see `retrieval.sources.cooccurrence`; of `right_after`, of which
-    one event is read, it is log(1 + how often). Of items with higher rows, which came later, nothing is known.
+    `similar` is a sparse float32 [n_items, n_items] of `cooccurrence`, or of `right_after` counts, with which one event
+    is read. Items with higher rows, which were added after it was computed, have no similarities.
     """
 
     similar: csr_array
@@ -43,7 +43,7 @@ class CoOccurrence:
 
 @dataclass(frozen=True)
 class OwnFrequency:
-    """What the shopper took before: log(1 + how often)."""
+    """Items the shopper took before: log(1 + how often)."""
 
     def read(self, requests: RequestBatch) -> SparseScores:
         """See CandidateSource."""
@@ -56,7 +56,7 @@ class OwnFrequency:
 
 @dataclass(frozen=True)
 class TakenBefore:
-    """What the shopper took before, however often: 1."""
+    """Items the shopper took before, 1 each however often."""
 
     def read(self, requests: RequestBatch) -> SparseScores:
         """See CandidateSource."""
@@ -66,15 +66,14 @@ class TakenBefore:
 
 @dataclass(frozen=True)
 class RecentlyBrowsed:
-    """What the shopper looked at, or put in the cart, and did not take since: 1 for the last one, 1/2 for the one
-    before, and so on."""
+    """Items the shopper viewed or put in the cart and has not taken since: 1 for the most recent, then 1/2, 1/3, ..."""
 
     def read(self, requests: RequestBatch) -> SparseScores:
         """See CandidateSource."""
-        left = requests.browsed
-        order = np.lexsort((left.rows, left.owners))
-        values = 1.0 / (left.indptr[1:][left.owners] - np.arange(len(left.rows)))
-        return SparseScores(CSR(left.indptr, left.rows[order]), values[order].astype(np.float32))
+        browsed = requests.browsed
+        order = np.lexsort((browsed.rows, browsed.owners))
+        values = 1.0 / (browsed.indptr[1:][browsed.owners] - np.arange(len(browsed.rows)))
+        return SparseScores(CSR(browsed.indptr, browsed.rows[order]), values[order].astype(np.float32))
 
 
 def newest(lists: CSR, n: int) -> CSR:

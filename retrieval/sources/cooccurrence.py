@@ -1,4 +1,4 @@
-"""What goes with what: the similarity of items by the shoppers they share; and what comes right after what."""
+"""Item-to-item statistics of events: cosine similarity by shared shoppers, and how often one follows another."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
     from retrieval.data.events import Events
 
-NEIGHBOURS = 200  # the nearest of each item that are kept
-LONGEST = 500  # distinct items of a shopper that count, the last ones: one robot must not relate all to all
+NEIGHBOURS = 200  # most similar items that are kept of each item
+LONGEST = 500  # last distinct items of a shopper that count, so that a robot does not relate everything to everything
 
 
 def cooccurrence(
     events: Events, counted: Mask, n_items: int, *, neighbours: int = NEIGHBOURS, longest: int = LONGEST
 ) -> csr_array:
-    """Cosine similarity of items in the events `counted`, bool [n_events]; see `cosines`."""
+    """Cosine similarity of items over the events of the mask `counted`, bool [n_events]; see `cosines`."""
     return cosines(events.user[counted], events.item[counted], n_items, neighbours=neighbours, longest=longest)
 
 
@@ -30,14 +30,14 @@ def cosines(
     items: NDArray[np.integer],
     n_items: int,
     *,
-    doubt: float = 0.0,
+    shrinkage: float = 0.0,
     neighbours: int = NEIGHBOURS,
     longest: int = LONGEST,
 ) -> csr_array:
-    """Cosine similarity of items by the shoppers they share, the `neighbours` nearest of each; float32, zero diagonal.
+    """Cosine similarity of items by shared shoppers: the `neighbours` most similar of each, zero diagonal.
 
-    `users` and `items` int [n] are events in the order of users, and of time for each. Every item counts as if `doubt`
-    more shoppers had taken it alone, so that two of few shoppers are not alike by accident.
+    `users` and `items` int [n] are events sorted by user, then time. `shrinkage` is added to the number of shoppers of
+    every item, so that two items with few shoppers are not similar by chance. Sparse float32 [n_items, n_items].
     """
     from scipy.sparse import csr_array, vstack
 
@@ -45,7 +45,7 @@ def cosines(
     ones = np.ones(len(users), np.float32)
     shape = (int(users.max(initial=-1)) + 1, n_items)
     bought = csr_array((ones, (users, items)), shape=shape)
-    norms = np.sqrt(np.maximum(np.bincount(items, minlength=n_items) + doubt, 1)).astype(np.float32)
+    norms = np.sqrt(np.maximum(np.bincount(items, minlength=n_items) + shrinkage, 1)).astype(np.float32)
     bought.data /= norms[bought.indices]
     turned = csr_array(bought.T)
     step = 4096
@@ -57,10 +57,10 @@ def cosines(
 
 
 def right_after(events: Events, counted: Mask, n_items: int, *, neighbours: int = NEIGHBOURS) -> csr_array:
-    """How often each item (column) came right after each other (row) in the events `counted`, bool [n_events]: the
-    `neighbours` most frequent of each, float32 [n_items, n_items], zero diagonal.
+    """How often each item (column) came right after another (row) in the events of the mask `counted`, bool [n_events].
 
-    Where there are baskets, events of a shopper at one time came at once, right after the last one before them.
+    Returns the `neighbours` most frequent followers of each item, sparse float32 [n_items, n_items], zero diagonal.
+    Where there are baskets, all events of a shopper at one time follow the last event before that time.
     """
     from scipy.sparse import csr_array
 
@@ -75,7 +75,7 @@ def right_after(events: Events, counted: Mask, n_items: int, *, neighbours: int 
 
 
 def incidence(lists: CSR, n_items: int) -> csr_array:
-    """1 where a list holds an item, float32 [n_lists, n_items]."""
+    """The lists as a sparse 0/1 matrix, float32 [n_lists, n_items]."""
     from scipy.sparse import csr_array
 
     matrix = csr_array((np.ones(len(lists.rows), np.float32), lists.rows, lists.indptr), (lists.n_lists, n_items))
@@ -87,7 +87,7 @@ def incidence(lists: CSR, n_items: int) -> csr_array:
 def _latest_pairs(
     users: NDArray[np.integer], items: NDArray[np.integer], longest: int
 ) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
-    """The distinct (user, item) pairs of events sorted by user and time, the last `longest` of each user."""
+    """Distinct (user, item) pairs of events sorted by user and time: the last `longest` of each user."""
     keys = users.astype(np.int64) * (int(items.max(initial=0)) + 1) + items
     last = len(keys) - 1 - np.unique(keys[::-1], return_index=True)[1]
     last.sort()
@@ -97,7 +97,7 @@ def _latest_pairs(
 
 
 def _nearest(similar: csr_array, start: int, neighbours: int) -> csr_array:
-    """The best `neighbours` of each line, ties by column, without the item itself."""
+    """The largest `neighbours` values of each row, ties by column, without the diagonal; row 0 is item `start`."""
     from scipy.sparse import csr_array
 
     line = np.repeat(np.arange(similar.shape[0]), np.diff(similar.indptr))

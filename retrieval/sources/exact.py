@@ -1,4 +1,4 @@
-"""The candidate source of identifiers: a query that is an item's id or product code."""
+"""Exact-match candidate source: queries that are an item's id or product code."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from retrieval.topk import CSR
 
 @dataclass(frozen=True)
 class ExactMatch:
-    """The item whose id or code the query is: 1.
+    """Items whose id or code equals the query, 1 each.
 
-    Each of `lookups` gives the row of every text, -1 for one that is none of its codes.
+    Each of `lookups` maps texts to item rows, int64 [n], -1 where a text is none of its codes.
     """
 
     lookups: Sequence[Callable[[Sequence[str]], NDArray[np.int64]]]

@@ -1,4 +1,4 @@
-"""One order out of several candidate sources: a weighted sum of their scores, with no weight below 0."""
+"""Fusion of candidate sources: a weighted sum of their scores with non-negative weights, and how it is fitted."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from retrieval.errors import BadBundle
 from retrieval.topk import CSR, Hits, Scores
 
 TOWERS = "towers"
-DOUBT = 0.5  # how far off what is expected of a weight may well be, in standard deviations of its feature
-LEAST_SPREAD = 1e-6  # of a feature, under which it tells nothing and gets no weight
+PRIOR_STD = 0.5  # standard deviation of the normal prior of a weight, for features of spread 1
+LEAST_SPREAD = 1e-6  # standard deviation of a feature below which it gets no weight
 
 
 @dataclass(frozen=True)
 class Fusion:
-    """The weight of each source by its name, the towers' among them; by default the towers stand alone.
+    """The weight of each source by name, the towers' among them. A source of weight 0 is not read.
 
-    A convex combination of scores, which orders better than reciprocal ranks and needs few examples (Bruch et al. 2023,
-    "An Analysis of Fusion Functions for Hybrid Retrieval"). A source of weight 0 is not read.
+    A weighted sum of scores orders better than reciprocal rank fusion and needs few examples to fit (Bruch et al. 2023,
+    "An Analysis of Fusion Functions for Hybrid Retrieval").
     """
 
     weights: Mapping[str, float]
 
     @classmethod
     def of_towers(cls) -> Fusion:
-        """The towers alone."""
+        """The fusion that reads the towers alone."""
         return cls({TOWERS: 1.0})
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The sources beside the towers that count for something."""
+        """The sources other than the towers that have a weight above 0."""
         return tuple(name for name, weight in self.weights.items() if weight > 0 and name != TOWERS)
 
     def __call__(self, scores: Mapping[str, Scores]) -> Scores:
-        """The weighted sum of the sources' scores, float32, each of them of one shape."""
+        """The weighted sum of the sources' scores by name, float32 in the shape that all of them share."""
         total = sum(self.weights[name] * scores[name] for name in (TOWERS, *self.sources) if name in self.weights)
         return np.asarray(total, np.float32)
 
@@ -46,12 +46,12 @@ class Fusion:
         return " + ".join(f"{weight:.3g} * {name}" for name, weight in self.weights.items() if weight > 0)
 
     def as_json(self) -> dict[str, float]:
-        """The weights by name, as JSON takes them."""
+        """The weights by name, as a JSON object."""
         return dict(self.weights)
 
     @classmethod
     def of(cls, weights: Mapping[str, object]) -> Fusion:
-        """From `as_json`. Raises BadBundle for a weight that is no finite number from 0."""
+        """From the value of `as_json`. Raises BadBundle for a weight that is not a finite number of at least 0."""
         for name, value in weights.items():
             if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
                 raise BadBundle(
@@ -68,9 +68,9 @@ def fit_fusion(
     lists: CSR,
     expected: Mapping[str, float],
 ) -> Fusion:
-    """The weights of `names` under which lists with a known outcome are likeliest, see `listwise_weights`.
+    """Fits the weights of the sources `names`, the columns of `features`; see `listwise_weights`.
 
-    `expected` are their weights where nothing is told, for features of spread 1; a name that it lacks has 0.
+    `expected` are prior weights by name, for features of spread 1; a source that it lacks has 0.
     """
     weights = listwise_weights(features, labels, lists.indptr, [expected.get(name, 0.0) for name in names])
     return Fusion({name: round(float(weight), 6) for name, weight in zip(names, weights, strict=True)})
@@ -82,38 +82,38 @@ def listwise_weights(
     indptr: NDArray[np.int64],
     expected: Sequence[float] | None = None,
 ) -> NDArray[np.float64]:
-    """Weights from 0 of least softmax cross-entropy within lists, float64 [n_features].
+    """Non-negative weights of least softmax cross-entropy within lists, float64 [n_features].
 
-    `features` float [n_pairs, n_features], `labels` 1 for what was taken, else 0, float [n_pairs]; list i is
-    `indptr[i]:indptr[i + 1]`. Every positive of a list has an equal part in it; a list without one, or of nothing else,
-    tells nothing. `expected` [n_features] are the weights before anything is told, for features of spread 1 (none: all
-    0): the estimate is the likeliest under a normal prior of standard deviation DOUBT around them, so that a dozen
-    lists move them a little and a thousand forget them. A feature without spread gets weight 0.
+    `features` float [n_pairs, n_features]; `labels` float [n_pairs], above 0 for positives; list i is the pairs
+    `indptr[i]:indptr[i + 1]`. The positives of a list share its target probability equally. Lists without a positive or
+    without a negative are left out. `expected` [n_features] is the mean of a normal prior of standard deviation
+    PRIOR_STD, for features of spread 1 (None: 0), so that a dozen lists move the weights little and a thousand override
+    it. A feature without spread gets weight 0.
     """
     from scipy.optimize import minimize
 
     owner = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
-    sizes, taken = np.diff(indptr), np.bincount(owner, labels > 0, len(indptr) - 1)
-    kept = ((taken > 0) & (taken < sizes))[owner]
+    sizes, positives = np.diff(indptr), np.bincount(owner, labels > 0, len(indptr) - 1)
+    kept = ((positives > 0) & (positives < sizes))[owner]
     spread = features[kept].std(axis=0) if kept.any() else features.std(axis=0)
     useful = spread > LEAST_SPREAD
     weights = np.zeros(features.shape[1])
-    before = (weights if expected is None else np.asarray(expected, np.float64))[useful]
+    prior = (weights if expected is None else np.asarray(expected, np.float64))[useful]
     if not kept.any() or not useful.any():
-        weights[useful] = before / spread[useful]
+        weights[useful] = prior / spread[useful]
         return weights
     scaled = np.asarray(features[kept][:, useful] / spread[useful], np.float64)
     starts = np.flatnonzero(np.diff(owner[kept], prepend=-1))
     line = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(scaled))))
     positive = (labels[kept] > 0).astype(np.float64)
-    wanted = positive / np.add.reduceat(positive, starts)[line]
+    target = positive / np.add.reduceat(positive, starts)[line]
 
-    def loss(tried: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        scores, off = scaled @ tried, (tried - before) / DOUBT
+    def loss(candidate: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        scores, deviation = scaled @ candidate, (candidate - prior) / PRIOR_STD
         log_sum = np.logaddexp.reduceat(scores, starts)
-        value = (log_sum.sum() - wanted @ scores + off @ off / 2) / len(starts)
-        slope = (scaled.T @ (np.exp(scores - log_sum[line]) - wanted) + off / DOUBT) / len(starts)
-        return float(value), slope
+        value = (log_sum.sum() - target @ scores + deviation @ deviation / 2) / len(starts)
+        gradient = (scaled.T @ (np.exp(scores - log_sum[line]) - target) + deviation / PRIOR_STD) / len(starts)
+        return float(value), gradient
 
     found = minimize(loss, np.ones(int(useful.sum())), jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * useful.sum())
     weights[useful] = found.x / spread[useful]
@@ -121,7 +121,7 @@ def listwise_weights(
 
 
 def joined_rows(lists: Sequence[Hits], n_items: int) -> CSR:
-    """The distinct rows that any of some hits holds for each request, ascending."""
+    """The union of several hits for the same requests: the distinct rows of each request, ascending."""
     keys = []
     for hits in lists:
         owner, place = np.nonzero(hits.rows >= 0)

@@ -1,4 +1,4 @@
-"""The candidate source of words: BM25 of a query over the items' texts."""
+"""Lexical candidate source: BM25 of the query over the items' texts."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ LONGEST_QUERY = 64  # words of a query that are read: a longer text would outwei
 
 @dataclass(frozen=True)
 class Lexical:
-    """BM25 of the query's words: a word's items and their scores are `indptr[code]:indptr[code + 1]` of both arrays.
+    """A BM25 index: the items of a word and their scores are `indptr[code]:indptr[code + 1]` of `rows` and `scores`.
 
-    `codes` names the words, those of one stem by one code, and the stems; the arrays are those of a `bm25s` index,
-    which is not needed to read them.
+    `codes` maps words and their stems to codes; words of one stem share a code. The arrays are taken from a `bm25s`
+    index, and reading them does not need that library.
     """
 
     codes: Mapping[str, int]
-    indptr: NDArray[np.int64]
-    rows: NDArray[np.int32]
-    scores: Scores
+    indptr: NDArray[np.int64]  # [n_codes + 1]
+    rows: NDArray[np.int32]  # [indptr[-1]] item rows
+    scores: Scores  # [indptr[-1]]
 
     @classmethod
     def of(cls, item_texts: Sequence[str]) -> Lexical:
-        """BM25 in Lucene's variant, as `bm25s` has it by default."""
+        """Indexes the items' texts, in row order, with the defaults of `bm25s` (Lucene's variant of BM25)."""
         import bm25s
 
         index, distinct = bm25s.BM25(), set[str]()
@@ -38,7 +38,7 @@ class Lexical:
         for text in item_texts:
             found = words(text)
             distinct.update(found)
-            # the empty word stands in every item, so that a catalogue without any words can be indexed too
+            # every item gets the empty word, because bm25s cannot index a catalogue without any words
             stems.append([*map(stem, found), ""])
         index.index(stems, show_progress=False)
         scores, codes = index.scores, dict(index.vocab_dict)
@@ -56,8 +56,8 @@ class Lexical:
 
     def _query(self, text: str) -> tuple[NDArray[np.int64], Scores]:
         """The rows that share a word with the query, ascending, and their scores."""
-        asked = words(text)[:LONGEST_QUERY]
-        codes = [code for word in asked if (code := self.codes.get(word, self.codes.get(stem(word)))) is not None]
+        read = words(text)[:LONGEST_QUERY]
+        codes = [code for word in read if (code := self.codes.get(word, self.codes.get(stem(word)))) is not None]
         parts = [slice(self.indptr[code], self.indptr[code + 1]) for code in codes]
         if not parts:
             return np.empty(0, np.int64), np.empty(0, np.float32)

@@ -1,4 +1,4 @@
-"""Candidate sources of what happens of late: what sells, and what is taken together, in the days before a request."""
+"""Candidate sources over a sliding window of days: recent popularity and recent co-occurrence."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from retrieval.topk import CSR, Scores
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-KEPT_DAYS = 32  # of which a source remembers what it knows
-DOUBT = 10.0  # shoppers that every item is thought to have had alone: of a few weeks little is known
+CACHED_DAYS = 32  # request days whose results a source caches
+SHRINKAGE = 10.0  # shoppers added to every item, see `cosines`: a few weeks of events are little evidence
 
 
 @dataclass(frozen=True)
 class RecentPopularity:
-    """What sold in the `days` whole days before the request's own: log(1 + how often).
+    """Recent popularity: log(1 + how often an item was taken in the `days` whole days before the request's day).
 
-    `day` int64 [n_events] and `item` int64 [n_events] are what was taken, days ascending.
+    `day` int64 [n_events], ascending, and `item` int64 [n_events] are the target events, days as in `RequestBatch`.
     """
 
     day: NDArray[np.int64]
     item: NDArray[np.int64]
     days: int
-    _kept: dict[int, tuple[NDArray[np.int64], Scores]] = field(default_factory=dict, repr=False)
+    _cache: dict[int, tuple[NDArray[np.int64], Scores]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, time: NDArray[np.int64], item: NDArray[np.integer], *, days: int) -> RecentPopularity:
-        """From the times, in microseconds since 1970, and the items of what was taken, in any order."""
+        """From times (microseconds since 1970) and items of target events, in any order."""
         order = np.argsort(time, kind="stable")
         return cls(time[order] // DAY, item[order].astype(np.int64), days)
 
@@ -46,24 +46,24 @@ class RecentPopularity:
         return SparseScores(lists, np.concatenate([np.empty(0, np.float32), *(values for _, values in lines)]))
 
     def _line(self, today: int) -> tuple[NDArray[np.int64], Scores]:
-        """The rows of one day, ascending, and their scores."""
-        if (kept := self._kept.get(today)) is not None:
-            return kept
+        """The rows for requests of one day, ascending, and their scores."""
+        if (cached := self._cache.get(today)) is not None:
+            return cached
         window = slice(*np.searchsorted(self.day, [today - self.days, today]))
         rows, counts = np.unique(self.item[window], return_counts=True)
         made = rows, np.log1p(counts).astype(np.float32)
-        if len(self._kept) >= KEPT_DAYS:
-            self._kept.clear()
-        self._kept[today] = made
+        if len(self._cache) >= CACHED_DAYS:
+            self._cache.clear()
+        self._cache[today] = made
         return made
 
 
 @dataclass(frozen=True)
 class RecentCoOccurrence:
-    """What shoppers of the same items took in the `days` whole days before the request's own; see `CoOccurrence`.
+    """Co-occurrence over the `days` whole days before the request's day; scores as `CoOccurrence`.
 
-    `day`, `user` and `item` int64 [n_events] are what was taken, by day and in the order of time. `known` are the
-    similarities of some days that were made before, by their number.
+    `day`, `user` and `item` int64 [n_events] are the target events in the order of time. `known` holds similarities
+    computed before, by day, and caches new ones.
     """
 
     day: NDArray[np.int64]
@@ -84,7 +84,7 @@ class RecentCoOccurrence:
         days: int,
         known: dict[int, csr_array],
     ) -> RecentCoOccurrence:
-        """From the times, in microseconds since 1970, the shoppers and the items of what was taken, in any order."""
+        """From times (microseconds since 1970), users and items of target events, in any order."""
         order = np.argsort(time, kind="stable")
         users, items = user[order].astype(np.int64), item[order].astype(np.int64)
         return cls(time[order] // DAY, users, items, n_items, days, known)
@@ -102,13 +102,13 @@ class RecentCoOccurrence:
         return SparseScores(CSR.from_lists(lists), np.concatenate([np.empty(0, np.float32), *values]))
 
     def similar(self, today: int) -> csr_array:
-        """The similarities before a day, sparse float32 [n_items, n_items]."""
-        if (kept := self.known.get(today)) is not None:
-            return kept
+        """The similarities as of the beginning of a day, sparse float32 [n_items, n_items]."""
+        if (cached := self.known.get(today)) is not None:
+            return cached
         window = slice(*np.searchsorted(self.day, [today - self.days, today]))
         by_user = np.argsort(self.user[window], kind="stable")
-        made = cosines(self.user[window][by_user], self.item[window][by_user], self.n_items, doubt=DOUBT)
-        while len(self.known) >= KEPT_DAYS and (oldest := next(iter(tuple(self.known)), None)) is not None:
+        made = cosines(self.user[window][by_user], self.item[window][by_user], self.n_items, shrinkage=SHRINKAGE)
+        while len(self.known) >= CACHED_DAYS and (oldest := next(iter(tuple(self.known)), None)) is not None:
             self.known.pop(oldest, None)
         self.known[today] = made
         return made

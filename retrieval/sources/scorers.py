@@ -1,4 +1,4 @@
-"""What orders candidates and proposes none: how well an item's price fits a shopper, and how new it is."""
+"""Sources that score candidates without proposing any: price fit and newness."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from retrieval.sources.behaviour import newest
 from retrieval.sources.protocols import RequestBatch
 from retrieval.topk import CSR, Hits, Mask, Scores
 
-READ = 50  # of what a shopper took, whose prices are read
-DOUBT = 2.0  # purchases that every shopper is thought to have made at prices as far apart as the shop's
+NEWEST_TAKEN = 50  # items a shopper took last, whose prices are read
+PRIOR_PURCHASES = 2.0  # purchases with the spread of the whole shop that are added to every shopper's own
 
 
 @dataclass(frozen=True)
 class ScoreOnly:
-    """Scores of pairs, `of` a CSR of them float32 [n_pairs], by something that proposes nothing itself."""
+    """Scores of a source that proposes nothing: `of` maps (request, item) pairs to float32 [n_pairs]."""
 
     of: Callable[[CSR], Scores]
     requests: int
 
     def top(self, k: int, exclude: CSR | None = None, allowed: Mask | None = None) -> Hits:
-        """See SourceScores: nothing."""
+        """See SourceScores; always empty."""
         del exclude, allowed
         shape = (self.requests, k)
         return Hits(np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32))
@@ -37,10 +37,10 @@ class ScoreOnly:
 
 @dataclass(frozen=True)
 class PriceFit:
-    """How near an item's price is to those of what the shopper took: exp(-z² / 2), where z counts from the median, on a
-    logarithmic scale, in the spread of the shopper's own prices; 0 where either price is not known.
+    """How close an item's price is to what the shopper usually pays: exp(-z² / 2); 0 where either is unknown.
 
-    `prices` float [n_items], by row, are logarithms, nan where none is known, and `spread` the variance of all.
+    z is the distance of the log price from the median log price of the items the shopper took, in standard deviations
+    of those. `prices` float [n_items] are log prices by row, nan where unknown; `spread` is their variance.
     """
 
     prices: NDArray[np.float64]
@@ -48,23 +48,23 @@ class PriceFit:
 
     @classmethod
     def of(cls, prices: NDArray[np.floating]) -> PriceFit:
-        """From the prices themselves; those that are not above 0 are not known."""
+        """From prices by row, float [n_items]; one that is not above 0 is unknown."""
         logs = np.log(np.where(prices > 0, prices, np.nan))
         return cls(logs, float(np.nanvar(logs)) if np.isfinite(logs).any() else 1.0)
 
     def read(self, requests: RequestBatch) -> ScoreOnly:
         """See CandidateSource."""
-        taken = newest(requests.taken, READ)
-        middle, spread = np.full(taken.n_lists, np.nan), np.ones(taken.n_lists)  # of logarithms: median, variance
+        taken = newest(requests.taken, NEWEST_TAKEN)
+        median, spread = np.full(taken.n_lists, np.nan), np.ones(taken.n_lists)  # variance, both of log prices
         for line in np.flatnonzero(np.diff(taken.indptr)).tolist():
             own = self.prices[taken.rows[taken.indptr[line] : taken.indptr[line + 1]]]
             own = own[np.isfinite(own)]
             if len(own):
-                middle[line] = np.median(own)
-                spread[line] = (len(own) * own.var() + DOUBT * self.spread) / (len(own) + DOUBT)
+                median[line] = np.median(own)
+                spread[line] = (len(own) * own.var() + PRIOR_PURCHASES * self.spread) / (len(own) + PRIOR_PURCHASES)
 
         def of(pairs: CSR) -> Scores:
-            off = self.prices[pairs.rows] - middle[pairs.owners]
+            off = self.prices[pairs.rows] - median[pairs.owners]
             fit = np.exp(-(off**2) / (2 * np.maximum(spread[pairs.owners], 1e-9)))
             return np.where(np.isfinite(fit), fit, 0).astype(np.float32)
 
@@ -73,18 +73,18 @@ class PriceFit:
 
 @dataclass(frozen=True)
 class Newness:
-    """1 over the days since an item's first event: 1 where that was yesterday. 0 where none came before the request's
-    own day, and for whoever has no history: what sells is for them, what just came for those who know the rest.
+    """One over the days since an item's first event, 1 if that was the day before the request.
 
-    `first` int64 [n_items + 1] is the day of each row's first event, in whole days since 1970, UTC; -1 without any, as
-    its last is: rows beyond came later, and nothing is known of them.
+    0 for items without an event before the request's day, and for shoppers without a history: new items are of interest
+    to those who know the others. `first` int64 [n_items + 1] is the day of each row's first event (whole days since
+    1970, UTC), -1 without any; its last entry, -1, stands for all rows added later.
     """
 
     first: NDArray[np.int64]
 
     @classmethod
     def of(cls, time: NDArray[np.int64], item: NDArray[np.integer], n_items: int) -> Newness:
-        """From the times, in microseconds since 1970, and the items of events, in any order."""
+        """From times (microseconds since 1970) and items of events, in any order."""
         first = np.full(n_items + 1, np.iinfo(np.int64).max)
         np.minimum.at(first, item, time // DAY)
         return cls(np.where(first < np.iinfo(np.int64).max, first, -1))

@@ -1,1 +1,1 @@
-"""Text: what a model reads of an item or a shopper, words, spelling."""
+"""Text: rendering of items and shoppers for models, words, spelling, typos."""

@@ -1,7 +1,7 @@
-"""The text that a model reads for an item or a shopper: pure functions, byte for byte the same in training and serving.
+"""Rendering of items and shoppers as text for models: pure functions, the same bytes in training and in serving.
 
-A change of anything here changes `rendering_fingerprint()`, and so refuses every model trained on the old text; of what
-is said with kinds of events `marked_fingerprint()`, which refuses the releases whose ranker reads it.
+A change of the rendering changes `rendering_fingerprint()`, so that models trained on the old text are refused; a
+change of the markers of event kinds changes `marked_fingerprint()`, which refuses the rankers that read them.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ QUERY_LIMIT = 300
 RECENT_TITLE_LIMIT = 80
 RECENT_TITLES = 5
 FIELD_SEPARATOR = " | "
-RENDERED_AT_ONCE = 16_384  # items
+BLOCK = 16_384  # items rendered at once
 
 _PRICE_EDGES = [digit * 10**power for power in range(10) for digit in (1, 2, 5)]
-# every control character to a blank; `str.split` knows the white ones, this also the others
+# control characters become blanks, also those that `str.split` does not count as white space
 _CONTROLS = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], " ")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """What is said of an item in words; everything but the title may be missing. `price` is in the shop's currency."""
+    """The fields of an item that are rendered; all but the title may be missing. `price` is in the shop's currency."""
 
     title: str
     brand: str | None = None
@@ -45,11 +45,11 @@ class Item:
 
 
 def item_text(item: Item) -> str:
-    """The parts that are known, as `title | brand | categories | price band | description`.
+    """The known fields as `title | brand | categories | price band | description`.
 
-    Control characters and runs of white space become one blank; categories are each named once, in their order; a
-    brand that is one of them, or that opens the title, is not repeated; each part is cut at a word (title and
-    description at 300 characters).
+    Control characters and runs of white space become one blank. Categories are listed once each, in order. A brand that
+    the title begins with, or that is a category, is left out. Each field is cut at a word (title and description at 300
+    characters, categories at 200, brand at 80).
 
     >>> item_text(Item(title="Argan Oil Mask", brand="Moroccanoil", category=("Hair Care",)))
     'Argan Oil Mask | Moroccanoil | Hair Care'
@@ -60,15 +60,17 @@ def item_text(item: Item) -> str:
 
 
 def item_texts(table: pa.Table) -> list[str]:
-    """`item_text` of each row of an items table (`title` required; `brand`, `category`, `price`, `description` used
-    where present), in the order of the rows. About 4 seconds for a million rows."""
+    """`item_text` of each row of an items table, in row order; about 4 seconds for a million rows.
+
+    The table needs a `title`; `brand`, `category`, `price` and `description` are used where present.
+    """
     names = ("title", "brand", "category", "price", "description")
     columns = [table[name].to_pylist() if name in table.column_names else repeat(None) for name in names]
     return [_render(*values) for values in zip(*columns, strict=False)]
 
 
 class ItemTexts(Sequence[str]):
-    """`item_texts` of a table by row, rendered when they are read: a slice at once, all of them in blocks.
+    """The `item_texts` of a table as a lazy sequence: a slice is rendered at once, iteration renders in blocks.
 
     >>> texts = ItemTexts(pa.table({"title": ["Mug", "Drill", "Saw"]}))
     >>> len(texts), texts[1], texts[1:], [*texts]
@@ -92,14 +94,14 @@ class ItemTexts(Sequence[str]):
         return item_texts(self._items.slice(start, max(0, stop - start)))[::step]
 
     def __iter__(self) -> Iterator[str]:
-        for start in range(0, len(self), RENDERED_AT_ONCE):
-            yield from self[start : start + RENDERED_AT_ONCE]
+        for start in range(0, len(self), BLOCK):
+            yield from self[start : start + BLOCK]
 
 
 def price_band(price: float | None) -> str:
-    """The band of a price on the ladder 1, 2, 5, 10, 20, 50 and so on; the empty string where it is unknown.
+    """The band of a price, with edges at 1, 2, 5, 10, 20, 50 and so on; empty where the price is unknown.
 
-    A price that is missing, not a number, or not above 0 is unknown.
+    A price that is missing, not finite or not above 0 is unknown.
 
     >>> price_band(12.5), price_band(0.4), price_band(20), price_band(None)
     ('price 10 to 20', 'price under 1', 'price 20 to 50', '')
@@ -121,14 +123,14 @@ def user_text(
     limit: int = RECENT_TITLES,
     kinds: Iterable[str] | None = None,
 ) -> str:
-    """What stands for a shopper in front of a cross-encoder: the query, if any, then the newest titles.
+    """The text of a shopper for a cross-encoder: the query, if any, then the newest titles.
 
     Args:
-        titles: of the shopper's history, newest first; each is cut at 80 characters and named once.
-        query: what the shopper typed, cut at 300 characters.
-        limit: titles at most.
-        kinds: of the event of each title, as many as there are, an empty one where it is not known. With them each part
-            says what it is: the query that it is one, a title by what was done last with it.
+        titles: titles of the shopper's history, newest first; each is cut at 80 characters and listed once.
+        query: the search query, cut at 300 characters.
+        limit: the largest number of titles.
+        kinds: the kind of event of each title, one per title, empty where unknown. If given, each part is marked: the
+            query with `query:`, a title with the kind of its newest event.
 
     >>> user_text(["Blue Mug", "Red  Mug", "Blue Mug"], "tea cup")
     'tea cup; Blue Mug; Red Mug'
@@ -147,7 +149,7 @@ def user_text(
 
 
 def query_text(text: str) -> str:
-    """What is read of a query, wherever it stands: in an event, in a judged query, in a request.
+    """A query as models read it, whether it comes from an event, a judged query or a request.
 
     >>> query_text(" red\\t mug ")
     'red mug'
@@ -156,7 +158,7 @@ def query_text(text: str) -> str:
 
 
 def clean(text: str) -> str:
-    """One blank for every run of white space and control characters, none at the ends.
+    """`text` with every run of white space and control characters as one blank, none at the ends.
 
     >>> clean("  a\\x00b\\t c ")
     'a b c'
@@ -167,7 +169,7 @@ def clean(text: str) -> str:
 
 
 def trim(text: str, limit: int) -> str:
-    """`text` cut at the last blank that leaves at most `limit` characters; a longer single word is cut inside.
+    """`text` cut at a blank to at most `limit` characters; a single longer word is cut inside.
 
     >>> trim("one two three", 9), trim("abcdef", 4)
     ('one two', 'abcd')
@@ -179,7 +181,7 @@ def trim(text: str, limit: int) -> str:
 
 
 def rendering_fingerprint() -> str:
-    """Changes with `TEXT_VERSION`, the limits, and what this module makes of a few telling items and shoppers."""
+    """A fingerprint of `TEXT_VERSION`, the limits, and how a few items and shoppers are rendered."""
     limits = [
         TITLE_LIMIT,
         CATEGORY_LIMIT,
@@ -201,7 +203,7 @@ def rendering_fingerprint() -> str:
 
 
 def marked_fingerprint() -> str:
-    """Changes with what `user_text` makes of a few telling shoppers whose events have kinds."""
+    """A fingerprint of how `user_text` renders a few shoppers whose events have kinds."""
     titles, kinds = ["Mug", "Red\tMug", "Mug", " ", "Pan"], ["cart", "add\tto cart", "view", "view", ""]
     return fingerprint([user_text(titles, query, kinds=kinds) for query in (None, "tea  cup")])
 
@@ -217,7 +219,7 @@ def _render(
     categories = _distinct(category)
     parts = [
         name,
-        _unsaid_brand(clean(brand or ""), name, categories),
+        _unmentioned_brand(clean(brand or ""), name, categories),
         trim(", ".join(categories), CATEGORY_LIMIT),
         price_band(price),
         trim(clean(description or ""), DESCRIPTION_LIMIT),
@@ -232,8 +234,8 @@ def _distinct(category: str | Sequence[str | None] | None) -> list[str]:
     return [name for name in dict.fromkeys(clean(name or "") for name in names) if name]
 
 
-def _unsaid_brand(brand: str, title: str, categories: list[str]) -> str:
-    """The brand, or nothing where the title opens with it as whole words or a category is it, whatever the case."""
+def _unmentioned_brand(brand: str, title: str, categories: list[str]) -> str:
+    """The brand, or "" where the title begins with it as whole words or a category equals it, ignoring case."""
     if not brand:
         return ""
     folded = brand.casefold()

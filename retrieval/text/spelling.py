@@ -1,4 +1,4 @@
-"""Misspelt queries: a word that no item has is read as the word of the catalogue that was probably meant."""
+"""Spelling correction of queries: an unknown word is replaced by the nearest word of the catalogue."""
 
 from __future__ import annotations
 
@@ -11,99 +11,99 @@ from numpy.typing import NDArray
 
 from retrieval.text.words import WORD, stem
 
-SHORTEST = 4  # letters of a word that is doubted
-ONE_SLIP = 8  # letters under which a word is thought to have one slip at most, from there on two
-FEWEST_ITEMS = 2  # that must hold a word for it to have been meant
-PARTS, PART_ITEMS = 3, 20  # letters, and items, of each half of two words that were written as one
-SPELT = "\u0590"  # before it stand the scripts that are spelt: Latin, Greek, Cyrillic, Armenian
-MOST_WORDS = 16  # unknown words of a query that are read: what is longer is no query
-REMEMBERED = 10_000  # unknown words
+SHORTEST = 4  # letters of the shortest word that is corrected
+ONE_EDIT = 8  # letters below which a correction is at most one edit away, from there on two
+FEWEST_ITEMS = 2  # items that a word has to occur in to be a correction
+PART_LETTERS, PART_ITEMS = 3, 20  # least letters and items of each part when a word is split into two
+SPELT = "\u0590"  # first code point after the scripts that are corrected: Latin, Greek, Cyrillic, Armenian
+MOST_WORDS = 16  # unknown words of a query that are corrected at most
+CACHED = 10_000  # corrections that are cached
 
 
 @dataclass(frozen=True)
 class Spelling:
-    """What the words of queries probably were meant to be.
+    """Corrects the words of queries that the catalogue does not know.
 
-    A word is known if an item has it or its stem, if it is `beside` them, or if `is_word` says so: a model that has
-    read much knows "gift" though no item is called so. Any other of SHORTEST letters or more becomes the word of the
-    least distance (insertions, deletions, changes and swaps of letters: optimal string alignment), of those one with
-    the same first letter, of those the one that most items have; or the two words that it is without a space.
-    `items` is how many items hold each word, in any of its forms.
+    A word is known if an item has it or its stem, if it is in `extra_words`, or if `is_word` accepts it: a language
+    model knows "gift" although no item has the word. Any other word of SHORTEST letters or more is replaced by the word
+    at the least edit distance (optimal string alignment: insertions, deletions, substitutions and swaps), preferring
+    one with the same first letter, then the one in most items; or by two words, if it is both without a space.
+    `items` counts the items that each word occurs in, in any of its forms.
     """
 
     items: Mapping[str, int]
     is_word: Callable[[str], bool] = lambda _: False
-    beside: frozenset[str] = frozenset()
+    extra_words: frozenset[str] = frozenset()
     _by_length: dict[int, list[str]] = field(default_factory=dict, repr=False, compare=False)
-    _meant: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    _cache: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, codes: Mapping[str, int], indptr: NDArray[np.int64], is_word: Callable[[str], bool]) -> Spelling:
-        """From the words of a `retrieval.sources.lexical.Lexical`."""
+        """From the `codes` and `indptr` of a `retrieval.sources.lexical.Lexical`."""
         sizes = np.diff(indptr)
         return cls({word: int(sizes[code]) for word, code in codes.items() if word}, is_word)
 
     def also(self, known: Iterable[str]) -> Spelling:
-        """The same beside other words that are known."""
+        """A copy with other extra words."""
         return Spelling(self.items, self.is_word, frozenset(known), self._by_length)
 
     def corrected(self, text: str) -> str:
-        """The text with its first MOST_WORDS unknown words replaced, all else as it was.
+        """The text with its first MOST_WORDS unknown words replaced and everything else unchanged.
 
         >>> Spelling({"ratchet": 9, "screwdriver": 12}).corrected("Rachet screwdriver, 1/4")
         'ratchet screwdriver, 1/4'
         """
         left = MOST_WORDS
 
-        def read(found: re.Match[str]) -> str:
+        def correct(found: re.Match[str]) -> str:
             nonlocal left
             word = found[0].lower()
             if left == 0 or len(word) < SHORTEST or self._knows(word) or not _is_spelt(word):
                 return found[0]
             left -= 1
-            meant = self._read(word)
-            return found[0] if meant == word else meant
+            correction = self._corrected_word(word)
+            return found[0] if correction == word else correction
 
-        return WORD.sub(read, text)
+        return WORD.sub(correct, text)
 
     def _knows(self, word: str) -> bool:
-        return not {word, stem(word)}.isdisjoint(self.items) or word in self.beside
+        return not {word, stem(word)}.isdisjoint(self.items) or word in self.extra_words
 
-    def _read(self, word: str) -> str:
-        meant = self._meant.get(word)
-        if meant is None:
-            if len(self._meant) >= REMEMBERED:
-                self._meant.clear()
-            meant = self._meant[word] = word if self.is_word(word) else self._nearest(word)
-        return meant
+    def _corrected_word(self, word: str) -> str:
+        correction = self._cache.get(word)
+        if correction is None:
+            if len(self._cache) >= CACHED:
+                self._cache.clear()
+            correction = self._cache[word] = word if self.is_word(word) else self._nearest(word)
+        return correction
 
     def _nearest(self, word: str) -> str:
         from rapidfuzz import process
         from rapidfuzz.distance import OSA
 
-        slips = 1 if len(word) < ONE_SLIP else 2
-        alike = (self._vocabulary.get(size, []) for size in range(len(word) - slips, len(word) + slips + 1))
+        edits = 1 if len(word) < ONE_EDIT else 2
+        similar = (self._vocabulary.get(size, []) for size in range(len(word) - edits, len(word) + edits + 1))
         near = [
             found
-            for some in alike
-            for found in process.extract(word, some, scorer=OSA.distance, score_cutoff=slips, limit=None)
+            for some in similar
+            for found in process.extract(word, some, scorer=OSA.distance, score_cutoff=edits, limit=None)
         ]
-        least = min((distance for _, distance, _ in near), default=slips + 1)
-        if least > 1 and (two := max(self._halves(word), default=None)) is not None:
+        least = min((distance for _, distance, _ in near), default=edits + 1)
+        if least > 1 and (two := max(self._splits(word), default=None)) is not None:
             return two[1]
-        meant = [other for other, distance, _ in near if distance == least]
-        return max(meant, key=lambda other: (other[0] == word[0], self.items[other], other), default=word)
+        nearest = [other for other, distance, _ in near if distance == least]
+        return max(nearest, key=lambda other: (other[0] == word[0], self.items[other], other), default=word)
 
-    def _halves(self, word: str) -> Iterator[tuple[int, str]]:
-        """Two words that many items have and that together are this one: the items of the rarer one, and both."""
-        for at in range(PARTS, len(word) - PARTS + 1):
+    def _splits(self, word: str) -> Iterator[tuple[int, str]]:
+        """Splits of the word into two frequent words, as (items of the rarer one, "both words")."""
+        for at in range(PART_LETTERS, len(word) - PART_LETTERS + 1):
             rarer = min(self.items.get(word[:at], 0), self.items.get(word[at:], 0))
             if rarer >= PART_ITEMS:
                 yield rarer, f"{word[:at]} {word[at:]}"
 
     @property
     def _vocabulary(self) -> dict[int, list[str]]:
-        """The words that may have been meant, by how many letters they have; made when first asked for."""
+        """The words that can be corrections, by their number of letters; built on first use."""
         if not self._by_length:
             found: dict[int, list[str]] = {0: []}
             for word, n in self.items.items():
@@ -114,5 +114,5 @@ class Spelling:
 
 
 def _is_spelt(word: str) -> bool:
-    """Whether it is of letters whose order makes a word, unlike digits and signs that are words themselves."""
+    """Whether the word is written in letters of a corrected script, without digits."""
     return word.isalpha() and max(word) < SPELT

@@ -1,4 +1,4 @@
-"""Words as lexical search reads them."""
+"""Tokenising and stemming for lexical search."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ ENDINGS = (
     ("ies", "y"), ("xes", "x"), ("ches", "ch"), ("shes", "sh"), ("sses", "ss"), ("zes", "z"), ("ss", "ss"),
     ("us", "us"), ("is", "is"), ("s", ""),
 )  # fmt: skip
-STEMMED = 4  # letters from which a word is stemmed
+STEMMED = 4  # letters of the shortest word that is stemmed
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words, digits apart from letters, so that "3/4in" and "3/4 in" meet.
+    """Lower-case words, with digits and letters separated, so that "3/4in" matches "3/4 in".
 
     >>> words("Deck screw, 3/4in.")
     ['deck', 'screw', '3', '4', 'in']
@@ -22,8 +22,9 @@ def words(text: str) -> list[str]:
 
 
 def stem(word: str) -> str:
-    """A lower-case word without the s of its plural, so that "hinges" and "hinge" meet; any other word in s stays, or
-    loses it in queries and items alike. The S-stemmer of Harman (JASIS 1991), with the plurals in -es of English.
+    """A lower-case word without its English plural ending, so that "hinges" matches "hinge".
+
+    The S-stemmer of Harman (JASIS 1991), extended by plurals in -es.
 
     >>> [stem(word) for word in ("hinges", "batteries", "boxes", "axes", "brass", "gas")]
     ['hinge', 'battery', 'box', 'axe', 'brass', 'gas']

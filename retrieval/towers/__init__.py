@@ -1,1 +1,1 @@
-"""The item tower and the user tower as they serve."""
+"""The item tower and the user tower: modules, item features, cold start, serving."""

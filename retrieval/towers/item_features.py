@@ -1,4 +1,4 @@
-"""What text carries badly: price, category and brand as codes, each with an unknown value."""
+"""Price, category and brand of items as codes, which text carries badly; unknown values included."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from retrieval.topk import CSR
 
 PRICE_BINS = 16
 MAX_CATEGORIES = 5_000
-BRAND = "brand: "
-MIN_ITEMS = 3  # a category of fewer items says nothing that the item itself does not
+BRAND = "brand: "  # prefix of brands among the category names
+MIN_ITEMS = 3  # items that a category needs to get a code
 
 
 @dataclass(frozen=True, kw_only=True)
 class ItemFeatures:
-    """The vocabulary of the codes, learned from one catalogue and applied to any other.
+    """The vocabulary of the codes, fitted on one catalogue and applied to any other.
 
-    `price_edges` are ascending prices, in the shop's own currency; code 0 is an unknown price, code i lies above
-    `price_edges[i - 2]`. `categories` are the known names in the order of their codes: those of categories, and brands
-    with BRAND before them. An item of which none is known has none, which the item head reads as zero.
+    `price_edges` are ascending prices in the shop's currency; code 0 is an unknown price, code i a price of at least
+    `price_edges[i - 2]`. `categories` are the known names in the order of their codes: categories, and brands prefixed
+    by BRAND. An item without any known name has no codes, which the item head reads as zero.
     """
 
     price_edges: tuple[float, ...]
@@ -32,7 +32,7 @@ class ItemFeatures:
 
     @classmethod
     def fit(cls, items: pa.Table) -> ItemFeatures:
-        """Quantile bins of the prices, the most frequent categories and brands."""
+        """Fits quantile bins of the prices and takes the most frequent categories and brands."""
         prices = _prices(items)
         known = prices[np.isfinite(prices)]
         edges = np.unique(np.quantile(known, np.linspace(0, 1, PRICE_BINS + 1)[1:-1])) if len(known) else np.empty(0)
@@ -43,17 +43,17 @@ class ItemFeatures:
 
     @property
     def n_prices(self) -> int:
-        """Price codes, the unknown one included."""
+        """The number of price codes, the unknown one included."""
         return len(self.price_edges) + 2
 
     def price_codes(self, items: pa.Table) -> NDArray[np.int64]:
-        """One code an item, int64 [n]."""
+        """The price code of each item, int64 [n]."""
         prices = _prices(items)
         codes = np.searchsorted(np.array(self.price_edges), np.nan_to_num(prices)) + 1
         return np.where(np.isfinite(prices), codes, 0).astype(np.int64)
 
     def category_codes(self, items: pa.Table) -> CSR:
-        """The known categories of each item, its brand among them, as codes into `categories`."""
+        """The codes of the known categories and brand of each item, one list per item."""
         owners, names = _categories(items)
         code_of = {name: code for code, name in enumerate(self.categories)}
         codes = np.fromiter((code_of.get(name, -1) for name in names), np.int64, len(names))
@@ -70,8 +70,10 @@ def _prices(items: pa.Table) -> NDArray[np.float64]:
 
 
 def _categories(items: pa.Table) -> tuple[NDArray[np.int64], list[str]]:
-    """Every (item, category or brand) once: owners int64, ascending, and the names; a brand that stands among the
-    item's categories counts once."""
+    """All distinct (item, name) of categories and brands: item positions int64, ascending, and the names.
+
+    A brand that is also one of the item's categories is listed once.
+    """
     pairs = dict.fromkeys(_named(items, "category"))
     pairs |= {(owner, BRAND + name): None for owner, name in _named(items, "brand") if (owner, name) not in pairs}
     ordered = sorted(pairs, key=lambda pair: pair[0])
@@ -79,7 +81,7 @@ def _categories(items: pa.Table) -> tuple[NDArray[np.int64], list[str]]:
 
 
 def _named(items: pa.Table, column: str) -> list[tuple[int, str]]:
-    """(item, name) of a column of names or of lists of names, unknown ones left out."""
+    """(item position, name) for a column of names or of lists of names; nulls are left out."""
     if column not in items.column_names:
         return []
     values = items[column].combine_chunks()

@@ -1,4 +1,4 @@
-"""The trainable parts beside the text: the item head, and the causal transformers that read a history."""
+"""The torch modules of the towers: the item head, and the causal transformers that read a history."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch.nn import functional as F  # noqa: N812
 from retrieval.data.timeline import GAP_BUCKETS
 from retrieval.towers.item_features import ItemFeatures
 
-IDENTITY_SPREAD = 0.02  # standard deviation of the identity vectors when training begins
+IDENTITY_SPREAD = 0.02  # standard deviation of the initial identity vectors
 
 
 class ItemHead(nn.Module):
-    """What an item is, as a unit vector (text, price, categories and brand, an optional residual per known item),
-    beside which item it is, as a free vector per known item; and a bias.
+    """Item vectors: a content vector of unit length, an identity vector, and a bias.
 
-    The residual is dropped for a random share of items in training, so that a vector from text alone stays good.
-    `identity` is the width of the free vectors, 0 for none.
+    The content vector sums projected text, price, categories and brand, and a residual per known item. The residual is
+    dropped for a random share of the items in training, so that a vector from text alone stays good. The identity
+    vector is a free vector per known item, of `identity` dimensions (0: none).
     """
 
     def __init__(
@@ -37,8 +37,11 @@ class ItemHead(nn.Module):
         self.residual_drop = residual_drop
 
     def forward(self, text: Tensor, price: Tensor, category: tuple[Tensor, Tensor], rows: Tensor) -> Tensor:
-        """Text [n, text_dim], price codes int64 [n], category codes end to end with where each item's begin, rows of
-        the known items int64 [n] -> unit vectors and identity vectors side by side [n, dim + identity]."""
+        """Content and identity vectors side by side, float [n, dim + identity].
+
+        `text` float [n, text_dim]; `price` int64 [n] codes; `category` is all items' codes concatenated and where each
+        item's begin, int64; `rows` int64 [n] rows of known items.
+        """
         own = self.residual[rows]
         if self.training and self.residual_drop:
             own = own * (torch.rand(len(own), 1, device=own.device) >= self.residual_drop)
@@ -48,21 +51,21 @@ class ItemHead(nn.Module):
         return torch.cat([content, self.identity[rows]], dim=-1)
 
     def queries(self, text: Tensor) -> Tensor:
-        """Query text vectors [n, text_dim] as items are, unit length and no identity [n, dim + identity]."""
+        """Query text vectors [n, text_dim] in the items' space: unit length, zero identity, [n, dim + identity]."""
         return F.pad(F.normalize(text @ self.project.T, dim=-1), (0, self.identity.shape[1]))
 
 
 class Block(nn.Module):
-    """One pre-norm causal transformer block; each head has a learned bias for each distance between two events.
+    """One pre-norm causal transformer block with a learned attention bias per head and distance between events.
 
-    With `gated` it is one of LiGR (Borisyuk et al. 2025): what each half adds is scaled by a learned gate of its input,
-    and the feed-forward half is SwiGLU.
+    With `gated` it is a LiGR block (Borisyuk et al. 2025): the residual branch of each half is multiplied by a learned
+    gate of its input, and the feed-forward half is a SwiGLU.
     """
 
     def __init__(self, width: int, heads: int, dropout: float, longest: int, *, gated: bool) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
-        slopes = 0.5 ** torch.arange(1, heads + 1, dtype=torch.float32)  # begins as ALiBi (Press et al. 2022)
+        slopes = 0.5 ** torch.arange(1, heads + 1, dtype=torch.float32)  # initialised as ALiBi (Press et al. 2022)
         self.distance = nn.Parameter(-slopes[:, None] * torch.arange(longest))
         self.norm_attention, self.norm_feed = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.merge = nn.Linear(width, 3 * width), nn.Linear(width, width)
@@ -71,8 +74,11 @@ class Block(nn.Module):
         self.gates = nn.ModuleList(nn.Linear(width, width) for _ in range(2)) if gated else None
 
     def forward(self, x: Tensor, mask: Tensor, apart: Tensor) -> Tensor:
-        """[b, l, width], bool [b, 1, l, l], true where a position may look, and int64 distances [l, l] ->
-        [b, l, width]."""
+        """The block's output, float [b, l, width].
+
+        `x` float [b, l, width]; `mask` bool [b, 1, l, l], true where a position may attend; `apart` int64 [l, l]
+        distances between positions.
+        """
         b, length, width = x.shape
         q, k, v = (
             self.qkv(self.norm_attention(x)).view(b, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
@@ -80,35 +86,34 @@ class Block(nn.Module):
         drop = self.dropout if self.training else 0.0
         bias = self.distance[:, apart][None].masked_fill(~mask, -torch.inf).to(q.dtype)
         read = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=drop)
-        x = self._added(
-            x, F.dropout(self.merge(read.transpose(1, 2).reshape(b, length, width)), drop, self.training), 0
-        )
-        return self._added(x, self.feed(self.norm_feed(x)), 1)
+        merged = self.merge(read.transpose(1, 2).reshape(b, length, width))
+        x = self._residual(x, F.dropout(merged, drop, self.training), 0)
+        return self._residual(x, self.feed(self.norm_feed(x)), 1)
 
-    def _added(self, x: Tensor, more: Tensor, half: int) -> Tensor:
+    def _residual(self, x: Tensor, more: Tensor, half: int) -> Tensor:
         return x + (more if self.gates is None else torch.sigmoid(self.gates[half](x)) * more)
 
 
 class SwiGLU(nn.Module):
-    """A gated linear layer (Shazeer 2020)."""
+    """A gated linear unit with SiLU (Shazeer 2020)."""
 
     def __init__(self, width: int, wide: int) -> None:
         super().__init__()
         self.up, self.gate = nn.Linear(width, wide), nn.Linear(width, wide)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., width] -> [..., wide]."""
+        """Float [..., width] to [..., wide]."""
         wide: Tensor = F.silu(self.gate(x)) * self.up(x)
         return wide
 
 
 class Stream(nn.Module):
-    """Recent events to one vector a position (SASRec, Kang and McAuley 2018, over vectors).
+    """A causal transformer over event vectors, one output per position (SASRec, Kang and McAuley 2018).
 
-    Sequences are padded at the front, so that position -1 is the newest event. Only the distance between events is
-    told apart, never their absolute place: a prefix in training is read just as a whole history is when serving.
-    With `unit` both sides have unit length. Without, vectors are free: they are read scaled by the root of their
-    dimensions, and the normed last layer is the answer.
+    Sequences are padded at the front, so that position -1 is the newest event. Attention depends on the distance
+    between events, not on absolute positions, so that a prefix in training is read as a whole history is in serving.
+    With `unit`, inputs and outputs have unit length. Without, inputs are scaled by the root of their dimension, and the
+    output is the last layer's normalised activation.
     """
 
     def __init__(
@@ -138,12 +143,13 @@ class Stream(nn.Module):
             nn.init.zeros_(self.read.bias)
 
     def forward(self, vectors: Tensor, kinds: Tensor, gaps: Tensor, present: Tensor) -> Tensor:
-        """[b, l, dim], int64 [b, l], int64 buckets [b, l], bool [b, l] -> [b, l, dim]."""
+        """Outputs float [b, l, dim] of event vectors [b, l, dim] with their codes, see `HistoryBatch`."""
         read: Tensor = self.read(vectors if self.unit else vectors * math.sqrt(vectors.shape[-1]))
         x = self.dropout(read + self.kind[kinds] + self.gap[gaps])
         place = torch.arange(vectors.shape[1], device=vectors.device)
-        since = place[:, None] - place[None, :]  # row minus column: how long ago, below 0 for what is yet to come
-        mask = ((since >= 0)[None, None] & present[:, None, None, :]) | (since == 0)[None, None]  # padding reads itself
+        since = place[:, None] - place[None, :]  # row minus column: positions ago, negative for the future
+        itself = (since == 0)[None, None]  # padding has nothing else to attend to
+        mask = ((since >= 0)[None, None] & present[:, None, None, :]) | itself
         for block in self.blocks:
             x = block(x, mask, since.clamp(min=0))
         out: Tensor = self.write(self.norm(x))
@@ -151,11 +157,11 @@ class Stream(nn.Module):
 
 
 class HistoryModel(nn.Module):
-    """Two readings of one history: of what its items are, and of which items they are.
+    """Two transformers over one history: one reads the items' content vectors, the other their identity vectors.
 
-    Each stream reads its own part of the item vectors and answers in it, so that an inner product is the sum of two
-    scores; the second is scaled by `identity_scale`. `layers`, `longest`, `dropout` and `gated` are those of both; the
-    second is `identity` wide and has one head.
+    Each answers in its own part of the item space, so that an inner product with an item is the sum of two scores, the
+    second scaled by `identity_scale`. Both share `layers`, `longest`, `dropout` and `gated`; the second has one head
+    and is `identity` wide (0: there is none).
     """
 
     def __init__(
@@ -180,12 +186,12 @@ class HistoryModel(nn.Module):
         self.register_buffer("identity_scale", torch.ones(()))
 
     def streams(self, vectors: Tensor, kinds: Tensor, gaps: Tensor, present: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What each stream makes of [b, l, dim + identity]: unit vectors [b, l, dim] and [b, l, identity]."""
+        """The outputs of both for vectors [b, l, dim + identity]: unit vectors [b, l, dim], and [b, l, identity]."""
         codes = (kinds, gaps, present)
         content = self.content(vectors[..., : self.dim], *codes)
         return content, None if self.identity is None else self.identity(vectors[..., self.dim :], *codes)
 
     def forward(self, vectors: Tensor, kinds: Tensor, gaps: Tensor, present: Tensor) -> Tensor:
-        """[b, l, dim + identity], int64 [b, l], int64 buckets [b, l], bool [b, l] -> [b, l, dim + identity]."""
+        """User vectors per position, float [b, l, dim + identity]; inputs as in `HistoryBatch`, vectors for items."""
         content, identity = self.streams(vectors, kinds, gaps, present)
         return content if identity is None else torch.cat([content, self.identity_scale * identity], dim=-1)

@@ -1,4 +1,4 @@
-"""The two towers as they are used: numpy and OpenVINO, no torch once the graphs are kept."""
+"""The two towers in serving: numpy and OpenVINO, without torch once the compiled graphs are cached."""
 
 from __future__ import annotations
 
@@ -30,54 +30,53 @@ if TYPE_CHECKING:
     from retrieval.towers.sequence_model import HistoryModel
 
 TEXT, HEAD, HISTORY, ABOUT = "text", "item_head.safetensors", "history.safetensors", "towers.json"
-HISTORY_WEIGHT = 0.25  # of a history beside a query, where no requests of both say better
+HISTORY_WEIGHT = 0.25  # of a history beside a query, where too few requests have both to fit it
 HISTORY_INPUTS = ("vectors", "kinds", "gaps", "present")
 RETRAIN = "run: shortlist train towers BUNDLE --data DATA"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TowersConfig:
-    """What a saved pair of towers says of itself in `towers.json`."""
+    """The description of saved towers, in `towers.json`."""
 
-    dim: int  # of the space that items and queries share: what an item is
-    text_dim: int
-    rendering: str  # fingerprint of the text rendering that the text encoder was trained on
+    dim: int  # content dimensions, the space that items and queries share
+    text_dim: int  # dimensions of the text encoder
+    rendering: str  # fingerprint of the text rendering that the towers were trained with
     features: dict[str, list[float] | list[str]] = field(default_factory=lambda: {"price_edges": [], "categories": []})
-    item_ids: tuple[str, ...] = ()  # of the residuals and biases, in their order
-    kinds: tuple[str, ...] = ()  # event kinds that the history model knows, in the order of their codes
-    identity: int = 0  # dimensions beside it: which item it is, learned from histories alone
-    linear: int = 0  # dimensions beside them: what the items of a history say of others, in closed form
-    linear_decay: float = 1.0  # of what an item of a history says for each visit after its own
-    history: dict[str, float] = field(default_factory=dict)  # arguments of HistoryModel; empty: no history model
-    history_weight: float = HISTORY_WEIGHT  # of the history beside a query
-    history_hears_query: bool = False  # the history model reads a query as its newest event
+    item_ids: tuple[str, ...] = ()  # known items, in the order of their residuals, identities and biases
+    kinds: tuple[str, ...] = ()  # kinds of events that the history model knows, in the order of their codes
+    identity: int = 0  # dimensions of the identity vectors
+    linear: int = 0  # dimensions of the item-to-item factors
+    linear_decay: float = 1.0  # of the weight of a history's item for each visit after its own
+    history: dict[str, float] = field(default_factory=dict)  # arguments of HistoryModel; empty: there is none
+    history_weight: float = HISTORY_WEIGHT  # of the history's vector, added to the query's
+    history_hears_query: bool = False  # the history model reads the query as the newest event
 
     @property
     def read_dim(self) -> int:
-        """Dimensions that the transformers read a history from: what items are and which they are."""
+        """Dimensions that the history model reads of an item: content and identity."""
         return self.dim + self.identity
 
     @property
     def index_dim(self) -> int:
-        """Dimensions of an index vector: what an item is, which it is, what histories say of it, its bias; of a text
-        part alone, the first."""
+        """Dimensions of an index vector: content, identity, target factors and bias; without events content alone."""
         return self.read_dim + self.linear + (1 if self.item_ids else 0)
 
 
 @dataclass(frozen=True)
 class ItemTower:
-    """Items to index vectors: text, price, categories, brand and the residual of a known item; which item it is; its
-    bias."""
+    """Items to index vectors: content (text, price, categories, brand, residual), identity, target factors and bias."""
 
     config: TowersConfig
     weights: dict[str, Vectors]
 
     def vectors(self, text_vectors: Vectors, items: pa.Table) -> Vectors:
-        """float32 [n, index_dim + linear] from text vectors [n, text_dim] of the same items: the index vector, whose
-        first `dim` numbers have unit length, and what the item says of others when it stands in a history.
+        """Index vectors and source factors side by side, float32 [n, index_dim + linear].
 
-        An item that training did not know has these from its text, price and category, its identity guessed from what
-        it is, and the mean item's bias.
+        `text_vectors` float32 [n, text_dim] are those of `items`. The first `dim` numbers of an index vector have unit
+        length; the source factors are read where the item is part of a history. An item unknown to training gets its
+        content from text, price and category, identity and factors predicted from its content and text, and the mean
+        bias.
         """
         if not self.config.item_ids:
             return text_vectors
@@ -96,17 +95,17 @@ class ItemTower:
         identity = apply_linear_map(content, self.weights["identity_from_content"])
         identity[known] = self.weights["identity"][rows[known]]
         bias = np.where(known, self.weights["bias"][rows], self.weights["bias"].mean())
-        takes, gives = self._linear(text_vectors, rows)
-        return np.column_stack([content, identity, takes, bias, gives]).astype(np.float32)
+        target, source = self._factors(text_vectors, rows)
+        return np.column_stack([content, identity, target, bias, source]).astype(np.float32)
 
-    def _linear(self, text_vectors: Vectors, rows: NDArray[np.int64]) -> tuple[Vectors, Vectors]:
-        """What is said of items, and what they say, float32 [n, linear] each, from their texts where row is -1."""
+    def _factors(self, text_vectors: Vectors, rows: NDArray[np.int64]) -> tuple[Vectors, Vectors]:
+        """Target and source factors, float32 [n, linear] each, predicted from the text where the row is -1."""
         if not self.config.linear:
             return np.empty((len(rows), 0), np.float32), np.empty((len(rows), 0), np.float32)
-        gives, takes = np.split(apply_linear_map(text_vectors, self.weights["factors_from_text"]), 2, axis=1)
+        source, target = np.split(apply_linear_map(text_vectors, self.weights["factors_from_text"]), 2, axis=1)
         known = rows >= 0
-        takes[known], gives[known] = self.weights["takes"][rows[known]], self.weights["gives"][rows[known]]
-        return takes, gives
+        target[known], source[known] = self.weights["takes"][rows[known]], self.weights["gives"][rows[known]]
+        return target, source
 
     def _known_rows(self, items: pa.Table) -> NDArray[np.int64]:
         return np.fromiter(
@@ -120,36 +119,30 @@ class ItemTower:
 
 @dataclass(frozen=True)
 class UserTower:
-    """A query, a history or both to one index vector, with 1 against the bias where a history speaks."""
+    """A query, a history or both to one vector in the index's space; histories have a 1 against the item bias."""
 
     config: TowersConfig
     encoder: TextEncoder
     project: Vectors | None
     history: OpenVinoModel | None
 
-    @property
-    def reads_history(self) -> bool:
-        """Whether there is a history model."""
-        return self.history is not None
-
     def queries(self, texts: Sequence[str]) -> Vectors:
-        """float32 [n, index_dim], unit length, nothing against the bias."""
+        """Vectors of query texts, float32 [n, index_dim]: unit length, 0 against the bias."""
         return self.project_queries(self.encoder.encode(texts, "query"))
 
     def project_queries(self, text_vectors: Vectors) -> Vectors:
-        """Query text vectors [n, text_dim] in the items' space."""
+        """Query text vectors float32 [n, text_dim] in the index's space, float32 [n, index_dim]."""
         if self.project is None:
             return text_vectors
         content = unit(text_vectors @ self.project.T)
         return self._with_bias(np.pad(content, ((0, 0), (0, self.config.identity + self.config.linear))), 0.0)
 
     def histories(self, batch: HistoryBatch, item_vectors: Vectors, query_vectors: Vectors | None = None) -> Vectors:
-        """float32 [b, index_dim] of histories over what the item tower gives [n_items, index_dim + linear]; all zero
-        for an empty one.
+        """Vectors of histories, float32 [b, index_dim]; all zero for an empty history.
 
-        `query_vectors` [n_queries, index_dim] stand for the past queries; an event that has no vector is passed over.
-        The newest events are read, as many as the history model knows. Without one, the mean of the events' vectors is
-        given.
+        `item_vectors` [n_items, index_dim + linear] are those of the item tower, `query_vectors` [n_queries, index_dim]
+        those of past queries; events without a vector are skipped. As many of the newest events are read as the history
+        model was trained with. Without a history model the result is the unit mean of the events' vectors.
         """
         has_queries = query_vectors is not None and len(query_vectors) > 0
         read = batch.newest(
@@ -157,30 +150,30 @@ class UserTower:
             int(self.config.history["longest"]) if self.config.history else batch.items.shape[1],
         )
         vectors = np.zeros((*read.items.shape, self.config.read_dim), np.float32)
-        taken, asked = read.present & (read.items >= 0), read.present & (read.queries >= 0)
-        vectors[taken] = item_vectors[read.items[taken], : self.config.read_dim]
+        of_items, of_queries = read.present & (read.items >= 0), read.present & (read.queries >= 0)
+        vectors[of_items] = item_vectors[read.items[of_items], : self.config.read_dim]
         if query_vectors is not None:
-            vectors[asked] = query_vectors[read.queries[asked], : self.config.read_dim]
+            vectors[of_queries] = query_vectors[read.queries[of_queries], : self.config.read_dim]
         if self.history is None:
             out = unit(vectors.sum(axis=1))
         else:
             inputs = (vectors, read.kinds, read.gaps, read.present)
             answer = self.history.infer(dict(zip(HISTORY_INPUTS, inputs, strict=True)))
-            out = np.column_stack([answer, self._linear(read, item_vectors)])
+            out = np.column_stack([answer, self._history_factors(read, item_vectors)])
         known = np.asarray(read.present.any(axis=1))
         out[~known] = 0
         return self._with_bias(out, known.astype(np.float32))
 
-    def _linear(self, batch: HistoryBatch, item_vectors: Vectors) -> Vectors:
-        """What the items of each history say together, float32 [b, linear]."""
-        gives = item_vectors[:, item_vectors.shape[1] - self.config.linear :]
+    def _history_factors(self, batch: HistoryBatch, item_vectors: Vectors) -> Vectors:
+        """The decayed mean of the source factors over each history, float32 [b, linear]."""
+        source = item_vectors[:, item_vectors.shape[1] - self.config.linear :]
         counts, out = batch.recency(self.config.linear_decay), np.zeros((len(batch.items), self.config.linear))
         lines, places = np.nonzero(counts)
-        np.add.at(out, lines, counts[lines, places][:, None] * gives[batch.items[lines, places]])
+        np.add.at(out, lines, counts[lines, places][:, None] * source[batch.items[lines, places]])
         return out.astype(np.float32)
 
     def both(self, queries: Vectors, histories: Vectors) -> Vectors:
-        """A query's vector leaning towards its user's history; an empty history changes nothing."""
+        """The weighted sum of query and history vectors, scaled to unit content; an empty history changes nothing."""
         return unit(queries + self.config.history_weight * histories, self.config.dim)
 
     def _with_bias(self, vectors: Vectors, against: NDArray[np.float32] | float) -> Vectors:
@@ -192,7 +185,7 @@ class UserTower:
 
 @dataclass(frozen=True)
 class Towers:
-    """Both towers of one folder, which name the same text encoder."""
+    """Both towers of one folder, which share a text encoder."""
 
     folder: Path
     config: TowersConfig
@@ -215,9 +208,10 @@ class Towers:
         runtime: RuntimeName = "openvino",
         cache: Path | None = None,
     ) -> Towers:
-        """Opens a towers folder; graphs are kept under `cache`. `runtime` is the encoder's.
+        """Opens a towers folder. Compiled graphs are cached under `cache`; `runtime` is that of the text encoder.
 
-        Raises BadConfig as `TextEncoder.load` does, BadBundle or StaleArtefact by name.
+        Raises BadConfig as `TextEncoder.load` does, BadBundle where a file is missing or broken, StaleArtefact where
+        the towers were trained with another text rendering.
         """
         config = read_config(folder)
         if config.rendering != rendering_fingerprint():
@@ -240,15 +234,17 @@ class Towers:
 
 
 def unit(vectors: NDArray[np.floating], dim: int | None = None) -> Vectors:
-    """Rows scaled so that their first `dim` numbers have length one; a zero row stays zero."""
+    """Rows scaled so that their first `dim` numbers (None: all) have length 1; zero rows stay zero."""
     length = np.linalg.norm(vectors[:, :dim], axis=1, keepdims=True)
     scaled: Vectors = np.divide(vectors, length, out=np.zeros_like(vectors, np.float32), where=length > 0)
     return scaled
 
 
 def towers_fingerprint(folder: Path) -> str:
-    """The name of towers: what they make of texts and histories in floats. Whole numbers follow the shop's texts, and
-    towers stay the same with others, but not with those of another version, which are none for this one."""
+    """The fingerprint of towers: the weights in float, and the layout version of int8 weights if they have any.
+
+    int8 weights themselves are left out: they are calibrated on a shop's texts and may be replaced.
+    """
     own = folder_fingerprint(folder, leave_out=INT8)
     return fingerprint(own, INT8_LAYOUT) if holds_int8(folder / TEXT) else own
 
@@ -266,14 +262,14 @@ def read_config(folder: Path) -> TowersConfig:
     try:
         tuples = {name: tuple(found[name]) for name in ("item_ids", "kinds")}
         if found["history"]:
-            found["history"]["gated"]  # the newest of its sizes
+            found["history"]["gated"]  # the entry added last: fails for an older version
         return TowersConfig(**(found | tuples | {name: int(found[name]) for name in ("identity", "linear")}))
     except (TypeError, KeyError) as error:
         raise BadBundle(f"{folder / ABOUT} is not of this version: {error}; {RETRAIN}") from error
 
 
 def read_weights(path: Path) -> dict[str, Vectors]:
-    """The arrays of a safetensors file. Raises BadBundle where it is missing, CorruptBundle where it is torn."""
+    """The arrays of a safetensors file. Raises BadBundle where it is missing, CorruptBundle where it is unreadable."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 

@@ -23,7 +23,7 @@ from retrieval.data.timeline import Timeline
 from retrieval.encoders.text_encoder import read_json
 from retrieval.errors import BadBundle
 from retrieval.sources.cooccurrence import LONGEST, NEIGHBOURS, cooccurrence, right_after
-from retrieval.sources.recent import DOUBT, RecentCoOccurrence
+from retrieval.sources.recent import SHRINKAGE, RecentCoOccurrence
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -33,7 +33,7 @@ TOGETHER = ("together", "together_rows", "together_indptr")  # cosines, their co
 LATELY = ("lately", "lately_rows", "lately_indptr")  # the same of the last LATELY_DAYS
 AFTER = ("after", "after_rows", "after_indptr")  # how often what came right after what
 LATELY_DAYS = 14
-TOGETHERNESS = (LATELY_DAYS, DOUBT, NEIGHBOURS, LONGEST, "and right after")  # what decides the stored similarities
+TOGETHERNESS = (LATELY_DAYS, SHRINKAGE, NEIGHBOURS, LONGEST, "and right after")  # what decides the stored similarities
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from retrieval.progress import ProgressMeter, progress, watched
+from retrieval.progress import ProgressMeter, progress, record_loops
 
 
 class _Clock:
@@ -77,7 +77,7 @@ def test_progress_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
 def test_who_watches_learns_of_every_loop_that_ended_and_when_its_figures_came() -> None:
     console, _ = _silent()
     clock = _Clock()
-    with watched() as loops:
+    with record_loops() as loops:
         meter = ProgressMeter(100, "training", unit="examples", done=20, console=console, clock=clock)
         for step in (1, 2):
             clock.now += 5

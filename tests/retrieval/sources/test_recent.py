@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from retrieval.data.time_units import DAY
-from retrieval.sources.recent import DOUBT, RecentCoOccurrence, RecentPopularity
+from retrieval.sources.recent import SHRINKAGE, RecentCoOccurrence, RecentPopularity
 from source_requests import N, asked, every_pair, recent_together
 
 
@@ -23,7 +23,7 @@ def test_what_went_together_lately_is_the_cosine_over_the_days_before_the_reques
     )
     hits = source.read(asked([[0], [2], [2], [2]], day=[4, 4, 32, 50])).top(3)
     assert hits.rows.tolist() == [[1, -1, -1], [-1] * 3, [3, -1, -1], [-1] * 3]
-    np.testing.assert_allclose(hits.scores[0, 0], np.log1p(1 / np.sqrt((1 + DOUBT) * (2 + DOUBT))), rtol=1e-6)
+    np.testing.assert_allclose(hits.scores[0, 0], np.log1p(1 / np.sqrt((1 + SHRINKAGE) * (2 + SHRINKAGE))), rtol=1e-6)
     assert source.read(asked([[2]], day=[31])).top(1).rows.tolist() == [[-1]], "nothing of the request's own day"
 
 

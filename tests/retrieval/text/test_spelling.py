@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval.sources.lexical import Lexical
-from retrieval.text.spelling import FEWEST_ITEMS, PART_ITEMS, REMEMBERED, Spelling
+from retrieval.text.spelling import CACHED, FEWEST_ITEMS, PART_ITEMS, Spelling
 from retrieval.text.words import words
 
 ITEMS = {
@@ -57,7 +57,7 @@ def test_two_words_written_as_one_are_parted_where_no_word_is_one_slip_away() ->
     assert Spelling({**ITEMS, "showerheads": 2}).corrected("showerhead") == "showerheads"
 
 
-def test_what_hardly_any_item_is_called_was_not_meant() -> None:
+def test_what_hardly_any_item_is_called_was_not_cache() -> None:
     assert Spelling({"ratchet": FEWEST_ITEMS - 1}).corrected("rachet") == "rachet"
     assert Spelling({"ratchet": FEWEST_ITEMS}).corrected("rachet") == "ratchet"
 
@@ -72,7 +72,7 @@ def test_a_plural_of_a_known_word_is_no_misspelling() -> None:
 
 def test_words_that_a_model_knows_or_that_came_late_are_not_doubted() -> None:
     assert Spelling(ITEMS, is_word=lambda word: word == "rachet").corrected("Rachet") == "Rachet"
-    assert Spelling(ITEMS, beside=frozenset({"rachet"})).corrected("Rachet") == "Rachet"
+    assert Spelling(ITEMS, extra_words=frozenset({"rachet"})).corrected("Rachet") == "Rachet"
 
 
 def test_the_counts_are_those_of_the_lexical_index() -> None:
@@ -85,10 +85,10 @@ def test_the_counts_are_those_of_the_lexical_index() -> None:
 def test_what_is_remembered_does_not_grow_without_end() -> None:
     spelling = Spelling(ITEMS)
     letters = [chr(ord("a") + number) for number in range(26)]
-    for text in ("".join(np.random.default_rng(seed).choice(letters, 14)) for seed in range(REMEMBERED + 5)):
-        spelling._meant[text] = text
+    for text in ("".join(np.random.default_rng(seed).choice(letters, 14)) for seed in range(CACHED + 5)):
+        spelling._cache[text] = text
     assert spelling.corrected("rachet") == "ratchet"
-    assert len(spelling._meant) == 1
+    assert len(spelling._cache) == 1
 
 
 @given(st.text(max_size=40))

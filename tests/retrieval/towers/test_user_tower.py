@@ -153,8 +153,8 @@ def test_without_a_history_part_the_mean_of_the_events_stands_for_the_user(
     items = bare.item.vectors(bare.encode_items(ITEMS["title"].to_pylist()), ITEMS)
     batch = some_histories([3, 0], 4)
     found = bare.user.histories(batch, items)
-    assert not bare.user.reads_history
-    assert towers.user.reads_history
+    assert bare.user.history is None
+    assert towers.user.history is not None
     by_hand = items[batch.items[0, 1:]].sum(axis=0)
     np.testing.assert_allclose(found[0], by_hand / np.linalg.norm(by_hand), atol=1e-5)
     assert not found[1].any()

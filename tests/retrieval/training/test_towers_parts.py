@@ -99,7 +99,7 @@ def test_judged_queries_alone_train_a_text_part_and_no_history(
     assert not (trained.folder / HEAD).exists()
     assert not (trained.folder / HISTORY).exists()
     towers = Towers.open(trained.folder, device="cpu")
-    assert not towers.user.reads_history
+    assert towers.user.history is None
     assert towers.config.index_dim == towers.config.text_dim == 32
     np.testing.assert_array_equal(towers.item.vectors(trained.text_vectors, data.items), trained.text_vectors)
     np.testing.assert_array_equal(towers.user.queries(["red"]), towers.encoder.encode(["red"], "query"))
