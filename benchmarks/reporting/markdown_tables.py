@@ -19,7 +19,7 @@ from benchmarks.result_lines import PERCENTILES, Line, Recorded, Run, latest, re
 from benchmarks.terminal import number
 from benchmarks.vector_index.curves import K
 from retrieval.errors import BadData
-from serving.reporting.tables import OURS, SLICES, heading, said, shown
+from serving.reporting.tables import OURS, SLICES, heading, shown, stage_label
 
 RESULTS = Path(__file__).parents[1] / "results"
 Table: TypeAlias = Callable[[Sequence[Recorded]], list[list[str]]]
@@ -142,7 +142,7 @@ def _best_first(stages: Mapping[str, dict[str, float]]) -> dict[str, dict[str, f
 
 
 def _named(stage: str) -> str:
-    return f"**{said(stage)}**" if stage in OURS else said(stage)
+    return f"**{stage_label(stage)}**" if stage in OURS else stage_label(stage)
 
 
 def _peers(recorded: Sequence[Recorded]) -> list[list[str]]:
@@ -161,7 +161,7 @@ def _peers(recorded: Sequence[Recorded]) -> list[list[str]]:
             told.add(asked)
     for (task, peer), line in costs.items():
         if (task, peer) not in told:
-            rows.append([task, said(peer), *_cost(line, ["–"] * len(metrics))])
+            rows.append([task, stage_label(peer), *_cost(line, ["–"] * len(metrics))])
     return rows
 
 
@@ -188,7 +188,13 @@ def _slices(recorded: Sequence[Recorded]) -> list[list[str]]:
             summary = stages[stage].summary
             figures = [shown(summary.get(metric)) for metric in SLICED]
             rows.append(
-                [task.replace("_", " "), SLICES.get(part, said(part)), number(summary["n"]), _named(stage), *figures]
+                [
+                    task.replace("_", " "),
+                    SLICES.get(part, stage_label(part)),
+                    number(summary["n"]),
+                    _named(stage),
+                    *figures,
+                ]
             )
     return rows
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from indexing.bundle.manifest import JsonMap
 from indexing.bundle.releases import Release
 from retrieval.errors import StaleArtefact
@@ -32,3 +34,12 @@ def setting_of(settings: JsonMap, name: str, default: int) -> int:
     """A whole number that the release recorded."""
     value = settings.get(name, default)
     return value if isinstance(value, int) else default
+
+
+def passed(gates: Mapping[str, object]) -> frozenset[str]:
+    """The tasks whose gate, as a release records it, lets the reranker on.
+
+    >>> passed({"search": {"verdict": "proven", "on": True}, "recommend": {"verdict": "no", "on": False}})
+    frozenset({'search'})
+    """
+    return frozenset(task for task, gate in gates.items() if isinstance(gate, Mapping) and gate.get("on") is True)

@@ -24,14 +24,13 @@ from retrieval.text.words import words
 from retrieval.topk import CSR, Mask, Rows
 from retrieval.towers.serving import Towers, UserTower
 from serving.answering.filter_masks import FilterMasks
-from serving.answering.release_settings import fusions_of, reads_marks, setting_of
+from serving.answering.release_settings import fusions_of, passed, reads_marks, setting_of
 from serving.answering.rerank_steps import open_steps
 from serving.answering.retriever import EXACT, FusionName, Retriever, Shortlists, TaskName
 from serving.answering.source_registry import WORDS, Sources, open_sources
 from serving.answering.stages import Reranked, Stages
 from serving.answering.user_context import Histories, UserContext
 from serving.answering.user_store import Shoppers
-from serving.evaluation.gate_report import passed
 from serving.request import Answer, Hit, Request
 
 LONGEST, TITLES = 50, 3  # where the release does not say: events that are read, newest titles that are reranked by

@@ -16,9 +16,9 @@ from typer.core import TyperGroup
 
 from retrieval.errors import MissingDependency, ShortlistError
 from retrieval.extras import missing_dependency
+from serving.exit_codes import OUR_FAULT, exit_code_of, one_line
 
 ENTRY_POINTS = "shortlist.commands"
-OURS, INTERRUPTED = 1, 130  # exit codes: a fault of ours, Ctrl-C
 OUT_OF_GPU = "OutOfMemoryError"  # the name of torch's error, which is not imported for it
 USAGE: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 QUIET = {
@@ -99,11 +99,11 @@ def ended_by(error: BaseException, debug: bool) -> NoReturn:
         raise error
     if isinstance(error, BrokenPipeError):
         silence_stdout()
-        raise typer.Exit(OURS) from error
+        raise typer.Exit(OUR_FAULT) from error
     if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:  # no file: a stream
         silence_stdout()
         complain(f"error: stdout cannot be written: {error.strerror}; free some space there, or send it elsewhere")
-        raise typer.Exit(OURS) from error
+        raise typer.Exit(OUR_FAULT) from error
     if isinstance(error, KeyboardInterrupt):
         complain("interrupted")
         raise typer.Exit(exit_code_of(error)) from error
@@ -116,7 +116,7 @@ def ended_by(error: BaseException, debug: bool) -> NoReturn:
         raise typer.Exit(exit_code_of(error)) from error
     if (where := full_memory(error)) is not None:
         complain(f"error: {where} is full ({one_line(error)}); end what else uses it, then run it again")
-        raise typer.Exit(OURS) from error
+        raise typer.Exit(OUR_FAULT) from error
     more = "" if debug else "; to see where: shortlist --debug COMMAND ..."
     complain(f"error: a fault of shortlist, {type(error).__name__}: {one_line(error)}{more}")
     raise typer.Exit(exit_code_of(error)) from error
@@ -130,22 +130,6 @@ def full_memory(error: BaseException) -> str | None:
     refused = isinstance(error, RuntimeError) and "can't allocate memory" in told
     refused |= isinstance(error, OSError) and error.errno == errno.ENOMEM
     return "memory" if refused or isinstance(error, MemoryError) else None
-
-
-def exit_code_of(error: BaseException) -> int:
-    """What the command ends with after an error."""
-    if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED
-    return error.exit_code if isinstance(error, ShortlistError) else OURS
-
-
-def one_line(error: BaseException) -> str:
-    """The message of an error, whatever it holds, on one line.
-
-    >>> one_line(ValueError("two\\nlines"))
-    'two lines'
-    """
-    return " ".join(str(error).split())
 
 
 def complain(line: str) -> None:

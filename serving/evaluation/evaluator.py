@@ -26,10 +26,12 @@ from retrieval.metrics.ranking import Values, ndcg_at, settled
 from retrieval.sources.protocols import RequestBatch
 from retrieval.text.rendering import item_texts
 from retrieval.topk import CSR, Hits, Vectors
+from serving.answering.release_settings import passed
 from serving.answering.retriever import FusionName
 from serving.answering.stages import Stages
 from serving.evaluation.batch_requests import Logits, Offline, by_towers, query_shortlists
 from serving.evaluation.figures import (
+    Example,
     Figures,
     JudgedTask,
     Task,
@@ -40,9 +42,7 @@ from serving.evaluation.figures import (
     relevant_rows,
     rerank_sample,
 )
-from serving.evaluation.gate_report import passed
 from serving.evaluation.slices import noisy_queries, request_slices
-from serving.reporting.report import Example
 from serving.shop import Shop
 
 SHOWN = 5  # titles of an example

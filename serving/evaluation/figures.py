@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,20 @@ class JudgedTask:
     grades: NDArray[np.floating]
     scores: Mapping[str, Scores]
     predicted: Mapping[str, Scores] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A real request and the titles of its shortlist before and after reranking, best first.
+
+    asked: the query, or the titles that the shopper had last, newest first. targets: titles that were really wanted.
+    """
+
+    kind: Literal["shopper", "search"]
+    asked: Sequence[str]
+    before: Sequence[str]
+    after: Sequence[str]
+    targets: frozenset[str] = frozenset()
 
 
 def evaluate(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from indexing.bundle.manifest import JsonMap
@@ -42,12 +42,3 @@ def _told(verdict: GateVerdict) -> str:
         f"{verdict.verdict} (nDCG@10 {verdict.mean:+.4f}, 95 % {verdict.low:+.4f} to {verdict.high:+.4f}, "
         f"n {verdict.n:,})"
     )
-
-
-def passed(gates: Mapping[str, object]) -> frozenset[str]:
-    """The tasks whose gate, as a release records it, lets the reranker on.
-
-    >>> sorted(passed(ADOPTED)), passed({"search": {"verdict": "no", "on": False}})
-    (['recommend', 'search'], frozenset())
-    """
-    return frozenset(task for task, gate in gates.items() if isinstance(gate, Mapping) and gate.get("on") is True)

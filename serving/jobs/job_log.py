@@ -13,7 +13,7 @@ from types import TracebackType
 from indexing.bundle.atomic_files import writing_to
 from retrieval.errors import BadConfig, ShortlistError
 from retrieval.progress import ProgressMeter
-from serving.cli.command_group import exit_code_of, one_line
+from serving.exit_codes import exit_code_of, one_line
 
 
 class JobLog:

@@ -30,13 +30,13 @@ from retrieval.towers.serving import TEXT
 from serving.answering.release_state import ReleaseState
 from serving.answering.rerank_steps import planned_steps, with_steps
 from serving.evaluation.evaluator import Measurement, Untuned
-from serving.evaluation.figures import Figures, as_object
+from serving.evaluation.figures import Example, Figures, as_object
 from serving.evaluation.gate_report import judged
 from serving.evaluation.slices import noisy_queries
 from serving.evaluation.untuned_encoder import keep_untuned, untuned_text
 from serving.jobs.bundle_parts import Assembly, plain
 from serving.jobs.work_folder import Work
-from serving.reporting.report import Example, Report, render_report, written
+from serving.reporting.report import Report, render_report, written
 from serving.settings import RunConfig
 from serving.shop import Shop
 

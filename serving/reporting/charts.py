@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from ranking.ordering.platt import Reliability
-from serving.reporting.tables import said
+from serving.reporting.tables import stage_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,7 +110,7 @@ def _name_line_ends(axes: Axes, ends: Mapping[str, tuple[int, float]]) -> None:
     heights = spread([ends[name][1] / top for name in names], gap=0.068)
     for name, height in zip(names, heights, strict=True):
         axes.annotate(
-            said(name),
+            stage_label(name),
             ends[name],
             xytext=(1.05, height),
             textcoords="axes fraction",
@@ -139,7 +139,7 @@ def _draw_dots(axes: Axes, values: Mapping[str, float], intervals: Mapping[str, 
         axes.annotate(
             short(values[name]), (edge, line), xytext=(8, 0), textcoords="offset points", va="center", color=colour
         )
-    axes.set_yticks(range(len(names)), [said(name) for name in names])
+    axes.set_yticks(range(len(names)), [stage_label(name) for name in names])
     for tick, name in zip(axes.get_yticklabels(), names, strict=True):
         tick.set_color(COLOURS.get(name, MUTED))
         tick.set_fontweight("bold" if name in COLOURS else "normal")
@@ -173,7 +173,7 @@ def _draw_changes(axes: Axes, changes: Mapping[str, Interval], label: str) -> No
     reach = (max(ends) - min(ends)) or 0.001
     axes.set_xlim(min(ends) - 0.1 * reach, max(ends) + 0.3 * reach)
     axes.set_ylim(-0.6, len(names) - 0.2)
-    axes.set_yticks(range(len(names)), [said(name) for name in names])
+    axes.set_yticks(range(len(names)), [stage_label(name) for name in names])
     axes.set_xlabel(label)
     axes.grid(axis="x", color=FAINT, linewidth=0.6)
     axes.tick_params(length=0)

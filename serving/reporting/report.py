@@ -1,7 +1,7 @@
 """One self-contained HTML page about a release: figures, gate, real requests before and after reranking.
 
 Everything it shows is given: nothing is measured, read or fetched here. What stands where is decided in
-`serving.report_view`, charts are drawn in `serving.figures`, the page is `report.html.j2` and `report.css`.
+`report_view`, charts are drawn in `charts`, the page is `report.html.j2` and `report.css`.
 """
 
 from __future__ import annotations
@@ -13,33 +13,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
 
-from serving.evaluation.figures import Json
+from serving.evaluation.figures import Example, Json
 from serving.reporting import report_view
-
-
-@dataclass(frozen=True, kw_only=True)
-class Example:
-    """A real request and the titles of its shortlist before and after reranking, best first.
-
-    asked: the query, or the titles that the shopper had last, newest first. targets: titles that were really wanted.
-    """
-
-    kind: Literal["shopper", "search"]
-    asked: Sequence[str]
-    before: Sequence[str]
-    after: Sequence[str]
-    targets: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """All that the page shows.
 
-    evaluation: the object of `serving.evaluate.evaluate`. facts: of the data, name to text. split: how it was split and
-    why, one sentence. folds: requests in each. environment: machine, versions and settings, name to text. generated:
-    the data are made up, which the page then says. calibration: by task, how well the scores held as chances.
+    evaluation: what `serving.evaluation.figures.evaluate` returns. facts: of the data, name to text. split: how the
+    data were split and why, one sentence. folds: requests in each. environment: machine, versions and settings, name to
+    text. generated: the data are made up, which the page then states. calibration: by task, how well the scores hold as
+    probabilities.
     """
 
     title: str

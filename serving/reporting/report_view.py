@@ -9,7 +9,17 @@ from ranking.ordering.blend import Blend
 from ranking.ordering.platt import Calibration
 from serving.evaluation.figures import CUTS, Json, as_object, given_stage
 from serving.reporting.charts import COLOURS, Interval, change_bars, recall_curves, reliability_lines, short, stage_dots
-from serving.reporting.tables import SLICED, SliceRow, caption, heading, is_best, said, shown, slice_rows, stage_name
+from serving.reporting.tables import (
+    SLICED,
+    SliceRow,
+    caption,
+    heading,
+    is_best,
+    shown,
+    slice_rows,
+    stage_label,
+    stage_name,
+)
 
 LISTED = 10  # places of an example that are shown
 TITLES = {
@@ -208,7 +218,7 @@ def example(
 def folds(sizes: Mapping[str, int]) -> list[Fold]:
     """Bars for the sizes of folds."""
     most = max(sizes.values(), default=0) or 1
-    return [Fold(said(name), f"{size:,}", round(100 * size / most, 1)) for name, size in sizes.items()]
+    return [Fold(stage_label(name), f"{size:,}", round(100 * size / most, 1)) for name, size in sizes.items()]
 
 
 def _recall_tile(name: str, task: Mapping[str, Json]) -> Iterator[Tile]:
@@ -239,7 +249,7 @@ def _judged_tile(task: Mapping[str, Json]) -> Iterator[Tile]:
         figures = as_object(as_object(task["stages"])[name])
         extra = [f"{heading(key)} {shown(figures[key])}" for key in ("rmse", "spearman") if key in figures]
         note = "; ".join(part for part in (_best_baseline(found, short), *extra) if part)
-        yield Tile([(short(found[name]), name)], f"nDCG@10 in ordering judged items, {said(name)}", note)
+        yield Tile([(short(found[name]), name)], f"nDCG@10 in ordering judged items, {stage_label(name)}", note)
 
 
 def _curves(stages: Mapping[str, Mapping[str, Json]]) -> Chart:
@@ -289,7 +299,7 @@ def reliability_charts(calibration: Mapping[str, Json]) -> list[Chart]:
             f"Expected calibration error {short(found.before.error)} before, {short(found.after.error)} after, on "
             f"{found.after.pairs:,} pairs, each half of the lists by what the other half gave."
         )
-        title = f"{TITLES.get(name, said(name).capitalize())}: do the scores hold as chances?"
+        title = f"{TITLES.get(name, stage_label(name).capitalize())}: do the scores hold as chances?"
         charts.append(Chart(title, text, reliability_lines(found.before, found.after)))
     return charts
 
@@ -297,7 +307,7 @@ def reliability_charts(calibration: Mapping[str, Json]) -> list[Chart]:
 def _gate(name: str, verdict: Mapping[str, Json]) -> GateCard:
     headline, meaning = VERDICTS[str(verdict["verdict"])]
     facts = {} if "mean" not in verdict else _gate_facts(verdict)
-    return GateCard(TITLES.get(name, said(name).capitalize()), str(verdict["verdict"]), headline, meaning, facts)
+    return GateCard(TITLES.get(name, stage_label(name).capitalize()), str(verdict["verdict"]), headline, meaning, facts)
 
 
 def _gate_facts(verdict: Mapping[str, Json]) -> dict[str, str]:
@@ -311,7 +321,7 @@ def _gate_facts(verdict: Mapping[str, Json]) -> dict[str, str]:
         "smallest detectable change": shown(verdict["mde"]),
         **({"order": str(Blend.of(as_object(verdict["blend"])))} if "blend" in verdict else {}),
         **{
-            f"against {said(name)}": _against(as_object(one))
+            f"against {stage_label(name)}": _against(as_object(one))
             for name, one in as_object(verdict.get("against", {})).items()
         },
         **({"weight of each score": _weights(as_object(verdict["weights"]))} if "weights" in verdict else {}),
@@ -323,7 +333,9 @@ def _against(verdict: Mapping[str, Json]) -> str:
 
 
 def _weights(terms: Mapping[str, Json]) -> str:
-    return "; ".join(f"{said(name)} {weight:.3g}" for name, weight in terms.items() if isinstance(weight, int | float))
+    return "; ".join(
+        f"{stage_label(name)} {weight:.3g}" for name, weight in terms.items() if isinstance(weight, int | float)
+    )
 
 
 def _column(task: Mapping[str, Json], key: str) -> dict[str, float]:
@@ -338,7 +350,7 @@ def _best_baseline(values: Mapping[str, float], written: Callable[[float], str])
     if not baselines:
         return ""
     best = max(baselines, key=lambda stage: baselines[stage])
-    return f"best baseline: {said(best)}, {written(baselines[best])}"
+    return f"best baseline: {stage_label(best)}, {written(baselines[best])}"
 
 
 def _interval(value: Json) -> Interval:

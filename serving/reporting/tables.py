@@ -121,13 +121,13 @@ def slice_rows(task: Mapping[str, Json]) -> list[SliceRow]:
     slices = as_object(task.get("slices", {}))
     if not slices:
         return []
-    parts = {"all": task} | {SLICES.get(name, said(name)): as_object(part) for name, part in slices.items()}
+    parts = {"all": task} | {SLICES.get(name, stage_label(name)): as_object(part) for name, part in slices.items()}
     rows = []
     for name, part in parts.items():
         stages = {stage: as_object(figures) for stage, figures in as_object(part["stages"]).items()}
         for at, stage in enumerate(_compared(stages)):
             figures = [shown(stages[stage].get(column)) for column in SLICED]
-            rows.append(SliceRow(*(("", "") if at else (name, f"{part['n']:,}")), said(stage), figures))
+            rows.append(SliceRow(*(("", "") if at else (name, f"{part['n']:,}")), stage_label(stage), figures))
     return rows
 
 
@@ -144,13 +144,13 @@ def stage_name(name: str, figures: Mapping[str, Json], task: Mapping[str, Json])
     >>> stage_name("own_frequency", {}, {"n": 9}), stage_name("reranked", {"n": 4}, {"n": 9})
     ('own frequency', 'reranked, n=4')
     """
-    return said(name) if figures.get("n", task["n"]) == task["n"] else f"{said(name)}, n={figures['n']:,}"
+    return stage_label(name) if figures.get("n", task["n"]) == task["n"] else f"{stage_label(name)}, n={figures['n']:,}"
 
 
-def said(stage: str) -> str:
+def stage_label(stage: str) -> str:
     """The name of a stage as it is spoken.
 
-    >>> said("popularity_7d"), said("item_knn"), said("bm25")
+    >>> stage_label("popularity_7d"), stage_label("item_knn"), stage_label("bm25")
     ('popularity, 7 days', 'item-kNN', 'BM25')
     """
     return SPOKEN.get(stage, stage.replace("_", " "))

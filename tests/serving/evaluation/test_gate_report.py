@@ -11,8 +11,9 @@ import pytest
 from ranking.ordering.blend import Blend
 from ranking.ordering.gate import Verdict, gate
 from retrieval.sources.fusion import Fusion
+from serving.answering.release_settings import passed
 from serving.evaluation.evaluator import Gated, Measurement
-from serving.evaluation.gate_report import judged, passed
+from serving.evaluation.gate_report import judged
 
 BETTER = gate(np.zeros(40), np.full(40, 0.1))
 

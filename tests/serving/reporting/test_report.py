@@ -17,9 +17,9 @@ from ranking.ordering.gate import gate
 from ranking.ordering.permute import rerank
 from ranking.ordering.platt import Calibration, reliability
 from retrieval.topk import CSR, Hits
-from serving.evaluation.figures import JudgedTask, Task, evaluate, relevant_rows
+from serving.evaluation.figures import Example, JudgedTask, Task, evaluate, relevant_rows
 from serving.reporting.charts import Interval, change_bars, recall_curves, stage_dots
-from serving.reporting.report import Example, Report, render_report, write_report
+from serving.reporting.report import Report, render_report, write_report
 
 EVIL = '<script>alert("x")</script> & "quoted" {{ 7 * 7 }}'
 
@@ -244,6 +244,6 @@ def test_charts_name_their_lines_and_take_colours_from_the_page():
 
 def test_importing_the_report_draws_nothing_in():
     heavy = ("matplotlib", "jinja2", "rich", "scipy", "torch")
-    code = f"import sys, serving.report, serving.tables; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, serving.reporting.report, serving.reporting.tables; print([name for name in {heavy} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
