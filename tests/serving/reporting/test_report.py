@@ -244,6 +244,7 @@ def test_charts_name_their_lines_and_take_colours_from_the_page():
 
 def test_importing_the_report_draws_nothing_in():
     heavy = ("matplotlib", "jinja2", "rich", "scipy", "torch")
-    code = f"import sys, serving.reporting.report, serving.reporting.tables; print([name for name in {heavy} if name in sys.modules])"
+    code = "import sys, serving.reporting.report, serving.reporting.tables\n"
+    code += f"print([name for name in {heavy} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
