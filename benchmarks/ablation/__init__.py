@@ -1,1 +1,1 @@
-"""What a setting of the towers does."""
+"""Ablations of the towers' settings."""

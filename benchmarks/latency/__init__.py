@@ -1,1 +1,1 @@
-"""How long an answer takes, under which load."""
+"""Latency of answers, alone and under load."""

@@ -1,1 +1,1 @@
-"""Encoders and rerankers measured: speed, recall, training."""
+"""Speed and quality of encoders and rerankers; speed of training."""

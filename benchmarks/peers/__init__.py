@@ -1,1 +1,1 @@
-"""What a shop would take instead, fitted and measured beside the towers."""
+"""Other libraries, trained and measured on the same split."""

@@ -28,7 +28,7 @@ from benchmarks.peers.text_pipelines import (
     with_onnx,
 )
 from benchmarks.quality.recall import Quality
-from benchmarks.quality.tasks import event_side, recommend_tasks
+from benchmarks.quality.tasks import events_and_split, recommend_tasks
 from benchmarks.result_lines import Line
 from retrieval.data.requests import Requests
 from retrieval.errors import MissingDependency
@@ -83,7 +83,7 @@ class Peers:
 
     def timed_requests(self) -> Requests:
         """Test requests that everybody is timed on, drawn by the seed."""
-        _, split = event_side(self.shop)
+        _, split = events_and_split(self.shop)
         return split.folds["test"].select(self._drawn(len(split.folds["test"])))
 
     def timed_queries(self) -> list[str]:
@@ -92,7 +92,7 @@ class Peers:
         return [texts[at] for at in self._drawn(len(texts))]
 
     def _recommend(self) -> Iterator[Line]:
-        events, split = event_side(self.shop)
+        events, split = events_and_split(self.shop)
         requests, asked, costs = split.folds["test"], self.timed_requests(), []
         stages = event_baselines(events, requests, split, self.shop.data.n_items)
         for name, fit in self.recommenders().items():

@@ -24,7 +24,7 @@ from benchmarks.peers.implicit import (
 )
 from benchmarks.peers.sasrec import SasRec, SasRecConfig, item_vectors, train_sasrec, user_vectors
 from benchmarks.peers.sequences import Sequences, examples, padded, request_histories, training_sequences
-from benchmarks.quality.tasks import event_side, training_counts
+from benchmarks.quality.tasks import events_and_split, training_counts
 from retrieval.data.requests import Requests
 from retrieval.metrics.baselines import Baseline, Positions, histories, history_mean, inner_product, targets_of
 from retrieval.metrics.ranking import Counts, recall_at
@@ -85,7 +85,7 @@ class Recommenders:
 
     def _als(self) -> FittedPeer:
         def ranked(fitted: FittedAls, requests: Requests) -> Baseline:
-            events, _ = event_side(self.shop)
+            events, _ = events_and_split(self.shop)
             return inner_product(fitted.users(request_histories(events, requests)), fitted.items, self._counts)
 
         def fitted(config: AlsConfig) -> FittedPeer:
@@ -106,7 +106,7 @@ class Recommenders:
         return self._best("bpr", [partial(fitted, config) for config in self.grids.bpr])
 
     def _neighbours(self) -> FittedPeer:
-        events, _ = event_side(self.shop)
+        events, _ = events_and_split(self.shop)
         below_any = np.float32(self._counts.max(initial=0) + 1)  # popularity decides where nothing is taken together
         popular: Scores = self._counts.astype(np.float32) / below_any
 
@@ -127,7 +127,7 @@ class Recommenders:
         return self._best("implicit_item_knn", [partial(fitted, config) for config in self.grids.neighbours])
 
     def _sasrec(self) -> FittedPeer:
-        events, _ = event_side(self.shop)
+        events, _ = events_and_split(self.shop)
         config = self.grids.sasrec
 
         def ranked(model: SasRec, requests: Requests) -> Baseline:
@@ -143,7 +143,7 @@ class Recommenders:
 
     def _texts(self) -> FittedPeer:
         """The mean vector of a history, against the vectors of the items."""
-        events, _ = event_side(self.shop)
+        events, _ = events_and_split(self.shop)
         vectors = self.texts()
 
         def ranked(requests: Requests) -> Baseline:
@@ -169,7 +169,7 @@ class Recommenders:
 
     def _valid(self, ranked: Ranks) -> float:
         """recall@20 on `tower_valid`, what was taken before left out unless shoppers buy again; 0 where it is empty."""
-        events, split = event_side(self.shop)
+        events, split = events_and_split(self.shop)
         requests = split.folds["tower_valid"]
         again = self.shop.shoppers_buy_again()
         taken = None if again else histories(events, requests, split.target_events)
@@ -180,7 +180,7 @@ class Recommenders:
 
     @cached_property
     def _sequences(self) -> Sequences:
-        return training_sequences(*event_side(self.shop))
+        return training_sequences(*events_and_split(self.shop))
 
     @cached_property
     def _counts(self) -> Counts:

@@ -17,7 +17,7 @@ from benchmarks.peers.recommenders import Grids
 from benchmarks.peers.sequences import request_histories
 from benchmarks.peers.text_pipelines import Finds
 from benchmarks.quality.run import RecallRun
-from benchmarks.quality.tasks import event_side
+from benchmarks.quality.tasks import events_and_split
 from benchmarks.result_lines import Line
 from benchmarks.sweep import EngineOptions, open_engine
 from indexing.bundle.bundle import Bundle
@@ -109,7 +109,7 @@ def calls_of(engine: Engine, peers: Peers) -> dict[str, list[Call]]:
     """What the peers are timed on, asked of an engine: the same histories, the same queries, as many items."""
     found: dict[str, list[Call]] = {}
     if peers.shop.events is not None:
-        events, _ = event_side(peers.shop)
+        events, _ = events_and_split(peers.shop)
         lists, ids = request_histories(events, peers.timed_requests()), peers.shop.data.item_ids
         given = [[ids[row] for row in lists.select(np.array([at])).rows] for at in range(lists.n_lists)]
         ask: Callable[..., Call] = partial(partial, engine.recommend, k=WIDTH)

@@ -1,1 +1,1 @@
-"""What is found and in which order: recall, slices, revenue."""
+"""Quality of ranked lists: recall, slices, revenue, lost targets."""

@@ -1,4 +1,4 @@
-"""What is beyond accuracy: how varied the answered lists are, how much like the shopper, and whose goods they show."""
+"""Figures beyond accuracy: diversity, novelty, calibration to the user, and exposure of brands and sellers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from benchmarks.quality.parts import Part, parts_of
-from benchmarks.quality.tasks import ANSWERED, event_side, training_counts
+from benchmarks.quality.tasks import ANSWERED, events_and_split, training_counts
 from benchmarks.result_lines import Line
 from retrieval.metrics import beyond_accuracy as beyond
 from retrieval.metrics import ranking as metrics
@@ -24,8 +24,8 @@ from serving.answering.stages import Stages
 from serving.evaluation.figures import Task
 from serving.shop import Shop
 
-GROUPED = ("brand", "seller")  # columns whose groups want to be seen
-TOP = 5  # groups whose exposure is told, those that are wanted most
+GROUPED = ("brand", "seller")  # columns whose groups' exposure is measured
+TOP = 5  # groups that are listed, those with the most sales
 
 
 class Groups(NamedTuple):
@@ -36,20 +36,20 @@ class Groups(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Shown:
-    """The first items of every list of a shop's test requests."""
+class ListFigures:
+    """Figures of the first items of every ranked list of a data set's test requests."""
 
     shop: Shop
 
     def lines(self, name: str, task: Task) -> Iterator[Line]:
-        """Every stage whose lists are known, with all figures that its task allows."""
+        """Every stage whose lists are known, with all figures that its task has."""
         for part in parts_of(task):
             for stage, hits in part.lists.items():
                 labels = {"task": name, "stage": stage}
                 for figure, value in self._figures(hits, part, recommends=name != "search"):
                     yield figure_line({**labels, "figure": f"{figure}@{ANSWERED}"}, value)
                 for column, groups in self._groups.items():
-                    yield from self._exposed(labels, column, groups, hits, task)
+                    yield from self._exposure(labels, column, groups, hits, task)
 
     def _figures(self, hits: Hits, part: Part, *, recommends: bool) -> Iterator[tuple[str, float | None]]:
         k = ANSWERED
@@ -63,12 +63,12 @@ class Shown:
                 mean(beyond.calibration_at(hits, self._history.select(part.at), self._categories.codes, k)),
             )
 
-    def _exposed(
+    def _exposure(
         self, labels: Mapping[str, str], column: str, groups: Groups, hits: Hits, task: Task
     ) -> Iterator[Line]:
-        """The gap between what is shown of each group and what is wanted of it, and both for the most wanted.
+        """The gap between the share of answers and the share of sales of every group, and both for the largest groups.
 
-        Wanted are the sales in training; in a shop without events, the items that are right.
+        Sales are those in training; without events, the relevant items of the judgements.
         """
         wanted = np.bincount(task.targets.rows, minlength=len(groups.codes)) if self._sold is None else self._sold
         own = groups.codes >= 0
@@ -97,12 +97,12 @@ class Shown:
 
     @cached_property
     def _history(self) -> CSR:
-        events, split = event_side(self.shop)
+        events, split = events_and_split(self.shop)
         return histories(events, split.folds["test"])
 
 
 def diversity_lines(tasks: Mapping[str, Task], stages: Stages) -> Iterator[Line]:
-    """How unlike each other the answered items are, in the item tower's own space."""
+    """The diversity of the answered items by their vectors of the item tower."""
     vectors = stages.version.vectors_at(np.arange(stages.version.size))
     for name, task in tasks.items():
         for part in parts_of(task):
@@ -112,7 +112,7 @@ def diversity_lines(tasks: Mapping[str, Task], stages: Stages) -> Iterator[Line]
 
 
 def groups_of(items: pa.Table, column: str) -> Groups | None:
-    """The groups by each item's first value of a column of names; None where no item has one."""
+    """The group of each item: its first value in a column of names; None where no item has one."""
     if column not in items.column_names:
         return None
     values = items[column].combine_chunks()
@@ -125,12 +125,12 @@ def groups_of(items: pa.Table, column: str) -> Groups | None:
 
 
 def figure_line(labels: Mapping[str, str], value: float | None, **bounds: float | None) -> Line:
-    """One figure that is not a share of targets found."""
+    """A line with one figure and its bounds."""
     known = None if value is None or np.isnan(value) else value
     return Line(measured="beyond accuracy", labels=labels, unit="figure", summary={"value": known, **bounds})
 
 
 def mean(values: Values) -> float | None:
-    """The mean of what is not nan; None where all is."""
+    """The mean of all values but nan; None where all are nan."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else None

@@ -1,4 +1,4 @@
-"""Where targets were lost: every one that is not among the answered items counts at the first step that dropped it."""
+"""A funnel of lost targets: each target that is not answered counts at the first step that dropped it."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ STEPS = ("unknown", "filtered", "retrieval", "approximate index", "reranked down
 
 @dataclass(frozen=True, kw_only=True)
 class Funnel:
-    """The lists of some requests at every step, and what each request was for.
+    """The targets and the ranked lists of some requests.
 
-    targets: all of them, item rows; those at `n_items` or above are items that the index does not hold. removed: what
-    may not be answered to each request. exact: the candidates that an exact index gives; given: those of the index in
-    use, best first; answered: the order shown, of which the first k are answered.
+    targets: item rows of each request; rows from `n_items` on are items that the index does not hold. removed: items
+    that may not be answered to each request. exact: the candidates of exact search; retrieved: those of the index in
+    use, best first; answered: the final order, whose first k items are answered.
     """
 
     targets: CSR
     n_items: int
     removed: CSR
     exact: Hits
-    given: Hits
+    retrieved: Hits
     answered: Hits
     k: int = 10
 
     def counts(self) -> dict[str, int]:
-        """How many targets there are, how many were answered, and how many were lost at each of STEPS.
+        """The number of targets, of those answered, and of those lost at each of STEPS.
 
-        unknown: not in the index. filtered: removed. retrieval: not even exact search has it among the candidates.
-        approximate index: exact search has it, the index in use does not. reranked down: among the first k before
-        reranking, not after. capped: a candidate that never stood among the first k.
+        unknown: not in the index. filtered: removed. retrieval: no candidate of exact search either. approximate index:
+        a candidate of exact search, but not of the index in use. reranked down: among the first k before reranking
+        only. capped: a candidate that was never among the first k.
         """
         found = dict.fromkeys(("targets", "answered", *STEPS), 0)
         found["targets"] = len(self.targets.rows)
@@ -45,11 +45,11 @@ class Funnel:
         return found
 
     def _lost(self) -> dict[str, Mask]:
-        """What falls under each step, bool [n_targets]; the first that holds is the one that counts."""
-        before, shown = self._listed(self.given.head(self.k)), self._listed(self.answered.head(self.k))
-        candidate = self._listed(self.given)
+        """Which targets each step may have lost, bool [n_targets]; the first step that applies counts."""
+        before, answered = self._listed(self.retrieved.head(self.k)), self._listed(self.answered.head(self.k))
+        candidate = self._listed(self.retrieved)
         return {
-            "answered": shown,
+            "answered": answered,
             "unknown": self.targets.rows >= self.n_items,
             "filtered": self.targets.listed_in(self.removed),
             "approximate index": self._listed(self.exact) & ~candidate,

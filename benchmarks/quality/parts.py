@@ -1,4 +1,4 @@
-"""The requests of a task, in parts: all of them, and those that reranking was run for."""
+"""The requests of a task in two parts: all of them, and the sample that was reranked."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from serving.evaluation.figures import Positions, Task
 
 
 class Part(NamedTuple):
-    """Some requests of a task, with the stages that were run for them.
+    """Some requests of a task, and the stages that were run for them.
 
-    `at` are their positions in the task, `target_at` those of their targets among the task's; `lists` are the first
-    items of each stage, where it has them.
+    at: positions of the requests in the task. target_at: positions of their targets among the task's. stages: places of
+    the targets in every stage. lists: the first items of a stage, where they are known.
     """
 
     at: Positions
@@ -27,15 +27,16 @@ class Part(NamedTuple):
     stages: Mapping[str, Places]
     lists: Mapping[str, Hits]
 
-    def slice(self, kept: Mask) -> Part:
-        """Cut to some of the task's targets, bool [n_targets of the task]; the requests stay, some with no target."""
-        own = kept[self.target_at]
+    def slice(self, mask: Mask) -> Part:
+        """The same requests with some of the task's targets only, bool [n_targets of the task]; some may have none
+        left."""
+        own = mask[self.target_at]
         stages = {name: Places(places.above[own], places.tied[own]) for name, places in self.stages.items()}
         return self._replace(targets=self.targets.where(own), target_at=self.target_at[own], stages=stages)
 
 
 def parts_of(task: Task) -> Iterator[Part]:
-    """All requests, then the sample that was reranked, if any was."""
+    """All requests, then the reranked sample, if there is one."""
     everyone = np.arange(task.targets.n_lists)
     lists = {name: ranked for name, ranked in task.stages.items() if isinstance(ranked, Hits)}
     yield _part(task, everyone, task.stages, {**lists, **task.heads})

@@ -1,4 +1,4 @@
-"""What a shopper took, found again among the events: of which kind it was, and what it was worth to the shop."""
+"""The events that requests' targets come from: their kind, and their value to the shop."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from retrieval.topk import CSR
 Positions = NDArray[np.int64]
 
 
-class Taken:
-    """The events in which the targets of requests were taken, by the request's own shopper and from its moment on."""
+class TargetEvents:
+    """The event of each target: the first of the request's user with that item, at or after the request."""
 
     def __init__(self, events: Events, requests: Requests, kinds: tuple[str, ...], targets: CSR) -> None:
-        """targets: item rows of each request, a part of its own or all. kinds: of the events that take something."""
+        """targets: item rows of each request, all or some of its own. kinds: of events that count as targets."""
         self._events = events
         target = np.flatnonzero(events.is_kind(kinds))
         self._order = target[np.lexsort((target, events.item[target], events.user[target]))]
@@ -29,9 +29,9 @@ class Taken:
         return np.where(self.event >= 0, self._events.kind[self.event], np.int16(-1))
 
     def worth(self, prices: Values, rows: Positions) -> Values:
-        """Money paid for each target, float64 [n_targets]: price times quantity, over all its events in one basket.
+        """The value of each target, float64 [n_targets]: price times quantity, summed over its events in one basket.
 
-        prices is float64 [n_items], of the catalogue, and counts where the event has none; nan where neither has one.
+        prices is float64 [n_items], the catalogue's, for events without a price; nan where neither has one.
         """
         events, order = self._events, self._order
         price = events.price[order].astype(np.float64)
@@ -46,7 +46,7 @@ class Taken:
         return worth
 
     def _first(self, user: NDArray[np.integer], item: Positions, start: Positions) -> Positions:
-        """The first event of a shopper with an item that is not before `start`, -1 where there is none."""
+        """The first event of a user with an item that is not before position `start`, -1 where there is none."""
         events, order = self._events, self._order
         known = events.user[order].astype(np.int64) << 32 | events.item[order]
         pairs, first = np.unique(known, return_index=True)
@@ -59,7 +59,7 @@ class Taken:
         return np.where(there & (held == at), np.append(order, -1)[np.minimum(place, len(order))], -1)
 
     def _baskets(self) -> Positions:
-        """A number for each run of events of one shopper and item that were taken in one go, int64 [n_order]."""
+        """A number for each group of events of one user and item in one basket or at one time, int64 [n_order]."""
         events, order = self._events, self._order
         left, right = order[:-1], order[1:]
         same = (events.user[left] == events.user[right]) & (events.item[left] == events.item[right])
@@ -69,7 +69,7 @@ class Taken:
 
 
 def prices_of(items: pa.Table) -> Values:
-    """float64 [n_items], nan where an item has none."""
+    """The catalogue's prices, float64 [n_items], nan where an item has none."""
     if "price" not in items.column_names:
         return np.full(items.num_rows, np.nan)
     found: Values = items["price"].cast(pa.float64()).to_numpy()

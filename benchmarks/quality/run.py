@@ -1,4 +1,4 @@
-"""A whole measurement of quality: of a bundle's live release, or of the baselines alone."""
+"""`shortlist bench recall`: the quality of a bundle's live release, or of the baselines alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from benchmarks.quality.beyond_accuracy import diversity_lines
 from benchmarks.quality.recall import Quality, funnel_lines
 from benchmarks.quality.slices import query_slices
-from benchmarks.quality.tasks import ANSWERED, event_side, recommend_tasks, search_task
+from benchmarks.quality.tasks import ANSWERED, events_and_split, recommend_tasks, search_task
 from benchmarks.result_lines import Line
 from indexing.bundle.bundle import Bundle
 from retrieval.encoders.quiet import quiet_libraries
@@ -27,7 +27,7 @@ from serving.jobs.run import Pipeline
 from serving.jobs.train_one import index_ids, recorded_settings
 from serving.shop import Shop
 
-FEW = 10  # requests that reranking is measured on in a hurry
+FEW = 10  # requests that a quick run measures reranking on
 RESAMPLES, FEW_RESAMPLES = 4_000, 400
 
 
@@ -39,18 +39,18 @@ class RecallRun:
     bundle: Path | None
     device: str = "auto"
     quick: bool = False
-    quality_alone: bool = False  # neither slices, nor what is beyond accuracy, nor the funnel
+    quality_alone: bool = False  # without slices, beyond-accuracy figures and the funnel
 
     def release_id(self) -> str | None:
         """The live release; None without a bundle."""
         return None if self.bundle is None else Bundle.open(self.bundle).current().id
 
     def lines(self) -> Iterator[Line]:
-        """See `recall.Quality`, and of a bundle the funnel. Raises BadData and BadBundle."""
+        """The lines of `recall.Quality`, and for a bundle the funnel. Raises BadData and BadBundle."""
         resamples = FEW_RESAMPLES if self.quick else RESAMPLES
         if self.bundle is None:
             shop = Shop.open(self.data, settings_of().data, now=datetime.now(UTC))
-            yield from self._told(Quality(shop, _sliced(shop, _baselines(shop)), resamples))
+            yield from self._lines_of(Quality(shop, _with_query_slices(shop, _baselines(shop)), resamples))
             return
         bundle = Bundle.open(self.bundle)
         with TemporaryDirectory() as scratch, quiet_libraries():
@@ -59,18 +59,18 @@ class RecallRun:
             measured, gates = self._measured(shop, pipeline.config.evaluation.rerank_sample)
             untuned = None if self.quick else pipeline.untuned(shop, bundle)
             whole = not self.quality_alone
-            told = measured.tasks(untuned, gates, ANSWERED if whole else 0, noisy_reranked=whole)
-            tasks = _sliced(shop, told)
-            yield from self._told(Quality(shop, tasks, resamples))
+            tasks = measured.tasks(untuned, gates, ANSWERED if whole else 0, noisy_reranked=whole)
+            tasks = _with_query_slices(shop, tasks)
+            yield from self._lines_of(Quality(shop, tasks, resamples))
             if not self.quality_alone:
                 yield from diversity_lines(tasks, measured.stages)
                 yield from funnel_lines(measured, tasks)
 
-    def _told(self, quality: Quality) -> Iterator[Line]:
+    def _lines_of(self, quality: Quality) -> Iterator[Line]:
         return quality.stages() if self.quality_alone else quality.lines()
 
     def _measured(self, shop: Shop, sample: int) -> tuple[Measurement, dict[str, Figures]]:
-        """The live release's stages over a shop opened like its index, and its gates."""
+        """The live release's stages, to be measured on a data set opened like its index, and its gates."""
         assert self.bundle is not None
         engine = Engine.open(self.bundle, device=self.device)
         gates: dict[str, Figures] = json.loads(json.dumps(engine.release.gates))
@@ -83,16 +83,16 @@ class RecallRun:
 
 
 def _baselines(shop: Shop) -> dict[str, Task]:
-    """What needs no model, for all that the shop's data ask."""
+    """The baselines that need no model, for every task that the data set has."""
     found: dict[str, Task] = {}
     if shop.events is not None:
-        events, split = event_side(shop)
+        events, split = events_and_split(shop)
         found = recommend_tasks(shop, event_baselines(events, split.folds["test"], split, shop.data.n_items))
     return found if shop.judgements is None else {**found, "search": search_task(shop)}
 
 
-def _sliced(shop: Shop, tasks: dict[str, Task]) -> dict[str, Task]:
-    """The same, with slices of search by the query."""
+def _with_query_slices(shop: Shop, tasks: dict[str, Task]) -> dict[str, Task]:
+    """The same tasks, where search has slices by query as well."""
     if shop.judgements is None:
         return tasks
     texts, search = shop.query_texts(shop.judgements.folds["test"]), tasks["search"]

@@ -1,4 +1,4 @@
-"""Slices of the test requests beside those of every evaluation: which targets belong to each, bool [n_targets]."""
+"""Slices of the test requests, beside those of every evaluation: which targets belong to each, bool [n_targets]."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from retrieval.metrics.ranking import Counts
 from retrieval.text.words import stem, words
 from retrieval.topk import CSR, Mask
 
-BANDS = 4  # of price, each with a quarter of the items
+BANDS = 4  # price bands with as many items each
 LONG_QUERY = 4  # words
 
 
 def item_slices(items: pa.Table, counts: Counts | None, targets: CSR) -> dict[str, Mask]:
-    """By what the targets are: the head that makes up half of all sales, the tail, price bands.
+    """By item: `head`, the best sellers that make up half of all sales, `tail`, the rest, and price bands.
 
-    counts is int64 [n_items], sales of each item; None where nothing is known of them.
+    counts is int64 [n_items], the sales of each item; None where they are not known.
     """
     found: dict[str, Mask] = {}
     if counts is not None:
@@ -39,20 +39,20 @@ def item_slices(items: pa.Table, counts: Counts | None, targets: CSR) -> dict[st
 
 
 def event_slices(events: Events, requests: Requests, targets: CSR, kinds: NDArray[np.int16]) -> dict[str, Mask]:
-    """By events: `of_KIND` in which the target was taken (int16 [n_targets], -1 unknown), and `after_KIND` that the
-    shopper did last before. Neither where there is one kind only."""
+    """By event: `of_KIND`, the kind of the target's own event (`kinds`, int16 [n_targets], -1 unknown), and
+    `after_KIND`, the kind of the user's last event before. Neither where there is only one kind."""
     before = requests.end > events.offsets[requests.user]
     last = np.where(before, events.kind[np.maximum(requests.end - 1, 0)], -1)[targets.owners]
     return {**_by_kind("of", kinds, events.kinds), **_by_kind("after", last, events.kinds)}
 
 
 def query_slices(texts: Sequence[str], item_texts: Sequence[str], targets: CSR) -> dict[str, Mask]:
-    """By the query: `short_queries` and `long_queries` of LONG_QUERY words or more; `unknown_words` where a word is in
-    no item's text, as most misspelt ones are, and `known_words`; `one_relevant` where a single item is right."""
-    held = {stem(word) for text in item_texts for word in words(text)}
+    """By query: `long_queries` with LONG_QUERY words or more, and `short_queries`; `unknown_words`, of which one is in
+    no item's text, as most misspelt ones are, and `known_words`; `one_relevant`, with a single relevant item."""
+    known = {stem(word) for text in item_texts for word in words(text)}
     read = [words(text) for text in texts]
     long = np.array([len(one) >= LONG_QUERY for one in read], bool)
-    unknown = np.array([any(stem(word) not in held for word in one) for one in read], bool)
+    unknown = np.array([any(stem(word) not in known for word in one) for one in read], bool)
     single = np.diff(targets.indptr) == 1
     found = {
         "short_queries": ~long, "long_queries": long, "known_words": ~unknown, "unknown_words": unknown,

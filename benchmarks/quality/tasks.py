@@ -1,4 +1,4 @@
-"""What is asked of every retriever: the test requests, with seen items removed and kept, and the judged queries."""
+"""The tasks of every retriever: test requests with seen items removed and kept, and judged queries."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from serving.evaluation.slices import noisy_queries, request_slices
 from serving.shop import Shop
 
 ANSWERED = 10  # items of an answer
-SEARCHED = 300  # places of a search, so that ties at 100 are seen whole
+SEARCHED = 300  # hits of a search: more than 100, so that ties at rank 100 are complete
 
 
-def event_side(shop: Shop) -> tuple[Events, EventSplit]:
-    """The events of a shop and their split. Raises BadData where there are none."""
+def events_and_split(shop: Shop) -> tuple[Events, EventSplit]:
+    """The events of a data set and their split. Raises BadData where it has none."""
     if shop.data.events is None or shop.events is None:
-        raise BadData("the data set has no events, and this recommends; add events.parquet")
+        raise BadData("the data set has no events, which recommendation needs; add events.parquet")
     return shop.data.events, shop.events
 
 
 def recommend_tasks(shop: Shop, stages: Mapping[str, Baseline]) -> dict[str, Task]:
-    """Both ways of asking for the test requests, with the slices of every evaluation."""
-    events, split = event_side(shop)
+    """The tasks `seen_removed` and `seen_kept` of the test requests, with the slices of every evaluation."""
+    events, split = events_and_split(shop)
     requests, found = split.folds["test"], {}
     taken = histories(events, requests, split.target_events)
     counts = training_counts(shop)
@@ -48,7 +48,7 @@ def recommend_tasks(shop: Shop, stages: Mapping[str, Baseline]) -> dict[str, Tas
 
 
 def search_task(shop: Shop) -> Task:
-    """The judged queries of the test fold, and the same misspelt, as baselines that need no model answer them."""
+    """The judged queries of the test fold and their misspelt variant, answered by the baselines that need no model."""
     assert shop.judgements is not None
     queries = shop.judgements.folds["test"]
     targets, items = relevant_rows(*shop.judged(queries)), item_texts(shop.data.items)
@@ -61,6 +61,6 @@ def search_task(shop: Shop) -> Task:
 
 
 def training_counts(shop: Shop) -> NDArray[np.int64]:
-    """Training targets of each item, int64 [n_items]."""
-    events, split = event_side(shop)
+    """How often each item is a target in training, int64 [n_items]."""
+    events, split = events_and_split(shop)
     return np.bincount(events.item[split.train_target], minlength=shop.data.n_items)

@@ -1,4 +1,4 @@
-"""The small table of README: what a release finds and takes, beside the best of all else that was measured."""
+"""The small table of README: quality and latency of a release, beside the best baseline or peer."""
 
 from __future__ import annotations
 

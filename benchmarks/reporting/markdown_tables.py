@@ -1,7 +1,7 @@
-"""Tables of README and docs/measured.md, written from committed results, so that no figure in them is copied by hand.
+"""The tables of README and docs/measured.md, generated from the committed results.
 
-A table stands between `<!-- bench KIND FILE -->` and `<!-- /bench -->`, made of `benchmarks/results/FILE.jsonl`.
-`<!-- bench slices FILE NAME,NAME -->` shows the named slices alone. Below stands every run that a row comes from.
+A table stands between `<!-- bench KIND FILE -->` and `<!-- /bench -->` and is made of `benchmarks/results/FILE.jsonl`.
+`<!-- bench slices FILE NAME,NAME -->` shows only the named slices. Every run that a row comes from is listed below it.
 `<!-- bench headline NAME,NAME -->` is the small table of README: see `benchmarks.reporting.headline`.
 """
 
@@ -28,14 +28,14 @@ MARKED = re.compile(
 )
 QUALITY = ("recall@10", "recall@100", "ndcg@10", "mrr@10")
 HEADLINE = "headline"
-ENOUGH = 0.95  # of the nearest, that an index is to find
+ENOUGH = 0.95  # recall that a setting of an index has to reach
 COSTS = ("build s", "MB", "median ms", "per second")
 
 
 def with_tables(text: str, folder: Path = RESULTS) -> str:
-    """The text with every table between markers made anew.
+    """The text with every table between markers generated anew.
 
-    Raises BadData for a kind of table that is not known, and for a file of results that is not there.
+    Raises BadData for an unknown kind of table and for a missing file of results.
     """
     return MARKED.sub(lambda found: f"{found[1]}{_between(found, folder)}\n{found['end']}", text)
 
@@ -56,26 +56,26 @@ def _markdown(rows: Sequence[Sequence[str]]) -> list[str]:
 def _table(marker: re.Match[str], stem: Path) -> str:
     kind, only = marker["kind"], (marker["only"] or "").split(",")
     if kind not in TABLES:
-        raise BadData(f"<!-- bench {kind} ... -->: no such table; there are {', '.join([*TABLES, HEADLINE])}")
-    made_of = MADE_OF.get(kind, (kind,))
-    shown = [one for one in latest(read(stem.with_name(f"{stem.name}.jsonl"))) if one.line.measured in made_of]
-    shown = [one for one in _of_all_requests(shown) if only == [""] or one.line.labels.get("slice") in only]
-    if not any(one.line.measured == made_of[0] for one in shown):
+        raise BadData(f"<!-- bench {kind} ... -->: unknown kind of table; use one of {', '.join([*TABLES, HEADLINE])}")
+    kinds = MADE_OF.get(kind, (kind,))
+    lines = [one for one in latest(read(stem.with_name(f"{stem.name}.jsonl"))) if one.line.measured in kinds]
+    lines = [one for one in _of_all_requests(lines) if only == [""] or one.line.labels.get("slice") in only]
+    if not any(one.line.measured == kinds[0] for one in lines):
         named = "" if only == [""] else f" of {marker['only']}"
-        raise BadData(f"{stem}.jsonl: holds nothing of {made_of[0]}{named}; measure it, or take the table out")
-    lines = _markdown(TABLES[kind](shown))
-    runs = {one.run.date + one.run.command: one.run for one in sorted(shown, key=lambda one: one.run.date)}
-    return "\n".join([*lines, "", *map(_said, runs.values())])
+        raise BadData(f"{stem}.jsonl: has no results of {kinds[0]}{named}; measure them, or remove the table")
+    table = _markdown(TABLES[kind](lines))
+    runs = {one.run.date + one.run.command: one.run for one in sorted(lines, key=lambda one: one.run.date)}
+    return "\n".join([*table, "", *map(_run_line, runs.values())])
 
 
-def _said(run: Run) -> str:
-    """How a run is repeated, and what it was made on."""
+def _run_line(run: Run) -> str:
+    """A run's command, commit, date and machine."""
     machine = (run.machine.get("gpu"), run.machine.get("processor"), f"{run.machine.get('cores', '?')} cores")
     return f"`{run.command}`; commit {run.commit}, {run.date[:10]}, {', '.join(filter(None, machine))}."
 
 
 def _of_all_requests(recorded: Sequence[Recorded]) -> list[Recorded]:
-    """Without qualities of a mere sample of a task's requests, or of none."""
+    """Without qualities of stages that were run for a sample of a task's requests only, or for none."""
     most: dict[str, float] = {}
     for one in recorded:
         if one.line.measured == "quality":
@@ -89,7 +89,7 @@ def _of_all_requests(recorded: Sequence[Recorded]) -> list[Recorded]:
 
 
 def _latency(recorded: Sequence[Recorded]) -> list[list[str]]:
-    """Every kind of call: the whole, and medians by stage."""
+    """Every kind of call: its percentiles, and the medians by stage."""
     calls: dict[str, dict[str, Line]] = {}
     for one in recorded:
         if one.line.measured == "latency":
@@ -103,26 +103,25 @@ def _latency(recorded: Sequence[Recorded]) -> list[list[str]]:
 
 
 def _load(recorded: Sequence[Recorded]) -> list[list[str]]:
-    """Arrivals at fixed rates, then callers who wait."""
-    rows = [["load, ms", "asked a second", "answered a second", *PERCENTILES]]
-    for one in sorted(
-        (one for one in recorded if one.line.measured == "load"), key=lambda one: one.line.labels["load"]
-    ):
-        labels, summary = one.line.labels, one.line.summary
-        name = f"{labels['callers']} callers who wait" if labels["load"] == "closed" else "arrivals"
+    """The closed loop by callers, then the open loop by rates."""
+    rows = [["load, ms", "requests a second", "answers a second", *PERCENTILES]]
+    loads = [one.line for one in recorded if one.line.measured == "load"]
+    for line in sorted(loads, key=lambda line: line.labels["load"]):
+        labels, summary = line.labels, line.summary
+        name = f"closed loop, callers: {labels['callers']}" if labels["load"] == "closed" else "open loop"
         rates = [number(summary.get(rate)) for rate in ("asked per second", "answered per second")]
         rows.append([name, *rates, *(number(summary.get(percentile)) for percentile in PERCENTILES)])
     return rows
 
 
 def _quality(recorded: Sequence[Recorded]) -> list[list[str]]:
-    """Every task and stage, the best of each task first, those of the same figures in one row."""
+    """Every task and stage, the best of each task first; stages with equal figures share a row."""
     rows = [["task", "stage", *map(heading, QUALITY)]]
     for task, (n, stages) in _qualities(recorded).items():
         names: dict[tuple[str, ...], list[str]] = {}
         for stage, means in stages.items():
             figures = tuple(shown(means.get(metric)) for metric in QUALITY)
-            names.setdefault(figures, []).append(_named(stage))
+            names.setdefault(figures, []).append(_stage_name(stage))
         for figures, alike in names.items():
             rows.append([f"{task.replace('_', ' ')}, n = {n:,.0f}", ", ".join(alike), *figures])
     return rows
@@ -141,39 +140,39 @@ def _best_first(stages: Mapping[str, dict[str, float]]) -> dict[str, dict[str, f
     return dict(sorted(stages.items(), key=lambda stage: -stage[1].get("ndcg@10", 0.0)))
 
 
-def _named(stage: str) -> str:
+def _stage_name(stage: str) -> str:
     return f"**{stage_label(stage)}**" if stage in OURS else stage_label(stage)
 
 
 def _peers(recorded: Sequence[Recorded]) -> list[list[str]]:
-    """What each peer finds in every task, the best first, and what it costs; then what was timed alone."""
+    """The quality of each peer in every task, the best first, and its costs; then peers with costs only."""
     metrics = ("recall@10", "recall@100", "ndcg@10")
-    rows = [["task", "peer", "chosen", *map(heading, metrics), *COSTS]]
+    rows = [["task", "peer", "settings", *map(heading, metrics), *COSTS]]
     costs = {
         (one.line.labels["task"], one.line.labels["peer"]): one.line for one in recorded if one.line.measured == "peer"
     }
-    told = set()
+    listed = set()
     for task, (_, stages) in _qualities(recorded).items():
         for stage, means in stages.items():
-            asked = ("search" if task == "search" else "recommend", stage)
+            key = ("search" if task == "search" else "recommend", stage)
             found = [shown(means.get(metric)) for metric in metrics]
-            rows.append([task.replace("_", " "), _named(stage), *_cost(costs.get(asked), found)])
-            told.add(asked)
+            rows.append([task.replace("_", " "), _stage_name(stage), *_cost(costs.get(key), found)])
+            listed.add(key)
     for (task, peer), line in costs.items():
-        if (task, peer) not in told:
+        if (task, peer) not in listed:
             rows.append([task, stage_label(peer), *_cost(line, ["–"] * len(metrics))])
     return rows
 
 
 def _cost(line: Line | None, found: Sequence[str]) -> list[str]:
-    """What was chosen, the figures of quality between, and what it costs."""
+    """The chosen settings, the figures of quality, and the costs."""
     if line is None:
         return ["–", *found, *("–" for _ in COSTS)]
     return [line.labels["chosen"], *found, *(number(line.costs.get(name)) for name in COSTS)]
 
 
 def _slices(recorded: Sequence[Recorded]) -> list[list[str]]:
-    """Of each slice our stages, as far as they read all of its requests, and the best of all else."""
+    """Every slice: our stages that were run for all its requests, and the best baseline."""
     parts: dict[tuple[str, str], dict[str, Line]] = {}
     for line in (one.line for one in recorded):
         parts.setdefault((line.labels["task"], line.labels["slice"]), {})[line.labels["stage"]] = line
@@ -192,7 +191,7 @@ def _slices(recorded: Sequence[Recorded]) -> list[list[str]]:
                     task.replace("_", " "),
                     SLICES.get(part, stage_label(part)),
                     number(summary["n"]),
-                    _named(stage),
+                    _stage_name(stage),
                     *figures,
                 ]
             )
@@ -200,9 +199,9 @@ def _slices(recorded: Sequence[Recorded]) -> list[list[str]]:
 
 
 def _frontier(recorded: Sequence[Recorded]) -> list[list[str]]:
-    """Of each task the first way, which the others are measured against, and those that no quicker one equals."""
-    heads = ("task", "way", "median ms", "times faster", "lift of nDCG@10", "low", "high", "share kept")
-    rows, tasks = [list(heads)], dict[str, list[Line]]()
+    """Every task: the first strategy, which the others are compared with, and the Pareto front."""
+    heads = ["task", "strategy", "median ms", "times faster", "nDCG@10 lift", "low", "high", "share of full lift"]
+    rows, tasks = [heads], dict[str, list[Line]]()
     for line in (one.line for one in recorded):
         tasks.setdefault(line.labels["task"], []).append(line)
     for task, lines in tasks.items():
@@ -214,7 +213,7 @@ def _frontier(recorded: Sequence[Recorded]) -> list[list[str]]:
 
 
 def pareto_front(lines: Sequence[Line]) -> list[Line]:
-    """Ways of reranking that no way as quick or quicker equals in lift, the slowest first."""
+    """The strategies of reranking that no other one beats in both lift and time, the slowest first."""
     front: list[Line] = []
     for line in sorted(lines, key=lambda line: (line.median or 0.0, -(line.summary["lift"] or 0.0))):
         if not front or (line.summary["lift"] or 0.0) > (front[-1].summary["lift"] or 0.0):
@@ -223,46 +222,38 @@ def pareto_front(lines: Sequence[Line]) -> list[Line]:
 
 
 def _index(recorded: Sequence[Recorded]) -> list[list[str]]:
-    """Of each kind of index the setting that answers one query the quickest of those that find ENOUGH of the nearest,
-    or its most exact one."""
-    made = {one.line.labels["kind"]: one.line.summary for one in recorded if one.line.measured == "index, built"}
+    """Every kind of index with its fastest setting whose recall is ENOUGH, or else the setting of the best recall."""
+    builds = {one.line.labels["kind"]: one.line.summary for one in recorded if one.line.measured == "index, built"}
     kinds: dict[str, dict[str, dict[str, Line]]] = {}
     for line in (one.line for one in recorded if one.line.measured == "index"):
         settings = kinds.setdefault(line.labels["kind"], {})
         settings.setdefault(line.labels["setting"], {})[line.labels["asked"]] = line
-    asked = list(dict.fromkeys(way for kind in kinds.values() for lines in kind.values() for way in lines))
-    rows = [["kind", "setting", f"recall@{K}", *(f"a second, {way}" for way in asked), "build s", "MB"]]
+    modes = list(dict.fromkeys(mode for kind in kinds.values() for lines in kind.values() for mode in lines))
+    rows = [["kind", "setting", f"recall@{K}", *(f"a second, {mode}" for mode in modes), "build s", "MB"]]
     for kind, settings in kinds.items():
         setting, lines = max(settings.items(), key=lambda one: _worth(next(iter(one[1].values()))))
-        rates = [number(lines[way].summary["per second"] if way in lines else None) for way in asked]
-        cost = [number(made.get(kind, {}).get(name)) for name in ("build s", "MB")]
+        rates = [number(lines[mode].summary["per second"] if mode in lines else None) for mode in modes]
+        cost = [number(builds.get(kind, {}).get(name)) for name in ("build s", "MB")]
         rows.append([kind, setting, number(next(iter(lines.values())).summary["recall"]), *rates, *cost])
     return rows
 
 
 def _worth(line: Line) -> tuple[float, float]:
-    """How a setting of an index compares with others of its kind: by its rate, once it finds ENOUGH."""
+    """How a setting of an index is ranked among its kind: by recall up to ENOUGH, then by rate."""
     recall, rate = line.summary["recall"] or 0.0, line.summary["per second"] or 0.0
     return min(recall, ENOUGH), rate
 
 
 def _of(measured: str, heads: Sequence[str], labels: Sequence[str], figures: Sequence[str]) -> Table:
-    """A table with a row for each line of a kind: some of its labels, then some of its figures."""
+    """A table with a row for each line of a kind: some labels, then some figures."""
 
     def table(recorded: Sequence[Recorded]) -> list[list[str]]:
         rows = [list(heads)]
         for one in recorded:
             if one.line.measured == measured:
-                told = [one.line.labels[label] for label in labels]
-                rows.append(
-                    [
-                        *told,
-                        *(
-                            number(one.line.median if name == "median" else one.line.summary.get(name))
-                            for name in figures
-                        ),
-                    ]
-                )
+                names = [one.line.labels[label] for label in labels]
+                values = {**one.line.summary, "median": one.line.median}
+                rows.append([*names, *(number(values.get(name)) for name in figures)])
         return rows
 
     return table
@@ -276,19 +267,19 @@ TABLES: Mapping[str, Table] = {
     "slices": _slices,
     "encode": _of(
         "encode",
-        ("texts", "way", "a second", "times faster", "median cosine", "recall@100"),
+        ("texts", "run by", "a second", "times faster", "median cosine", "recall@100"),
         ("texts", "way"),
         ("median", "times faster", "median cosine", "recall@100"),
     ),
     "searched": _of(
         "encode, search",
-        ("queries", "items read in", "n", "recall@100", "change", "low", "high"),
+        ("queries", "items encoded in", "n", "recall@100", "change", "low", "high"),
         ("queries", "way"),
         ("n", "mean", "change", "low", "high"),
     ),
     "rerank": _of(
         "rerank",
-        ("candidates", "cores", "way", "median ms", "times faster"),
+        ("candidates", "cores", "run by", "median ms", "times faster"),
         ("pairs", "cores", "way"),
         ("median", "times faster"),
     ),
@@ -296,12 +287,12 @@ TABLES: Mapping[str, Table] = {
     "index": _index,
     "train": _of(
         "train",
-        ("part", "counted", "a second", "done", "seconds", "peak MB", "of the GPU"),
+        ("part", "unit", "a second", "total", "seconds", "peak MB", "peak GPU MB"),
         ("part", "counted"),
         ("per second", "done", "seconds", "peak MB", "peak GPU MB"),
     ),
 }
-# Tables of lines of other names than their own.
+# The kinds of lines that a table is made of, where they are not its own name.
 MADE_OF = {
     "peers": ("peer", "quality"), "slices": ("slice",), "searched": ("encode, search",),
     "index": ("index", "index, built"),

@@ -1,1 +1,1 @@
-"""Vector indexes measured, ours and other libraries'."""
+"""Speed, recall and memory of vector indexes, ours and other libraries'."""

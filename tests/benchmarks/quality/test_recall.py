@@ -18,7 +18,7 @@ from benchmarks.cli.app import bench
 from benchmarks.intervals import mean_intervals, owner_means
 from benchmarks.quality.beyond_accuracy import groups_of
 from benchmarks.quality.funnel import STEPS, Funnel
-from benchmarks.quality.revenue import Taken
+from benchmarks.quality.revenue import TargetEvents
 from benchmarks.quality.slices import item_slices, query_slices
 from benchmarks.result_lines import Line, read
 from ranking.ordering.gate import gate
@@ -38,7 +38,8 @@ def lists(rows: list[list[int]]) -> Hits:
 def test_each_step_of_the_funnel_is_blamed_for_what_it_lost() -> None:
     funnel = Funnel(
         targets=CSR.from_lists([[0, 1, 2, 3, 4, 5, 99]]), n_items=20, removed=CSR.from_lists([[1]]),
-        exact=lists([[0, 7, 8, 3, 4, 9]]), given=lists([[0, 5, 8, 4, 10, 11]]), answered=lists([[0, 8, 5, 4, 10, 11]]),
+        exact=lists([[0, 7, 8, 3, 4, 9]]), retrieved=lists([[0, 5, 8, 4, 10, 11]]),
+        answered=lists([[0, 8, 5, 4, 10, 11]]),
         k=2,
     )  # fmt: skip
     assert funnel.counts() == {
@@ -57,14 +58,20 @@ def test_every_target_is_answered_or_lost_at_exactly_one_step(seed: int) -> None
     removed = CSR.from_lists([[int(item)] for item in rng.integers(0, 10, 4)])
     kept = given_lists.rows.tolist()
     funnel = Funnel(
-        targets=targets, n_items=10, removed=removed, exact=lists(draw[1]), given=given_lists, answered=answered, k=3
+        targets=targets,
+        n_items=10,
+        removed=removed,
+        exact=lists(draw[1]),
+        retrieved=given_lists,
+        answered=answered,
+        k=3,
     )
     found = funnel.counts()
     assert found["targets"] == found["answered"] + sum(found[step] for step in STEPS) == len(targets.rows)
     wanted = recall_at(answered, targets, 3) * np.diff(targets.indptr)
     assert found["answered"] == pytest.approx(np.nansum(wanted))
     assert found["unknown"] == np.count_nonzero(targets.rows >= 10)
-    assert kept == funnel.given.rows.tolist()
+    assert kept == funnel.retrieved.rows.tolist()
 
 
 def test_price_bands_and_head_and_tail_divide_the_targets() -> None:
@@ -132,7 +139,7 @@ def test_a_target_is_worth_what_was_paid_for_it_in_its_own_basket(tmp_path: Path
     events = load(tmp_path, now=datetime(2026, 2, 1, tzinfo=UTC)).events
     assert events is not None
     requests = Requests(np.int32([0]), np.int64([1]), np.int64([0, 2]), np.int32([0, 1]), events.time[1:2])
-    taken = Taken(events, requests, ("purchase",), CSR.from_lists([[0, 1]]))
+    taken = TargetEvents(events, requests, ("purchase",), CSR.from_lists([[0, 1]]))
     assert taken.worth(np.array([5.0, 4.0]), np.array([0, 1])).tolist() == [6.0, 12.0]
     assert taken.kinds().tolist() == [0, 0]
 

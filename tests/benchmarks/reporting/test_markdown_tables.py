@@ -114,7 +114,7 @@ def test_slices_are_told_by_name_with_the_best_of_all_else(tmp_path: Path, make_
         ["20", "popularity"],
     ]
     assert "popularity" in with_tables(TEXT.replace("latency", "slices"), tmp_path).split("head", 1)[1]
-    with pytest.raises(BadData, match="nothing of slice of cold"):
+    with pytest.raises(BadData, match="no results of slice of cold"):
         with_tables(TEXT.replace("latency shop", "slices shop cold"), tmp_path)
 
 
@@ -126,8 +126,8 @@ def test_load_is_told_by_arrivals_and_callers(tmp_path: Path, make_run: Callable
             tmp_path / "shop.jsonl", make_run(), [replace(line, summary={**line.summary, "answered per second": 9.0})]
         )
     rows = with_tables(TEXT.replace("latency", "load"), tmp_path).splitlines()
-    assert "| 2 callers who wait | – | 9 | 2 | – | – | – |" in rows
-    assert "| arrivals | – | 9 | 2 | – | – | – |" in rows
+    assert "| closed loop, callers: 2 | – | 9 | 2 | – | – | – |" in rows
+    assert "| open loop | – | 9 | 2 | – | – | – |" in rows
 
 
 def test_of_each_index_the_quickest_setting_that_finds_enough_is_told(
