@@ -1,4 +1,4 @@
-"""Bad rows of one file: found by rule, batch after batch, and counted."""
+"""The audit of one file: bad rows are found by rule, batch by batch, and counted."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Bools = NDArray[np.bool_]
 
 
 class Screen:
-    """One batch under examination. A row that one rule sets aside is not counted by the rules after it.
+    """The validation of one batch. A row that one rule sets aside is not counted by later rules.
 
-    Text that is not UTF-8 is replaced by null at once, so that the rules and everything after them may trust it.
+    Text that is not UTF-8 is replaced by null first, so that the rules can rely on it.
     """
 
     def __init__(self, batch: pa.RecordBatch, first_row: int, required: Collection[str] = ()) -> None:
@@ -30,7 +30,7 @@ class Screen:
         self.n = batch.num_rows
         self.dropped: Bools = np.zeros(self.n, bool)
         self.unknown: Bools = np.zeros(self.n, bool)
-        self.mended: Bools = np.zeros(self.n, bool)
+        self.repaired: Bools = np.zeros(self.n, bool)
         self.found: list[Found] = []
         self._columns = dict(zip(batch.schema.names, batch.columns, strict=True))
         for name in batch.schema.names:
@@ -40,21 +40,21 @@ class Screen:
         return name in self._columns
 
     def column(self, name: str) -> pa.Array:
-        """A column of the batch, its broken text null."""
+        """A column of the batch, with null for text that is not UTF-8."""
         return self._columns[name]
 
     def drop(self, rule: str, bad: Bools, column: str, *, unknown: bool = False) -> None:
-        """Set aside the rows of mask `bad` that are still kept; `column` holds the value to show."""
+        """Sets aside the rows of the mask `bad` that are still kept; the report shows the value of `column`."""
         fresh = bad & ~self.dropped
         self.dropped |= fresh
         if unknown:
             self.unknown |= fresh
         self._note(rule, SET_ASIDE, unknown, column, fresh)
 
-    def mend(self, rule: str, bad: Bools, column: str, action: str = LEFT_OUT) -> None:
-        """Count the rows of mask `bad` that stay but lose a value, or part of one, of `column`."""
+    def repair(self, rule: str, bad: Bools, column: str, action: str = LEFT_OUT) -> None:
+        """Counts the rows of the mask `bad` that are kept but lose their value of `column`, or a part of it."""
         fresh = bad & ~self.dropped
-        self.mended |= fresh
+        self.repaired |= fresh
         self._note(rule, action, False, column, fresh)
 
     def _note(self, rule: str, action: str, unknown: bool, column: str, fresh: Bools) -> None:
@@ -65,14 +65,14 @@ class Screen:
         broken = _broken_text(self._columns[name])
         if broken is None:
             return
-        reject = self.drop if required else self.mend
+        reject = self.drop if required else self.repair
         reject(f"{name} that is not UTF-8", broken, name)
         column = self._columns[name]
         self._columns[name] = pc.if_else(pa.array(broken), pa.scalar(None, column.type), column)
 
 
 def _broken_text(column: pa.Array) -> Bools | None:
-    """The rows of a column of text whose bytes are not UTF-8; None where all are, or where it is not of text."""
+    """Mask of the rows whose text is not UTF-8; None if all are, or if the column holds no text."""
     nested = pa.types.is_list(column.type) and pa.types.is_string(column.type.value_type)
     if not nested and not pa.types.is_string(column.type):
         return None
@@ -98,7 +98,7 @@ def _is_utf8(value: bytes | None) -> bool:
 
 @dataclass(kw_only=True)
 class FileAudit:
-    """The running count of one file: what its screens found, held against its limits at the end."""
+    """The running counts of one file, to be compared with its limits at the end."""
 
     source: ParquetSource
     max_bad: float
@@ -113,7 +113,7 @@ class FileAudit:
         self._findings: dict[tuple[str, str], Finding] = {}
 
     def screens(self, columns: tuple[str, ...]) -> Iterator[Screen]:
-        """A screen a batch; what was found on it is recorded when the next one is asked for."""
+        """One screen per batch; its findings are recorded once the next one is requested."""
         for batch in self.source.batches(columns):
             screen = Screen(batch, self.seen, self.source.required)
             yield screen
@@ -123,7 +123,7 @@ class FileAudit:
         self.seen += screen.n
         self.unknown += int(screen.unknown.sum())
         self.dropped += int(screen.dropped.sum())
-        self.bad += int(((screen.dropped | screen.mended) & ~screen.unknown).sum())
+        self.bad += int(((screen.dropped | screen.repaired) & ~screen.unknown).sum())
         for found in screen.found:
             key = found.rule, found.action
             earlier = self._findings.get(key) or _first_finding(screen, found)
@@ -131,7 +131,7 @@ class FileAudit:
         self.rejected.add(self.source.path.name, screen.raw, screen.first_row, screen.found)
 
     def report(self) -> FileReport:
-        """What became of the file, once all its screens are through."""
+        """The report on the file, once all its screens have been processed."""
         return FileReport(
             path=str(self.source.path),
             rows=self.seen,
@@ -148,7 +148,7 @@ class FileAudit:
 
 
 def _first_finding(screen: Screen, found: Found) -> Finding:
-    """A finding of no rows yet that shows the first of `found`."""
+    """A finding that counts no rows yet and shows the first of `found`."""
     row = int(found.rows[0])
     return Finding(
         rule=found.rule,
@@ -161,7 +161,7 @@ def _first_finding(screen: Screen, found: Found) -> Finding:
 
 
 class Codebook:
-    """Consecutive codes for strings, in the order of first sight."""
+    """Consecutive integer codes for strings, in the order of first occurrence."""
 
     def __init__(self, known: Iterable[str] = ()) -> None:
         self.codes: dict[str, int] = {}
@@ -172,18 +172,18 @@ class Codebook:
         return len(self.codes)
 
     def add(self, column: pa.Array, kept: pa.Array, spelling: Callable[[str], str] = str) -> NDArray[np.int32]:
-        """The code of each value, new ones included, int32 [n]; -1 for null and for what `spelling` makes empty.
+        """The code of each value, int32 [n], adding new ones; -1 for null and for what `spelling` normalises to empty.
 
-        Only rows of the bool array `kept` count; the others are -1 and leave no trace.
+        Rows outside of the bool array `kept` are -1 and add nothing.
         """
         return self._codes(pc.if_else(kept, column, None), lambda text: self._code_of(spelling(text)))
 
     def look_up(self, column: pa.Array) -> NDArray[np.int32]:
-        """The code of each value, int32 [n]; -1 for null and for what is not known."""
+        """The code of each value, int32 [n]; -1 for null and for unknown values."""
         return self._codes(column, lambda text: self.codes.get(text, -1))
 
     def recoded(self, names: Sequence[str]) -> NDArray[np.int32]:
-        """For each code the position of its string in `names`, int32 [n + 1]; the last is -1 and stays -1."""
+        """For each code the position of its string in `names`, int32 [n + 1]; the last entry, for code -1, is -1."""
         position = {name: at for at, name in enumerate(names)}
         return np.array([*(position[name] for name in self.codes), -1], np.int32)
 

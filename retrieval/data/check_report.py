@@ -1,4 +1,4 @@
-"""What a data set holds and what is wrong with it, as text, as JSON, and as one line where it refuses."""
+"""The report on a data set: what it holds, what is wrong with it, and whether that is within its limits."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json
 class Finding:
     """The rows of one file that break one rule.
 
-    `action` says what became of them ("row set aside", "value left out", "text cleaned"); `first_row` and `value` show
-    the first of them. Rows count from 0, as `table.slice(row, 1)` does. `unknown` findings have their own limit.
+    `action` is what was done with them ("row set aside", "value left out", "text cleaned"); `first_row`, counted from
+    0, and `value` show the first of them. Findings of unknown items or queries (`unknown`) have a limit of their own.
     """
 
     rule: str
@@ -32,10 +32,10 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class FileReport:
-    """One file: its rows, those kept, those bad, by rule, and the limits they are held to.
+    """One file: its rows, the rows kept, the bad rows by rule, and the limits on them.
 
-    `bad` counts each row once, whatever rules it breaks; `unknown` counts rows that name an item or a query that the
-    data set does not hold. The limits are shares of `rows`, exact even in a tiny file: 1 bad row of 20 is 5 %.
+    `bad` counts each row once, however many rules it breaks; `unknown` counts rows that name an item or a query that
+    the data set does not hold. The limits are shares of `rows`: 1 bad row of 20 is 5 %.
     """
 
     path: str
@@ -52,13 +52,13 @@ class FileReport:
 
     @property
     def refusal(self) -> str | None:
-        """One line that says why the file is refused and what to do; None where it is within its limits."""
+        """Why the file is refused and what to do, in one line; None where it is within its limits."""
         if self.bad > self.max_bad * self.rows:
             return self._over_limit(self.bad, self.max_bad, "--max-bad", unknown=False)
         if self.unknown > self.max_unknown * self.rows:
             return self._over_limit(self.unknown, self.max_unknown, "--max-unknown", unknown=True)
         if self.kept == 0:
-            return f"{self.path}: no usable row is left of {self.rows:,}; repair the file"
+            return f"{self.path}: none of its {self.rows:,} rows is usable; repair the file"
         return None
 
     @property
@@ -75,7 +75,7 @@ class FileReport:
             f"  columns: {', '.join(self.columns)}",
         ]
         if self.missing:
-            lines.append(f"  optional columns that it has not: {', '.join(self.missing)}")
+            lines.append(f"  missing optional columns: {', '.join(self.missing)}")
         if self.extra:
             lines.append(f"  further columns: {', '.join(self.extra)}")
         return lines + [f"  {finding}: {finding.action}" for finding in self.findings]
@@ -96,7 +96,7 @@ class FileReport:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckReport:
-    """What `check` and `load` found. `facts` and `notes` are of interest, not of concern."""
+    """The report of `check` and `load` on a data set. `facts` and `notes` are for information."""
 
     folder: str
     files: tuple[FileReport, ...]
@@ -105,7 +105,7 @@ class CheckReport:
 
     @property
     def refusals(self) -> tuple[str, ...]:
-        """One line a refused file, in the order of reading; the first usually causes the others."""
+        """One line for each refused file, in reading order; the first is often the cause of the others."""
         return tuple(report.refusal for report in self.files if report.refusal)
 
     @property
@@ -130,7 +130,7 @@ class CheckReport:
         }
 
     def lines(self) -> list[str]:
-        """The report for a terminal: a block a file, the facts, the notes and the verdict."""
+        """The report for a terminal: a block for each file, the facts, the notes and the verdict."""
         lines = [line for report in self.files for line in report.lines()]
         lines += [f"{name}: {_fact(value)}" for name, value in self.facts.items()]
         lines += [f"note: {note}" for note in self.notes]

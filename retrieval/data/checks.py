@@ -1,4 +1,4 @@
-"""The rules for columns: what of a batch is fit for use, and what its screen sets aside or leaves out."""
+"""Validation rules for columns: which rows of a batch are set aside, and which values are left out or cleaned."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from retrieval.data.audit import CLEANED, Bools, Screen
 from retrieval.data.schema import list_like
 from retrieval.data.time_units import SECOND
 
-TEXT_BYTES = 100_000
-LARGEST = float(np.finfo(np.float32).max)  # what is larger counts as infinite
-FIRST_SHOP = 631_152_000  # seconds, 1990-01-01
-SEEN = r"[^\pZ\pC]"  # something that leaves ink: neither space, nor control, nor format character
-# controls that no text has; the white ones (tab, line ends) and those of a botched encoding are only blanked
+TEXT_BYTES = 100_000  # longest text that is accepted
+LARGEST = float(np.finfo(np.float32).max)  # larger numbers count as infinite
+EARLIEST = 631_152_000  # 1990-01-01, in seconds since 1970
+VISIBLE = r"[^\pZ\pC]"  # a character that is neither space, control nor format character
+# control characters that text never has; tabs, line ends and remains of a wrong encoding are only blanked
 BINARY_CONTROLS = r"[\x00-\x08\x0e-\x1f\x7f]"
 CONTROLS = r"[\x00-\x1f\x7f-\x{9f}]"
 
 
 def screen_ids(screen: Screen, name: str) -> pa.Array:
-    """A required column of ids as strings, verbatim; rows without one are set aside."""
+    """A required column of ids as strings, unchanged; rows without an id are set aside."""
     ids = screen.column(name).cast(pa.string())
     blank = pc.fill_null(pc.equal(pc.binary_length(pc.utf8_trim_whitespace(ids)), 0), True)
     screen.drop(f"{name} null or empty", as_mask(blank), name)
@@ -31,7 +31,7 @@ def screen_ids(screen: Screen, name: str) -> pa.Array:
 
 
 def screen_repeats(screen: Screen, keys: Sequence[Hashable], seen: set[Hashable], rule: str, column: str) -> None:
-    """Set aside the rows whose key an earlier kept row has; `seen` goes from batch to batch and grows."""
+    """Sets aside the rows whose key an earlier row has; `seen` collects the keys over all batches."""
     repeated = np.zeros(screen.n, bool)
     for row in np.flatnonzero(~screen.dropped).tolist():
         repeated[row] = keys[row] in seen
@@ -40,53 +40,53 @@ def screen_repeats(screen: Screen, keys: Sequence[Hashable], seen: set[Hashable]
 
 
 def screen_text(screen: Screen, name: str) -> pa.Array:
-    """A required column of text with blanks for control characters; rows without readable text are set aside.
+    """A required column of text with blanks for control characters; rows without usable text are set aside.
 
-    That is: null, nothing but space and control characters, or more than 100,000 bytes. A text with characters that
-    only binary data has (NUL, ESC and their like) counts as bad, though what is left of it is used.
+    Unusable is null, only white space and control characters, or more than 100,000 bytes. Text with characters of
+    binary data (NUL, ESC and the like) is counted as bad, but used once they are blanked.
     """
     text = screen.column(name)
-    ink = pc.fill_null(pc.match_substring_regex(text, SEEN), False)
-    screen.drop(f"{name} null or blank", ~as_mask(ink), name)
+    visible = pc.fill_null(pc.match_substring_regex(text, VISIBLE), False)
+    screen.drop(f"{name} null or blank", ~as_mask(visible), name)
     long = pc.fill_null(pc.greater(pc.binary_length(text), TEXT_BYTES), False)
     screen.drop(f"{name} of more than {TEXT_BYTES:,} bytes", as_mask(long), name)
     binary = pc.fill_null(pc.match_substring_regex(text, BINARY_CONTROLS), False)
-    screen.mend(f"{name} with control characters", as_mask(binary), name, CLEANED)
+    screen.repair(f"{name} with control characters", as_mask(binary), name, CLEANED)
     return blank_controls(text)
 
 
 def screen_amount(screen: Screen, name: str, *, signless: Bools | None = None) -> NDArray[np.float64]:
-    """An optional column of amounts, NaN where there is none; negative, infinite and NaN ones are left out.
+    """An optional column of amounts, float64 [n], NaN where there is none; negative and infinite ones are left out.
 
-    In the rows of mask `signless` a minus sign says nothing new (as with the quantity of a return) and is dropped.
+    In the rows of the mask `signless`, bool [n], the sign is dropped, because returns may have negative quantities.
     """
     values, null = numbers(screen.column(name))
     if signless is not None:
         values = np.where(signless, np.abs(values), values)
     bad = ~null & ~((values >= 0) & (values <= LARGEST))
-    screen.mend(f"{name} negative, infinite or not a number", bad, name)
+    screen.repair(f"{name} negative, infinite or not a number", bad, name)
     return np.where(bad, np.nan, values)
 
 
-def first_believable(columns: Iterable[pa.Array]) -> int:
-    """The first second since 1970 that a time of this file may name, given its column of times in parts.
+def earliest_plausible(columns: Iterable[pa.Array]) -> int:
+    """The earliest plausible time of a file, in seconds since 1970, from its column of times batch by batch.
 
-    1990, before which no shop's events lie but a date that failed to parse does; or 1970 where most of the times lie
-    before 1990, for then they count steps and mean no dates.
+    1990, because earlier dates are usually failed conversions; or 1970 where most times lie before 1990, because they
+    are then positions rather than dates.
     """
     early = known = 0
     for column in columns:
         values, per_second = _ticks(column)
-        told = ~as_mask(column.is_null())
-        known += int(told.sum())
-        early += int((told & (values < FIRST_SHOP * per_second)).sum())
-    return 0 if early * 2 > known else FIRST_SHOP
+        present = ~as_mask(column.is_null())
+        known += int(present.sum())
+        early += int((present & (values < EARLIEST * per_second)).sum())
+    return 0 if early * 2 > known else EARLIEST
 
 
 def screen_times(screen: Screen, name: str, first: int, latest: int) -> NDArray[np.int64]:
-    """A required column of times as microseconds since 1970 in UTC; times without a zone are taken as UTC.
+    """A required column of times as microseconds since 1970, int64 [n]; times without a zone are taken as UTC.
 
-    Rows whose time is null, before `first` (seconds), or after `latest` (microseconds) are set aside; their value is 0.
+    Rows whose time is null, before `first` (seconds) or after `latest` (microseconds) are set aside; their value is 0.
     """
     column = screen.column(name)
     null = as_mask(column.is_null())
@@ -100,7 +100,7 @@ def screen_times(screen: Screen, name: str, first: int, latest: int) -> NDArray[
 
 
 def _ticks(column: pa.Array) -> tuple[NDArray[np.int64], int]:
-    """Times as int64 in the column's own unit, 0 for null, and how many of it make a second; dates as seconds."""
+    """Times in the column's own unit, int64 [n], 0 for null, and units per second; dates are converted to seconds."""
     if pa.types.is_date32(column.type):
         days = column.cast(pa.int32()).fill_null(0).to_numpy(zero_copy_only=False)
         return days.astype(np.int64) * 86_400, 1
@@ -110,7 +110,7 @@ def _ticks(column: pa.Array) -> tuple[NDArray[np.int64], int]:
 
 
 def numbers(column: pa.Array) -> tuple[NDArray[np.float64], Bools]:
-    """A column of numbers as float64, NaN for null, and the mask of its nulls."""
+    """A column of numbers as float64 [n], NaN for null, and the mask of its nulls, bool [n]."""
     return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), as_mask(column.is_null())
 
 

@@ -1,4 +1,4 @@
-"""A data set: a folder of parquet files in the contract of `retrieval.schema`, validated once and held in columns."""
+"""A data set: a folder of parquet files in the contract of `retrieval.data.schema`, validated, as columns."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ __all__ = ["SPLITS", "DataSet", "Events", "Judgements", "Queries", "check", "loa
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet:
-    """Everything usable of a data set's folder.
+    """The usable contents of a data set.
 
-    `items` are in file order; row r of it is item `item_ids[r]`. Users are those of events and queries, sorted by id,
-    so that the order of rows means nothing. `fingerprint` names the contents of the files.
+    `items` is in file order: its row r is the item `item_ids[r]`. `user_ids` are the users of events and queries,
+    sorted, so that the order of rows has no meaning. `fingerprint` identifies the contents of the files.
     """
 
     items: pa.Table
@@ -42,22 +42,22 @@ class DataSet:
 
     @property
     def n_items(self) -> int:
-        """Items that can be shown."""
+        """The number of items."""
         return len(self.item_ids)
 
     @property
     def n_users(self) -> int:
-        """Users of events and of queries."""
+        """The number of users of events and queries."""
         return len(self.user_ids)
 
     @property
     def has_recommend(self) -> bool:
-        """Whether there are events to recommend from."""
+        """Whether there are events, which recommendation learns from."""
         return self.events is not None
 
     @property
     def has_search(self) -> bool:
-        """Whether there are judged queries."""
+        """Whether there are judged queries, which search learns from."""
         return self.judgements is not None
 
 
@@ -73,15 +73,15 @@ def load(
     """Read and validate the data set in `folder`.
 
     Args:
-        max_bad: the share of a file's rows that may break a rule; they are set aside, or lose the value.
-        max_unknown: the share of events and of judgements that may name an item or a query that is not there.
-        rejected: where to write the rows that broke a rule (parquet); written only where there are any.
-        now: events more than a day later are impossible; the clock's time by default, UTC where it has no zone.
-        require_interactions: refuse a catalogue alone, without events or judgements.
+        max_bad: the largest share of a file's rows that may break a rule; they are set aside, or lose the value.
+        max_unknown: the largest share of events and of judgements that may name an unknown item or query.
+        rejected: the parquet file to write rows to that broke a rule; written only if there are any.
+        now: events more than a day later are refused; the current time by default, UTC where it has no zone.
+        require_interactions: refuse a catalogue without events or judgements.
 
     Raises:
         BadData: a file breaks the contract; one line that says which, where, and what to do. Nothing is written.
-        BadConfig: a limit that is not between 0 and 1, or `rejected` cannot be written.
+        BadConfig: a limit is not between 0 and 1, or `rejected` cannot be written.
     """
     with RejectedRows(rejected) as aside:
         dataset = _Reading(Path(folder), max_bad, max_unknown, _latest(now), aside).read(require_interactions)
@@ -97,25 +97,27 @@ def check(
     now: datetime | None = None,
     require_interactions: bool = True,
 ) -> CheckReport:
-    """What a data set holds and what is wrong with it, also where that is more than its limits.
+    """Validates the data set in `folder` and reports what it holds and what is wrong, also beyond the limits.
+
+    Arguments as those of `load`.
 
     Raises:
-        BadData: a fault of structure, after which nothing can be counted.
-        BadConfig: a limit that is not between 0 and 1.
+        BadData: a structural fault, such as a missing column, after which nothing can be counted.
+        BadConfig: a limit is not between 0 and 1.
     """
     with RejectedRows(None) as aside:
         return _Reading(Path(folder), max_bad, max_unknown, _latest(now), aside).read(require_interactions).report
 
 
 def _latest(now: datetime | None) -> int:
-    """The last believable time, in microseconds since 1970."""
+    """The last plausible time of an event, in microseconds since 1970."""
     moment = now or datetime.now(UTC)
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return int(moment.timestamp() * 1_000_000) + DAY
 
 
 class _Reading:
-    """One pass over a folder's files, in the order in which they refer to each other."""
+    """One pass over a folder's files, each after those that it refers to."""
 
     def __init__(self, folder: Path, max_bad: float, max_unknown: float, latest: int, aside: RejectedRows) -> None:
         for name, limit in (("max_bad", max_bad), ("max_unknown", max_unknown)):
@@ -158,7 +160,7 @@ class _Reading:
         )
 
     def _present(self, require_interactions: bool) -> list[str]:
-        """The files that are there, in the order of `CONTRACT`; refuses a combination that makes no data set."""
+        """The files that exist, in the order of `CONTRACT`. Raises BadData where they do not make a data set."""
         try:
             is_folder = self.folder.is_dir()
             names = [name for name in CONTRACT if (self.folder / name).exists()]

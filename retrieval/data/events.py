@@ -1,4 +1,4 @@
-"""Events as columns of numpy, and how they are read."""
+"""Events as numpy columns, and their reader."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from retrieval.data.audit import Bools, Codebook, FileAudit, Screen
-from retrieval.data.checks import first_believable, screen_amount, screen_ids, screen_times
+from retrieval.data.checks import earliest_plausible, screen_amount, screen_ids, screen_times
 from retrieval.errors import BadData
 from retrieval.text.rendering import query_text
 
-MAX_KINDS = 1_000
+MAX_KINDS = 1_000  # distinct kinds of events above which the column is taken for something else
 RETURNS = frozenset({"return", "returned", "refund"})
 UNKNOWN_ITEM = "item_id not in items.parquet"
 Codes = NDArray[np.int32]
@@ -36,13 +36,13 @@ _ROW = np.dtype(
 
 @dataclass(frozen=True, kw_only=True)
 class Events:
-    """What shoppers did, sorted by user, then time; one entry an event.
+    """The events of all shoppers, sorted by user, then time; all columns are [n_events].
 
-    Events of one time stand by item and kind where there are baskets, else in file order.
+    Events of one user and time are sorted by item and kind where there are baskets, else they keep the file's order.
     `user` and `item` int32 are positions in the data set's `user_ids` and `item_ids`; `kind` int16 in `kinds`; `time`
-    int64 is microseconds since 1970, UTC; `query` int32 is a position in `query_texts`, -1 where none; `basket` int32
-    tells baskets apart, -1 where none; `quantity` float32 is 1 and `price` float32 NaN where not given. The events of
-    user u are `offsets[u]:offsets[u + 1]`, int64 [n_users + 1].
+    int64 is microseconds since 1970, UTC; `query` int32 is a position in `query_texts`, -1 where the event has none;
+    `basket` int32 numbers baskets, -1 where there is none; `quantity` float32 is 1 and `price` float32 NaN where not
+    given. The events of user u are `offsets[u]:offsets[u + 1]`, int64 [n_users + 1].
     """
 
     user: Codes
@@ -66,7 +66,7 @@ class Events:
         return bool((self.basket >= 0).any())
 
     def of_user(self, user: int) -> slice:
-        """Where the events of a user (by code) stand, oldest first."""
+        """The slice of the events of a user (by code), oldest first."""
         return slice(int(self.offsets[user]), int(self.offsets[user + 1]))
 
     def is_kind(self, names: Iterable[str]) -> Bools:
@@ -75,12 +75,12 @@ class Events:
         return np.isin(self.kind, [code for code, name in enumerate(self.kinds) if name in wanted])
 
     def is_return(self) -> Bools:
-        """Mask of the events that give a purchase back, bool [n]."""
+        """Mask of the events that are returns, bool [n]."""
         return self.is_kind(name for name in self.kinds if name.casefold() in RETURNS)
 
 
 class EventReader:
-    """Takes up events batch by batch, in codes; `users` holds every user seen and may be given more."""
+    """Reads events batch by batch and codes their strings; `users` collects all users and may be extended."""
 
     def __init__(self, item_ids: Sequence[str]) -> None:
         self.users = Codebook()
@@ -89,13 +89,13 @@ class EventReader:
         self._parts: list[NDArray[np.void]] = []
 
     def read(self, audit: FileAudit, latest: int) -> None:
-        """Append the usable events of a file; `latest` is the last time to believe, in microseconds since 1970.
+        """Reads the usable events of a file; `latest` is the last plausible time, in microseconds since 1970.
 
         Raises:
-            BadData: there are more kinds of event than anyone can mean, or the file breaks off.
+            BadData: there are more than MAX_KINDS kinds of events, or the file is truncated.
         """
         columns = tuple(name for name in _COLUMNS if name in audit.source.columns)
-        first = first_believable(batch["timestamp"] for batch in audit.source.batches(("timestamp",)))
+        first = earliest_plausible(batch["timestamp"] for batch in audit.source.batches(("timestamp",)))
         for screen in audit.screens(columns):
             self._parts.append(self._rows(screen, first, latest))
             if len(self._kinds) > MAX_KINDS:
@@ -105,11 +105,11 @@ class EventReader:
                 )
 
     def events(self, user_ids: Sequence[str]) -> Events:
-        """Everything read, sorted, with the codes of `user_ids`, which must hold all of `users`."""
+        """All events read, sorted, with users as positions in `user_ids`, which has to hold all of `users`."""
         rows = np.concatenate(self._parts)
         self._parts = []
         user = self.users.recoded(user_ids)[rows["user"]]
-        rows = rows[np.lexsort((*self._within_a_moment(rows), rows["time"], user))]
+        rows = rows[np.lexsort((*self._tie_keys(rows), rows["time"], user))]
         user = np.sort(user)
         kinds = sorted(self._kinds.codes)
         columns = {name: np.ascontiguousarray(rows[name]) for name in _ROW.names or ()}
@@ -121,9 +121,9 @@ class EventReader:
             query_texts=tuple(self._queries.codes),
         )
 
-    def _within_a_moment(self, rows: NDArray[np.void]) -> tuple[NDArray[np.integer], ...]:
-        """What orders events of one time, the last key first: kind and item by name where there are baskets, whose rows
-        come in any order; nothing, which leaves the file's own order, where there are none."""
+    def _tie_keys(self, rows: NDArray[np.void]) -> tuple[NDArray[np.integer], ...]:
+        """Sort keys of events at one time, the least significant first: kind and item by name where there are baskets,
+        whose rows come in any order; none without baskets, which keeps the file's order."""
         if not (rows["basket"] >= 0).any():
             return ()
         books = {"kind": self._kinds, "item": self._items}
@@ -155,6 +155,6 @@ class EventReader:
 
 
 def as_returns(kinds: pa.Array) -> Bools:
-    """Which of a column of event names give a purchase back, bool [n]."""
+    """Mask of the names of events that are returns, bool [n]."""
     names = pc.utf8_lower(pc.utf8_trim_whitespace(kinds))
     return np.asarray(pc.is_in(names, pa.array(sorted(RETURNS))).to_numpy(zero_copy_only=False), bool)

@@ -1,4 +1,4 @@
-"""What is worth knowing of a data set that is not wrong with it."""
+"""Facts and notes about a data set, for its report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GRADES_LISTED = 20
 def facts_of(
     n_items: int, n_users: int, events: Events | None, queries: Queries | None, judgements: Judgements | None
 ) -> dict[str, Json]:
-    """Counts, spans and shares, in JSON types."""
+    """Counts and spans of the data set by name, in JSON types."""
     facts: dict[str, Json] = {"items": n_items, "users": n_users}
     if events is not None and len(events):
         facts |= _event_facts(events, n_items)
@@ -29,7 +29,7 @@ def facts_of(
 
 
 def notes_on(folder: Path, events: Events | None) -> tuple[str, ...]:
-    """Sentences about what is legitimate but may not be meant."""
+    """Sentences about what is allowed but may be a mistake."""
     notes = []
     unread = sorted(path.name for path in folder.glob("*.parquet") if path.name not in CONTRACT)
     if unread:
@@ -44,7 +44,7 @@ def notes_on(folder: Path, events: Events | None) -> tuple[str, ...]:
 
 
 def exact_repeats(events: Events) -> int:
-    """Events that are equal to an earlier one in user, item, kind, time and basket."""
+    """The number of events equal to an earlier one in user, item, kind, time and basket."""
     order = np.lexsort((events.basket, events.kind, events.item, events.time, events.user))
     columns = (events.user, events.item, events.kind, events.time, events.basket)
     same = [column[order][1:] == column[order][:-1] for column in columns]

@@ -1,4 +1,4 @@
-"""Reading items.parquet into one clean table, and files of item ids."""
+"""Reading items.parquet into a clean table, and files that list item ids."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _SHOWN_TEXT = ("brand", "category")
 
 
 def read_items(audit: FileAudit) -> pa.Table:
-    """The usable items in file order: the contract's columns that the file has, then its further ones.
+    """The usable items in file order: the contract's columns that the file has, then its further columns.
 
-    An item without an id or with an earlier item's id, or without a readable title, is set aside. An impossible price
-    is left out and the item stays. Control characters in titles, brands and categories become blanks. Types: `item_id`,
-    `title`, `brand`, `description`, `image` string; `price` double, null where unknown; `category` string or
+    Items without an id, with the id of an earlier item or without a readable title are set aside. An impossible price
+    is left out, and the item is kept. Control characters in titles, brands and categories become blanks. Types:
+    `item_id`, `title`, `brand`, `description`, `image` string; `price` double, null where unknown; `category` string or
     list<string>; `in_stock` bool.
     """
     columns = (*audit.source.columns, *audit.source.extra)
@@ -32,7 +32,7 @@ def read_items(audit: FileAudit) -> pa.Table:
 
 
 def read_item_ids(audit: FileAudit) -> list[str]:
-    """The item ids of a parquet file that keeps the contract `ITEM_IDS`, each once; rows without one are set aside."""
+    """The distinct item ids of a parquet file in the contract `ITEM_IDS`; rows without an id are set aside."""
     ids: dict[str, None] = {}
     for screen in audit.screens(("item_id",)):
         column = screen_ids(screen, "item_id")
@@ -41,7 +41,7 @@ def read_item_ids(audit: FileAudit) -> list[str]:
 
 
 def item_ids_of_lines(path: Path) -> list[str]:
-    """The item ids of a text file, one a line, each once; BadData where it cannot be read as UTF-8 or holds none."""
+    """The distinct item ids of a text file, one per line. Raises BadData where it is not UTF-8 or holds none."""
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -54,7 +54,7 @@ def item_ids_of_lines(path: Path) -> list[str]:
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether a file is named or begins as parquet does; one that cannot be read is not."""
+    """Whether a file is parquet, by its suffix or its first bytes; False where it cannot be read."""
     if path.suffix == ".parquet":
         return True
     try:

@@ -1,4 +1,4 @@
-"""Queries and graded judgements as columns of numpy, and how they are read."""
+"""Queries and graded judgements as numpy columns, and their readers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNKNOWN_QUERY = "query_id not in queries.parquet"
 
 @dataclass(frozen=True, kw_only=True)
 class Queries:
-    """What was searched for, by id, in file order: texts as models read them, a user's code or -1, int32 [n]."""
+    """The queries in file order: ids, texts as models read them, and the user's code, int32 [n], -1 for none."""
 
     ids: tuple[str, ...]
     texts: tuple[str, ...]
@@ -33,7 +33,7 @@ class Queries:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgements:
-    """Graded pairs, sorted by query, then file order.
+    """Graded (query, item) pairs, sorted by query, then in file order; all columns are [n].
 
     `query` and `item` int32 are positions in the queries and in the data set's `item_ids`; `grade` float32; `split`
     int8 is a position in `SPLITS`, -1 where the file has no such column.
@@ -49,7 +49,7 @@ class Judgements:
 
 
 def read_queries(audit: FileAudit, users: Codebook) -> Queries:
-    """The usable queries; `users` gains those it did not know. Their codes are still those of `users`."""
+    """Reads the usable queries. New users are added to `users`, and users are coded by it."""
     columns = tuple(name for name in ("query_id", "text", "user_id") if name in audit.source.columns)
     seen: set[Hashable] = set()
     ids: list[str] = []
@@ -66,7 +66,7 @@ def read_queries(audit: FileAudit, users: Codebook) -> Queries:
 
 
 def read_judgements(audit: FileAudit, item_ids: Sequence[str], query_ids: Sequence[str]) -> Judgements:
-    """The usable judgements of known items and known queries, each pair once (its first grade)."""
+    """Reads the usable judgements of known items and queries; a repeated pair keeps its first grade."""
     columns = tuple(name for name in ("query_id", "item_id", "grade", "split") if name in audit.source.columns)
     queries, items = Codebook(query_ids), Codebook(item_ids)
     seen: set[Hashable] = set()

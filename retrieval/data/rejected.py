@@ -1,4 +1,4 @@
-"""The file that bad rows are set aside in, whatever they hold: nothing of a data set is lost."""
+"""The file that bad rows are written to, so that nothing of a data set is dropped silently."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 
 from retrieval.errors import BadConfig
 
-VALUE_SHOWN = 60
+VALUE_SHOWN = 60  # characters of a value in messages
 _REJECTED = pa.schema(
     {"file": pa.string(), "row": pa.int64(), "rule": pa.string(), "action": pa.string(), "record": pa.string()}
 )
 
 
 class Found(NamedTuple):
-    """The rows of one batch that break one rule, int64 from the batch's start, and the column that shows it."""
+    """The rows of one batch that break one rule: `rows` int64 positions in the batch, `column` the one to show."""
 
     rule: str
     action: str
@@ -36,10 +36,10 @@ class Found(NamedTuple):
 
 
 class RejectedRows:
-    """The file that rows are set aside in: written beside its place, put there whole when all went well.
+    """Writes bad rows to a parquet file at `path`, atomically when the block ends without an error.
 
-    Columns: `file`, `row` (from 0), `rule`, `action`, `record` (what was read of the row, as JSON). Nothing is
-    written where nothing is bad, and then a file of an earlier run is removed: it would speak of other data.
+    Columns: `file`, `row` (from 0), `rule`, `action`, `record` (the row as JSON). Without bad rows no file is written,
+    and that of an earlier run is removed. With `path` None nothing is written.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -48,7 +48,7 @@ class RejectedRows:
         self._draft = path.with_name(f".{path.name}.{os.getpid()}") if path else None
 
     def add(self, file: str, batch: pa.RecordBatch, first_row: int, found: Iterable[Found]) -> None:
-        """Append everything found in a batch of `file`. Raises `BadConfig` where the file cannot be written."""
+        """Writes the findings of a batch of `file`. Raises `BadConfig` where the file cannot be written."""
         if self._draft is None:
             return
         for rule, action, _, rows, _ in found:
@@ -69,7 +69,7 @@ class RejectedRows:
         full = error.errno == errno.ENOSPC
         reason = os.strerror(errno.ENOSPC) if full else str(error)
         advice = "free some space, then run it again" if full else "choose another place"
-        return BadConfig(f"cannot set bad rows aside in {self.path}: {reason}; {advice}")
+        return BadConfig(f"cannot write bad rows to {self.path}: {reason}; {advice}")
 
     def __enter__(self) -> RejectedRows:
         return self
@@ -92,7 +92,7 @@ class RejectedRows:
 
 
 def records(batch: pa.RecordBatch, rows: NDArray[np.int64]) -> list[str]:
-    """The given rows as JSON text, whatever they hold: broken bytes as escapes, what has no JSON as text."""
+    """The given rows as JSON: bytes that are not UTF-8 as escapes, values without a JSON type as text."""
     taken = batch.take(pa.array(rows))
     columns = [cells(column) for column in taken.columns]
     names = batch.schema.names
@@ -103,7 +103,7 @@ def records(batch: pa.RecordBatch, rows: NDArray[np.int64]) -> list[str]:
 
 
 def cells(column: pa.Array) -> list[object]:
-    """Values that `json.dumps` takes, one a row."""
+    """The values of a column in types that `json.dumps` accepts."""
     kind = column.type
     try:
         if pa.types.is_string(kind):
@@ -114,7 +114,7 @@ def cells(column: pa.Array) -> list[object]:
         if pa.types.is_timestamp(kind):
             return list(column.cast(pa.int64()).cast(pa.timestamp(kind.unit)).cast(pa.string()).to_pylist())
         values = column.to_pylist()
-    except (ValueError, OverflowError, pa.ArrowException):  # a value that Python cannot hold
+    except (ValueError, OverflowError, pa.ArrowException):  # a value that Python cannot represent
         return [f"<{kind}>"] * len(column)
     return [str(value) if isinstance(value, float) and not math.isfinite(value) else value for value in values]
 
@@ -124,7 +124,7 @@ def _decoded(value: bytes | None) -> str | None:
 
 
 def shown(value: object) -> str:
-    """A value for a message: one line, quoted, control characters escaped, at most 60 characters of it.
+    """A value for a message: on one line, quoted, with control characters escaped, cut to 60 characters.
 
     >>> shown("a\\n"), shown(None), shown("x" * 1000)[-15:]
     ("'a\\\\n'", 'null', ' (1,000 in all)')

@@ -1,4 +1,4 @@
-"""Requests: moments at which a shopper took something, with all that went before as history."""
+"""Requests: moments at which a shopper took items, with the events before as history and the items as targets."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Positions = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Requests:
-    """Moments to answer: request i is user `user[i]` with history `events[offsets[user[i]]:end[i]]`.
+    """n requests. Request i is of user `user[i]`, at `time[i]`, with the history `events[offsets[user[i]]:end[i]]`.
 
-    `user` int32 [n]; `end` int64 [n]; the items taken are `target_item[target_ptr[i]:target_ptr[i + 1]]`, int32 item
-    rows, ascending, each once; `time` int64 [n] is when, in microseconds since 1970, UTC.
+    `user` int32 [n]; `end` int64 [n]; `time` int64 [n], microseconds since 1970, UTC. The targets of request i are the
+    distinct item rows `target_item[target_ptr[i]:target_ptr[i + 1]]`, int32, ascending, at least one.
     """
 
     user: Codes
@@ -32,11 +32,11 @@ class Requests:
         return len(self.user)
 
     def targets(self, i: int) -> Codes:
-        """The item rows of request `i`, int32, at least one."""
+        """The target item rows of request `i`, int32, at least one."""
         return self.target_item[self.target_ptr[i] : self.target_ptr[i + 1]]
 
     def select(self, which: NDArray[np.bool_] | NDArray[np.integer]) -> Requests:
-        """The requests of a mask [n], or those at some positions in their order."""
+        """The requests of a mask, bool [n], or at given positions, in their order."""
         at = np.flatnonzero(which) if which.dtype == np.bool_ else which
         sizes = np.diff(self.target_ptr)[at]
         ptr = _pointers(sizes)
@@ -45,7 +45,7 @@ class Requests:
 
     @classmethod
     def join(cls, parts: Sequence[Requests]) -> Requests:
-        """The requests of several parts, one part after the other."""
+        """The requests of several parts, one after another."""
         sizes = np.concatenate([np.diff(part.target_ptr) for part in parts])
         return cls(
             np.concatenate([part.user for part in parts]),
@@ -58,10 +58,10 @@ class Requests:
 
 @dataclass(frozen=True)
 class Groups:
-    """Target events gathered into what will be one request each, ordered by user, then time.
+    """Target events grouped into requests, ordered by user, then time.
 
-    `member` int64 are positions in the events, group by group: those of group g are `member[ptr[g]:ptr[g + 1]]`;
-    `end` int64 [n_groups] is where the history of each ends.
+    The events of group g are at the positions `member[ptr[g]:ptr[g + 1]]`, int64; its history ends before the event
+    `end[g]`, int64.
     """
 
     member: Positions
@@ -69,7 +69,7 @@ class Groups:
     end: Positions
 
     def requests(self, events: Events, alive: Bools) -> Requests:
-        """The groups as requests for those of their events that are `alive` [n_events]; empty ones fall away."""
+        """Requests for the groups' events in the mask `alive`, bool [n_events]; groups left empty are dropped."""
         group = np.repeat(np.arange(len(self.end)), np.diff(self.ptr))
         kept = alive[self.member]
         owners, items = _distinct_pairs(group[kept], events.item[self.member[kept]])
@@ -81,10 +81,11 @@ class Groups:
 
 
 def group_targets(events: Events, target: Bools) -> Groups:
-    """Which target events (bool [n_events]) are taken in one go.
+    """Groups the target events of the mask `target`, bool [n_events], into requests.
 
-    Where the events name baskets, those of a user at one instant or in one basket belong together, and the history is
-    strictly earlier than the first of them. Otherwise each stands for itself, and of equal times file order decides.
+    Where the data set has baskets, events of a user at one time or in one basket form one request, whose history is
+    strictly earlier than the first of them. Otherwise each event is a request, and file order decides between equal
+    times.
     """
     at = np.flatnonzero(target)
     if not events.has_baskets:
@@ -99,14 +100,14 @@ def group_targets(events: Events, target: Bools) -> Groups:
 def cancelled_by(events: Events, target: Bools) -> Positions:
     """For each event the position of the return that cancels it, int64 [n_events], -1 where none does.
 
-    A return cancels the latest earlier target event of the same user and item that no return before it has cancelled.
+    A return cancels the latest earlier target event of the same user and item that is not yet cancelled.
     """
     by = np.full(len(events), -1, np.int64)
     returns = events.is_return()
     at = np.flatnonzero(target | returns)
     if not returns.any() or not target.any():
         return by
-    # within a user's item, a purchase opens a level and a return closes the one that is open: brackets
+    # purchases and returns of a user's item match like brackets: a return closes the latest open purchase
     at = at[np.lexsort((returns[at], events.time[at], events.item[at], events.user[at]))]
     pair = _numbered(events.user[at], events.item[at])
     level = _levels(pair, ~returns[at])
@@ -119,7 +120,7 @@ def cancelled_by(events: Events, target: Bools) -> Positions:
 
 
 def _levels(pair: Positions, opens: Bools) -> Positions:
-    """How many purchases are open with each purchase, or before each return (0: it has nothing to cancel)."""
+    """The number of open purchases, after each purchase and before each return (0: nothing to cancel)."""
     steps = np.where(opens, 1, -1)
     running = np.cumsum(steps)
     before_pair = np.concatenate(([0], running[:-1]))[np.searchsorted(pair, np.arange(pair[-1] + 1))]
@@ -134,8 +135,8 @@ def _levels(pair: Positions, opens: Bools) -> Positions:
 
 
 def _linked(events: Events, at: Positions) -> Positions:
-    """A group number for each event of `at`, ascending in the order of the groups' first events."""
-    from scipy.sparse import coo_array  # here, for it takes long to import and serving need not split
+    """A group number for each event of `at`, in the order of the groups' first events."""
+    from scipy.sparse import coo_array  # imported here because it is slow, and serving does not need it
     from scipy.sparse.csgraph import connected_components
 
     instant = _numbered(events.user[at], events.time[at])
@@ -160,14 +161,14 @@ def _instant_starts(events: Events) -> Positions:
 
 
 def _distinct_pairs(owners: Positions, items: Codes) -> tuple[Positions, Positions]:
-    """Every (owner, item) once, in order."""
-    keys = np.sort(owners << 32 | items)  # np.unique hashes, and such keys collide: ten times slower
+    """The distinct (owner, item) pairs, sorted."""
+    keys = np.sort(owners << 32 | items)  # ten times faster than np.unique, whose hash these keys collide in
     keys = keys[np.diff(keys, prepend=-1) != 0]
     return keys >> 32, keys & 0xFFFFFFFF
 
 
 def _numbered(first: NDArray[np.integer], second: NDArray[np.integer]) -> Positions:
-    """0, 1, 2, ... for the runs of equal pairs, int64 [n]."""
+    """Consecutive numbers for the runs of equal pairs, int64 [n]."""
     changes = (np.diff(first) != 0) | (np.diff(second) != 0)
     return np.concatenate(([0], np.cumsum(changes)))[: len(first)].astype(np.int64)
 

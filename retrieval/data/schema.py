@@ -1,4 +1,4 @@
-"""The data contract: which files and columns there are, what each holds, and how a parquet file is opened."""
+"""The data contract: its files, columns and types, and the reader of parquet files that checks them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import pyarrow.parquet as pq
 from retrieval.errors import BadData
 
 ITEMS, EVENTS, QUERIES, JUDGEMENTS = "items.parquet", "events.parquet", "queries.parquet", "judgements.parquet"
-BATCH_ROWS = 1 << 17
+BATCH_ROWS = 1 << 17  # rows that are read at once
 MAGIC = b"PAR1"
 UNREADABLE = (OSError, ValueError, pa.ArrowException)
-COLUMNS_LISTED = 20
+COLUMNS_LISTED = 20  # column names in an error at most
 
 
 class Holds(Enum):
-    """What a column holds; the value is how an error names it."""
+    """The types of columns; the value is the type's name in errors."""
 
     ID = "string or integer"
     TEXT = "string"
@@ -81,10 +81,10 @@ CONTRACT: Mapping[str, tuple[Column, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class ParquetSource:
-    """A file whose columns agree with the contract; it can be read any number of times.
+    """A parquet file whose columns agree with the contract. It can be read any number of times.
 
-    `columns` are those of the contract that it has and that hold anything (a column of type null counts as missing),
-    `required` those that it must have, `missing` the optional ones that it has not, `extra` its further ones.
+    `columns` are the contract's columns that it has (one of type null counts as missing), `required` those that it must
+    have, `missing` the optional ones that it lacks, `extra` its further columns.
     """
 
     path: Path
@@ -95,10 +95,10 @@ class ParquetSource:
     extra: tuple[str, ...]
 
     def batches(self, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
-        """The rows in file order, some 131,000 at a time, every string column as plain `string` or `list<string>`.
+        """The rows in file order, in batches of BATCH_ROWS; all text is of type `string` or `list<string>`.
 
         Raises:
-            BadData: the file breaks off or cannot be decoded; the message names the row that could not be reached.
+            BadData: the file is truncated or cannot be decoded; the message names the first row that was not read.
         """
         reached = 0
         file, _ = _open_parquet(self.path)
@@ -118,21 +118,21 @@ class ParquetSource:
                 yield batch
                 reached += batch.num_rows
         if reached != self.rows:
-            raise BadData(f"{self.path}: promises {self.rows:,} rows and holds {reached:,}; write the file again")
+            raise BadData(f"{self.path}: declares {self.rows:,} rows and holds {reached:,}; write the file again")
 
 
 def open_source(folder: Path, name: str) -> ParquetSource:
-    """Hold file `name` of the data set in `folder` to the contract.
+    """Opens the file `name` of the data set in `folder` and checks it against the contract.
 
     Raises:
-        BadData: missing, empty, cut short, not parquet, unreadable, without rows, or with a column that is missing,
-            named twice or of a wrong type. One line each: the file, the column, what was found and what is wanted.
+        BadData: the file is missing, empty, truncated, not parquet, unreadable or without rows, or a column is missing,
+            named twice or of a wrong type. The message names the file, the column, what was found and what is wanted.
     """
     return open_file(folder / name, CONTRACT[name])
 
 
 def open_file(path: Path, contract: tuple[Column, ...]) -> ParquetSource:
-    """Hold a file of any name to a contract; errors as those of `open_source`."""
+    """Opens a file of any name and checks it against `contract`. Raises as `open_source`."""
     file, schema = _open_parquet(path)
     with file:
         rows = file.metadata.num_rows
@@ -163,7 +163,7 @@ def _open_parquet(path: Path) -> tuple[pq.ParquetFile, pa.Schema]:
 
 
 def _fault_of_file(path: Path) -> str:
-    """Why a file cannot be parquet, judged by its size and its first and last four bytes; empty if it may be."""
+    """Why a file cannot be parquet, by its size and its first and last four bytes; empty if it can."""
     if path.is_dir():
         return "is a folder; write the data set's rows into one parquet file of that name"
     try:
@@ -181,14 +181,14 @@ def _fault_of_file(path: Path) -> str:
     if head != MAGIC:
         return f"is not a parquet file (it starts with {head!r}); convert it to parquet"
     if tail != MAGIC:
-        return "is cut short (a parquet file without its end); write the file again"
+        return "is truncated (a parquet file without its end); write the file again"
     return ""
 
 
 def _check_columns(path: Path, schema: pa.Schema, columns: tuple[Column, ...]) -> None:
     for name, times in Counter(schema.names).items():
         if times > 1:
-            raise BadData(f"{path}: column {_printable(name)} stands there {times} times; keep one of them")
+            raise BadData(f"{path}: column {_printable(name)} occurs {times} times; keep one of them")
     for column in columns:
         if column.name not in schema.names:
             if column.required:
@@ -203,7 +203,7 @@ def _check_columns(path: Path, schema: pa.Schema, columns: tuple[Column, ...]) -
 
 
 def _is_void(schema: pa.Schema, column: Column) -> bool:
-    """A column of nulls only, as pandas writes an all-None column; an optional one counts as missing."""
+    """Whether an optional column is of type null, as pandas writes a column of None only: it counts as missing."""
     return bool(pa.types.is_null(schema.field(column.name).type)) and not column.required
 
 
@@ -219,7 +219,7 @@ def _wrong_type(path: Path, column: Column, found: pa.DataType) -> str:
 
 
 def holds(found: pa.DataType, wanted: Holds) -> bool:
-    """Whether a column of type `found` may stand for what the contract wants; dictionaries count as their values.
+    """Whether a column of type `found` is accepted as `wanted`; dictionaries count as their values.
 
     >>> holds(pa.large_string(), Holds.ID), holds(pa.float64(), Holds.ID), holds(pa.int64(), Holds.TIME)
     (True, False, False)
@@ -260,8 +260,8 @@ def _plain_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def plain(column: pa.Array) -> pa.Array:
-    """`column` without the wrappings of its values: every spelling of text as `string`, of lists of text as
-    `list<string>`, of bytes as `binary`; an extension type as what it stores; others untouched."""
+    """`column` in a plain type: all kinds of text as `string`, of lists of text as `list<string>`, of bytes as
+    `binary`; an extension type as its storage type; others unchanged."""
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
     if pa.types.is_dictionary(column.type):
@@ -277,12 +277,12 @@ def plain(column: pa.Array) -> pa.Array:
 
 
 def _plain_list(column: pa.Array) -> pa.Array:
-    """A list array of any layout over any kind of text as `list<string>`, null lists kept."""
+    """A list array of any layout over any kind of text as `list<string>`; null lists stay null."""
     return list_like(column, plain(pc.list_flatten(column)).cast(pa.string()))
 
 
 def list_like(column: pa.Array, values: pa.Array) -> pa.Array:
-    """`list<string>` in the shape of `column`, a list array of any layout, over other `values` of its elements."""
+    """A `list<string>` array with the list lengths of `column` and other `values` as its elements."""
     lengths = pc.fill_null(pc.list_value_length(column), 0).cast(pa.int32())
     offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(lengths)])
     return pa.ListArray.from_arrays(offsets, values, mask=column.is_null() if column.null_count else None)

@@ -1,4 +1,4 @@
-"""Which events and judgements train what, and which measure it: the folds that every release records."""
+"""Splits of events and judgements into the folds that train, validate and test; every release records them."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ __all__ = ["EventSplit", "JudgementSplit", "Requests", "split_events", "split_ju
 SplitKind = Literal["auto", "temporal", "leave_one_out"]
 EVENT_FOLDS = ("tower_valid", "ranker_train", "ranker_valid", "gate", "test")
 JUDGEMENT_FOLDS = ("train", "ranker_valid", "gate", "test")
-USER_SHARES = (0.10, 0.45, 0.10, 0.35)  # of the last request but one, by hash of the user; the last is test
-WINDOW_SHARES = (0.03, 0.10, 0.03, 0.06)  # of the span of the target events, before the test window
-QUERY_SHARES = (0.70, 0.05, 0.05, 0.20)
-VALID_SHARE = 0.10  # of the train queries, where the split column knows no valid
-LONG_SPAN, LONG_TEST, SHORT_TEST = 180 * DAY, 30 * DAY, 0.15
-WIDER = (1.0, 1.5, 2.0, 3.0)  # a window without a request is tried wider
-MIN_TEST = 20
-OUTLIERS = 0.01  # of the target events may lie before the span, so that one odd date does not stretch it
-SAME_TIME = 0.5  # of the users at one first or last instant: then times are positions, not dates
-STRENGTH = (
+USER_SHARES = (0.10, 0.45, 0.10, 0.35)  # leave_one_out: shares of the users' last request but one, without test
+WINDOW_SHARES = (0.03, 0.10, 0.03, 0.06)  # temporal: shares of the time span of the target events, without test
+QUERY_SHARES = (0.70, 0.05, 0.05, 0.20)  # judgements without a split column, in the order of JUDGEMENT_FOLDS
+VALID_SHARE = 0.10  # share of the train queries that becomes valid where the split column names none
+LONG_SPAN, LONG_TEST, SHORT_TEST = 180 * DAY, 30 * DAY, 0.15  # the test window: 30 days of a long span, else a share
+WIDER = (1.0, 1.5, 2.0, 3.0)  # factors of the windows' widths, tried in turn until each holds a request
+MIN_TEST = 20  # requests that a temporal test window has to hold
+OUTLIERS = 0.01  # share of the target events that may lie before the span, so that one odd date does not stretch it
+SAME_TIME = 0.5  # share of users with the same first or last time above which times count as positions, not dates
+STRENGTH = (  # kinds of events by how strong an interest they show, without punctuation and case
     ("purchase", "purchased", "buy", "bought", "order", "transaction", "sale"),
     ("cart", "addtocart", "basket"),
     ("favourite", "favorite", "fav", "wishlist", "like"),
@@ -46,10 +46,10 @@ STRENGTH = (
 class EventSplit:
     """The folds of the events.
 
-    `train` bool [n_events] are what the towers may read and learn from, always the first of each user's; of these
-    `train_target` are what they learn to predict. `folds` are requests by name, as in `EVENT_FOLDS`; any may be empty.
-    `windows` are, in a temporal split, the start (inclusive) and end (exclusive) of each fold in microseconds since
-    1970. `reason` is the sentence to print.
+    `train` bool [n_events] marks the events that the towers train on, a prefix of each user's; `train_target` those of
+    them that are targets. `folds` are requests by the names of `EVENT_FOLDS`, any of them possibly empty. `windows`
+    are, in a temporal split, the start (inclusive) and end (exclusive) of each fold in microseconds since 1970.
+    `reason` explains the choice of split in one sentence.
     """
 
     kind: Literal["temporal", "leave_one_out"]
@@ -63,8 +63,11 @@ class EventSplit:
 
 @dataclass(frozen=True, kw_only=True)
 class JudgementSplit:
-    """The folds of the judged queries: int32 positions in the data set's queries, ascending, by name, as in
-    `JUDGEMENT_FOLDS`. A query is in one fold with all its judgements. `reason` is the sentence to print."""
+    """The folds of the judged queries; a query is in one fold with all its judgements.
+
+    `folds` are int32 positions in the data set's queries, ascending, by the names of `JUDGEMENT_FOLDS`. `reason`
+    explains the choice in one sentence.
+    """
 
     folds: Mapping[str, Codes]
     reason: str
@@ -73,16 +76,16 @@ class JudgementSplit:
 def split_events(
     dataset: DataSet, *, kind: SplitKind = "auto", target_events: Sequence[str] | None = None
 ) -> EventSplit:
-    """Divide the events of a data set.
+    """Splits the events of a data set into folds.
 
     Args:
-        kind: `temporal` (consecutive windows, nobody's future in anyone's training), `leave_one_out` (each user's last
-            request is test, the last but one goes by hash of the user id), or `auto`: temporal where baskets exist and
-            timestamps differ across users.
-        target_events: the kinds of event to predict; purchases by default, else the strongest kind there is.
+        kind: `temporal` (consecutive time windows, so that nothing trains on the future), `leave_one_out` (each user's
+            last request is test, the last but one goes to a fold by hash of the user id), or `auto`: temporal where
+            there are baskets and timestamps differ across users.
+        target_events: the kinds of events to predict; by default purchases, else the strongest kind there is.
 
     Raises:
-        BadConfig: an unknown kind of split or event, or a temporal split that the times do not bear.
+        BadConfig: an unknown kind of split or event, or a temporal split of times that do not allow it.
         BadData: there are no events, or all are returns.
     """
     if kind not in ("auto", "temporal", "leave_one_out"):
@@ -93,7 +96,7 @@ def split_events(
     names = _target_names(events, target_events)
     target = events.is_kind(names) & ~events.is_return()
     if not target.any():
-        raise BadConfig(f"target_events is {', '.join(names)}, which only gives back; name what shoppers should do")
+        raise BadConfig(f"target_events is {', '.join(names)}, which are returns; name a kind of event to predict")
     source = _Targets(events, names, target, cancelled_by(events, target), group_targets(events, target))
     why_not = "asked for" if kind == "leave_one_out" else _why_not_temporal(events, asked=kind == "temporal")
     if not why_not:
@@ -107,10 +110,10 @@ def split_events(
 
 
 def split_judgements(dataset: DataSet) -> JudgementSplit:
-    """Divide the judged queries: by the judgements' own column, else 70/10/20 by hash of the query id.
+    """Splits the judged queries into folds: by the judgements' `split` column, else 70/10/20 by hash of the query id.
 
     `valid` is halved by hash into `ranker_valid` and `gate`. A query whose judgements name several splits goes to the
-    strictest (test, then valid). Where the column leaves train or test empty, hashes decide.
+    strictest (test, then valid). Where the column leaves train or test empty, hashes decide instead.
 
     Raises:
         BadData: the data set has no judgements.
@@ -140,7 +143,7 @@ def split_judgements(dataset: DataSet) -> JudgementSplit:
 
 @dataclass(frozen=True)
 class _Targets:
-    """What both ways of splitting start from."""
+    """The input of both kinds of split."""
 
     events: Events
     names: tuple[str, ...]
@@ -149,7 +152,7 @@ class _Targets:
     groups: Groups
 
     def alive(self, known: Bools) -> Bools:
-        """Target events that no return of the mask `known` [n_events] cancels, bool [n_events]."""
+        """Mask of the target events that no return in the mask `known`, bool [n_events], cancels; bool [n_events]."""
         return self.target & ~((self.cancelled_by >= 0) & known[self.cancelled_by])
 
 
@@ -177,7 +180,7 @@ def _leave_one_out(source: _Targets, user_ids: Sequence[str], why: str) -> Event
 
 
 def _temporal(source: _Targets) -> EventSplit | None:
-    """Consecutive windows; None where they would be too thin."""
+    """The split into consecutive time windows; None where a fold would be empty or the test fold too small."""
     events = source.events
     times = events.time[source.target]
     begin, end = int(np.quantile(times, OUTLIERS, method="lower")), int(times.max()) + 1
@@ -203,7 +206,7 @@ def _temporal(source: _Targets) -> EventSplit | None:
 
 
 def _edges(begin: int, end: int, wider: float) -> list[int]:
-    """Where the five windows start, and where the last ends."""
+    """The starts of the five windows and the end of the last, in microseconds since 1970."""
     span = end - begin
     test = LONG_TEST if span >= LONG_SPAN else int(SHORT_TEST * span)
     widths = [*(int(share * span * wider) for share in WINDOW_SHARES), test]
@@ -211,7 +214,11 @@ def _edges(begin: int, end: int, wider: float) -> list[int]:
 
 
 def _window_folds(source: _Targets, edges: list[int]) -> dict[str, Requests]:
-    """The requests that begin in each window. What trains or stops a model knows of no return after the gate began."""
+    """The requests of each window.
+
+    Returns cancel targets of the folds before the gate until the gate window begins, those of the gate until the test
+    window begins, and those of test always.
+    """
     events, gate, test = source.events, edges[3], edges[4]
     known_until = (gate, gate, gate, test, None)
     folds = {}
@@ -223,7 +230,7 @@ def _window_folds(source: _Targets, edges: list[int]) -> dict[str, Requests]:
 
 
 def _why_not_temporal(events: Events, *, asked: bool) -> str:
-    """Why times cannot divide the events; empty where they can. Asked for, they need no baskets."""
+    """Why the events cannot be split by time; empty where they can. A split that was `asked` for needs no baskets."""
     users = np.flatnonzero(np.diff(events.offsets))
     first, last = events.time[events.offsets[:-1][users]], events.time[events.offsets[1:][users] - 1]
     if not asked and not events.has_baskets:
@@ -262,8 +269,10 @@ def _bare(kind: str) -> str:
 def _by_hash(
     codes: NDArray[np.integer], ids: Sequence[str], names: Sequence[str], shares: Sequence[float]
 ) -> dict[str, Codes]:
-    """Codes, ascending, divided in the exact shares in the order of a hash of their ids: the same in every run, and
-    nearly the same when others come or go."""
+    """Splits codes in exact shares by the order of a hash of their ids; each part ascending.
+
+    The split is the same in every run, and changes little as ids come or go.
+    """
     hashes = [hashlib.blake2b(ids[code].encode(), digest_size=8, person=b"shortlist-fold").digest() for code in codes]
     order = np.array(sorted(range(len(hashes)), key=hashes.__getitem__), np.int64)
     cuts = np.cumsum(_sizes(len(codes), shares))[:-1]
@@ -271,7 +280,7 @@ def _by_hash(
 
 
 def _sizes(n: int, shares: Sequence[float]) -> list[int]:
-    """`n` divided by largest remainder; nobody goes without while there is one for each.
+    """`n` divided in the given shares by largest remainder; no part is empty if `n` allows it.
 
     >>> _sizes(100, (0.1, 0.45, 0.1, 0.35)), _sizes(5, (0.1, 0.45, 0.1, 0.35)), _sizes(1, (0.5, 0.5))
     ([10, 45, 10, 35], [1, 2, 1, 1], [1, 0])

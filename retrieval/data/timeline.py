@@ -1,4 +1,4 @@
-"""What each user did, in order, as the history model reads it: items and the queries that led to them."""
+"""Histories: each user's events in order, with the queries that led to them, as the history model reads them."""
 
 from __future__ import annotations
 
@@ -16,59 +16,65 @@ from retrieval.topk import CSR, ranges
 if TYPE_CHECKING:
     from retrieval.data.dataset import Events
 
-QUERY_KIND = "query"
-GAP_BUCKETS = 16  # log2 of the hours since the event before: under one hour, one, two, ... three years
+QUERY_KIND = "query"  # the kind of event that stands for a query
+GAP_BUCKETS = 16  # log2 of the hours since the previous event, from under one hour to over three years
 
 
 class HistoryBatch(NamedTuple):
-    """Histories padded at the front: column -1 is the newest event."""
+    """b histories of at most l events, padded at the front: column -1 is the newest event."""
 
     items: NDArray[np.int64]  # [b, l] item rows; -1 where the event is a query or padding
     queries: NDArray[np.int64]  # [b, l] query codes; -1 elsewhere
     kinds: NDArray[np.int64]  # [b, l] 1 + the code in `Timeline.kinds`; 0 unknown
-    gaps: NDArray[np.int64]  # [b, l] buckets of the time since the event before
-    present: NDArray[np.bool_]  # [b, l]
+    gaps: NDArray[np.int64]  # [b, l] buckets of the time since the previous event
+    present: NDArray[np.bool_]  # [b, l] False for padding
 
     @property
     def readable(self) -> NDArray[np.bool_]:
-        """Where an item or a query stands, bool [b, l]."""
+        """Mask of the events that are an item or a query, bool [b, l]."""
         return self.present & ((self.items >= 0) | (self.queries >= 0))
 
     def newest(self, present: NDArray[np.bool_], longest: int) -> HistoryBatch:
-        """The newest of the events that are `present`, bool [b, l], at most `longest` of each history."""
-        order = np.argsort(present, axis=1, kind="stable")[:, -longest:]  # gaps go to the front, where padding is
+        """The newest `longest` events of each history among those of the mask `present`, bool [b, l]."""
+        order = np.argsort(present, axis=1, kind="stable")[:, -longest:]  # absent events move to the front
 
-        def told(column: NDArray[np.int64]) -> NDArray[np.int64]:
+        def ordered(column: NDArray[np.int64]) -> NDArray[np.int64]:
             return np.take_along_axis(column, order, axis=1)
 
-        columns = (told(self.items), told(self.queries), told(self.kinds), told(self.gaps))
+        columns = (ordered(self.items), ordered(self.queries), ordered(self.kinds), ordered(self.gaps))
         return HistoryBatch(*columns, np.take_along_axis(present, order, axis=1))
 
     def with_query(self, query: NDArray[np.int64], kind: int, gap: NDArray[np.int64]) -> HistoryBatch:
-        """The histories with a query as their newest event, `query` int64 [b] its code, `kind` its kind's, `gap` int64
-        [b] the bucket of the time since the event before; where nothing was done before, nothing is added."""
-        some = self.readable.any(axis=1)
+        """The histories with a query appended as their newest event; an empty history stays empty.
+
+        `query` int64 [b] are query codes, `kind` is the code of QUERY_KIND, `gap` int64 [b] the buckets of the time
+        since the previous event.
+        """
+        has_events = self.readable.any(axis=1)
         return HistoryBatch(
             np.column_stack([self.items, np.full(len(query), -1)]),
-            np.column_stack([self.queries, np.where(some, query, -1)]),
-            np.column_stack([self.kinds, np.where(some, kind, 0)]),
-            np.column_stack([self.gaps, np.where(some, gap, 0)]),
-            np.column_stack([self.present, some]),
+            np.column_stack([self.queries, np.where(has_events, query, -1)]),
+            np.column_stack([self.kinds, np.where(has_events, kind, 0)]),
+            np.column_stack([self.gaps, np.where(has_events, gap, 0)]),
+            np.column_stack([self.present, has_events]),
         )
 
     def recency(self, decay: float) -> NDArray[np.float32]:
-        """What each item counts in a mean over the history, float32 [b, l], summing to 1: with n visits after its own
-        `decay ** n`. A visit ends where an hour passes; queries and padding count nothing."""
+        """The weight of each item in a decayed mean over its history, float32 [b, l], summing to 1 per history.
+
+        An item with n visits after its own has weight `decay ** n` before scaling; a visit ends after an hour without
+        events. Queries and padding have weight 0.
+        """
         later = (self.gaps > 0) & self.present
         after: NDArray[np.int64] = np.cumsum(later[:, ::-1], axis=1)[:, ::-1] - later
-        counts = np.where(self.present & (self.items >= 0), decay**after, 0.0)
-        total = counts.sum(axis=1, keepdims=True)
-        counts /= np.where(total > 0, total, 1.0)
-        return counts.astype(np.float32)
+        weights = np.where(self.present & (self.items >= 0), decay**after, 0.0)
+        total = weights.sum(axis=1, keepdims=True)
+        weights /= np.where(total > 0, total, 1.0)
+        return weights.astype(np.float32)
 
 
 def gap_buckets(microseconds: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The bucket of each span of time, log2 of its hours.
+    """The bucket of each span of time: log2 of 1 + its hours, at most GAP_BUCKETS - 1.
 
     >>> gap_buckets(np.array([0, 1, 3, 10**9]) * HOUR).tolist()
     [0, 1, 2, 15]
@@ -80,21 +86,21 @@ def gap_buckets(microseconds: NDArray[np.int64]) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, kw_only=True)
 class Timeline:
-    """Events of all users end to end, a query standing before the event that it led to.
+    """Events of all users, user after user in the order of time, each query placed before the event that it led to.
 
-    User u holds `offsets[u]:offsets[u + 1]`; a query repeated by consecutive events stands once.
+    The positions of user u are `offsets[u]:offsets[u + 1]`. A query of several consecutive events is placed once.
     """
 
     item: NDArray[np.int32]  # [n] row of the item, -1 for a query
-    query: NDArray[np.int32]  # [n] code into the query texts, -1 for an item
+    query: NDArray[np.int32]  # [n] code into `Events.query_texts`, -1 for an item
     kind: NDArray[np.int16]  # [n] code into kinds
     time: NDArray[np.int64]  # [n] microseconds since 1970, UTC
     offsets: NDArray[np.int64]  # [n_users + 1]
-    kinds: tuple[str, ...]  # the shop's own, with QUERY_KIND among them or after them
+    kinds: tuple[str, ...]  # the data set's kinds of events, and QUERY_KIND
 
     @classmethod
     def from_events(cls, events: Events) -> tuple[Timeline, NDArray[np.int64]]:
-        """The timeline, and for each event (and the end) the position before which all earlier ones stand."""
+        """The timeline, and for each event the position before which its history stands, int64 [n_events + 1]."""
         n = len(events.item)
         begins_user = np.zeros(n + 1, bool)
         begins_user[events.offsets] = True
@@ -112,7 +118,7 @@ class Timeline:
         return cls(item=item, query=query, kind=kind, time=time, offsets=offsets, kinds=kinds), position
 
     def batch(self, users: NDArray[np.integer], ends: NDArray[np.int64], longest: int) -> HistoryBatch:
-        """The last `longest` events of each user before the position `ends`, int64 [b]."""
+        """The newest `longest` events of each of `users` [b] before the timeline positions `ends`, int64 [b]."""
         starts = self.offsets[users]
         length = int(min(longest, max(1, (ends - starts).max(initial=1))))
         index = ends[:, None] - np.arange(length, 0, -1)
@@ -134,9 +140,11 @@ class Timeline:
     def last_query_before(
         self, users: NDArray[np.integer], ends: NDArray[np.int64], times: NDArray[np.int64], within: int
     ) -> NDArray[np.int64]:
-        """The position of the newest query of each user before what happened at the position `ends` int64 [n] and the
-        time `times` int64 [n], at most `within` microseconds before; -1 where there is none. A query at `ends` itself
-        counts: it led there."""
+        """The timeline position of each user's newest query before a request, int64 [n]; -1 where there is none.
+
+        A request stands at the timeline position `ends` and the time `times`, int64 [n] each; queries of more than
+        `within` microseconds before do not count. A query at `ends` itself counts, because it led to the request.
+        """
         query = np.append(self.query, -1)
         last = np.maximum.accumulate(np.where(query >= 0, np.arange(len(query)), -1))
         led = (query[ends] >= 0) & (ends < self.offsets[users + 1])
@@ -147,8 +155,10 @@ class Timeline:
     def items_before(
         self, users: NDArray[np.integer], ends: NDArray[np.int64], kinds: Sequence[int] | None = None
     ) -> CSR:
-        """The item rows of each user (int [n]) before the timeline position `ends` (int64 [n]), oldest first, one for
-        each event; of the event kinds `kinds` alone (codes into `self.kinds`) where they are given."""
+        """The item rows of each user's events before the timeline positions `ends`, int64 [n], oldest first.
+
+        With `kinds`, codes into `self.kinds`, only events of those.
+        """
         owner, at = ranges(self.offsets[users], ends)
         kept = self.item[at] >= 0
         if kinds is not None:
@@ -157,24 +167,26 @@ class Timeline:
         return CSR(indptr, self.item[at[kept]].astype(np.int64))
 
     def items_browsed(self, users: NDArray[np.integer], ends: NDArray[np.int64], taken: Sequence[int]) -> CSR:
-        """Of `items_before` without kinds, the distinct rows of each user whose last event neither took them (by the
-        kinds `taken`, codes into `self.kinds`) nor gave them back, the one seen last at the end."""
+        """Distinct item rows before `ends` that each user browsed without taking them, the most recent last.
+
+        These are the items whose newest event is neither of the kinds `taken`, codes into `self.kinds`, nor a return.
+        """
         owner, at = ranges(self.offsets[users], ends)
         owner, at = owner[self.item[at] >= 0], at[self.item[at] >= 0]
         keys = owner * (int(self.item.max(initial=0)) + 1) + self.item[at]
         last = len(keys) - 1 - np.unique(keys[::-1], return_index=True)[1]
-        settled = [*taken, *(code for code, kind in enumerate(self.kinds) if kind.casefold() in RETURNS)]
-        left = np.sort(last[~np.isin(self.kind[at[last]], np.asarray(settled, np.int64))])
-        indptr = np.searchsorted(owner[left], np.arange(len(ends) + 1)).astype(np.int64)
-        return CSR(indptr, self.item[at[left]].astype(np.int64))
+        excluded = [*taken, *(code for code, kind in enumerate(self.kinds) if kind.casefold() in RETURNS)]
+        newest = np.sort(last[~np.isin(self.kind[at[last]], np.asarray(excluded, np.int64))])
+        indptr = np.searchsorted(owner[newest], np.arange(len(ends) + 1)).astype(np.int64)
+        return CSR(indptr, self.item[at[newest]].astype(np.int64))
 
     def codes_of(self, kinds: Iterable[str]) -> tuple[int, ...]:
-        """The codes of event kinds in `self.kinds`, without those that never occurred."""
+        """The codes of the given kinds of events in `self.kinds`; unknown kinds are left out."""
         wanted = set(kinds)
         return tuple(code for code, kind in enumerate(self.kinds) if kind in wanted)
 
     def recoded(self, kinds: tuple[str, ...]) -> Timeline:
-        """The same events with kinds coded as in `kinds`; one that it lacks becomes -1, so that a batch says 0."""
+        """The same events with kinds coded as positions in `kinds`; one that it lacks becomes -1, in batches 0."""
         code_of = {kind: code for code, kind in enumerate(kinds)}
-        codes = np.array([*(code_of.get(kind, -1) for kind in self.kinds), -1], np.int16)  # the last for code -1
+        codes = np.array([*(code_of.get(kind, -1) for kind in self.kinds), -1], np.int16)  # last: for code -1
         return replace(self, kind=codes[self.kind], kinds=kinds)

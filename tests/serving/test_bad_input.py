@@ -97,7 +97,7 @@ CASES: dict[str, tuple[Spoil, tuple[str, ...]]] = {
     "empty file": (empty_file, ("items.parquet", "empty")),
     "no rows": (no_rows, ("events.parquet", "no rows")),
     "not parquet": (not_parquet, ("items.parquet", "not a parquet file")),
-    "truncated": (truncated, ("events.parquet", "cut short")),
+    "truncated": (truncated, ("events.parquet", "truncated")),
     "torn inside": (torn_inside, ("events.parquet", "write the file again")),
     "NaN price": (with_column("items.parquet", "price", some(float("nan"))), ("items.parquet", "price", "--max-bad")),
     "1 MB title": (

@@ -69,7 +69,7 @@ def test_every_kind_of_bad_row_refuses_above_its_limit(tmp_path: Path, change: d
 
 def test_a_file_without_a_usable_row_is_refused_whatever_the_limit(tmp_path: Path) -> None:
     folder = shop(tmp_path, items=items(title=[" "] * N_ITEMS), events=None)
-    assert "no usable row" in refusal(folder, max_bad=1.0, require_interactions=False)
+    assert "rows is usable" in refusal(folder, max_bad=1.0, require_interactions=False)
 
 
 @pytest.mark.parametrize("options", [{"max_bad": 1.5}, {"max_unknown": -0.1}, {"max_bad": float("nan")}])

@@ -54,7 +54,7 @@ def test_nothing_is_written_where_nothing_is_bad_and_an_old_file_goes(tmp_path: 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     shop(tmp_path, items=items(title=replaced(items()["title"], 0, None)))
-    with pytest.raises(BadConfig, match="cannot set bad rows aside"):
+    with pytest.raises(BadConfig, match="cannot write bad rows"):
         load(tmp_path, now=NOW, rejected=tmp_path / "file" / "rejected.parquet")
 
 

@@ -126,7 +126,7 @@ def test_impossible_splits_are_refused_in_a_line() -> None:
         split_events(data, kind="temporal")
     with pytest.raises(BadData, match="all events are returns"):
         split_events(dataset([returned("ann", "a", 1)]))
-    with pytest.raises(BadConfig, match="only gives back"):
+    with pytest.raises(BadConfig, match="which are returns"):
         split_events(dataset([*bought("ann", "a"), returned("ann", "a", 1)]), target_events=["return"])
     with pytest.raises(BadData, match=r"needs events\.parquet"):
         split_events(replace(data, events=None))

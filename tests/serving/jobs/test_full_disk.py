@@ -208,7 +208,7 @@ def test_rows_that_find_no_room_aside_leave_nothing_there(disk: Disk, bundle: Pa
     disk.leave(0)
     told = shortlist("index", "update", bundle, "--upsert", upserts, "--max-bad", "0.5")
     assert_refused(told, disk.path)
-    assert f"cannot set bad rows aside in {bundle / 'rejected.parquet'}" in told.stderr
+    assert f"cannot write bad rows to {bundle / 'rejected.parquet'}" in told.stderr
     assert not list(bundle.glob("*rejected.parquet*"))
 
 
