@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -47,40 +47,56 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
     from serving.settings import RunConfig
 
-    files.append(File.generated(config, PAGE, content=page_of(RunConfig)))
+    files.append(File.generated(config, PAGE, content=page_of(RunConfig())))
     return files
 
 
-def page_of(settings: type[BaseModel]) -> str:
-    """The page: a section with a table for each group of settings."""
-    return "\n".join([HEAD, *(section(name, group) for name, group in groups(settings))])
+def page_of(settings: BaseModel) -> str:
+    """The page: a table for each group of settings; where a kind of group comes again, what differs."""
+    parts, first = [HEAD], dict[type[BaseModel], str]()
+    for name, group in groups(settings):
+        like = first.setdefault(type(group), name)
+        parts.append(section(name, group) if like == name else difference(name, group, like))
+    return "\n".join(parts)
 
 
-def groups(settings: type[BaseModel], name: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+def groups(settings: BaseModel, name: str = "") -> Iterator[tuple[str, BaseModel]]:
     """Every group that holds more than further groups, by its dotted name, in the order of the code."""
-    if name and any(not is_group(field) for field in settings.model_fields.values()):
+    values_of = {below: getattr(settings, below) for below in type(settings).model_fields}
+    if name and not all(isinstance(value, BaseModel) for value in values_of.values()):
         yield name, settings
-    for below, field in settings.model_fields.items():
-        if is_group(field):
-            yield from groups(field.annotation, f"{name}.{below}".lstrip("."))  # type: ignore[arg-type]
+    for below, value in values_of.items():
+        if isinstance(value, BaseModel):
+            yield from groups(value, f"{name}.{below}".lstrip("."))
 
 
-def is_group(field: FieldInfo) -> bool:
-    """Whether a field holds further settings."""
-    return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-
-
-def section(name: str, group: type[BaseModel]) -> str:
+def section(name: str, group: BaseModel) -> str:
     """A heading, what the group is about, and its settings."""
-    about = (group.__doc__ or "").split("\n\n")[0].strip()
+    about = (type(group).__doc__ or "").split("\n\n")[0].strip()
+    return "\n".join([f"## {name}", "", about, "", *table(group, list(plain_fields(group))), ""])
+
+
+def difference(name: str, group: BaseModel, like: str) -> str:
+    """A heading, and the settings whose defaults are not those of the group of that kind before."""
+    other = type(group)()
+    names = [one for one in plain_fields(group) if getattr(group, one) != getattr(other, one)]
+    about = f"The same settings as [{like}](#{like.replace('.', '')}), with these defaults of its own:"
+    return "\n".join([f"## {name}", "", about, "", *table(group, names), ""])
+
+
+def plain_fields(group: BaseModel) -> Iterator[str]:
+    """The names of a group's settings that are no groups themselves."""
+    return (name for name in type(group).model_fields if not isinstance(getattr(group, name), BaseModel))
+
+
+def table(group: BaseModel, names: Sequence[str]) -> list[str]:
+    """Some settings of a group, a row each."""
     rows = ["| setting | default | what it does |", "|---|---|---|"]
-    rows += [row(one, field) for one, field in group.model_fields.items() if not is_group(field)]
-    return "\n".join([f"## {name}", "", about, "", *rows, ""])
+    return rows + [row(name, type(group).model_fields[name], getattr(group, name)) for name in names]
 
 
-def row(name: str, field: FieldInfo) -> str:
+def row(name: str, field: FieldInfo, default: object) -> str:
     """One setting as a row of the table."""
-    default = field.get_default(call_default_factory=True)
     cells = [f"`{name}`<br>{values(field)}", f"`{shown(default)}`", sentence(field.description or "")]
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
