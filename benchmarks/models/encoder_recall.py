@@ -1,4 +1,4 @@
-"""What the ways of running the text encoder do to search: recall of judged queries over a whole catalogue."""
+"""The effect of the text encoder's runtime and precision on search: recall of judged queries over the catalogue."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.intervals import mean_intervals
-from benchmarks.models.throughput import ENCODE_WAYS, THEIRS, EncodeWay
+from benchmarks.models.throughput import ENCODE_RUNNERS, REFERENCE, EncodeRunner
 from benchmarks.result_lines import Line
 from indexing.bundle.bundle import Bundle
 from retrieval.errors import BadData
@@ -26,14 +26,13 @@ from serving.shop import Shop
 
 K = 100
 RESAMPLES = 2_000
-FEW = 500  # items, in a hurry
-HELD_OUT = ("ranker_valid", "gate", "test")  # folds whose queries the towers did not learn from
+FEW = 500  # items of a quick run
+HELD_OUT = ("ranker_valid", "gate", "test")  # folds that the towers were not trained on
 
 
 @dataclass(frozen=True)
 class EncoderRecallRun:
-    """A bundle and the data set that it was made of: its own text encoder reads all items (FEW if `quick`) and the
-    judged queries."""
+    """A bundle, whose text encoder encodes all items (FEW if `quick`) and the judged queries of its data set."""
 
     bundle: Path
     data: Path
@@ -41,26 +40,26 @@ class EncoderRecallRun:
     quick: bool = False
 
     def lines(self) -> Iterator[Line]:
-        """Of each way recall@100 by its vectors, without an index between, and its change from the first way's, paired
-        by query, with the 95 % interval of a bootstrap; of the test queries, and of all that the towers did not learn
-        from. In int8 the items alone are read; queries are bf16, as served. Raises BadData without judged queries."""
+        """Recall@100 of each runner by exact search, and its change from the first runner, paired by query, with the 95
+        % bootstrap interval: for the test queries, and for all queries that the towers were not trained on. The int8
+        runner encodes items only; queries are bf16, as served. Raises BadData without judged queries."""
         bundle = Bundle.open(self.bundle)
         release = bundle.current()
         settings = settings_of(base=recorded_settings(bundle))
         shop = Shop.open(self.data, settings.data, now=datetime.now(UTC), like=index_ids(bundle, release))
         if shop.judgements is None:
-            raise BadData(f"{self.data} has no judgements.parquet, so that nobody knows what a search is to find")
+            raise BadData(f"{self.data} has no judgements.parquet, which the recall of search needs")
         queries = {name: shop.judgements.folds[name] for name in HELD_OUT}
-        asked = {"test": queries["test"], "all held out": np.concatenate([queries[name] for name in HELD_OUT])}
+        folds = {"test": queries["test"], "all held out": np.concatenate([queries[name] for name in HELD_OUT])}
         folder = bundle.path_of("towers", release.towers) / TEXT
-        found: dict[str, dict[str, Values]] = {fold: {} for fold in asked}
+        found: dict[str, dict[str, Values]] = {fold: {} for fold in folds}
         texts = item_texts(shop.data.items)[: FEW if self.quick else None]
         for name, (of_queries, of_items) in self._encoders(folder).items():
             say(f"-- {name}: {len(texts):,} items")
             read_items = of_items.open(folder, self.device)
             read = read_items if of_queries is of_items else of_queries.open(folder, self.device)
             items = read_items(texts)
-            for fold, rows in asked.items():
+            for fold, rows in folds.items():
                 targets = relevant_rows(*shop.judged(rows))
                 targets = targets.where(targets.rows < len(items))
                 hits = exact_topk(read(shop.query_texts(rows)), items, min(K, len(items)))
@@ -68,12 +67,15 @@ class EncoderRecallRun:
         for fold, ways in found.items():
             yield from _lines(fold, ways)
 
-    def _encoders(self, folder: Path) -> Mapping[str, tuple[EncodeWay, EncodeWay]]:
-        """The ways by name, each as what reads queries and what reads items. Float32 is our quickest."""
-        there = {way.name: way for way in ENCODE_WAYS if way.there(folder, self.device)}
-        same = {THEIRS, "torch"} if "openvino" in there else {THEIRS}  # as the first that is left, and slower
+    def _encoders(self, folder: Path) -> Mapping[str, tuple[EncodeRunner, EncodeRunner]]:
+        """The runners by name, each as a pair: for queries and for items. Of our float32 runners only the fastest."""
+        available = {way.name: way for way in ENCODE_RUNNERS if way.is_available(folder, self.device)}
+        # with the same vectors as openvino, but slower
+        same = {REFERENCE, "torch"} if "openvino" in available else {REFERENCE}
         return {
-            name: (there["bf16"] if name == "int8" else way, way) for name, way in there.items() if name not in same
+            name: (available["bf16"] if name == "int8" else way, way)
+            for name, way in available.items()
+            if name not in same
         }
 
 

@@ -1,4 +1,4 @@
-"""What each way of reranking costs in milliseconds, and how much of the full model's lift it keeps: one table."""
+"""The latency of each strategy of reranking against its gain in nDCG, as a share of the full model's gain."""
 
 from __future__ import annotations
 
@@ -31,23 +31,24 @@ from serving.evaluation.figures import needs_rerank, relevant_rows, rerank_sampl
 from serving.fitting.fit_blend import fitted_on, valid_shortlists
 from serving.shop import Shop
 
-KEPT = (10, 25)  # places that the full model orders in the cascades of the table
-HEADS = (20, 30, 50)  # places that are read where retrieval's order alone drops the others
-LISTS = 500  # shortlists whose order is measured
-TIMED = 30  # of them, one request each
+SECOND_DEPTHS = (10, 25)  # candidates that the second stage of a cascade reranks
+FIRST_DEPTHS = (20, 30, 50)  # candidates that a single stage reranks, beside the whole depth
+REQUESTS = 500  # whose order is measured
+TIMED_REQUESTS = 30  # of them, one at a time
 
-Reranks: TypeAlias = Callable[[str, Hits], object]  # what is timed: a user's text, and the shortlist of one request
+Reranker: TypeAlias = Callable[[str, Hits], object]  # of the user text and the shortlist of one request
 
 
-class Way(NamedTuple):
-    """A way of reranking, by the name that the table has for it."""
+class Strategy(NamedTuple):
+    """A strategy of reranking: its name and its stages."""
 
     name: str
     steps: tuple[RecordedStep, ...]
 
 
-class Lists(NamedTuple):
-    """Requests of one task whose outcome is known, with what retrieval gives them; `owner` names each one's user."""
+class Shortlists(NamedTuple):
+    """Labelled requests of one task: user texts, retrieved candidates, relevant items, and the user of each
+    (`owner`)."""
 
     task: TaskName
     texts: list[str]
@@ -58,100 +59,112 @@ class Lists(NamedTuple):
 
 @dataclass(frozen=True)
 class Point:
-    """One way: its milliseconds for each timed request, its lift of nDCG@10 after the blend as the gate judges it, the
-    share of the first way's lift (nan where that one lifts nothing), and how many times faster than
-    `CrossEncoder.predict` it is, the median over requests (nan where that was not timed)."""
+    """The measurement of one strategy.
+
+    milliseconds: of each timed request. lift: gain in nDCG@10 after the blend, as the gate measures it. share: its part
+    of the first strategy's lift, nan where that is not positive. faster: how many times faster than
+    `CrossEncoder.predict` it is, the median over requests, nan where that was not timed.
+    """
 
     name: str
     milliseconds: tuple[float, ...]
     lift: GateVerdict
-    kept: float
+    share: float
     faster: float = float("nan")
 
 
-def ways(
+def strategies(
     folder: Path,
     *,
     depth: int = SHORTLIST,
-    kept: Sequence[int] = KEPT,
-    heads: Sequence[int] = HEADS,
+    second_depths: Sequence[int] = SECOND_DEPTHS,
+    first_depths: Sequence[int] = FIRST_DEPTHS,
     device: str = "auto",
-) -> list[Way]:
-    """The ways that a ranker's folder and the device allow, the full model in float32 first: each model over the first
-    `depth` places and over fewer (`heads`), the full model for what the shallow one has `kept`, and either for what
-    late interaction has."""
-    models = {FULL: _kinds(folder, device)}
+) -> list[Strategy]:
+    """The strategies that a ranker's folder and the device allow, the full model in float32 first.
+
+    Each model alone reranks `depth` candidates, or fewer (`first_depths`). In a cascade the full model reranks the
+    first `second_depths` of the shallow one's order, or either model those of late interaction.
+    """
+    models = {FULL: _precisions(folder, device)}
     if (folder / SHALLOW).is_dir():
-        models[SHALLOW] = _kinds(folder / SHALLOW, device)
-    found = list[Way]()
+        models[SHALLOW] = _precisions(folder / SHALLOW, device)
+    found = list[Strategy]()
     for model, kinds in models.items():
         for kind in kinds:
             first = RecordedStep(model, depth, precision=kind)
-            found.append(Way(f"{model} {kind}", (first,)))
-            found += [Way(f"{model} {kind}, first {k}", (first._replace(depth=k),)) for k in heads if k < depth]
+            found.append(Strategy(f"{model} {kind}", (first,)))
+            found += [
+                Strategy(f"{model} {kind}, first {k}", (first._replace(depth=k),)) for k in first_depths if k < depth
+            ]
             if model == SHALLOW and kind in models[FULL]:
-                then = [(k, RecordedStep(FULL, k, precision=kind)) for k in kept]
-                found += [Way(f"cascade to {k} {kind}", (first, step)) for k, step in then]
+                then = [(k, RecordedStep(FULL, k, precision=kind)) for k in second_depths]
+                found += [Strategy(f"cascade to {k} {kind}", (first, step)) for k, step in then]
     if (folder / LATE).is_dir():
         late = RecordedStep(LATE, depth)
-        found.append(Way(LATE, (late,)))
+        found.append(Strategy(LATE, (late,)))
         for model, kind in [(model, kind) for model, kinds in models.items() for kind in kinds]:
-            found += [Way(f"late, {k} by {model} {kind}", (late, RecordedStep(model, k, precision=kind))) for k in kept]
+            found += [
+                Strategy(f"late, {k} by {model} {kind}", (late, RecordedStep(model, k, precision=kind)))
+                for k in second_depths
+            ]
     return found
 
 
-def _kinds(model: Path, device: str) -> list[str]:
-    """The precisions in which a model's folder can be run there."""
+def _precisions(model: Path, device: str) -> list[str]:
+    """The precisions in which a model's folder can run on the device."""
     where = pick_device(device)
     halves, whole = resolve_precision("bf16", where) == "bf16", where == "cpu" and holds_int8(model)
     return ["fp32", *(["bf16"] if halves else []), *(["int8"] if whole else [])]
 
 
-def chosen(found: Sequence[Way], words: Sequence[str]) -> list[Way]:
-    """The first way, which the others are measured against, and those whose name holds one of the words; all where
-    there are no words."""
+def select_strategies(found: Sequence[Strategy], words: Sequence[str]) -> list[Strategy]:
+    """The first strategy, which the others are compared with, and those whose name contains one of the words; all
+    without words."""
     return [
         way for number, way in enumerate(found) if not number or not words or any(word in way.name for word in words)
     ]
 
 
-def search_lists(stages: Stages, shop: Shop, fold: str, *, most: int = LISTS) -> Lists:
-    """Judged queries of a fold; relevant is the highest grade present."""
+def search_shortlists(stages: Stages, shop: Shop, fold: str, *, most: int = REQUESTS) -> Shortlists:
+    """At most `most` judged queries of a fold; the items with a query's highest grade are relevant."""
     assert shop.judgements is not None
     queries = shop.judgements.folds[fold]
     queries = queries[rerank_sample(len(queries), most)]
     texts = stages.spelled(shop.query_texts(queries))
     hits = query_shortlists(stages, texts, stages.user.queries(texts))
     asked = stages.query_user_texts(texts)
-    return Lists("search", asked, hits, relevant_rows(*shop.judged(queries)), queries.astype(np.int64))
+    return Shortlists("search", asked, hits, relevant_rows(*shop.judged(queries)), queries.astype(np.int64))
 
 
-def recommend_lists(stages: Stages, shop: Shop, fold: str, *, remove_seen: bool, most: int = LISTS) -> Lists:
-    """Requests of a fold of events."""
+def recommend_shortlists(
+    stages: Stages, shop: Shop, fold: str, *, remove_seen: bool, most: int = REQUESTS
+) -> Shortlists:
+    """At most `most` requests of a fold of events."""
     assert shop.events is not None
     assert shop.data.events is not None
     requests = shop.events.folds[fold]
     requests = requests.select(rerank_sample(len(requests), most))
     offline = Offline.of(stages, shop.data.events, shop.target_events)
     hits, targets = offline.told(requests, remove_seen=remove_seen)
-    return Lists("recommend", offline.user_texts(requests), hits, targets, requests.user.astype(np.int64))
+    return Shortlists("recommend", offline.user_texts(requests), hits, targets, requests.user.astype(np.int64))
 
 
-def opened_ways(
+def open_strategies(
     bundle: Bundle,
     release: Release,
     stages: Stages,
     shop: Shop,
-    wanted: Sequence[Way],
+    wanted: Sequence[Strategy],
     *,
     remove_seen: bool,
     device: str = "auto",
     most: int | None = None,
     say: Callable[[str], None] = print,
 ) -> list[Stages]:
-    """The stages of every way, each with blends of its own, fitted on ranker_valid, the first `most` requests of each
-    order or all. A model that several ways need is opened once, and reads no pair twice. `stages` are the release's;
-    their own steps do not count."""
+    """The release's stages with the rerank steps of every strategy in place of its own, each with blends of its own,
+    fitted on ranker_valid (at most `most` requests of each order). A model that several strategies share is opened once
+    and scores no pair twice."""
     given = [one.first(most) for one in valid_shortlists(stages, shop, remove_seen=remove_seen)]
     found = list[Stages]()
     for way in wanted:
@@ -163,38 +176,39 @@ def opened_ways(
     return found
 
 
-def share_kept(lift: float, whole: float) -> float:
-    """The share that a lift is of the whole one; nan where that lifts nothing, so that there is nothing to keep.
+def share_of_full_lift(lift: float, whole: float) -> float:
+    """The share of a lift of the full model's; nan where the full model's is not positive.
 
-    >>> share_kept(0.01, 0.02), share_kept(-0.01, -0.02)
+    >>> share_of_full_lift(0.01, 0.02), share_of_full_lift(-0.01, -0.02)
     (0.5, nan)
     """
     return lift / whole if whole > 0 else math.nan
 
 
-def frontier(
-    ways: Sequence[Way],
+def measure_strategies(
+    strategies: Sequence[Strategy],
     opened: Sequence[Stages],
-    lists: Lists,
+    lists: Shortlists,
     *,
-    theirs: Reranks | None = None,
-    timed: int = TIMED,
+    reference: Reranker | None = None,
+    timed: int = TIMED_REQUESTS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[Point]:
-    """Every way, with its `opened_ways`, on the same lists; timed in turn, request by request, and with `theirs`."""
+    """The points of all strategies (`opened` by `open_strategies`) on the same shortlists. All of them, and
+    `reference`, are timed in turn, request by request."""
     known = Logits(opened[0])
     lifts = [lift(stages, lists, known) for stages in opened]
-    work: list[Reranks] = [partial(_reranked, stages, lists.task) for stages in opened]
-    spent = np.array(_timed([*work, *([theirs] if theirs else [])], lists, timed, clock))
-    faster = np.median(spent[-1] / spent, axis=1) if theirs and spent.size else np.full(len(spent), np.nan)
+    work: list[Reranker] = [partial(_reranked, stages, lists.task) for stages in opened]
+    spent = np.array(_timed([*work, *([reference] if reference else [])], lists, timed, clock))
+    faster = np.median(spent[-1] / spent, axis=1) if reference and spent.size else np.full(len(spent), np.nan)
     return [
-        Point(way.name, tuple(milliseconds), found, share_kept(found.mean, lifts[0].mean), times)
-        for way, milliseconds, found, times in zip(ways, spent.tolist(), lifts, faster.tolist(), strict=False)
+        Point(way.name, tuple(milliseconds), found, share_of_full_lift(found.mean, lifts[0].mean), times)
+        for way, milliseconds, found, times in zip(strategies, spent.tolist(), lifts, faster.tolist(), strict=False)
     ]
 
 
-def predicting(folder: Path, item_texts: Sequence[str], depth: int, device: str) -> Reranks:
-    """`CrossEncoder.predict` of sentence-transformers as its documentation has it, on as many places."""
+def reference_reranker(folder: Path, item_texts: Sequence[str], depth: int, device: str) -> Reranker:
+    """`CrossEncoder.predict` of sentence-transformers, as documented, on the first `depth` candidates."""
     predict = documented_logits(folder, device)
 
     def rerank(text: str, hits: Hits) -> object:
@@ -204,8 +218,8 @@ def predicting(folder: Path, item_texts: Sequence[str], depth: int, device: str)
     return rerank
 
 
-def lift(stages: Stages, lists: Lists, known: Logits) -> GateVerdict:
-    """nDCG@10 of the lists reranked, against the order given; `known` are logits of these lists."""
+def lift(stages: Stages, lists: Shortlists, known: Logits) -> GateVerdict:
+    """The change of nDCG@10 by reranking the lists; `known` holds the logits of their pairs."""
     which = np.flatnonzero(needs_rerank(lists.hits.head(stages.depth), lists.targets))
     texts, given, targets = [lists.texts[i] for i in which.tolist()], lists.hits.select(which), lists.targets
     told = known.told(which, texts, f"lift: {lists.task}")
@@ -218,12 +232,12 @@ def lift(stages: Stages, lists: Lists, known: Logits) -> GateVerdict:
 
 
 def _reranked(stages: Stages, task: TaskName, text: str, hits: Hits) -> object:
-    with ONE_BLAS_THREAD:  # as a request has it
+    with ONE_BLAS_THREAD:  # as in a request of the engine
         return stages.rerank([text], hits, task)
 
 
-def _timed(work: Sequence[Reranks], lists: Lists, timed: int, clock: Callable[[], float]) -> list[list[float]]:
-    """Milliseconds of each kind of work for one request after the other; another kind begins with each."""
+def _timed(work: Sequence[Reranker], lists: Shortlists, timed: int, clock: Callable[[], float]) -> list[list[float]]:
+    """Milliseconds of each reranker by request; another one begins with each request."""
     spent: list[list[float]] = [[] for _ in work]
     requests = [line for line, text in enumerate(lists.texts) if text][:timed]
     for number, line in enumerate(requests):

@@ -1,4 +1,4 @@
-"""`shortlist bench frontier`: what each way of reranking costs, and what it keeps of the full model's lift."""
+"""`shortlist bench frontier`: the latency of every strategy of reranking against its gain in quality."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.models.frontier import (
-    LISTS,
-    TIMED,
-    Lists,
+    REQUESTS,
+    TIMED_REQUESTS,
     Point,
-    chosen,
-    frontier,
-    opened_ways,
-    predicting,
-    recommend_lists,
-    search_lists,
-    ways,
+    Shortlists,
+    measure_strategies,
+    open_strategies,
+    recommend_shortlists,
+    reference_reranker,
+    search_shortlists,
+    select_strategies,
+    strategies,
 )
 from benchmarks.result_lines import Line, sampled
 from indexing.bundle.bundle import Bundle
@@ -32,27 +32,30 @@ from serving.cli.show import say
 from serving.jobs.train_one import index_ids, recorded_settings
 from serving.shop import Shop
 
-FEW, FEW_TIMED, FEW_FITTED = 12, 3, 20  # shortlists, timed ones, and those that blends are fitted on, in a hurry
-FEW_PLACES = 20  # that are reranked then
+FEW, FEW_TIMED, FEW_FITTED = 12, 3, 20  # requests of a quick run: measured, timed, and for blends
+FEW_CANDIDATES = 20  # that a quick run reranks
 
 
 @dataclass(frozen=True)
 class FrontierRun:
-    """A bundle with a ranker, and the data set that it was made of. `depth` places of so many `lists` are reranked, or
-    fewer of FEW if `quick`. Of the ways those whose name holds a word of `only`, if it has any, beside the first."""
+    """A bundle with a ranker, and the data set that it was made of.
+
+    depth: candidates that are reranked. second_depths: of those, for the second stage of a cascade. only: words, one of
+    which a strategy's name has to contain, see `select_strategies`. lists: requests of each task that are measured.
+    """
 
     bundle: Path
     data: Path
     depth: int
-    kept: Sequence[int]
+    second_depths: Sequence[int]
     fold: str
     device: str = "auto"
     quick: bool = False
     only: Sequence[str] = ()
-    lists: int = LISTS
+    lists: int = REQUESTS
 
     def lines(self) -> Iterator[Line]:
-        """Every way on shortlists of one fold, of recommendation and of search. Raises BadData and BadBundle."""
+        """Every strategy on one fold's requests, recommendation and search. Raises BadData and BadBundle."""
         bundle = Bundle.open(self.bundle)
         release = bundle.current()
         if release.ranker is None:
@@ -60,13 +63,14 @@ class FrontierRun:
                 f"{self.bundle}: its live release has no ranker; run: shortlist train ranker {self.bundle} --data DATA"
             )
         folder = bundle.path_of("ranker", release.ranker)
-        depth = min(self.depth, FEW_PLACES) if self.quick else self.depth
-        wanted = chosen(ways(folder, depth=depth, kept=self.kept, device=self.device), self.only)
+        depth = min(self.depth, FEW_CANDIDATES) if self.quick else self.depth
+        available = strategies(folder, depth=depth, second_depths=self.second_depths, device=self.device)
+        wanted = select_strategies(available, self.only)
         with quiet_libraries():
             settings = settings_of(base=recorded_settings(bundle))
             shop = Shop.open(self.data, settings.data, now=datetime.now(UTC), like=index_ids(bundle, release))
             opened = ReleaseState.of_release(bundle, release, device=self.device)
-            stages = opened_ways(
+            stages = open_strategies(
                 bundle,
                 release,
                 opened.stages,
@@ -77,22 +81,23 @@ class FrontierRun:
                 most=FEW_FITTED if self.quick else None,
                 say=say,
             )
-            theirs = predicting(folder, item_texts(shop.data.items), depth, self.device)
+            reference = reference_reranker(folder, item_texts(shop.data.items), depth, self.device)
+            timed = FEW_TIMED if self.quick else TIMED_REQUESTS
             for lists in self._lists(opened, shop):
-                points = frontier(wanted, stages, lists, theirs=theirs, timed=FEW_TIMED if self.quick else TIMED)
+                points = measure_strategies(wanted, stages, lists, reference=reference, timed=timed)
                 yield from (_line(lists.task, point) for point in points)
 
-    def _lists(self, opened: ReleaseState, shop: Shop) -> Iterator[Lists]:
+    def _lists(self, opened: ReleaseState, shop: Shop) -> Iterator[Shortlists]:
         most = FEW if self.quick else self.lists
         if shop.events is not None:
-            yield recommend_lists(opened.stages, shop, self.fold, remove_seen=opened.remove_seen, most=most)
+            yield recommend_shortlists(opened.stages, shop, self.fold, remove_seen=opened.remove_seen, most=most)
         if shop.judgements is not None:
-            yield search_lists(opened.stages, shop, self.fold, most=most)
+            yield search_shortlists(opened.stages, shop, self.fold, most=most)
 
 
 def _line(task: str, point: Point) -> Line:
     line = sampled("frontier", {"task": task, "way": point.name}, "ms", point.milliseconds)
-    kept = None if math.isnan(point.kept) else point.kept
-    lift = {"lift": point.lift.mean, "low": point.lift.low, "high": point.lift.high, "kept": kept}
+    share = None if math.isnan(point.share) else point.share
+    lift = {"lift": point.lift.mean, "low": point.lift.low, "high": point.lift.high, "kept": share}
     faster = None if math.isnan(point.faster) else point.faster
     return replace(line, summary={**line.summary, "times faster": faster, **lift, "lists": float(point.lift.n)})

@@ -1,7 +1,7 @@
-"""A reranker as ONNX in 8 bits, made from a CrossEncoder as torch's and onnxruntime's own pages have it: exported by
-`torch.onnx.export`, its weights quantised by `quantize_dynamic`, run on the CPU in batches sorted by length.
+"""An int8 ONNX reranker made from a CrossEncoder as torch and onnxruntime document it: exported by `torch.onnx.export`,
+its weights quantised by `quantize_dynamic`, run on the CPU in batches sorted by length.
 
-sentence-transformers' own way there, `backend="onnx"`, needs optimum-onnx beside it.
+sentence-transformers' own `backend="onnx"` would need optimum-onnx as well.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     import torch
     from sentence_transformers import CrossEncoder
 
-BATCH = 32  # as CrossEncoder.predict has it
+BATCH = 32  # the default of CrossEncoder.predict
 
 
 @dataclass(frozen=True)
 class OnnxReranker:
-    """A quantised model in an onnxruntime session, with the tokenizer of the CrossEncoder that it was made from."""
+    """A quantised model in an onnxruntime session, and the tokenizer of the CrossEncoder that it was made from."""
 
     session: Any
     tokenizer: Any
-    longest: int | None  # tokens of a pair that are read; None: as many as the tokenizer says
+    longest: int | None  # tokens of a pair; None: the tokenizer's own limit
     megabytes: float  # of the quantised model
 
     @classmethod
@@ -68,20 +68,20 @@ class OnnxReranker:
 
 
 def import_onnxruntime() -> Any:
-    """onnxruntime, where all that a model is made and run with is there. Raises MissingDependency elsewhere."""
+    """onnxruntime. Raises MissingDependency where it, onnx or onnxscript is not installed."""
     try:
         import onnx  # noqa: F401
         import onnxruntime
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise MissingDependency(
-            f"a reranker as ONNX needs onnx, onnxscript and onnxruntime ({error}); run: pip install 'shortlist[peers]'"
+            f"the ONNX reranker needs onnx, onnxscript and onnxruntime ({error}); run: pip install 'shortlist[peers]'"
         ) from error
     return onnxruntime
 
 
 def _quantised(model: CrossEncoder, folder: Path) -> Path:
-    """The file of a model's logits, [b, 1], with int8 weights."""
+    """The ONNX file of a model with int8 weights, which gives logits [b, 1]."""
     import torch
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -115,7 +115,7 @@ def _logits(model: CrossEncoder, names: Sequence[str]) -> torch.nn.Module:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's and the quantiser's notes."""
+    """Silences the exporter and the quantiser."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

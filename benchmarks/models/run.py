@@ -1,4 +1,4 @@
-"""The models of a bundle run every way there is: its cross-encoder, its text encoder."""
+"""`shortlist bench rerank` and `encode`: the models of a bundle in every runtime and precision."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from benchmarks.models.rerank_request import RerankRequest, drawn_request
-from benchmarks.models.throughput import ENCODE_WAYS, RERANK_WAYS, SIZES, encode_lines, rerank_lines
+from benchmarks.models.rerank_request import RerankRequest, sample_request
+from benchmarks.models.throughput import ENCODE_RUNNERS, RERANK_RUNNERS, SIZES, encode_lines, rerank_lines
 from benchmarks.result_lines import Line
 from benchmarks.sweep import run_in_process
 from indexing.bundle.bundle import Bundle
@@ -22,12 +22,12 @@ from retrieval.text.rendering import item_texts
 from retrieval.towers.serving import TEXT
 from serving.cli.show import say
 
-WORDS = 4  # of a title, as a query has them
+WORDS = 4  # of a title, as long as a query
 
 
 @dataclass(frozen=True)
 class ModelRuns:
-    """A bundle's live release, and how often each way is timed; a `seed` draws what they read."""
+    """A bundle's live release, and how often each runner is timed; `seed` samples the request and the texts."""
 
     bundle: Path
     device: str = "auto"
@@ -37,32 +37,32 @@ class ModelRuns:
     seed: int = 0
 
     def request(self, ranker: Path) -> RerankRequest:
-        """What reranking is timed on, see `drawn_request`; its pairs are measured by the tokenizer of `ranker`."""
-        return drawn_request(self._releases, ranker, size=max(self.sizes), device=self.device, seed=self.seed)
+        """The request that reranking is timed on, see `sample_request`."""
+        return sample_request(self._releases, ranker, size=max(self.sizes), device=self.device, seed=self.seed)
 
     def rerank(self, ranker: Path, request: RerankRequest, threads: Sequence[int]) -> Iterator[Line]:
-        """Every way on so many cores: here on one number of them, which are this process's, else each number in a
-        process of its own, of the same request."""
+        """Every runner on each number of cores, with the same request: in this process where there is one number, else
+        each number in a process of its own."""
         if len(numbers := sorted(set(threads))) > 1:
             with TemporaryDirectory() as scratch:
                 request.write(path := Path(scratch) / "request.json")
-                asked = ["rerank", str(self.bundle), "--model", str(ranker), "--request", str(path)]
-                asked += ["--device", self.device, "--rounds", str(self.rounds)]
-                asked += ["--candidates", ",".join(map(str, self.sizes))]
+                arguments = ["rerank", str(self.bundle), "--model", str(ranker), "--request", str(path)]
+                arguments += ["--device", self.device, "--rounds", str(self.rounds)]
+                arguments += ["--candidates", ",".join(map(str, self.sizes))]
                 for number in numbers:
                     say(f"-- on {number} of the cores")
-                    yield from run_in_process(asked, number)
+                    yield from run_in_process(arguments, number)
             return
         found = rerank_lines(
-            RERANK_WAYS, ranker, request.user, request.items,
+            RERANK_RUNNERS, ranker, request.user, request.items,
             sizes=self.sizes, device=self.device, rounds=self.rounds,
         )  # fmt: skip
         for line in found:
             yield replace(line, labels={**line.labels, "cores": str(numbers[0])})
 
     def encode(self) -> Iterator[Line]:
-        """Every way, for texts as long as a query, a title and a whole item."""
-        return encode_lines(ENCODE_WAYS, self._towers / TEXT, self._texts, device=self.device, rounds=self.rounds)
+        """Every runner, for texts as long as a query, a title and a whole item."""
+        return encode_lines(ENCODE_RUNNERS, self._towers / TEXT, self._texts, device=self.device, rounds=self.rounds)
 
     def tokens(self) -> str:
         """The mean tokens of each kind of text, in words."""
@@ -71,7 +71,7 @@ class ModelRuns:
 
     @cached_property
     def _texts(self) -> Mapping[str, Sequence[str]]:
-        rows = self._drawn(self.texts)
+        rows = self._sample_rows(self.texts)
         titles: list[str] = self._version.values_at("title", rows).to_pylist()
         return {
             "query": [" ".join(title.split()[:WORDS]) for title in titles],
@@ -98,6 +98,6 @@ class ModelRuns:
     def _version(self) -> IndexVersion:
         return IndexVersion.open(self._releases.path_of("index", self._releases.current().index), device="cpu")
 
-    def _drawn(self, n: int) -> np.ndarray:
+    def _sample_rows(self, n: int) -> np.ndarray:
         size = self._version.size
         return np.random.default_rng(self.seed).choice(size, n, replace=n > size)

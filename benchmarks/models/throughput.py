@@ -1,4 +1,4 @@
-"""How many pairs or texts a second each way of running a model reads, all ways in turn on the same texts."""
+"""Throughput of the models in every runtime and precision, timed in turn on the same texts."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from retrieval.topk import exact_topk
 
 Pairs: TypeAlias = Sequence[tuple[str, str]]
 Rows: TypeAlias = NDArray[np.float32]
-Ready: TypeAlias = Callable[[Pairs], Callable[[], Rows]]  # pairs of one user text to what is timed: logits, float32 [n]
+Prepare: TypeAlias = Callable[[Pairs], Callable[[], Rows]]  # pairs of one user text to a timed call: logits float32 [n]
 Encoder: TypeAlias = Callable[[Sequence[str]], Rows]  # texts to unit vectors, float32 [n, dim]
 
-CLOSE = 1e-5  # inner products that differ by less are the same
-THEIRS = "sentence-transformers"
-FEW = {1: 64, 32: 640}  # texts, in batches of so many: fewer would be noise, all of them minutes
+CLOSE = 1e-5  # inner products that differ by less are equal
+REFERENCE = "sentence-transformers"
+BATCHED = {1: 64, 32: 640}  # batch size: texts, enough for a stable rate without taking minutes
 SIZES = (10, 100, 1_000)  # candidates
-KEPT = 10  # of them, in a cascade
+CASCADE_DEPTH = 10  # of them, for the second stage of a cascade
 
 
-class Models:
-    """Our cross-encoders on one device, each opened once however many ways run it."""
+class OpenModels:
+    """Our cross-encoders on one device, each opened once even where several runners share it."""
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -46,7 +46,7 @@ class Models:
     def open(
         self, folder: Path, precision: str, runtime: RuntimeName = "openvino", *, below: str = ""
     ) -> CrossEncoderScorer:
-        """The model of a ranker's folder, or the one `below` it, which is made to read as much of a pair as that one.
+        """The model of a ranker's folder, or of the folder `below` it, which then reads as many tokens as the former.
 
         Raises what `CrossEncoderScorer.load` does.
         """
@@ -57,27 +57,27 @@ class Models:
         return self._opened[key]
 
 
-class RerankWay(NamedTuple):
-    """A way of running a ranker, opened from its folder among the models of a device, if it is `there`.
+class RerankRunner(NamedTuple):
+    """One way to run a ranker: how it is opened from a folder, and whether the folder and the device allow it.
 
-    What an index holds of the items is made before the clock starts. A logit is nan where the last model was not asked.
+    What the index stores of items is made before the timed call. A logit is nan where the last model was not asked.
     """
 
     name: str
-    open: Callable[[Path, Models], Ready]
-    there: Callable[[Path, str], bool] = lambda folder, device: True
+    open: Callable[[Path, OpenModels], Prepare]
+    is_available: Callable[[Path, str], bool] = lambda folder, device: True
 
 
-class EncodeWay(NamedTuple):
-    """A way of running the text encoder of a folder on a device, if it is `there`."""
+class EncodeRunner(NamedTuple):
+    """One way to run a text encoder: how it is opened from a folder, and whether the folder and the device allow it."""
 
     name: str
     open: Callable[[Path, str], Encoder]
-    there: Callable[[Path, str], bool] = lambda folder, device: True
+    is_available: Callable[[Path, str], bool] = lambda folder, device: True
 
 
 def rerank_lines(
-    ways: Sequence[RerankWay],
+    runners: Sequence[RerankRunner],
     folder: Path,
     user: str,
     items: Sequence[str],
@@ -86,19 +86,18 @@ def rerank_lines(
     device: str,
     rounds: int,
 ) -> Iterator[Line]:
-    """Milliseconds for the candidates of one shortlist, and pairs a second; the first way is what the others are
-    compared with.
+    """Milliseconds to rerank one shortlist, and pairs a second, for each runner, compared with the first one.
 
-    `difference` is the largest of any logit from the first way's, `times faster` the median over rounds. Of a pair that
-    is too long our own ways keep the item and sentence-transformers cuts the longer text, so that logits differ there.
+    `difference` is the largest difference of any logit, `times faster` the median over rounds. Where a pair is too long
+    our own runners keep the whole item and sentence-transformers cuts the longer text, so that logits differ.
     """
-    models = Models(device)
-    opened = {way.name: way.open(folder, models) for way in ways if way.there(folder, device)}
+    models = OpenModels(device)
+    opened = {way.name: way.open(folder, models) for way in runners if way.is_available(folder, device)}
     for size in sizes:
-        pairs = [(user, item) for item in repeated(items, size)]
+        pairs = [(user, item) for item in repeat_to(items, size)]
         work = {name: ready(pairs) for name, ready in opened.items()}
         logits = {name: run() for name, run in work.items()}
-        spent = in_turn(work, rounds)
+        spent = time_in_turn(work, rounds)
         first = next(iter(logits.values()))
         for name, seconds in spent.items():
             line = sampled("rerank", {"way": name, "pairs": str(size)}, "ms", [1_000 * one for one in seconds])
@@ -108,24 +107,26 @@ def rerank_lines(
 
 
 def encode_lines(
-    ways: Sequence[EncodeWay], folder: Path, texts: Mapping[str, Sequence[str]], *, device: str, rounds: int
+    runners: Sequence[EncodeRunner], folder: Path, texts: Mapping[str, Sequence[str]], *, device: str, rounds: int
 ) -> Iterator[Line]:
-    """Texts a second by kind of text, and how like the first way's vectors those of a way are: the least `cosine` of
-    any text, their `median cosine`, and `recall@100`, see `nearest_kept`. All texts in one call, then the first of them
-    in batches of FEW."""
-    encoders = {way.name: way.open(folder, device) for way in ways if way.there(folder, device)}
+    """Texts a second by kind of text, for all texts in one call, then for some of them in small batches (BATCHED).
+
+    The vectors are compared with the first runner's: the least `cosine` of any text, the `median cosine`, and
+    `recall@100`, see `neighbour_recall`.
+    """
+    encoders = {way.name: way.open(folder, device) for way in runners if way.is_available(folder, device)}
     for kind, some in texts.items():
         vectors = {name: encoder(some) for name, encoder in encoders.items()}
-        spent = in_turn({name: _bound(encoder, some) for name, encoder in encoders.items()}, rounds)
+        spent = time_in_turn({name: _bound(encoder, some) for name, encoder in encoders.items()}, rounds)
         first = next(iter(vectors.values()))
         for name, seconds in spent.items():
             rates = [len(some) / one for one in seconds]
             line = sampled("encode", {"way": name, "texts": kind}, "per second", rates)
             cosines = (vectors[name] * first).sum(axis=1)
             more = {"cosine": float(cosines.min()), "median cosine": float(np.median(cosines))}
-            more["recall@100"] = nearest_kept(vectors[name], first)
+            more["recall@100"] = neighbour_recall(vectors[name], first)
             yield _compared(line, spent, name, more)
-        for batch, count in FEW.items():
+        for batch, count in BATCHED.items():
             yield from _batched(encoders, kind, some[:count], batch, rounds)
 
 
@@ -133,20 +134,22 @@ def _batched(
     encoders: Mapping[str, Encoder], kind: str, texts: Sequence[str], batch: int, rounds: int
 ) -> Iterator[Line]:
     parts = [texts[start : start + batch] for start in range(0, len(texts), batch)]
-    spent = in_turn({name: _bound_each(encoder, parts) for name, encoder in encoders.items()}, rounds)
+    spent = time_in_turn({name: _bound_each(encoder, parts) for name, encoder in encoders.items()}, rounds)
     for name, seconds in spent.items():
         labels = {"way": name, "texts": kind, "batch": str(batch)}
         line = sampled("encode, batches", labels, "per second", [len(texts) / one for one in seconds])
         yield _compared(line, spent, name, {})
 
 
-def nearest_kept(vectors: Rows, first: Rows, k: int = 100, asked: int = 256) -> float:
-    """Of the k nearest neighbours that vectors [n, dim] find of each of the first `asked` texts among all, the share
-    that are as near by the vectors `first` [n, dim] as their own k nearest.
+def neighbour_recall(vectors: Rows, first: Rows, k: int = 100, asked: int = 256) -> float:
+    """Recall of nearest neighbours: the share of the k neighbours by `vectors` that are among the k nearest by `first`
+    (both float32 [n, dim]), for the first `asked` texts; equally near ones count.
 
     >>> some = np.eye(4, dtype=np.float32)
-    >>> nearest_kept(some, some, k=1), nearest_kept(some[::-1], some, k=1), nearest_kept(some[[1, 0, 1, 0]], some, k=1)
-    (1.0, 1.0, 0.5)
+    >>> neighbour_recall(some, some, k=1), neighbour_recall(some[::-1], some, k=1)
+    (1.0, 1.0)
+    >>> neighbour_recall(some[[1, 0, 1, 0]], some, k=1)
+    0.5
     """
     k = min(k, len(first))
     scores = first[:asked] @ first.T
@@ -155,10 +158,10 @@ def nearest_kept(vectors: Rows, first: Rows, k: int = 100, asked: int = 256) -> 
     return float((np.take_along_axis(scores, found, axis=1) >= last - CLOSE).mean())
 
 
-def in_turn(
+def time_in_turn(
     work: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, list[float]]:
-    """Seconds of each kind of work, by round; every round does all of them, from another one on."""
+    """Seconds of each kind of work by round. Every round does all of them, and begins with another one."""
     spent: dict[str, list[float]] = {name: [] for name in work}
     names = list(work)
     for number in range(rounds):
@@ -170,27 +173,27 @@ def in_turn(
     return spent
 
 
-def lengths(tokenizer_folder: Path, pairs: Pairs) -> str:
-    """How many tokens pairs have, special ones included and cut as the model cuts them, in words."""
+def describe_lengths(tokenizer_folder: Path, pairs: Pairs) -> str:
+    """The number of tokens of pairs in words, special tokens included, as the model truncates them."""
     tokenizer, every = PairTokenizer.load(tokenizer_folder), np.arange(len(pairs))
     tokenised = tokenizer.pairs([user for user, _ in pairs], [item for _, item in pairs], every, every)
     found = tokenizer.lengths(tokenised)
     sizes = f"mean {found.mean():.0f}, p90 {np.percentile(found, 90):.0f}, longest {found.max()}"
-    return f"{sizes} of {max_tokens(tokenizer_folder)} that are read"
+    return f"{sizes} of at most {max_tokens(tokenizer_folder)}"
 
 
-def theirs_reranks(folder: Path, models: Models) -> Ready:
+def reference_reranker(folder: Path, models: OpenModels) -> Prepare:
     """See `documented_logits`."""
     predict = documented_logits(folder, models.device)
     return lambda pairs: lambda: predict(pairs)
 
 
-def _onnx_reranks(folder: Path, models: Models) -> Ready:
+def _onnx_reranker(folder: Path, models: OpenModels) -> Prepare:
     predict = OnnxReranker.of(folder)
     return lambda pairs: lambda: predict(pairs)
 
 
-def _onnx_there(folder: Path, device: str) -> bool:
+def _has_onnx(folder: Path, device: str) -> bool:
     try:
         import_onnxruntime()
     except MissingDependency:
@@ -199,7 +202,7 @@ def _onnx_there(folder: Path, device: str) -> bool:
 
 
 def documented_logits(folder: Path, device: str) -> Callable[[Pairs], Rows]:
-    """`CrossEncoder.predict` as its documentation has it, its logits, of as many tokens as our own ways read."""
+    """The logits of `CrossEncoder.predict`, as documented, with as many tokens as our own runners read."""
     import torch
 
     model = open_cross_encoder(folder, device=pick_device(device))
@@ -210,8 +213,8 @@ def documented_logits(folder: Path, device: str) -> Callable[[Pairs], Rows]:
     )
 
 
-def theirs_encodes(folder: Path, device: str) -> Encoder:
-    """`SentenceTransformer.encode` as its documentation has it, with unit vectors."""
+def reference_encoder(folder: Path, device: str) -> Encoder:
+    """`SentenceTransformer.encode`, as documented, with unit vectors."""
     model = open_sentence_transformer(folder, device=pick_device(device))
     return lambda texts: np.asarray(
         model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False), np.float32
@@ -226,12 +229,12 @@ def _on_cpu(device: str) -> bool:
     return pick_device(device) == "cpu"
 
 
-def _ours_reranks(runtime: RuntimeName, precision: str, below: str = "") -> Callable[[Path, Models], Ready]:
-    def opened(folder: Path, models: Models) -> Ready:
+def _own_reranker(runtime: RuntimeName, precision: str, below: str = "") -> Callable[[Path, OpenModels], Prepare]:
+    def opened(folder: Path, models: OpenModels) -> Prepare:
         scorer = models.open(folder, precision, runtime, below=below)
 
         def ready(pairs: Pairs) -> Callable[[], Rows]:
-            read, every = _reader(scorer, pairs), np.arange(len(pairs))
+            read, every = _pair_scorer(scorer, pairs), np.arange(len(pairs))
             return lambda: read(every)
 
         return ready
@@ -239,14 +242,14 @@ def _ours_reranks(runtime: RuntimeName, precision: str, below: str = "") -> Call
     return opened
 
 
-def _cascade(precision: str, keep: int = KEPT) -> Callable[[Path, Models], Ready]:
-    """The shallow model for all pairs, then the full one for its best `keep`."""
+def _cascade(precision: str, keep: int = CASCADE_DEPTH) -> Callable[[Path, OpenModels], Prepare]:
+    """The shallow model for all pairs, then the full model for the best `keep` of them."""
 
-    def opened(folder: Path, models: Models) -> Ready:
+    def opened(folder: Path, models: OpenModels) -> Prepare:
         quick, slow = models.open(folder, precision, below=SHALLOW), models.open(folder, precision)
 
         def ready(pairs: Pairs) -> Callable[[], Rows]:
-            first, then, every = _reader(quick, pairs), _reader(slow, pairs), np.arange(len(pairs))
+            first, then, every = _pair_scorer(quick, pairs), _pair_scorer(slow, pairs), np.arange(len(pairs))
 
             def run() -> Rows:
                 found, best = np.full(len(pairs), np.nan, np.float32), np.argsort(-first(every))[:keep]
@@ -260,8 +263,8 @@ def _cascade(precision: str, keep: int = KEPT) -> Callable[[Path, Models], Ready
     return opened
 
 
-def _late_reranks(folder: Path, models: Models) -> Ready:
-    """Late interaction; what an index holds of the items is their tokens' vectors."""
+def _late_reranker(folder: Path, models: OpenModels) -> Prepare:
+    """Late interaction, for which the index stores the vectors of the items' tokens."""
     scorer = LateScorer.load(folder / LATE, device=models.device)
 
     def ready(pairs: Pairs) -> Callable[[], Rows]:
@@ -271,8 +274,8 @@ def _late_reranks(folder: Path, models: Models) -> Ready:
     return ready
 
 
-def _reader(scorer: CrossEncoderScorer, pairs: Pairs) -> Callable[[NDArray[np.int64]], Rows]:
-    """The logits of some pairs of one user text, by position; the items are tokenised already."""
+def _pair_scorer(scorer: CrossEncoderScorer, pairs: Pairs) -> Callable[[NDArray[np.int64]], Rows]:
+    """Scores some pairs of one user text, by position, with items that are already tokenised."""
     user, items = [pairs[0][0]], scorer.tokenizer.encode([item for _, item in pairs]).split()
 
     def tokens(rows: NDArray[np.int64]) -> TokenLists:
@@ -288,29 +291,29 @@ def _in_int8(below: str = "") -> Callable[[Path, str], bool]:
     return lambda folder, device: _on_cpu(device) and holds_int8(folder / below)
 
 
-def _ours_encodes(runtime: RuntimeName, precision: str) -> Callable[[Path, str], Encoder]:
+def _own_encoder(runtime: RuntimeName, precision: str) -> Callable[[Path, str], Encoder]:
     return lambda folder, device: TextEncoder.load(folder, runtime=runtime, device=device, precision=precision).encode
 
 
-RERANK_WAYS = (
-    RerankWay(THEIRS, theirs_reranks),
-    RerankWay("onnx int8", _onnx_reranks, _onnx_there),
-    RerankWay("torch", _ours_reranks("torch", "fp32")),
-    RerankWay("openvino", _ours_reranks("openvino", "fp32"), lambda _, device: _on_cpu(device)),
-    RerankWay("bf16", _ours_reranks("openvino", "bf16"), lambda _, device: _bf16(device)),
-    RerankWay("int8", _ours_reranks("openvino", "int8"), _in_int8()),
-    RerankWay("shallow", _ours_reranks("openvino", "fp32", SHALLOW), lambda folder, _: (folder / SHALLOW).is_dir()),
-    RerankWay("shallow int8", _ours_reranks("openvino", "int8", SHALLOW), _in_int8(SHALLOW)),
-    RerankWay(LATE, _late_reranks, lambda folder, _: (folder / LATE).is_dir()),
-    RerankWay(f"cascade to {KEPT}", _cascade("fp32"), lambda folder, _: (folder / SHALLOW).is_dir()),
-    RerankWay(f"cascade to {KEPT} int8", _cascade("int8"), _in_int8(SHALLOW)),
+RERANK_RUNNERS = (
+    RerankRunner(REFERENCE, reference_reranker),
+    RerankRunner("onnx int8", _onnx_reranker, _has_onnx),
+    RerankRunner("torch", _own_reranker("torch", "fp32")),
+    RerankRunner("openvino", _own_reranker("openvino", "fp32"), lambda _, device: _on_cpu(device)),
+    RerankRunner("bf16", _own_reranker("openvino", "bf16"), lambda _, device: _bf16(device)),
+    RerankRunner("int8", _own_reranker("openvino", "int8"), _in_int8()),
+    RerankRunner("shallow", _own_reranker("openvino", "fp32", SHALLOW), lambda folder, _: (folder / SHALLOW).is_dir()),
+    RerankRunner("shallow int8", _own_reranker("openvino", "int8", SHALLOW), _in_int8(SHALLOW)),
+    RerankRunner(LATE, _late_reranker, lambda folder, _: (folder / LATE).is_dir()),
+    RerankRunner(f"cascade to {CASCADE_DEPTH}", _cascade("fp32"), lambda folder, _: (folder / SHALLOW).is_dir()),
+    RerankRunner(f"cascade to {CASCADE_DEPTH} int8", _cascade("int8"), _in_int8(SHALLOW)),
 )
-ENCODE_WAYS = (
-    EncodeWay(THEIRS, theirs_encodes),
-    EncodeWay("torch", _ours_encodes("torch", "fp32")),
-    EncodeWay("openvino", _ours_encodes("openvino", "fp32"), lambda _, device: _on_cpu(device)),
-    EncodeWay("bf16", _ours_encodes("openvino", "bf16"), lambda _, device: _bf16(device)),
-    EncodeWay("int8", _ours_encodes("openvino", "int8"), lambda *asked: _in_int8()(*asked) and _bf16(asked[1])),
+ENCODE_RUNNERS = (
+    EncodeRunner(REFERENCE, reference_encoder),
+    EncodeRunner("torch", _own_encoder("torch", "fp32")),
+    EncodeRunner("openvino", _own_encoder("openvino", "fp32"), lambda _, device: _on_cpu(device)),
+    EncodeRunner("bf16", _own_encoder("openvino", "bf16"), lambda _, device: _bf16(device)),
+    EncodeRunner("int8", _own_encoder("openvino", "int8"), lambda *asked: _in_int8()(*asked) and _bf16(asked[1])),
 )
 
 
@@ -328,6 +331,6 @@ def _bound_each(work: Encoder, parts: Sequence[Sequence[str]]) -> Callable[[], o
     return lambda: [work(part) for part in parts]
 
 
-def repeated(items: Sequence[str], size: int) -> list[str]:
-    """So many of the items, from the first one again where they end."""
+def repeat_to(items: Sequence[str], size: int) -> list[str]:
+    """The first `size` items, over again from the first where there are fewer."""
     return [items[at % len(items)] for at in range(size)]

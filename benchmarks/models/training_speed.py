@@ -1,4 +1,4 @@
-"""How fast each part of a run learns: examples a second, memory, and validation figures against wall time."""
+"""`shortlist bench train`: examples a second and memory of each training loop, and its validation figures over time."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ QUICK = (
     "retrieval.text.examples=256", "retrieval.history.epochs=1", "ranking.training.examples=64",
     "ranking.training.valid_pairs=64", "ranking.cross_fit_below=0",
 )  # fmt: skip
-QUICK_SHARE = 0.05  # of the shoppers
+QUICK_SHARE = 0.05  # of the users
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A data set, of which a share of the shoppers trains, the settings, and how long."""
+    """A data set, the share of its users to train on, the settings, and the budget of the training."""
 
     data: Path
     config: RunConfig = field(default_factory=RunConfig)
@@ -43,7 +43,7 @@ class TrainingRun:
     share: float = 1.0
 
     def lines(self) -> Iterator[Line]:
-        """Every loop that trains or embeds, as it ends, and how long all took; nothing that is trained is kept."""
+        """Every loop that trains or embeds, and the time of everything; the trained models are thrown away."""
         limits = self.config.data
         loaded = load(self.data, max_bad=limits.max_bad, max_unknown=limits.max_unknown)
         shop = share_of(loaded, self.share, limits)
@@ -55,16 +55,16 @@ class TrainingRun:
             with record_loops(peak_memory) as loops:
                 draft = pipeline.train_retriever(shop, bundle)
             retriever = time.perf_counter() - begun
-            yield from told(loops)
+            yield from loop_lines(loops)
             begun = time.perf_counter()
             with record_loops(peak_memory) as loops:
                 self._ranker(shop, bundle, draft, Path(scratch))
-            yield from told(loops)
+            yield from loop_lines(loops)
             whole = {"retriever": retriever, "ranker": time.perf_counter() - begun}
             yield Line(measured="train, whole", labels={}, unit="s", summary={**whole, "both": sum(whole.values())})
 
     def _ranker(self, shop: Shop, bundle: Bundle, draft: Release, scratch: Path) -> None:
-        """Trains a cross-encoder on what the towers propose, where they found anything to learn from."""
+        """Trains a cross-encoder on what the towers propose, if that gives any pairs."""
         stages = Engine.of_release(bundle, draft, device=self.device).stages
         ranking = self.config.ranking
         pairs = ranker_data(
@@ -78,8 +78,8 @@ class TrainingRun:
             )  # fmt: skip
 
 
-def told(loops: list[LoopRecord]) -> Iterator[Line]:
-    """The rate and the memory of each loop, and its validation figures against the seconds since it began."""
+def loop_lines(loops: list[LoopRecord]) -> Iterator[Line]:
+    """The rate and memory of each loop, and its validation figures by the seconds since the loop began."""
     for loop in loops:
         if not loop.done or not loop.seconds:
             continue

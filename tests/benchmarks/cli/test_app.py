@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from benchmarks.cli.app import bench
-from benchmarks.models.training_speed import told
+from benchmarks.models.training_speed import loop_lines
 from benchmarks.result_lines import Line, read
 from benchmarks.vector_index import curves as index_curves
 from indexing.ann.faiss_kinds import kinds_for
@@ -145,7 +145,7 @@ def test_every_part_of_a_training_has_a_rate(
 
 def test_validation_figures_are_told_against_the_seconds_of_training() -> None:
     figures = [(1.0, {"loss": 3.0}), (2.0, {"recall": 0.1}), (4.0, {"loss": 2.0, "recall": 0.2})]
-    rate, curve = told([LoopRecord("history", "positions", 80, 4.0, figures), LoopRecord("nothing", "items")])
+    rate, curve = loop_lines([LoopRecord("history", "positions", 80, 4.0, figures), LoopRecord("nothing", "items")])
     assert (rate.summary["per second"], rate.labels["part"]) == (20.0, "history")
     assert (curve.labels["figure"], curve.summary) == ("recall", {"2.0 s": 0.1, "4.0 s": 0.2})
 

@@ -1,4 +1,4 @@
-"""The table of ways of reranking: each on the same lists, timed in turn, judged against the full model."""
+"""The table of strategies of reranking: each on the same lists, timed in turn, judged against the full model."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from benchmarks.models.frontier import (
-    Way,
-    chosen,
-    frontier,
+    Strategy,
     lift,
-    opened_ways,
-    predicting,
-    recommend_lists,
-    search_lists,
-    share_kept,
-    ways,
+    measure_strategies,
+    open_strategies,
+    recommend_shortlists,
+    reference_reranker,
+    search_shortlists,
+    select_strategies,
+    share_of_full_lift,
+    strategies,
 )
 from indexing.bundle.bundle import Bundle
 from retrieval.encoders.int8_layers import keep
@@ -45,18 +45,20 @@ def engine(bundle: Path) -> Engine:
 
 
 def test_a_folder_allows_what_lies_in_it(tmp_path: Path) -> None:
-    assert [way.name for way in ways(tmp_path, heads=())] == ["full fp32"]
-    some = {way.name: [step.depth for step in way.steps] for way in ways(tmp_path, depth=50, heads=(20, 50))}
+    assert [way.name for way in strategies(tmp_path, first_depths=())] == ["full fp32"]
+    some = {
+        way.name: [step.depth for step in way.steps] for way in strategies(tmp_path, depth=50, first_depths=(20, 50))
+    }
     assert some == {"full fp32": [50], "full fp32, first 20": [20]}
-    assert [way.name for way in chosen(ways(tmp_path, heads=(20, 50)), ["first 50"])] == [
+    assert [way.name for way in select_strategies(strategies(tmp_path, first_depths=(20, 50)), ["first 50"])] == [
         "full fp32", "full fp32, first 50"
     ]  # fmt: skip
-    assert len(chosen(ways(tmp_path, heads=(20, 50)), [])) == 3
+    assert len(select_strategies(strategies(tmp_path, first_depths=(20, 50)), [])) == 3
     keep({}, tmp_path)
     (tmp_path / "shallow").mkdir()
-    assert "shallow int8" not in [way.name for way in ways(tmp_path)]  # which holds no whole numbers
+    assert "shallow int8" not in [way.name for way in strategies(tmp_path)]  # which holds no whole numbers
     keep({}, tmp_path / "shallow")
-    found = ways(tmp_path, depth=50, kept=(10,), heads=())
+    found = strategies(tmp_path, depth=50, second_depths=(10,), first_depths=())
     assert [way.name for way in found] == [
         "full fp32",
         "full int8",
@@ -66,7 +68,10 @@ def test_a_folder_allows_what_lies_in_it(tmp_path: Path) -> None:
         "cascade to 10 int8",
     ]
     (tmp_path / "late").mkdir()
-    late = {way.name: [(step.model, step.depth) for step in way.steps] for way in ways(tmp_path, depth=50, kept=(10,))}
+    late = {
+        way.name: [(step.model, step.depth) for step in way.steps]
+        for way in strategies(tmp_path, depth=50, second_depths=(10,))
+    }
     assert late["late"] == [("late", 50)]
     assert late["late, 10 by shallow int8"] == [("late", 50), ("shallow", 10)]
     assert [(step.model, step.depth, step.precision) for step in found[3].steps] == [
@@ -76,24 +81,26 @@ def test_a_folder_allows_what_lies_in_it(tmp_path: Path) -> None:
 
 
 def test_every_way_is_measured_on_the_same_lists_and_timed_in_turn(engine: Engine, bundle: Path, shop: Shop) -> None:
-    stages, ticks, said = engine.state.stages, count(), list[str]()
-    wanted = [Way(kind, (RecordedStep("full", 10, precision=kind),)) for kind in ("fp32", "int8")]
-    wanted.append(Way("both", (RecordedStep("full", 10, precision="int8"), RecordedStep("full", 5, precision="fp32"))))
-    opened = opened_ways(
-        Bundle.open(bundle), engine.release, stages, shop, wanted, remove_seen=False, device="cpu", say=said.append
+    stages, ticks, messages = engine.state.stages, count(), list[str]()
+    wanted = [Strategy(kind, (RecordedStep("full", 10, precision=kind),)) for kind in ("fp32", "int8")]
+    wanted.append(
+        Strategy("both", (RecordedStep("full", 10, precision="int8"), RecordedStep("full", 5, precision="fp32")))
+    )
+    opened = open_strategies(
+        Bundle.open(bundle), engine.release, stages, shop, wanted, remove_seen=False, device="cpu", say=messages.append
     )
     exact, int8, both = ([step.scorer for step in one.steps] for one in opened)
     assert both == [int8[0], exact[0]]  # each model was opened once
     assert both[0] is int8[0]
-    lists = search_lists(stages, shop, "test", most=12)
-    theirs = predicting(Bundle.open(bundle).path_of("ranker", str(engine.release.ranker)), TITLES, 10, "cpu")
-    points = frontier(wanted, opened, lists, theirs=theirs, timed=3, clock=lambda: float(next(ticks)))
+    lists = search_shortlists(stages, shop, "test", most=12)
+    reference = reference_reranker(Bundle.open(bundle).path_of("ranker", str(engine.release.ranker)), TITLES, 10, "cpu")
+    points = measure_strategies(wanted, opened, lists, reference=reference, timed=3, clock=lambda: float(next(ticks)))
     assert [point.faster for point in points] == [1.0] * 3  # every look at the clock is a second later
     assert [point.name for point in points] == ["fp32", "int8", "both"]
     assert all(point.milliseconds == (1_000.0,) * 3 for point in points)
-    assert points[0].kept == 1.0 or np.isnan(points[0].kept)
+    assert points[0].share == 1.0 or np.isnan(points[0].share)
     assert points[0].lift.n == points[1].lift.n > 0
-    assert "int8: full model, cpu: openvino, int8" in said
+    assert "int8: full model, cpu: openvino, int8" in messages
 
 
 def test_blends_can_be_fitted_on_the_first_requests_alone(engine: Engine, shop: Shop) -> None:
@@ -106,12 +113,12 @@ def test_blends_can_be_fitted_on_the_first_requests_alone(engine: Engine, shop: 
 
 @pytest.mark.parametrize("whole", [0.0, -0.02])
 def test_of_a_lift_that_is_none_nothing_can_be_kept(whole: float) -> None:
-    assert np.isnan(share_kept(-0.01, whole))
+    assert np.isnan(share_of_full_lift(-0.01, whole))
 
 
 def test_an_order_that_stays_lifts_nothing(engine: Engine, shop: Shop) -> None:
     stages = engine.state.stages
-    lists = recommend_lists(stages, shop, "test", remove_seen=True, most=10)
+    lists = recommend_shortlists(stages, shop, "test", remove_seen=True, most=10)
     found = lift(replace(stages, steps=()), lists, Logits(stages))
     assert found.mean == 0.0
     assert 0 < found.n <= len(lists.texts)

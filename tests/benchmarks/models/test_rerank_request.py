@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from benchmarks.cli.app import bench
 from benchmarks.models import rerank_request
 from benchmarks.models import run as model_runs
-from benchmarks.models.rerank_request import RerankRequest, drawn_request
+from benchmarks.models.rerank_request import RerankRequest, sample_request
 from benchmarks.models.run import ModelRuns
-from benchmarks.models.throughput import Models, Pairs, RerankWay
+from benchmarks.models.throughput import OpenModels, Pairs, RerankRunner
 from benchmarks.result_lines import Line
 from indexing.bundle.bundle import Bundle
 from serving.engine import Engine
@@ -59,7 +59,7 @@ def test_a_shop_with_shoppers_reranks_one_of_them_after_what_its_engine_found(
     bundle: Path, ranker: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rerank_request, "SHORTLIST", 10)  # the shop is so small that a shortlist would hold all of it
-    found, less = (drawn_request(Bundle.open(bundle), ranker, size=size, device="cpu") for size in (1_000, 12))
+    found, less = (sample_request(Bundle.open(bundle), ranker, size=size, device="cpu") for size in (1_000, 12))
     assert less.items == found.items[:12]
     stages, users = engine.stages, engine.shoppers.user_ids.to_pylist()
     read = {
@@ -85,16 +85,16 @@ def test_a_shop_with_shoppers_reranks_one_of_them_after_what_its_engine_found(
 def test_a_request_in_the_middle_by_length_is_taken_and_the_seed_draws_it(
     bundle: Path, ranker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rerank_request, "DRAWN", 9)
-    drawn = [drawn_request(Bundle.open(bundle), ranker, device="cpu", seed=seed) for seed in (1, 1, 2)]
-    assert drawn[0] == drawn[1] != drawn[2]
-    for one in drawn:
+    monkeypatch.setattr(rerank_request, "SAMPLED", 9)
+    sampled = [sample_request(Bundle.open(bundle), ranker, device="cpu", seed=seed) for seed in (1, 1, 2)]
+    assert sampled[0] == sampled[1] != sampled[2]
+    for one in sampled:
         about = one.facts(ranker, [len(one.items)])
-        assert len(one.drawn) == 9
-        assert str(about[f"tokens_of_{len(one.items)}_pairs"]).startswith(f"mean {np.median(one.drawn):.0f},")
+        assert len(one.sampled) == 9
+        assert str(about[f"tokens_of_{len(one.items)}_pairs"]).startswith(f"mean {np.median(one.sampled):.0f},")
         assert (
             about["tokens_of_requests"]
-            == f"median {np.median(one.drawn):.0f}, mean {np.mean(one.drawn):.0f} of 9 drawn"
+            == f"median {np.median(one.sampled):.0f}, mean {np.mean(one.sampled):.0f} of 9 sampled"
         )
 
 
@@ -102,7 +102,7 @@ def test_a_shop_that_is_searched_only_reranks_a_query_of_its_canaries_as_it_is_r
     searched_only: Callable[[Sequence[str]], Path], ranker: Path
 ) -> None:
     path = searched_only([MISSPELT])
-    found = drawn_request(Bundle.open(path), ranker, device="cpu")
+    found = sample_request(Bundle.open(path), ranker, device="cpu")
     engine = Engine.open(path, device="cpu", auto_reload=False)
     answer = engine.search(MISSPELT, k=100, rerank=False)
     assert (found.task, found.user, answer.corrected_query) == ("search", MEANT, MEANT)
@@ -112,7 +112,7 @@ def test_a_shop_that_is_searched_only_reranks_a_query_of_its_canaries_as_it_is_r
 def test_what_cannot_be_reranked_is_told_in_one_line(
     bundle: Path, searched_only: Callable[[Sequence[str]], Path], tmp_path: Path
 ) -> None:
-    nobody = ("rerank", str(searched_only([])), "knows no shopper and no query to rerank for")
+    nobody = ("rerank", str(searched_only([])), "knows no users and no queries to rerank for")
     no_model = ("rerank", str(bundle), "--model", str(tmp_path), f"{tmp_path}")
     no_request = ("rerank", str(bundle), "--request", str(tmp_path / "nothing.json"), "cannot be read as a request")
     for *arguments, said in (nobody, no_model, no_request):
@@ -125,11 +125,11 @@ def test_what_cannot_be_reranked_is_told_in_one_line(
 def test_every_way_reads_the_requests_own_texts(bundle: Path, ranker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Pairs] = []
 
-    def opened(folder: Path, models: Models) -> Callable[[Pairs], Callable[[], np.ndarray]]:
+    def opened(folder: Path, models: OpenModels) -> Callable[[Pairs], Callable[[], np.ndarray]]:
         return lambda pairs: read.append(pairs) or (lambda: np.zeros(len(pairs), np.float32))  # type: ignore[func-returns-value]
 
-    monkeypatch.setattr(model_runs, "RERANK_WAYS", [RerankWay("one", opened), RerankWay("other", opened)])
-    request = RerankRequest(task="search", user="red mug", items=("mug", "drill", "saw"), drawn=(5.0,))
+    monkeypatch.setattr(model_runs, "RERANK_RUNNERS", [RerankRunner("one", opened), RerankRunner("other", opened)])
+    request = RerankRequest(task="search", user="red mug", items=("mug", "drill", "saw"), sampled=(5.0,))
     list(ModelRuns(bundle, "cpu", rounds=1, sizes=(2, 5)).rerank(ranker, request, [1]))
     wanted = [
         [("red mug", item) for item in items] for items in (["mug", "drill"], ["mug", "drill", "saw", "mug", "drill"])
@@ -147,6 +147,6 @@ def test_processes_on_other_numbers_of_cores_are_handed_the_same_request(
         return []
 
     monkeypatch.setattr(model_runs, "run_in_process", measured)
-    request = RerankRequest(task="search", user="Tür", items=("mug", "drill"), drawn=(5.0, 6.5))
+    request = RerankRequest(task="search", user="Tür", items=("mug", "drill"), sampled=(5.0, 6.5))
     list(ModelRuns(bundle, "cpu", rounds=1).rerank(ranker, request, [1, 4]))
     assert handed == [(request, 1), (request, 4)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.models.throughput import KEPT, RERANK_WAYS, Models, rerank_lines
+from benchmarks.models.throughput import CASCADE_DEPTH, RERANK_RUNNERS, OpenModels, rerank_lines
 from ranking.models.cross_encoder import CrossEncoderScorer
 from ranking.training.settings import SHALLOW
 
@@ -25,14 +25,14 @@ def ranker(tiny_ranker_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def ways(*names: str) -> list:
-    return [way for way in RERANK_WAYS if way.name in names]
+    return [way for way in RERANK_RUNNERS if way.name in names]
 
 
 def test_a_cascade_ends_with_the_full_models_logits_of_the_best(ranker: Path) -> None:
-    models, pairs = Models("cpu"), [("red mug", item) for item in ITEMS]
-    full, cascade = (way.open(ranker, models)(pairs)() for way in ways("torch", f"cascade to {KEPT}"))
+    models, pairs = OpenModels("cpu"), [("red mug", item) for item in ITEMS]
+    full, cascade = (way.open(ranker, models)(pairs)() for way in ways("torch", f"cascade to {CASCADE_DEPTH}"))
     kept = np.isfinite(cascade)
-    assert kept.sum() == KEPT
+    assert kept.sum() == CASCADE_DEPTH
     np.testing.assert_allclose(cascade[kept], full[kept], atol=1e-4)
     assert full[kept].min() >= full[~kept].max() - 1e-4  # the shallow model is a copy of the full one
 
@@ -42,7 +42,7 @@ def test_every_way_reads_as_much_of_a_pair(ranker: Path, tmp_path: Path) -> None
     config = folder / SHALLOW / "sentence_bert_config.json"
     config.write_text(json.dumps(json.loads(config.read_text("utf-8")) | {"max_seq_length": 12}), "utf-8")
     pairs = [("red mug", " ".join(ITEMS))] * 2  # longer than the shallow model would read by itself
-    full, shallow = (way.open(folder, Models("cpu"))(pairs)() for way in ways("openvino", "shallow"))
+    full, shallow = (way.open(folder, OpenModels("cpu"))(pairs)() for way in ways("openvino", "shallow"))
     np.testing.assert_allclose(shallow, full, atol=1e-4)
 
 
@@ -52,7 +52,7 @@ def test_a_model_is_opened_once_for_all_ways(ranker: Path, monkeypatch: pytest.M
     monkeypatch.setattr(
         CrossEncoderScorer, "load", lambda folder, **given: opened.append(folder) or load(folder, **given)
     )
-    wanted = ways("torch", "openvino", "shallow", f"cascade to {KEPT}")
+    wanted = ways("torch", "openvino", "shallow", f"cascade to {CASCADE_DEPTH}")
     lines = list(rerank_lines(wanted, ranker, "red mug", ITEMS, sizes=(4, 20), device="cpu", rounds=1))
     assert len(lines) == 8
     assert opened == [ranker, ranker, ranker / SHALLOW]  # on torch, on OpenVINO, the shallow one
