@@ -7,7 +7,6 @@ import shutil
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 
@@ -29,7 +28,7 @@ from ranking.models.pair_tokens import PairTokenizer
 from ranking.training.collator import PairCollator
 from ranking.training.initial_model import new_cross_encoder, tokenizer_of
 from ranking.training.lora import load_lora, merge_lora
-from ranking.training.losses import GROUP_LOSSES, PAIR_LOSSES, lambda_loss
+from ranking.training.losses import GROUP_LOSSES, PAIR_LOSSES
 from ranking.training.pairs import PairSet, digest_of
 from ranking.training.settings import RankerTraining, budget_examples
 from retrieval.encoders.quiet import quiet_libraries
@@ -89,7 +88,7 @@ def train_here(pairs: PairSet, *, console: Console | None = None, **job: Unpack[
         collator = PairCollator(tokenizer, tokenised, pairs.label, units)
         evaluator = _evaluator(tokenizer, valid, settings, where)
         arguments = _arguments(collator, settings, checkpoints, where, evaluates=evaluator is not None)
-        trainer = _trainer(model, arguments, collator, evaluator, settings, pairs.span)
+        trainer = _trainer(model, arguments, collator, evaluator, settings)
         first = arguments.process_index == 0
         screen = console if first else Console(quiet=True)
         shown = TrainingProgress(job["description"], examples_per_row=len(pairs) / (len(units) - 1), console=screen)
@@ -111,15 +110,12 @@ def train_here(pairs: PairSet, *, console: Console | None = None, **job: Unpack[
 
 
 class RankerLoss(nn.Module):
-    """What the trainer calls with a batch of PairCollator: runs the model and applies a loss of `ranking.losses`.
+    """Runs the model over a batch of PairCollator and applies a loss, a name of PAIR_LOSSES or GROUP_LOSSES."""
 
-    `loss` is a name of PAIR_LOSSES or GROUP_LOSSES; `span` is that of the labels, which `lambda_loss` makes gains of.
-    """
-
-    def __init__(self, model: CrossEncoder, loss: str, span: float = 1.0) -> None:
+    def __init__(self, model: CrossEncoder, loss: str) -> None:
         super().__init__()
         self.model, self._loss = model, loss
-        self._of_groups = partial(lambda_loss, span=span) if loss == "lambda" else GROUP_LOSSES.get(loss)
+        self._of_groups = GROUP_LOSSES.get(loss)
         self._takes_segments = takes_segments(model)
 
     def forward(
@@ -210,9 +206,8 @@ def _trainer(
     collator: PairCollator,
     evaluator: RankingEvaluator | None,
     settings: RankerTraining,
-    span: float,
 ) -> CrossEncoderTrainer:
-    loss = RankerLoss(model, settings.loss, span)
+    loss = RankerLoss(model, settings.loss)
     names = [name for name, _ in loss.named_parameters()]
     rates = layer_rates(names, settings.learning_rate, settings.layer_decay)
     if settings.head_rate != 1.0:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -50,39 +48,5 @@ def logit_mean_squared_error(logits: Tensor, labels: Tensor) -> Tensor:
     return functional.mse_loss(logits, labels)
 
 
-def list_net(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-    """The cross-entropy between the softmax of each group's labels and that of its logits; the mean over groups.
-
-    Shapes as in `group_softmax`. ListNet's top-one probabilities (Cao et al., ICML 2007): unlike there, a group of
-    equal labels has a target too, the uniform one.
-    """
-    target = labels.masked_fill(~mask, -torch.inf).softmax(dim=1)
-    log_share = logits.masked_fill(~mask, -torch.inf).log_softmax(dim=1).masked_fill(~mask, 0.0)
-    return -(target * log_share).sum(dim=1).mean()
-
-
-def lambda_loss(logits: Tensor, labels: Tensor, mask: Tensor, *, span: float = 1.0) -> Tensor:
-    """NDCG-Loss2 of the LambdaLoss framework (Wang et al., CIKM 2018), in bits; the mean over groups that have a gain.
-
-    Shapes as in `group_softmax`. Each pair of a better and a worse item costs log2(1 + e^(worse - better)), weighted by
-    the difference of their gains 2^(span * label) - 1 over the ideal DCG, and by the difference of 1 / discount of two
-    places as far apart as they stand now. Without any group that has a gain the loss is 0.
-    """
-    order = logits.detach().masked_fill(~mask, -torch.inf).argsort(dim=1, descending=True, stable=True)
-    logits, labels, mask = (values.gather(1, order) for values in (logits, labels, mask))
-    place = torch.arange(1, logits.shape[1] + 2, device=logits.device)
-    inverse_discount = 1.0 / torch.log2(1.0 + place)
-    gain = (torch.exp2(span * labels) - 1.0) * mask
-    ideal = (gain.sort(dim=1, descending=True).values * inverse_discount[:-1]).sum(dim=1)
-    useful = ideal > 0
-    gain = gain[useful] / ideal[useful, None]
-    apart = (place[:-1, None] - place[None, :-1]).abs()
-    weight = torch.where(apart > 0, inverse_discount[apart - 1] - inverse_discount[apart], 0.0)
-    better = gain[:, :, None] - gain[:, None, :]
-    counts = (better > 0) & mask[useful, :, None] & mask[useful, None, :]
-    costs = functional.softplus(logits[useful, None, :] - logits[useful, :, None]) / math.log(2.0)
-    return (costs * weight * better.masked_fill(~counts, 0.0)).sum() / useful.sum().clamp(min=1)
-
-
 PAIR_LOSSES = {"bce": binary_cross_entropy, "mse": mean_squared_error, "logit_mse": logit_mean_squared_error}
-GROUP_LOSSES = {"softmax": group_softmax, "listnet": list_net, "lambda": lambda_loss}
+GROUP_LOSSES = {"softmax": group_softmax}

@@ -18,7 +18,7 @@ class RankerTraining(BaseModel):
     """Settings of one training run.
 
     `loss`: `bce` reads each pair by itself (bought or not, or a scaled grade), `mse` fits a scaled grade, `logit_mse` a
-    teacher's logits; `softmax`, `listnet` and `lambda` set the items of a group against each other. `layers` keeps the
+    teacher's logits; `softmax` sets the items of a group against each other. `layers` keeps the
     first so many layers of what the training starts from (None: all), of which the lowest `freeze_layers` and the
     embeddings below them do not learn; with `lora` the others learn changes of that rank and nothing else, see
     `ranking.lora`. `apart` makes a model of late interaction, see `ranking.apart`, whose head
@@ -32,7 +32,7 @@ class RankerTraining(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    loss: Literal["bce", "mse", "logit_mse", "softmax", "listnet", "lambda"] = "bce"
+    loss: Literal["bce", "mse", "logit_mse", "softmax"] = "bce"
     layers: int | None = Field(default=None, ge=1)
     freeze_layers: int = Field(default=0, ge=0)
     lora: int | None = Field(default=None, ge=1)

@@ -10,8 +10,6 @@ import torch
 from ranking.training.losses import (
     binary_cross_entropy,
     group_softmax,
-    lambda_loss,
-    list_net,
     logit_mean_squared_error,
     mean_squared_error,
 )
@@ -73,61 +71,3 @@ def test_mean_squared_error_by_hand() -> None:
 
 def test_logit_mean_squared_error_by_hand() -> None:
     assert logit_mean_squared_error(torch.tensor([1.0, -3.0]), torch.tensor([2.0, -1.0])).item() == pytest.approx(2.5)
-
-
-def test_list_net_by_hand() -> None:
-    logits = torch.tensor([[math.log(3.0), 0.0, 9.0]])
-    labels = torch.tensor([[1.0, 0.0, 1.0]])
-    mask = torch.tensor([[True, True, False]])
-    first = math.e / (math.e + 1.0)
-    expected = -first * math.log(0.75) - (1.0 - first) * math.log(0.25)
-    assert list_net(logits, labels, mask).item() == pytest.approx(expected, rel=1e-6)
-
-
-def test_list_net_is_least_where_logits_differ_as_labels_do() -> None:
-    logits = torch.tensor([[2.5, 2.0, 1.5, 7.0]], requires_grad=True)
-    mask = torch.tensor([[True, True, True, False]])
-    list_net(logits, torch.tensor([[1.0, 0.5, 0.0, 1.0]]), mask).backward()
-    assert logits.grad is not None
-    assert logits.grad.abs().max().item() == pytest.approx(0.0, abs=1e-7)
-
-
-def test_lambda_loss_by_hand() -> None:
-    """Gains 3, 1, 0 in the order 0, 1, 3: each pair is in the wrong order."""
-    logits = torch.tensor([[0.0, 1.0, 2.0]])
-    labels = torch.tensor([[1.0, 0.5, 0.0]])
-    ideal = 3.0 + 1.0 / math.log2(3.0)
-    one, two = 1.0 - 1.0 / math.log2(3.0), 1.0 / math.log2(3.0) - 0.5  # weights of pairs so many places apart
-    costs = 2.0 * one * math.log2(1.0 + math.e) + 3.0 * two * math.log2(1.0 + math.e**2)
-    expected = (costs + 1.0 * one * math.log2(1.0 + math.e)) / ideal
-    found = lambda_loss(logits, labels, torch.ones(1, 3, dtype=torch.bool), span=2.0)
-    assert found.item() == pytest.approx(expected, rel=1e-6)
-
-
-def test_lambda_loss_weighs_pairs_as_sentence_transformers_does() -> None:
-    from sentence_transformers.cross_encoder.losses import NDCGLoss2Scheme
-
-    torch.manual_seed(0)
-    logits = torch.randn(1, 6).sort(descending=True).values
-    labels = torch.rand(1, 6)
-    discount = torch.log2(torch.arange(1, 7) + 1.0)[None]
-    gain = torch.exp2(labels) - 1.0
-    gain = gain / (gain.sort(descending=True).values / discount).sum()
-    weight = NDCGLoss2Scheme()(gain, discount, labels)
-    costs = torch.log2(torch.sigmoid(logits[:, :, None] - logits[:, None, :]))
-    expected = -(costs * weight)[labels[:, :, None] > labels[:, None, :]].sum()
-    found = lambda_loss(logits, labels, torch.ones(1, 6, dtype=torch.bool))
-    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
-
-
-def test_pads_and_groups_without_a_gain_change_nothing_of_the_lambda_loss() -> None:
-    logits = torch.tensor([[0.0, 1.0, 9.0], [2.0, 1.0, 0.0]], requires_grad=True)
-    labels = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
-    mask = torch.tensor([[True, True, False], [True, True, True]])
-    loss = lambda_loss(logits, labels, mask)
-    alone = lambda_loss(logits[:1, :2], labels[:1, :2], mask[:1, :2])
-    assert loss.item() == pytest.approx(alone.item(), rel=1e-6)
-    loss.backward()
-    assert logits.grad is not None
-    assert (logits.grad != 0).tolist() == [[True, True, False], [False, False, False]]
-    assert lambda_loss(logits[1:], labels[1:], mask[1:]).item() == 0.0
