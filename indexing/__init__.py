@@ -8,8 +8,8 @@ from retrieval.lazy import exports
 
 if TYPE_CHECKING:
     from indexing.ann.exact import ExactIndex as ExactIndex
-    from indexing.ann.faiss_index import Effort as Effort
     from indexing.ann.faiss_index import FaissIndex as FaissIndex
+    from indexing.ann.faiss_index import SearchParams as SearchParams
     from indexing.ann.opening import build_index as build_index
     from indexing.ann.opening import open_index as open_index
     from indexing.ann.protocols import VectorIndex as VectorIndex
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "indexing.version.item_columns": "ItemColumn",
     "indexing.ann.exact": "ExactIndex",
-    "indexing.ann.faiss_index": "Effort FaissIndex",
+    "indexing.ann.faiss_index": "FaissIndex SearchParams",
     "indexing.ann.protocols": "VectorIndex",
     "indexing.bundle.manifest": "Manifest",
     "indexing.ann.opening": "build_index open_index",
@@ -36,13 +36,13 @@ _MODULES = {
 }
 __all__ = [
     "Bundle",
-    "Effort",
     "ExactIndex",
     "FaissIndex",
     "IndexVersion",
     "ItemColumn",
     "Manifest",
     "Release",
+    "SearchParams",
     "Tuner",
     "VectorIndex",
     "build_index",

@@ -1,6 +1,7 @@
 """Recall against queries a second of every kind of index, drawn from a bundle's own vectors and real user vectors.
 
-The kinds, their efforts and the loop that measures them are those of `indexing.measure`, by which an index is chosen.
+The kinds, their search parameters and the loop that measures them are those of `indexing.tuning`, which chooses an
+index.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from benchmarks.result_lines import Line
 from benchmarks.vector_index.other_libraries import OTHERS
 from benchmarks.vector_index.synthetic import more_like
 from indexing.ann.exact import ExactIndex
-from indexing.ann.faiss_index import Effort
-from indexing.ann.faiss_kinds import LINKS, cells_for, effort_words, kinds_for, ladders_for
+from indexing.ann.faiss_index import SearchParams
+from indexing.ann.faiss_kinds import LINKS, cells_for, kinds_for, ladders_for, params_text
 from indexing.ann.gpu import GpuIndex, runs_on_gpu
 from indexing.ann.guarded import GuardedIndex
 from indexing.ann.protocols import VectorIndex
@@ -47,8 +48,8 @@ class IndexCurves:
     seed: int = 0
 
     def lines(self, factories: Sequence[str] | None = None, sizes: Sequence[int] = ()) -> Iterator[Line]:
-        """Exact search, every kind at every effort, on the GPU too if asked for, other libraries where they are
-        installed, filters, and growth."""
+        """Exact search, every kind at all its search parameters, on the GPU too if asked for, other libraries where
+        they are installed, filters, and growth."""
         exact = exact_point(self.items, self.queries, K, seconds=self.seconds)
         yield from self._settings("exact", "all vectors", exact, ExactIndex(self.items))
         found: list[BuiltIndex] = []
@@ -62,8 +63,8 @@ class IndexCurves:
             found.append(built)
             yield build_line(factory, len(self.items), built.seconds, built.bytes)
             for point in built.curve(self._meter, ladders_for(factory)):
-                index = GuardedIndex(built.index.with_effort(point.effort), self.items)
-                yield from self._settings(factory, effort_words(factory, point.effort) or "all codes", point, index)
+                index = GuardedIndex(built.index.with_params(point.params), self.items)
+                yield from self._settings(factory, params_text(factory, point.params) or "all codes", point, index)
         if self.gpu:
             yield from self._on_gpu([BuiltIndex.over(self.items, "Flat"), *found])
         yield from self._filtered(found)
@@ -93,15 +94,15 @@ class IndexCurves:
             yield Line(measured="index", labels=labels, unit="figure", summary=summary)
 
     def _on_gpu(self, found: Sequence[BuiltIndex]) -> Iterator[Line]:
-        """Copies of those indexes that have a GPU form, at every effort."""
+        """Copies of those indexes that have a GPU form, at all their search parameters."""
         for built in found:
             if not runs_on_gpu(built.kind):
                 continue
             say(f"-- {built.kind} on the GPU")
-            for effort in (effort for ladder in ladders_for(built.kind) for effort in ladder):
-                index = GuardedIndex(GpuIndex.copy(built.index.with_effort(effort)), self.items)
-                point = self._meter.point(index, built.kind, effort, built.bytes, built.seconds)
-                setting = effort_words(built.kind, effort) or "all codes"
+            for params in (params for ladder in ladders_for(built.kind) for params in ladder):
+                index = GuardedIndex(GpuIndex.copy(built.index.with_params(params)), self.items)
+                point = self._meter.point(index, built.kind, params, built.bytes, built.seconds)
+                setting = params_text(built.kind, params) or "all codes"
                 yield from self._settings(f"{built.kind} on the GPU", setting, point, index)
 
     def _filtered(self, found: Sequence[BuiltIndex]) -> Iterator[Line]:
@@ -118,7 +119,7 @@ class IndexCurves:
                 searches[built.kind] = partial(inside.search, k=K, allowed=allowed)
             for kind, search in searches.items():
                 recall = float(recalls_of(search(self.queries), truth).mean())
-                summary = {"recall": recall, "per second": 1_000 / max(self._meter.alone(search), 1e-9)}
+                summary = {"recall": recall, "per second": 1_000 / max(self._meter.query_ms(search), 1e-9)}
                 labels = {"kind": kind, "allowed": f"{share:.0%}"}
                 yield Line(measured="index, by filter", labels=labels, unit="figure", summary=summary)
 
@@ -135,7 +136,7 @@ class IndexCurves:
             yield build_line(name, len(self.items), seconds, index.bytes)
             for ef in QUEUES:
                 guarded = GuardedIndex(index.with_ef(ef), self.items)
-                point = self._meter.point(guarded, name, Effort(ef_search=ef), 0, seconds)
+                point = self._meter.point(guarded, name, SearchParams(ef_search=ef), 0, seconds)
                 yield from self._settings(name, f"ef {ef}", point, guarded)
 
     def _growth(self, sizes: Sequence[int]) -> Iterator[Line]:
@@ -151,7 +152,7 @@ class IndexCurves:
             for kind in kinds_for(*part.shape):
                 if kind.family in GROWN:
                     built = BuiltIndex.over(part, kind.factory)
-                    yield _grown(kind.family, size, built.at(built.index.effort, meter), about)
+                    yield _grown(kind.family, size, built.at(built.index.params, meter), about)
 
 
 def _grown(kind: str, size: int, point: Point, about: Mapping[str, float]) -> Line:

@@ -18,8 +18,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from benchmarks.result_lines import Line
-from indexing.ann.faiss_kinds import effort_words
-from indexing.ann.opening import Kept, open_index
+from indexing.ann.faiss_kinds import params_text
+from indexing.ann.opening import SearchSpec, open_index
 from indexing.ann.protocols import VectorIndex
 from indexing.ann.recall import recalls, recalls_of
 from indexing.tuning.build_index import AUTO, RECALL_AT, write_index
@@ -46,7 +46,7 @@ class OpenedIndex:
     """An index as an engine opens it, what its manifest would say, and how long it took to get there."""
 
     index: VectorIndex
-    kept: Kept
+    spec: SearchSpec
     size: int  # bytes
     why: str
     seconds: float
@@ -86,14 +86,14 @@ class TunedRun:
             seed=self.seed,
             report=lambda stage, done, total: say(f"-- {stage}: {done:,} of {total:,}"),
         )
-        seconds, kept = time.perf_counter() - begun, Kept.of(about)
+        seconds, spec = time.perf_counter() - begun, SearchSpec.of(about)
         index = open_index(
-            path, self.items, factory=kept.factory, effort=kept.effort, exact_rows=kept.exact_rows, device="cpu"
+            path, self.items, factory=spec.factory, params=spec.params, exact_rows=spec.exact_rows, device="cpu"
         )
         choice, size = about["choice"], about["bytes"]
         assert isinstance(choice, dict)
         assert isinstance(size, int)
-        return OpenedIndex(index, kept, size, str(choice["why"]), seconds)
+        return OpenedIndex(index, spec, size, str(choice["why"]), seconds)
 
     def _whole(self, opened: OpenedIndex) -> Line:
         index, k = opened.index, min(RECALL_AT, len(self.items))
@@ -108,8 +108,8 @@ class TunedRun:
             "vectors MB": self.items.shape[0] * self.items.shape[1] * 4 / 1e6,
             "made in s": opened.seconds,
         }
-        kind = opened.kept.factory
-        labels = {"kind": kind, "effort": effort_words(kind, opened.kept.effort)}
+        kind = opened.spec.factory
+        labels = {"kind": kind, "effort": params_text(kind, opened.spec.params)}
         return Line(measured="tuned index", labels=labels, unit="figure", summary=summary)
 
     def _filtered(self, index: VectorIndex, drawn: str, allowed: Mask) -> Line:

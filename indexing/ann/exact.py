@@ -1,4 +1,4 @@
-"""Exact search: every vector is scored. The right index for a catalogue that one pass over memory can cover."""
+"""Exact search: every vector is scored, which is quick enough for small catalogues."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from retrieval.topk import CSR, Hits, Mask, Vectors, exact_topk
 
 
 class ExactIndex:
-    """A VectorIndex over vectors float32 [size, dim], which may be a memory map: nothing is copied or built."""
+    """A VectorIndex over vectors float32 [size, dim], which may be memory-mapped; nothing is built or copied."""
 
     is_exact = True
     can_filter = True

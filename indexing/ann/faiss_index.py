@@ -1,9 +1,9 @@
-"""FAISS on the CPU, by factory string, with the search parameters of every call written out.
+"""FAISS on the CPU: an index is built by factory string, and every search passes its parameters explicitly.
 
-Written against faiss 1.15. Known there and kept to here: the selector of a refined index goes into the parameters of
-its base (in its own it is ignored); a graph obeys the selector only with a bounded queue; product quantisers without
-cells take no selector at all; empty places hold row -1 and any score. Which kinds obey a selector is not taken from
-their documentation: `FILTERING` holds those that the contract test saw obeying one.
+Written against faiss 1.15, whose behaviour it relies on: the selector of a refined index goes into the parameters of
+its base (in its own it is ignored); a graph obeys a selector only with a bounded queue; product quantisers without an
+inverted file take no selector; missing hits are row -1 with an arbitrary score. `FILTERING` lists the classes that the
+contract test found to obey a selector; the documentation is not reliable there.
 """
 
 from __future__ import annotations
@@ -22,29 +22,32 @@ from retrieval.errors import BadConfig, CorruptBundle, MissingDependency
 from retrieval.topk import Hits, Mask, Rows, Vectors
 
 ADD_BLOCK = 65_536  # rows read from the memory map and added at a time
-MIN_TRAIN = 65_536  # rows to train on at least, where there are as many
-TRAIN_PER_CELL = 64  # and so many for each cell of an inverted file
-WIDEST = 512.0  # a filter multiplies the effort at most by this
+MIN_TRAIN = 65_536  # rows to train on, or all rows where there are fewer
+TRAIN_PER_CELL = 64  # training rows for each cell of an inverted file, where that is more
+MAX_WIDENING = 512.0  # the largest factor by which a filter multiplies the search parameters
 FILTERING = frozenset(
     f"Index{name}"
     for name in (
         "Flat", "ScalarQuantizer", "RaBitQ", "HNSWFlat", "HNSWSQ", "HNSWPQ", "IVFFlat", "IVFScalarQuantizer", "IVFPQ",
         "IVFPQFastScan", "IVFRaBitQ", "IVFRaBitQFastScan",
     )
-)  # classes that obey a selector; others refuse it or are not known  # fmt: skip
+)  # classes that obey a selector; others refuse one or were not tested  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
-class Effort:
-    """How hard an approximate index searches; a kind of index reads only what concerns it."""
+class SearchParams:
+    """FAISS's search parameters: higher values find more and take longer. Each kind of index reads only its own.
+
+    Under a filter, an index searches with its parameters times `filtered` over the share of rows that are allowed.
+    """
 
     nprobe: int = 64  # cells visited (IVF)
-    ef_search: int = 256  # length of the queue (HNSW)
-    k_factor: float = 4.0  # hits of the compressed search that are refined, as a multiple of k
-    filtered: float = 1.0  # under a filter, what the kind reads of these times this over the share of rows allowed
+    ef_search: int = 256  # length of the candidate queue (HNSW)
+    k_factor: float = 4.0  # hits of the compressed search that are scored again, as a multiple of k
+    filtered: float = 1.0
 
-    def widened(self, factor: float) -> Effort:
-        """The same effort times a factor."""
+    def widened(self, factor: float) -> SearchParams:
+        """These parameters times a factor; `filtered` stays."""
         return replace(
             self,
             nprobe=round(self.nprobe * factor),
@@ -52,15 +55,15 @@ class Effort:
             k_factor=self.k_factor * factor,
         )
 
-    def below(self, other: Effort) -> bool:
-        """Whether it is another effort and nowhere higher."""
+    def below(self, other: SearchParams) -> bool:
+        """Whether these differ from the others and none of them is higher."""
         pairs = zip(astuple(self), astuple(other), strict=True)
         return self != other and all(own <= others for own, others in pairs)
 
-    def halfway(self, other: Effort) -> Effort:
-        """The effort between the two, by ratio.
+    def halfway(self, other: SearchParams) -> SearchParams:
+        """The geometric mean of both.
 
-        >>> Effort(nprobe=4).halfway(Effort(nprobe=16)).nprobe
+        >>> SearchParams(nprobe=4).halfway(SearchParams(nprobe=16)).nprobe
         8
         """
         return replace(
@@ -80,19 +83,19 @@ def import_faiss() -> ModuleType:
 
 
 class FaissIndex:
-    """A Backend over a FAISS index of inner products in main memory."""
+    """A Backend over a FAISS index of inner products in main memory. Safe to search from many threads."""
 
-    def __init__(self, index: Any, effort: Effort) -> None:
+    def __init__(self, index: Any, params: SearchParams) -> None:
         self._faiss = import_faiss()
         self._owner = index  # a downcast view does not keep the index alive
         self._index = self._faiss.downcast_index(index)
-        self._effort = effort
+        self._params = params
 
     @classmethod
-    def build(cls, vectors: Vectors, factory: str, *, effort: Effort | None = None, seed: int = 0) -> FaissIndex:
-        """Train and fill an index from vectors float32 [n, dim], read in blocks.
+    def build(cls, vectors: Vectors, factory: str, *, params: SearchParams | None = None, seed: int = 0) -> FaissIndex:
+        """Train an index on vectors float32 [n, dim] and add them all, reading them in blocks.
 
-        BadConfig where FAISS does not know the factory string, or where there are too few vectors to train it.
+        Raises BadConfig where FAISS does not know the factory string, or has too few vectors to train it on.
         """
         faiss = import_faiss()
         try:
@@ -107,20 +110,21 @@ class FaissIndex:
                 f"index kind {factory!r} cannot be built over {vectors.shape[0]} vectors of {vectors.shape[1]} "
                 f"dimensions ({_reason(error)}); use another, such as Flat or HNSW32_SQ8"
             ) from error
-        return cls(index, effort or Effort())
+        return cls(index, params or SearchParams())
 
     @classmethod
-    def read(cls, path: Path, effort: Effort) -> FaissIndex:
-        """An index from FAISS's own file format; CorruptBundle where it is not whole."""
+    def read(cls, path: Path, params: SearchParams) -> FaissIndex:
+        """Read an index in FAISS's own file format; raises CorruptBundle where the file is missing, cut short or
+        damaged."""
         try:
-            return cls(import_faiss().read_index(str(path)), effort)
+            return cls(import_faiss().read_index(str(path)), params)
         except RuntimeError as error:
             raise CorruptBundle(
                 f"{path} cannot be read ({_reason(error)}); restore it or build the index again"
             ) from error
 
     def write(self, path: Path) -> None:
-        """Write FAISS's own file format; OSError where the disk refuses."""
+        """Write the index in FAISS's own file format; raises OSError where the disk refuses."""
         with path.open("wb") as file:
             self._faiss.write_index(self._index, self._faiss.PyCallbackIOWriter(file.write))
 
@@ -130,27 +134,27 @@ class FaissIndex:
         return self._index
 
     @property
-    def effort(self) -> Effort:
-        """How hard it searches."""
-        return self._effort
+    def params(self) -> SearchParams:
+        """The parameters of a search without a filter."""
+        return self._params
 
-    def with_effort(self, effort: Effort) -> FaissIndex:
-        """The same index searched with another effort; nothing is copied."""
-        return FaissIndex(self._owner, effort)
+    def with_params(self, params: SearchParams) -> FaissIndex:
+        """The same index, searched with other parameters; nothing is copied."""
+        return FaissIndex(self._owner, params)
 
     @property
     def is_exact(self) -> bool:
-        """True of a flat index alone."""
+        """Whether it is a flat index."""
         return isinstance(self._index, self._faiss.IndexFlat)
 
     @property
     def can_filter(self) -> bool:
-        """Whether what searches in the end is of a class that obeys a selector, see `FILTERING`."""
+        """Whether its innermost index is of a class that obeys a selector, see `FILTERING`."""
         return type(_innermost(self._faiss, self._index)).__name__ in FILTERING
 
     @property
     def nbytes(self) -> int:
-        """What it holds: the length of its file, which is about its size in memory."""
+        """The length of its file in bytes, which is about its size in memory."""
         length = 0
 
         def count(part: bytes) -> int:
@@ -173,53 +177,53 @@ class FaissIndex:
 
     @property
     def max_k(self) -> int:
-        """All rows."""
+        """A search may ask for all rows."""
         return self.size
 
     @property
     def surplus(self) -> float:
-        """The effort's k_factor for codes of a few bits that are not refined in the index, 1 for others."""
-        return self._effort.k_factor if _is_coarse(self._faiss, self._index) else 1.0
+        """`k_factor` where codes have a few bits and the index does not score its hits again itself, else 1."""
+        return self._params.k_factor if _is_coarse(self._faiss, self._index) else 1.0
 
     @property
     def placement(self) -> str:
-        """Where it runs."""
+        """The device, and the FAISS class."""
         return f"cpu: FAISS {type(self._index).__name__}"
 
     def search(self, queries: Vectors, k: int, *, allowed: Mask | None = None) -> Hits:
-        """See Backend. ValueError where `allowed` is given and `can_filter` is False."""
+        """See Backend. Raises ValueError where `allowed` is given and `can_filter` is False."""
         if allowed is not None and not self.can_filter:
             raise ValueError(f"{type(self._index).__name__} cannot filter: pass allowed=None and filter the hits")
-        effort, selector = self._effort, None
+        params, selector = self._params, None
         if allowed is not None:
             share = max(int(np.count_nonzero(allowed)), 1) / max(len(allowed), 1)
-            effort = effort.widened(min(effort.filtered / share, WIDEST))
+            params = params.widened(min(params.filtered / share, MAX_WIDENING))
             bits = np.packbits(allowed, bitorder="little")
             selector = self._faiss.IDSelectorBitmap(bits)
-        parameters = search_parameters(self._faiss, self._index, effort, selector)
+        parameters = search_parameters(self._faiss, self._index, params, selector)
         scores, rows = self._index.search(np.ascontiguousarray(queries, np.float32), k, params=parameters)
         return Hits(rows, np.where(rows < 0, np.float32(-np.inf), scores))
 
 
-def search_parameters(faiss: ModuleType, index: Any, effort: Effort, selector: Any) -> Any:
-    """What a search of a FAISS index is given: its effort, and a selector (or None) where the index obeys one."""
+def search_parameters(faiss: ModuleType, index: Any, params: SearchParams, selector: Any) -> Any:
+    """The FAISS parameters of one search; `selector` is a FAISS IDSelector, or None for no filter."""
     own = {} if selector is None else {"sel": selector}
     if isinstance(index, faiss.IndexRefine):
-        base = search_parameters(faiss, faiss.downcast_index(index.base_index), effort, selector)
+        base = search_parameters(faiss, faiss.downcast_index(index.base_index), params, selector)
         inner = {} if base is None else {"base_index_params": base}
-        return faiss.IndexRefineSearchParameters(k_factor=effort.k_factor, **inner)
+        return faiss.IndexRefineSearchParameters(k_factor=params.k_factor, **inner)
     if isinstance(index, faiss.IndexPreTransform):
-        base = search_parameters(faiss, faiss.downcast_index(index.index), effort, selector)
+        base = search_parameters(faiss, faiss.downcast_index(index.index), params, selector)
         return None if base is None else faiss.SearchParametersPreTransform(index_params=base)
     if isinstance(index, faiss.IndexIVF):
-        return faiss.SearchParametersIVF(nprobe=min(effort.nprobe, int(index.nlist)), **own)
+        return faiss.SearchParametersIVF(nprobe=min(params.nprobe, int(index.nlist)), **own)
     if isinstance(index, faiss.IndexHNSW):
-        return faiss.SearchParametersHNSW(efSearch=effort.ef_search, bounded_queue=True, **own)
+        return faiss.SearchParametersHNSW(efSearch=params.ef_search, bounded_queue=True, **own)
     return faiss.SearchParameters(**own) if own else None
 
 
 def _innermost(faiss: ModuleType, index: Any) -> Any:
-    """What an index searches in the end: the base of what refines it, the index behind a transformation."""
+    """The index that does the search: below any refinement and any transformation of vectors."""
     if isinstance(index, faiss.IndexRefine):
         return _innermost(faiss, faiss.downcast_index(index.base_index))
     if isinstance(index, faiss.IndexPreTransform):
@@ -228,6 +232,7 @@ def _innermost(faiss: ModuleType, index: Any) -> Any:
 
 
 def _is_coarse(faiss: ModuleType, index: Any) -> bool:
+    """Whether codes have a few bits a dimension, so that their scores order hits badly."""
     if isinstance(index, faiss.IndexPreTransform):
         return _is_coarse(faiss, faiss.downcast_index(index.index))
     name = type(index).__name__
@@ -244,9 +249,9 @@ def _training_rows(faiss: ModuleType, index: Any, vectors: Vectors, seed: int) -
 
 
 def _prepare(faiss: ModuleType, index: Any, seed: int) -> None:
-    """Seed the clusterings of an index, and let them train on few points without a word: recall is measured after.
+    """Seed the clusterings of an index and silence their warning of few training points; recall is measured anyway.
 
-    Polysemous codes, which PQ trains unless told not to and which take most of its time, are not used here.
+    Polysemous codes, which PQ trains by default and which take most of its time, are not used here.
     """
     index = faiss.downcast_index(index)
     if hasattr(index, "do_polysemous_training"):
@@ -261,5 +266,5 @@ def _prepare(faiss: ModuleType, index: Any, seed: int) -> None:
 
 
 def _reason(error: RuntimeError) -> str:
-    """FAISS's message without the place in its source and the condition that failed."""
+    """FAISS's message without its source position and the failed condition."""
     return re.sub(r"^Error in .*? at \S+:\d+: (Error: '.*?' failed: ?)?", "", " ".join(str(error).split()))

@@ -1,7 +1,7 @@
-"""The kinds of index that are worth trying over a catalogue, and what is known of each before it is built.
+"""The kinds of index that are tried over a catalogue, and what each should take before it is built.
 
-Every kind is searched through `GuardedIndex`, which scores hits again with the exact vectors: codes of a few bits are
-refined there, from the vectors in their file, and hold no copy of them.
+Every kind is searched through `GuardedIndex`, which scores hits again with the exact vectors from their file, so that
+an index of a few bits a dimension needs no copy of the vectors.
 """
 
 from __future__ import annotations
@@ -10,46 +10,46 @@ import math
 import re
 from typing import Literal, NamedTuple, TypeAlias
 
-from indexing.ann.faiss_index import Effort
+from indexing.ann.faiss_index import SearchParams
 
 EXACT = "Flat"
-LINKS = 32  # of a graph's vector, twice as many on its lowest level
-FEWEST_ROWS = 1_000  # fewer vectors are scanned, whatever happens
-GRAPH_ROWS = 2_000_000  # above, a graph takes minutes to build and cells are used
-LINK_BYTES = 272  # of a vector of 32 links: those of its levels, and where they begin
-ID_BYTES, FACTOR_BYTES = 8, 8  # of a vector in a cell; beside its bits in RaBitQ
-SIXTEEN = 16  # whole numbers that FAISS multiplies at once; of a vector of another length it takes one after the other
-BLOCK = 32  # codes that fast scan reads at once: the last of a cell's blocks is padded
-QUEUES = (64, 128, 256, 512, 1_024)  # ef_search that is tried
-PROBES = (4, 8, 16, 32, 64, 128, 256, 512)  # nprobe that is tried
-FACTORS = (2.0, 4.0, 8.0)  # k_factor that is tried
+LINKS = 32  # neighbours of each vector in a graph (HNSW's M), twice as many on its lowest level
+MIN_ROWS = 1_000  # fewer vectors are always searched exactly
+MAX_GRAPH_ROWS = 2_000_000  # above, a graph takes minutes to build and is not tried
+LINK_BYTES = 272  # a vector's 32 links in a graph: those of its levels and their offsets
+ID_BYTES, FACTOR_BYTES = 8, 8  # of a vector in an inverted file; RaBitQ's correction factors
+SIMD_WIDTH = 16  # int8 dimensions that FAISS multiplies at once; other lengths take its slow scalar loop
+BLOCK = 32  # codes that fast scan reads at once: a cell's last block is padded
+EF_SEARCHES = (64, 128, 256, 512, 1_024)
+NPROBES = (4, 8, 16, 32, 64, 128, 256, 512)
+K_FACTORS = (2.0, 4.0, 8.0)
 
-Ladder: TypeAlias = tuple[Effort, ...]  # efforts, each higher than the one before
+Ladder: TypeAlias = tuple[SearchParams, ...]  # each higher than the one before
 Growth: TypeAlias = Literal["scan", "search"]
 
 
 class Kind(NamedTuple):
-    """A kind of index over so many vectors: a FAISS factory string and what it should take."""
+    """A kind of index over a catalogue of known size: a FAISS factory string and what it should take."""
 
-    family: str  # the same kind over any number of vectors
+    family: str  # names the same kind over any number of vectors
     factory: str
     growth: Growth
-    bytes: int  # what it should hold in memory, beside the vectors in their file
+    bytes: int  # expected size in memory, without the vectors in their file
 
 
 def kinds_for(n: int, dim: int) -> list[Kind]:
-    """What is worth trying over n vectors of dim dimensions, beside exact search; nothing over a few.
+    """The kinds to try over n vectors of dim dimensions, beside exact search; none below MIN_ROWS vectors.
 
     >>> [kind.factory for kind in kinds_for(300_000, 384)]  # doctest: +NORMALIZE_WHITESPACE
     ['SQ8', 'PQ192x4fs', 'IVF2048,SQ8', 'IVF2048,PQ192x4fs', 'IVF2048,RaBitQ', 'HNSW32_SQ8', 'HNSW32']
     >>> [kind.factory for kind in kinds_for(5_000_000, 65)]
     ['Pad80,SQ8', 'Pad66,PQ33x4fs', 'IVF8192,SQ8', 'Pad66,IVF8192,PQ33x4fs', 'IVF8192,RaBitQ']
     """
-    if n < FEWEST_ROWS:
+    if n < MIN_ROWS:
         return []
     even = dim + dim % 2
     pad, halves = f"Pad{even}," if dim % 2 else "", even // 2  # two numbers of a vector are coded together
-    wide = -(-dim // SIXTEEN) * SIXTEEN
+    wide = -(-dim // SIMD_WIDTH) * SIMD_WIDTH
     widened = f"Pad{wide}," if wide > dim else ""  # not before cells, whose GPU form takes no transformation
     count = cells_for(n)
     cells, cell_bytes = f"IVF{count}", count * dim * 4 + n * ID_BYTES
@@ -66,11 +66,11 @@ def kinds_for(n: int, dim: int) -> list[Kind]:
         Kind(f"HNSW{LINKS}_SQ8", f"{widened}HNSW{LINKS}_SQ8", "search", n * (wide + LINK_BYTES)),
         Kind(f"HNSW{LINKS}", f"HNSW{LINKS}", "search", n * (4 * dim + LINK_BYTES)),
     ]
-    return scans_and_cells + (graphs if n <= GRAPH_ROWS else [])
+    return scans_and_cells + (graphs if n <= MAX_GRAPH_ROWS else [])
 
 
 def cells_for(n: int) -> int:
-    """Cells of an inverted file over n vectors: about four times the root, a power of two.
+    """Cells of an inverted file over n vectors: the power of two nearest to 4 * sqrt(n), at least 16.
 
     >>> cells_for(300_000), cells_for(100)
     (2048, 32)
@@ -78,55 +78,55 @@ def cells_for(n: int) -> int:
     return int(2 ** max(4, round(math.log2(4 * math.sqrt(n)))))
 
 
-def grown(milliseconds: float, growth: Growth, rows: int, n: int) -> float:
-    """What a search that takes so long over `rows` vectors should take over n of them, at the same recall.
+def scaled_ms(milliseconds: float, growth: Growth, rows: int, n: int) -> float:
+    """The expected milliseconds over n vectors of a search that takes `milliseconds` over `rows`, at the same recall.
 
-    A scan reads them all. Cells and graphs are both taken to grow with the cube root, for a graph alone would grow with
-    the logarithm and cells with the square root, but the effort that the recall takes rises for the one and falls for
-    the other. It is an expectation and sets an order: what is taken is measured over all vectors.
+    A scan grows linearly. Graphs and inverted files are both taken to grow with the cube root: by themselves a graph
+    grows with the logarithm and an inverted file with the square root, but at a fixed recall `ef_search` has to rise
+    and `nprobe` may fall. This only ranks the kinds; the one that is taken is measured over all vectors.
 
-    >>> grown(1.0, "scan", 100, 800), round(grown(1.0, "search", 100, 800), 6)
+    >>> scaled_ms(1.0, "scan", 100, 800), round(scaled_ms(1.0, "search", 100, 800), 6)
     (8.0, 2.0)
     """
     return milliseconds * (n / rows if growth == "scan" else math.cbrt(n / rows))
 
 
 def ladders_for(factory: str) -> list[Ladder]:
-    """The efforts that a kind is tried with, any FAISS factory string: one ladder for each `k_factor` that it reads.
+    """The search parameters to try for a FAISS factory string: a ladder for each `k_factor`, where that is read.
 
     >>> [len(ladder) for ladder in ladders_for("HNSW32")], [len(ladder) for ladder in ladders_for("IVF64,PQ8x4fs")]
     ([5], [5, 5, 5])
     """
-    factors = FACTORS if reads_factor(factory) else (Effort().k_factor,)
+    factors = K_FACTORS if reads_k_factor(factory) else (SearchParams().k_factor,)
     found = re.search(r"IVF(\d+)", factory)
     if found:
         cells = int(found[1])
-        probes = [*(probes for probes in PROBES if probes < cells), cells] if cells < PROBES[-1] else PROBES
-        return [tuple(Effort(nprobe=count, k_factor=factor) for count in probes) for factor in factors]
+        probes = [*(probes for probes in NPROBES if probes < cells), cells] if cells < NPROBES[-1] else NPROBES
+        return [tuple(SearchParams(nprobe=count, k_factor=factor) for count in probes) for factor in factors]
     if "HNSW" in factory:
-        return [tuple(Effort(ef_search=ef, k_factor=factor) for ef in QUEUES) for factor in factors]
-    return [tuple(Effort(k_factor=factor) for factor in factors)]
+        return [tuple(SearchParams(ef_search=ef, k_factor=factor) for ef in EF_SEARCHES) for factor in factors]
+    return [tuple(SearchParams(k_factor=factor) for factor in factors)]
 
 
-def reads_factor(factory: str) -> bool:
-    """Whether hits are refined, so that `k_factor` counts."""
+def reads_k_factor(factory: str) -> bool:
+    """Whether hits of that kind are scored again, so that `k_factor` matters."""
     return "PQ" in factory or "RaBitQ" in factory or "RFlat" in factory
 
 
-def efforts_of(factory: str, effort: Effort) -> dict[str, float]:
-    """What a kind reads of an effort, by the field's name.
+def params_read(factory: str, params: SearchParams) -> dict[str, float]:
+    """The search parameters that a kind reads, by name.
 
-    >>> efforts_of("HNSW32", Effort(ef_search=64)), efforts_of("IVF64,PQ32x4fs", Effort(nprobe=4, k_factor=8))
-    ({'ef_search': 64}, {'nprobe': 4, 'k_factor': 8})
+    >>> params_read("IVF64,PQ32x4fs", SearchParams(nprobe=4, k_factor=8))
+    {'nprobe': 4, 'k_factor': 8}
     """
-    read = {"ef_search": "HNSW" in factory, "nprobe": "IVF" in factory, "k_factor": reads_factor(factory)}
-    return {name: getattr(effort, name) for name, counts in read.items() if counts}
+    read = {"ef_search": "HNSW" in factory, "nprobe": "IVF" in factory, "k_factor": reads_k_factor(factory)}
+    return {name: getattr(params, name) for name, counts in read.items() if counts}
 
 
-def effort_words(factory: str, effort: Effort) -> str:
-    """The same in words.
+def params_text(factory: str, params: SearchParams) -> str:
+    """The search parameters that a kind reads, as text.
 
-    >>> effort_words("IVF64,PQ32x4fs", Effort(nprobe=4, k_factor=8.0)), effort_words("SQ8", Effort())
+    >>> params_text("IVF64,PQ32x4fs", SearchParams(nprobe=4, k_factor=8.0)), params_text("SQ8", SearchParams())
     ('nprobe 4, k_factor 8', '')
     """
-    return ", ".join(f"{name} {value:g}" for name, value in efforts_of(factory, effort).items())
+    return ", ".join(f"{name} {value:g}" for name, value in params_read(factory, params).items())

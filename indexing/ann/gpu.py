@@ -1,13 +1,14 @@
-"""FAISS on CUDA devices, where `faiss-gpu` is installed and a GPU is there.
+"""FAISS on CUDA devices, where `faiss-gpu` is installed and a GPU is visible.
 
-Known of GPU indexes without cuVS, and so designed for: they ignore selectors silently, hence `can_filter` is False and
-`GuardedIndex` filters the hits; they have no `remove_ids`, hence deletions are tombstones of `indexing.delta`; they
-answer at most 2,048 hits a query; they are not safe for concurrent readers, and freeing one while another is loaded has
-crashed, hence one thread owns all devices (`indexing.dispatch`). cuVS is switched off where the installed FAISS has it,
-so that all of this holds of any build. See https://github.com/facebookresearch/faiss/wiki/Faiss-on-the-GPU.
+The limits of GPU indexes without cuVS, and what is done about each: they ignore selectors silently, so `can_filter` is
+False and `GuardedIndex` filters the hits; they have no `remove_ids`, so deletions are tombstones
+(`indexing.version.delta`); they return at most 2,048 hits a query; they are not safe for concurrent readers, and
+freeing one while another loads has crashed, so one thread owns all devices (`indexing.ann.gpu_thread`). cuVS is
+switched off where the installed FAISS has it, so that this holds for every build. See
+https://github.com/facebookresearch/faiss/wiki/Faiss-on-the-GPU.
 
-Another release takes the place of one in this order: it is loaded, tried (`indexing.opening`), answered from; what was
-asked of the one before is answered, and it is freed. All but the third is done by the thread that owns the devices.
+A new release replaces the live one in this order: it is loaded, checked (`indexing.ann.opening.checked_copy`) and
+searched; pending searches of the old one are answered, and it is freed. The owning thread does all of that.
 """
 
 from __future__ import annotations
@@ -28,28 +29,29 @@ from retrieval.topk import Hits, Mask, Vectors
 
 Spread: TypeAlias = Literal["one", "replicas", "shards"]
 
-MAX_K = 2_048  # getMaxKSelection() of faiss-gpu, also the most cells that one search visits
-REPLICATED = 8 << 30  # bytes: up to here each of several GPUs holds the whole index, above each its share
+MAX_K = 2_048  # getMaxKSelection() of faiss-gpu: the most hits a query, and the most cells that a search visits
+MAX_REPLICATED = 8 << 30  # bytes: up to here each of several GPUs holds the whole index, above a shard of it
 INSTALL = 'pip uninstall faiss-cpu && pip install "shortlist[gpu]"'
 _ON_GPU = re.compile(r"Flat|IVF\d+,(Flat|SQ8|SQ4|SQfp16|PQ\d+)")
 
 
 class Choice(NamedTuple):
-    """The device taken, and why: one line to print."""
+    """The device that was chosen, and the reason in words."""
 
     device: Literal["cpu", "cuda"]
     why: str
 
 
 def choose_device(device: str, factory: str, faiss: ModuleType | None = None) -> Choice:
-    """Where an index of that kind runs. `auto` takes a GPU where FAISS supports it, one is there and the kind fits.
+    """The device for an index of kind `factory`; `device` is auto, cpu or cuda.
 
-    MissingDependency where `cuda` is asked for and cannot be had, BadConfig where the kind has no GPU form.
+    `auto` takes a GPU where one is visible, FAISS supports it and the kind has a GPU form. Raises MissingDependency
+    where `cuda` was given and no GPU can be used, BadConfig where the kind has no GPU form.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise BadConfig(f"device is {device!r}; use auto, cpu or cuda")
     if device == "cpu":
-        return Choice("cpu", "as asked")
+        return Choice("cpu", "as set")
     obstacle, fits = cuda_obstacle(faiss), runs_on_gpu(factory)
     if device == "cuda" and obstacle is not None:
         raise MissingDependency(f"device is cuda, but {obstacle}; run: {INSTALL}, or use device=auto")
@@ -83,22 +85,22 @@ def cuda_obstacle(faiss: ModuleType | None = None) -> str | None:
 
 
 class OnDevice:
-    """What `Dispatcher` searches: a FAISS index, whatever holds it."""
+    """A FAISS index on the device, as `Dispatcher` searches it."""
 
     def __init__(self, index: Any) -> None:
         self.index = index
 
     def search(self, queries: Vectors, k: int) -> Hits:
-        """The k best rows of each query; row -1 has the score -inf."""
+        """The k best rows of each query float32 [n, dim]; missing hits are row -1 with score -inf."""
         scores, rows = self.index.search(queries, k)
         return Hits(rows, np.where(rows < 0, np.float32(-np.inf), scores))
 
 
 class GpuIndex:
-    """A Backend over what `load` puts on the device, called by the thread that owns it.
+    """A Backend over the index that `load` puts on the device; the device's own thread calls `load` and searches.
 
-    What it loaded is freed by that thread when nobody refers to this object any more, thus after the last search of it
-    has been answered. `placement` says where it runs and how it is stored.
+    That thread frees the index once nothing refers to this object any more, thus after its last search was answered.
+    `placement` says on which devices it is and how it is stored.
     """
 
     is_exact = False  # float16 rounds
@@ -114,22 +116,23 @@ class GpuIndex:
         placement: str,
         dispatcher: Dispatcher | None = None,
     ) -> None:
-        self._dispatcher = dispatcher or _owner()
+        self._dispatcher = dispatcher or _shared_dispatcher()
         self._slot = self._dispatcher.make(lambda: OnDevice(load()))
         self.size, self.dim, self.surplus, self.placement = size, dim, surplus, placement
         weakref.finalize(self, self._dispatcher.free, self._slot).atexit = False
 
     @classmethod
     def copy(cls, index: FaissIndex) -> GpuIndex:
-        """A copy of a FAISS index on every GPU that is visible: whole on each, or a share on each where it is large.
+        """A copy of a FAISS index on every GPU that is visible: the whole index on each, or a shard on each where it is
+        large.
 
-        The effort is that of the index now. A flat index is stored in float16, others as they are.
+        It keeps the search parameters that `index` has now. A flat index is stored in float16, others unchanged.
         """
         faiss, source = import_faiss(), index.raw
         n_gpus, flat = int(faiss.get_num_gpus()), isinstance(source, faiss.IndexFlat)
         spread = spread_of(n_gpus, index.size * index.dim * (2 if flat else 4))
         if isinstance(source, faiss.IndexIVF):
-            source.nprobe = min(index.effort.nprobe, int(source.nlist), MAX_K)
+            source.nprobe = min(index.params.nprobe, int(source.nlist), MAX_K)
         where = "cuda:0" if spread == "one" else f"cuda: {n_gpus} {spread}"
         stored = ", float16" if flat else ""
         return cls(
@@ -142,7 +145,7 @@ class GpuIndex:
 
     @property
     def max_k(self) -> int:
-        """What the device selects at most."""
+        """The most hits of one query."""
         return min(MAX_K, self.size)
 
     def search(self, queries: Vectors, k: int, *, allowed: Mask | None = None) -> Hits:
@@ -153,18 +156,18 @@ class GpuIndex:
 
 
 def spread_of(n_gpus: int, size: int) -> Spread:
-    """How an index of so many bytes at most lies on so many GPUs.
+    """How an index of at most `size` bytes is spread over `n_gpus` GPUs.
 
     >>> spread_of(1, 1 << 40), spread_of(4, 1 << 30), spread_of(4, 1 << 40)
     ('one', 'replicas', 'shards')
     """
     if n_gpus == 1:
         return "one"
-    return "replicas" if size <= REPLICATED else "shards"
+    return "replicas" if size <= MAX_REPLICATED else "shards"
 
 
 def on_gpus(faiss: ModuleType, source: Any, n_gpus: int, *, shard: bool) -> Any:
-    """A FAISS index on the first so many GPUs: a share on each, or all of it."""
+    """Copy a FAISS index to the first `n_gpus` GPUs: a shard to each, or the whole index to each."""
     options = faiss.GpuMultipleClonerOptions()
     options.useFloat16 = True
     options.use_cuvs = False
@@ -173,6 +176,6 @@ def on_gpus(faiss: ModuleType, source: Any, n_gpus: int, *, shard: bool) -> Any:
 
 
 @cache
-def _owner() -> Dispatcher:
-    """The one that all GPU indexes of this process share."""
+def _shared_dispatcher() -> Dispatcher:
+    """The dispatcher that all GPU indexes of this process share."""
     return Dispatcher()

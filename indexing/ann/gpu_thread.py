@@ -1,7 +1,7 @@
-"""One thread that owns a device: whatever touches the device is done there, one thing after the other.
+"""One thread that owns a device: everything that touches the device runs there, one job after the other.
 
-For libraries whose device objects are not safe to use from several threads, nor to be freed by one thread while another
-loads. Searches that wait at the same time become one call.
+For libraries whose device objects cannot be used from several threads, or freed by one thread while another loads.
+Searches that wait at the same time are batched into one call.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import numpy as np
 from retrieval.errors import BadConfig
 from retrieval.topk import Hits, Vectors
 
-MAX_QUERIES = 1_024  # of one call
-MAX_WAIT = 0.0005  # seconds that the first search of a call waits for others at most
+MAX_QUERIES = 1_024  # in one call
+MAX_WAIT = 0.0005  # seconds: the longest that the first search of a call waits for others
 
 T = TypeVar("T")
 S = TypeVar("S", bound="Searched")
@@ -38,14 +38,14 @@ class Searched(Protocol):
 
 @dataclass
 class Slot(Generic[T]):
-    """A place for what was made on the device, emptied when that is freed."""
+    """Holds an object on the device; empty once that was freed."""
 
     content: T | None = None
 
 
 @dataclass(frozen=True)
 class _Step:
-    """Something to do on the device that is no search."""
+    """A job on the device other than a search."""
 
     step: Callable[[], object]
     done: Future[object] = field(default_factory=Future)
@@ -63,24 +63,26 @@ _Job: TypeAlias = _Step | _Search | None  # None ends the thread
 
 
 class Dispatcher:
-    """Takes work for the device from any thread, and does it in its own in the order in which it came.
+    """Takes jobs for the device from any thread, and runs them in its own thread in the order of arrival.
 
-    Searches of one object that follow each other are one call of at most `max_queries` queries. Those that wait already
-    always are; for further ones a call waits `max_wait` seconds, if the call before it was one of several searches.
+    Consecutive searches of one object are batched into one call of at most `max_queries` queries. Searches that already
+    wait always join; for further ones a call waits `max_wait` seconds, if the call before it was a batch too.
     """
 
     def __init__(self, *, max_queries: int = MAX_QUERIES, max_wait: float = MAX_WAIT) -> None:
         self._max_queries = max_queries
         self._max_wait = max_wait
-        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()  # freeing may interrupt another put, which it allows
-        self._ahead: deque[_Job] = deque()  # of the thread alone: taken from the queue and not yet done
+        self._jobs: queue.SimpleQueue[_Job] = (
+            queue.SimpleQueue()
+        )  # reentrant: a finalizer may call put during another put
+        self._ahead: deque[_Job] = deque()  # only the thread uses it: taken from the queue, not yet run
         self._was_shared = False
         self._process = os.getpid()
         self._thread = threading.Thread(target=self._work, name="device", daemon=True)
         self._thread.start()
 
     def make(self, make: Callable[[], T]) -> Slot[T]:
-        """Make something on the device; waits for it, and raises what its making raised."""
+        """Call `make` on the device's thread and wait for it; raises what it raised, BadConfig in a forked process."""
         slot = Slot[T]()
 
         def fill() -> None:
@@ -91,7 +93,7 @@ class Dispatcher:
         return slot
 
     def free(self, slot: Slot[T]) -> None:
-        """Free what is in a slot, after whatever was asked of it before; waits for nothing, whoever calls."""
+        """Have the device's thread free a slot's object, after the jobs given before; returns at once."""
 
         def empty() -> None:
             slot.content = None
@@ -100,35 +102,40 @@ class Dispatcher:
             self._jobs.put(_Step(empty))
 
     def search(self, slot: Slot[S], queries: Vectors, k: int) -> Hits:
-        """The k best rows of each query, by what is in a slot; waits for them, and raises what the search raised."""
+        """Search the object of a slot for the k best rows of each query float32 [n, dim], and wait for them.
+
+        Raises what the search raised, BadConfig in a forked process.
+        """
         self._put(search := _Search(slot, np.ascontiguousarray(queries, np.float32), k))
         return search.done.result()
 
     def close(self) -> None:
-        """End the thread after what it has been given."""
+        """Run the jobs that were already given, then end the thread."""
         self._jobs.put(None)
         self._thread.join()
 
     def _put(self, job: _Job) -> None:
         if os.getpid() != self._process:
-            raise BadConfig("a forked process cannot use the GPU; start it by spawn, or open the engine in it alone")
+            raise BadConfig(
+                "a forked process cannot use its parent's GPU; start workers by spawn, or open the engine only in them"
+            )
         self._jobs.put(job)
 
     def _work(self) -> None:
-        while self._do(self._ahead.popleft() if self._ahead else self._jobs.get()):
+        while self._run(self._ahead.popleft() if self._ahead else self._jobs.get()):
             pass
 
-    def _do(self, job: _Job) -> bool:
-        """Do a job, with the searches that join it; False for the last. Nothing of it is held afterwards."""
+    def _run(self, job: _Job) -> bool:
+        """Run a job and the searches that join it; False for the last job. Holds no reference to them afterwards."""
         if isinstance(job, _Step):
-            _settle([job.done], lambda: [job.step()])
+            _resolve([job.done], lambda: [job.step()])
         elif job is not None:
-            batch = self._joined(job)
+            batch = self._batch_with(job)
             self._was_shared = len(batch) > 1
-            _settle([search.done for search in batch], lambda: _search_all(batch))
+            _resolve([search.done for search in batch], lambda: _search_all(batch))
         return job is not None
 
-    def _joined(self, first: _Search) -> list[_Search]:
+    def _batch_with(self, first: _Search) -> list[_Search]:
         batch, n_queries = [first], len(first.queries)
         until = time.monotonic() + (self._max_wait if self._was_shared else 0)
         while n_queries < self._max_queries:
@@ -146,17 +153,17 @@ class Dispatcher:
 
 
 def _search_all(batch: list[_Search]) -> list[Hits]:
-    """The hits of each search, from one call."""
-    searched = batch[0].slot.content
-    assert searched is not None  # it is freed when nobody is left who could ask
-    found = searched.search(np.concatenate([one.queries for one in batch]), max(one.k for one in batch))
+    """The hits of each search of a batch, from one call."""
+    index = batch[0].slot.content
+    assert index is not None  # it is freed only once nobody can search it any more
+    found = index.search(np.concatenate([one.queries for one in batch]), max(one.k for one in batch))
     stops = np.cumsum([len(one.queries) for one in batch])[:-1]
     parts = zip(batch, np.split(found.rows, stops), np.split(found.scores, stops), strict=True)
     return [Hits(rows[:, : one.k].copy(), scores[:, : one.k].copy()) for one, rows, scores in parts]
 
 
-def _settle(futures: Sequence[Future[Any]], work: Callable[[], Sequence[object]]) -> None:
-    """Give each future its result of the work, or what the work raised to all of them."""
+def _resolve(futures: Sequence[Future[Any]], work: Callable[[], Sequence[object]]) -> None:
+    """Set each future to its result of `work`, or all of them to the exception that `work` raised."""
     try:
         results = work()
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""Makes a whole answer of a bare index: nothing disallowed, never too few, exact scores."""
+"""Makes the answers of a bare index complete: nothing disallowed, never fewer hits than there are, exact scores."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy as np
 from indexing.ann.protocols import Backend
 from retrieval.topk import CSR, Hits, Mask, Rows, Scores, Vectors, exact_topk
 
-FEW_ROWS, FEW_SHARE = 32_768, 0.05  # allowed rows that are searched exactly, where nobody measured what is quicker
-FILTER_SURPLUS = 1.5  # how many times the hits needed are fetched where the index cannot filter
-FEWEST_REFINED = 100  # hits that are wanted of coarse codes, at least: the first few of them are luck
-REFINED_UNDER_FILTER = 2.0  # times as many under a filter, which leaves hits that their codes tell less well apart
-RESCORE_FLOATS = 16_777_216  # floats gathered at once to score hits again (64 MiB)
+EXACT_ROWS, EXACT_SHARE = 32_768, 0.05  # allowed rows that are searched exactly, unless the crossover was measured
+FILTER_SURPLUS = 1.5  # where the index cannot filter: hits fetched, as a multiple of those expected to be needed
+MIN_REFINED = 100  # hits fetched from coarse codes at least, whose first few are unreliable
+REFINED_UNDER_FILTER = 2.0  # times as many under a filter: coarse codes tell the remaining items apart less well
+RESCORE_FLOATS = 16_777_216  # floats gathered at a time to score hits again (64 MiB)
 
 
 class GuardedIndex:
     """A VectorIndex over a Backend and the exact vectors float32 [size, dim] that it was built from.
 
-    Hits are scored again with the exact vectors, so that scores do not depend on how the backend compresses. A filter
-    that leaves at most `exact_rows` is answered by exact search over them: as many as `indexing.crossover` found to be
-    searched sooner so; None, where that was not measured, takes a cautious number. Answers that come back short are
-    completed by exact search.
+    Hits are scored again with the exact vectors, so that scores do not depend on the backend's compression. A filter
+    that allows at most `exact_rows` rows is answered by exact search over them, which is quicker there; the number
+    comes from `indexing.tuning.filter_crossover`, and None takes a cautious default. Queries that get fewer hits than
+    there are rows to find are searched again exactly. Safe to search from many threads where the backend is.
     """
 
     def __init__(self, backend: Backend, vectors: Vectors, *, exact_rows: int | None = None) -> None:
@@ -30,7 +30,7 @@ class GuardedIndex:
             raise ValueError(f"the index holds [{backend.size}, {backend.dim}], the vectors are {vectors.shape}")
         self._backend = backend
         self._vectors = vectors
-        self._exact_rows = max(FEW_ROWS, round(FEW_SHARE * backend.size)) if exact_rows is None else exact_rows
+        self._exact_rows = max(EXACT_ROWS, round(EXACT_SHARE * backend.size)) if exact_rows is None else exact_rows
 
     @property
     def is_exact(self) -> bool:
@@ -54,7 +54,7 @@ class GuardedIndex:
 
     @property
     def exact_rows(self) -> int:
-        """The most rows that a filter leaves to exact search."""
+        """The most allowed rows that are searched exactly."""
         return self._exact_rows
 
     @property
@@ -73,11 +73,12 @@ class GuardedIndex:
         if fetch > self._backend.max_k:
             return exact_topk(queries, self._vectors, k, allowed=allowed, n_allowed=n_allowed, exclude=exclude)
         found = self._backend.search(queries, fetch, allowed=allowed if self.can_filter else None)
-        rows = _without(found.rows, allowed, exclude)
+        rows = _permitted(found.rows, allowed, exclude)
         hits = _best(rows, rescore(queries, self._vectors, rows), k)
         return self._complete(hits, queries, k, n_allowed, allowed, exclude)
 
     def _fetch(self, k: int, n_allowed: int) -> int:
+        """How many hits to ask the backend for, so that k allowed ones should be among them."""
         k = hits_wanted(self._backend, k, filtered=n_allowed < self.size)
         if n_allowed == self.size or self.can_filter:
             return min(k, n_allowed)
@@ -86,7 +87,7 @@ class GuardedIndex:
     def _complete(
         self, hits: Hits, queries: Vectors, k: int, n_allowed: int, allowed: Mask | None, exclude: CSR | None
     ) -> Hits:
-        """Hits, with those queries searched exactly that got fewer rows than they may have had."""
+        """The hits, where queries that got fewer rows than there are were searched again exactly."""
         short = np.count_nonzero(hits.rows >= 0, axis=1) < min(k, n_allowed)
         if short.any():
             own = None if exclude is None else exclude.select(short)
@@ -95,11 +96,11 @@ class GuardedIndex:
 
 
 def hits_wanted(backend: Backend, k: int, *, filtered: bool = False) -> int:
-    """How many hits of a backend hold the k best, once they are scored exactly."""
+    """How many hits to fetch from a backend, so that the k best are among them once they are scored exactly."""
     surplus = backend.surplus
     if surplus <= 1:
         return k
-    return math.ceil(max(k, FEWEST_REFINED) * surplus * (REFINED_UNDER_FILTER if filtered else 1))
+    return math.ceil(max(k, MIN_REFINED) * surplus * (REFINED_UNDER_FILTER if filtered else 1))
 
 
 def rescore(queries: Vectors, vectors: Vectors, rows: Rows) -> Scores:
@@ -113,8 +114,8 @@ def rescore(queries: Vectors, vectors: Vectors, rows: Rows) -> Scores:
     return scores
 
 
-def _without(rows: Rows, allowed: Mask | None, exclude: CSR | None) -> Rows:
-    """Rows with -1 in place of those that may not be answered."""
+def _permitted(rows: Rows, allowed: Mask | None, exclude: CSR | None) -> Rows:
+    """Rows [n_queries, k] with -1 in place of those that are not allowed or are excluded."""
     kept = rows >= 0
     if allowed is not None:
         kept &= allowed[rows]
@@ -126,7 +127,7 @@ def _without(rows: Rows, allowed: Mask | None, exclude: CSR | None) -> Rows:
 
 
 def _best(rows: Rows, scores: Scores, k: int) -> Hits:
-    """The k best hits of each line, ties by row, padded to k."""
+    """The k best hits of each query, ties by row, padded to k."""
     if (missing := k - rows.shape[1]) > 0:
         rows = np.pad(rows, ((0, 0), (0, missing)), constant_values=-1)
         scores = np.pad(scores, ((0, 0), (0, missing)), constant_values=-np.inf)

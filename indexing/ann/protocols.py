@@ -1,4 +1,4 @@
-"""What every index of vectors can be asked. Scores are inner products."""
+"""What every index of vectors offers. Scores are inner products."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from retrieval.topk import CSR, Hits, Mask, Vectors
 
 
 class Backend(Protocol):
-    """A bare index that tells the truth about itself; `GuardedIndex` makes a `VectorIndex` of it.
+    """A bare index with its limits; `GuardedIndex` makes a `VectorIndex` of it.
 
-    `is_exact`: the hits are those of an exact search. `can_filter`: `allowed` is obeyed; it must be None elsewhere.
-    `max_k`: the most hits one search can ask for. `surplus`: how many times k hits to fetch, so that the k best are
-    among them once they are scored exactly; above 1 for an index that compresses hard, see `hits_wanted`. `placement`:
-    where it runs.
+    `is_exact`: hits are those of an exact search. `can_filter`: `allowed` is obeyed; where False, it must be None.
+    `max_k`: the most hits that one search may ask for. `surplus`: the multiple of k hits to fetch, so that the k best
+    are among them once they are scored exactly; above 1 for strong compression, see `hits_wanted`. `placement`: the
+    device and library it runs on, for people to read.
     """
 
     @property
@@ -32,15 +32,15 @@ class Backend(Protocol):
     def placement(self) -> str: ...
 
     def search(self, queries: Vectors, k: int, *, allowed: Mask | None = None) -> Hits:
-        """Up to k rows of each query, best first; short answers are padded with row -1 and score -inf."""
+        """Up to k rows of each query float32 [n, dim], best first; padded with row -1 and score -inf."""
         ...
 
 
 class VectorIndex(Protocol):
-    """An index that never answers a row it may not, nor fewer than k rows where k may be answered.
+    """An index that never returns a row that is not allowed, nor fewer than k rows where k are allowed.
 
-    `can_filter` says whether the index itself leaves rows out while it searches; where it does not, hits are fetched in
-    surplus and filtered afterwards, which costs time and never an answer.
+    `can_filter` says whether the index itself skips rows while it searches; where it does not, more hits are fetched
+    and filtered afterwards, which costs time but no hits.
     """
 
     @property
@@ -57,7 +57,7 @@ class VectorIndex(Protocol):
     def search(self, queries: Vectors, k: int, *, allowed: Mask | None = None, exclude: CSR | None = None) -> Hits:
         """The k best rows of each query float32 [n, dim], best first, ties by row; scores are exact inner products.
 
-        `allowed` [size] leaves rows out for all queries, `exclude` for each query its own list (what a shopper has
-        already). Rows beyond those that may be answered are -1, their scores -inf.
+        `allowed` bool [size] holds for all queries; `exclude` names rows to leave out of each query's own answer.
+        Places for which no row is left are row -1 with score -inf.
         """
         ...

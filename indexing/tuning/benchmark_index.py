@@ -1,7 +1,7 @@
-"""The one loop that measures indexes: recall against exact search, and the time of single queries, effort by effort.
+"""The loop that measures indexes: recall against exact search and the time of single queries, setting by setting.
 
-What is timed is what the engine calls, `GuardedIndex.search`, with exact scores; its choice of an index and
-`shortlist bench index` both read the points that are measured here.
+It times what the engine calls: `GuardedIndex.search`, with exact scores. Both the tuner and `shortlist bench index`
+read the points that are measured here.
 """
 
 from __future__ import annotations
@@ -14,87 +14,87 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from indexing.ann.faiss_index import Effort, FaissIndex
-from indexing.ann.faiss_kinds import EXACT, Ladder, efforts_of
+from indexing.ann.faiss_index import FaissIndex, SearchParams
+from indexing.ann.faiss_kinds import EXACT, Ladder, params_read
 from indexing.ann.guarded import GuardedIndex, hits_wanted
 from indexing.ann.protocols import VectorIndex
 from indexing.ann.recall import recalls
 from indexing.bundle.manifest import JsonMap
 from retrieval.topk import Hits, Vectors, exact_topk
 
-SURE = 1.645  # standard errors below a mean: the lower end of its one-sided 95 % interval
-ALONE = 200  # queries asked one at a time, at most
-FEWEST_CALLS = 8  # of which a median is taken
-TIMED = 0.1  # seconds that one setting is asked, if nothing else is said
+ONE_SIDED_95 = 1.645  # standard errors from a mean to the end of its one-sided 95 % interval
+MAX_QUERIES = 200  # queries that are timed one at a time, at most
+MIN_CALLS = 8  # timed calls that a median needs
+SECONDS = 0.1  # how long one setting is timed by default
 
 Search: TypeAlias = Callable[[Vectors], object]
 Clock: TypeAlias = Callable[[], float]
 
 
 class Point(NamedTuple):
-    """One setting of one kind of index, measured over `rows` vectors."""
+    """One kind of index with one set of search parameters, as measured over `rows` vectors."""
 
     kind: str  # a FAISS factory string
-    effort: Effort
+    params: SearchParams
     rows: int
-    recall: float  # the mean over queries, at the meter's k
-    surely: float  # the lower end of its one-sided 95 % interval
-    milliseconds: float  # the median of a query asked alone
-    bytes: int  # held in memory; of exact search, the vectors themselves
+    recall: float  # mean over queries, at the meter's k
+    recall_low: float  # lower end of its one-sided 95 % interval
+    milliseconds: float  # median of queries sent one at a time
+    bytes: int  # in memory; for exact search, those of the vectors
     build_seconds: float
 
     @property
     def per_second(self) -> float:
-        """Queries answered a second, one at a time."""
+        """Queries a second, sent one at a time."""
         return 1_000 / max(self.milliseconds, 1e-9)
 
     def to_json(self) -> JsonMap:
-        """As a manifest keeps it."""
-        own = {name: value for name, value in self._asdict().items() if name != "effort"}
-        return {**own, **efforts_of(self.kind, self.effort)}
+        """As a manifest records it, with the search parameters that the kind reads."""
+        own = {name: value for name, value in self._asdict().items() if name != "params"}
+        return {**own, **params_read(self.kind, self.params)}
 
 
 @dataclass(frozen=True)
 class Meter:
-    """Measures indexes over `vectors` float32 [n, dim] by queries float32 [q, dim] whose `truth` is known.
+    """Measures indexes over `vectors` float32 [n, dim] with `queries` float32 [q, dim] and their exact hits `truth`.
 
-    `seconds` is how long one setting is timed, `clock` gives seconds.
+    `seconds` is how long one setting is timed; `clock` returns seconds.
     """
 
     vectors: Vectors
     queries: Vectors
     truth: Hits
-    seconds: float = TIMED
+    seconds: float = SECONDS
     clock: Clock = time.perf_counter
 
     @classmethod
     def over(
-        cls, vectors: Vectors, queries: Vectors, k: int, *, seconds: float = TIMED, clock: Clock = time.perf_counter
+        cls, vectors: Vectors, queries: Vectors, k: int, *, seconds: float = SECONDS, clock: Clock = time.perf_counter
     ) -> Meter:
-        """A meter of recall@k, or at n where there are fewer vectors: exact search says what is right."""
+        """A meter of recall@k, or of recall@n where there are fewer than k vectors; runs exact search for the truth."""
         truth = exact_topk(queries, vectors, min(k, len(vectors)))
         return cls(vectors, queries, truth, seconds, clock)
 
     @property
     def k(self) -> int:
-        """How many hits are asked for."""
+        """Hits for each query."""
         return int(self.truth.rows.shape[1])
 
-    def alone(self, search: Search) -> float:
-        """The median milliseconds of queries asked one at a time."""
-        return alone_ms(search, self.queries, self.seconds, self.clock)
+    def query_ms(self, search: Search) -> float:
+        """The median milliseconds of its queries, sent one at a time."""
+        return single_query_ms(search, self.queries, self.seconds, self.clock)
 
-    def point(self, index: VectorIndex, kind: str, effort: Effort, size: int, build_seconds: float) -> Point:
-        """An index measured."""
+    def point(self, index: VectorIndex, kind: str, params: SearchParams, size: int, build_seconds: float) -> Point:
+        """Measure an index of `size` bytes that took `build_seconds` to build."""
         found = recalls(index, self.queries, self.truth)
-        spent = self.alone(lambda query: index.search(query, self.k))
-        low = float(found.mean() - SURE * found.std() / np.sqrt(len(found)))
-        return Point(kind, effort, index.size, float(found.mean()), low, spent, size, build_seconds)
+        spent = self.query_ms(lambda query: index.search(query, self.k))
+        low = float(found.mean() - ONE_SIDED_95 * found.std() / np.sqrt(len(found)))
+        return Point(kind, params, index.size, float(found.mean()), low, spent, size, build_seconds)
 
 
 @dataclass(frozen=True)
 class BuiltIndex:
-    """An index over all vectors of a meter, what it holds and how long it took to build."""
+    """An index over all vectors of a meter, its size in bytes and the seconds that it took to build."""
 
     kind: str
     index: FaissIndex
@@ -103,56 +103,56 @@ class BuiltIndex:
 
     @classmethod
     def over(cls, vectors: Vectors, factory: str, *, seed: int = 0, clock: Clock = time.perf_counter) -> BuiltIndex:
-        """Build a kind; raises BadConfig as `FaissIndex.build` does."""
+        """Build a kind of index; raises BadConfig as `FaissIndex.build` does."""
         begun = clock()
         index = FaissIndex.build(vectors, factory, seed=seed)
         return cls(factory, index, index.nbytes, clock() - begun)
 
-    def at(self, effort: Effort, meter: Meter) -> Point:
-        """Measured with one effort."""
-        guarded = GuardedIndex(self.index.with_effort(effort), meter.vectors)
-        return meter.point(guarded, self.kind, effort, self.bytes, self.seconds)
+    def at(self, params: SearchParams, meter: Meter) -> Point:
+        """Measure it with one set of search parameters."""
+        guarded = GuardedIndex(self.index.with_params(params), meter.vectors)
+        return meter.point(guarded, self.kind, params, self.bytes, self.seconds)
 
-    def searching_ms(self, effort: Effort, meter: Meter) -> float:
-        """The median milliseconds of the index alone, before its hits are scored again."""
-        index = self.index.with_effort(effort)
+    def backend_ms(self, params: SearchParams, meter: Meter) -> float:
+        """The median milliseconds of the bare index, without scoring its hits again."""
+        index = self.index.with_params(params)
         fetched = min(hits_wanted(index, meter.k), index.size)
-        return meter.alone(lambda query: index.search(query, fetched))
+        return meter.query_ms(lambda query: index.search(query, fetched))
 
     def curve(self, meter: Meter, ladders: Sequence[Ladder], *, until: float | None = None) -> Iterator[Point]:
-        """Its points, ladder by ladder, up to the one whose recall is surely `until`: more effort only costs."""
+        """Measure its points, ladder by ladder; stops at the first whose `recall_low` reaches `until`."""
         for ladder in ladders:
-            for effort in ladder:
-                point = self.at(effort, meter)
+            for params in ladder:
+                point = self.at(params, meter)
                 yield point
-                if until is not None and point.surely >= until:
+                if until is not None and point.recall_low >= until:
                     return
 
 
 def exact_point(
-    vectors: Vectors, queries: Vectors, k: int, *, seconds: float = TIMED, clock: Clock = time.perf_counter
+    vectors: Vectors, queries: Vectors, k: int, *, seconds: float = SECONDS, clock: Clock = time.perf_counter
 ) -> Point:
-    """Exact search measured: it is right by definition, and reads every vector."""
+    """Measure exact search, whose recall is 1 by definition."""
     n, dim = vectors.shape
-    spent = alone_ms(lambda query: exact_topk(query, vectors, k), queries, seconds, clock)
-    return Point(EXACT, Effort(), n, 1.0, 1.0, spent, 4 * n * dim, 0.0)
+    spent = single_query_ms(lambda query: exact_topk(query, vectors, k), queries, seconds, clock)
+    return Point(EXACT, SearchParams(), n, 1.0, 1.0, spent, 4 * n * dim, 0.0)
 
 
-def alone_ms(search: Search, queries: Vectors, seconds: float, clock: Clock = time.perf_counter) -> float:
-    """The median milliseconds of queries asked one at a time."""
-    return median_ms(search, [queries[at : at + 1] for at in range(min(ALONE, len(queries)))], seconds, clock)
+def single_query_ms(search: Search, queries: Vectors, seconds: float, clock: Clock = time.perf_counter) -> float:
+    """The median milliseconds of the queries float32 [q, dim], sent one at a time."""
+    return median_ms(search, [queries[at : at + 1] for at in range(min(MAX_QUERIES, len(queries)))], seconds, clock)
 
 
 def median_ms(search: Search, batches: Sequence[Vectors], seconds: float, clock: Clock = time.perf_counter) -> float:
-    """The median milliseconds of a call: the batches in turn, after one unmeasured, until the time is over."""
+    """The median milliseconds of a call with the batches in turn, after a warm-up call, until `seconds` have passed."""
     search(batches[0])
     spent: list[float] = []
     begun = clock()
     for batch in cycle(batches):
-        asked = clock()
+        sent = clock()
         search(batch)
-        answered = clock()
-        spent.append(answered - asked)
-        if answered - begun >= seconds and len(spent) >= FEWEST_CALLS:
+        done = clock()
+        spent.append(done - sent)
+        if done - begun >= seconds and len(spent) >= MIN_CALLS:
             break
     return 1_000 * float(np.median(spent))

@@ -1,4 +1,4 @@
-"""Which index a version gets: chosen or asked for, built, fitted to the recall that is wanted, and written."""
+"""Builds the index of a version: of a kind that is chosen or given, tuned to the wanted recall, and written."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from retrieval.topk import Vectors
 
 RECALL_AT = 100
 RECALL_TARGET = 0.95
-RECALL_SAMPLE = 256  # queries on which recall is measured
-AUTO = "auto"  # in place of a kind: the one that measuring finds
-MEASURED = ("choice", "filters")  # of what `write_index` says: no two builds measure the same, and it names no contents
+RECALL_SAMPLE = 256  # queries that recall is measured with
+AUTO = "auto"  # in place of a kind: the tuner chooses
+MEASURED = ("choice", "filters")  # entries that hold timings, which differ from build to build: not part of a name
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 
@@ -36,11 +36,12 @@ def write_index(
     seed: int,
     report: Progress,
 ) -> JsonMap:
-    """Build the index and write it, unless it is exact and needs no file; returns what the manifest says of it.
+    """Build the index over vectors float32 [n, dim] and write it to `path`; returns its entries in the manifest.
 
-    `memory`: bytes that the index may hold, None for no limit; see `Tuner`. `queries` float32 [q, dim] are user
-    vectors; without any, item vectors stand for them. A kind that was asked for may miss the recall, which is told; it
-    is written all the same. Raises BadConfig where it holds more than the memory.
+    Exact search needs no file. `factory` is a FAISS factory string, or AUTO. `memory`: bytes that the index may hold,
+    None for no limit; see `Tuner`. `queries` float32 [q, dim] are user vectors; without any, item vectors stand in. An
+    index of a given kind is written even where it misses `recall_target`; the manifest records its recall. Raises
+    BadConfig where a given kind holds more than `memory` or cannot be built, OSError where the disk refuses.
     """
     sample, source = recall_sample(vectors, queries, seed)
     k = min(RECALL_AT, len(vectors))
@@ -50,17 +51,17 @@ def write_index(
     if factory != AUTO:
         _require_memory(chosen, memory)
     filters: JsonMap = {}
-    effort = chosen.point.effort
+    params = chosen.point.params
     if chosen.index is not None:
         chosen.index.write(path)
         meter = CrossoverMeter(vectors=vectors, queries=sample, k=k, target=recall_target, seed=seed)
         crossover = meter.measure(chosen.index)
-        filters, effort = crossover.to_json(), replace(effort, filtered=crossover.filtered)
+        filters, params = crossover.to_json(), replace(params, filtered=crossover.filtered)
     report("index", len(vectors), len(vectors))
     return {
         "dim": int(vectors.shape[1]),
         "factory": chosen.kind,
-        "effort": asdict(effort),
+        "effort": asdict(params),
         "recall": chosen.point.recall,
         "recall_at": RECALL_AT,
         "recall_queries": source,
@@ -76,7 +77,7 @@ def write_index(
 
 
 def recall_sample(vectors: Vectors, queries: Vectors | None, seed: int) -> tuple[Vectors, str]:
-    """Vectors float32 [q, dim] to measure recall with, and what they are."""
+    """Query vectors float32 [q, dim] to measure recall with, and in words what they are."""
     rng = np.random.default_rng(seed)
     source, pool = ("item vectors", vectors) if queries is None else ("user vectors", queries)
     rows = np.sort(rng.choice(len(pool), min(RECALL_SAMPLE, len(pool)), replace=False))
@@ -87,6 +88,6 @@ def _require_memory(chosen: Chosen, memory: int | None) -> None:
     point = chosen.point
     if memory is not None and point.bytes > memory:
         raise BadConfig(
-            f"index kind {point.kind!r} holds {decimal(point.bytes)}, {decimal(memory)} is allowed; use another kind, "
-            "such as auto, or more memory"
+            f"index kind {point.kind!r} takes {decimal(point.bytes)}, and {decimal(memory)} is allowed; set "
+            "index.factory to auto or to another kind, or raise index.memory"
         )

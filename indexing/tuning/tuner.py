@@ -1,8 +1,9 @@
-"""Chooses the kind of an index and how hard it searches, by measuring: recall against exact search, time, memory.
+"""Chooses the kind of an index and its search parameters by measuring recall against exact search, time and memory.
 
-Exact search is simply taken where it is quick enough. Otherwise every kind that fits the memory is built over a sample
-of the vectors and measured there, and its time scaled to all of them; the most promising one is built whole and its
-effort fitted, the next one only if that fails. So a choice costs a fraction of a build.
+Exact search is taken where it is quick enough. Otherwise every kind that fits the memory is built and measured over a
+sample of the vectors, and its time is scaled to all of them; the kind with the shortest expected time is built over all
+vectors and its search parameters are fitted, and the next kind only where that one fails. So a choice costs a fraction
+of a build.
 """
 
 from __future__ import annotations
@@ -18,26 +19,26 @@ import numpy as np
 from rich.filesize import decimal
 
 from indexing.ann.faiss_index import FaissIndex
-from indexing.ann.faiss_kinds import EXACT, Kind, effort_words, grown, kinds_for, ladders_for
-from indexing.tuning.benchmark_index import TIMED, BuiltIndex, Clock, Meter, Point, exact_point
+from indexing.ann.faiss_kinds import EXACT, Kind, kinds_for, ladders_for, params_text, scaled_ms
+from indexing.tuning.benchmark_index import SECONDS, BuiltIndex, Clock, Meter, Point, exact_point
 from retrieval.topk import Vectors
 
-SCAN_BYTES = 100_000_000  # vectors up to this size are scanned: 4 ms at the 26 GB/s of one core
-SAMPLE_ROWS = 16_384  # vectors over which every kind is tried
-HALVINGS = 2  # efforts that are tried between one that misses the recall and the next that reaches it
-NEAR = 1.25  # what is expected of a kind differs by so much from one measurement to the next: of such the smallest
+SCAN_BYTES = 100_000_000  # vectors up to this size are searched exactly: 4 ms at the 26 GB/s of one core
+SAMPLE_ROWS = 16_384  # vectors over which every kind is measured first
+HALVINGS = 2  # bisections between parameters that miss the recall and the next that reach it
+EQUAL_WITHIN = 1.25  # kinds whose expected times differ by less are equal, and the smallest of them is taken
 
-Heard: TypeAlias = Callable[[str, int, int], None]  # a stage, and how many of how many steps of it are done
+Progress: TypeAlias = Callable[[str, int, int], None]  # the stage, steps done, steps in all
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """What a catalogue gets."""
+    """The index that was chosen, and what was measured for the choice."""
 
-    point: Point  # over all vectors
+    point: Point  # measured over all vectors
     index: FaissIndex | None  # None: exact search
-    curve: tuple[Point, ...]  # all that was measured, over a sample and over all vectors
-    why: str  # in words
+    curve: tuple[Point, ...]  # every point that was measured, over the sample and over all vectors
+    why: str  # the reason in words
 
     @property
     def kind(self) -> str:
@@ -46,22 +47,22 @@ class Chosen:
 
 
 class Trial(NamedTuple):
-    """A kind that was built over a sample."""
+    """A kind that was built and measured over the sample."""
 
     kind: Kind  # over all vectors
     built: BuiltIndex
     points: tuple[Point, ...]
-    expected: float  # milliseconds of a query over all vectors; infinite where the recall is out of reach
+    expected: float  # milliseconds of a query over all vectors; infinite where the sample's recall misses the target
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tuner:
     """Finds the quickest index over `vectors` float32 [n, dim] that reaches recall@k of `target` in `memory` bytes.
 
-    Measured with `queries` float32 [q, dim], asked one at a time. Without a `memory` nothing is too large. Exact search
-    counts as holding all vectors, although they lie in a file that is mapped. `thorough` measures every kind at every
-    effort, for a person to look at, however clear the case is. Same vectors and `seed`, same samples. `seconds` is how
-    long one setting is timed, by the `clock`, which gives seconds.
+    It is measured with `queries` float32 [q, dim], sent one at a time. `memory` None is no limit; exact search counts
+    with all its vectors, although they are memory-mapped from a file. `thorough` measures every kind at all its search
+    parameters, for people to look at; the choice stays the same. The same vectors and `seed` give the same samples.
+    `seconds` is how long one setting is timed; `clock` returns seconds.
     """
 
     vectors: Vectors
@@ -71,33 +72,36 @@ class Tuner:
     memory: int | None = None
     seed: int = 0
     thorough: bool = False
-    seconds: float = TIMED
+    seconds: float = SECONDS
     clock: Clock = time.perf_counter
 
-    def choose(self, hear: Heard) -> Chosen:
-        """The index to take; exact search where nothing else reaches the target in the memory, or is quicker."""
+    def choose(self, progress: Progress) -> Chosen:
+        """Choose an index; exact search where no other reaches the target within the memory and is quicker.
+
+        `progress` is called with the stage, and how many of its steps are done.
+        """
         exact = self._exact
         quick = exact.bytes <= SCAN_BYTES and self._fits(exact.bytes)
         if quick and not self.thorough:
             return Chosen(exact, None, (exact,), _why_scan(exact))
-        trials = self._trials(hear)
+        trials = self._trials(progress)
         measured = [exact, *(point for trial in trials for point in trial.points)]
         if quick:
             return Chosen(exact, None, tuple(measured), _why_scan(exact))
         over = [kind for kind in self._kinds if not self._fits(kind.bytes)]
-        for trial in by_promise(trials):
-            hear("index", 0, len(self.vectors))
-            built, points = self._whole(trial)
+        for trial in most_promising(trials):
+            progress("index", 0, len(self.vectors))
+            built, points = self._built_whole(trial)
             measured += points
             taken = fastest(points, self.target)
             if taken is not None and self._fits(taken.bytes) and self._beats(taken, exact):
                 others = {one.kind.factory: one.expected for one in trials if one is not trial}
                 why = _why_taken(taken, self.k, exact, others, over, self.memory)
-                return Chosen(taken, built.index.with_effort(taken.effort), tuple(measured), why)
+                return Chosen(taken, built.index.with_params(taken.params), tuple(measured), why)
         return Chosen(exact, None, tuple(measured), _why_exact(measured, self.k, self.target, over, self.memory))
 
     def fit(self, factory: str) -> Chosen:
-        """The kind that is asked for, at the effort that reaches the target, else at its best.
+        """Build the given kind, with the quickest parameters that reach the target, else those of the highest recall.
 
         Raises BadConfig where it cannot be built.
         """
@@ -107,7 +111,7 @@ class Tuner:
         points = self._fitted(built, list(self._curve(built, self._meter)))
         taken = fastest(points, self.target) or max(points, key=lambda point: point.recall)
         why = _why_fixed(taken, self.k)
-        return Chosen(taken, built.index.with_effort(taken.effort), tuple(points), why)
+        return Chosen(taken, built.index.with_params(taken.params), tuple(points), why)
 
     @cached_property
     def _meter(self) -> Meter:
@@ -115,7 +119,7 @@ class Tuner:
 
     @cached_property
     def _sample(self) -> Meter:
-        """A meter over a sample of the vectors; over all where the sample would be most of them."""
+        """A meter over a sample of the vectors, or over all where the sample would be half of them or more."""
         n = len(self.vectors)
         if n <= 2 * SAMPLE_ROWS:
             return self._meter
@@ -137,15 +141,15 @@ class Tuner:
     def _beats(self, point: Point, exact: Point) -> bool:
         return point.milliseconds < exact.milliseconds or not self._fits(exact.bytes)
 
-    def _trials(self, hear: Heard) -> list[Trial]:
-        """Every kind that should fit the memory, over the sample."""
+    def _trials(self, progress: Progress) -> list[Trial]:
+        """Measure every kind that should fit the memory over the sample."""
         kinds = [kind for kind in self._kinds if self._fits(kind.bytes)]
         small = {kind.family: kind for kind in kinds_for(*self._sample.vectors.shape)}
         trials: list[Trial] = []
         for at, kind in enumerate(kinds):
-            hear("choose", at, len(kinds))
+            progress("choose", at, len(kinds))
             trials.append(self._trial(kind, small[kind.family]))
-        hear("choose", len(kinds), len(kinds))
+        progress("choose", len(kinds), len(kinds))
         return trials
 
     def _trial(self, kind: Kind, small: Kind) -> Trial:
@@ -155,12 +159,12 @@ class Tuner:
         taken = fastest(points, self.target)
         if taken is None:
             return Trial(kind, built, points, math.inf)
-        alone = built.searching_ms(taken.effort, meter)
-        whole = grown(alone, kind.growth, len(meter.vectors), len(self.vectors))
+        alone = built.backend_ms(taken.params, meter)
+        whole = scaled_ms(alone, kind.growth, len(meter.vectors), len(self.vectors))
         return Trial(kind, built, points, max(0.0, taken.milliseconds - alone) + whole)
 
-    def _whole(self, trial: Trial) -> tuple[BuiltIndex, list[Point]]:
-        """A tried kind over all vectors."""
+    def _built_whole(self, trial: Trial) -> tuple[BuiltIndex, list[Point]]:
+        """Build a kind over all vectors, and measure it."""
         if self._sample is self._meter:
             return trial.built, self._fitted(trial.built, list(trial.points))
         built = BuiltIndex.over(self.vectors, trial.kind.factory, seed=self.seed, clock=self.clock)
@@ -170,42 +174,43 @@ class Tuner:
         return [*built.curve(meter, ladders_for(built.kind), until=None if self.thorough else self.target)]
 
     def _fitted(self, built: BuiltIndex, points: list[Point]) -> list[Point]:
-        """The points, and some between the quickest that reaches the target and the one before, which does not."""
+        """The points, and further ones between the quickest that reaches the target and the one before, which misses
+        it."""
         taken = fastest(points, self.target)
         at = points.index(taken) if taken is not None else 0
-        if at == 0 or not points[at - 1].effort.below(points[at].effort):
+        if at == 0 or not points[at - 1].params.below(points[at].params):
             return points
-        low, high = points[at - 1].effort, points[at].effort
+        low, high = points[at - 1].params, points[at].params
         for _ in range(HALVINGS):
             between = low.halfway(high)
             if between in (low, high):
                 break
             points.append(built.at(between, self._meter))
-            low, high = (low, between) if points[-1].surely >= self.target else (between, high)
+            low, high = (low, between) if points[-1].recall_low >= self.target else (between, high)
         return points
 
 
 def fastest(points: Sequence[Point], target: float) -> Point | None:
-    """The quickest point whose recall is surely the target, else the quickest that was measured to reach it."""
-    sure = [point for point in points if point.surely >= target]
+    """The quickest point whose `recall_low` reaches the target, else the quickest whose `recall` does, else None."""
+    sure = [point for point in points if point.recall_low >= target]
     reaching = sure or [point for point in points if point.recall >= target]
     return min(reaching, key=lambda point: point.milliseconds) if reaching else None
 
 
-def by_promise(trials: Sequence[Trial]) -> list[Trial]:
-    """Trials that reach the recall, those expected to be quickest first; of kinds as quick, the smallest."""
+def most_promising(trials: Sequence[Trial]) -> list[Trial]:
+    """The trials that reach the recall, by expected time; of those as quick as the first, the smallest comes first."""
     reaching = [trial for trial in trials if math.isfinite(trial.expected)]
     best = min((trial.expected for trial in reaching), default=0.0)
 
     def order(trial: Trial) -> tuple[bool, float]:
-        near = trial.expected <= NEAR * best
+        near = trial.expected <= EQUAL_WITHIN * best
         return not near, trial.kind.bytes if near else trial.expected
 
     return sorted(reaching, key=order)
 
 
 def _why_scan(exact: Point) -> str:
-    """Exact search takes so little that nothing else was measured, or would be taken."""
+    """Exact search was taken because it is quick enough."""
     return f"exact search reads {decimal(exact.bytes)} of vectors in {exact.milliseconds:.3g} ms, which is quick enough"
 
 
@@ -234,13 +239,13 @@ def _why_exact(points: Sequence[Point], k: int, target: float, over: Sequence[Ki
 
 def _why_fixed(point: Point, k: int) -> str:
     """The kind was given by the caller."""
-    return f"asked for; {describe(point, k)}"
+    return f"set; {describe(point, k)}"
 
 
 def describe(point: Point, k: int) -> str:
     """A point in words: its kind and search parameters, recall@k, milliseconds and size."""
-    effort = effort_words(point.kind, point.effort)
-    setting = f"{point.kind} at {effort}" if effort else point.kind
+    params = params_text(point.kind, point.params)
+    setting = f"{point.kind} at {params}" if params else point.kind
     return f"{setting}: recall@{k} {point.recall:.3f} in {point.milliseconds:.3g} ms, {decimal(point.bytes)}"
 
 

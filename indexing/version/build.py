@@ -74,7 +74,7 @@ class Built(NamedTuple):
         """Raise GateRefused where a kind that was asked for misses the recall."""
         if self.recall < target:
             raise GateRefused(
-                f"index kind {self.kind!r} reaches recall@{RECALL_AT} {self.recall:.3f} at its highest effort, "
+                f"index kind {self.kind!r} reaches recall@{RECALL_AT} {self.recall:.3f} at its highest params, "
                 f"{target} is wanted; use another kind, such as Flat or HNSW32_SQ8, or a lower target"
             )
 

@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 import pyarrow as pa
 
-from indexing.ann.opening import Kept, open_index
+from indexing.ann.opening import SearchSpec, open_index
 from indexing.ann.protocols import VectorIndex
 from indexing.bundle.manifest import MANIFEST, JsonMap, Manifest, file_sum
 from indexing.version.delta import Delta
@@ -59,9 +59,9 @@ class IndexVersion:
         """Open a version's folder as it was built; `updated` reads on. CorruptBundle names a file that cannot be read;
         see `choose_device` for other errors."""
         manifest = Manifest.read(folder)
-        kept = _kept(folder, manifest.about)
+        spec = _search_spec(folder, manifest.about)
         readings = _mapped(folder / VECTORS)
-        vectors = readings[:, : kept.dim]
+        vectors = readings[:, : spec.dim]
         text_path = folder / TEXT_VECTORS
         lookup = HashIndex(*(_mapped(folder / name) for name in (ID_FIRST, ID_ROWS, ID_HASHES)))
         return cls(
@@ -75,9 +75,9 @@ class IndexVersion:
             index=open_index(
                 folder / FAISS_FILE,
                 vectors,
-                factory=kept.factory,
-                effort=kept.effort,
-                exact_rows=kept.exact_rows,
+                factory=spec.factory,
+                params=spec.params,
+                exact_rows=spec.exact_rows,
                 device=device,
             ),
             lookup=lookup,
@@ -99,7 +99,7 @@ class IndexVersion:
         return int(self.vectors.shape[1])
 
     @property
-    def update(self) -> int:
+    def revision(self) -> int:
         """The number of the last update that is read, 0 for none."""
         return 0 if self.delta is None else self.delta.number
 
@@ -109,9 +109,9 @@ class IndexVersion:
         Raises CorruptBundle, naming the file, for an update that is torn, changed or not of this version.
         """
         version = self
-        while has_segment(self.folder, version.update + 1):
+        while has_segment(self.folder, version.revision + 1):
             after = file_sum(self.folder / MANIFEST).sha256 if version.delta is None else version.delta.sha256
-            version = version._then(read_segment(self.folder, version.update + 1, after))
+            version = version._then(read_segment(self.folder, version.revision + 1, after))
         return version
 
     def _then(self, segment: Segment) -> IndexVersion:
@@ -230,9 +230,9 @@ def _items(path: Path) -> pa.Table:
         raise CorruptBundle(f"{path} cannot be read ({error}); restore it or build the index again") from error
 
 
-def _kept(folder: Path, about: JsonMap) -> Kept:
+def _search_spec(folder: Path, about: JsonMap) -> SearchSpec:
     try:
-        return Kept.of(about)
+        return SearchSpec.of(about)
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptBundle(
             f"{folder}/manifest.json does not say how to search ({error}); build the index again"

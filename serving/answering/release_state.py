@@ -311,7 +311,7 @@ class ReleaseState:
             fallbacks,
             reranked is not None and any(reranked.depths),
             clock.timings_ms,
-            self.version.update,
+            self.version.revision,
             () if reranked is None else tuple(self._cut(reranked.depths, int((rows >= 0).sum()))),
             corrected_query,
         )

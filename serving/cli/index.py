@@ -115,7 +115,7 @@ def tune(
         memory=allowed,
         device=device,
         seed=seed,
-        hear=lambda stage, done, total: say(f"{stage}: {done:,} of {total:,}"),
+        progress=lambda stage, done, total: say(f"{stage}: {done:,} of {total:,}"),
     )
     show_json(found.to_dict()) if as_json else show_tuning(found)
     if out is not None:
@@ -139,6 +139,6 @@ def export(
     version = IndexVersion.open(releases.path_of("index", live.index), device="cpu").updated()
     found = export_version(version, out, release=live.id, attributes=attributes)
     if as_json:
-        show_json(found._asdict() | {"release": live.id, "update": version.update})
+        show_json(found._asdict() | {"release": live.id, "index_revision": version.revision})
     else:
         print(f"{found.path}: {found.items:,} items of release {live.id}, vectors of {found.dim} numbers")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
 
-from indexing.ann.faiss_kinds import effort_words
+from indexing.ann.faiss_kinds import params_text
 from indexing.bundle.atomic_files import writing_to
 from indexing.tuning.filter_crossover import Crossover
 from retrieval.errors import BadConfig
@@ -20,7 +20,7 @@ from serving.reporting.report import page_style, write_whole
 if TYPE_CHECKING:
     from serving.jobs.tune_index import Tuned
 
-COLUMNS = ("kind", "effort", "recall", "ms", "queries/s", "memory", "build s", "")
+COLUMNS = ("kind", "parameters", "recall", "ms", "queries/s", "memory", "build s", "")
 FORMATS = (".svg", ".png", ".html")
 
 
@@ -32,7 +32,7 @@ def show_tuning(found: Tuned) -> None:
     title = f"release {found.release}: {found.items:,} vectors of {found.dim} dimensions, asked for by {found.asked}"
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
     for name in COLUMNS:
-        table.add_column(name, justify="left" if name in ("kind", "effort", "") else "right")
+        table.add_column(name, justify="left" if name in ("kind", "parameters", "") else "right")
     for row in rows_of(found, all_of_them=False):
         table.add_row(*row)
     out = console()
@@ -44,7 +44,7 @@ def show_tuning(found: Tuned) -> None:
 def rows_of(found: Tuned, *, all_of_them: bool = True) -> Iterator[tuple[str, ...]]:
     """A row of each point; it says whether nothing measured over as many vectors beats it, and which is taken.
 
-    Without all of them, those are left out that another effort of the same kind beats.
+    Without all of them, those are left out that other search parameters of the same kind beat.
     """
     for at, point in enumerate(found.chosen.curve):
         if not all_of_them and at not in found.own_best:
@@ -52,7 +52,7 @@ def rows_of(found: Tuned, *, all_of_them: bool = True) -> Iterator[tuple[str, ..
         mark = "taken" if point == found.chosen.point else "best" if at in found.best else ""
         yield (
             found.name_of(point),
-            effort_words(point.kind, point.effort),
+            params_text(point.kind, point.params),
             f"{point.recall:.3f}",
             f"{point.milliseconds:.3g}",
             f"{point.per_second:,.0f}",

@@ -37,7 +37,7 @@ class Incumbent:
         kept = sum(len(version.held(ids[start : start + PART])) for start in range(0, len(ids), PART))
         return cls(
             release=release,
-            updates=version.update,
+            updates=version.revision,
             items=items,
             gone=items - kept,
             canaries=canaries,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from indexing.ann.faiss_kinds import effort_words
+from indexing.ann.faiss_kinds import params_text
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.releases import Release
 from indexing.tuning.benchmark_index import Point
@@ -75,7 +75,7 @@ class Tuned:
         for point in self.chosen.curve:
             kinds.setdefault(self.name_of(point), []).append(IndexPoint(point.recall, point.per_second))
         taken = self.chosen.point
-        setting = effort_words(taken.kind, taken.effort)
+        setting = params_text(taken.kind, taken.params)
         name = f"{taken.kind}, {setting}" if setting else taken.kind
         aside = frozenset(self.name_of(point) for point in self.chosen.curve if point.rows != self.items)
         return Pareto(kinds, self.k, (name, IndexPoint(taken.recall, taken.per_second)), self.target, aside)
@@ -89,7 +89,7 @@ def tune_bundle(
     memory: int | None,
     device: str,
     seed: int,
-    hear: Callable[[str, int, int], None],
+    progress: Callable[[str, int, int], None],
 ) -> Tuned:
     """Measure over the live release's vectors, as its index was built, with vectors of its own user tower.
 
@@ -105,7 +105,7 @@ def tune_bundle(
     sample, asked = recall_sample(vectors, queries, seed)
     k = min(RECALL_AT, len(vectors))
     tuner = Tuner(vectors=vectors, queries=sample, k=k, target=target, memory=memory, seed=seed, thorough=True)
-    chosen = tuner.choose(hear)
+    chosen = tuner.choose(progress)
     meter = CrossoverMeter(vectors=vectors, queries=sample, k=k, target=target, seed=seed)
     return Tuned(
         release=live.id,

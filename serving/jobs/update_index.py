@@ -80,13 +80,13 @@ class Update:
             if upserts is not None or gone:
                 with bundle.stage("delta") as folder:
                     write_segment(folder, upserts, gone)
-                    append_segment(version.folder, folder, version.update + 1)
+                    append_segment(version.folder, folder, version.revision + 1)
                 version = version.updated()
         for note in _notes(version):
             say(note)
         return Updated(
             release=release.id,
-            number=version.update,
+            number=version.revision,
             upserted=len(upserted),
             new=int(np.count_nonzero(upserted < 0)),
             embedded=0 if made is None else made.embedded,

@@ -52,8 +52,8 @@ def test_cells_grow_with_the_catalogue_and_no_effort_visits_more_than_there_are(
         for kind in kinds_for(n, 65):
             if "IVF" in kind.factory:
                 cells = int(kind.factory.partition("IVF")[2].partition(",")[0])
-                efforts = [effort for ladder in ladders_for(kind.factory) for effort in ladder]
-                assert 1 <= max(effort.nprobe for effort in efforts) <= cells <= 8 * n**0.5
+                params = [params for ladder in ladders_for(kind.factory) for params in ladder]
+                assert 1 <= max(params.nprobe for params in params) <= cells <= 8 * n**0.5
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def vectors(n: int = 3_000, dim: int = 32, seed: int = 0) -> Vectors:
 @pytest.mark.parametrize(
     ("device", "factory", "gpus", "taken", "why"),
     [
-        ("cpu", "Flat", 1, "cpu", "as asked"),
+        ("cpu", "Flat", 1, "cpu", "as set"),
         ("auto", "Flat", 1, "cuda", "a GPU is present"),
         ("auto", "IVF1024,SQ8", 2, "cuda", "a GPU is present"),
         ("auto", "HNSW32_SQ8", 1, "cpu", "HNSW32_SQ8 does not run on a GPU"),
@@ -105,9 +105,9 @@ def test_an_index_is_copied_tried_and_then_answers_from_the_device(like_gpu: lis
     assert (index.placement, index.can_filter, index.is_exact) == (
         "cuda: 2 replicas: FAISS IndexFlat, float16", False, False,
     )  # fmt: skip
-    assert like_gpu[0].calls == [opening.CANARIES]
+    assert like_gpu[0].calls == [opening.CHECK_QUERIES]
     assert (index.search(items[:3], 5).rows[:, 0] == [0, 1, 2]).all()
-    assert like_gpu[0].calls == [opening.CANARIES, 3]
+    assert like_gpu[0].calls == [opening.CHECK_QUERIES, 3]
     FaissIndex.build(items, "IVF8,SQ8").write(tmp_path / "index.faiss")
     opened = open_index(tmp_path / "index.faiss", items, factory="IVF8,SQ8", device="cuda")
     assert opened.placement == "cuda: 2 replicas: FAISS IndexIVFScalarQuantizer"
@@ -122,7 +122,7 @@ def test_a_copy_that_answers_something_else_is_refused(
 
 
 def test_a_large_index_is_shared_out_among_the_gpus(like_gpu: list[LikeGpu], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "REPLICATED", 1_000)
+    monkeypatch.setattr(gpu, "MAX_REPLICATED", 1_000)
     assert build_index(vectors(100), "Flat").placement == "cuda: 2 shards: FAISS IndexFlat, float16"
 
 
@@ -230,7 +230,7 @@ def test_threads_search_gpu_indexes_that_come_and_go(factory: str) -> None:
 def test_an_index_is_spread_over_every_gpu(shard: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if import_faiss().get_num_gpus() < 2:
         pytest.skip("there is one GPU")
-    monkeypatch.setattr(gpu, "REPLICATED", 0 if shard else gpu.REPLICATED)
+    monkeypatch.setattr(gpu, "MAX_REPLICATED", 0 if shard else gpu.MAX_REPLICATED)
     items = vectors()
     index = build_index(items, "Flat", device="cuda")
     assert ("shards" if shard else "replicas") in index.placement

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from indexing.ann.exact import ExactIndex
-from indexing.ann.faiss_index import Effort, FaissIndex, import_faiss, search_parameters
+from indexing.ann.faiss_index import FaissIndex, SearchParams, import_faiss, search_parameters
 from indexing.ann.faiss_kinds import kinds_for
 from indexing.ann.guarded import GuardedIndex
 from indexing.ann.opening import build_index
@@ -127,7 +127,7 @@ def obeys(index: FaissIndex, allowed: Mask) -> bool:
     faiss = import_faiss()
     selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
     try:
-        given = search_parameters(faiss, index.raw, index.effort, selector)
+        given = search_parameters(faiss, index.raw, index.params, selector)
         _, rows = index.raw.search(ASKED, K, params=given)
     except RuntimeError:
         return False
@@ -235,8 +235,8 @@ def test_no_filter_makes_an_answer_short_or_wrong(
     allowed = np.array(data.draw(st.lists(st.booleans(), min_size=200, max_size=200)))
     taken = data.draw(st.lists(st.lists(st.integers(0, 199), max_size=60), min_size=3, max_size=3))
     exclude = CSR.from_lists(taken)
-    effort = Effort(nprobe=2, ef_search=8, filtered=data.draw(st.sampled_from([1.0, 4.0])))
-    backend = small[factory].with_effort(effort)
+    params = SearchParams(nprobe=2, ef_search=8, filtered=data.draw(st.sampled_from([1.0, 4.0])))
+    backend = small[factory].with_params(params)
     index = GuardedIndex(backend, VECTORS[:200], exact_rows=data.draw(st.sampled_from([0, 50, 199])))
     hits = index.search(ASKED[:3], k, allowed=allowed, exclude=exclude)
     for query, rows, scores, own in zip(ASKED, hits.rows, hits.scores, taken, strict=False):

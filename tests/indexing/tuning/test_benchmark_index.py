@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from indexing.ann.faiss_index import Effort
+from indexing.ann.faiss_index import SearchParams
 from indexing.ann.faiss_kinds import ladders_for
 from indexing.tuning.benchmark_index import BuiltIndex, Meter, exact_point, median_ms
 from retrieval.topk import Vectors
@@ -41,22 +41,22 @@ def test_a_curve_rises_ends_where_the_recall_is_sure_and_is_whole_if_nothing_is_
     built = BuiltIndex.over(items, "IVF64,Flat")
     ladders = ladders_for(built.kind)
     whole = list(built.curve(meter, ladders))
-    assert [point.effort.nprobe for point in whole] == [4, 8, 16, 32, 64]
+    assert [point.params.nprobe for point in whole] == [4, 8, 16, 32, 64]
     assert [point.recall for point in whole] == sorted(point.recall for point in whole)
-    assert whole[-1].recall == whole[-1].surely == 1
-    assert all(point.surely <= point.recall for point in whole)
+    assert whole[-1].recall == whole[-1].recall_low == 1
+    assert all(point.recall_low <= point.recall for point in whole)
     cut = list(built.curve(meter, ladders, until=0.9))
-    assert [point.effort for point in cut] == [point.effort for point in whole[: len(cut)]]
-    assert cut[-1].surely >= 0.9 > cut[-2].surely
+    assert [point.params for point in cut] == [point.params for point in whole[: len(cut)]]
+    assert cut[-1].recall_low >= 0.9 > cut[-2].recall_low
 
 
 def test_a_point_says_what_it_is_of_and_what_it_reads_of_the_effort() -> None:
     items, queries = vectors(500), vectors(20, seed=1)
     built = BuiltIndex.over(items, "HNSW8")
-    point = built.at(Effort(ef_search=77), Meter.over(items, queries, 10, seconds=0.0))
+    point = built.at(SearchParams(ef_search=77), Meter.over(items, queries, 10, seconds=0.0))
     told = point.to_json()
     assert (told["kind"], told["rows"], told["ef_search"], told["bytes"]) == ("HNSW8", 500, 77, built.bytes)
     assert "nprobe" not in told
-    assert "effort" not in told
+    assert "params" not in told
     exact = exact_point(items, queries, 10, seconds=0.0)
     assert (exact.kind, exact.recall, exact.bytes) == ("Flat", 1.0, items.nbytes)

@@ -8,7 +8,7 @@ from itertools import count
 import numpy as np
 import pytest
 
-from indexing.ann.faiss_index import Effort, FaissIndex
+from indexing.ann.faiss_index import FaissIndex, SearchParams
 from indexing.ann.guarded import GuardedIndex
 from indexing.ann.recall import recalls_of
 from indexing.tuning.filter_crossover import WIDENINGS, CrossoverMeter
@@ -37,11 +37,11 @@ def meter(**changes: object) -> CrossoverMeter:
 
 @pytest.fixture(scope="module")
 def cells() -> FaissIndex:
-    return FaissIndex.build(ITEMS, "IVF64,Flat", effort=Effort(nprobe=8))
+    return FaissIndex.build(ITEMS, "IVF64,Flat", params=SearchParams(nprobe=8))
 
 
 def test_an_index_that_is_never_slower_and_finds_enough_answers_every_filter_that_was_tried(cells: FaissIndex) -> None:
-    found = meter().measure(cells.with_effort(Effort(nprobe=64)))
+    found = meter().measure(cells.with_params(SearchParams(nprobe=64)))
     assert [cost.allowed for cost in found.costs] == [N >> halving for halving in range(1, 9)]
     assert all(cost.recall == 1 for cost in found.costs)
     assert (found.exact_rows, found.filtered) == ((N >> 8) - 1, 1.0)
@@ -64,12 +64,12 @@ def test_an_index_that_cannot_find_enough_is_asked_under_no_filter(cells: FaissI
 
 
 def test_filters_that_allow_fewer_than_are_asked_for_are_not_tried(cells: FaissIndex) -> None:
-    found = meter(k=600).measure(cells.with_effort(Effort(nprobe=64)))
+    found = meter(k=600).measure(cells.with_params(SearchParams(nprobe=64)))
     assert [cost.allowed for cost in found.costs] == [2_000, 1_000]
 
 
 def test_filters_that_lie_together_or_far_away_count_as_those_drawn_at_random_do(cells: FaissIndex) -> None:
-    few = cells.with_effort(Effort(nprobe=4))
+    few = cells.with_params(SearchParams(nprobe=4))
     index = GuardedIndex(few, ITEMS, exact_rows=0)
 
     def recall_under(allowed: Mask) -> float:

@@ -1,4 +1,4 @@
-"""The choice of a kind and of its effort, by measuring."""
+"""The choice of a kind and of its search parameters, by measuring."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from itertools import count
 import numpy as np
 import pytest
 
-from indexing.ann.faiss_index import Effort
+from indexing.ann.faiss_index import SearchParams
 from indexing.ann.faiss_kinds import Kind, kinds_for
 from indexing.tuning import tuner as tune
 from indexing.tuning.benchmark_index import BuiltIndex, Point
-from indexing.tuning.tuner import Trial, Tuner, by_promise, fastest
+from indexing.tuning.tuner import Trial, Tuner, fastest, most_promising
 from retrieval.errors import BadConfig
 from retrieval.topk import Vectors
 
@@ -35,8 +35,8 @@ def tuner(n: int = N, **changes: object) -> Tuner:
     return Tuner(**(given | changes))  # type: ignore[arg-type]
 
 
-def point(recall: float, surely: float, milliseconds: float) -> Point:
-    return Point("SQ8", Effort(), N, recall, surely, milliseconds, 1, 0.0)
+def point(recall: float, recall_low: float, milliseconds: float) -> Point:
+    return Point("SQ8", SearchParams(), N, recall, recall_low, milliseconds, 1, 0.0)
 
 
 def trial(family: str, expected: float, size: int) -> Trial:
@@ -65,8 +65,8 @@ def test_the_quickest_of_those_that_surely_reach_the_target_is_taken() -> None:
 def test_kinds_are_built_in_the_order_of_their_promise_and_of_quick_ones_the_smallest_first() -> None:
     quick, small, slow = trial("quick", 1.0, 900), trial("small", 1.2, 100), trial("slow", 2.0, 10)
     unfit = trial("unfit", np.inf, 1)
-    assert by_promise([slow, quick, unfit, small]) == [small, quick, slow]
-    assert by_promise([unfit]) == []
+    assert most_promising([slow, quick, unfit, small]) == [small, quick, slow]
+    assert most_promising([unfit]) == []
 
 
 def test_a_small_catalogue_is_scanned_without_building_anything(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +83,7 @@ def test_a_catalogue_that_does_not_fit_the_memory_gets_a_kind_that_does() -> Non
     assert chosen.index is not None
     assert chosen.index.nbytes == chosen.point.bytes <= memory
     assert chosen.point.recall >= 0.9
-    assert chosen.index.effort == chosen.point.effort
+    assert chosen.index.params == chosen.point.params
     assert {one.kind for one in chosen.curve} <= {"Flat", *(k.factory for k in kinds_for(N, DIM) if k.bytes <= memory)}
     assert f"{chosen.kind} at " in chosen.why or chosen.kind == "SQ8"
     assert "over the memory of 48.0 kB: HNSW32_SQ8" in chosen.why
@@ -125,14 +125,14 @@ def test_a_person_who_looks_sees_every_effort_of_every_kind_and_the_same_choice(
     assert chosen.kind == "Flat"
     assert "quick enough" in chosen.why
     assert {one.kind for one in chosen.curve} == {"Flat", *(kind.factory for kind in kinds_for(N, DIM))}
-    probes = {one.effort.nprobe for one in chosen.curve if one.kind == "IVF128,SQ8"}
+    probes = {one.params.nprobe for one in chosen.curve if one.kind == "IVF128,SQ8"}
     assert probes == {4, 8, 16, 32, 64, 128}
 
 
 def test_the_effort_is_fitted_between_the_one_that_misses_and_the_one_that_reaches() -> None:
     chosen = tuner(target=0.99).fit("IVF128,Flat")
     assert chosen.point.recall >= 0.99
-    probes = [one.effort.nprobe for one in chosen.curve]
+    probes = [one.params.nprobe for one in chosen.curve]
     doubled = [4 * 2**step for step in range(len(probes))]
     climbed = [one for one, whole in zip(probes, doubled, strict=True) if one == whole]
     between = probes[len(climbed) :]
@@ -144,7 +144,7 @@ def test_a_kind_that_is_asked_for_is_taken_at_its_best_whatever_it_reaches() -> 
     chosen = tuner(target=0.9999).fit("SQ4")
     assert chosen.kind == "SQ4"
     assert chosen.point.recall < 0.9999
-    assert chosen.why.startswith("asked for; SQ4: recall@10 0.")
+    assert chosen.why.startswith("set; SQ4: recall@10 0.")
     assert tuner().fit("Flat").index is None
     with pytest.raises(BadConfig, match="Nope"):
         tuner().fit("Nope")

@@ -68,7 +68,7 @@ def test_an_approximate_kind_is_tuned_to_its_recall_and_the_curve_is_written_dow
     assert about["recall"] == built.recall
     curve = about["choice"]["curve"]  # type: ignore[index, call-overload]
     assert built.recall in {point["recall"] for point in curve}  # type: ignore[index, call-overload, union-attr]
-    assert "asked for; IVF16,SQ8 at nprobe" in about["choice"]["why"]  # type: ignore[index, call-overload, operator]
+    assert "set; IVF16,SQ8 at nprobe" in about["choice"]["why"]  # type: ignore[index, call-overload, operator]
     assert about["recall_queries"] == "256 item vectors"
     version = IndexVersion.open(built.path)
     assert not version.index.is_exact

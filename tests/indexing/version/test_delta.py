@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexing.ann.faiss_index import Effort, FaissIndex
+from indexing.ann.faiss_index import FaissIndex, SearchParams
 from indexing.ann.guarded import GuardedIndex
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.verify import folder_faults, segment_path
@@ -56,7 +56,7 @@ def append(version: Path, change: Change, scratch: Path) -> Path:
     scratch.mkdir()
     upserts = upserts_of(change.upserts) if change.upserts else None
     write_segment(scratch, upserts, [f"i{one}" for one in change.deletions])
-    return append_segment(version, scratch, IndexVersion.open(version, device="cpu").updated().update + 1)
+    return append_segment(version, scratch, IndexVersion.open(version, device="cpu").updated().revision + 1)
 
 
 def built_in(bundle: Bundle, factory: str = "Flat") -> IndexVersion:
@@ -197,7 +197,7 @@ def test_updates_are_read_from_the_disk_once_each(bundle: Bundle, tmp_path: Path
     for number, change in enumerate(steps):
         append(version.folder, change, tmp_path / str(number))
     once = version.updated()
-    assert (once.update, once.updated() is once) == (3, True)
+    assert (once.revision, once.updated() is once) == (3, True)
     assert once.values_at("title", np.array([3, 4, 5, 40])).to_pylist() == [
         "title 103",
         "title 104",
@@ -219,7 +219,7 @@ def test_a_torn_changed_missing_or_foreign_update_is_named(bundle: Bundle, tmp_p
     def faults() -> list[str]:
         return [f"{fault.path.relative_to(folder)} {fault.what}" for fault in folder_faults(folder, version.manifest)]
 
-    assert version.updated().update == 3
+    assert version.updated().revision == 3
     assert not faults()
     second = segment_path(folder, 2)
     whole = (second / "vectors.npy").read_bytes()
@@ -263,5 +263,5 @@ def test_an_update_of_another_version_is_refused(bundle: Bundle, tmp_path: Path)
 def graphed(version: IndexVersion) -> IndexVersion:
     """The same with a graph for an index, which is searched so hard that it finds all."""
     vectors = np.ascontiguousarray(version.vectors)
-    graph = FaissIndex.build(vectors, "HNSW16,Flat", effort=Effort(ef_search=200))
+    graph = FaissIndex.build(vectors, "HNSW16,Flat", params=SearchParams(ef_search=200))
     return replace(version, index=GuardedIndex(graph, vectors, exact_rows=0))

@@ -77,7 +77,7 @@ def test_ids_and_vectors_are_those_that_are_searched_with_updates_applied(
     assert table.schema.field("vector").type == pa.list_(pa.float32(), DIM)
     assert pq.ParquetFile(done.path).num_row_groups == 3
     about = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
-    assert about == {"release": "r7", "index": updated.name, "update": "1", "metric": "inner product"}
+    assert about == {"release": "r7", "index": updated.name, "index_revision": "1", "metric": "inner product"}
     assert [path.name for path in done.path.parent.iterdir()] == ["v.parquet"]
 
 

@@ -140,9 +140,9 @@ def test_a_forked_child_looks_though_its_parent_was_polling_at_the_time(
         warnings.simplefilter("ignore")  # newer Pythons warn of a fork beside threads, which is what is tried here
         child = os.fork()
         if child == 0:
-            os._exit(reloader.newest().stages.version.update)
+            os._exit(reloader.newest().stages.version.revision)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
-        assert reloader.newest().stages.version.update == 0
+        assert reloader.newest().stages.version.revision == 0
 
 
 def test_what_an_answer_needs_is_open_when_the_release_is_pruned(own_bundle: Path, clock: FakeClock) -> None:

@@ -200,7 +200,7 @@ def test_export_writes_the_live_index_as_it_is_after_updates(
     live = Bundle.open(own_bundle).current()
     found = told("export", own_bundle, "--out", tmp_path / "v.parquet", "--attributes")
     table = pq.read_table(tmp_path / "v.parquet")
-    assert (found["items"], found["release"], found["update"]) == (119, live.id, 1)
+    assert (found["items"], found["release"], found["index_revision"]) == (119, live.id, 1)
     assert table.num_rows == 119
     assert "item-00003" not in table["item_id"].to_pylist()
     assert found["columns"] == table.column_names

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from indexing.ann.faiss_index import Effort
+from indexing.ann.faiss_index import SearchParams
 from indexing.bundle.bundle import Bundle
 from indexing.tuning.benchmark_index import Point
 from indexing.tuning.filter_crossover import Crossover
@@ -24,7 +24,7 @@ def shortlist(*arguments: str | Path) -> Result:
 
 
 def point(kind: str, rows: int, recall: float, milliseconds: float, ef: int = 64) -> Point:
-    return Point(kind, Effort(ef_search=ef), rows, recall, recall, milliseconds, 12_000_000, 2.0)
+    return Point(kind, SearchParams(ef_search=ef), rows, recall, recall, milliseconds, 12_000_000, 2.0)
 
 
 @pytest.fixture

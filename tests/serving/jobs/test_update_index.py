@@ -283,7 +283,7 @@ def test_a_build_after_updates_stores_the_tokens_of_the_items_as_they_are_then(
     engine = Engine.open(own_bundle, device="cpu", auto_reload=False)
     (step,), version = engine.stages.steps, engine.stages.version
     rows = np.arange(version.size)
-    assert (version.update, version.ids.to_pylist()) == (0, changed["item_id"].to_pylist())
+    assert (version.revision, version.ids.to_pylist()) == (0, changed["item_id"].to_pylist())
     assert step.stored is not None
     expected = step.scorer.tokenizer.encode(item_texts(changed))
     np.testing.assert_array_equal(TokenLists.of(step.stored.at(rows)).ids, expected.ids)
@@ -332,7 +332,7 @@ def test_what_is_not_fit_for_an_update_is_refused_and_changes_nothing(
     for error, message, upsert, delete in cases:
         with pytest.raises(error, match=message):
             update(own_bundle, upsert, delete)
-    assert live(own_bundle).update == 0
+    assert live(own_bundle).revision == 0
     assert not (own_bundle / "rejected.parquet").exists()
 
 
