@@ -168,9 +168,9 @@ def _yes(text: str) -> bool:
 
 
 def _precision(text: str) -> str:
-    from ranking.models.placement import placed
+    from ranking.models.placement import resolve_placement
 
-    placed("cpu", text)
+    resolve_placement("cpu", text)
     return text
 
 

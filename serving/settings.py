@@ -19,17 +19,45 @@ from retrieval.settings import RetrievalConfig, Settings
 class DataConfig(Settings):
     """How a data set is read and split."""
 
-    split: Literal["auto", "temporal", "leave_one_out"] = "auto"
-    target_events: tuple[str, ...] | None = None
-    max_bad: float = Field(default=0.01, ge=0, le=1)
-    max_unknown: float = Field(default=0.10, ge=0, le=1)
+    split: Literal["auto", "temporal", "leave_one_out"] = Field(
+        default="auto",
+        description="how events are divided into folds. temporal: consecutive windows of time; leave_one_out: the "
+        "last events of each user; auto: temporal where timestamps differ across users and baskets exist",
+    )
+    target_events: tuple[str, ...] | None = Field(
+        default=None,
+        description="events that count as what a shopper wanted, such as purchase; none: purchases, else the "
+        "strongest event that the data has",
+    )
+    max_bad: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="share of a file's rows that may be bad and are set aside; above it the run refuses",
+    )
+    max_unknown: float = Field(
+        default=0.10,
+        ge=0,
+        le=1,
+        description="share of events that may name items which the catalogue does not have; raise it for shops that "
+        "delist items often",
+    )
 
 
 class IndexConfig(Settings):
     """The vector index."""
 
-    factory: str = "auto"
-    recall: float = Field(default=0.95, gt=0, le=1)
+    factory: str = Field(
+        default="auto",
+        description="FAISS factory string of the index, such as Flat, HNSW32_SQ8 or IVF1024,SQ8; auto: the quickest "
+        "that reaches `recall` within `memory`, as measured on this machine",
+    )
+    recall: float = Field(
+        default=0.95,
+        gt=0,
+        le=1,
+        description="recall@100 against exact search that the index is tuned to; a lower one is faster",
+    )
     memory: ByteSize | None = Field(
         default=None,
         gt=0,
@@ -38,57 +66,81 @@ class IndexConfig(Settings):
 
 
 class RankConfig(Settings):
-    """The cross-encoder, what it reads, and the gate."""
+    """The reranker, the texts it reads, and the gate that it has to pass."""
 
-    enabled: bool = True
-    model: str | None = Field(default=None, description="a pretrained BERT; none: the towers' own tuned text encoder")
+    enabled: bool = Field(default=True, description="whether a reranker is trained at all")
+    model: str | None = Field(
+        default=None,
+        description="a pretrained BERT that the reranker starts from, a folder or a model id; none: the towers' own "
+        "fine-tuned text encoder",
+    )
     teacher: str | None = Field(
         default=None,
-        description="a CrossEncoder folder that judges the towers' hard negatives, and with a margin the ranker's; one "
-        "that learned from this shop's ranker folds makes what is fitted on them look better than it is",
+        description="a CrossEncoder folder that judges the towers' hard negatives and, with `veto_margin`, the "
+        "reranker's. It should not have learned from this shop's ranker folds: what is fitted on them would look "
+        "better than it is",
     )
     veto_margin: float | None = Field(
         default=None,
         allow_inf_nan=False,
-        description="in logits: a negative of the ranker stays only where the teacher puts it this far below what was "
-        "taken; none: all stay",
+        description="in logits of `teacher`: a negative of the reranker is kept only if it scores this far below what "
+        "was bought; none: all are kept. Set it where many good items were never shown",
     )
     ensemble: PositiveInt = Field(
         default=1,
-        description="seeds whose mean logits the model learns, instead of the labels; each costs a training of its own",
+        description="models of different seeds that are trained first, and whose mean logits the reranker learns in "
+        "place of the labels; each takes a training of its own",
     )
     distil_from: tuple[str, ...] = Field(
-        default=(), description="CrossEncoder folders, larger ones as a rule, whose mean logits the model learns"
+        default=(),
+        description="CrossEncoder folders, as a rule of larger models, whose mean logits the reranker learns in place "
+        "of the labels",
     )
     strategy: Literal["full", "shallow", "cascade", "late", "late_then_full"] = Field(
         default="full",
-        description="which model orders: the full one, the shallow one distilled from it, that one first and the full "
-        "one its best `second_stage_depth`, late interaction, or that first and the full model its best `depth`",
+        description="which models order a shortlist. full: the cross-encoder; shallow: one of fewer layers, distilled "
+        "from it; cascade: shallow, then full over the best `second_stage_depth`; late: late interaction, distilled "
+        "from it; late_then_full: late, then full over the best `depth`. All but full are for tighter deadlines",
     )
-    depth: PositiveInt = Field(default=20, description="places of a shortlist that are reranked")
+    depth: PositiveInt = Field(
+        default=20, description="places of a shortlist that are reranked; time grows with it, and quality up to a point"
+    )
     second_stage_depth: PositiveInt = Field(
-        default=10,
-        description="places of a cascade that the full model orders, of those that the shallow one put first",
+        default=10, description="places that the full model reorders in a cascade, of those the shallow one put first"
     )
     precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
         default="auto",
-        description="of the models at serving; auto: bf16 where there is hardware for it, on CPUs int8 if held",
+        description="numbers of the models at serving. auto: bf16 where the hardware multiplies it; on CPUs that "
+        "multiply int8, int8 if the model passed its int8 calibration",
     )
-    titles: PositiveInt = Field(default=3, description="newest titles that stand for a shopper")
+    titles: PositiveInt = Field(
+        default=3, description="how many of a shopper's newest titles the reranker reads, beside a query"
+    )
     field_markers: bool = Field(
         default=False,
-        description="say of each part of a shopper's text what it is: a query, or what was done last with an item "
-        "(given items and carts: that they were taken); teachers and adopted models have to have learned it, too",
+        description="mark each part of a shopper's text with what it is: a query, or the last event on an item (items "
+        "passed as a history or a cart count as purchases). Teachers and adopted models must have been trained with it",
     )
-    gate: Literal["no", "likely", "proven"] = "likely"
-    judged_negatives: bool = Field(default=False, description="add unjudged candidates as negatives to judged queries")
+    gate: Literal["no", "likely", "proven"] = Field(
+        default="likely",
+        description="verdict that switches reranking on, from nDCG@10 on the gate fold. proven: the 95 % interval of "
+        "the gain lies above 0; likely: the gain and 80 % of its resamples are above 0; no: always on",
+    )
+    judged_negatives: bool = Field(
+        default=False,
+        description="add candidates without a judgement as negatives to judged queries; for judgements that name only "
+        "what is relevant",
+    )
     cross_fit_below: int = Field(
-        default=5_000, ge=0, description="usable positives under which two towers are cross-fitted"
+        default=5_000,
+        ge=0,
+        description="with fewer usable positives than this, the reranker's candidates come from two towers, each "
+        "trained without the other's users; 0: never",
     )
     training: RankerTraining = RankerTraining()
     shallow: RankerTraining = RankerTraining(loss="logit_mse", layers=3, learning_rate=1.5e-4)
     late: RankerTraining = RankerTraining(
-        loss="logit_mse", apart=True, learning_rate=1e-4, head_rate=20.0, batch_size=64, dropout=0.0
+        loss="logit_mse", late_interaction=True, learning_rate=1e-4, head_rate=20.0, batch_size=64, dropout=0.0
     )
 
     @field_validator("distil_from", mode="before")
@@ -110,10 +162,16 @@ class RankConfig(Settings):
 
 
 class EvaluationConfig(Settings):
-    """What is measured."""
+    """What is measured, and shown in the report."""
 
-    rerank_sample: int = Field(default=4_000, ge=0, description="requests that reranking is measured on; 0: all")
-    examples: int = Field(default=6, ge=0, description="real requests shown in the report")
+    rerank_sample: int = Field(
+        default=4_000,
+        ge=0,
+        description="requests that reranking is measured on; 0: all. Fewer are quicker, less certain",
+    )
+    examples: int = Field(
+        default=6, ge=0, description="real requests that the report shows, before and after reranking"
+    )
 
 
 class RunConfig(Settings):

@@ -16,7 +16,7 @@ from benchmarks.result_lines import Line, sampled
 from ranking.models.cross_encoder import CrossEncoderScorer, open_cross_encoder
 from ranking.models.late_interaction import LateScorer
 from ranking.models.pair_tokens import PairTokenizer, TokenLists
-from ranking.models.placement import Placement, placed
+from ranking.models.placement import Placement, resolve_placement
 from ranking.training.settings import LATE, SHALLOW
 from retrieval.encoders.int8_file import holds_int8
 from retrieval.encoders.runtime import RuntimeName, pick_device, resolve_precision
@@ -50,7 +50,7 @@ class OpenModels:
 
         Raises what `CrossEncoderScorer.load` does.
         """
-        key = folder / below, placed(self.device, precision, runtime)
+        key = folder / below, resolve_placement(self.device, precision, runtime)
         if key not in self._opened:
             scorer = CrossEncoderScorer.load(folder / below, runtime=runtime, device=self.device, precision=precision)
             self._opened[key] = replace(scorer, tokenizer=PairTokenizer.load(folder)) if below else scorer
@@ -268,8 +268,8 @@ def _late_reranker(folder: Path, models: OpenModels) -> Prepare:
     scorer = LateScorer.load(folder / LATE, device=models.device)
 
     def ready(pairs: Pairs) -> Callable[[], Rows]:
-        items = scorer.vectors(scorer.tokenizer.encode([item for _, item in pairs]))
-        return lambda: scorer.head.scores(scorer.asked(scorer.tokenizer.encode([pairs[0][0]]))[0], items)
+        items = scorer.item_vectors(scorer.tokenizer.encode([item for _, item in pairs]))
+        return lambda: scorer.head.scores(scorer.query_tokens(scorer.tokenizer.encode([pairs[0][0]]))[0], items)
 
     return ready
 

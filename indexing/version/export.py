@@ -42,7 +42,12 @@ def export_version(version: IndexVersion, path: Path, *, release: str, attribute
     answerable = version.answerable()
     rows = np.arange(version.size) if answerable is None else np.flatnonzero(answerable)
     tables = _tables(version, rows, version.items.column_names if attributes else [ITEM_ID])
-    about = {"release": release, "index": version.name, "index_revision": str(version.revision), "metric": "inner product"}
+    about = {
+        "release": release,
+        "index": version.name,
+        "index_revision": str(version.revision),
+        "metric": "inner product",
+    }
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     with writing_to(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranking.models.pair_tokens import USER_SHARE, PairTokenizer, TokenisedPairs, TokensByRow
-from ranking.models.placement import Placement, placed
+from ranking.models.placement import Placement, resolve_placement
 from retrieval.encoders.int8_file import require_int8
 from retrieval.encoders.runtime import (
     MULTIPLE,
@@ -96,9 +96,10 @@ class CrossEncoderScorer:
         """Open a CrossEncoder folder of sentence-transformers with one output.
 
         On OpenVINO the graph is kept under `cache`, and torch is imported only where it is not there yet. Raises
-        BadConfig as `placed` does, BadBundle where the folder holds no such model or, for int8, was not calibrated.
+        BadConfig as `resolve_placement` does, BadBundle where the folder holds no such model or, for int8, was not
+        calibrated.
         """
-        place = placed(device, precision, runtime)
+        place = resolve_placement(device, precision, runtime)
         int8 = place.precision == "int8"
         if int8:
             require_int8(folder)

@@ -25,7 +25,7 @@ HELD_OUT, FEW = 10, 200
 LEAST = 0.99  # correlation of logits with those in floats
 
 
-def calibrate_on(
+def calibrate_int8(
     folder: Path, pairs: Sequence[tuple[str, str]], *, say: Callable[[str], None] = lambda told: None
 ) -> None:
     """`calibrate` a cross-encoder's folder on pairs of (user text, item text). One whose logits suffer is left without

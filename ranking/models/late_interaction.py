@@ -18,7 +18,7 @@ from ranking.models.cross_encoder import Activation, scorer_fingerprint
 from ranking.models.item_tokens import ItemTokens, StoredTokens, stored_lists
 from ranking.models.late_layout import INT8_SCALE, SIMILARITY_SCALE, Side, text_tokens
 from ranking.models.pair_tokens import PairTokenizer, TokenisedPairs, TokenLists, TokensByRow
-from ranking.models.placement import Placement, placed
+from ranking.models.placement import Placement, resolve_placement
 from retrieval.encoders.runtime import (
     MULTIPLE,
     TOKEN_INPUTS,
@@ -45,7 +45,7 @@ Tokens: TypeAlias = NDArray[np.float32]  # [n_tokens, width]: vectors of unit le
 Stored: TypeAlias = NDArray[np.int8]  # [n_tokens, width]: the same in whole numbers
 
 
-class Asked(NamedTuple):
+class QueryTokens(NamedTuple):
     """The tokens of a user's text, and what each weighs, float32 [n_tokens], in sum 1."""
 
     vectors: Tokens
@@ -72,7 +72,7 @@ class Head(NamedTuple):
         except Exception as error:  # safetensors raises an error of its own, and OSError
             raise BadBundle(f"{folder} is no model of late interaction ({error}); train the ranker again") from error
 
-    def scores(self, asked: Asked, items: Sequence[Stored]) -> Scores:
+    def scores(self, asked: QueryTokens, items: Sequence[Stored]) -> Scores:
         """The logit of each item, float32 [n]. `ranking.models.late_network` says what is compared."""
         if not items:
             return np.empty(0, np.float32)
@@ -119,19 +119,21 @@ class LateScorer:
 
         There is no int8 of it: precision int8 is served as auto.
         """
-        place = placed(device, "auto" if precision == "int8" else precision, runtime)
+        place = resolve_placement(device, "auto" if precision == "int8" else precision, runtime)
         kind = resolve_precision(place.precision, place.device)
         runner: Runner
         if place.device == "cuda" or place.runtime == "torch":
-            from ranking.models.late_network import ApartTokens, open_apart
+            from ranking.models.late_network import TokenVectors, open_late_interaction
 
-            runner = TorchRunner(ApartTokens(open_apart(folder)).eval().to(place.device), place.device, kind)
+            runner = TorchRunner(
+                TokenVectors(open_late_interaction(folder)).eval().to(place.device), place.device, kind
+            )
         else:
             runner = openvino_model(cache and cache / "late.xml", partial(_openvino_graph, folder), kind)
         tokenizer = PairTokenizer.load(folder)
         return cls(tokenizer, runner, Head.load(folder), text_tokens(folder), scorer_fingerprint(folder), place)
 
-    def over(self, version: IndexVersion) -> LateScorer:
+    def with_stored(self, version: IndexVersion) -> LateScorer:
         """The same for the items of an index, with what it holds of them."""
         return replace(self, stored=stored_vectors(version, self))
 
@@ -148,7 +150,7 @@ class LateScorer:
         rows = hits.rows[:, :depth]
         scores = np.full(rows.shape, np.nan, np.float32)
         distinct = np.unique(rows[rows >= 0])
-        asked = self.asked(self.tokenizer.encode(list(user_texts)))
+        asked = self.query_tokens(self.tokenizer.encode(list(user_texts)))
         items = self._items(distinct, item_tokens, asked[0].vectors.shape[1]) if asked else []
         for line, one in enumerate(asked):
             place = np.flatnonzero(rows[line] >= 0)
@@ -161,7 +163,7 @@ class LateScorer:
     def score_tokenised(self, pairs: TokenisedPairs, *, done: Callable[[int], None] | None = None) -> Scores:
         """The logit of each pair, float32 [n]."""
         scores = np.empty(len(pairs.user), np.float32)
-        asked, items = self.asked(pairs.users), self.vectors(pairs.items)
+        asked, items = self.query_tokens(pairs.users), self.item_vectors(pairs.items)
         order = np.argsort(pairs.user, kind="stable")
         for part in np.split(order, np.flatnonzero(np.diff(pairs.user[order])) + 1) if len(order) else []:
             wanted = [items[number] for number in pairs.item[part].tolist()]
@@ -170,31 +172,31 @@ class LateScorer:
                 done(len(part))
         return scores
 
-    def asked(self, texts: TokenLists) -> list[Asked]:
+    def query_tokens(self, texts: TokenLists) -> list[QueryTokens]:
         """What users' texts are asked with."""
         found = []
-        for told in self._told(texts, "user"):
+        for told in self._token_outputs(texts, "user"):
             heaviest = np.exp(told[:, -1] - told[:, -1].max())
-            found.append(Asked(told[:, :-1], heaviest / heaviest.sum()))
+            found.append(QueryTokens(told[:, :-1], heaviest / heaviest.sum()))
         return found
 
-    def vectors(self, texts: TokenLists) -> list[Stored]:
+    def item_vectors(self, texts: TokenLists) -> list[Stored]:
         """What an index holds of items' texts."""
-        return [np.rint(told[:, :-1] * INT8_SCALE).astype(np.int8) for told in self._told(texts, "item")]
+        return [np.rint(told[:, :-1] * INT8_SCALE).astype(np.int8) for told in self._token_outputs(texts, "item")]
 
     def _items(self, rows: Rows, tokens: TokensByRow, width: int) -> list[Stored]:
         """Those of rows int64 [n]: the stored ones that hold, and of the others what is made of their `tokens`."""
         if not len(rows):
             return []
         if self.stored is None:
-            return self.vectors(tokens(rows))
+            return self.item_vectors(tokens(rows))
         holds = tokens.holds if isinstance(tokens, ItemTokens) else None
         held = np.ones(len(rows), bool) if holds is None else holds(rows)
         kept = iter(self.stored.at(rows[held]))
-        made = iter([] if held.all() else self.vectors(tokens(rows[~held])))
+        made = iter([] if held.all() else self.item_vectors(tokens(rows[~held])))
         return [np.asarray(next(kept)).reshape(-1, width) if known else next(made) for known in held.tolist()]
 
-    def _told(self, texts: TokenLists, side: Side) -> list[Tokens]:
+    def _token_outputs(self, texts: TokenLists, side: Side) -> list[Tokens]:
         """Of each text its tokens' vectors and weights, float32 [n_tokens, width + 1]."""
         alone = [self.tokenizer.alone(ids, side, self.places) for ids in texts.split()]
         lengths = np.fromiter(map(len, alone), np.int64, len(alone))
@@ -236,7 +238,7 @@ class LateColumn:
         texts = item_texts(items.slice(start, stop - start))
         rows = np.full(len(texts), -1) if self._known is None else self._known.find(hash_keys(texts))
         new = np.flatnonzero(rows < 0)
-        made = iter(self.scorer.vectors(self.scorer.tokenizer.encode([texts[at] for at in new.tolist()])))
+        made = iter(self.scorer.item_vectors(self.scorer.tokenizer.encode([texts[at] for at in new.tolist()])))
         kept = iter([] if self._stored is None else self._stored.at(rows[rows >= 0]))
         found = [np.asarray(next(kept if row >= 0 else made)).reshape(-1) for row in rows.tolist()]
         ends = np.concatenate(([0], np.cumsum([one.size for one in found])))
@@ -265,6 +267,6 @@ def stored_vectors(version: IndexVersion, scorer: LateScorer) -> StoredTokens | 
 
 
 def _openvino_graph(folder: Path) -> openvino.Model:
-    from ranking.models.late_network import ApartTokens, open_apart
+    from ranking.models.late_network import TokenVectors, open_late_interaction
 
-    return convert(ApartTokens(open_apart(folder)), TOKEN_INPUTS, token_example())
+    return convert(TokenVectors(open_late_interaction(folder)), TOKEN_INPUTS, token_example())

@@ -58,7 +58,7 @@ class LateHead(nn.Module):
         return logits
 
 
-def read_apart(model: CrossEncoder) -> None:
+def make_late_interaction(model: CrossEncoder) -> None:
     """Make a BERT classifier with one output read the two texts of a pair apart, an item's positions beginning at
     ITEM_POSITION, and score them by a LateHead, drawn anew unless it has one.
 
@@ -82,12 +82,12 @@ def late_head(model: CrossEncoder) -> LateHead | None:
     return head if isinstance(head, LateHead) else None
 
 
-def open_apart(folder: Path) -> CrossEncoder:
-    """A model that was saved after `read_apart`. Raises BadBundle where the folder holds no such model."""
+def open_late_interaction(folder: Path) -> CrossEncoder:
+    """A model that was saved after `make_late_interaction`. Raises BadBundle where the folder holds no such model."""
     from safetensors.torch import load_file
 
     model = open_cross_encoder(folder)
-    read_apart(model)
+    make_late_interaction(model)
     head = late_head(model)
     assert head is not None
     weights = load_file(folder / "model.safetensors")
@@ -99,7 +99,7 @@ def open_apart(folder: Path) -> CrossEncoder:
     return model
 
 
-class ApartTokens(nn.Module):
+class TokenVectors(nn.Module):
     """Single texts to their tokens' vectors and weights, float [b, l, TOKEN_WIDTH + 1].
 
     All texts of a batch are of one side: `token_type_ids` is 0 for users' texts and 1 for items'.

@@ -24,7 +24,7 @@ class Placement(NamedTuple):
         return f"{self.device}: {self.runtime}, {self.precision}"
 
 
-def placed(device: str = "auto", precision: str = "auto", runtime: RuntimeName = "openvino") -> Placement:
+def resolve_placement(device: str = "auto", precision: str = "auto", runtime: RuntimeName = "openvino") -> Placement:
     """Where a cross-encoder comes to run if so much is asked for; CUDA is served by torch.
 
     `auto` is bf16 on CUDA and on CPUs that multiply it in hardware; others take fp32, for bf16 too. What is between the

@@ -17,7 +17,9 @@ from retrieval.topk import Scores
 MIN_LISTS = 20  # fewer lists that tell good from bad cannot tell two weights apart
 FLATTEST = 0.05  # of what a list's own order asks for: flatter still, and it would be lost
 RIDGE = 1e-4  # on the weights of features of spread 1: what separates perfectly still ends somewhere
-DOUBT = 0.5  # how far a source may well count for more than in retrieval's score, of spread 1: standard deviation
+SOURCE_PRIOR_SD = (
+    0.5  # how far a source may well count for more than in retrieval's score, of spread 1: standard deviation
+)
 NO_PARTS: Mapping[str, Scores] = MappingProxyType({})
 
 
@@ -51,16 +53,16 @@ class Blend:
         blended[scored] = total
         return blended
 
-    def along(self, slope: float, offset: float) -> Blend:
+    def rescaled(self, slope: float, offset: float) -> Blend:
         """The same order, each blended logit b as slope * b + offset."""
         sources = {name: slope * weight for name, weight in self.sources.items()}
         return Blend(slope * self.logit, slope * self.retrieval, slope * self.offset + offset, sources)
 
-    def over(self, fusion: Mapping[str, float]) -> dict[str, float]:
+    def source_weights(self, fusion: Mapping[str, float]) -> dict[str, float]:
         """The weights of the same order with retrieval's score taken apart into its sources, whose weights in it
         `fusion` holds: of the logit and of each source, those that count for nothing left out.
 
-        >>> Blend(2.0, 0.5, -1.0, {"words": 1.0}).over({"towers": 8.0, "words": 1.0, "popularity": 0.0})
+        >>> Blend(2.0, 0.5, -1.0, {"words": 1.0}).source_weights({"towers": 8.0, "words": 1.0, "popularity": 0.0})
         {'logit': 2.0, 'towers': 4.0, 'words': 1.5}
         """
         every = {name: self.retrieval * weight + self.sources.get(name, 0.0) for name, weight in fusion.items()}
@@ -116,7 +118,7 @@ def fit_blend(
     matters; lists of one label tell nothing), graded ones each by themselves, so that the sigmoid of the blend is the
     expected label. What was told within lists is then flattened and shifted to be that as well (Platt 1999), which
     changes no order. Parts are expected to count for nothing beside retrieval's score, under a normal prior of standard
-    deviation DOUBT: a few lists move them little.
+    deviation SOURCE_PRIOR_SD: a few lists move them little.
     """
     owner = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
     telling, graded = _pairs_that_tell(np.asarray(labels), owner), not np.isin(labels, (0.0, 1.0)).all()
@@ -134,7 +136,7 @@ def fit_blend(
     useful = spread > 1e-9
     features = np.where(useful, (features - middle) / np.where(useful, spread, 1.0), 0.0)
     told = len(labels) if graded else len(starts)
-    penalty = np.array([RIDGE, RIDGE, *[1 / (2 * DOUBT**2 * told)] * len(parts)])
+    penalty = np.array([RIDGE, RIDGE, *[1 / (2 * SOURCE_PRIOR_SD**2 * told)] * len(parts)])
 
     def pointwise_loss(weights: NDArray[np.float64]) -> float:
         blended = features @ weights[:-1] + weights[-1]

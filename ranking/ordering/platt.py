@@ -30,7 +30,7 @@ class Reliability:
 
 
 @dataclass(frozen=True)
-class Calibration:
+class PlattScaling:
     """Reliability on lists that the line was not fitted on, before it and after it."""
 
     before: Reliability
@@ -41,7 +41,7 @@ class Calibration:
         return {**asdict(self), "error_before": self.before.error, "error_after": self.after.error}
 
     @classmethod
-    def of(cls, recorded: Mapping[str, object]) -> Calibration:
+    def of(cls, recorded: Mapping[str, object]) -> PlattScaling:
         """From `as_json`. Raises BadBundle for what this version does not know."""
         parts = [recorded.get(name) for name in ("before", "after")]
         try:

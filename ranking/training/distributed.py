@@ -31,7 +31,7 @@ from retrieval.errors import BadConfig
 PAIRS, VALID, JOB, RUN = "pairs", "valid", "job.json", "run.json"
 
 
-def train_together(pairs: PairSet, **job: Unpack[RankerJob]) -> RankerRun:
+def train_distributed(pairs: PairSet, **job: Unpack[RankerJob]) -> RankerRun:
     """`train_ranker` in as many processes as the settings say. Raises BadConfig for more than there are GPUs, or than
     pairs are enough for, what `new_cross_encoder` does for a bad start, and RuntimeError where a process fails."""
     settings, valid, start = job["settings"], job["valid"], job["start"]

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from ranking.models.first_token import read_first_token_only
-from ranking.models.late_network import read_apart
+from ranking.models.late_network import make_late_interaction
 from ranking.models.pair_tokens import PairTokenizer
 from ranking.training.lora import add_lora
 from ranking.training.settings import RankerTraining
@@ -42,10 +42,10 @@ def new_cross_encoder(start: str | Path, settings: RankerTraining, *, device: st
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
             cut_and_freeze(model.model, settings)
-    if settings.apart:
+    if settings.late_interaction:
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
-            read_apart(model)
+            make_late_interaction(model)
     else:
         read_first_token_only(model)
     return model

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ranking.models.cross_encoder import logit_module, run_pairs, takes_segments
-from ranking.models.late_network import late_head, open_apart
+from ranking.models.late_network import late_head, open_late_interaction
 from ranking.models.pair_tokens import PairTokenizer
 from ranking.training.collator import PairCollator
 from ranking.training.initial_model import new_cross_encoder, tokenizer_of
@@ -164,7 +164,7 @@ class _Trainer(CrossEncoderTrainer):
         if late_head(self.model) is None:
             super()._load_from_checkpoint(checkpoint_path)
         else:
-            self.model.load_state_dict(open_apart(Path(checkpoint_path)).state_dict())
+            self.model.load_state_dict(open_late_interaction(Path(checkpoint_path)).state_dict())
 
 
 class _Epochs(TrainerCallback):
@@ -249,7 +249,7 @@ def _arguments(
         seed=settings.seed,
         bf16=_trains_in_bf16(settings.precision, device),
         use_cpu=device == "cpu",
-        ddp_find_unused_parameters=settings.apart,  # a BERT's pooler is not read then
+        ddp_find_unused_parameters=settings.late_interaction,  # a BERT's pooler is not read then
         dataloader_drop_last=settings.processes > 1,  # all of them get batches of one size, and as many
         dataloader_pin_memory=device == "cuda",
         eval_strategy="steps" if evaluates else "no",

@@ -90,7 +90,7 @@ BANDS = (Band(0, 10, 3), Band(10, 30, 2), Band(30, 100, 2))
 VALID_BANDS = (Band(0, 10, 9), Band(10, 30, 5), Band(30, 100, 5))  # nearly the whole head, a sample of the rest
 
 
-class Mined(NamedTuple):
+class MinedPairs(NamedTuple):
     """One line for each positive that retrieval found: its request, its row and the negatives drawn beside it."""
 
     request: NDArray[np.int64]  # [n_positives]
@@ -112,7 +112,7 @@ class Mined(NamedTuple):
         )
 
 
-def vetoed(pairs: PairSet, drawn: Mask, logits: Scores, margin: float) -> PairSet:
+def veto_negatives(pairs: PairSet, drawn: Mask, logits: Scores, margin: float) -> PairSet:
     """The pairs without negatives that may well be liked: those `drawn`, bool [n_pairs], that a teacher does not put
     `margin` below the best of their group, of several equal ones the one that it likes least.
 
@@ -134,7 +134,7 @@ def vetoed(pairs: PairSet, drawn: Mask, logits: Scores, margin: float) -> PairSe
     return left.select(left.contrasting() | ~pairs.contrasting())
 
 
-def mine(
+def mine_pairs(
     hits: Hits,
     targets: CSR,
     other_positives: CSR,
@@ -142,7 +142,7 @@ def mine(
     bands: Sequence[Band] = BANDS,
     positives_per_request: int = 4,
     seed: int = 0,
-) -> Mined:
+) -> MinedPairs:
     """Draw training groups from the shortlists of requests whose outcome is known.
 
     `targets` holds what each request ended in, `other_positives` what else its user is known to like (the history and
@@ -157,7 +157,7 @@ def mine(
     if len(request):
         drawn = _first_of_each(request, random.permutation(len(request)), positives_per_request)
         request, place = request[drawn], place[drawn]
-    return Mined(request, hits.rows[request, place], _draw(hits.rows[request], free[request], bands, random))
+    return MinedPairs(request, hits.rows[request, place], _draw(hits.rows[request], free[request], bands, random))
 
 
 class GradeScale(NamedTuple):
@@ -239,7 +239,7 @@ def with_negatives(pairs: PairSet, hits: Hits, *, bands: Sequence[Band] = BANDS,
     )
 
 
-def added(more: PairSet, given: PairSet) -> Mask:
+def added_pairs(more: PairSet, given: PairSet) -> Mask:
     """Which pairs `with_negatives` made of `given` were not there before, bool [n_pairs]."""
     place = np.arange(len(more)) - more.indptr[more.group]
     return np.asarray(place >= np.diff(given.indptr)[more.group])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ranking.training.distributed import train_together
+from ranking.training.distributed import train_distributed
 from ranking.training.local import RankerJob, RankerRun, train_here
 from ranking.training.pairs import PairSet
 from ranking.training.settings import RankerTraining
@@ -31,7 +31,7 @@ def train_ranker(
     and picks the checkpoint; groups of one label only cannot be ordered and are left out of it. A run that was killed
     goes on from its last checkpoint under `checkpoints` if pairs, settings and start are the same; the folder is
     removed at the end. Raises BadData where there is no pair, what `new_cross_encoder` does, and with several processes
-    what `train_together` does; those have a screen of their own.
+    what `train_distributed` does; those have a screen of their own.
     """
     settings = settings or RankerTraining()
     if len(pairs) == 0:
@@ -42,4 +42,4 @@ def train_ranker(
     }  # fmt: skip
     if settings.processes == 1:
         return train_here(pairs, console=console, **job)
-    return train_together(pairs, **job)
+    return train_distributed(pairs, **job)

@@ -13,7 +13,7 @@ from indexing.version.index_version import IndexVersion
 from ranking.models.cross_encoder import CrossEncoderScorer
 from ranking.models.item_tokens import stored_tokens
 from ranking.models.late_interaction import LateScorer
-from ranking.models.placement import Placement, placed
+from ranking.models.placement import Placement, resolve_placement
 from ranking.ordering.blend import Blend
 from ranking.training.settings import FULL, LATE, SHALLOW
 from retrieval.encoders.int8_file import holds_int8
@@ -67,7 +67,7 @@ class RecordedStep(NamedTuple):
         wanted = recorded if precision == "auto" else precision
         if wanted == "auto" and whole and (runtime, resolve_precision("auto", where)) == ("openvino", "bf16"):
             wanted = "int8"
-        return placed(device, wanted, runtime)
+        return resolve_placement(device, wanted, runtime)
 
     def cpu_precisions(self, ranker: Path) -> tuple[str, ...]:
         """The precisions of the step's model that CPUs serve from graphs of their own."""
@@ -151,7 +151,7 @@ def open_steps(
             else step.open(folder, cache=cache, device=device, precision=precision, runtime=runtime)
         )
         if isinstance(scorer, LateScorer):
-            scorer = scorer.over(version)
+            scorer = scorer.with_stored(version)
         pace = shared.pace if shared else Pace()
         stored = stored_tokens(version, scorer.tokenizer)
         opened.append(Step(scorer, step.depth, step.blends, stored, step.model, step.precision, pace))

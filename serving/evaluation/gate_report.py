@@ -27,7 +27,7 @@ def judged(measured: Measurement, required: Verdict, *, say: Callable[[str], Non
         if one is not None:
             verdict, others = one
             on, blend = verdict.passes(required), measured.stages.steps[-1].blend(task)
-            weights = blend.over(measured.stages.retriever.fusion(task).weights)
+            weights = blend.source_weights(measured.stages.retriever.fusion(task).weights)
             order: Figures = {"blend": blend.as_json(), "weights": weights}
             against: Figures = {name: other.as_json() for name, other in others.items()}
             found[task] = {**verdict.as_json(), "required": required, "on": on, **order, "against": against}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ranking.models.cross_encoder import CrossEncoderScorer
 from ranking.models.pair_tokens import PairTokenizer
-from ranking.training.pairs import PairSet, digest_of, vetoed
+from ranking.training.pairs import PairSet, digest_of, veto_negatives
 from ranking.training.settings import RankerTraining
 from ranking.training.train import train_ranker
 from retrieval.fingerprint import fingerprint
@@ -85,7 +85,7 @@ def veto_of(config: RankConfig, device: str, say: Callable[[str], None]) -> Call
     scorer = CrossEncoderScorer.load(Path(config.teacher), device=device)
 
     def veto(pairs: PairSet, drawn: Mask) -> PairSet:
-        left = vetoed(pairs, drawn, _logits(scorer, pairs, "logits for the veto"), margin)
+        left = veto_negatives(pairs, drawn, _logits(scorer, pairs, "logits for the veto"), margin)
         say(f"veto: {len(left):,} of {len(pairs):,} pairs stay, in {left.n_groups:,} of {pairs.n_groups:,} groups")
         return left
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ranking.models.cross_encoder import sigmoid
 from ranking.ordering.blend import MIN_LISTS, Blend, fit_blend
-from ranking.ordering.platt import Calibration, platt, reliability
+from ranking.ordering.platt import PlattScaling, platt, reliability
 from ranking.training.pairs import GradeScale, members
 from retrieval.topk import CSR, Hits
 from serving.answering.retriever import FusionName
@@ -29,7 +29,7 @@ class Blended(NamedTuple):
     """The steps with their blends, and how well the last one's probabilities hold, by order."""
 
     steps: tuple[Step, ...]
-    calibration: dict[FusionName, Calibration]
+    calibration: dict[FusionName, PlattScaling]
 
 
 class ScoredPairs(NamedTuple):
@@ -75,7 +75,7 @@ def fitted_steps(stages: Stages, shop: Shop, *, remove_seen: bool, say: Callable
 def fitted_on(given: Sequence[ToldLists], stages: Stages, *, say: Callable[[str], None]) -> Blended:
     """The same for the orders of shortlists alone, without grades."""
     fitted: tuple[Step, ...] = ()
-    held: dict[FusionName, Calibration] = {}
+    held: dict[FusionName, PlattScaling] = {}
     for step in stages.steps:
         found = {one.name: _of_shortlists(replace(stages, steps=fitted), step, one) for one in given}
         for task, (blend, _) in found.items():
@@ -108,7 +108,7 @@ def valid_shortlists(stages: Stages, shop: Shop, *, remove_seen: bool) -> list[T
     return found
 
 
-def _of_shortlists(stages: Stages, step: Step, given: ToldLists) -> tuple[Blend, Calibration | None]:
+def _of_shortlists(stages: Stages, step: Step, given: ToldLists) -> tuple[Blend, PlattScaling | None]:
     """A step's blend for one task, and how well its probabilities hold.
 
     The weights are fitted on shortlists that hold a target: only they tell one order from another. A slope and an
@@ -126,17 +126,17 @@ def _of_shortlists(stages: Stages, step: Step, given: ToldLists) -> tuple[Blend,
     if np.count_nonzero(every.labels) < MIN_LISTS:
         return blend, None
     blended = blend(every.logits, every.retrieval, every.parts)
-    return blend.along(*platt(blended, every.labels)), _calibration(blended, every)
+    return blend.rescaled(*platt(blended, every.labels)), _calibration(blended, every)
 
 
-def _calibration(blended: NDArray[np.float32], every: ScoredPairs) -> Calibration:
+def _calibration(blended: NDArray[np.float32], every: ScoredPairs) -> PlattScaling:
     """Reliability of each half of the lists by the line through the other half."""
     after = np.empty_like(blended)
     for odd in (0, 1):
         slope, offset = platt(blended[every.half(1 - odd)], every.labels[every.half(1 - odd)])
         after[every.half(odd)] = slope * blended[every.half(odd)] + offset
     before, then = (reliability(sigmoid(logits), every.labels) for logits in (blended, after))
-    return Calibration(before, then)
+    return PlattScaling(before, then)
 
 
 def _scored(stages: Stages, step: Step, given: ToldLists, lines: NDArray[np.int64]) -> ScoredPairs:

@@ -10,17 +10,17 @@ from typing import Unpack
 import numpy as np
 
 from ranking.models.cross_encoder import CrossEncoderScorer
-from ranking.models.int8_calibration import PAIRS, calibrate_on
+from ranking.models.int8_calibration import PAIRS, calibrate_int8
 from ranking.training.local import RankerRun
 from ranking.training.pairs import (
     BANDS,
     VALID_BANDS,
     GradeScale,
     PairSet,
-    added,
+    added_pairs,
     join_pairs,
     judged_pairs,
-    mine,
+    mine_pairs,
     with_negatives,
 )
 from ranking.training.settings import LATE, SHALLOW, RankerTraining
@@ -60,7 +60,7 @@ class PairMiner:
         offline = Offline.of(source.stages, self.shop.data.events, self.shop.target_events)
         hits, targets = offline.told(source.requests, remove_seen=self.remove_seen)
         bands = VALID_BANDS if valid else BANDS
-        mined = mine(hits, targets, self._liked(source.requests), bands=bands, seed=self.seed)
+        mined = mine_pairs(hits, targets, self._liked(source.requests), bands=bands, seed=self.seed)
         return mined.pairs(offline.user_texts(source.requests), self.item_texts)
 
     def judged(self, stages: Stages, fold: str, *, candidates: bool) -> PairSet:
@@ -135,7 +135,7 @@ def ranker_data(
         negatives = config.judged_negatives
         judged = miner.judged(stages, "train", candidates=False)
         more = miner.judged(stages, "train", candidates=True) if negatives or config.distils else judged
-        train.append(veto(more, added(more, judged)) if negatives else judged)
+        train.append(veto(more, added_pairs(more, judged)) if negatives else judged)
         valid.append(miner.judged(stages, "ranker_valid", candidates=negatives))
         usable += train[-1].n_groups
         proposed.append(more)
@@ -188,7 +188,7 @@ def fit_ranker(
         device=training["device"],
         description="ranker",
     )
-    calibrate_on(out, shown(data.train), say=training["say"])
+    calibrate_int8(out, shown(data.train), say=training["say"])
     return run
 
 
@@ -243,8 +243,8 @@ def distil(
         device=training["device"],
         description=name,
     )
-    if not settings.apart:
-        calibrate_on(out, shown(data.proposed), say=training["say"])
+    if not settings.late_interaction:
+        calibrate_int8(out, shown(data.proposed), say=training["say"])
     return run
 
 

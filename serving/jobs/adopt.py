@@ -59,7 +59,7 @@ class Adoption:
             return bundle.publish(draft)
 
     def _draft(self, pipeline: Pipeline, shop: Shop, bundle: Bundle, scratch: Path) -> Release:
-        from ranking.models.int8_calibration import PAIRS, calibrate_on
+        from ranking.models.int8_calibration import PAIRS, calibrate_int8
         from retrieval.encoders.int8_calibration import calibrate_encoder
 
         with writing_to(scratch):
@@ -68,7 +68,7 @@ class Adoption:
                 calibrate_encoder(scratch / "towers" / TEXT, ItemTexts(shop.data.items))
             if self.ranker is not None:
                 adopt_cross_encoder(self.ranker, scratch / "ranker")
-                calibrate_on(
+                calibrate_int8(
                     scratch / "ranker",
                     own_pairs(shop, PAIRS, pipeline.config.ranking),
                     say=pipeline.say,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ranking.ordering.blend import Blend
-from ranking.ordering.platt import Calibration
+from ranking.ordering.platt import PlattScaling
 from serving.evaluation.figures import CUTS, Json, as_object, given_stage
 from serving.reporting.charts import COLOURS, Interval, change_bars, recall_curves, reliability_lines, short, stage_dots
 from serving.reporting.tables import (
@@ -294,7 +294,7 @@ def reliability_charts(calibration: Mapping[str, Json]) -> list[Chart]:
     """How well the scores of each task hold as probabilities, by what a release recorded of it."""
     charts = []
     for name, recorded in calibration.items():
-        found = Calibration.of(as_object(recorded))
+        found = PlattScaling.of(as_object(recorded))
         text = (
             f"Expected calibration error {short(found.before.error)} before, {short(found.after.error)} after, on "
             f"{found.after.pairs:,} pairs, each half of the lists by what the other half gave."

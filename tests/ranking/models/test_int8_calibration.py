@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from ranking.models import int8_calibration
 from ranking.models.cross_encoder import CrossEncoderScorer, open_cross_encoder
-from ranking.models.int8_calibration import calibrate_on
+from ranking.models.int8_calibration import calibrate_int8
 from retrieval.encoders.int8_file import INT8, holds_int8
 from retrieval.encoders.int8_layers import quantisable
 from retrieval.errors import BadBundle
@@ -27,7 +27,7 @@ def folder(tiny_ranker_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
     """A copy of the tiny ranker, calibrated."""
     copy = tmp_path_factory.mktemp("int8") / "ranker"
     shutil.copytree(tiny_ranker_folder, copy)
-    calibrate_on(copy, PAIRS)
+    calibrate_int8(copy, PAIRS)
     return copy
 
 
@@ -74,7 +74,7 @@ def test_a_ranker_whose_logits_suffer_is_left_without_whole_numbers(
     shutil.copytree(tiny_ranker_folder, copy := tmp_path / "ranker")
     monkeypatch.setattr(int8_calibration, "RECIPE", int8_calibration.RECIPE._replace(top=1))
     told = list[str]()
-    calibrate_on(copy, PAIRS, say=told.append)
+    calibrate_int8(copy, PAIRS, say=told.append)
     assert not (copy / INT8).exists()
     assert told == ["ranker: served in floats, whose logits those in int8 go with by less than 0.99"]
 
@@ -84,7 +84,7 @@ def test_what_cannot_be_judged_by_any_pair_is_not_kept(
     pairs: list[tuple[str, str]], kept: bool, tiny_ranker_folder: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(tiny_ranker_folder, copy := tmp_path / "ranker")
-    calibrate_on(copy, pairs)
+    calibrate_int8(copy, pairs)
     assert holds_int8(copy) == kept
 
 
@@ -95,7 +95,7 @@ def test_pairs_that_are_held_out_are_not_shown(
     read = list[np.ndarray]()
     monkeypatch.setattr(int8_calibration, "alike", lambda lengths, most: read.append(lengths) or [np.arange(9)])
     pairs = [("red mug", item) for item in ("oil", "red mug", "large wood table", "argan hair mask") * 60]
-    calibrate_on(copy, pairs)
+    calibrate_int8(copy, pairs)
     shown, held_out = read
     assert (len(shown), len(held_out)) == (216, 24)
     assert len(np.unique(held_out)) > 2  # drawn by chance: every tenth would be of two kinds

@@ -17,7 +17,7 @@ from torch import nn
 from ranking.models.cross_encoder import logit_module, run_pairs
 from ranking.models.item_tokens import ItemTokens, StoredTokens
 from ranking.models.late_interaction import LateColumn, LateScorer, late_fingerprint
-from ranking.models.late_network import LateHead, open_apart, read_apart
+from ranking.models.late_network import LateHead, make_late_interaction, open_late_interaction
 from ranking.models.pair_tokens import PairTokenizer, TokenLists
 from ranking.training.initial_model import new_cross_encoder
 from ranking.training.pairs import GradeScale, PairSet, judged_pairs
@@ -36,8 +36,8 @@ TITLES = [f"{colour} {thing}" for colour in COLOURS for thing in THINGS] + ["", 
 ITEMS = pa.table({"title": TITLES})
 PAIRS = [(user, item) for user in ("red mug", "blue", "", "a b c d e f") for item in TITLES[:-1]]
 TINY = RankerTraining(
-    loss="logit_mse", apart=True, head_rate=5.0, examples=4_000, batch_size=16, learning_rate=1e-3, dropout=0.0,
-    max_length=32, evaluations=4, patience=4,
+    loss="logit_mse", late_interaction=True, head_rate=5.0, examples=4_000, batch_size=16, learning_rate=1e-3,
+    dropout=0.0, max_length=32, evaluations=4, patience=4,
 )  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def scored(scorer: LateScorer, pairs: list[tuple[str, str]] = PAIRS) -> np.ndarr
 
 @pytest.mark.parametrize("runtime", ["openvino", "torch"])
 def test_scores_of_texts_apart_are_those_of_the_pair_that_was_trained(folder: Path, runtime: str) -> None:
-    model, tokenizer, every = open_apart(folder), PairTokenizer.load(folder), np.arange(len(PAIRS))
+    model, tokenizer, every = open_late_interaction(folder), PairTokenizer.load(folder), np.arange(len(PAIRS))
     tokenised = tokenizer.pairs([user for user, _ in PAIRS], [item for _, item in PAIRS], every, every)
     wanted = run_pairs(tokenizer, TorchRunner(logit_module(model), "cpu", "fp32"), tokenised)
     found = scored(LateScorer.load(folder, runtime=runtime, device="cpu"))  # type: ignore[arg-type]
@@ -86,7 +86,7 @@ def test_scores_of_texts_apart_are_those_of_the_pair_that_was_trained(folder: Pa
 
 
 def test_no_token_reads_the_other_text(folder: Path) -> None:
-    model = open_apart(folder)
+    model = open_late_interaction(folder)
     tokenizer = PairTokenizer.load(folder)
     told: list[torch.Tensor] = []
     model.model.classifier.register_forward_hook(lambda _, inputs, __: told.append(inputs[0]))
@@ -119,9 +119,11 @@ def test_the_number_of_texts_that_are_read_is_that_of_distinct_ones(
     scorer: LateScorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
-    told = LateScorer._told
+    told = LateScorer._token_outputs
     monkeypatch.setattr(
-        LateScorer, "_told", lambda self, texts, side: read.append(len(texts.indptr) - 1) or told(self, texts, side)
+        LateScorer,
+        "_token_outputs",
+        lambda self, texts, side: read.append(len(texts.indptr) - 1) or told(self, texts, side),
     )
     hits = Hits(np.array([[2, 0], [2, 0], [0, 1]]), np.zeros((3, 2), np.float32))
     scorer.score_shortlists(["a", "b", "c"], ItemTokens(scorer.tokenizer, texts_of), hits, depth=2)
@@ -136,7 +138,7 @@ def test_nothing_to_score_is_no_score(scorer: LateScorer) -> None:
     padded = Hits(np.full((1, 2), -1), np.zeros((1, 2), np.float32))
     assert np.isnan(scorer.score_shortlists(["a"], tokens, padded, 2)).all()
     assert scored(scorer, []).shape == (0,)
-    assert scorer.vectors(TokenLists.of([])) == []
+    assert scorer.item_vectors(TokenLists.of([])) == []
 
 
 def words_in_common(seed: int) -> PairSet:
@@ -183,7 +185,7 @@ def test_the_best_checkpoint_is_what_is_kept(
         checkpoints=tmp_path / "work", settings=TINY.model_copy(update={"examples": 256}), device="cpu",
         console=Console(file=io.StringIO()),
     )  # fmt: skip
-    kept = open_apart(tmp_path / "late").model.classifier.project.weight
+    kept = open_late_interaction(tmp_path / "late").model.classifier.project.weight
     torch.testing.assert_close(kept, states[0])
     assert not torch.equal(states[0], states[-1])
 
@@ -192,16 +194,16 @@ def test_another_kind_of_model_is_refused(tiny_ranker_folder: Path, scorer: Late
     with pytest.raises(BadBundle, match="no model of late interaction"):
         LateScorer.load(tiny_ranker_folder, device="cpu")
     with pytest.raises(BadBundle, match="no model of late interaction"):
-        open_apart(tiny_ranker_folder)
+        open_late_interaction(tiny_ranker_folder)
     model = CrossEncoder(str(tiny_ranker_folder), device="cpu")
     model[0].model = nn.Linear(2, 2)
     with pytest.raises(BadConfig, match="of a BERT"):
-        read_apart(model)
+        make_late_interaction(model)
 
 
 def test_a_head_keeps_its_weights_when_it_is_read_apart_again(folder: Path) -> None:
-    model = open_apart(folder)
+    model = open_late_interaction(folder)
     before = model.model.classifier
-    read_apart(model)
+    make_late_interaction(model)
     assert model.model.classifier is before
     assert isinstance(before, LateHead)

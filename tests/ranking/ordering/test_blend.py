@@ -38,13 +38,13 @@ def test_a_source_that_counts_for_more_than_in_retrievals_score_gets_the_differe
     words = np.random.default_rng(3).normal(0, 1, len(towers))
     fused, parts = 10.0 * towers + 0.2 * words, {"towers": towers, "words": words}
     blend = fit_blend(logits, fused, one_taken(0.8 * logits + 10.0 * towers + words), indptr, parts)
-    weights = blend.over({"towers": 10.0, "words": 0.2})
+    weights = blend.source_weights({"towers": 10.0, "words": 0.2})
     assert weights["towers"] / weights["logit"] == pytest.approx(12.5, rel=0.15)
     assert weights["words"] / weights["logit"] == pytest.approx(1.25, rel=0.08)
     plain = fit_blend(logits, fused, one_taken(0.8 * logits + 10.0 * towers + words), indptr)
     assert plain.sources == {}
     blended = blend(logits, fused, parts)
-    np.testing.assert_allclose(blend.along(2.0, 3.0)(logits, fused, parts), 2 * blended + 3, atol=1e-5)
+    np.testing.assert_allclose(blend.rescaled(2.0, 3.0)(logits, fused, parts), 2 * blended + 3, atol=1e-5)
     assert not np.allclose(blended, blend(logits, fused))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from ranking.models.cross_encoder import sigmoid
 from ranking.ordering.blend import Blend
-from ranking.ordering.platt import Calibration, Reliability, platt, reliability
+from ranking.ordering.platt import PlattScaling, Reliability, platt, reliability
 from retrieval.errors import BadBundle
 
 
@@ -60,14 +60,14 @@ def test_fewer_pairs_than_bins_fill_fewer() -> None:
 def test_a_blend_along_a_line_keeps_its_order() -> None:
     blend, logits, retrieval = Blend(2.0, 0.5, -1.0), np.array([1.0, 0.0, -3.0]), np.array([0.0, 4.0, 1.0])
     np.testing.assert_allclose(
-        blend.along(0.5, 3.0)(logits, retrieval), 0.5 * blend(logits, retrieval) + 3.0, atol=1e-6
+        blend.rescaled(0.5, 3.0)(logits, retrieval), 0.5 * blend(logits, retrieval) + 3.0, atol=1e-6
     )
 
 
 def test_a_calibration_survives_json() -> None:
-    found = Calibration(Reliability((0.1, 0.5), (0.2, 0.4), 9), Reliability((0.2, 0.4), (0.2, 0.4), 9))
+    found = PlattScaling(Reliability((0.1, 0.5), (0.2, 0.4), 9), Reliability((0.2, 0.4), (0.2, 0.4), 9))
     recorded = json.loads(json.dumps(found.as_json()))
-    assert Calibration.of(recorded) == found
+    assert PlattScaling.of(recorded) == found
     assert recorded["error_before"] == pytest.approx(0.1)
     with pytest.raises(BadBundle, match="calibration"):
-        Calibration.of({"before": {"predicted": [0.1]}})
+        PlattScaling.of({"before": {"predicted": [0.1]}})

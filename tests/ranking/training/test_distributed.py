@@ -9,7 +9,7 @@ import pytest
 
 from colour_pairs import COLOURS, ITEMS, colour_pairs
 from ranking.models.cross_encoder import CrossEncoderScorer
-from ranking.models.late_network import late_head, open_apart
+from ranking.models.late_network import late_head, open_late_interaction
 from ranking.training.local import RankerRun
 from ranking.training.settings import RankerTraining
 from ranking.training.train import train_ranker
@@ -56,7 +56,7 @@ def test_late_interaction_and_rows_that_no_number_divides(tiny_bert_folder: Path
     settings = {"processes": 2, "apart": True, "batch_size": 14, "examples": 5 * EVERY}
     run = _trained(tiny_bert_folder, tmp_path, **settings)
     assert len(run.evaluations) == SETTINGS.evaluations
-    assert late_head(open_apart(tmp_path / "ranker")) is not None
+    assert late_head(open_late_interaction(tmp_path / "ranker")) is not None
 
 
 def test_what_cannot_be_is_told_in_one_line(

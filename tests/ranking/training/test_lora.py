@@ -13,7 +13,7 @@ from sentence_transformers import CrossEncoder
 
 from colour_pairs import COLOURS, ITEMS, colour_pairs
 from ranking.models.cross_encoder import CrossEncoderScorer
-from ranking.models.late_network import open_apart
+from ranking.models.late_network import open_late_interaction
 from ranking.training.initial_model import new_cross_encoder, tokenizer_of
 from ranking.training.local import RankingEvaluator
 from ranking.training.settings import RankerTraining
@@ -106,7 +106,7 @@ def test_late_interaction_learns_by_changes_too(tiny_bert_folder: Path, tmp_path
         checkpoints=tmp_path / "work", settings=SETTINGS.model_copy(update={"apart": True, "head_rate": 4.0}),
         device="cpu",
     )  # fmt: skip
-    kept = open_apart(tmp_path / "late")
+    kept = open_late_interaction(tmp_path / "late")
     again = RankingEvaluator(tokenizer_of(kept), colour_pairs(1), device="cpu", precision="fp32")(kept)
     assert again["ndcg@10"] == pytest.approx(run.best, abs=1e-6)
 

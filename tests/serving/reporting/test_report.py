@@ -15,7 +15,7 @@ import pytest
 from ranking.ordering.blend import Blend
 from ranking.ordering.gate import gate
 from ranking.ordering.permute import rerank
-from ranking.ordering.platt import Calibration, reliability
+from ranking.ordering.platt import PlattScaling, reliability
 from retrieval.topk import CSR, Hits
 from serving.evaluation.figures import Example, JudgedTask, Task, evaluate, relevant_rows
 from serving.reporting.charts import Interval, change_bars, recall_curves, stage_dots
@@ -83,7 +83,7 @@ def report():
         ],
         environment={"machine": "two cores"},
         calibration={
-            "recommend": Calibration(
+            "recommend": PlattScaling(
                 reliability(np.linspace(0, 1, 40), np.zeros(40)),
                 reliability(np.full(40, 0.25), np.arange(40) % 4 == 0),
             ).as_json()
