@@ -1,4 +1,4 @@
-"""Vector indexes, what is stored per item, and versioned releases on disk."""
+"""Vector indexes, data stored per item, and versioned releases on disk."""
 
 from __future__ import annotations
 

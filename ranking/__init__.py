@@ -1,4 +1,4 @@
-"""The cross-encoder: its pairs, its training, the order of a shortlist, and the gate."""
+"""Reranking: the models, their training, the order of a shortlist, and the gate."""
 
 from __future__ import annotations
 

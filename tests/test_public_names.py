@@ -15,7 +15,7 @@ PUBLIC = {
         check exact_topk item_text load split_events split_judgements train_towers user_text write_sample
     """,
     "indexing": """
-        Bundle ExactIndex FaissIndex IndexVersion ItemColumn Manifest Release Tuner VectorIndex build_index
+        Bundle ExactIndex FaissIndex IndexVersion ItemColumn Manifest Release SearchParams Tuner VectorIndex build_index
         build_version open_index
     """,
     "ranking": "CrossEncoderScorer GateVerdict PairSet RankerTraining ShortlistScorer train_ranker",

@@ -72,9 +72,8 @@ class Dispatcher:
     def __init__(self, *, max_queries: int = MAX_QUERIES, max_wait: float = MAX_WAIT) -> None:
         self._max_queries = max_queries
         self._max_wait = max_wait
-        self._jobs: queue.SimpleQueue[_Job] = (
-            queue.SimpleQueue()
-        )  # reentrant: a finalizer may call put during another put
+        # reentrant: a finalizer may call put during another put
+        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._ahead: deque[_Job] = deque()  # only the thread uses it: taken from the queue, not yet run
         self._was_shared = False
         self._process = os.getpid()

@@ -1,8 +1,7 @@
-"""What was live when: a line is added to `activations.jsonl` before CURRENT moves, so that a rollback knows its way.
+"""The log of live releases: a line is appended to `activations.jsonl` before CURRENT changes, for rollbacks to read.
 
-A job that is killed between the two has recorded a move that was never made. Every line names the release that was live
-when it was written, so the next line, or CURRENT after the last, tells the moves that were made from those that were
-not.
+A job that is killed in between has logged a move that was never made. Every line names the release that was live when
+it was written, so that the next line, or CURRENT for the last one, shows which moves were made.
 """
 
 from __future__ import annotations
@@ -14,22 +13,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-How: TypeAlias = Literal["publish", "activate", "rollback"]
+MoveKind: TypeAlias = Literal["publish", "activate", "rollback"]
 
 
 @dataclass(frozen=True)
 class Move:
-    """One move of CURRENT: `release` takes the place of `before`, None for the first. `at` is an ISO 8601 time."""
+    """One change of CURRENT from release `before`, None for the first, to `release`; `at` is an ISO 8601 time."""
 
     release: str
     before: str | None
-    how: How
+    how: MoveKind
     who: str = ""
     at: str = ""
 
 
 def record_move(path: Path, move: Move) -> None:
-    """Add a line to the file and sync it; what a killed writer left of its own line is ended first."""
+    """Append a line to the file and sync it, first completing a line that a killed writer left unfinished."""
     with path.open("ab+") as file:
         torn = False
         if file.tell():
@@ -42,7 +41,7 @@ def record_move(path: Path, move: Move) -> None:
 
 
 def read_moves(path: Path) -> list[Move]:
-    """Every move as recorded, the oldest first; a line that cannot be read is passed over, no file is no move."""
+    """The logged moves, oldest first; lines that cannot be read are skipped, and a missing file holds none."""
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
@@ -50,32 +49,32 @@ def read_moves(path: Path) -> list[Move]:
     return [move for line in lines if (move := _parsed(line)) is not None]
 
 
-def way_back(moves: Sequence[Move], live: str | None, parent_of: Callable[[str], str | None]) -> list[str]:
-    """The live release, last, after those that a rollback goes to, one after the other.
+def rollback_path(moves: Sequence[Move], live: str | None, parent_of: Callable[[str], str | None]) -> list[str]:
+    """The releases that successive rollbacks lead to, the farthest first, and the live release last.
 
-    A publication or an activation goes on from what was live; a rollback takes its way back. Before the first move that
-    was recorded, a release replaced the one that `parent_of` names.
+    A publication or an activation extends the path by a release; a rollback shortens it. Releases from before the first
+    logged move are found through `parent_of`, which returns the release that one replaced.
 
     >>> moves = [Move("b", "a", "publish"), Move("c", "b", "publish"), Move("b", "c", "rollback")]
-    >>> way_back(moves, "b", lambda name: None), way_back(moves[:2], "b", lambda name: None)
+    >>> rollback_path(moves, "b", lambda name: None), rollback_path(moves[:2], "b", lambda name: None)
     (['a', 'b'], ['a', 'b'])
     """
-    way: list[str] = []
-    undone: list[str] = []  # the way as it was before the move that was recorded last
+    path: list[str] = []
+    undone: list[str] = []  # the path before the last move, in case that was logged but not made
     for move in [*moves, None]:
         standing = live if move is None else move.before
         if standing is None:
-            way = []
-        elif not way or way[-1] != standing:  # the last move was never made, or CURRENT was moved by hand
-            way = undone if undone and undone[-1] == standing else [*way, standing]
+            path = []
+        elif not path or path[-1] != standing:  # the last move was never made, or CURRENT was changed by hand
+            path = undone if undone and undone[-1] == standing else [*path, standing]
         if move is not None:
-            undone = way
-            way = _rolled_back(way, move.release) if move.how == "rollback" else [*way, move.release]
-    return [*_ancestors(way[0], parent_of), *way] if way else []
+            undone = path
+            path = _rolled_back(path, move.release) if move.how == "rollback" else [*path, move.release]
+    return [*_ancestors(path[0], parent_of), *path] if path else []
 
 
-def _rolled_back(way: list[str], release: str) -> list[str]:
-    return way[: len(way) - way[::-1].index(release)] if release in way else [release]
+def _rolled_back(path: list[str], release: str) -> list[str]:
+    return path[: len(path) - path[::-1].index(release)] if release in path else [release]
 
 
 def _ancestors(release: str, parent_of: Callable[[str], str | None]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Writing files so that a killed job or a power cut leaves either the old file or the new one, never half of one."""
+"""Atomic writes: a killed job or a power cut leaves either the old file or the new one, never a part of one."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ _ADVICE = {
     errno.EISDIR: "a folder stands where a file is needed: choose another name",
     errno.ENOTDIR: "a file stands where a folder is needed: choose another folder",
 }
-_FULL = 1 << 20  # bytes: a disk with less room than this has refused what a library could not write
+_FULL = 1 << 20  # bytes: with less free space, a failed write of a library is blamed on the disk
 
 
 @contextmanager
 def writing_to(root: Path) -> Iterator[None]:
-    """Turn a write at or below root that the system refused (no space, no permission) into BadBundle, one line.
+    """Turn a write at or below `root` that the system refused (no space, no permission) into a BadBundle of one line.
 
-    Other errors, and those of files elsewhere, pass as they are. A full disk is told from whatever error a library
-    makes of it.
+    Other errors, and errors of files elsewhere, pass unchanged. A full disk is recognised through the various errors
+    that libraries make of it.
     """
     try:
         yield
     except ShortlistError:
         raise
     except Exception as error:
-        number, place = _number_of(error, root), root
+        number, place = _errno_of(error, root), root
         if isinstance(error, OSError) and isinstance(error.filename, str | bytes | os.PathLike):
             place = Path(os.fsdecode(error.filename))
         advice = _ADVICE.get(number)
@@ -51,26 +51,26 @@ def writing_to(root: Path) -> Iterator[None]:
         raise BadBundle(f"cannot write {place}: {os.strerror(number)}; {advice}") from error
 
 
-def _number_of(error: Exception, root: Path) -> int:
-    """What the system said, as its number; 0 where nothing is known of it.
+def _errno_of(error: Exception, root: Path) -> int:
+    """The system's errno behind an error; 0 where it is unknown.
 
-    Of a full disk safetensors, tokenizers and `shutil.copytree` have the words alone, torch and OpenVINO a RuntimeError
-    without them.
+    For a full disk, safetensors, tokenizers and `shutil.copytree` raise errors with the system's message only, torch
+    and OpenVINO a RuntimeError without even that.
     """
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     if os.strerror(errno.ENOSPC) in str(error):
         return errno.ENOSPC
-    return errno.ENOSPC if isinstance(error, RuntimeError) and _room(root) < _FULL else 0
+    return errno.ENOSPC if isinstance(error, RuntimeError) and _free_bytes(root) < _FULL else 0
 
 
-def _room(path: Path) -> int:
-    """The free bytes of the file system that a path is on, or would be."""
+def _free_bytes(path: Path) -> int:
+    """The free bytes of the file system of a path, which need not exist."""
     return shutil.disk_usage(next(place for place in (path, *path.absolute().parents) if place.exists())).free
 
 
 def sync(path: Path) -> None:
-    """Have the kernel put a file's bytes, or a folder's entries, on the disk."""
+    """Flush a file's bytes, or a folder's entries, to the disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -79,7 +79,7 @@ def sync(path: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Sync every file below a folder, then every folder, the innermost first."""
+    """Sync every file and folder below a folder, innermost folders first, and the folder itself."""
     for place, _, files in os.walk(folder, topdown=False):
         for name in files:
             sync(Path(place, name))
@@ -87,9 +87,9 @@ def sync_tree(folder: Path) -> None:
 
 
 def replace_file(target: Path, data: bytes, *, scratch: Path) -> None:
-    """Put data in place of target in one step: written and synced at `scratch` (same file system), then renamed.
+    """Replace the file `target` atomically: `data` is written and synced to `scratch`, which is then renamed.
 
-    Where that fails, nothing stays at `scratch`.
+    `scratch` has to be on the same file system; it is removed where the write fails.
     """
     try:
         with scratch.open("wb") as file:
@@ -103,10 +103,11 @@ def replace_file(target: Path, data: bytes, *, scratch: Path) -> None:
 
 
 def write_npy(path: Path, rows: int, parts: Iterable[NDArray[np.generic]]) -> None:
-    """Write a .npy file of so many rows from parts along its first axis, without holding the whole array.
+    """Write a .npy file of `rows` rows from parts along the first axis, without holding the whole array in memory.
 
-    Plain writes, not a memory map: a full disk is then an OSError and not a dead process. The first part sets the dtype
-    and the other axes; ValueError where there is none, where another has other axes, or where the rows do not add up.
+    It uses plain writes, not a memory map, so that a full disk raises OSError instead of killing the process. The first
+    part sets the dtype and the other axes. Raises ValueError where there is no part, where a part has other axes, or
+    where the parts' rows do not add up.
     """
     written = 0
     axes: tuple[int, ...] = ()
@@ -122,10 +123,10 @@ def write_npy(path: Path, rows: int, parts: Iterable[NDArray[np.generic]]) -> No
             file.write(np.ascontiguousarray(part, dtype).data)
             written += len(part)
     if written != rows or dtype is None:
-        raise ValueError(f"{path.name}: {written} of {rows} rows were written, in one part or more")
+        raise ValueError(f"{path.name}: {written} of {rows} rows were written")
 
 
 def write_array(path: Path, array: NDArray[np.generic]) -> None:
-    """Write an array of one axis or more as a .npy file, with an OSError that says what the disk refused, which numpy's
-    own `save` does not: see `writing_to`."""
+    """Write an array of one axis or more as a .npy file; unlike `np.save` it raises an OSError with an errno, which
+    `writing_to` needs."""
     write_npy(path, len(array), [array])

@@ -1,17 +1,17 @@
-"""The bundle on disk: immutable parts, releases that name them, and the one file that says which release is live.
+"""The bundle on disk: immutable parts, releases that name them, and one file that names the live release.
 
     bundle/
       CURRENT                        name of the live release, replaced atomically
       LOCK                           the writer lock, never deleted
-      activations.jsonl              what was live when, one line a move of CURRENT
+      activations.jsonl              the log of live releases, one line a change of CURRENT
       releases/<id>.json             see Release
-      towers/<name>/ and so for ranker, index, shoppers, words, canaries: immutable, each with manifest.json
+      towers/<name>/                 immutable, with manifest.json; likewise ranker, index, shoppers, words, canaries
       runtime/<name>/                derived files, may be deleted
-      .staging/                      what a writer has in hand; emptied by the next writer
+      .staging/                      unfinished files of a writer; emptied by the next writer
 
-A part is written below .staging, synced, given its manifest and renamed into place; a release is written the same way;
-only then is CURRENT replaced. So a job killed at any instruction leaves the release that was live. Readers take no lock
-and write nothing: they open what CURRENT names and keep it.
+A part is written below .staging, given its manifest, synced and renamed into place, and so is a release; only then is
+CURRENT replaced. So a job that is killed at any instruction leaves the live release as it was. Readers take no lock and
+write nothing: they open the release that CURRENT names, and keep it open.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from indexing.bundle.activation_log import How, Move, read_moves, record_move, way_back
+from indexing.bundle.activation_log import Move, MoveKind, read_moves, record_move, rollback_path
 from indexing.bundle.atomic_files import replace_file, sync, sync_tree, writing_to
 from indexing.bundle.manifest import MANIFEST, JsonMap, Manifest, file_sum, file_sums
 from indexing.bundle.releases import KINDS, Release, check_name, require_coherent
@@ -45,12 +45,13 @@ class Bundle:
 
     @classmethod
     def create(cls, path: Path) -> Bundle:
-        """The bundle at path, made if there is none; BadBundle where it holds other things or cannot be written."""
+        """Open the bundle at `path`, creating it if needed; raises BadBundle where the folder holds other files or
+        cannot be written."""
         path = Path(path)
         with writing_to(path):
             path.mkdir(parents=True, exist_ok=True)
             if not (path / "releases").is_dir() and any(path.iterdir()):
-                raise BadBundle(f"{path} holds files and is no bundle; choose an empty or a new folder")
+                raise BadBundle(f"{path} holds other files and is no bundle; choose an empty or a new folder")
             for name in ("releases", ".staging", *KINDS):
                 (path / name).mkdir(exist_ok=True)
             sync(path)
@@ -58,7 +59,7 @@ class Bundle:
 
     @classmethod
     def open(cls, path: Path) -> Bundle:
-        """The bundle at path, to read; BadBundle where there is none."""
+        """Open the bundle at `path`; raises BadBundle where there is none."""
         path = Path(path)
         if not (path / "releases").is_dir():
             raise BadBundle(f"there is no bundle at {path}; make one with: shortlist run {path} --data DATA")
@@ -67,7 +68,7 @@ class Bundle:
     # reading
 
     def current_id(self) -> str | None:
-        """The name of the live release, None before the first."""
+        """The name of the live release, None before the first; raises CorruptBundle where CURRENT cannot be read."""
         try:
             name = (self.path / CURRENT).read_text("ascii").strip()
         except FileNotFoundError:
@@ -77,19 +78,19 @@ class Bundle:
         return check_name(name, str(self.path / CURRENT))
 
     def current(self) -> Release:
-        """The live release, opened with `open_release`; BadBundle before the first."""
+        """The live release, see `open_release`; raises BadBundle before the first."""
         return self.open_release(self._live_name())
 
     def open_release(self, name: str) -> Release:
-        """A release that can be served: its parts are as they were written, as far as opening looks (see
-        `indexing.verify`), and fit each other. Raises CorruptBundle or StaleArtefact, by name."""
+        """A release that can be served: its parts are undamaged, as far as `as_opened` of `indexing.bundle.verify`
+        checks, and belong together. Raises CorruptBundle or StaleArtefact, naming the part."""
         release = self.release(name)
         self._verdict(release, as_opened).require_sound()
         require_coherent(release, self._manifests(release), self.path)
         return release
 
     def release(self, name: str) -> Release:
-        """A release as recorded, its parts not looked at; BadBundle where there is none of that name."""
+        """A release as recorded, without a check of its parts; raises BadBundle where there is none of that name."""
         path = self._release_path(name)
         if not path.exists():
             known = ", ".join(sorted(one.stem for one in path.parent.glob("*.json"))) or "none"
@@ -97,57 +98,58 @@ class Bundle:
         return Release.read(path)
 
     def releases(self) -> list[Release]:
-        """Every recorded release, the oldest first."""
+        """All recorded releases, oldest first."""
         found = [Release.read(path) for path in (self.path / "releases").glob("*.json")]
         return sorted(found, key=lambda release: (release.created, release.id))
 
     def path_of(self, kind: str, name: str) -> Path:
-        """The folder of a part; BadBundle where it is missing."""
+        """The folder of a part; raises BadBundle where it is missing."""
         path = self._part_path(kind, name)
         if not path.is_dir():
             raise BadBundle(f"{path} is missing; restore it from a copy or build again")
         return path
 
     def has(self, kind: str, name: str) -> bool:
-        """Whether there is a part of that name."""
+        """Whether the bundle has a part of that kind and name."""
         return self._part_path(kind, name).is_dir()
 
     def manifest(self, kind: str, name: str) -> Manifest:
-        """The manifest of a part."""
+        """The manifest of a part; raises BadBundle or CorruptBundle."""
         return Manifest.read(self.path_of(kind, name))
 
     def runtime(self, name: str) -> Path | None:
-        """The folder of derived files of that name, None where it was not made or was deleted."""
+        """The folder of derived files of that name, None where there is none."""
         path = self._part_path("runtime", name)
         return path if path.is_dir() else None
 
     def verify(self, name: str | None = None) -> Verdict:
-        """Read every file of a release (the live one unless named) and compare checksums."""
+        """Compare every file of a release (by default the live one) with its checksum."""
         return self.verdict(self.release(self._live_name() if name is None else name))
 
     def verdict(self, release: Release) -> Verdict:
-        """The same of a release that need not be recorded."""
+        """Compare every file of a release, which need not be recorded, with its checksum."""
         return self._verdict(release, as_written)
 
     def writer(self) -> int | None:
-        """The process that writes to the bundle now, None where there is none; see `WriterLock.holder`."""
+        """The id of the process that writes to the bundle now, None where none does; see `WriterLock.holder`."""
         return self._lock.holder()
 
     def moves(self) -> list[Move]:
-        """What became live when, the oldest first, as far as it was recorded; the last may not have been made."""
+        """The logged changes of the live release, oldest first; the last may not have been made."""
         return read_moves(self.path / ACTIVATIONS)
 
-    def way_back(self) -> list[str]:
-        """The live release, last, after those that rollbacks go to one after the other: as far as they are there."""
+    def rollback_path(self) -> list[str]:
+        """The recorded releases that successive rollbacks lead to, the farthest first, and the live release last."""
         recorded = {release.id: release.parent for release in self.releases()}
-        way = way_back(self.moves(), self.current_id(), recorded.get)
-        return [name for name in way if name in recorded]
+        path = rollback_path(self.moves(), self.current_id(), recorded.get)
+        return [name for name in path if name in recorded]
 
     # writing
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the writer lock, .staging cleared of what a dead writer left; BadBundle where another has the lock."""
+        """Hold the writer lock, and clear .staging of a dead writer's files; raises BadBundle where the lock is
+        taken."""
         nested = self._lock.held
         with self._lock:
             if not nested:
@@ -156,7 +158,7 @@ class Bundle:
 
     @contextmanager
     def stage(self, kind: str) -> Iterator[Path]:
-        """An empty folder to write a part in; removed at the end unless it was handed to `add`. Holds the lock."""
+        """An empty folder to write a part in, under the writer lock; removed at the end unless `add` moved it."""
         with self.lock():
             with writing_to(self.path):
                 made = tempfile.mkdtemp(prefix=f"{kind}-", dir=self.path / ".staging")
@@ -178,10 +180,11 @@ class Bundle:
         about: JsonMap | None = None,
         like: Path | None = None,
     ) -> Path:
-        """Make a staged folder part `kind`/`name`: checksummed, synced, renamed into place. Returns where it is.
+        """Move a staged folder into place as part `kind`/`name`, with checksums; returns its path.
 
-        A part of that name that is there already stays, if it is sound: names are fingerprints of contents. Files that
+        An existing part of that name is kept, if it is undamaged, as names are fingerprints of contents. Files that
         equal those of the part at `like` become hard links to them. A folder that was not staged here is copied.
+        Raises CorruptBundle where the existing part is damaged, BadBundle where the disk refuses.
         """
         final = self._part_path(kind, name)
         with self.lock(), writing_to(self.path):
@@ -205,14 +208,14 @@ class Bundle:
         return final
 
     def link_files(self, kind: str, name: str, folder: Path, *, without: Collection[str] = ()) -> None:
-        """Fill a staged folder with hard links to the files of a part, but for some, as its manifest names them."""
+        """Hard-link the files of a part, except those in `without`, into a staged folder."""
         part = self.path_of(kind, name)
         for file in sorted(Manifest.read(part).files.keys() - set(without)):
             (folder / file).parent.mkdir(exist_ok=True)
             os.link(part / file, folder / file)
 
     def keep_runtime(self, name: str, folder: Path) -> Path:
-        """Keep a staged folder of derived files as runtime/`name`; one that is there already stays."""
+        """Move a staged folder of derived files to runtime/`name`; an existing one is kept. Returns its path."""
         final = self._part_path("runtime", name)
         with self.lock(), writing_to(self.path):
             final.parent.mkdir(exist_ok=True)
@@ -223,9 +226,9 @@ class Bundle:
         return final
 
     def record(self, release: Release) -> Release:
-        """Write a release down without making it live; returns it with `parent` and `manifests` filled in.
+        """Record a release without making it live; returns it with `parent` and `manifests` filled in.
 
-        Raises BadBundle where the name is taken or a part is missing, StaleArtefact where parts do not fit each other.
+        Raises BadBundle where the name is taken or a part is missing, StaleArtefact where parts do not belong together.
         """
         path = self._release_path(release.id)
         with self.lock(), writing_to(self.path):
@@ -240,32 +243,32 @@ class Bundle:
         return release
 
     def activate(self, name: str, *, who: str = "", at: str = "") -> Release:
-        """Make a recorded release live, after reading every file of it; raises CorruptBundle or StaleArtefact.
+        """Make a recorded release live after comparing all its files; raises CorruptBundle or StaleArtefact.
 
-        `who` asked for it, `at` an ISO 8601 time: they are recorded.
+        `who` and `at`, an ISO 8601 time, are logged.
         """
         return self._make_live(name, "activate", who, at)
 
     def publish(self, release: Release) -> Release:
-        """Record a release and make it the live one."""
+        """Record a release and make it live; raises what `record` and `activate` raise."""
         with self.lock():
             recorded = self.record(release)
             return self._make_live(recorded.id, "publish", recorded.who, recorded.created)
 
     def rollback(self, *, who: str = "", at: str = "") -> Release:
-        """Make live again what was live before the live release; BadBundle where nothing was, or it was pruned."""
+        """Make the release live that was live before; raises BadBundle where there was none or it was pruned."""
         with self.lock():
-            live, way = self._live_name(), self.way_back()
-            if len(way) < 2:
+            live, path = self._live_name(), self.rollback_path()
+            if len(path) < 2:
                 raise BadBundle(
                     f"{self.path} holds no release that was live before {live}: there is none to go back to; "
                     "activate one by its name"
                 )
-            return self._make_live(way[-2], "rollback", who, at)
+            return self._make_live(path[-2], "rollback", who, at)
 
-    # within
+    # internal
 
-    def _make_live(self, name: str, how: How, who: str, at: str) -> Release:
+    def _make_live(self, name: str, how: MoveKind, who: str, at: str) -> Release:
         with self.lock(), writing_to(self.path):
             release = self.release(name)
             self._verdict(release, as_written).require_sound()

@@ -1,4 +1,4 @@
-"""The manifest of an artefact folder: what it is, what it needs beside it, and the checksum of each of its files."""
+"""The manifest of a part's folder: its kind and name, the parts it requires, and the checksum of each file."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class FileSum(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What an artefact folder holds.
+    """The manifest of a part.
 
-    `requires` maps a kind to the name that must stand beside this artefact in a release: an index requires the towers
-    that made its vectors. `about` is free for the maker: settings, measured recall, fingerprints.
+    `requires` maps a kind to the name of the part that has to be in the same release: an index requires the towers that
+    made its vectors. `about` holds whatever its maker records: settings, measured recall, fingerprints.
     """
 
     kind: str
@@ -57,7 +57,7 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
-        """The manifest of a folder; CorruptBundle names the file that is missing, cut short or of another shape."""
+        """Read a folder's manifest; raises CorruptBundle where it is missing, damaged or of another form."""
         path = folder / MANIFEST
         fields = load_json(path, schema=SCHEMA)
         try:
@@ -75,9 +75,9 @@ class Manifest:
 
 
 def file_sums(folder: Path) -> dict[str, FileSum]:
-    """The size and sha256 of every file below a folder but its manifest, by path with forward slashes, sorted.
+    """The size and sha256 of every file below a folder, except its manifest, by relative path, sorted.
 
-    Raises BadBundle on a link: what it points at could change behind the checksum.
+    Raises BadBundle for a link, since the file it points at could change.
     """
     found = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
     for path in found:
@@ -100,12 +100,12 @@ def sha256(data: bytes) -> str:
 
 
 def dump_json(value: Mapping[str, object]) -> bytes:
-    """Readable, sorted, ASCII JSON; a number that is not finite becomes null, a numpy number a plain one."""
+    """Indented ASCII JSON with sorted keys; numbers that are not finite become null, numpy values plain ones."""
     return (json.dumps(_plain(value), indent=1, sort_keys=True, allow_nan=False) + "\n").encode("ascii")
 
 
 def load_json(path: Path, *, schema: int) -> JsonMap:
-    """A JSON object from a file; CorruptBundle names a file that cannot be read, BadBundle a newer schema."""
+    """Read a JSON object; raises CorruptBundle for a file that cannot be read, BadBundle for a newer schema."""
     try:
         value = json.loads(path.read_bytes())
     except OSError as error:

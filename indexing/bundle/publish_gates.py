@@ -1,4 +1,4 @@
-"""What a release must show before it goes live. Each gate is a decision over figures that somebody else measured."""
+"""The gates that a release has to pass before it becomes live; each is a decision over measured figures."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 from indexing.bundle.manifest import JsonMap
 from indexing.bundle.verify import Verdict
 
-CHECKSUMS = "checksums"  # the gate that nobody can overrule
-MAX_LOSS = 0.02  # of the canaries' recall
-MIN_OVERLAP = 0.5  # of the canaries' first items with those of the live release
+CHECKSUMS = "checksums"  # the one gate that cannot be overruled
+MAX_LOSS = 0.02  # of the canaries' recall, at most
+MIN_OVERLAP = 0.5  # of the canaries' first items with those of the live release, at least
 ROUNDING = 1e-9
 
 
 class Gate(NamedTuple):
-    """What one gate found."""
+    """The result of one gate."""
 
     name: str
     passed: bool
@@ -26,20 +26,20 @@ class Gate(NamedTuple):
     figures: JsonMap
 
     def as_json(self, *, overruled: bool = False) -> JsonMap:
-        """As the release records it."""
+        """As a release records it."""
         found: JsonMap = {"passed": self.passed, "why": self.why, **self.figures}
         return found | ({"overruled": True} if overruled else {})
 
 
 def whole(verdict: Verdict) -> Gate:
-    """Every file of the release is as it was written."""
+    """Passes if every file of the release is as it was written."""
     faults = "; ".join(map(str, verdict.faults[:5]))
     why = faults or f"{verdict.files} files of {verdict.bytes:,} bytes are as they were written"
     return Gate(CHECKSUMS, verdict.sound, why, {"files": verdict.files, "faults": len(verdict.faults)})
 
 
 def recall_reached(recall: float, target: float, k: int) -> Gate:
-    """The index finds what exact search finds.
+    """Passes if the index reaches the wanted recall against exact search.
 
     >>> recall_reached(0.93, 0.95, 100).why
     'recall@100 of the index is 0.930, 0.950 is wanted'
@@ -49,14 +49,14 @@ def recall_reached(recall: float, target: float, k: int) -> Gate:
 
 
 def items_kept(items: int, live: int, gone: int, max_change: float) -> Gate:
-    """The catalogue has about as many items as the live one, and mostly the same: half a feed is no catalogue, and
-    neither is somebody else's. `gone` of the `live` items are not among the `items` any more.
+    """Passes if the catalogue has about as many items as the live one and most of them are the same, which catches
+    truncated and mistaken feeds. `gone` counts live items that are not in the new catalogue.
 
     >>> items_kept(27_000, 54_000, 27_000, 0.3).why
     '27,000 items after 54,000 (-50.0 %), of which 27,000 (50.0 %) are gone, and 30 % is allowed'
     """
     if not live:
-        why = f"{items:,} items after none: an empty catalogue says nothing of the next one"
+        why = f"{items:,} items after none: an empty live catalogue cannot be compared with"
         return Gate("items", False, why, {"items": items, "live": 0, "gone": 0, "max_change": max_change})
     more, lost = items / live - 1, gone / live
     changes = f"({100 * more:+.1f} %), of which {gone:,} ({100 * lost:.1f} %) are gone"
@@ -66,9 +66,9 @@ def items_kept(items: int, live: int, gone: int, max_change: float) -> Gate:
 
 
 def recall_kept(after: ArrayLike, before: ArrayLike, k: int) -> Gate:
-    """The canaries find what is right as well as in the live release: recall@k of each, after and before.
+    """Passes if the canaries' mean recall@k is about that of the live release; float [n] each.
 
-    Where they are so few that one of them counts for more than the loss that is allowed, one of them may be lost.
+    With so few canaries that one of them counts for more than MAX_LOSS, one of them may be lost.
 
     >>> recall_kept([1, 0, 0, 0], [1, 1, 1, 0], 10).why
     'recall@10 of 4 canaries is 0.250 after 0.750, and a loss of 0.25 is allowed'
@@ -81,7 +81,7 @@ def recall_kept(after: ArrayLike, before: ArrayLike, k: int) -> Gate:
 
 
 def answers_kept(after: Sequence[Sequence[str]], before: Sequence[Sequence[str]], k: int, who: str) -> Gate:
-    """The first k items of `who` are mostly those of the live release; to be asked only where towers are the same.
+    """Passes if the first k items of `who` are mostly those of the live release; only for releases of the same towers.
 
     >>> answers_kept([["a", "b"]], [["b", "c"]], 10, "canaries").passed
     True
@@ -93,13 +93,13 @@ def answers_kept(after: Sequence[Sequence[str]], before: Sequence[Sequence[str]]
 
 
 def overlap(one: Sequence[str], other: Sequence[str]) -> float:
-    """The share of the longer list that both hold; 1 of two empty ones."""
+    """The number of shared items over the length of the longer list; 1 for two empty lists."""
     longest = max(len(one), len(other))
     return len(set(one) & set(other)) / longest if longest else 1.0
 
 
 def recall_of(answers: Sequence[Sequence[str]], wanted: Sequence[Sequence[str]], k: int) -> NDArray[np.float64]:
-    """Of each answer's first k items, how many are wanted, as a share of what k places could hold.
+    """Recall@k of each answer: wanted items among its first k, over min(k, number wanted); float64 [n].
 
     >>> recall_of([["a", "b"], ["c"]], [["b", "z"], ["d"]], 10).tolist()
     [0.5, 0.0]

@@ -1,4 +1,4 @@
-"""A release: what goes live, is rolled back and is named in answers."""
+"""A release: the set of parts that becomes live, can be rolled back, and is named in answers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _REMEDY = {
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """The parts that answer together, and how they came to be.
+    """The parts that answer together, and how they were made.
 
     `towers`, `ranker`, `index`, `shoppers`, `words` and `canaries` name folders of the bundle. `created` is an ISO 8601
     time from the caller's clock. `parent` (the release that was live when this one was recorded) and `manifests` (the
@@ -53,18 +53,18 @@ class Release:
     manifests: Mapping[str, str] = field(default_factory=dict)
 
     def parts(self) -> dict[str, str]:
-        """The name of each part there is, by kind."""
+        """The names of its parts, by kind."""
         named = {kind: getattr(self, kind) for kind in KINDS}
         return {kind: name for kind, name in named.items() if name is not None}
 
     def to_json(self) -> bytes:
-        """The bytes of releases/<id>.json, with a checksum of the rest inside."""
+        """The bytes of releases/<id>.json, which hold their own checksum."""
         body = json.loads(dump_json({one.name: getattr(self, one.name) for one in fields(self)}))
         return dump_json({"schema": SCHEMA, "sha256": sha256(dump_json(body)), "release": body})
 
     @classmethod
     def read(cls, path: Path) -> Release:
-        """A release from its file; CorruptBundle names the file where it is cut short, changed or lacks a field."""
+        """Read a release; raises CorruptBundle where the file is cut short, changed or lacks a field."""
         envelope = load_json(path, schema=SCHEMA)
         body = envelope.get("release")
         if not isinstance(body, dict) or sha256(dump_json(body)) != envelope.get("sha256"):
@@ -79,12 +79,12 @@ class Release:
 
 
 def rerank_gates(release: Release) -> JsonMap:
-    """Of the gates that a release has passed or not, those that switch reranking on or off, by task."""
+    """The gates of a release that switch reranking on or off, by task."""
     return {name: gate for name, gate in release.gates.items() if isinstance(gate, dict) and "on" in gate}
 
 
 def release_id(created: str, *parts: str | None) -> str:
-    """A name that sorts by time and tells two releases of one second apart.
+    """A name that sorts by time and differs between releases of the same second.
 
     >>> release_id("2024-05-06T07:08:09+00:00", "towers-a", None, "index-b")
     '20240506T070809-8937d261'
@@ -95,14 +95,14 @@ def release_id(created: str, *parts: str | None) -> str:
 
 
 def check_name(name: str, where: str) -> str:
-    """The name, if it can stand as one folder or file name; else BadBundle."""
+    """The name, if it is safe as a file name; raises BadBundle otherwise."""
     if not _NAME.fullmatch(name):
-        raise BadBundle(f"{where}: {name!r} is no name of a part; use letters, digits, dots, dashes and underscores")
+        raise BadBundle(f"{where}: {name!r} is not a valid name; use letters, digits, dots, dashes and underscores")
     return name
 
 
 def require_coherent(release: Release, manifests: Mapping[str, Manifest], bundle: Path) -> None:
-    """Raise StaleArtefact unless each part stands beside what made it: an index beside the towers of its vectors."""
+    """Raise StaleArtefact unless every part's required parts are in the release, such as an index's towers."""
     parts = release.parts()
     for kind, manifest in manifests.items():
         for needed, name in manifest.requires.items():

@@ -1,7 +1,7 @@
-"""Checks that what is on the disk is what was written: every file, by name.
+"""Compares files on disk with the checksums of their manifests.
 
-`shortlist release verify` and every move of CURRENT read every byte. Opening reads files of up to READ_AT_OPEN bytes,
-each once in the life of a process as long as it is not touched, and of larger ones compares the size alone.
+`shortlist release verify` and every change of CURRENT read every byte. Opening a release reads files of up to
+READ_AT_OPEN bytes, each once in a process as long as it is not modified; of larger files it compares the size only.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from indexing.bundle.manifest import MANIFEST, FileSum, Manifest, file_sum
 from retrieval.errors import CorruptBundle
 from retrieval.fingerprint import remembered_sha256
 
-READ_AT_OPEN = 256 << 20  # bytes of a file: a quarter of a second for one core that has instructions for it
-DELTA = "delta"  # the folder of an index version that updates append to
-AFTER = "after"  # in the manifest of an update: the sha256 of the manifest that it follows
+READ_AT_OPEN = 256 << 20  # bytes: a quarter of a second for a core with SHA instructions
+DELTA = "delta"  # folder of an index version that updates are appended to
+AFTER = "after"  # key in an update's manifest: the sha256 of the manifest before it
 
 Check: TypeAlias = Callable[[Path, FileSum], bool]
 
 
 class Fault(NamedTuple):
-    """One file that is not as it was written."""
+    """A file that is not as it was written."""
 
     path: Path
     what: str  # missing, changed, additional or out of order
 
     def __str__(self) -> str:
-        """The file and what became of it."""
+        """As text."""
         return f"{self.path} is {self.what}"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of a verification."""
+    """The result of a verification."""
 
     subject: str  # what was verified: a release or a folder
-    files: int  # how many files were looked at
+    files: int  # how many were compared
     bytes: int
     faults: tuple[Fault, ...]
 
@@ -50,7 +50,7 @@ class Verdict:
         return not self.faults
 
     def require_sound(self) -> None:
-        """Raise CorruptBundle, naming the files, unless every file is as it was written."""
+        """Raise CorruptBundle, naming the first files, unless all are as they were written."""
         if self.faults:
             named = "; ".join(map(str, self.faults[:5])) + ("; ..." if len(self.faults) > 5 else "")
             raise CorruptBundle(
@@ -60,19 +60,19 @@ class Verdict:
 
 
 def as_written(path: Path, expected: FileSum) -> bool:
-    """Whether a file is what was written, by reading it now."""
+    """Whether a file is as it was written; reads it now."""
     return path.stat().st_size == expected.bytes and file_sum(path) == expected
 
 
 def as_opened(path: Path, expected: FileSum) -> bool:
-    """The same as far as opening looks; see the module."""
+    """Whether a file is as it was written, as far as opening checks; see the module."""
     if path.stat().st_size != expected.bytes:
         return False
     return expected.bytes > READ_AT_OPEN or remembered_sha256(path) == expected.sha256
 
 
 def verdict(subject: str, parts: Mapping[Path, str | None], check: Check = as_written) -> Verdict:
-    """The verdict on the folders of parts, each with the sha256 that its manifest has to have, None for any.
+    """Verify the folders of parts; `parts` maps each to the sha256 that its manifest must have, None for any.
 
     Raises BadBundle for a manifest of a newer schema.
     """
@@ -84,7 +84,7 @@ def verdict(subject: str, parts: Mapping[Path, str | None], check: Check = as_wr
 
 
 def _examined(folder: Path, pinned: str | None, check: Check) -> tuple[list[Fault], list[FileSum]]:
-    """The faults of a part, and what it should hold."""
+    """The faults of a part, and the files that it should hold."""
     path = folder / MANIFEST
     if not path.is_file():
         return [Fault(path if folder.is_dir() else folder, "missing")], []
@@ -98,7 +98,7 @@ def _examined(folder: Path, pinned: str | None, check: Check) -> tuple[list[Faul
 
 
 def folder_faults(folder: Path, manifest: Manifest, check: Check = as_written) -> Iterator[Fault]:
-    """The files of an artefact folder that are missing, changed or additional; of an index also those of updates."""
+    """The files of a part that are missing, changed or additional; for an index with those of its updates."""
     for name, expected in manifest.files.items():
         path = folder / name
         if not path.is_file() or path.is_symlink():
@@ -117,7 +117,7 @@ def folder_faults(folder: Path, manifest: Manifest, check: Check = as_written) -
 
 
 def _delta_files(folder: Path, manifest: Manifest) -> Iterator[FileSum]:
-    """What the updates of an index should hold, as far as their manifests can be read."""
+    """The files that the updates of an index should hold, as far as their manifests can be read."""
     if manifest.kind == "index":
         for path in sorted((folder / DELTA).glob(f"*/{MANIFEST}")):
             with suppress(CorruptBundle):
@@ -125,12 +125,12 @@ def _delta_files(folder: Path, manifest: Manifest) -> Iterator[FileSum]:
 
 
 def segment_path(version: Path, number: int) -> Path:
-    """The folder of an index version's update, counted from 1."""
+    """The folder of an index version's update number `number`, counted from 1."""
     return version / DELTA / f"{number:06d}"
 
 
 def segment_faults(folder: Path, manifest: Manifest, after: str, check: Check = as_written) -> Iterator[Fault]:
-    """The faults of one update, which has to follow the manifest whose sha256 is `after`."""
+    """The faults of an update, which has to follow the manifest of sha256 `after`."""
     if manifest.kind != DELTA or manifest.about.get(AFTER) != after:
         yield Fault(folder / MANIFEST, "out of order")
     yield from folder_faults(folder, manifest, check)

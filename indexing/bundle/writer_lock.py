@@ -1,4 +1,4 @@
-"""The writer lock of a bundle: one writer at a time, and a dead process cannot hold it."""
+"""The writer lock of a bundle: one writer at a time; a dead process cannot hold it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from retrieval.errors import BadBundle
 
 
 class WriterLock:
-    """An exclusive `flock` on one file, held while the context lasts. Entering again in the same thread nests.
+    """An exclusive `flock` on one file, held during the context; it may be entered again by the same thread.
 
-    The kernel drops the lock when the process ends, however it ends. A forked child (a data loader's worker) closes its
-    copy of the descriptor, so that it cannot keep the lock of a dead parent. Readers never take it.
+    The kernel releases the lock when the process ends in any way. A forked child (such as a data loader's worker)
+    closes its copy of the descriptor, so that it cannot hold the lock of a dead parent. The file names the holder's
+    process. Readers take no lock.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,9 +35,9 @@ class WriterLock:
         return self._depth > 0
 
     def holder(self) -> int | None:
-        """The process that has the lock now, None where nobody has it. Takes no lock, so that it is in no writer's way.
+        """The id of the process that holds the lock, None where none does; does not take the lock.
 
-        Read from the kernel's list of locks, which holds those of this machine's and this container's processes.
+        Read from the kernel's list of locks, which shows the processes of this machine or container.
         """
         try:
             holder = int(self._path.read_text("ascii"))
@@ -48,7 +49,7 @@ class WriterLock:
         return holder if any(map(pattern.fullmatch, locks)) else None
 
     def __enter__(self) -> WriterLock:
-        """Take the lock or raise BadBundle, naming the process that has it; never waits."""
+        """Take the lock at once, or raise BadBundle with the id of the process that holds it."""
         if self._depth == 0:
             self._acquire()
             self._owner = threading.get_ident()
@@ -60,7 +61,7 @@ class WriterLock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._depth = max(0, self._depth - 1)  # 0 already in a forked child that unwinds
+        self._depth = max(0, self._depth - 1)  # it is 0 already where a forked child leaves the context
         if self._depth == 0:
             self._release()
 
@@ -74,7 +75,7 @@ class WriterLock:
             os.close(descriptor)
             raise self._refusal(holder or "unknown") from None
         try:
-            with writing_to(self._path):  # over what stands there, which a full disk allows
+            with writing_to(self._path):  # overwrites in place, which works on a full disk
                 os.ftruncate(descriptor, os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0))
         except BaseException:
             os.close(descriptor)

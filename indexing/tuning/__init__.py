@@ -1,1 +1,1 @@
-"""Which index a catalogue gets: measuring, choosing, filters."""
+"""Choosing an index by measurement: benchmark, tuner, filters."""

@@ -1,1 +1,1 @@
-"""One version of an index: build, updates, columns, filters, export."""
+"""A version of an index: build, updates, item columns, filters, export."""

@@ -1,9 +1,9 @@
-"""Builds an index version from items and the models that embed them, part by part.
+"""Builds an index version from items and the models that embed them, part by part; adds columns to an existing one.
 
-Memory does not grow with the catalogue beyond the hashes of its texts, the vectors of one part and the index itself.
-The vectors of texts are kept apart from the final ones: an item whose rendered text is unchanged under the same text
-encoder is not read by the transformer again, whatever became of its price. What is embedded is kept in parts (see
-`indexing.parts`), from which a job that was killed goes on.
+Memory holds the hashes of all texts, the vectors of one part and the index itself, and no more. Text vectors are stored
+apart from the final ones, so that an item whose rendered text is unchanged under the same text encoder is not embedded
+again, even where its price changed. New text vectors are saved in parts (see `indexing.version.embedding_cache`), from
+which a killed job continues.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from indexing.version.segments import has_segment
 from retrieval.errors import BadData, GateRefused
 from retrieval.topk import Rows, Vectors
 
-EMBEDDED_AT_ONCE = 1_024  # texts of a part: what a killed job loses at most
-WORK = "work"  # folder of the bundle for what is only worked on
-TEXT_PARTS = "texts"  # and in it, by text encoder, what was embedded so far
+EMBEDDED_AT_ONCE = 1_024  # texts of a part: the most that a killed job loses
+WORK = "work"  # folder of the bundle for unfinished jobs
+TEXT_PARTS = "texts"  # its folder of embedded texts, by text encoder
 
 Encode: TypeAlias = Callable[[Sequence[str]], Vectors]
 ItemVectors: TypeAlias = Callable[[Vectors, pa.Table], Vectors]
@@ -50,36 +50,36 @@ ItemVectors: TypeAlias = Callable[[Vectors, pa.Table], Vectors]
 class TextCounts(NamedTuple):
     """Where the text vectors of a build came from, counted in items."""
 
-    reused: int = 0  # from what was there before: an earlier version, its updates, vectors at hand
-    resumed: int = 0  # from the parts of a job that did not come to its end
-    embedded: int = 0  # their text went through the encoder
+    reused: int = 0  # from an earlier version, its updates or other given sources
+    resumed: int = 0  # from the parts of a job that was killed
+    embedded: int = 0  # computed by the text encoder
 
     def __str__(self) -> str:
-        """As a person reads it."""
+        """As text."""
         interrupted = f"{self.resumed:,} embedded by the interrupted job, " if self.resumed else ""
-        return f"{self.reused:,} with vectors as they were, {interrupted}{self.embedded:,} embedded"
+        return f"{self.reused:,} with vectors reused, {interrupted}{self.embedded:,} embedded"
 
 
 class Built(NamedTuple):
-    """What a build made."""
+    """The result of a build."""
 
-    name: str  # the version
+    name: str  # of the version
     path: Path
     texts: TextCounts
     kind: str  # of the index, a FAISS factory string
-    recall: float  # at 100, against exact search, on a sample; 1 for exact search
+    recall: float  # @100 against exact search, on a sample of queries
     items: int
 
     def require_recall(self, target: float) -> None:
-        """Raise GateRefused where a kind that was asked for misses the recall."""
+        """Raise GateRefused where the index misses the recall `target`, as a given kind may."""
         if self.recall < target:
             raise GateRefused(
-                f"index kind {self.kind!r} reaches recall@{RECALL_AT} {self.recall:.3f} at its highest params, "
-                f"{target} is wanted; use another kind, such as Flat or HNSW32_SQ8, or a lower target"
+                f"index kind {self.kind!r} reaches recall@{RECALL_AT} {self.recall:.3f} at its highest search "
+                f"parameters, {target} is wanted; use another kind, such as Flat or HNSW32_SQ8, or a lower target"
             )
 
     def line(self) -> str:
-        """As a person reads it."""
+        """As text."""
         return f"index {self.name}: {self.items:,} items: {self.texts}; recall@100 {self.recall:.3f}"
 
 
@@ -105,22 +105,22 @@ def build_version(
 ) -> Built:
     """Build a version and add it to the bundle; nothing becomes live.
 
-    items: the table with item_id, one row per item. texts: the rendered text of each; items of one text are embedded
-    once. encode: texts to float32 [m, text_dim]; None where there is no text encoder, and `item_vectors` then gets
-    arrays of no columns.
-    item_vectors: text vectors [m, text_dim] and those items to the final vectors float32 [m, dim], of which the first
-    `searched` numbers are indexed (none: all) and the others kept beside them for reading histories. towers names the
-    towers of the bundle that `item_vectors` stands for, text_encoder is the fingerprint under which text vectors of
-    `previous` may be taken over; those of `sources` are of the same. queries float32 [q, dim]: user vectors on which
-    recall is measured, else item vectors. memory: see `write_index`. progress hears of each stage how many of how many
-    items are done.
+    items: a table with item_id, one row per item. texts: the rendered text of each item; equal texts are embedded once.
+    encode: from texts to float32 [m, text_dim]; None where there is no text encoder, and `item_vectors` then gets
+    arrays of no columns. item_vectors: from text vectors [m, text_dim] and their items to final vectors float32 [m,
+    dim]; the first `searched` dimensions are indexed (None: all), the others are stored for reading histories. towers:
+    the name of the bundle's towers that `item_vectors` belongs to. text_encoder: its fingerprint; text vectors of
+    `previous` are reused if they have the same, and those of `sources` must have it. queries float32 [q, dim]: user
+    vectors to measure recall with, else item vectors are taken. factory, recall_target and memory: see `write_index`.
+    progress: called with a stage, the items done, and the items in all.
 
-    A kind that was asked for may miss the recall: see `Built.require_recall`. Raises BadData where a vector is not
-    finite, BadConfig where the kind of index does not fit, BadBundle where the disk refuses.
+    An index of a given kind may miss the recall target: see `Built.require_recall`. Raises BadData where there is no
+    item or a vector is not finite, BadConfig where the index cannot be built, BadBundle where the disk refuses.
     """
     if not items.num_rows or len(texts) != items.num_rows:
         raise BadData(
-            f"{items.num_rows} items with {len(texts)} texts: an index needs one text for each of 1 item or more"
+            f"an index needs at least one item and a text for each; there are {items.num_rows} items, "
+            f"{len(texts)} texts"
         )
     report = progress or _silent
     with bundle.stage("index") as folder:
@@ -132,7 +132,7 @@ def build_version(
             found_texts = _write_text_vectors(folder, texts, hashes, encode, known, parts, report)
         vectors = _write_vectors(folder, items, item_vectors, report)
         _write_items(folder, items)
-        stored: JsonMap = {column.name: _stored(folder, column, items, report) for column in columns}
+        stored: JsonMap = {column.name: _column_entry(folder, column, items, report) for column in columns}
         found = write_index(
             folder / FAISS_FILE,
             vectors[:, :searched],
@@ -155,10 +155,10 @@ def build_version(
 
 
 def with_columns(bundle: Bundle, version: IndexVersion, columns: Sequence[ItemColumn]) -> str | None:
-    """The name of a version like this one that holds these columns; its own name where it holds them all.
+    """Add a copy of a version that also holds these columns, sharing its other files; returns the copy's name.
 
-    None where updates were appended to it: they belong to this version alone, and it stays as it is. Nothing becomes
-    live. Raises BadBundle where the disk refuses.
+    Returns the version's own name where it holds all of them, and None where updates were appended to it, which belong
+    to that version alone. Nothing becomes live. Raises BadBundle where the disk refuses.
     """
     stored = version.manifest.about.get("columns")
     known = dict(stored) if isinstance(stored, dict) else {}
@@ -200,7 +200,7 @@ def _write_text_vectors(
     parts: PartStore,
     report: Progress,
 ) -> TextCounts:
-    """Embed the texts that neither the known sources nor the parts hold, part by part, and write every vector."""
+    """Embed the texts that neither the known sources nor the saved parts hold, and write the vectors of all."""
     n = len(hashes)
     before = find_vectors(hashes, known).found
     interrupted = find_vectors(hashes, [*parts.sources()]).found & ~before
@@ -219,7 +219,7 @@ def _write_text_vectors(
 
 
 def _picked(texts: Sequence[str], rows: Rows) -> list[str]:
-    """The texts of ascending rows, read from `texts` in slices."""
+    """The texts at ascending rows; reads `texts` in slices, which may render them."""
     picked: list[str] = []
     for start in range(0, len(texts), PART):
         first, last = np.searchsorted(rows, (start, start + PART)).tolist()
@@ -243,7 +243,9 @@ def _vector_parts(texts: Vectors, items: pa.Table, item_vectors: ItemVectors, re
         vectors = np.asarray(item_vectors(texts[start : start + PART], part), np.float32)
         bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if len(bad):
-            raise BadData(f"the vector of item {part['item_id'][int(bad[0])]} holds nan or infinity; check the model")
+            raise BadData(
+                f"the vector of item {part['item_id'][int(bad[0])]} holds nan or infinity; check the towers' model"
+            )
         yield vectors
         report("vectors", start + part.num_rows, items.num_rows)
 
@@ -257,7 +259,7 @@ def _write_items(folder: Path, items: pa.Table) -> None:
         write_npy(folder / name, items.num_rows, [values])
 
 
-def _stored(folder: Path, column: ItemColumn, items: pa.Table, report: Progress) -> JsonMap:
+def _column_entry(folder: Path, column: ItemColumn, items: pa.Table, report: Progress) -> JsonMap:
     path = write_column(folder / COLUMNS, column, items)
     report(f"column {column.name}", items.num_rows, items.num_rows)
     return {"fingerprint": column.fingerprint, "file": path.relative_to(folder).as_posix()}
@@ -266,10 +268,10 @@ def _stored(folder: Path, column: ItemColumn, items: pa.Table, report: Progress)
 def _own_name(
     bundle: Bundle, files: dict[str, FileSum], requires: dict[str, str], about: JsonMap
 ) -> tuple[str, JsonMap]:
-    """The name of a version's contents, and what is to be said of it.
+    """The name of a version, a hash of its contents, and the `about` of its manifest.
 
-    A version of the same contents that was updated since does not stand for this one, which then says that it was built
-    again and so has a name of its own.
+    Where a version of the same contents exists and was updated since, `about` counts the rebuild, which changes the
+    name, as that version's updates must not apply to this one.
     """
     name, again = _version_name(files, requires, about), 0
     while has_segment(bundle.path / "index" / name, 1):

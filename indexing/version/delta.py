@@ -1,8 +1,8 @@
-"""What updates have changed of an index version, held in memory beside it; nothing of the version is copied.
+"""The updates of an index version, held in memory beside it; nothing of the version is copied.
 
-An item keeps its row. An update of a known item gives its row another meaning, and its entry in the version's index is
-dead; a new item gets the next row; a deleted one keeps its row, readable for histories, and is never answered until it
-comes again.
+An item keeps its row for good. An update of a known item replaces the data of its row, and the row's entry in the
+version's index is dead; a new item gets the next row; a deleted item keeps its row, which histories can still read, and
+is not returned by a search until it is added again.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from indexing.version.hash_index import Hashes
 from indexing.version.segments import Segment
 from retrieval.topk import CSR, Hits, Mask, Rows, Vectors, exact_topk, merge_hits
 
-SURPLUS, SURPLUS_FACTOR = 16, 3.0  # hits fetched for dead ones: so many, and the number expected of them times this
+SURPLUS, SURPLUS_FACTOR = 16, 3.0  # extra hits fetched: a number, plus this times the dead rows expected among k
 
 
 @dataclass(frozen=True)
 class Delta:
-    """The sum of the updates of a version of `n_base` items, up to `number`.
+    """All updates of a version of `n_base` items, up to number `number`.
 
-    `items`, `readings`, `text_vectors` and `text_hashes` are those of every update, one after the other, [d] long.
-    `place` int64 [size] says where row r stands: in the version, or at place - n_base of these. `deleted` bool [size].
-    `new` are the rows of items that the version does not have, by their ids. `sha256` is what the next update follows.
+    `items`, `readings`, `text_vectors` and `text_hashes` are those of all updates, concatenated: d rows. `place` int64
+    [size] locates the data of each row: below n_base in the version, else at place - n_base of these. `deleted` bool
+    [size]. `new` maps the ids of items that the version does not have to their rows. `sha256` is that of the last
+    update's manifest, which the next update names.
     """
 
     n_base: int
@@ -45,7 +46,7 @@ class Delta:
 
     @classmethod
     def empty(cls, items: pa.Table, readings: Vectors, text_vectors: Vectors) -> Delta:
-        """No update yet of a version of these items."""
+        """The delta of a version without updates; the arguments are the version's."""
         n = items.num_rows
         hashes = np.empty((0, 2), np.uint64)
         return cls(
@@ -55,11 +56,12 @@ class Delta:
 
     @property
     def size(self) -> int:
-        """Rows in all, those of deleted items among them."""
+        """The number of rows, with those of deleted items."""
         return len(self.place)
 
     def then(self, segment: Segment, upserted: Rows, deleted: Rows) -> Delta:
-        """After one more update, whose items have these rows, -1 for new ones; of the deleted, -1 are not known."""
+        """With one more update: `upserted` int64 are the rows of its items, -1 for new ones, and `deleted` int64 those
+        of its deleted ids, -1 for unknown ones."""
         place, gone, new = self.place, self.deleted, dict(self.new)
         items, changed = [self.items], self
         if (upserts := segment.upserts) is not None:
@@ -92,15 +94,15 @@ class Delta:
         )
 
     def rows_now(self) -> Rows:
-        """The row of each item of `items`, int64 [d]; -1 where a later update replaced it."""
+        """The row of each of `items`, int64 [d]; -1 where a later update replaced it."""
         late = np.flatnonzero(self.place >= self.n_base)
         rows = np.full(len(self.readings), -1, np.int64)
         rows[self.place[late] - self.n_base] = late
         return rows
 
     def vectors_at(self, base: Vectors, rows: Rows) -> Vectors:
-        """What stands at rows, float32 [len(rows), width], of `base` [n_base, width] or of the first `width` numbers of
-        the readings."""
+        """The vectors of rows, float32 [len(rows), width]: from `base` float32 [n_base, width] of the version, or the
+        first `width` dimensions of the updates' readings."""
         at = self.place[rows]
         late = at >= self.n_base
         found = np.asarray(base[np.where(late, 0, at)])
@@ -110,7 +112,8 @@ class Delta:
     def search(
         self, index: VectorIndex, queries: Vectors, k: int, allowed: Mask | None = None, exclude: CSR | None = None
     ) -> Hits:
-        """See VectorIndex: the version's own index without what is dead in it, and an exact search of what is new.
+        """See VectorIndex: hits of the version's index without its dead rows, merged with an exact search of updated
+        items.
 
         `allowed` is bool [size].
         """
@@ -135,7 +138,7 @@ class Delta:
         found = index.search(queries, k + min(n_dead, surplus), exclude=exclude)
         hits = self._without_dead(found, k)
         short = np.count_nonzero(hits.rows >= 0, axis=1) < min(k, self.n_base - n_dead)
-        cut = found.rows[:, -1] >= 0  # there may be more behind the last that was fetched
+        cut = found.rows[:, -1] >= 0  # otherwise the index has no further hits
         if (again := short & cut).any():
             own = None if exclude is None else exclude.select(again)
             hits.put(again, index.search(queries[again], k, allowed=~self._dead, exclude=own))
@@ -149,14 +152,14 @@ class Delta:
         return Hits(np.where(kept, rows, -1), np.where(kept, scores, np.float32(-np.inf)))
 
     def _among_live(self, lists: CSR) -> CSR:
-        """Lists of rows as lists of positions in `_live`."""
+        """Lists of rows as lists of positions in `_live`; rows that are not in it are dropped."""
         at = np.searchsorted(self._live, lists.rows)
         kept = np.append(self._live, -1)[at] == lists.rows
         return CSR(lists.indptr, at).where(kept)
 
     @cached_property
     def _dead(self) -> Mask:
-        """What the version's index may not answer, bool [n_base]."""
+        """Rows that the version's index must not return, bool [n_base]: deleted or replaced."""
         return self.deleted[: self.n_base] | (self.place[: self.n_base] >= self.n_base)
 
     @cached_property
@@ -165,7 +168,7 @@ class Delta:
 
     @cached_property
     def _live(self) -> Rows:
-        """Rows that updates gave a meaning and that may be answered, ascending."""
+        """The rows of updated and new items that are not deleted, ascending."""
         return np.flatnonzero((self.place >= self.n_base) & ~self.deleted)
 
     @cached_property

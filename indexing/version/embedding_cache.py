@@ -26,31 +26,31 @@ HASH, VECTOR = "hash", "vector"  # fields of a part's rows
 
 
 class TextSource(NamedTuple):
-    """Texts of one text encoder by their hashes, uint64 [n, 2], and their vectors float32 [n, text_dim]."""
+    """Hashes of texts uint64 [n, 2], and their vectors float32 [n, text_dim] by one text encoder."""
 
     hashes: Hashes
     vectors: Vectors
 
 
 class Places(NamedTuple):
-    """Where the vector of each text is: the number of a source, -1 for none, and the row in it."""
+    """Where the vector of each of n texts is: the number of a source (-1: none), and the row in it."""
 
     source: NDArray[np.int64]  # [n]
     row: Rows  # [n]
 
     @property
     def found(self) -> NDArray[np.bool_]:
-        """Which texts have a vector, bool [n]."""
+        """Which texts were found, bool [n]."""
         return self.source >= 0
 
     def part(self, start: int, size: int) -> Places:
-        """Those of `size` texts from `start` on."""
+        """The places of `size` texts from `start` on."""
         return Places(self.source[start : start + size], self.row[start : start + size])
 
 
 def text_sources(version: IndexVersion, text_encoder: str) -> list[TextSource]:
-    """The text vectors of a version's updates and of its build, if they are of this encoder and as they were written: a
-    flipped byte is not carried on, its text is embedded again."""
+    """The text vectors of a version's updates and of its build, where they are of this encoder and their files match
+    their checksums: damaged vectors are computed again, not copied."""
     if version.text_vectors is None or version.manifest.about.get("text_encoder") != text_encoder:
         return []
     delta, files = version.delta, version.manifest.files
@@ -60,7 +60,7 @@ def text_sources(version: IndexVersion, text_encoder: str) -> list[TextSource]:
 
 
 def find_vectors(hashes: Hashes, sources: Sequence[TextSource]) -> Places:
-    """Where the vector of each text is, by its hash uint64 [n, 2]; the first source that has it is taken."""
+    """Look up texts by hash uint64 [n, 2]; the first source that has a text is taken."""
     source, row = np.full(len(hashes), -1), np.full(len(hashes), -1)
     for number, known in enumerate(sources):
         wanted = np.flatnonzero(source < 0)
@@ -70,7 +70,7 @@ def find_vectors(hashes: Hashes, sources: Sequence[TextSource]) -> Places:
 
 
 def gather(places: Places, sources: Sequence[TextSource]) -> Vectors:
-    """The vectors at places, every one of which must be found: float32 [n, text_dim]."""
+    """The vectors at places, all of which must be found: float32 [n, text_dim]."""
     out = np.empty((len(places.source), sources[0].vectors.shape[1]), np.float32)
     for number, known in enumerate(sources):
         here = np.flatnonzero(places.source == number)
@@ -88,13 +88,14 @@ def first_of_each(hashes: Hashes) -> Rows:
 
 
 class PartStore:
-    """The parts of one text encoder in a folder, which is made with the first of them."""
+    """The parts of one text encoder, in a folder that is created with the first part."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def add(self, hashes: Hashes, vectors: Vectors) -> None:
-        """Keep vectors float32 [n, dim] of texts by their hashes uint64 [n, 2]; OSError where the disk refuses."""
+        """Save vectors float32 [n, dim] of texts by their hashes uint64 [n, 2]; raises OSError where the disk
+        refuses."""
         rows = np.empty(len(hashes), [(HASH, "<u8", (2,)), (VECTOR, "<f4", (vectors.shape[1],))])
         rows[HASH], rows[VECTOR] = hashes, vectors
         data = io.BytesIO()
@@ -105,7 +106,7 @@ class PartStore:
         replace_file(self._folder / name, whole, scratch=self._folder / "making")
 
     def sources(self) -> Iterator[TextSource]:
-        """The whole parts, memory-mapped."""
+        """The undamaged parts, memory-mapped."""
         for path in sorted(self._folder.glob("*.npy")):
             if path.stem == file_sum(path).sha256:
                 rows = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -1,4 +1,4 @@
-"""The items and vectors of an index version as one Parquet file, for any vector database."""
+"""Writes the items and vectors of an index version as one Parquet file, for any vector database."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ITEM_ID, VECTOR = "item_id", "vector"
 
 
 class Exported(NamedTuple):
-    """What was written."""
+    """The file that was written."""
 
     path: Path
     items: int
@@ -30,15 +30,16 @@ class Exported(NamedTuple):
 
 
 def export_version(version: IndexVersion, path: Path, *, release: str, attributes: bool = False) -> Exported:
-    """Write item_id and `vector`, a fixed-size list of float32, of every item that may be answered to a Parquet file.
+    """Write item_id and `vector`, a fixed-size list of float32, of every item that can be answered to a Parquet file.
 
-    The inner product of such a vector with a user's is the score. Updates that the version has read are applied; with
-    `attributes` every attribute comes as a further column. Written beside in row groups of a part each, then renamed:
-    memory does not grow with the catalogue, and a reader never sees half a file. The file's own metadata name `release`
-    and the update. Raises BadConfig where an attribute has the vector's name, BadBundle where the disk refuses.
+    The inner product of a vector with a user's is the score. Updates that the version has read are applied; with
+    `attributes`, every attribute becomes a column. The file is written in row groups under another name, then renamed,
+    so that memory does not grow with the catalogue and readers never see half a file. The file's metadata hold
+    `release`, `index`, `index_revision` and `metric`. Raises BadConfig where an attribute is named `vector`, BadBundle
+    where the disk refuses.
     """
     if attributes and VECTOR in version.items.column_names:
-        raise BadConfig(f"{version.folder}: items have a column {VECTOR} of their own; export without attributes")
+        raise BadConfig(f"{version.folder}: items have an attribute named {VECTOR}; export without attributes")
     answerable = version.answerable()
     rows = np.arange(version.size) if answerable is None else np.flatnonzero(answerable)
     tables = _tables(version, rows, version.items.column_names if attributes else [ITEM_ID])
@@ -62,7 +63,7 @@ def export_version(version: IndexVersion, path: Path, *, release: str, attribute
 
 
 def _tables(version: IndexVersion, rows: Rows, attributes: list[str]) -> Iterator[pa.Table]:
-    """The rows part by part; one empty part where there is no row."""
+    """The rows as tables of a part each; one empty table where there is no row."""
     for start in range(0, max(1, len(rows)), PART):
         part = rows[start : start + PART]
         yield version.items_at(part).select(attributes).append_column(VECTOR, _lists(version.vectors_at(part)))

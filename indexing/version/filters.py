@@ -24,15 +24,15 @@ NEGATED = {"!=": "=", "not in": "in"}
 
 @dataclass(frozen=True)
 class Dnf:
-    """Filters whose columns and operators there are; equal ones are equal keys."""
+    """Checked filters: an OR of lists, each an AND of conditions; hashable."""
 
     lists: tuple[tuple[Condition, ...], ...]
 
     def mask(self, items: pa.Table) -> Mask:
-        """The rows that pass, bool [n]; a null passes no condition.
+        """The rows of `items` that pass, bool [n]; a null passes no condition.
 
-        A list (a category that is a path or a set) passes where one of its values does, and `!=` and `not in` where
-        none of its values is named. Raises BadRequest for a value that its column cannot be compared with.
+        A list (a category that is a path or a set) passes if one of its values does; for `!=` and `not in`, if none of
+        its values is named. Raises BadRequest for a value that its column cannot be compared with.
         """
         every = [[_mask(items, condition) for condition in conditions] for conditions in self.lists]
         passed: Mask = np.logical_or.reduce([np.logical_and.reduce(masks) for masks in every])
@@ -51,7 +51,7 @@ def _mask(items: pa.Table, condition: Condition) -> Mask:
 
 
 def _passing(column: pa.ChunkedArray, operator: str, value: object) -> Mask:
-    """The rows of a column for which a condition holds, bool [n]."""
+    """Where a condition holds in a column, bool [n]."""
     if not pa.types.is_list(column.type) and not pa.types.is_large_list(column.type):
         return _matching(column, operator, value)
     if operator in NEGATED:
@@ -65,7 +65,7 @@ def _passing(column: pa.ChunkedArray, operator: str, value: object) -> Mask:
 
 
 def _matching(column: pa.ChunkedArray, operator: str, value: object) -> Mask:
-    """The same of a column of plain values, as pyarrow's data sets have it."""
+    """Where a condition holds in a column of plain values, bool [n], with pyarrow's own semantics."""
     numbered = pa.table({"value": column, "row": np.arange(len(column))})
     mask = np.zeros(len(column), np.bool_)
     mask[numbered.filter(pq.filters_to_expression([("value", operator, value)]))["row"].to_numpy()] = True

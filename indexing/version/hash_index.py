@@ -1,8 +1,8 @@
-"""From an id or a text to its row, at any size, without a dictionary of every string.
+"""Finds the row of an id or a text by hash, without a dictionary of all strings in memory.
 
-Two arrays stand for the dictionary: the hashes of the keys in ascending order and the row of each. They are
-memory-mapped, so that opening a million ids costs nothing and a lookup touches a few pages. Ids are compared in full
-after the hash has found them; texts are known by 128 bits of hash alone.
+Sorted hashes of the keys and the row of each stand in for the dictionary. They are memory-mapped, so that opening a
+million ids costs nothing and a lookup touches a few pages. Ids are compared in full after a hash matched; texts are
+identified by 128 bits of hash alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Hashes = NDArray[np.uint64]
 
 
 def hash_keys(keys: Iterable[str]) -> Hashes:
-    """BLAKE2b of each key, 128 bits as two columns: uint64 [n, 2].
+    """The BLAKE2b hash of each key, 128 bits: uint64 [n, 2].
 
     >>> hash_keys(["a", "b"]).shape
     (2, 2)
@@ -32,7 +32,8 @@ def hash_keys(keys: Iterable[str]) -> Hashes:
 
 @dataclass(frozen=True)
 class HashIndex:
-    """Rows by hash: `first` uint64 [n] ascending, `rows` int64 [n], and the whole hashes uint64 [n, 2] by row."""
+    """Rows by hash: `first` uint64 [n], the sorted first halves; `rows` int64 [n], their rows; `hashes` uint64 [n, 2],
+    the whole hashes by row."""
 
     first: Hashes
     rows: Rows
@@ -40,18 +41,18 @@ class HashIndex:
 
     @classmethod
     def build(cls, hashes: Hashes) -> HashIndex:
-        """An index of the rows of hashes; of equal hashes the lowest row is found."""
+        """Build an index of hashes uint64 [n, 2]; of equal hashes the lowest row is found."""
         rows = np.argsort(hashes[:, 0], kind="stable").astype(np.int64)
         return cls(hashes[rows, 0], rows, hashes)
 
     def find(self, wanted: Hashes) -> Rows:
-        """The row of each wanted hash uint64 [m, 2], -1 where there is none."""
+        """The row of each wanted hash uint64 [m, 2], int64 [m]; -1 where there is none."""
         if not len(self.first):
             return np.full(len(wanted), -1, np.int64)
         place = np.searchsorted(self.first, wanted[:, 0])
         found = np.full(len(wanted), -1, np.int64)
         open_ = np.arange(len(wanted))
-        while len(open_):  # once, but for keys that share the first half of their hash
+        while len(open_):  # runs once, except for keys that share the first half of their hash
             open_ = open_[place[open_] < len(self.first)]
             open_ = open_[self.first[place[open_]] == wanted[open_, 0]]
             rows = self.rows[place[open_]]

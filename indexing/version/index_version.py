@@ -1,4 +1,4 @@
-"""An index version opened for reading: memory-mapped, nothing computed; what updates changed of it lies beside it."""
+"""An index version opened for reading: its files are memory-mapped, and its updates are held in memory."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ COLUMNS = "columns"
 class IndexVersion:
     """The items of a release: their attributes, vectors and index. A row is a position in all of them.
 
-    As built: `items` holds item_id and every column of the data set's items. `vectors` float32 [n, dim] are searched,
-    `readings` [n, dim and more] begin with them and are what histories are read from. `text_vectors` float32 [n,
-    text_dim] is None where the vectors were given and not made from text; `text_hashes` uint64 [n, 2] are of the
-    rendered texts. `delta` is what updates changed since, None without any: rows then mean something else or go on
-    beyond n, and are read by the methods, which know both. Safe to read from many threads.
+    The fields are as built: `items` holds item_id and every column of the data set's items. `vectors` float32 [n, dim]
+    are searched; `readings` float32 [n, dim or more] begin with them, and histories are read from these. `text_vectors`
+    float32 [n, text_dim] is None where vectors were not made from texts; `text_hashes` uint64 [n, 2] are those of the
+    rendered texts. `delta` holds later updates, None without any; it replaces the data of rows and adds rows beyond n,
+    which the methods take into account. Safe to read from many threads.
     """
 
     folder: Path
@@ -56,8 +56,10 @@ class IndexVersion:
 
     @classmethod
     def open(cls, folder: Path, *, device: str = "auto") -> IndexVersion:
-        """Open a version's folder as it was built; `updated` reads on. CorruptBundle names a file that cannot be read;
-        see `choose_device` for other errors."""
+        """Open a version as it was built; `updated` then reads its updates.
+
+        Raises CorruptBundle for a file that cannot be read, and what `choose_device` raises.
+        """
         manifest = Manifest.read(folder)
         spec = _search_spec(folder, manifest.about)
         readings = _mapped(folder / VECTORS)
@@ -90,7 +92,7 @@ class IndexVersion:
 
     @property
     def size(self) -> int:
-        """The number of rows, those of deleted items among them."""
+        """The number of rows, with those of deleted items."""
         return int(self.vectors.shape[0]) if self.delta is None else self.delta.size
 
     @property
@@ -100,13 +102,13 @@ class IndexVersion:
 
     @property
     def revision(self) -> int:
-        """The number of the last update that is read, 0 for none."""
+        """The number of the last update that was read, 0 for none."""
         return 0 if self.delta is None else self.delta.number
 
     def updated(self) -> IndexVersion:
-        """With the updates that were appended since it was opened; itself where there are none.
+        """This version with the updates that were appended since it was opened; itself where there are none.
 
-        Raises CorruptBundle, naming the file, for an update that is torn, changed or not of this version.
+        Raises CorruptBundle for an update that is damaged or of another version.
         """
         version = self
         while has_segment(self.folder, version.revision + 1):
@@ -126,7 +128,7 @@ class IndexVersion:
         return self.items_at(np.arange(self.size))["item_id"] if self.delta else self.items["item_id"]
 
     def rows_of(self, ids: Sequence[str]) -> Rows:
-        """The row of each item id, -1 for those that the version does not hold; a deleted item has its row."""
+        """The row of each item id, int64; -1 for unknown ids. Deleted items keep their row."""
         found = rows_of(ids, self.lookup, self.items["item_id"])
         if self.delta is not None and self.delta.new:
             later = np.fromiter((self.delta.new.get(item_id, -1) for item_id in ids), np.int64, len(ids))
@@ -134,11 +136,11 @@ class IndexVersion:
         return found
 
     def ids_of(self, rows: Rows) -> list[str]:
-        """The item id of each row; rows must be those of items, not -1."""
+        """The item id of each row; rows must not be -1."""
         return cast(list[str], self.values_at("item_id", rows).to_pylist())
 
     def values_at(self, name: str, rows: Rows) -> pa.ChunkedArray:
-        """What an attribute is at rows; null at row -1."""
+        """An attribute's values at rows; null at row -1."""
         return self.stored[name].take(pa.array(self._places(rows), mask=rows < 0))
 
     def items_at(self, rows: Rows) -> pa.Table:
@@ -146,43 +148,43 @@ class IndexVersion:
         return self.stored.take(pa.array(self._places(rows)))
 
     def vectors_at(self, rows: Rows) -> Vectors:
-        """The vectors that are searched at rows, float32 [len(rows), dim]."""
+        """The searched vectors of rows, float32 [len(rows), dim]."""
         return self._numbers_at(self.vectors, rows)
 
     def readings_at(self, rows: Rows) -> Vectors:
-        """What histories read at rows, float32 [len(rows), dim and more]."""
+        """The vectors that histories read, float32 [len(rows), dim or more]."""
         return self._numbers_at(self.readings, rows)
 
     @cached_property
     def stored(self) -> pa.Table:
-        """Attributes as they lie there: those of the build, then those of every update, replaced ones among them."""
+        """The attributes of the build, then those of every update, including replaced ones."""
         return self.items if self.delta is None else pa.concat_tables([self.items, self.delta.items])
 
     def by_row(self, stored: Mask) -> Mask:
-        """A mask over `stored` as one over rows."""
+        """Turn a mask over `stored` into a mask over rows."""
         return stored if self.delta is None else stored[self.delta.place]
 
     def answerable(self, allowed: Mask | None = None) -> Mask | None:
-        """The rows that may be answered, bool [size], of those `allowed`; None: all."""
+        """The rows that are allowed and not deleted, bool [size]; None for all rows."""
         deleted = None if self.delta is None or not self.delta.deleted.any() else self.delta.deleted
         if deleted is None or allowed is None:
             return allowed if deleted is None else ~deleted
         return allowed & ~deleted
 
     def held(self, ids: Sequence[str]) -> list[str]:
-        """Those of the item ids that may be answered, in their order."""
+        """Those of the item ids that are known and not deleted, in their order."""
         rows, answerable = self.rows_of(ids), self.answerable()
         there = rows >= 0 if answerable is None else (rows >= 0) & answerable[rows]
         return [ids[at] for at in np.flatnonzero(there).tolist()]
 
     def search(self, queries: Vectors, k: int, *, allowed: Mask | None = None, exclude: CSR | None = None) -> Hits:
-        """The k best rows of each query float32 [n, dim], never a deleted one; see VectorIndex."""
+        """The k best rows of each query float32 [n, dim], without deleted items; see VectorIndex."""
         if self.delta is None:
             return self.index.search(queries, k, allowed=allowed, exclude=exclude)
         return self.delta.search(self.index, queries, k, allowed, exclude)
 
     def as_built(self, rows: Rows) -> Mask:
-        """Which rows mean what they meant when the version was built, bool [len(rows)]; see `column`."""
+        """Which rows no update has changed, bool [len(rows)]; see `column`."""
         return np.asarray(self._places(rows) < self.items.num_rows)
 
     def _places(self, rows: Rows) -> Rows:
@@ -192,13 +194,13 @@ class IndexVersion:
         return np.asarray(base[rows]) if self.delta is None else self.delta.vectors_at(base, rows)
 
     def column(self, name: str, fingerprint: str | None = None) -> StoredColumn:
-        """An item column as it was built, n values: they hold of the rows that `as_built` names, and who reads it
-        computes those of the others. BadBundle where it was not stored, StaleArtefact where it has another
+        """An item column as it was built, n values. They are valid for the rows of which `as_built` is true; the caller
+        computes the others. Raises BadBundle where the column is not stored, StaleArtefact where it has another
         fingerprint."""
         stored = self.manifest.about.get("columns")
         entry = stored.get(name) if isinstance(stored, dict) else None
         if not isinstance(entry, dict):
-            raise BadBundle(f"{self.folder} holds no item column {name}; build the index again")
+            raise BadBundle(f"{self.folder} holds no item column {name}; run: shortlist index build")
         if fingerprint is not None and entry["fingerprint"] != fingerprint:
             raise StaleArtefact(
                 f"column {name} of {self.folder} was made by {entry['fingerprint']}, {fingerprint} is in use; "
@@ -207,8 +209,8 @@ class IndexVersion:
         return read_column(self.folder / str(entry["file"]))
 
     def has_whole_column(self, name: str) -> bool:
-        """Whether an item column, and the hashes by which its texts are found, are as they were written: what is taken
-        over from a version must not carry a flipped byte on."""
+        """Whether the files of an item column and of the text hashes match their checksums, so that values may be
+        copied to a new version."""
         stored, files = self.manifest.about.get("columns"), self.manifest.files
         entry = stored.get(name) if isinstance(stored, dict) else None
         if not isinstance(entry, dict):
@@ -235,5 +237,5 @@ def _search_spec(folder: Path, about: JsonMap) -> SearchSpec:
         return SearchSpec.of(about)
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptBundle(
-            f"{folder}/manifest.json does not say how to search ({error}); build the index again"
+            f"{folder}/manifest.json does not say how to search the index ({error}); build the index again"
         ) from error

@@ -1,7 +1,7 @@
-"""What else an index version stores per item: token ids, scores of a rule, whatever its makers compute.
+"""Further data that an index version stores per item, such as token ids.
 
-The index knows nothing of a column but its name, its fingerprint and its values: numpy values become a memory-mapped
-.npy file, Arrow values an Arrow file.
+The index knows only a column's name, fingerprint and values: numpy values are stored as a .npy file, Arrow values as an
+Arrow file, both memory-mapped for reading.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ StoredColumn: TypeAlias = NDArray[np.generic] | pa.ChunkedArray
 
 
 class ItemColumn(Protocol):
-    """A producer of one value per item. `fingerprint` changes whenever the values would."""
+    """Computes one value per item; `fingerprint` changes whenever the values would."""
 
     @property
     def name(self) -> str: ...
@@ -33,12 +33,15 @@ class ItemColumn(Protocol):
     def fingerprint(self) -> str: ...
 
     def compute(self, items: pa.Table, start: int, stop: int) -> ColumnValues:
-        """The values of rows start to stop: an array whose first axis is the items', always of the same kind."""
+        """The values of rows start to stop: an array of stop - start rows, of the same kind for every part."""
         ...
 
 
 def write_column(folder: Path, column: ItemColumn, items: pa.Table) -> Path:
-    """Compute a column part by part into folder; returns its file. ValueError where a part has another length."""
+    """Compute a column part by part and write it to `folder`; returns the file's path.
+
+    Raises ValueError where a part has the wrong length, BadBundle where the column's name is no file name.
+    """
     name = check_name(column.name, "item column")
     parts = _parts(column, items)
     first = next(parts)
@@ -56,7 +59,7 @@ def write_column(folder: Path, column: ItemColumn, items: pa.Table) -> Path:
 
 
 def read_column(path: Path) -> StoredColumn:
-    """A column as stored, memory-mapped."""
+    """Read a stored column, memory-mapped."""
     if path.suffix == ".npy":
         values: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
         return values
@@ -64,14 +67,14 @@ def read_column(path: Path) -> StoredColumn:
 
 
 def write_table(path: Path, table: pa.Table, *, rows: int = 65_536) -> None:
-    """Write a table as an Arrow file of batches of so many rows, uncompressed, to be memory-mapped."""
+    """Write a table as an uncompressed Arrow file, in batches of `rows` rows, to be memory-mapped."""
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         for batch in table.to_batches(max_chunksize=rows):
             writer.write_batch(batch)
 
 
 def read_table(path: Path) -> pa.Table:
-    """A table from an Arrow file, memory-mapped: nothing is read before it is used."""
+    """Open a table of an Arrow file, memory-mapped: data are read when they are used."""
     with pa.memory_map(str(path)) as source:
         return pa.ipc.open_file(source).read_all()
 
@@ -81,5 +84,5 @@ def _parts(column: ItemColumn, items: pa.Table) -> Iterator[ColumnValues]:
         stop = min(start + PART, items.num_rows)
         values = column.compute(items, start, stop)
         if len(values) != stop - start:
-            raise ValueError(f"column {column.name} gave {len(values)} values for rows {start} to {stop}")
+            raise ValueError(f"column {column.name} returned {len(values)} values for rows {start} to {stop}")
         yield values

@@ -1,13 +1,13 @@
-"""Segments: what updates add to an index version on disk, each complete, checksummed and never changed.
+"""Segments: the updates of an index version on disk; each is complete, has checksums and never changes.
 
-    index/<version>/delta/000001/     one update: manifest.json and, of what there is,
-      items.arrow                     the items as they are from now on, every attribute of the version
-      vectors.npy text_vectors.npy text_hashes.npy     as in a version, of those items
-      deleted.arrow                   the ids of items that are not to be answered any more
+    index/<version>/delta/000001/     one update: manifest.json and, where it has any,
+      items.arrow                     new and changed items, with every attribute of the version
+      vectors.npy text_vectors.npy text_hashes.npy     of those items, as in a version
+      deleted.arrow                   the ids of deleted items
 
-A segment is written in the bundle's .staging and renamed into place by whoever holds the writer lock, so that a reader
-finds a whole one or none. Each names the sha256 of the manifest before it, the first that of the version: a gap, a swap
-and a segment of another version are seen.
+A segment is written in the bundle's .staging and renamed into place by the holder of the writer lock, so that readers
+find a whole segment or none. Each names the sha256 of the manifest before it, the first one that of the version, which
+reveals gaps, swapped segments and segments of another version.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ DELETED = "deleted.arrow"
 
 @dataclass(frozen=True)
 class Upserts:
-    """Items that are new or changed: their attributes [m], readings float32 [m, dim and more], text vectors float32
-    [m, text_dim] and hashes of the texts uint64 [m, 2]; see IndexVersion."""
+    """m new or changed items: attributes, readings float32 [m, dim or more], text vectors float32 [m, text_dim] and
+    text hashes uint64 [m, 2]; see IndexVersion."""
 
     items: pa.Table
     readings: Vectors
@@ -44,7 +44,7 @@ class Upserts:
 
 @dataclass(frozen=True)
 class Segment:
-    """One update, as read. `sha256` is that of its manifest, which the next one names."""
+    """An update that was read; `sha256` is that of its manifest, which the next update names."""
 
     number: int
     sha256: str
@@ -53,7 +53,7 @@ class Segment:
 
 
 def write_segment(folder: Path, upserts: Upserts | None, deleted: Sequence[str]) -> None:
-    """Write the files of a segment into an empty folder; OSError where the disk refuses."""
+    """Write the files of a segment into an empty folder; raises OSError where the disk refuses."""
     if upserts is not None:
         n = upserts.items.num_rows
         write_table(folder / ITEMS, upserts.items)
@@ -65,9 +65,9 @@ def write_segment(folder: Path, upserts: Upserts | None, deleted: Sequence[str])
 
 
 def append_segment(version: Path, folder: Path, number: int) -> Path:
-    """Make a written folder, on the same file system, segment `number` of a version; returns where it is.
+    """Move a written folder, on the same file system, into place as segment `number` of a version; returns its path.
 
-    The caller holds the bundle's writer lock, and `number` is one more than the last.
+    The caller must hold the bundle's writer lock, and `number` must be one more than the last segment's.
     """
     before = version if number == 1 else segment_path(version, number - 1)
     final = segment_path(version, number)
@@ -83,8 +83,8 @@ def append_segment(version: Path, folder: Path, number: int) -> Path:
 
 
 def segment_counts(version: Path) -> tuple[int, int, int]:
-    """How many updates were appended to a version, the items that they upserted and the ids that they deleted, those of
-    several updates counted each time. Contents are not compared with their checksums."""
+    """The number of a version's updates, of the items that they upserted and of the ids that they deleted, counting
+    those of several updates each time. Checksums are not compared."""
     number, upserted, deleted = 0, 0, 0
     while has_segment(version, number + 1):
         number += 1
@@ -95,15 +95,15 @@ def segment_counts(version: Path) -> tuple[int, int, int]:
 
 
 def has_segment(version: Path, number: int) -> bool:
-    """Whether the version of that folder, which need not be there, has so many segments."""
+    """Whether the version in that folder, which need not exist, has segment `number`."""
     return segment_path(version, number).is_dir()
 
 
 def read_segment(version: Path, number: int, after: str) -> Segment:
-    """Segment `number` of a version; `after` is the sha256 that it has to name.
+    """Read segment `number` of a version; it has to follow the manifest of sha256 `after`.
 
-    Every byte is compared with its checksum: CorruptBundle names a file that is torn or changed, or the manifest of a
-    segment that follows another one.
+    Every file is compared with its checksum. Raises CorruptBundle for a damaged file, or a segment that follows another
+    manifest.
     """
     folder = segment_path(version, number)
     manifest = Manifest.read(folder)

@@ -1,4 +1,4 @@
-"""The cross-encoder at serving: reads `[user text] [item text]` together and gives one logit, without torch."""
+"""The cross-encoder at serving: reads `[user text] [item text]` together and returns one logit, without torch."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 
 Activation: TypeAlias = Literal["sigmoid", "identity"]
 
-TOLERANCE = 1e-4  # between our logits and sentence-transformers', when a foreign model is adopted
+TOLERANCE = 1e-4  # largest difference to sentence-transformers' logits at which a foreign model is adopted
 
 
 class ShortlistScorer(Protocol):
-    """Anything that scores candidates against a user text; a fake of it stands in for a model in tests."""
+    """Scores candidates against a user text; see `CrossEncoderScorer` for the methods. Tests use a fake of it."""
 
     @property
     def fingerprint(self) -> str: ...
@@ -72,9 +72,9 @@ class ShortlistScorer(Protocol):
 class CrossEncoderScorer:
     """A fine-tuned or adopted cross-encoder. Safe to call from many threads.
 
-    Logits equal those of sentence-transformers' `CrossEncoder(folder)` within 1e-4 in float32, where a pair is not too
-    long; where it is, `PairTokenizer` keeps the item. `activation` turns a logit into what `CrossEncoder.predict`
-    gives. `fingerprint` changes with the weights, the tokenizer, the configuration and the rendering of texts.
+    For pairs within `max_length`, logits equal those of sentence-transformers' `CrossEncoder(folder)` within 1e-4 in
+    float32; longer pairs are cut as `PairTokenizer` says. `activation` turns a logit into the score of
+    `CrossEncoder.predict`. `fingerprint` changes with the weights, tokenizer, configuration and rendering of texts.
     """
 
     tokenizer: PairTokenizer
@@ -95,15 +95,16 @@ class CrossEncoderScorer:
     ) -> CrossEncoderScorer:
         """Open a CrossEncoder folder of sentence-transformers with one output.
 
-        On OpenVINO the graph is kept under `cache`, and torch is imported only where it is not there yet. Raises
-        BadConfig as `resolve_placement` does, BadBundle where the folder holds no such model or, for int8, was not
-        calibrated.
+        With OpenVINO the converted graph is kept in the folder `cache`, and torch is imported only to convert it.
+        Raises BadConfig as `resolve_placement` does, and BadBundle where the folder holds no such model or, for int8,
+        no int8 calibration.
         """
         place = resolve_placement(device, precision, runtime)
         int8 = place.precision == "int8"
         if int8:
             require_int8(folder)
-        kind = resolve_precision("auto", place.device) if int8 else place.precision  # whole numbers, between floats
+        # numbers of the parts around the int8 layers
+        kind = resolve_precision("auto", place.device) if int8 else place.precision
         tokenizer = PairTokenizer.load(folder)
         runner: Runner
         if place.device == "cuda":
@@ -118,13 +119,14 @@ class CrossEncoderScorer:
         return cls(tokenizer, runner, _activation(folder), scorer_fingerprint(folder), place)
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> Scores:
-        """The logit of each (user text, item text), float32 [n]."""
+        """The logit of each pair (user text, item text), float32 [n]."""
         every = np.arange(len(pairs))
         users, items = [user for user, _ in pairs], [item for _, item in pairs]
         return self.score_tokenised(self.tokenizer.pairs(users, items, every, every))
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> Scores:
-        """What sentence-transformers' `CrossEncoder.predict` gives: the logits under the model's own activation."""
+        """The scores of sentence-transformers' `CrossEncoder.predict`, float32 [n]: logits under the model's
+        activation."""
         logits = self.score(pairs)
         return logits if self.activation == "identity" else sigmoid(logits)
 
@@ -137,10 +139,10 @@ class CrossEncoderScorer:
         *,
         done: Callable[[int], None] | None = None,
     ) -> Scores:
-        """The logits of the first `depth` places of each shortlist, float32 [n_queries, depth], nan at a pad.
+        """The logits of the first `depth` places of each shortlist, float32 [n_queries, depth], nan at padding.
 
-        `user_texts` has one text for each line of `hits`, and each distinct one is tokenised once; `item_tokens` gives
-        what this scorer's tokenizer makes of each row's text. `done` hears how many pairs each batch held.
+        `user_texts` has one text for each query of `hits`; each distinct one is tokenised once. `item_tokens` returns
+        the token ids of items, from this scorer's tokenizer. `done` is called with the number of pairs of each batch.
         """
         rows = hits.rows[:, :depth]
         user, place = np.nonzero(rows >= 0)
@@ -150,14 +152,14 @@ class CrossEncoderScorer:
         return scores
 
     def score_tokenised(self, pairs: TokenisedPairs, *, done: Callable[[int], None] | None = None) -> Scores:
-        """The logit of each pair, float32 [n], run in batches of few shapes."""
+        """The logit of each pair, float32 [n]; `done` is called with the number of pairs of each batch."""
         return run_pairs(self.tokenizer, self.runner, pairs, done=done)
 
 
 def run_pairs(
     tokenizer: PairTokenizer, runner: Runner, pairs: TokenisedPairs, *, done: Callable[[int], None] | None = None
 ) -> Scores:
-    """Run every pair once, sorted by length, and give the logits in the order of the pairs, float32 [n]."""
+    """The logit of each pair, float32 [n], computed in batches of similar length."""
     scores = np.empty(len(pairs.user), np.float32)
     batches = batches_for(tokenizer.lengths(pairs), runner) if len(scores) else []
     for batch, logits in run_each(
@@ -179,12 +181,12 @@ def sigmoid(logits: NDArray[np.floating]) -> Scores:
 
 
 def scorer_fingerprint(folder: Path) -> str:
-    """The fingerprint that a scorer loaded from this folder carries."""
+    """The fingerprint of a scorer that is loaded from this folder."""
     return fingerprint(folder_fingerprint(folder), rendering_fingerprint(), USER_SHARE)
 
 
 def open_cross_encoder(source: str | Path, *, device: str = "cpu") -> CrossEncoder:
-    """A CrossEncoder with one output, from a folder or a model id. Raises BadBundle, in one line, for anything else."""
+    """Open a CrossEncoder with one output from a folder or model id; raises BadBundle for anything else."""
     from sentence_transformers import CrossEncoder
 
     from retrieval.encoders.quiet import quiet_libraries
@@ -201,10 +203,10 @@ def open_cross_encoder(source: str | Path, *, device: str = "cpu") -> CrossEncod
 
 
 def adopt_cross_encoder(source: str | Path, out: Path) -> None:
-    """Copy a foreign CrossEncoder to the folder `out` in sentence-transformers' layout, once its scores agree.
+    """Save a foreign CrossEncoder to the folder `out` in sentence-transformers' layout, if we reproduce its scores.
 
-    Raises BadBundle where it has more than one output, no fast tokenizer, or scores that differ from ours by more than
-    1e-4: a prompt or a chat template around the pair, which we do not reproduce.
+    Raises BadBundle where it has several outputs, no fast tokenizer, or logits that differ from ours by more than 1e-4,
+    which happens with a prompt or a chat template around the pair.
     """
     import torch
 
@@ -225,17 +227,17 @@ def adopt_cross_encoder(source: str | Path, out: Path) -> None:
 
 
 def run_pairs_of(model: CrossEncoder, folder: Path, pairs: Sequence[tuple[str, str]]) -> Scores:
-    """The logits of an open model by our own reading of the pairs, with the tokenizer of `folder`."""
+    """An open model's logits, float32 [n], of pairs that are tokenised as serving does, by the tokenizer of
+    `folder`."""
     tokenizer, every = PairTokenizer.load(folder), np.arange(len(pairs))
     tokenised = tokenizer.pairs([user for user, _ in pairs], [item for _, item in pairs], every, every)
     return run_pairs(tokenizer, TorchRunner(logit_module(model), "cpu", "fp32"), tokenised)
 
 
 def logit_module(model: CrossEncoder) -> torch.nn.Module:
-    """A CrossEncoder as a module over (input_ids, attention_mask, token_type_ids) that gives the logits, [b].
+    """A CrossEncoder as a module from (input_ids, attention_mask, token_type_ids), int64 [b, l], to logits, float [b].
 
-    From here on a BERT's last layer computes its first token only, see `ranking.first_token`; not so where it reads
-    texts apart, see `ranking.apart`.
+    The model is changed: a BERT's last layer computes its first token only, see `read_first_token_only`.
     """
     import torch
 
@@ -265,12 +267,12 @@ def logit_module(model: CrossEncoder) -> torch.nn.Module:
 
 
 def takes_segments(model: CrossEncoder) -> bool:
-    """Whether the model is given token types."""
+    """Whether the model's tokenizer makes token type ids."""
     return "token_type_ids" in getattr(model.tokenizer, "model_input_names", ())
 
 
 def served_module(folder: Path, *, int8: bool = False, bf16: bool = False) -> torch.nn.Module:
-    """The `logit_module` of a folder, in whole numbers or with its body in bfloat16 where that is asked for."""
+    """The `logit_module` of a folder, with int8 layers or with its body in bfloat16 where that is set."""
     model = open_cross_encoder(folder)
     if int8:
         from retrieval.encoders.int8_layers import quantise
@@ -292,7 +294,7 @@ def _openvino_graph(folder: Path, *, int8: bool) -> openvino.Model:
 
 
 def _activation(folder: Path) -> Activation:
-    """The activation that the folder names, where sentence-transformers keeps it now or did before version 4."""
+    """The activation that the folder names, in the file of today's or of older sentence-transformers (before 4)."""
     config = read_json(folder / "config.json")
     nested = config.get("sentence_transformers")
     named = (
@@ -303,5 +305,5 @@ def _activation(folder: Path) -> Activation:
     )
     kind = str(named).rpartition(".")[2].lower()
     if kind not in ("sigmoid", "identity"):
-        raise BadBundle(f"{folder}: the activation {named} is not known; save the model with Sigmoid or Identity")
+        raise BadBundle(f"{folder}: the activation {named} is not supported; save the model with Sigmoid or Identity")
     return "identity" if kind == "identity" else "sigmoid"

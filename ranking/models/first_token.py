@@ -1,4 +1,4 @@
-"""The last layer for the first token only: what a BERT classifier reads of it, at a sixth of that layer's cost."""
+"""A BERT classifier's last layer, computed for the first token only: all that its pooler reads."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def read_first_token_only(model: CrossEncoder) -> bool:
-    """Make a BERT classifier's last layer compute only the position that its pooler reads.
+    """Make a BERT classifier's last layer compute only the position that its pooler reads, a sixth of its cost.
 
-    Logits and gradients stay the same; weights, their names and what is saved do too. Answers whether the model is of a
-    kind that this is known to hold for (`BertForSequenceClassification`); any other is left alone.
+    Logits, gradients, weights and saved files stay the same. Returns whether that was done: models other than
+    `BertForSequenceClassification` with its own head are left as they are.
     """
     from transformers import BertForSequenceClassification
 

@@ -1,4 +1,4 @@
-"""Token ids of items, made once when an index is built: a request tokenises its user's text alone."""
+"""Token ids of items, stored in the index when it is built, so that a request tokenises only its user's text."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ COLUMN = "ranker_tokens"
 
 @dataclass(frozen=True)
 class ItemTokenColumn:
-    """The item column of what a tokenizer makes of every item's text: lists of uint16, or int32 where ids are larger.
+    """The item column of token ids: one list an item, of uint16, or int32 where the vocabulary is larger.
 
-    `fingerprint` follows the tokenizer, the length it keeps and the rendering of texts, not the model's weights: all
-    models of one ranker read the same column, and so does a ranker trained again from the same pretrained one.
+    `fingerprint` depends on the tokenizer, its maximum length and the rendering of texts, not on the model's weights:
+    all models of one ranker share the column, and so does a ranker retrained from the same pretrained model.
     """
 
     tokenizer: PairTokenizer
@@ -33,11 +33,11 @@ class ItemTokenColumn:
 
     @cached_property
     def fingerprint(self) -> str:
-        """See the class."""
+        """Changes whenever the token ids would."""
         return token_fingerprint(self.tokenizer)
 
     def compute(self, items: pa.Table, start: int, stop: int) -> pa.Array:
-        """The token ids of rows start to stop."""
+        """The token ids of rows start to stop, a list array [stop - start]."""
         tokens = self.tokenizer.encode(item_texts(items.slice(start, stop - start)))
         values = pa.array(tokens.ids).cast(self._kind)
         return pa.ListArray.from_arrays(pa.array(tokens.indptr, pa.int32()), values)
@@ -49,9 +49,10 @@ class ItemTokenColumn:
 
 @dataclass(frozen=True)
 class StoredTokens:
-    """A column of token ids as it lies on disk, memory-mapped.
+    """A list column of an index version, memory-mapped.
 
-    `parts` hold the offsets and the ids of consecutive rows, `starts` the first row of each part and the end.
+    Each of `parts` holds the offsets and values of consecutive rows; `starts` int64 [n_parts + 1] the first row of each
+    part, and the number of rows.
     """
 
     parts: Sequence[tuple[NDArray[np.integer], NDArray[np.integer]]]
@@ -59,7 +60,7 @@ class StoredTokens:
 
     @classmethod
     def of(cls, column: pa.ChunkedArray) -> StoredTokens:
-        """From an Arrow column of lists; nothing is copied."""
+        """From an Arrow column of lists, without copying it."""
         parts = [(chunk.offsets.to_numpy(), chunk.values.to_numpy()) for chunk in column.chunks]
         return cls(parts, np.concatenate(([0], np.cumsum([len(chunk) for chunk in column.chunks]))))
 
@@ -67,7 +68,7 @@ class StoredTokens:
         return int(self.starts[-1])
 
     def at(self, rows: Rows) -> list[NDArray[np.integer]]:
-        """The token ids at each row."""
+        """The values at each of `rows` int64 [n]."""
         places = np.searchsorted(self.starts, rows, side="right") - 1
         found = []
         for part, row in zip(places.tolist(), (rows - self.starts[places]).tolist(), strict=True):
@@ -78,16 +79,18 @@ class StoredTokens:
 
 @dataclass(frozen=True)
 class ItemTokens:
-    """Tokens of items by row: those that are stored and still hold, and of the others what `tokenizer` makes of their
-    texts. Both are the same ids."""
+    """Token ids of items by row: from the index where they are still valid, else tokenised from the item's text.
+
+    `texts` renders rows; `holds` says for which rows the stored ids are valid, None for all.
+    """
 
     tokenizer: PairTokenizer
     texts: Callable[[Rows], Sequence[str]]
     stored: StoredTokens | None = None
-    holds: Callable[[Rows], Mask] | None = None  # which rows the stored ones hold of; none: all
+    holds: Callable[[Rows], Mask] | None = None
 
     def __call__(self, rows: Rows) -> TokenLists:
-        """Those of `rows` int64 [n], in their order."""
+        """The token ids of `rows` int64 [n], in that order."""
         if self.stored is None:
             return self.tokenizer.encode(self.texts(rows))
         held = np.ones(len(rows), bool) if self.holds is None else self.holds(rows)
@@ -99,17 +102,17 @@ class ItemTokens:
 
 
 def token_fingerprint(tokenizer: PairTokenizer) -> str:
-    """The fingerprint that a column of this tokenizer's ids carries."""
+    """The fingerprint of the column of this tokenizer's ids."""
     return fingerprint(tokenizer.fingerprint, rendering_fingerprint())
 
 
 def stored_tokens(version: IndexVersion, tokenizer: PairTokenizer) -> StoredTokens | None:
-    """What an index version holds of this tokenizer's ids; None where it has none, or those of another tokenizer."""
+    """The column of this tokenizer's ids in an index version; None where there is none, or of another tokenizer."""
     return stored_lists(version, COLUMN, token_fingerprint(tokenizer))
 
 
 def stored_lists(version: IndexVersion, name: str, of: str) -> StoredTokens | None:
-    """An item column of lists as an index version holds it; None where it has none, or one of another fingerprint."""
+    """The list column `name` of an index version; None where there is none with the fingerprint `of`."""
     try:
         column = version.column(name, of)
     except (BadBundle, StaleArtefact):

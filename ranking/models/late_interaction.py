@@ -1,4 +1,4 @@
-"""Late interaction at serving: the items' tokens are vectors in the index, a request makes those of its user's text."""
+"""Late interaction at serving: token vectors of items are stored in the index, those of user texts are computed."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ if TYPE_CHECKING:
     import openvino
 
 COLUMN = "late_vectors"
-Tokens: TypeAlias = NDArray[np.float32]  # [n_tokens, width]: vectors of unit length
-Stored: TypeAlias = NDArray[np.int8]  # [n_tokens, width]: the same in whole numbers
+Tokens: TypeAlias = NDArray[np.float32]  # [n_tokens, width]
+ItemVectors: TypeAlias = NDArray[np.int8]  # [n_tokens, width]: unit vectors times INT8_SCALE, rounded
 
 
 class QueryTokens(NamedTuple):
-    """The tokens of a user's text, and what each weighs, float32 [n_tokens], in sum 1."""
+    """The tokens of a user's text."""
 
-    vectors: Tokens
-    weights: NDArray[np.float32]
+    vectors: Tokens  # unit length
+    weights: NDArray[np.float32]  # [n_tokens], summing to 1
 
 
 class Head(NamedTuple):
-    """The weights of a LateHead's two layers."""
+    """The weights of a LateHead's two layers, to score without torch."""
 
     mix: NDArray[np.float32]  # [hidden, 5]
     mix_bias: NDArray[np.float32]
@@ -62,7 +62,7 @@ class Head(NamedTuple):
 
     @classmethod
     def load(cls, folder: Path) -> Head:
-        """Of a model's folder. Raises BadBundle where it holds none."""
+        """Read them from a model's folder; raises BadBundle where it holds no model of late interaction."""
         from safetensors import safe_open
 
         names = [f"classifier.{part}" for part in ("mix.weight", "mix.bias", "score.weight", "score.bias")]
@@ -72,17 +72,17 @@ class Head(NamedTuple):
         except Exception as error:  # safetensors raises an error of its own, and OSError
             raise BadBundle(f"{folder} is no model of late interaction ({error}); train the ranker again") from error
 
-    def scores(self, asked: QueryTokens, items: Sequence[Stored]) -> Scores:
-        """The logit of each item, float32 [n]. `ranking.models.late_network` says what is compared."""
+    def scores(self, query: QueryTokens, items: Sequence[ItemVectors]) -> Scores:
+        """The logit of each of n items, float32 [n]; computes what `LateHead.forward` does."""
         if not items:
             return np.empty(0, np.float32)
         sizes = np.fromiter(map(len, items), np.int64, len(items))
         starts = np.cumsum(sizes) - sizes
-        likeness = (np.concatenate(items).astype(np.float32) / INT8_SCALE) @ asked.vectors.T
-        best = np.maximum.reduceat(likeness, starts, axis=0)
-        back = np.add.reduceat(likeness.max(axis=1), starts) / sizes
-        whole = likeness[starts + sizes - 1, 0]
-        features = np.stack([best @ asked.weights, best.mean(axis=1), best.min(axis=1), back, whole], axis=1)
+        similarity = (np.concatenate(items).astype(np.float32) / INT8_SCALE) @ query.vectors.T
+        best = np.maximum.reduceat(similarity, starts, axis=0)
+        back = np.add.reduceat(similarity.max(axis=1), starts) / sizes
+        whole = similarity[starts + sizes - 1, 0]
+        features = np.stack([best @ query.weights, best.mean(axis=1), best.min(axis=1), back, whole], axis=1)
         hidden = np.maximum(SIMILARITY_SCALE * features @ self.mix.T + self.mix_bias, 0)
         logits: Scores = (hidden @ self.score.T + self.score_bias)[:, 0].astype(np.float32)
         return logits
@@ -92,14 +92,14 @@ class Head(NamedTuple):
 class LateScorer:
     """A ShortlistScorer of late interaction. Safe to call from many threads.
 
-    `stored` is what an index holds of its items' tokens, as built; those of items that an update changed are made when
-    they are scored, by the same model.
+    `stored` holds the token vectors of an index version's items as built; those of items that an update changed are
+    computed by the same model when they are scored.
     """
 
     tokenizer: PairTokenizer
     runner: Runner
     head: Head
-    places: int  # of a text, special tokens included
+    max_tokens: int  # of one text, special ones included
     fingerprint: str
     placement: Placement
     stored: StoredTokens | None = None
@@ -134,7 +134,7 @@ class LateScorer:
         return cls(tokenizer, runner, Head.load(folder), text_tokens(folder), scorer_fingerprint(folder), place)
 
     def with_stored(self, version: IndexVersion) -> LateScorer:
-        """The same for the items of an index, with what it holds of them."""
+        """The same scorer, reading the token vectors that an index version stores of its items."""
         return replace(self, stored=stored_vectors(version, self))
 
     def score_shortlists(
@@ -150,12 +150,12 @@ class LateScorer:
         rows = hits.rows[:, :depth]
         scores = np.full(rows.shape, np.nan, np.float32)
         distinct = np.unique(rows[rows >= 0])
-        asked = self.query_tokens(self.tokenizer.encode(list(user_texts)))
-        items = self._items(distinct, item_tokens, asked[0].vectors.shape[1]) if asked else []
-        for line, one in enumerate(asked):
+        queries = self.query_tokens(self.tokenizer.encode(list(user_texts)))
+        items = self._items(distinct, item_tokens, queries[0].vectors.shape[1]) if queries else []
+        for line, query in enumerate(queries):
             place = np.flatnonzero(rows[line] >= 0)
             at = np.searchsorted(distinct, rows[line, place])
-            scores[line, place] = self.head.scores(one, [items[number] for number in at.tolist()])
+            scores[line, place] = self.head.scores(query, [items[number] for number in at.tolist()])
             if done is not None:
                 done(len(place))
         return scores
@@ -163,29 +163,29 @@ class LateScorer:
     def score_tokenised(self, pairs: TokenisedPairs, *, done: Callable[[int], None] | None = None) -> Scores:
         """The logit of each pair, float32 [n]."""
         scores = np.empty(len(pairs.user), np.float32)
-        asked, items = self.query_tokens(pairs.users), self.item_vectors(pairs.items)
+        queries, items = self.query_tokens(pairs.users), self.item_vectors(pairs.items)
         order = np.argsort(pairs.user, kind="stable")
         for part in np.split(order, np.flatnonzero(np.diff(pairs.user[order])) + 1) if len(order) else []:
             wanted = [items[number] for number in pairs.item[part].tolist()]
-            scores[part] = self.head.scores(asked[int(pairs.user[part[0]])], wanted)
+            scores[part] = self.head.scores(queries[int(pairs.user[part[0]])], wanted)
             if done is not None:
                 done(len(part))
         return scores
 
     def query_tokens(self, texts: TokenLists) -> list[QueryTokens]:
-        """What users' texts are asked with."""
+        """The vectors and weights of the tokens of users' texts."""
         found = []
-        for told in self._token_outputs(texts, "user"):
-            heaviest = np.exp(told[:, -1] - told[:, -1].max())
-            found.append(QueryTokens(told[:, :-1], heaviest / heaviest.sum()))
+        for output in self._token_outputs(texts, "user"):
+            weights = np.exp(output[:, -1] - output[:, -1].max())
+            found.append(QueryTokens(output[:, :-1], weights / weights.sum()))
         return found
 
-    def item_vectors(self, texts: TokenLists) -> list[Stored]:
-        """What an index holds of items' texts."""
-        return [np.rint(told[:, :-1] * INT8_SCALE).astype(np.int8) for told in self._token_outputs(texts, "item")]
+    def item_vectors(self, texts: TokenLists) -> list[ItemVectors]:
+        """The token vectors of items' texts, as an index stores them."""
+        return [np.rint(output[:, :-1] * INT8_SCALE).astype(np.int8) for output in self._token_outputs(texts, "item")]
 
-    def _items(self, rows: Rows, tokens: TokensByRow, width: int) -> list[Stored]:
-        """Those of rows int64 [n]: the stored ones that hold, and of the others what is made of their `tokens`."""
+    def _items(self, rows: Rows, tokens: TokensByRow, width: int) -> list[ItemVectors]:
+        """The token vectors of rows int64 [n]: those stored where they are valid, else computed from `tokens`."""
         if not len(rows):
             return []
         if self.stored is None:
@@ -197,8 +197,8 @@ class LateScorer:
         return [np.asarray(next(kept)).reshape(-1, width) if known else next(made) for known in held.tolist()]
 
     def _token_outputs(self, texts: TokenLists, side: Side) -> list[Tokens]:
-        """Of each text its tokens' vectors and weights, float32 [n_tokens, width + 1]."""
-        alone = [self.tokenizer.alone(ids, side, self.places) for ids in texts.split()]
+        """The network's output for each text: token vectors, then a weight logit, float32 [n_tokens, width + 1]."""
+        alone = [self.tokenizer.alone(ids, side, self.max_tokens) for ids in texts.split()]
         lengths = np.fromiter(map(len, alone), np.int64, len(alone))
         found: list[Tokens] = [np.empty((0, 0), np.float32)] * len(alone)
 
@@ -210,18 +210,18 @@ class LateScorer:
             return ids, real.astype(np.int64), np.full_like(ids, side == "item")
 
         batches = batches_for(lengths, self.runner) if len(alone) else []
-        for batch, told in run_each(self.runner, batches, padded):
-            for at, rows in zip(batch.tolist(), told, strict=True):
+        for batch, outputs in run_each(self.runner, batches, padded):
+            for at, rows in zip(batch.tolist(), outputs, strict=True):
                 found[at] = rows[: lengths[at]]
         return found
 
 
 @dataclass(frozen=True)
 class LateColumn:
-    """The item column of every item's token vectors, int8, one token after the other; follows the model's weights.
+    """The item column of token vectors: int8 lists, an item's tokens one after the other.
 
-    Texts that the index `before` holds, as it was built, are taken from its own column, if that is of this model and as
-    it was written; others are read by the model.
+    Vectors of texts that the index version `before` holds as built are copied from its own column, if that is of this
+    model and undamaged; others are computed.
     """
 
     scorer: LateScorer
@@ -230,11 +230,11 @@ class LateColumn:
 
     @property
     def fingerprint(self) -> str:
-        """See the class."""
+        """Changes with the model's weights and the rendering of texts."""
         return late_fingerprint(self.scorer)
 
     def compute(self, items: pa.Table, start: int, stop: int) -> pa.Array:
-        """The vectors of rows start to stop."""
+        """The vectors of rows start to stop, a list array [stop - start]."""
         texts = item_texts(items.slice(start, stop - start))
         rows = np.full(len(texts), -1) if self._known is None else self._known.find(hash_keys(texts))
         new = np.flatnonzero(rows < 0)
@@ -257,12 +257,12 @@ class LateColumn:
 
 
 def late_fingerprint(scorer: LateScorer) -> str:
-    """The fingerprint that a column of this model's vectors carries."""
+    """The fingerprint of the column of this model's token vectors."""
     return fingerprint(scorer.fingerprint, rendering_fingerprint())
 
 
 def stored_vectors(version: IndexVersion, scorer: LateScorer) -> StoredTokens | None:
-    """What an index version holds of this model's vectors; None where it has none, or those of another model."""
+    """The column of this model's token vectors in an index version; None where there is none, or of another model."""
     return stored_lists(version, COLUMN, late_fingerprint(scorer))
 
 

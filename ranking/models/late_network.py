@@ -1,10 +1,11 @@
-"""Late interaction: a BERT that reads the two texts of a pair apart, and a small head that compares their tokens.
+"""Late interaction: a BERT that encodes the two texts of a pair separately, and a small head that compares tokens.
 
-Khattab and Zaharia, "ColBERT" (SIGIR 2020): what is made of an item's text does not depend on who asks, so that it can
-be made when an index is built. Here a cross-encoder's own layers are taken for it: no token attends to the other text,
-and an item's positions begin at a fixed place. The head reads, of the likest item token of each of the user's tokens,
-a weighted and a plain mean and the least, the mean over item tokens of the likest of the user's, and how like the texts
-are as wholes; it learns the logits of the full cross-encoder.
+After Khattab and Zaharia, "ColBERT" (SIGIR 2020): an item's token vectors do not depend on the query, so that they are
+computed when an index is built. The layers are those of a cross-encoder, but no token attends to the other text, and an
+item's position ids begin at a fixed number. From the similarities of all user tokens with all item tokens, the head
+reads five numbers: for each user token its most similar item token, as a weighted mean, a plain mean and the minimum;
+for each item token its most similar user token, as a mean; and the similarity of the first user token with the last
+item token. It is distilled from the full cross-encoder's logits.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class LateHead(nn.Module):
-    """States of both texts' tokens to one logit a pair."""
+    """From the hidden states of both texts' tokens to one logit a pair."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -41,14 +42,16 @@ class LateHead(nn.Module):
         return torch.cat([functional.normalize(self.project(states), dim=-1), self.weigh(states)], dim=-1)
 
     def forward(self, states: Tensor, user: Tensor, item: Tensor) -> Tensor:
-        """float [b, l, width], and bool [b, l] which tokens are of which text -> [b, 1]."""
-        told = self.tokens(states).float()
-        vectors, weights = told[..., :TOKEN_WIDTH], told[..., TOKEN_WIDTH]
-        likeness = (vectors @ vectors.transpose(1, 2)).masked_fill(~(user[:, :, None] & item[:, None, :]), -1.0)
-        best, back = likeness.amax(dim=2), likeness.amax(dim=1)
+        """states float [b, l, width]; user and item bool [b, l] say whose a token is -> logits float [b, 1]."""
+        outputs = self.tokens(states).float()
+        vectors, weights = outputs[..., :TOKEN_WIDTH], outputs[..., TOKEN_WIDTH]
+        similarity = (vectors @ vectors.transpose(1, 2)).masked_fill(~(user[:, :, None] & item[:, None, :]), -1.0)
+        best, back = similarity.amax(dim=2), similarity.amax(dim=1)
         share = weights.masked_fill(~user, -torch.inf).softmax(dim=1)
         at = torch.arange(item.shape[1], device=item.device)
-        last = torch.where(item, at, -1).amax(dim=1)  # the item's closing token, which stands for all of it
+        last = torch.where(item, at, -1).amax(
+            dim=1
+        )  # the item's closing special token, which stands for its whole text
         whole = (vectors[:, 0] * vectors[torch.arange(len(last), device=item.device), last]).sum(dim=1)
         features = [
             (share * best).sum(dim=1), _mean(best, user), best.masked_fill(~user, 1.0).amin(dim=1), _mean(back, item),
@@ -59,31 +62,28 @@ class LateHead(nn.Module):
 
 
 def make_late_interaction(model: CrossEncoder) -> None:
-    """Make a BERT classifier with one output read the two texts of a pair apart, an item's positions beginning at
-    ITEM_POSITION, and score them by a LateHead, drawn anew unless it has one.
+    """Make a BERT classifier with one output encode the two texts of a pair separately and score them by a LateHead.
 
-    Raises BadConfig for any other kind of model.
+    The head is new unless the model has one. Raises BadConfig for any other kind of model.
     """
     from transformers import BertForSequenceClassification
 
     network = model.model
     if not isinstance(network, BertForSequenceClassification) or not takes_segments(model):
-        raise BadConfig(
-            "late interaction is made of a BERT with segments; leave ranking.strategy=late to such a ranker"
-        )
+        raise BadConfig("late interaction needs a BERT with token types; set another ranking.model or ranking.strategy")
     if late_head(model) is None:
         network.add_module("classifier", LateHead(network.config.hidden_size).to(network.device))
-    network.forward = MethodType(_apart, network)
+    network.forward = MethodType(_forward_separately, network)
 
 
 def late_head(model: CrossEncoder) -> LateHead | None:
-    """The head of a model that reads texts apart, None of any other."""
+    """The head of a model of late interaction, None of any other model."""
     head = getattr(model.model, "classifier", None)
     return head if isinstance(head, LateHead) else None
 
 
 def open_late_interaction(folder: Path) -> CrossEncoder:
-    """A model that was saved after `make_late_interaction`. Raises BadBundle where the folder holds no such model."""
+    """Open a saved model of late interaction; raises BadBundle where the folder holds none."""
     from safetensors.torch import load_file
 
     model = open_cross_encoder(folder)
@@ -112,7 +112,7 @@ class TokenVectors(nn.Module):
         self.body, self.head = _body(model.model), head
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
-        """int64 [b, l] each, of a text's own tokens and its special ones."""
+        """All int64 [b, l], of one text with its special tokens."""
         places = torch.arange(input_ids.shape[1], device=input_ids.device)[None] + ITEM_POSITION * token_type_ids
         states = self.body(
             input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids, position_ids=places
@@ -120,24 +120,26 @@ class TokenVectors(nn.Module):
         return self.head.tokens(states)
 
 
-def _apart(
+def _forward_separately(
     network: BertForSequenceClassification,
     input_ids: Tensor,
     attention_mask: Tensor,
     token_type_ids: Tensor,
     **_: object,
 ) -> SequenceClassifierOutput:
-    """The forward of `BertForSequenceClassification` over pairs, int64 [b, l], their texts apart."""
+    """Replaces the forward of `BertForSequenceClassification`: pairs int64 [b, l], their texts encoded separately."""
     from transformers.modeling_outputs import SequenceClassifierOutput
 
     head: LateHead = network.get_submodule("classifier")  # type: ignore[assignment]
     real, item = attention_mask.bool(), token_type_ids.bool()
-    together = (item[:, :, None] == item[:, None, :]) & real[:, None, :]
+    same_text = (item[:, :, None] == item[:, None, :]) & real[:, None, :]
     at = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
-    begun = (real & ~item).sum(dim=1, keepdim=True)  # the item's first place
-    places = torch.where(item, at - begun + ITEM_POSITION, at).clamp(max=network.config.max_position_embeddings - 1)
+    item_start = (real & ~item).sum(dim=1, keepdim=True)
+    places = torch.where(item, at - item_start + ITEM_POSITION, at).clamp(
+        max=network.config.max_position_embeddings - 1
+    )
     states = _body(network)(
-        input_ids=input_ids, attention_mask=together[:, None], token_type_ids=token_type_ids, position_ids=places
+        input_ids=input_ids, attention_mask=same_text[:, None], token_type_ids=token_type_ids, position_ids=places
     ).last_hidden_state
     return SequenceClassifierOutput(logits=head(states, real & ~item, real & item))
 

@@ -1,4 +1,4 @@
-"""Pairs as token ids: each text is tokenised once, each pair is cut so that the item is never lost."""
+"""Pairs as token ids: each text is tokenised once, and a long pair is cut so that the item's text survives."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from retrieval.encoders.text_encoder import load_tokenizer, max_tokens
 from retrieval.errors import BadBundle, ShortlistError
 from retrieval.fingerprint import fingerprint
 
-USER_SHARE = 4  # where a pair is too long, the user's text may keep this part (a quarter) of the room
+USER_SHARE = 4  # where a pair is too long, the user's text keeps at most 1 / USER_SHARE of the room
 TOKENISED_AT_ONCE = 8_192
 
 
 class TextByRow(Protocol):
-    """Rendered texts by row: a list of all of them, or a dict of those that are needed."""
+    """Rendered texts by row: a list of all, or a dict of the needed ones."""
 
     def __getitem__(self, row: int, /) -> str: ...
 
 
 class TokensByRow(Protocol):
-    """Tokens of items by row: those of `rows` int64 [n], in their order."""
+    """Token ids of items: called with `rows` int64 [n], it returns a list for each, in that order."""
 
     def __call__(self, rows: NDArray[np.int64], /) -> TokenLists: ...
 
 
 @dataclass(frozen=True)
 class TokenLists:
-    """Texts as token ids without special tokens, end to end: text i is `ids[indptr[i]:indptr[i + 1]]`."""
+    """Texts as token ids without special tokens, concatenated: text i is `ids[indptr[i]:indptr[i + 1]]`."""
 
     ids: NDArray[np.int32]
     indptr: NDArray[np.int64]
@@ -57,7 +57,7 @@ class TokenLists:
 
 
 class PairBatch(NamedTuple):
-    """Padded pairs as a model takes them, int64 [b, l] each."""
+    """Padded pairs, the inputs of a model: int64 [b, l] each."""
 
     input_ids: NDArray[np.int64]
     attention_mask: NDArray[np.int64]
@@ -65,7 +65,7 @@ class PairBatch(NamedTuple):
 
 
 class TokenisedPairs(NamedTuple):
-    """Pairs by position in two lists of tokenised texts."""
+    """Pairs, as positions in two lists of tokenised texts."""
 
     users: TokenLists
     items: TokenLists
@@ -73,7 +73,7 @@ class TokenisedPairs(NamedTuple):
     item: NDArray[np.int64]  # [n] into items
 
     def select(self, pairs: NDArray[np.int64]) -> TokenisedPairs:
-        """Some of the pairs, by position."""
+        """The pairs at some positions int64 [m]."""
         return self._replace(user=self.user[pairs], item=self.item[pairs])
 
 
@@ -91,14 +91,17 @@ class _Template(NamedTuple):
 
 
 class PairTokenizer:
-    """Turns pairs into batches by a `tokenizers` tokenizer, as sentence-transformers does where nothing is too long.
+    """Turns pairs into batches with a `tokenizers` tokenizer; pairs within `max_length` as sentence-transformers does.
 
-    A pair that exceeds `max_length` loses the end of the user's text first, down to a quarter of the room, and only
-    then the end of the item's.
+    A longer pair loses the end of the user's text first, down to a quarter of the room, then the end of the item's.
     """
 
     def __init__(self, tokenizer: Tokenizer, *, max_length: int, pad_id: int = 0) -> None:
-        """`max_length` counts all tokens of a pair, special ones too; padding and truncation are switched off."""
+        """`max_length` counts all tokens of a pair, with special ones. Switches off the tokenizer's padding and
+        truncation.
+
+        Raises BadBundle where `max_length` leaves no room for text.
+        """
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer, self.max_length, self.pad_id = tokenizer, max_length, pad_id
@@ -109,7 +112,7 @@ class PairTokenizer:
 
     @classmethod
     def load(cls, folder: Path) -> PairTokenizer:
-        """The fast tokenizer of a model folder, with the model's own longest length. Raises BadBundle without one."""
+        """The fast tokenizer of a model folder, with the model's maximum length; raises BadBundle without one."""
         try:
             tokenizer, pad_id = load_tokenizer(folder, None)
         except ShortlistError:
@@ -120,16 +123,16 @@ class PairTokenizer:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of the token ids that `encode` gives: it changes with the tokenizer and with how much of a text it keeps."""
+        """Changes whenever `encode` would: with the tokenizer, and with the length that it keeps."""
         return fingerprint(self._tokenizer.to_str(), self._room)
 
     @property
     def largest_id(self) -> int:
-        """The highest token id there is."""
+        """The highest token id of the vocabulary."""
         return max(self._tokenizer.get_vocab(with_added_tokens=True).values())
 
     def encode(self, texts: Sequence[str]) -> TokenLists:
-        """Tokenise each text once, without special tokens; what no pair could hold is cut off."""
+        """Tokenise texts without special tokens, each cut to what a pair can hold."""
         lists: list[NDArray[np.int32]] = []
         for start in range(0, len(texts), TOKENISED_AT_ONCE):
             part = list(texts[start : start + TOKENISED_AT_ONCE])
@@ -140,7 +143,8 @@ class PairTokenizer:
     def pairs(
         self, user_texts: TextByRow, item_texts: TextByRow, user: NDArray[np.int64], item: NDArray[np.int64]
     ) -> TokenisedPairs:
-        """Tokenise what the pairs (user[i], item[i]) need, each distinct text once."""
+        """Tokenise the pairs (user_texts[user[i]], item_texts[item[i]]), int64 [n] each, and each distinct text
+        once."""
         items, item = self._distinct(item_texts, item)
         users, user = self._distinct(user_texts, user)
         return TokenisedPairs(users, items, user, item)
@@ -148,25 +152,25 @@ class PairTokenizer:
     def pairs_of_tokens(
         self, user_texts: TextByRow, item_tokens: TokensByRow, user: NDArray[np.int64], item: NDArray[np.int64]
     ) -> TokenisedPairs:
-        """The same, of items whose tokens are known."""
+        """The same, where the items' token ids are known."""
         users, user = self._distinct(user_texts, user)
         rows, place = np.unique(item, return_inverse=True)
         return TokenisedPairs(users, item_tokens(rows), user, place)
 
     def alone(self, ids: NDArray[np.integer], side: Literal["user", "item"], places: int) -> NDArray[np.int64]:
-        """One text of a pair by itself with the special tokens around it, at most so many in all, int64 [n]."""
+        """One text of a pair alone, with the special tokens around it; int64 [n], at most `places` of them."""
         before, between, after, _ = self._template
         first, last = (before, between) if side == "user" else (between[:0], after)
         kept = ids[: places - len(first) - len(last)]
         return np.concatenate([first, kept, last]).astype(np.int64)
 
     def lengths(self, pairs: TokenisedPairs) -> NDArray[np.int64]:
-        """The number of tokens of each pair, special ones too, int64 [n]."""
+        """The number of tokens of each pair, with special ones, int64 [n]."""
         user, item = self._kept(pairs)
         return user + item + self._template.size
 
     def batch(self, pairs: TokenisedPairs, *, multiple: int = 1) -> PairBatch:
-        """All the pairs as one batch, padded to the longest, rounded up to a multiple."""
+        """All pairs as one batch, padded to the longest of them, rounded up to a multiple of `multiple`."""
         before, between, after, kinds = self._template
         user, item = self._kept(pairs)
         sizes = np.broadcast_arrays(len(before), user, len(between), item, len(after))
@@ -181,7 +185,7 @@ class PairTokenizer:
         return PairBatch(ids, (part < 5).astype(np.int64), np.array((*kinds, 0), np.int64)[part])
 
     def _kept(self, pairs: TokenisedPairs) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """How many tokens of each user's and each item's text stay."""
+        """How many tokens of each pair's user text and item text are kept, int64 [n] each."""
         user, item = pairs.users.lengths[pairs.user], pairs.items.lengths[pairs.item]
         user = np.minimum(user, np.maximum(self._room - item, self._room // USER_SHARE))
         return user, np.minimum(item, self._room - user)
@@ -194,7 +198,7 @@ class PairTokenizer:
 
 
 def spans(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The positions of consecutive runs, one after the other.
+    """The positions of runs that begin at `starts` and are `sizes` long, concatenated.
 
     >>> spans(np.array([5, 0]), np.array([2, 3])).tolist()
     [5, 6, 0, 1, 2]
@@ -203,11 +207,13 @@ def spans(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int
 
 
 def _template(tokenizer: Tokenizer) -> _Template:
-    """Read the special tokens of a pair off a tokenised one, so that any model's own template serves."""
+    """The special tokens around a pair, read off a tokenised one, so that any model's template works."""
     pair = tokenizer.encode("a", "b")
     owners, ids, types = pair.sequence_ids, np.asarray(pair.ids, np.int32), pair.type_ids
     if 0 not in owners or 1 not in owners:
-        raise BadBundle("the tokenizer has no tokens for the letters a and b; it cannot read pairs of texts")
+        raise BadBundle(
+            "the tokenizer has no tokens for the letters a and b, so that pairs cannot be read; use another model"
+        )
     first, last = owners.index(0), len(owners) - 1 - owners[::-1].index(0)
     second, end = owners.index(1), len(owners) - 1 - owners[::-1].index(1)
     at = [first - 1, first, last + 1, second, end + 1]

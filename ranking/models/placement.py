@@ -9,14 +9,14 @@ from retrieval.errors import BadConfig
 
 
 class Placement(NamedTuple):
-    """Where a cross-encoder runs, by what, and in which numbers."""
+    """The device, the runtime and the numbers that a reranker runs with."""
 
     device: Literal["cpu", "cuda"]
     runtime: RuntimeName
     precision: Literal["fp32", "bf16", "int8"]
 
     def __str__(self) -> str:
-        """As a person reads it.
+        """As text.
 
         >>> str(Placement("cpu", "openvino", "int8"))
         'cpu: openvino, int8'
@@ -25,11 +25,12 @@ class Placement(NamedTuple):
 
 
 def resolve_placement(device: str = "auto", precision: str = "auto", runtime: RuntimeName = "openvino") -> Placement:
-    """Where a cross-encoder comes to run if so much is asked for; CUDA is served by torch.
+    """The placement that a device, a precision and a runtime of settings lead to; CUDA is always served by torch.
 
-    `auto` is bf16 on CUDA and on CPUs that multiply it in hardware; others take fp32, for bf16 too. What is between the
-    whole numbers of int8 is what auto takes. (A release's own auto may be int8: see `serving.steps`.) Raises BadConfig
-    for int8 on CUDA, and for what is not known; MissingDependency where torch is needed and not installed.
+    Precision `auto` and `bf16` are bf16 on CUDA and on CPUs that multiply it in hardware, else fp32. Around the int8
+    layers of an int8 model, numbers are those of `auto`. (The `auto` of a release may also mean int8, which
+    `RecordedStep.placed` of serving decides.) Raises BadConfig for int8 on CUDA, and for an unknown device or
+    precision; MissingDependency where torch is needed and not installed.
     """
     check_runtime(runtime)
     if precision not in ("auto", "fp32", "bf16", "int8"):
@@ -38,5 +39,5 @@ def resolve_placement(device: str = "auto", precision: str = "auto", runtime: Ru
     if precision != "int8":
         return Placement(where, "torch" if where == "cuda" else runtime, resolve_precision(precision, where))
     if where == "cuda":
-        raise BadConfig("precision int8 is of CPUs, and the models run on cuda; use bf16 or device=cpu")
+        raise BadConfig("precision int8 runs on CPUs only, and the device is cuda; use precision bf16, or device=cpu")
     return Placement(where, runtime, "int8")

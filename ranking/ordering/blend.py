@@ -1,4 +1,4 @@
-"""The order's last word: a weighted sum of the cross-encoder's logit and retrieval's score, with no weight below 0."""
+"""The score that orders reranked candidates: a weighted sum of the reranker's logit and retrieval's scores."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ from numpy.typing import NDArray
 from retrieval.errors import BadBundle
 from retrieval.topk import Scores
 
-MIN_LISTS = 20  # fewer lists that tell good from bad cannot tell two weights apart
-FLATTEST = 0.05  # of what a list's own order asks for: flatter still, and it would be lost
-RIDGE = 1e-4  # on the weights of features of spread 1: what separates perfectly still ends somewhere
-SOURCE_PRIOR_SD = (
-    0.5  # how far a source may well count for more than in retrieval's score, of spread 1: standard deviation
-)
+MIN_LISTS = 20  # with fewer lists that hold several labels nothing is fitted
+MIN_SLOPE = 0.05  # of Platt scaling: below it, the order would be lost in rounding
+RIDGE = 1e-4  # L2 penalty on the weights of standardised features, so that separable data has an optimum
+SOURCE_PRIOR_SD = 0.5  # standard deviation of the prior of a source's weight, for standardised scores
 NO_PARTS: Mapping[str, Scores] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class Blend:
-    """`logit` * the cross-encoder's logit + `retrieval` * retrieval's score + `offset`; by default the logit alone.
+    """`logit` * the reranker's logit + `retrieval` * retrieval's fused score + `offset`; by default the logit alone.
 
-    `sources` are weights of what single sources gave, beside what they count in retrieval's score.
+    `sources` are weights of single sources' scores, on top of what they count in the fused score. No weight but the
+    offset is below 0.
     """
 
     logit: float = 1.0
@@ -38,8 +37,9 @@ class Blend:
     def __call__(
         self, logits: NDArray[np.floating], retrieval: NDArray[np.floating], parts: Mapping[str, Scores] = NO_PARTS
     ) -> Scores:
-        """The blended logits, of the shape of all, float32; nan where there is no logit, whatever else is said. `parts`
-        are what sources gave, by name; one that is not there counts for nothing, as in retrieval's score.
+        """The blended logits, float32 of the shape of `logits` and `retrieval`; nan where there is no logit.
+
+        `parts` are single sources' scores by name, of the same shape; a missing source adds nothing.
 
         >>> Blend(2.0, 1.0, -1.0)(np.array([1.0, np.nan]), np.array([0.5, -np.inf])).tolist()
         [1.5, nan]
@@ -54,13 +54,14 @@ class Blend:
         return blended
 
     def rescaled(self, slope: float, offset: float) -> Blend:
-        """The same order, each blended logit b as slope * b + offset."""
+        """The blend whose value is slope * b + offset where this one's is b; with slope above 0 the order is the
+        same."""
         sources = {name: slope * weight for name, weight in self.sources.items()}
         return Blend(slope * self.logit, slope * self.retrieval, slope * self.offset + offset, sources)
 
     def source_weights(self, fusion: Mapping[str, float]) -> dict[str, float]:
-        """The weights of the same order with retrieval's score taken apart into its sources, whose weights in it
-        `fusion` holds: of the logit and of each source, those that count for nothing left out.
+        """The weights above 0 of the logit and of each source, where `fusion` holds the sources' weights in the fused
+        score. They give the same order as the blend.
 
         >>> Blend(2.0, 0.5, -1.0, {"words": 1.0}).source_weights({"towers": 8.0, "words": 1.0, "popularity": 0.0})
         {'logit': 2.0, 'towers': 4.0, 'words': 1.5}
@@ -74,32 +75,32 @@ class Blend:
 
     def as_json(self) -> dict[str, Any]:
         """The weights by name, as JSON takes them."""
-        told = asdict(self)
-        return told if self.sources else {name: weight for name, weight in told.items() if name != "sources"}
+        weights = asdict(self)
+        return weights if self.sources else {name: value for name, value in weights.items() if name != "sources"}
 
     @classmethod
     def of(cls, weights: Mapping[str, object]) -> Blend:
-        """From `as_json`. Raises BadBundle for a weight that is not known, no finite number or below 0."""
+        """From `as_json`; raises BadBundle for a weight with an unknown name, or that is not finite or is below 0."""
         sources = weights.get("sources", {})
         if not isinstance(sources, Mapping):
-            raise _not_ours("sources", sources)
+            raise _foreign_weight("sources", sources)
         own = {name: value for name, value in weights.items() if name != "sources"}
         for name, value in own.items():
             if name not in cls.__dataclass_fields__:
-                raise _not_ours(name, value)
-        numbers, beside = ({name: _number(name, value) for name, value in told.items()} for told in (own, sources))
-        return cls(**numbers, sources=beside)
+                raise _foreign_weight(name, value)
+        numbers, of_sources = ({name: _number(name, one) for name, one in group.items()} for group in (own, sources))
+        return cls(**numbers, sources=of_sources)
 
 
 def _number(name: str, value: object) -> float:
     if not isinstance(value, int | float) or not math.isfinite(value):
-        raise _not_ours(name, value)
+        raise _foreign_weight(name, value)
     if name != "offset" and value < 0:
-        raise _not_ours(name, value)
+        raise _foreign_weight(name, value)
     return float(value)
 
 
-def _not_ours(name: str, value: object) -> BadBundle:
+def _foreign_weight(name: str, value: object) -> BadBundle:
     return BadBundle(f"the blend's weight {name} = {value!r} is not of this version; train the ranker again")
 
 
@@ -110,24 +111,24 @@ def fit_blend(
     indptr: NDArray[np.int64],
     parts: Mapping[str, NDArray[np.floating]] = NO_PARTS,
 ) -> Blend:
-    """The weights of least cross-entropy over lists whose outcome is known.
+    """Fit the weights of a blend by least cross-entropy on lists with known labels.
 
-    `logits`, `retrieval`, `labels` (in [0, 1]) and each of `parts`, what single sources gave, are float [n_pairs]; list
-    i is `indptr[i]:indptr[i + 1]`. With fewer than MIN_LISTS lists of more than one label nothing is fitted, and the
-    logit stands alone. Labels of 0 or 1 are told within their list (softmax, a conditional logit: only the order
-    matters; lists of one label tell nothing), graded ones each by themselves, so that the sigmoid of the blend is the
-    expected label. What was told within lists is then flattened and shifted to be that as well (Platt 1999), which
-    changes no order. Parts are expected to count for nothing beside retrieval's score, under a normal prior of standard
-    deviation SOURCE_PRIOR_SD: a few lists move them little.
+    `logits`, `retrieval`, `labels` (in [0, 1]) and each of `parts` (scores of single sources) are float [n_pairs]; list
+    i is `indptr[i]:indptr[i + 1]`. With fewer than MIN_LISTS lists of several labels nothing is fitted, and the blend
+    is the logit alone. Labels of 0 or 1 are fitted within their list (softmax, a conditional logit; lists of one label
+    carry no information), then scaled and shifted without changing the order, so that the sigmoid of the blend is the
+    probability of label 1 (Platt 1999). Graded labels are fitted pair by pair, so that the sigmoid is the expected
+    label. Weights of `parts` have a normal prior around 0 with standard deviation SOURCE_PRIOR_SD, so that a few lists
+    move them little.
     """
     owner = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
-    telling, graded = _pairs_that_tell(np.asarray(labels), owner), not np.isin(labels, (0.0, 1.0)).all()
-    starts = np.flatnonzero(np.diff(owner[telling], prepend=-1))
+    informative, graded = _in_mixed_lists(np.asarray(labels), owner), not np.isin(labels, (0.0, 1.0)).all()
+    starts = np.flatnonzero(np.diff(owner[informative], prepend=-1))
     if len(starts) < MIN_LISTS:
         return Blend()
     from scipy.optimize import minimize
 
-    kept = telling | graded
+    kept = informative | graded
     labels, features = (
         np.asarray(labels, np.float64)[kept],
         np.column_stack([logits, retrieval, *parts.values()])[kept].astype(np.float64),
@@ -135,8 +136,8 @@ def fit_blend(
     middle, spread = features.mean(axis=0), features.std(axis=0)
     useful = spread > 1e-9
     features = np.where(useful, (features - middle) / np.where(useful, spread, 1.0), 0.0)
-    told = len(labels) if graded else len(starts)
-    penalty = np.array([RIDGE, RIDGE, *[1 / (2 * SOURCE_PRIOR_SD**2 * told)] * len(parts)])
+    n_terms = len(labels) if graded else len(starts)
+    penalty = np.array([RIDGE, RIDGE, *[1 / (2 * SOURCE_PRIOR_SD**2 * n_terms)] * len(parts)])
 
     def pointwise_loss(weights: NDArray[np.float64]) -> float:
         blended = features @ weights[:-1] + weights[-1]
@@ -154,7 +155,7 @@ def fit_blend(
         weights = minimize(listwise_loss, first, method="L-BFGS-B", bounds=positive).x
         steep, offset = minimize(
             lambda line: pointwise_loss(np.append(line[0] * weights, line[1])),
-            np.array([1.0, 0.0]), method="L-BFGS-B", bounds=[(FLATTEST, 1.0), free],
+            np.array([1.0, 0.0]), method="L-BFGS-B", bounds=[(MIN_SLOPE, 1.0), free],
         ).x  # fmt: skip
         found = np.append(steep * weights, offset)
     slopes = np.where(useful, found[:-1] / np.where(useful, spread, 1.0), 0.0)
@@ -162,8 +163,8 @@ def fit_blend(
     return Blend(float(slopes[0]), float(slopes[1]), float(found[-1] - slopes @ middle), sources)
 
 
-def _pairs_that_tell(labels: NDArray[np.floating], owner: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """The pairs of lists that hold more than one label, bool [n_pairs]; `owner` names each pair's list."""
+def _in_mixed_lists(labels: NDArray[np.floating], owner: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which pairs are in lists of several labels, bool [n_pairs]; `owner` int64 [n_pairs] is each pair's list."""
     lists = int(owner.max(initial=-1)) + 1
     lowest, highest = np.full(lists, np.inf), np.full(lists, -np.inf)
     np.minimum.at(lowest, owner, labels)

@@ -1,4 +1,4 @@
-"""The gate: is the reranked order better than the one it was given, and could this many users have shown it?"""
+"""The gate: whether one order of shortlists is better than another, by a paired bootstrap over users."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from retrieval.errors import BadRequest
 
 Verdict: TypeAlias = Literal["proven", "likely", "no"]
 
-LIKELY_SHARE = 0.8  # of the resamples have a mean above 0
-MIN_USERS = 20  # below this the resamples are too alike to show anything
-DETECTABLE = 1.95996 + 0.84162  # standard errors: two-sided 5 % and 80 % power under a normal mean
-BLOCK = 4_194_304  # drawn users held at once
+LIKELY_SHARE = 0.8  # share of resamples with a mean above 0 for the verdict `likely`
+MIN_USERS = 20  # with fewer users the verdict is `no`: their resamples are too alike
+DETECTABLE = 1.95996 + 0.84162  # standard errors: 5 % two-sided and 80 % power, for a normal mean
+BLOCK = 4_194_304  # users drawn at a time
 
 
 @dataclass(frozen=True, kw_only=True)
 class GateVerdict:
-    """What a release keeps of its gate.
+    """The gate's result, as a release records it.
 
-    `n` counts requests and `users` the users they belong to; `mean` is the mean difference (after - before) over
-    requests with its 95 % interval `low` to `high`; `share_positive` is the share of resamples whose mean is above 0.
-    `mde` is the smallest true difference that this many users show in 4 cases of 5: 2.80 standard errors (the sum of
-    the normal quantiles at .975 and .80), None where no difference was seen or there are fewer than two users.
+    `n` counts requests and `users` the users that sent them; `mean` is the mean difference (after - before) over
+    requests, with the 95 % interval `low` to `high`; `share_positive` is the share of resamples whose mean is above 0.
+    `mde` is the minimum detectable effect: the true difference that this many users show in 4 cases of 5, 2.80 standard
+    errors (the sum of the normal quantiles at .975 and .80); None where all differences are equal or there is one user.
     """
 
     verdict: Verdict
@@ -38,7 +38,7 @@ class GateVerdict:
     mde: float | None
 
     def passes(self, required: Verdict) -> bool:
-        """True if the verdict is as good as `required`.
+        """Whether the verdict is at least `required`.
 
         >>> verdict = gate(np.zeros(40), np.full(40, .1))
         >>> verdict.verdict, verdict.passes("likely"), gate(np.zeros(40), np.zeros(40)).passes("likely")
@@ -60,15 +60,18 @@ def gate(
     resamples: int = 4_000,
     seed: int = 0,
 ) -> GateVerdict:
-    """Compare a figure (nDCG@10) of the same n requests under two orders, by a paired bootstrap over users.
+    """Compare a metric (nDCG@10) of the same n requests under two orders, by a paired bootstrap over users.
 
-    before and after are float [n]; `users` int [n] names each request's user (each its own where not given), whose
-    requests are drawn together. `proven`: the 95 % percentile interval of the mean lies above 0. `likely`: the mean and
-    80 % of the resamples are above 0. `no`: otherwise, and where fewer than 20 users were seen.
-    Raises BadRequest where the arrays differ in length. Follows Sakai, SIGIR 2006, and Efron and Tibshirani, 1993.
+    before and after are float [n]; `users` int [n] is each request's user, whose requests are drawn together; without
+    it every request is its own user. `proven`: the 95 % percentile interval of the mean lies above 0. `likely`: the
+    mean and 80 % of the resamples are above 0. `no`: otherwise, and where fewer than 20 users were seen. Raises
+    BadRequest where the arrays differ in length. Follows Sakai, SIGIR 2006, and Efron and Tibshirani, 1993.
     """
     if len(before) != len(after) or (users is not None and len(users) != len(before)):
-        raise BadRequest(f"the gate compares {len(before)} figures with {len(after)}; both need one for each request")
+        raise BadRequest(
+            f"the gate got {len(before)} figures before and {len(after)} after; pass one of each, and a user, "
+            "for every request"
+        )
     if len(before) == 0:
         return GateVerdict(verdict="no", n=0, users=0, mean=0.0, low=0.0, high=0.0, share_positive=0.0, mde=None)
     difference = np.asarray(after, np.float64) - np.asarray(before, np.float64)
@@ -100,7 +103,7 @@ def _verdict(mean: float, low: float, share_positive: float, n_users: int) -> Ve
 def _resampled_means(
     sums: NDArray[np.float64], counts: NDArray[np.int64], resamples: int, random: np.random.Generator
 ) -> NDArray[np.float64]:
-    """The mean over requests of each draw of len(sums) users with replacement, float64 [resamples]."""
+    """The mean difference over requests of each draw of len(sums) users with replacement, float64 [resamples]."""
     size = max(1, BLOCK // len(sums))
     means = np.empty(resamples)
     for start in range(0, resamples, size):

@@ -1,4 +1,4 @@
-"""From scores that order to probabilities that hold: a line through the logits, and how far off they were."""
+"""Platt scaling: a line through the logits that makes probabilities of them, and how reliable those are."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from retrieval.errors import BadBundle
 
 Numbers = NDArray[np.floating]
 BINS = 10
-STEEPEST, FLATTEST = 20.0, 0.05  # slopes of the line: flatter, and the order would be lost in rounding
+MAX_SLOPE, MIN_SLOPE = 20.0, 0.05  # below the minimum, the order would be lost in rounding
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """What was predicted and what came true, in bins of as many pairs each, the least likely first."""
+    """Mean predicted probability and observed share of bins with equal numbers of pairs, lowest prediction first."""
 
     predicted: tuple[float, ...]
     observed: tuple[float, ...]
@@ -25,13 +25,13 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """The expected calibration error: how far the two are apart, on average over pairs (Guo et al., ICML 2017)."""
+        """The expected calibration error: the mean absolute difference of both over bins (Guo et al., ICML 2017)."""
         return float(np.mean(np.abs(np.subtract(self.predicted, self.observed)))) if self.predicted else float("nan")
 
 
 @dataclass(frozen=True)
 class PlattScaling:
-    """Reliability on lists that the line was not fitted on, before it and after it."""
+    """Reliability before and after Platt scaling, on lists that it was not fitted on."""
 
     before: Reliability
     after: Reliability
@@ -42,7 +42,7 @@ class PlattScaling:
 
     @classmethod
     def of(cls, recorded: Mapping[str, object]) -> PlattScaling:
-        """From `as_json`. Raises BadBundle for what this version does not know."""
+        """From `as_json`; raises BadBundle for anything else."""
         parts = [recorded.get(name) for name in ("before", "after")]
         try:
             before, after = (
@@ -55,9 +55,9 @@ class PlattScaling:
 
 
 def platt(logits: Numbers, labels: Numbers) -> tuple[float, float]:
-    """The slope (above 0) and the offset under which sigmoid(slope * logit + offset) predicts labels best.
+    """The slope (above 0) and the offset with which sigmoid(slope * logit + offset) predicts labels best.
 
-    Both are float [n], labels in [0, 1]; least cross-entropy, as in Platt (1999).
+    logits and labels are float [n], labels in [0, 1]; fitted by least cross-entropy, as in Platt (1999).
     """
     from scipy.optimize import minimize
 
@@ -68,13 +68,13 @@ def platt(logits: Numbers, labels: Numbers) -> tuple[float, float]:
         found = line[0] * scaled + line[1]
         return float(np.mean(np.logaddexp(0.0, found) - labels * found))
 
-    bounds = [(FLATTEST * spread, STEEPEST * spread), (None, None)]
+    bounds = [(MIN_SLOPE * spread, MAX_SLOPE * spread), (None, None)]
     slope, offset = minimize(loss, np.array([spread, 0.0]), method="L-BFGS-B", bounds=bounds).x
     return float(slope) / spread, float(offset)
 
 
 def reliability(probabilities: Numbers, labels: Numbers, *, bins: int = BINS) -> Reliability:
-    """Predicted probabilities beside shares of what came true; float [n] both.
+    """Predicted probabilities against the observed labels, float [n] each, in `bins` bins.
 
     >>> found = reliability(np.array([0.1, 0.1, 0.9, 0.9]), np.array([0, 0, 1, 0]), bins=2)
     >>> found.predicted, found.observed, round(found.error, 2)

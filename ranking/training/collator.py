@@ -1,4 +1,4 @@
-"""Rows of the training set as tensors of pairs."""
+"""Batches of pairs for the trainer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ranking.models.pair_tokens import PairTokenizer, TokenisedPairs, spans
 
 @dataclass
 class PairCollator:
-    """Turns rows of the training set into tensors; a row is one unit: a pair, or a whole group of pairs.
+    """Turns rows of the training set into tensors; a row is a unit: one pair, or a whole group of pairs.
 
     Unit u holds the pairs `indptr[u]:indptr[u + 1]` of `pairs` and `label`. The batch has `input_ids`,
     `attention_mask` and `token_type_ids` (int64 [b, l]), `sizes` (pairs of each unit, int64 [units]) and `label`

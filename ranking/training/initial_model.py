@@ -1,4 +1,4 @@
-"""The cross-encoder that a training begins with: a pretrained encoder, cut and frozen, with a new head."""
+"""The model that a training starts from: a pretrained encoder, cut and frozen as set, with a new head."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 
 def new_cross_encoder(start: str | Path, settings: RankerTraining, *, device: str = "cpu") -> CrossEncoder:
-    """A CrossEncoder with one output on top of a pretrained encoder, its new head drawn from the seed.
+    """A CrossEncoder with one output on a pretrained encoder, with a new head drawn from the seed.
 
-    Raises BadBundle, in one line, where `start` does not open, and what `cut_and_freeze` does.
+    `start` is a folder or a model id. Raises BadBundle where it does not open, and what `cut_and_freeze` and
+    `make_late_interaction` raise.
     """
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
@@ -52,15 +53,18 @@ def new_cross_encoder(start: str | Path, settings: RankerTraining, *, device: st
 
 
 def cut_and_freeze(network: PreTrainedModel, settings: RankerTraining) -> None:
-    """Keep the first `layers` of an encoder, keep what the settings freeze from learning, and put LoRA in the rest.
+    """Remove all but the first `layers` of an encoder, freeze parameters as set, and add LoRA to the other layers.
 
-    Raises BadConfig where it has fewer layers than are to be kept or frozen, and what `add_lora` does.
+    Raises BadConfig where it has fewer layers than are to be kept or frozen, and what `add_lora` raises.
     """
     depth = network.config.num_hidden_layers
     stack = next((one for one in network.modules() if isinstance(one, nn.ModuleList) and len(one) == depth), None)
     kept = settings.layers or depth
     if stack is None or max(kept, settings.freeze_layers) > depth:
-        raise BadConfig(f"an encoder of {depth} layers cannot keep {kept} and freeze {settings.freeze_layers} of them")
+        raise BadConfig(
+            f"the encoder has {depth} layers, and {kept} are to be kept and {settings.freeze_layers} frozen; "
+            "lower layers or freeze_layers"
+        )
     del stack[kept:]
     network.config.num_hidden_layers = kept
     if settings.freeze_word_embeddings:
@@ -75,6 +79,6 @@ def cut_and_freeze(network: PreTrainedModel, settings: RankerTraining) -> None:
 
 
 def tokenizer_of(model: CrossEncoder) -> PairTokenizer:
-    """The model's own tokenizer as serving will read pairs."""
+    """The model's tokenizer, as serving will tokenise pairs."""
     tokenizer = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())
     return PairTokenizer(tokenizer, max_length=model.max_seq_length or 512, pad_id=model.tokenizer.pad_token_id or 0)

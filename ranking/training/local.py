@@ -51,10 +51,10 @@ _LAYER = re.compile(r"\.layers?\.(\d+)\.")
 
 @dataclass(frozen=True, kw_only=True)
 class RankerRun:
-    """What a training run came to: pairs read, optimiser steps, seconds, and nDCG@10 on the validation groups.
+    """The outcome of a training: pairs read, optimiser steps, seconds, and nDCG@10 on the validation groups.
 
-    `evaluations` holds (pairs read, nDCG@10) in order; the weights kept are those of the best. Without validation
-    groups it is empty, `best` is None and the last weights are kept.
+    `evaluations` holds (pairs read, nDCG@10) in order; the best state's weights are kept. Without validation groups it
+    is empty, `best` is None, and the last weights are kept.
     """
 
     examples: int
@@ -65,7 +65,7 @@ class RankerRun:
 
 
 class RankerJob(TypedDict):
-    """What `train_ranker` is told beside its pairs."""
+    """The arguments of `train_ranker` beside its pairs."""
 
     valid: PairSet | None
     start: str | Path
@@ -77,7 +77,7 @@ class RankerJob(TypedDict):
 
 
 def train_here(pairs: PairSet, *, console: Console | None = None, **job: Unpack[RankerJob]) -> RankerRun:
-    """`train_ranker` in this process, which may be one of several that torchrun started: the first one saves."""
+    """`train_ranker` in this process, which may be one of several that torchrun started; the first one saves."""
     settings, valid, start, checkpoints = job["settings"], job["valid"], job["start"], job["checkpoints"]
     where, begun = pick_device(job["device"]), time.monotonic()
     with quiet_libraries():
@@ -121,7 +121,7 @@ class RankerLoss(nn.Module):
     def forward(
         self, features: Sequence[Tensor], labels: Tensor, prompt: str | None = None, task: str | None = None
     ) -> Tensor:
-        """A scalar; `features` are the collator's tensors but the labels, in its order."""
+        """The loss, a scalar; `features` are the collator's tensors without the labels, in its order."""
         input_ids, attention_mask, token_type_ids, sizes = features
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         if self._takes_segments:
@@ -134,7 +134,7 @@ class RankerLoss(nn.Module):
 
 
 class RankingEvaluator(BaseEvaluator):
-    """nDCG@10 of the validation groups under the model's scores, exponential gain, ties at their expected value."""
+    """nDCG@10 of the validation groups by the model's scores: exponential gain, ties at their expected value."""
 
     def __init__(self, tokenizer: PairTokenizer, valid: PairSet, *, device: str, precision: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -152,8 +152,8 @@ class RankingEvaluator(BaseEvaluator):
 
 
 class _Trainer(CrossEncoderTrainer):
-    """The trainer without a generated model card: it would quote shoppers' texts as examples. Checkpoints of models
-    that read texts apart, and of those with LoRA, are opened as such."""
+    """A trainer that writes no model card, which would quote shoppers' texts, and that resumes models of late
+    interaction and with LoRA, which the library cannot open."""
 
     def add_model_card_callback(self, default_args_dict: dict[str, object]) -> None:
         """No card."""
@@ -168,8 +168,8 @@ class _Trainer(CrossEncoderTrainer):
 
 
 class _Epochs(TrainerCallback):
-    """Tells the batches which epoch it is, however deep they lie: several processes that go on after a stop would begin
-    the first epoch's again."""
+    """Sets the epoch of the batch sampler, which lies under wrappers with several processes; without it a resumed
+    training would repeat the first epoch's batches."""
 
     def on_epoch_begin(
         self,
@@ -179,7 +179,7 @@ class _Epochs(TrainerCallback):
         train_dataloader: DataLoader[object] | None = None,
         **kwargs: object,
     ) -> None:
-        """See the class."""
+        """Set the epoch."""
         batches = getattr(train_dataloader, "batch_sampler", None)
         while inner := getattr(batches, "batch_sampler", None):
             batches = inner
@@ -188,7 +188,8 @@ class _Epochs(TrainerCallback):
 
 
 def layer_rates(names: Iterable[str], rate: float, decay: float) -> dict[str, float]:
-    """Learning rates by pattern of parameter name: `decay` once for the last layer, twice for the one below, and so on.
+    """Learning rates by pattern of parameter name: times `decay` for the last layer, `decay` squared for the one
+    below...
 
     >>> layer_rates(["bert.encoder.layer.0.w", "bert.encoder.layer.1.w"], 1.0, 0.5)["embeddings"]
     0.125
@@ -219,7 +220,9 @@ def _trainer(
         train_dataset=Dataset.from_dict({"unit": np.arange(len(collator.indptr) - 1)}),
         loss=loss,
         evaluator=evaluator,
-        data_collator=cast("CrossEncoderDataCollator", collator),  # it is called, and asked for its label columns
+        data_collator=cast(
+            "CrossEncoderDataCollator", collator
+        ),  # the trainer only calls it and reads its label columns
     )
     trainer.add_callback(_Epochs())
     if evaluator is not None:
@@ -249,8 +252,8 @@ def _arguments(
         seed=settings.seed,
         bf16=_trains_in_bf16(settings.precision, device),
         use_cpu=device == "cpu",
-        ddp_find_unused_parameters=settings.late_interaction,  # a BERT's pooler is not read then
-        dataloader_drop_last=settings.processes > 1,  # all of them get batches of one size, and as many
+        ddp_find_unused_parameters=settings.late_interaction,  # late interaction does not use the pooler
+        dataloader_drop_last=settings.processes > 1,  # processes need equal numbers of equal batches
         dataloader_pin_memory=device == "cuda",
         eval_strategy="steps" if evaluates else "no",
         eval_steps=every,
@@ -268,18 +271,20 @@ def _arguments(
 
 
 def rows_of_a_process(n_pairs: int, n_rows: int, settings: RankerTraining) -> int:
-    """How many of `n_rows` training rows, pairs or groups, one process reads in a step; one at least."""
+    """How many of the `n_rows` training rows (pairs or groups) one process reads in a step; at least 1."""
     return max(1, round(settings.batch_size * n_rows / n_pairs / settings.processes))
 
 
 def _trains_in_bf16(precision: str, device: str) -> bool:
-    """bfloat16 where it is asked for or left open, and only where the hardware multiplies it."""
+    """Whether to train in bfloat16: where the hardware multiplies it, unless fp32 was set."""
     return precision != "fp32" and resolve_precision("bf16", device) == "bf16"
 
 
 def training_rows(pairs: PairSet, settings: RankerTraining) -> NDArray[np.int64]:
-    """Where each training row starts and ends: a group where the loss is of groups (empty ones left out), else a
-    pair."""
+    """The first pair of each training row, and the number of pairs: int64 [n_rows + 1].
+
+    A row is a group where the loss is over groups (empty ones are left out), else a pair.
+    """
     if settings.loss in GROUP_LOSSES:
         return np.unique(pairs.indptr)
     return np.arange(len(pairs) + 1)
@@ -296,7 +301,7 @@ def _evaluator(
 
 
 def _by_group(values: Tensor, mask: Tensor) -> Tensor:
-    """The values of consecutive groups [n] as lines [g, m], 0 where `mask` is False."""
+    """The values of consecutive groups float [n] as rows [g, m], 0 where `mask` is False."""
     return values.new_zeros(mask.shape).masked_scatter(mask, values)
 
 

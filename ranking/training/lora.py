@@ -1,7 +1,7 @@
-"""LoRA: a network's layers stay as they are and learn a change of low rank each (Hu et al., arXiv 2106.09685).
+"""LoRA (Hu et al., arXiv 2106.09685) by peft: a network's weights stay, and adapters of low rank are trained.
 
-It is peft's. What is trained so takes a fraction of the optimiser's memory, for a larger teacher on a small GPU; before
-a model is saved the changes become part of its weights, so that it opens and runs as any other.
+That takes a fraction of the optimiser's memory, for larger teachers on a small GPU. Before a model is saved, adapters
+are merged into its weights, so that it opens and runs as any other.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from retrieval.extras import require
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-SCALE = 2  # of a change, for each 1 of its rank: peft's `lora_alpha` over `r`, as its documentation has it
+ALPHA_PER_RANK = 2  # peft's lora_alpha over r, as its documentation recommends
 
 
 def add_lora(network: PreTrainedModel, layers: nn.ModuleList, rank: int) -> None:
-    """Make the linear maps of some layers learn changes of a rank; their biases, what normalises them and all
-    embeddings stay as they are. What is outside of both learns on, as a new head has to.
+    """Add adapters of a rank to the linear maps of `layers` that learn, and freeze everything else in the layers.
 
-    Raises MissingDependency without peft, BadConfig where no layer is to learn.
+    Embeddings are frozen too; parameters outside of both, such as a new head, keep learning. Raises MissingDependency
+    without peft, BadConfig where all layers are frozen.
     """
     require("peft", "LoRA")
     from peft import LoraConfig, inject_adapter_in_model
@@ -38,18 +38,18 @@ def add_lora(network: PreTrainedModel, layers: nn.ModuleList, rank: int) -> None
         if id(module) in inside and id(module.get_parameter("weight")) in learning
     ]
     if not names:
-        raise BadConfig("LoRA changes layers, and all of them are frozen; freeze fewer, or leave lora out")
+        raise BadConfig("lora adapts layers that learn, and all layers are frozen; lower freeze_layers, or unset lora")
     head = [one for name, one in network.named_parameters() if "embeddings" not in name and one.requires_grad]
     of_layers = {id(one) for one in layers.parameters()}
-    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=SCALE * rank, target_modules=names), network)
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=ALPHA_PER_RANK * rank, target_modules=names), network)
     for one in head:
         one.requires_grad_(id(one) not in of_layers)
-    # checkpoints are to carry the names that the network has while it learns
+    # checkpoints keep the parameter names of the network with adapters
     network._weight_conversions = []  # type: ignore[assignment]
 
 
 def load_lora(network: nn.Module, checkpoint: Path) -> bool:
-    """Take a checkpoint's weights, if LoRA is in the network: it is saved as it is trained. Whether that is so."""
+    """Load a checkpoint into a network with adapters; returns False, and loads nothing, where it has none."""
     if not hasattr(network, "peft_config"):
         return False
     network.load_state_dict(load_file(checkpoint / "model.safetensors"))
@@ -57,7 +57,7 @@ def load_lora(network: nn.Module, checkpoint: Path) -> bool:
 
 
 def merge_lora(network: nn.Module) -> None:
-    """Add every change to its weights, and leave the network as it was made."""
+    """Merge all adapters into the weights, and remove them from the network."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for name, module in list(network.named_modules()):

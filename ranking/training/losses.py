@@ -1,4 +1,4 @@
-"""What the cross-encoder minimises: pure functions of logits and labels."""
+"""The cross-encoder's losses: pure functions of logits and labels."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from torch.nn import functional
 
 
 def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """The mean over pairs of the binary cross-entropy with labels in [0, 1], bought or a scaled grade.
+    """The binary cross-entropy with labels in [0, 1] (bought or not, or a scaled grade), averaged over pairs: a scalar.
 
-    logits and labels are float [n]; the answer is a scalar. A graded label g has its minimum at sigmoid(logit) = g.
+    logits and labels are float [n]. The minimum for a graded label g is at sigmoid(logit) = g.
     """
     return functional.binary_cross_entropy_with_logits(logits, labels)
 
 
 def group_softmax(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-    """The cross-entropy of a softmax over each group with its labels, scaled to sum to 1; the mean over groups.
+    """The cross-entropy of each group's softmax with its labels, scaled to sum to 1, averaged over groups: a scalar.
 
-    logits and labels are float [g, m], mask is bool [g, m], False where a short group is padded; the answer is a
-    scalar. With one label of 1 and the rest 0 this is the localised contrastive loss of Gao et al. (ECIR 2021);
-    graded labels share the target out. A group without a positive label teaches nothing and does not count; without
-    any group that does, the loss is 0.
+    logits and labels are float [g, m]; mask bool [g, m] is False at padding. With one label of 1 and the rest 0 this is
+    the localised contrastive loss of Gao et al. (ECIR 2021); graded labels share the target mass. Groups without a
+    positive label are ignored; where all are, the loss is 0.
     """
     logits = logits.masked_fill(~mask, -float("inf"))
     labels = labels.masked_fill(~mask, 0.0)
@@ -32,17 +31,17 @@ def group_softmax(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
 
 
 def mean_squared_error(logits: Tensor, labels: Tensor) -> Tensor:
-    """The mean over pairs of (sigmoid(logit) - label)^2, labels in [0, 1]: the squared error of a scaled grade.
+    """(sigmoid(logit) - label)^2 with labels in [0, 1], averaged over pairs: the squared error of a scaled grade.
 
-    logits and labels are float [n]; the answer is a scalar.
+    logits and labels are float [n].
     """
     return functional.mse_loss(logits.sigmoid(), labels)
 
 
 def logit_mean_squared_error(logits: Tensor, labels: Tensor) -> Tensor:
-    """The mean over pairs of (logit - label)^2, labels a teacher's logits: distillation of Hofstaetter et al. (2020).
+    """(logit - label)^2 where labels are a teacher's logits, averaged over pairs; see Hofstaetter et al. (2020).
 
-    logits and labels are float [n]; the answer is a scalar.
+    logits and labels are float [n].
     """
     return functional.mse_loss(logits, labels)
 

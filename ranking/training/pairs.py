@@ -1,4 +1,4 @@
-"""What the cross-encoder learns from: our own retriever's candidates, and graded judgements."""
+"""The cross-encoder's training pairs: from our own retriever's candidates, and from graded judgements."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from retrieval.topk import CSR, Hits, Mask, Rows, Scores
 
 @dataclass(frozen=True, kw_only=True)
 class PairSet:
-    """Labelled pairs in groups; a group is one user text (a request, a judged query) with several items.
+    """Labelled pairs in groups; a group is one user text (of a request or a judged query) with several items.
 
     Group g holds the pairs `indptr[g]:indptr[g + 1]`. A pair's texts are `user_texts[g]` and `item_texts[item]`.
-    `span` is the width of the grades before they were scaled (highest - lowest; 1 for bought or not), so that the
-    exponential gain of a label is 2^(span * label) - 1.
+    `span` is the range of the grades before scaling (highest - lowest; 1 for bought or not), so that the exponential
+    gain of a label is 2^(span * label) - 1.
     """
 
     user_texts: Sequence[str]  # [n_groups]
@@ -45,11 +45,11 @@ class PairSet:
 
     @property
     def gain(self) -> NDArray[np.float64]:
-        """The exponential gain of each pair, float64 [n_pairs]: 0 for label 0, and 1 for what was bought."""
+        """The exponential gain of each pair, float64 [n_pairs]; 0 for label 0, 1 for a purchase."""
         return np.exp2(self.span * self.label.astype(np.float64)) - 1.0
 
     def select(self, groups: NDArray[np.int64] | Mask) -> PairSet:
-        """The pairs of some groups, by position or by mask."""
+        """The pairs of some groups, given by position int64 [m] or mask bool [n_groups]."""
         wanted = np.arange(self.n_groups)[groups]
         places = CSR(self.indptr, np.arange(len(self))).select(wanted)
         return PairSet(
@@ -62,16 +62,16 @@ class PairSet:
         )
 
     def contrasting(self) -> Mask:
-        """Which groups hold more than one label: only they can be ordered well or badly, bool [n_groups]."""
+        """Which groups hold more than one label, and so can be ordered well or badly: bool [n_groups]."""
         filled = np.flatnonzero(np.diff(self.indptr))
-        told = np.zeros(self.n_groups, bool)
+        mixed = np.zeros(self.n_groups, bool)
         if len(filled):
             starts = self.indptr[filled]
-            told[filled] = np.maximum.reduceat(self.label, starts) > np.minimum.reduceat(self.label, starts)
-        return told
+            mixed[filled] = np.maximum.reduceat(self.label, starts) > np.minimum.reduceat(self.label, starts)
+        return mixed
 
     def sample(self, groups: int, seed: int) -> PairSet:
-        """At most this many of the groups that can be ordered, drawn at random, in their order."""
+        """At most `groups` of the contrasting groups, drawn at random and kept in order."""
         able = np.flatnonzero(self.contrasting())
         if len(able) > groups:
             able = np.sort(np.random.default_rng(seed).choice(able, groups, replace=False))
@@ -79,7 +79,7 @@ class PairSet:
 
 
 class Band(NamedTuple):
-    """How many negatives are drawn from the places `start` to `stop` (not included) of a shortlist."""
+    """Draw `draws` negatives from the places `start` to `stop` (exclusive) of a shortlist."""
 
     start: int
     stop: int
@@ -87,18 +87,18 @@ class Band(NamedTuple):
 
 
 BANDS = (Band(0, 10, 3), Band(10, 30, 2), Band(30, 100, 2))
-VALID_BANDS = (Band(0, 10, 9), Band(10, 30, 5), Band(30, 100, 5))  # nearly the whole head, a sample of the rest
+VALID_BANDS = (Band(0, 10, 9), Band(10, 30, 5), Band(30, 100, 5))  # nearly all of the first places, some others
 
 
 class MinedPairs(NamedTuple):
-    """One line for each positive that retrieval found: its request, its row and the negatives drawn beside it."""
+    """The positives that retrieval found: each one's request, item row, and the negatives drawn for it."""
 
     request: NDArray[np.int64]  # [n_positives]
     positive: Rows  # [n_positives]
     negatives: Rows  # [n_positives, n_negatives]; -1 pads where the shortlist holds too few
 
     def pairs(self, user_texts: Sequence[str], item_texts: Sequence[str]) -> PairSet:
-        """The groups with their texts, `user_texts` one for each request; the positive of each group comes first."""
+        """As a PairSet whose groups begin with their positive; `user_texts` has one text for each request."""
         rows = np.column_stack((self.positive, self.negatives))
         label = np.zeros(rows.shape, np.float32)
         label[:, 0] = 1.0
@@ -113,11 +113,11 @@ class MinedPairs(NamedTuple):
 
 
 def veto_negatives(pairs: PairSet, drawn: Mask, logits: Scores, margin: float) -> PairSet:
-    """The pairs without negatives that may well be liked: those `drawn`, bool [n_pairs], that a teacher does not put
-    `margin` below the best of their group, of several equal ones the one that it likes least.
+    """Remove drawn negatives that a teacher scores too high, so that they may be good items that were never shown.
 
-    `logits` float [n_pairs] are the teacher's. What is not drawn stays, a group without any positive as it is, and one
-    that is left with a single label is left out: nothing can be learned from its order.
+    A pair of `drawn` bool [n_pairs] is kept if its teacher's logit (`logits` float [n_pairs]) is at least `margin`
+    below that of its group's best label; of several items with that label, the one with the lowest logit counts. Other
+    pairs stay, and so do groups without a positive. Groups that are left with a single label are removed.
     """
     best = np.full(pairs.n_groups, -np.inf)
     np.maximum.at(best, pairs.group, pairs.label)
@@ -143,12 +143,12 @@ def mine_pairs(
     positives_per_request: int = 4,
     seed: int = 0,
 ) -> MinedPairs:
-    """Draw training groups from the shortlists of requests whose outcome is known.
+    """Draw training groups from the shortlists of requests with known targets.
 
-    `targets` holds what each request ended in, `other_positives` what else its user is known to like (the history and
-    the targets of other requests): rows of either are never negatives. A target that is not in the shortlist is left
-    out, for serving will not show it either. Of many targets in one shortlist at most `positives_per_request` are
-    drawn. Each band gives its number of draws; what a band lacks the others make up for.
+    `targets` holds the items that each request led to, `other_positives` further items that its user is known to like
+    (history, targets of other requests): neither are drawn as negatives. A target outside of the shortlist is left out,
+    as serving would not show it either. At most `positives_per_request` targets of a shortlist are drawn. `bands` says
+    how many negatives come from which places; where a band has too few, others supply them.
     """
     random = np.random.default_rng(seed)
     bought = members(hits.rows, targets)
@@ -161,20 +161,20 @@ def mine_pairs(
 
 
 class GradeScale(NamedTuple):
-    """The line between grades and labels in [0, 1]."""
+    """The linear map between grades and labels in [0, 1]."""
 
     lowest: float
     highest: float
 
     @classmethod
     def of(cls, grades: NDArray[np.floating]) -> GradeScale:
-        """The range of grades present; where there is but one grade, it is the top of a scale that starts at 0.
+        """The range of the grades; a single grade is taken as the top of a scale from 0.
 
         >>> GradeScale.of(np.array([1., 3., 2.33])), GradeScale.of(np.array([1., 1.]))
         (GradeScale(lowest=1.0, highest=3.0), GradeScale(lowest=0.0, highest=1.0))
         """
         if len(grades) == 0:
-            raise BadData("judgements.parquet: no judgement is left in the training fold; give at least one")
+            raise BadData("judgements.parquet: the training fold holds no judgement; add judgements of split train")
         low, high = float(np.min(grades)), float(np.max(grades))
         return cls(low, high) if low < high else cls(high - 1.0 if high <= 0 else 0.0, high)
 
@@ -184,11 +184,11 @@ class GradeScale(NamedTuple):
         return self.highest - self.lowest
 
     def label(self, grades: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Grades as labels; a grade outside of the scale counts as its nearer end."""
+        """Grades as labels float32; grades outside of the scale are clipped."""
         return np.clip((np.asarray(grades) - self.lowest) / self.span, 0.0, 1.0).astype(np.float32)
 
     def grade(self, logits: NDArray[np.floating]) -> NDArray[np.float32]:
-        """The grades that logits stand for: lowest + span * sigmoid(logit)."""
+        """The grades that logits predict, float32: lowest + span * sigmoid(logit)."""
         return (self.lowest + self.span / (1.0 + np.exp(-np.asarray(logits, np.float64)))).astype(np.float32)
 
 
@@ -201,9 +201,9 @@ def judged_pairs(
     item_texts: Sequence[str],
     scale: GradeScale,
 ) -> PairSet:
-    """The judgements as groups, one for each query that has any, in the order of query codes.
+    """The judgements as groups, one for each judged query, in the order of query codes.
 
-    query, item and grade are [n] and may come in any order; `query_texts` is indexed by query code.
+    query, item and grade are [n], in any order; `query_texts` is indexed by query code, `item_texts` by item code.
     """
     order = np.argsort(query, kind="stable")
     codes, starts = np.unique(query[order], return_index=True)
@@ -218,10 +218,9 @@ def judged_pairs(
 
 
 def with_negatives(pairs: PairSet, hits: Hits, *, bands: Sequence[Band] = BANDS, seed: int = 0) -> PairSet:
-    """Add to each group items of its shortlist that are not in the group, with label 0; `hits` has a line a group.
+    """Add to each group items of its shortlist that are not in it, with label 0; `hits` has a shortlist for each group.
 
-    For judgements that name only what is relevant. An item that nobody judged may be relevant all the same, so graded
-    judgements do without.
+    For judgements that name only relevant items; an item without a judgement may well be relevant.
     """
     own = CSR(pairs.indptr, pairs.item)
     free = (hits.rows >= 0) & ~members(hits.rows, own)
@@ -240,27 +239,27 @@ def with_negatives(pairs: PairSet, hits: Hits, *, bands: Sequence[Band] = BANDS,
 
 
 def added_pairs(more: PairSet, given: PairSet) -> Mask:
-    """Which pairs `with_negatives` made of `given` were not there before, bool [n_pairs]."""
+    """Which pairs of `more` were added to those of `given` by `with_negatives`, bool [n_pairs]."""
     place = np.arange(len(more)) - more.indptr[more.group]
     return np.asarray(place >= np.diff(given.indptr)[more.group])
 
 
 def members(rows: Rows, lists: CSR) -> Mask:
-    """Which of the rows [n, k] stand in the list of their line, bool [n, k]; a pad stands in none."""
+    """Which of the rows int64 [n, k] are in the list of their line, bool [n, k]; padding (-1) is in none."""
     width = max(int(rows.max(initial=0)), int(lists.rows.max(initial=0))) + 1
     keys = rows + np.arange(len(rows))[:, None] * width
     return np.isin(keys, lists.rows + lists.owners * width) & (rows >= 0)
 
 
 def _first_of_each(owner: NDArray[np.int64], rank: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """The positions of the `most` lowest ranks of each owner, ascending; `owner` is sorted."""
+    """The positions of the `most` lowest ranks of each owner, ascending; `owner` int64 [n] is sorted."""
     order = np.lexsort((rank, owner))
     starts = np.searchsorted(owner, owner, side="left")
     return np.sort(order[np.arange(len(owner)) - starts < most])
 
 
 def _draw(rows: Rows, free: Mask, bands: Sequence[Band], random: np.random.Generator) -> Rows:
-    """Rows drawn by band from each line where `free`, int64 [n, sum of draws], -1 where none is left."""
+    """Rows drawn from each line by band where `free`, int64 [n, sum of draws]; -1 where none is left."""
     wanted = sum(band.draws for band in bands)
     key = np.where(free, random.random(rows.shape), np.inf)
     for band in bands:
@@ -274,7 +273,7 @@ def _draw(rows: Rows, free: Mask, bands: Sequence[Band], random: np.random.Gener
 
 
 def join_pairs(parts: Sequence[PairSet]) -> PairSet:
-    """Groups of several sources over one catalogue, in their order; the widest `span` holds for all."""
+    """Concatenate the groups of several PairSets over one catalogue; the largest `span` holds for all."""
     filled = [part for part in parts if part.n_groups]
     if not filled:
         return PairSet(

@@ -27,15 +27,17 @@ def train_ranker(
 ) -> RankerRun:
     """Fine-tune a cross-encoder from a pretrained BERT and save it to `out` in CrossEncoder's layout.
 
-    `start` is a folder or model id of an encoder or of a cross-encoder to go on with. Validation stops the run early
-    and picks the checkpoint; groups of one label only cannot be ordered and are left out of it. A run that was killed
-    goes on from its last checkpoint under `checkpoints` if pairs, settings and start are the same; the folder is
-    removed at the end. Raises BadData where there is no pair, what `new_cross_encoder` does, and with several processes
-    what `train_distributed` does; those have a screen of their own.
+    `start` is a folder or model id, of an encoder or of a cross-encoder to train further. Validation ends the training
+    early and picks the best checkpoint; it leaves out groups whose labels are all equal, which have no order. A killed
+    training resumes from its last checkpoint under `checkpoints` if pairs, settings and start are the same; the folder
+    is removed at the end. `console` shows the progress of a training in one process. Raises BadData where there is no
+    pair, what `new_cross_encoder` raises, and with several processes what `train_distributed` raises.
     """
     settings = settings or RankerTraining()
     if len(pairs) == 0:
-        raise BadData("no training pair for the ranker: retrieval found none of the positives; leave the ranker out")
+        raise BadData(
+            "no training pair for the ranker, as retrieval found none of the positives; set ranking.enabled=false"
+        )
     job: RankerJob = {
         "valid": valid, "start": start, "out": out, "checkpoints": checkpoints, "settings": settings,
         "device": device, "description": description,

@@ -69,7 +69,7 @@ def status(bundle: Bundle) -> Status:
     as far as opening looks."""
     live = bundle.current()
     updates, upserted, deleted = segment_counts(bundle.path_of("index", live.index))
-    way = bundle.way_back()
+    way = bundle.rollback_path()
     since = [move.at for move in bundle.moves() if move.release == live.id]
     return Status(
         live=_version(bundle, live, live.id),

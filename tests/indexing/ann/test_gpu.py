@@ -117,7 +117,7 @@ def test_a_copy_that_answers_something_else_is_refused(
     like_gpu: list[LikeGpu], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(gpu, "on_gpus", lambda faiss, source, n_gpus, *, shard: LikeGpu(vectors(seed=9)))
-    with pytest.raises(BadConfig, match=r"float16: finds \d+% of what its source on the CPU finds; use device=cpu"):
+    with pytest.raises(BadConfig, match=r"float16: finds \d+% of what the same index finds on the CPU; use device=cpu"):
         open_index(tmp_path / "none", vectors(), factory="Flat", device="cuda")
 
 

@@ -214,6 +214,6 @@ def test_a_forked_child_is_refused_in_one_line_and_frees_nothing(dispatcher: Dis
         except BadConfig as error:
             del index
             gc.collect()
-            os._exit(0 if "start it by spawn" in str(error) and log == ["loaded a"] else 1)
+            os._exit(0 if "start workers by spawn" in str(error) and log == ["loaded a"] else 1)
         os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

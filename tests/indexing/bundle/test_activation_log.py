@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from indexing.bundle.activation_log import Move, read_moves, record_move, way_back
+from indexing.bundle.activation_log import Move, read_moves, record_move, rollback_path
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.releases import Release
 from retrieval.errors import BadBundle
@@ -27,7 +27,7 @@ def test_a_rollback_goes_to_what_was_live_before_and_not_to_what_the_release_rep
     for number in (1, 2, 3):
         publish(number)
     bundle.activate("r1", who="ada", at="2024-05-01T00:00:00+00:00")
-    assert bundle.way_back() == ["r1", "r2", "r3", "r1"]
+    assert bundle.rollback_path() == ["r1", "r2", "r3", "r1"]
     assert [bundle.rollback().id for _ in range(3)] == ["r3", "r2", "r1"]
     with pytest.raises(BadBundle, match="no release that was live before r1: there is none to go back to"):
         bundle.rollback()
@@ -52,10 +52,10 @@ def test_a_bundle_from_before_moves_were_recorded_goes_back_by_its_parents(bundl
     for number in (1, 2, 3):
         publish(number)
     (bundle.path / "activations.jsonl").unlink()
-    assert bundle.way_back() == ["r1", "r2", "r3"]
+    assert bundle.rollback_path() == ["r1", "r2", "r3"]
     assert bundle.rollback().id == "r2"
     publish(4)
-    assert bundle.way_back() == ["r1", "r2", "r4"]
+    assert bundle.rollback_path() == ["r1", "r2", "r4"]
 
 
 def test_a_release_that_is_gone_is_passed_over(bundle: Bundle, publish: Publish) -> None:
@@ -63,14 +63,14 @@ def test_a_release_that_is_gone_is_passed_over(bundle: Bundle, publish: Publish)
         publish(number)
     (bundle.path / "releases" / "r2.json").unlink()
     assert bundle.rollback().id == "r1"
-    assert bundle.way_back() == ["r1"]
+    assert bundle.rollback_path() == ["r1"]
 
 
 def test_current_moved_by_hand_or_damaged_can_be_gone_on_from(bundle: Bundle, publish: Publish) -> None:
     publish(1)
     publish(2)
     (bundle.path / "CURRENT").write_text("r1\n")
-    assert bundle.way_back() == ["r1"]
+    assert bundle.rollback_path() == ["r1"]
     (bundle.path / "CURRENT").write_bytes(b"\xff\n")
     assert bundle.activate("r2").id == bundle.current().id == "r2"
 
@@ -96,8 +96,8 @@ def test_a_move_that_was_recorded_and_never_made_counts_for_nothing() -> None:
         made: list[Move] = []
         live: str | None = None
         for _ in range(rng.randrange(1, 9)):
-            way = way_back(made, live, no_parent)
-            assert way_back(moves, live, no_parent) == way
+            way = rollback_path(made, live, no_parent)
+            assert rollback_path(moves, live, no_parent) == way
             release, how = (
                 (way[-2], "rollback") if len(way) > 1 and rng.random() < 0.3 else (rng.choice("abcd"), "publish")
             )
@@ -108,12 +108,12 @@ def test_a_move_that_was_recorded_and_never_made_counts_for_nothing() -> None:
             if rng.random() < 0.7:
                 made.append(move)
                 live = release
-        assert way_back(moves, live, no_parent) == way_back(made, live, no_parent)
+        assert rollback_path(moves, live, no_parent) == rollback_path(made, live, no_parent)
 
 
 def test_a_first_publication_that_was_interrupted_is_none(bundle: Bundle, publish: Publish) -> None:
     publish(1)
     (bundle.path / "CURRENT").unlink()
-    assert bundle.way_back() == []
+    assert bundle.rollback_path() == []
     bundle.publish(replace(bundle.release("r1"), id="r2", created="2025", parent=None, manifests={}))
-    assert bundle.way_back() == ["r2"]
+    assert bundle.rollback_path() == ["r2"]

@@ -27,7 +27,7 @@ def test_parts_that_do_not_add_up_are_a_fault(tmp_path: Path) -> None:
         write_npy(tmp_path / "a.npy", 5, [array])
     with pytest.raises(ValueError, match="among others of axes"):
         write_npy(tmp_path / "a.npy", 8, [array, array[:, :1]])
-    with pytest.raises(ValueError, match="in one part or more"):
+    with pytest.raises(ValueError, match="0 of 0 rows were written"):
         write_npy(tmp_path / "a.npy", 0, [])
 
 

@@ -91,7 +91,7 @@ def test_a_kind_that_was_asked_for_is_told_to_miss_its_recall_and_refused_where_
         missed.require_recall(0.95)
     missed.require_recall(0.0)
     shutil.rmtree(missed.path)
-    with pytest.raises(BadConfig, match=r"'HNSW8' holds \d+\.\d kB, 1\.0 kB is allowed"):
+    with pytest.raises(BadConfig, match=r"'HNSW8' takes \d+\.\d kB, and 1\.0 kB is allowed"):
         build(bundle, factory="HNSW8", memory=1_000)
     assert list((bundle.path / "index").iterdir()) == []
 

@@ -37,7 +37,7 @@ def test_a_vector_that_is_not_a_number_is_refused_by_item_and_nothing_is_left(bu
 
 def test_no_items_or_a_kind_unknown_are_refused(bundle: Bundle) -> None:
     items, texts = catalogue()
-    with pytest.raises(BadData, match="300 items with 299 texts"):
+    with pytest.raises(BadData, match="300 items, 299 texts"):
         build(bundle, texts=texts[1:])
     with pytest.raises(BadData, match="0 items"):
         build(bundle, items=items.slice(0, 0), texts=[])
@@ -111,5 +111,5 @@ def test_a_column_that_gives_too_few_values_is_a_fault(bundle: Bundle) -> None:
         def compute(self, items: pa.Table, start: int, stop: int) -> NDArray[np.int32]:
             return super().compute(items, start, stop)[1:]
 
-    with pytest.raises(ValueError, match=r"column lengths gave 127 values for rows 0 to 128"):
+    with pytest.raises(ValueError, match=r"column lengths returned 127 values for rows 0 to 128"):
         build(bundle, columns=[Short()])

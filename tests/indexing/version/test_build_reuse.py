@@ -82,7 +82,7 @@ def test_what_a_killed_build_embedded_is_not_embedded_again(bundle: Bundle) -> N
     built = build(bundle, encoder)
     assert encoder.read == texts[256:]
     assert built.texts == (0, 256, N - 256)
-    assert str(built.texts) == "0 with vectors as they were, 256 embedded by the interrupted job, 44 embedded"
+    assert str(built.texts) == "0 with vectors reused, 256 embedded by the interrupted job, 44 embedded"
     version = IndexVersion.open(built.path)
     np.testing.assert_array_equal(version.vectors, with_price(Encoder()(texts), items))
 

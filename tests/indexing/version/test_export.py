@@ -91,7 +91,7 @@ def test_attributes_come_where_they_are_asked_for(updated: IndexVersion, tmp_pat
 
 def test_an_attribute_named_as_the_vector_is_refused(bundle: Bundle, tmp_path: Path) -> None:
     version = version_of(bundle, "vector")
-    with pytest.raises(BadConfig, match="items have a column vector of their own; export without attributes"):
+    with pytest.raises(BadConfig, match="items have an attribute named vector; export without attributes"):
         export_version(version, tmp_path / "v.parquet", release="r", attributes=True)
     assert export_version(version, tmp_path / "v.parquet", release="r").items == N
 

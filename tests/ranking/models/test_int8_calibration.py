@@ -76,7 +76,7 @@ def test_a_ranker_whose_logits_suffer_is_left_without_whole_numbers(
     told = list[str]()
     calibrate_int8(copy, PAIRS, say=told.append)
     assert not (copy / INT8).exists()
-    assert told == ["ranker: served in floats, whose logits those in int8 go with by less than 0.99"]
+    assert told == ["ranker: served in floats, as int8 logits correlate with them by less than 0.99"]
 
 
 @pytest.mark.parametrize(("pairs", "kept"), [(PAIRS[:1], False), (PAIRS[:3], True), (PAIRS * 6, True)])

@@ -197,7 +197,7 @@ def test_another_kind_of_model_is_refused(tiny_ranker_folder: Path, scorer: Late
         open_late_interaction(tiny_ranker_folder)
     model = CrossEncoder(str(tiny_ranker_folder), device="cpu")
     model[0].model = nn.Linear(2, 2)
-    with pytest.raises(BadConfig, match="of a BERT"):
+    with pytest.raises(BadConfig, match="needs a BERT"):
         make_late_interaction(model)
 
 

@@ -88,7 +88,7 @@ def test_no_request_and_no_difference_are_a_no() -> None:
 
 
 def test_arrays_of_different_length_are_refused() -> None:
-    with pytest.raises(BadRequest, match="3 figures with 2"):
+    with pytest.raises(BadRequest, match="3 figures before and 2 after"):
         gate(np.zeros(3), np.zeros(2))
 
 

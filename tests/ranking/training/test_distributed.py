@@ -53,7 +53,7 @@ def test_two_processes_learn_what_one_learns_of_the_same_batches(tiny_bert_folde
 
 @pytest.mark.slow
 def test_late_interaction_and_rows_that_no_number_divides(tiny_bert_folder: Path, tmp_path: Path) -> None:
-    settings = {"processes": 2, "apart": True, "batch_size": 14, "examples": 5 * EVERY}
+    settings = {"processes": 2, "late_interaction": True, "batch_size": 14, "examples": 5 * EVERY}
     run = _trained(tiny_bert_folder, tmp_path, **settings)
     assert len(run.evaluations) == SETTINGS.evaluations
     assert late_head(open_late_interaction(tmp_path / "ranker")) is not None
@@ -64,7 +64,7 @@ def test_what_cannot_be_is_told_in_one_line(
 ) -> None:
     with pytest.raises(BadBundle, match="does not open"):
         _trained(tmp_path, tmp_path / "two", processes=2)
-    with pytest.raises(BadConfig, match="do not make a batch"):
+    with pytest.raises(BadConfig, match="too few for a batch in each"):
         _trained(tiny_bert_folder, tmp_path / "two", processes=EVERY + 1)
     monkeypatch.setattr("ranking.training.distributed.pick_device", lambda device: "cuda")
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)

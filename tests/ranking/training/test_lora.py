@@ -101,10 +101,10 @@ def test_the_best_checkpoint_s_changes_are_kept(
 
 
 def test_late_interaction_learns_by_changes_too(tiny_bert_folder: Path, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"late_interaction": True, "head_rate": 4.0})
     run = train_ranker(
         colour_pairs(0), valid=colour_pairs(1), start=tiny_bert_folder, out=tmp_path / "late",
-        checkpoints=tmp_path / "work", settings=SETTINGS.model_copy(update={"apart": True, "head_rate": 4.0}),
-        device="cpu",
+        checkpoints=tmp_path / "work", settings=settings, device="cpu",
     )  # fmt: skip
     kept = open_late_interaction(tmp_path / "late")
     again = RankingEvaluator(tokenizer_of(kept), colour_pairs(1), device="cpu", precision="fp32")(kept)
@@ -112,7 +112,7 @@ def test_late_interaction_learns_by_changes_too(tiny_bert_folder: Path, tmp_path
 
 
 def test_nothing_to_change_is_refused(tiny_bert_folder: Path) -> None:
-    with pytest.raises(BadConfig, match="all of them are frozen"):
+    with pytest.raises(BadConfig, match="all layers are frozen"):
         new_cross_encoder(tiny_bert_folder, SETTINGS.model_copy(update={"freeze_layers": 2}))
 
 

@@ -87,7 +87,7 @@ def test_a_full_disk_is_one_line_and_the_job_goes_well_when_there_is_room(
     store.verify().require_sound()
     code, out, error = run(own_bundle, "--data", data)
     assert code == 0, error
-    assert f"{items.num_rows - 1} with vectors as they were" in out
+    assert f"{items.num_rows - 1} with vectors reused" in out
 
 
 def test_a_log_that_the_last_line_finds_no_room_in_does_not_take_back_what_is_live(

@@ -86,7 +86,7 @@ def test_force_publishes_what_was_refused_and_records_who_and_why(
 def test_a_wider_limit_lets_half_a_feed_pass(data: Path, own_bundle: Path, items: pa.Table) -> None:
     catalogue(data, items.slice(0, items.num_rows // 2))
     code, out, error = run(own_bundle, "--data", data, "--max-change", "0.6")
-    assert (code, "release" in out, "60 with vectors as they were, 0 embedded" in out) == (0, True, True), error
+    assert (code, "release" in out, "60 with vectors reused, 0 embedded" in out) == (0, True, True), error
 
 
 def test_vectors_that_belong_to_other_items_are_refused_by_the_canaries(

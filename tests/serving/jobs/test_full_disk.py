@@ -237,7 +237,7 @@ def test_a_graph_that_finds_no_room_is_not_kept_and_answers_all_the_same(disk: D
 def test_a_build_stopped_by_a_full_disk_takes_up_what_it_embedded(disk: Disk, bundle: Path, jobs: Jobs) -> None:
     refused, told = tried(disk.leave, 192 * KIB, bundle, *jobs.build())
     assert len(refused) > 1
-    assert "120 items: 106 with vectors as they were, 14 embedded by the interrupted job, 0 embedded" in told.stdout
+    assert "120 items: 106 with vectors reused, 14 embedded by the interrupted job, 0 embedded" in told.stdout
     assert Stand.of(bundle).current != b"second\n"
     assert not (bundle / "work").exists()
 
