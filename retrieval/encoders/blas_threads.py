@@ -1,8 +1,8 @@
-"""Matrix products of a request on one thread of BLAS.
+"""Limits BLAS to one thread while a request is answered.
 
-Threads of OpenBLAS go on asking for work, some 25 ms after a product has ended (`THREAD_TIMEOUT` of
-https://github.com/OpenMathLib/OpenBLAS/blob/develop/driver/others/blas_server.c), on cores that a cross-encoder is
-waiting for: a search is half as fast with them.
+OpenBLAS threads spin for about 25 ms after a product has ended (`THREAD_TIMEOUT` of
+https://github.com/OpenMathLib/OpenBLAS/blob/develop/driver/others/blas_server.c), on cores that the cross-encoder
+needs: a search takes twice as long with them.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from threadpoolctl import LibController, ThreadpoolController
 
 
 class OneThread:
-    """While anybody is inside, BLAS has one thread in this process; what it had before, once the last has left.
+    """A context manager inside which BLAS has one thread in this process; the last one to leave restores the number.
 
-    Callers of many threads may be inside at once. Products of others meanwhile have one thread, too.
+    Several threads may be inside at once. Products of other threads meanwhile have one thread, too.
     """
 
     def __init__(self) -> None:
@@ -39,13 +39,14 @@ class OneThread:
 
     def _set(self, numbers: list[int]) -> None:
         for library, number in zip(self._libraries, numbers, strict=True):
-            library.clear_controlling_thread(force=True)  # whoever comes last sets what whoever came first did
+            library.clear_controlling_thread(
+                force=True
+            )  # the last to leave may be another thread than the first to enter
             library.set_num_threads(number)
 
     @cached_property
     def _libraries(self) -> list[LibController]:
-        """OpenBLAS with threads of a process, where it is loaded by the first time; those of OpenMP are each
-        caller's own."""
+        """The loaded OpenBLAS libraries with threads of the process; OpenMP's belong to each caller."""
         found = ThreadpoolController().select(internal_api="openblas").lib_controllers
         return [library for library in found if library.threading_layer != "openmp"]
 

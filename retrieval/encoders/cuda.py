@@ -1,7 +1,7 @@
-"""A transformer served on a CUDA device: its body in bfloat16, small batches replayed from recorded graphs.
+"""Serving a transformer on a CUDA device: body in bfloat16, small batches replayed from CUDA graphs.
 
-A request's batch is too small for the device: most of its time goes into telling the device what to do. A CUDA graph
-tells it once. See https://pytorch.org/docs/stable/notes/cuda.html#cuda-graphs.
+For the small batch of a request most of the time is kernel launches, which a CUDA graph saves. See
+https://pytorch.org/docs/stable/notes/cuda.html#cuda-graphs.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 
 from retrieval.encoders.runtime import CUDA_TOKENS, padded_length
 
-GRAPH_TOKENS = 1 << 14  # up to here a batch is replayed from a graph; above, the device is busy anyway
-MAX_GRAPHS = 256  # kept of one model, the least lately used is given up
-GRAPH_MULTIPLE = 16  # lengths in a graph are padded to it
-WARM_UP = 2  # runs before a graph is recorded, in which libraries choose their kernels
+GRAPH_TOKENS = 1 << 14  # largest batch that is replayed from a graph; larger ones keep the device busy anyway
+MAX_GRAPHS = 256  # graphs kept per model; the least recently used is dropped
+GRAPH_MULTIPLE = 16  # lengths in a graph are padded to a multiple of this
+WARM_UP = 2  # runs before a graph is captured, in which libraries choose their kernels
 
-_recording = threading.Lock()  # one graph of a process is recorded at a time
+_recording = threading.Lock()  # a process captures one graph at a time
 
 
 class Graph(NamedTuple):
-    """A recorded run: what it reads, int64 [3, rows, length], what it writes, [rows, ...], and the recording."""
+    """A captured graph with its static tensors: inputs int64 [3, rows, length] and output [rows, ...]."""
 
     inputs: torch.Tensor
     output: torch.Tensor
@@ -34,7 +34,7 @@ class Graph(NamedTuple):
 
 
 class CudaRunner:
-    """A Runner over a module that maps (input_ids, attention_mask, token_type_ids) to one row a text."""
+    """A Runner over a module that maps (input_ids, attention_mask, token_type_ids) to one row per text."""
 
     budget_tokens = CUDA_TOKENS
     streams = 1
@@ -43,7 +43,7 @@ class CudaRunner:
         self._module, self._longest = module.to("cuda").eval(), longest
         self._graph_tokens = GRAPH_TOKENS if graphs else 0
         self._graphs: OrderedDict[tuple[int, int], Graph] = OrderedDict()
-        self._pool = torch.cuda.graph_pool_handle()  # graphs that are never replayed at once share their memory
+        self._pool = torch.cuda.graph_pool_handle()  # shared, because graphs are replayed one at a time
         self._one_at_a_time = threading.Lock()
 
     def __call__(
@@ -64,12 +64,12 @@ class CudaRunner:
             return self._module(*torch.from_numpy(inputs).to("cuda")).float().cpu().numpy()  # type: ignore[no-any-return]
 
     def _recorded(self, rows: int, length: int) -> Graph | None:
-        """The graph of a shape, recorded where it is new; None from then on where the model cannot be recorded."""
+        """The graph of a shape, captured on first use; None, from then on, if the model cannot be captured."""
         if (rows, length) not in self._graphs:
             try:
                 with _recording:
                     self._graphs[rows, length] = self._record(rows, length)
-            except RuntimeError:  # it waits for the device or copies from the host while it runs
+            except RuntimeError:  # the model synchronises or copies from the host while it runs
                 self._graph_tokens = 0
                 return None
             if len(self._graphs) > MAX_GRAPHS:
@@ -92,9 +92,9 @@ class CudaRunner:
 
 
 def body_in_bf16(body: torch.nn.Module, readers: Iterable[torch.nn.Module]) -> None:
-    """Hold the weights of a model's body in bfloat16; what reads its output gets float32 and computes in it.
+    """Converts a model's body to bfloat16, while `readers`, the modules that read its output, compute in float32.
 
-    A pooled vector or a logit in bfloat16 has three digits: too few for unit length, or to tell two items apart.
+    A pooled vector or a logit in bfloat16 has three digits, too few for unit length or to distinguish two items.
     """
     body.to(torch.bfloat16)
     for part in readers:
@@ -102,7 +102,7 @@ def body_in_bf16(body: torch.nn.Module, readers: Iterable[torch.nn.Module]) -> N
 
 
 def _in_float32(given: Any) -> Any:
-    """Tensors of floats in tuples and dictionaries as float32, all else as it is."""
+    """Floating-point tensors in tuples and dictionaries as float32, everything else unchanged."""
     if isinstance(given, torch.Tensor):
         return given.float() if given.is_floating_point() else given
     if isinstance(given, tuple):
@@ -113,8 +113,9 @@ def _in_float32(given: Any) -> Any:
 def graph_inputs(
     input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64], longest: int
 ) -> NDArray[np.int64]:
-    """A batch padded to one of few shapes, int64 [3, rows, length], no longer than a model reads; an added row reads
-    one token of it.
+    """A batch padded to one of few shapes, int64 [3, rows, length], at most `longest` tokens long.
+
+    An added row attends to one padding token, so that its attention is defined.
 
     >>> graph_inputs(np.full((5, 9), 7), np.ones((5, 9), int), np.zeros((5, 9), int), 512).shape
     (3, 5, 16)
@@ -128,7 +129,7 @@ def graph_inputs(
 
 
 def graph_rows(n: int) -> int:
-    """The next of few numbers of rows: up to 8 each, from there on four between a power of two and the next.
+    """`n` rounded up to one of few numbers: each up to 8, from there on four per power of two.
 
     >>> [graph_rows(n) for n in (1, 7, 9, 13, 25, 100, 129)]
     [1, 7, 10, 14, 28, 112, 160]

@@ -1,4 +1,4 @@
-"""Running a transformer: device and precision, batches of few shapes, OpenVINO and torch behind one protocol."""
+"""Running a transformer: device and precision, batching by length, OpenVINO and torch behind one protocol."""
 
 from __future__ import annotations
 
@@ -36,30 +36,31 @@ RuntimeName: TypeAlias = Literal["openvino", "torch"]
 RUNTIMES: tuple[str, ...] = get_args(RuntimeName)
 Batch: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]  # ids, mask, segments, [b, l] each
 
-BUDGET_TOKENS = 1024  # tokens of a batch, padding included: larger batches fall out of a core's cache
-MOST_STREAMS = 8  # batches that run at once on a CPU
-CUDA_TOKENS = 1 << 16  # the same where a GPU has to be kept busy
-SUMS = ".sha256"  # of the checksums beside a graph
+BUDGET_TOKENS = 1024  # tokens of a batch on a CPU, padding included; larger ones exceed a core's cache
+MAX_STREAMS = 8  # batches that run at once on a CPU
+CUDA_TOKENS = 1 << 16  # tokens of a batch on a GPU
+SUMS = ".sha256"  # suffix of the checksums beside a graph
 MULTIPLE = 4  # lengths are padded to a multiple of this, so that few distinct shapes are seen
-EVEN_BELOW = 16  # batches for each stream, up to which they are made of one size
+EVEN_BELOW = 16  # batches per stream up to which batches are balanced between streams
 
 
 class Encoded(NamedTuple):
-    """Token ids of texts or pairs, ragged, with the segment of each token where the model has segments."""
+    """Token ids and segment ids of n texts or pairs, one list each."""
 
     ids: list[list[int]]
     segments: list[list[int]]
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens in each text, int64 [n]."""
+        """The number of tokens of each text, int64 [n]."""
         return np.fromiter((len(row) for row in self.ids), np.int64, len(self.ids))
 
 
 class Runner(Protocol):
-    """A compiled model: one padded batch in, one row of numbers out for each text. Safe to call from many threads.
+    """A compiled model: a padded batch, int64 [b, l] each, to one row per text, float32 [b, ...]. Thread-safe.
 
-    `budget_tokens` is how many tokens of a batch, padding included, it runs best; `streams`, how many batches at once.
+    `budget_tokens` is the best size of a batch in tokens, padding included; `streams` the number of batches that run at
+    once.
     """
 
     @property
@@ -73,7 +74,7 @@ class Runner(Protocol):
 
 
 def available_cores() -> int:
-    """The cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -110,13 +111,15 @@ def _has_cuda() -> bool:
 
 @cache
 def has_fast_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware, and so whole numbers too; elsewhere it is emulated and hundreds
-    of times slower."""
+    """Whether this CPU multiplies bfloat16, and so int8 too, in hardware; emulation is hundreds of times slower."""
     return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def resolve_precision(precision: str, device: str) -> Literal["fp32", "bf16"]:
-    """`auto` takes bf16 on CUDA and on a CPU that multiplies it in hardware; without that bf16 is answered by fp32."""
+    """The precision to run in: bf16 where it was not declined and the hardware has it, else fp32.
+
+    Raises BadConfig for an unknown precision.
+    """
     if precision not in ("auto", "fp32", "bf16"):
         raise BadConfig(f"precision {precision!r} is not known; use auto, fp32 or bf16")
     return "bf16" if precision != "fp32" and (device == "cuda" or has_fast_bf16()) else "fp32"
@@ -130,7 +133,7 @@ def training_bf16(device: str) -> bool:
 def token_batches(
     lengths: NDArray[np.int64], *, budget_tokens: int = BUDGET_TOKENS, multiple: int = MULTIPLE
 ) -> list[NDArray[np.int64]]:
-    """Positions grouped by length, so that each batch, padded to a multiple, holds at most `budget_tokens` tokens.
+    """Positions grouped by length into batches of at most `budget_tokens` tokens, with lengths padded to a multiple.
 
     >>> [batch.tolist() for batch in token_batches(np.array([3, 30, 5, 4]), budget_tokens=32)]
     [[0, 3, 2], [1]]
@@ -147,7 +150,7 @@ def token_batches(
 
 
 def padded_length(length: NDArray[np.int64], multiple: int = MULTIPLE) -> NDArray[np.int64]:
-    """The next multiple, at least one."""
+    """Lengths rounded up to a multiple of `multiple`, at least one multiple."""
     return np.maximum(-(-length // multiple), 1) * multiple
 
 
@@ -160,10 +163,10 @@ def run_batched(
     multiple: int = MULTIPLE,
     done: Callable[[int], None] | None = None,
 ) -> NDArray[np.float32]:
-    """Runs every text once, sorted by length in batches of few shapes, and gives the rows back in their own order.
+    """Runs all texts in batches of similar length; returns float32 [n, ...] in the texts' order, [0, 0] for none.
 
-    `budget_tokens` is the runner's own where it is None; `multiple` is what lengths are padded to, see `token_batches`.
-    `done` hears how many texts each batch held. Returns float32 [n, ...], or [0, 0] for no texts.
+    `budget_tokens` defaults to the runner's own; lengths are padded to a multiple of `multiple`. `done` is called after
+    each batch with its number of texts.
     """
 
     def padded(batch: NDArray[np.int64]) -> Batch:
@@ -183,8 +186,7 @@ def run_batched(
 def batches_for(
     lengths: NDArray[np.int64], runner: Runner, *, budget_tokens: int | None = None, multiple: int = MULTIPLE
 ) -> list[NDArray[np.int64]]:
-    """`token_batches` as a runner likes them: of few batches each of its streams has as many as the others, of the same
-    size, so that none waits for another's last one."""
+    """`token_batches` for a runner; few batches are balanced, so that all streams finish at about the same time."""
     if not len(lengths):
         return []
     budget = runner.budget_tokens if budget_tokens is None else budget_tokens
@@ -194,17 +196,17 @@ def batches_for(
     most = -(-len(batches) // streams) * streams
     padded = padded_length(np.asarray(lengths), multiple)
     low, high = min(max(int(padded.max()), -(-int(padded.sum()) // most)), budget), budget
-    while low < high:  # the least budget that takes no more batches
+    while low < high:  # find the smallest budget that needs no more batches
         middle = (low + high) // 2
-        tried = token_batches(lengths, budget_tokens=middle, multiple=multiple)
-        low, high = (low, middle) if len(tried) <= most else (middle + 1, high)
+        batches = token_batches(lengths, budget_tokens=middle, multiple=multiple)
+        low, high = (low, middle) if len(batches) <= most else (middle + 1, high)
     return token_batches(lengths, budget_tokens=low, multiple=multiple)
 
 
 def run_each(
     runner: Runner, batches: Sequence[NDArray[np.int64]], padded: Callable[[NDArray[np.int64]], Batch]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """Each batch and its rows as they come, as many at once as the runner has streams, the longest begun first."""
+    """Yields (batch, rows) as batches finish; as many run at once as the runner has streams, the longest first."""
     ordered = batches[::-1]
     if runner.streams == 1 or len(ordered) < 2:
         yield from ((batch, runner(*padded(batch))) for batch in ordered)
@@ -215,7 +217,7 @@ def run_each(
         while True:
             for batch in islice(
                 left, runner.streams - len(waiting)
-            ):  # no more: other callers wait for the same threads
+            ):  # no more, because other callers wait for the same threads
                 waiting[_pool(os.getpid()).submit(lambda batch: runner(*padded(batch)), batch)] = batch
             if not waiting:
                 return
@@ -228,8 +230,8 @@ def run_each(
 
 @cache
 def _pool(process: int) -> ThreadPoolExecutor:
-    """Threads that run batches, of one process: those of a parent do not live on in its children."""
-    return ThreadPoolExecutor(min(available_cores(), MOST_STREAMS), thread_name_prefix="model")
+    """The threads that run batches in one process; a forked child needs its own."""
+    return ThreadPoolExecutor(min(available_cores(), MAX_STREAMS), thread_name_prefix="model")
 
 
 def _pad(ids: Sequence[list[int]], segments: Sequence[list[int]], pad_id: int, multiple: int) -> Batch:
@@ -243,7 +245,7 @@ def _pad(ids: Sequence[list[int]], segments: Sequence[list[int]], pad_id: int, m
 
 @cache
 def _library() -> ModuleType:
-    """OpenVINO, its report of usage left out: without the package that sends it, it takes its own silent stand-in."""
+    """The OpenVINO module with its telemetry disabled, by hiding the package that would send it."""
     if "openvino" not in sys.modules:
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     return import_module("openvino")
@@ -257,7 +259,7 @@ def _core() -> openvino.Core:
 
 @dataclass(frozen=True)
 class OpenVinoModel:
-    """A compiled OpenVINO graph; each thread keeps an infer request of its own, since one is not safe to share."""
+    """A compiled OpenVINO graph; each thread has its own infer request, because they cannot be shared."""
 
     compiled: openvino.CompiledModel
     local: threading.local
@@ -266,10 +268,9 @@ class OpenVinoModel:
 
     @classmethod
     def compile(cls, model: openvino.Model | Path, precision: str = "fp32") -> OpenVinoModel:
-        """Compiles for the CPU with a stream for each core: cores that share a batch wait for each other at every
-        layer, and batches are many."""
+        """Compiles for the CPU with one stream per core, because cores sharing a batch wait for each other."""
         cores = available_cores()
-        streams = min(cores, MOST_STREAMS)
+        streams = min(cores, MAX_STREAMS)
         hints = {
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": cores,
@@ -278,7 +279,7 @@ class OpenVinoModel:
         return cls(_core().compile_model(model, "CPU", hints), threading.local(), streams)
 
     def infer(self, inputs: dict[str, NDArray[np.generic]]) -> NDArray[np.float32]:
-        """The first output for `inputs`, by name; names that the graph lacks are left out."""
+        """The first output for `inputs` by name, float32; inputs that the graph does not have are ignored."""
         request = getattr(self.local, "request", None)
         if request is None:
             request = self.local.request = self.compiled.create_infer_request()
@@ -293,10 +294,11 @@ class OpenVinoModel:
 
 
 def openvino_model(path: Path | None, build: Callable[[], openvino.Model], precision: str = "fp32") -> OpenVinoModel:
-    """The graph kept at `path` (an `.xml`), made by `build` where it is missing and kept if the folder can be written.
+    """The graph cached at `path` (an `.xml`); if missing, it is built by `build` and cached if the folder is writable.
 
-    `build` may import torch; a service that finds the graph never does. One that differs from its checksums or does not
-    open is made again. Raises MissingDependency where one has to be made and torch is not installed.
+    `build` may import torch, which a service that finds the graph never does. A cached graph that differs from its
+    checksums or does not open is built again. Raises MissingDependency where one has to be built and torch is not
+    installed.
     """
     if path is not None and _is_whole(path):
         with suppress(RuntimeError):
@@ -304,13 +306,15 @@ def openvino_model(path: Path | None, build: Callable[[], openvino.Model], preci
     require("torch", f"{path or 'a graph'}: there is no whole OpenVINO graph there, and making one")
     model = build()
     if path is not None:
-        _keep(model, path)
+        _save(model, path)
     return OpenVinoModel.compile(model, precision)
 
 
-def _keep(model: openvino.Model, path: Path) -> None:
-    """Writes beside and renames, the checksums last, so that half a graph is none; a bundle that is read-only, or on a
-    full disk, keeps nothing."""
+def _save(model: openvino.Model, path: Path) -> None:
+    """Writes a graph to a temporary folder and renames it, the checksums last, so that it is never read half-written.
+
+    Does nothing where the folder is read-only or the disk is full.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".making-") as folder:
@@ -319,12 +323,12 @@ def _keep(model: openvino.Model, path: Path) -> None:
             made.with_suffix(SUMS).write_text(_sums(made), "utf-8")
             for suffix in (".bin", ".xml", SUMS):
                 made.with_suffix(suffix).replace(path.with_suffix(suffix))
-    except (OSError, RuntimeError):  # the second is OpenVINO's own
+    except (OSError, RuntimeError):  # RuntimeError is OpenVINO's
         return
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether both files of a graph are there and as they were written."""
+    """Whether both files of a graph exist and match their checksums."""
     try:
         return path.with_suffix(SUMS).read_text("utf-8") == _sums(path)
     except (OSError, UnicodeDecodeError):
@@ -332,13 +336,13 @@ def _is_whole(path: Path) -> bool:
 
 
 def _sums(path: Path) -> str:
-    """The checksums of both files of a graph, as sha256sum has them."""
+    """The checksums of both files of a graph, in the format of sha256sum."""
     files = (path, path.with_suffix(".bin"))
     return "".join(f"{remembered_sha256(file)}  {file.name}\n" for file in files)
 
 
 def convert(module: torch.nn.Module, names: Sequence[str], example: Sequence[torch.Tensor]) -> openvino.Model:
-    """A traced torch module as an OpenVINO graph whose inputs carry `names`, for batches and lengths of any size."""
+    """Traces a torch module to an OpenVINO graph with inputs named `names`, for any batch size and length."""
     import warnings
 
     import torch
@@ -367,7 +371,7 @@ def token_example() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 @dataclass(frozen=True)
 class TorchRunner:
-    """A torch module that maps (input_ids, attention_mask, token_type_ids) to one row a text."""
+    """A Runner over a torch module that maps (input_ids, attention_mask, token_type_ids) to one row per text."""
 
     module: torch.nn.Module
     device: str

@@ -1,4 +1,4 @@
-"""The text encoder of both towers: any sentence-transformers or Hugging Face encoder, run without torch on OpenVINO."""
+"""The text encoder of both towers: any sentence-transformers or Hugging Face encoder, run on OpenVINO or torch."""
 
 from __future__ import annotations
 
@@ -38,26 +38,26 @@ if TYPE_CHECKING:
     import torch
     from sentence_transformers import SentenceTransformer
 
-TOKENISED_AT_ONCE = 8192  # texts; more would hold a whole catalogue's tokens in memory
-LONGEST, NO_LIMIT = 512, 1_000_000  # tokens: of a model that names no limit, and what some say instead of none
+TOKENISED_AT_ONCE = 8192  # texts, so that the tokens of a whole catalogue need not fit in memory
+LONGEST, NO_LIMIT = 512, 1_000_000  # tokens: default limit, and the number from which a limit means none
 Side = Literal["query", "document"]
 NO_INT8 = (
     "int8: this machine multiplies no whole numbers in hardware, or the text encoder holds none of this version "
     "(train or adopt it again); items' texts are embedded as auto has them"
 )
-WORD_MARKS = ("\u2581", "\u0120")  # what SentencePiece and byte-level BPE put before a word
-# Documents come by the thousand, so that another shape pays: a fifth of what titles are padded to with 8 is padding.
+WORD_MARKS = ("\u2581", "\u0120")  # prefixes of words in SentencePiece and byte-level BPE
+# Documents come by the thousand, so that more distinct shapes pay off: padded to 8, a fifth of a title is padding.
 PADDED_TO: dict[Side, int] = {"query": MULTIPLE, "document": 2}
 
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """Texts to unit vectors, in the order given.
+    """Embeds texts as unit vectors.
 
-    `tokenizer` truncates to the model's own length; an empty text becomes its two special tokens. Vectors equal
-    those of `SentenceTransformer(folder).encode(texts, normalize_embeddings=True)` within float32's rounding; in
-    bfloat16, which `auto` takes where the hardware has it, their cosine with those is about .9999, in int8 .9998.
-    `documents` runs documents where another model than that of queries does; `fingerprint` is that of documents.
+    `tokenizer` truncates to the model's own length; an empty text becomes its special tokens. Vectors equal those of
+    `SentenceTransformer(folder).encode(texts, normalize_embeddings=True)` within float32 rounding; in bfloat16, which
+    `auto` takes where the hardware has it, their cosine with those is about .9999, in int8 .9998. `documents` embeds
+    documents if they use another model than queries; `fingerprint` is that of the document model.
     """
 
     tokenizer: tokenizers.Tokenizer
@@ -77,13 +77,14 @@ class TextEncoder:
         precision: str = "auto",
         cache: Path | None = None,
     ) -> TextEncoder:
-        """Opens a sentence-transformers folder. On OpenVINO the graph is kept under `cache`, and torch is imported
-        only where it is not there yet. CUDA is served by torch.
+        """Opens a sentence-transformers folder.
 
-        `precision` int8 is of documents, on OpenVINO and CPUs that multiply bfloat16 and so whole numbers in hardware,
-        where the folder holds some; queries, and all else, are then as `auto` has them. Raises BadBundle where the
-        folder is no such model, BadConfig for a runtime or precision that is not known, MissingDependency
-        where torch is needed and not installed.
+        On OpenVINO the graph is cached under `cache`, and torch is imported only to build it; CUDA runs on torch.
+        `precision` int8 applies to documents, on OpenVINO and CPUs with int8 instructions, if the folder has int8
+        weights; queries, and documents elsewhere, then run as with `auto`.
+
+        Raises BadBundle where the folder is no such model, BadConfig for an unknown runtime or precision,
+        MissingDependency where torch is needed and not installed.
         """
         check_runtime(runtime)
         where = pick_device(device)
@@ -109,7 +110,7 @@ class TextEncoder:
     def encode(
         self, texts: Sequence[str], side: Side = "document", *, done: Callable[[int], None] | None = None
     ) -> Vectors:
-        """float32 [n, dim], unit length; `done` hears how many texts each batch held."""
+        """Unit vectors of texts, float32 [n, dim]; `done` is called after each batch with its number of texts."""
         prompt, parts = self.prompts.get(side, ""), []
         runner = self.documents if side == "document" and self.documents is not None else self.runner
         for start in range(0, len(texts), TOKENISED_AT_ONCE):
@@ -119,29 +120,32 @@ class TextEncoder:
         return np.concatenate(parts) if parts else self.encode([""])[:0]
 
     def is_word(self, word: str) -> bool:
-        """Whether the model has a token for the whole of a lower-case word: it has read it often."""
+        """Whether the vocabulary has a token for the whole lower-case word, so that the word is common."""
         return any(self.tokenizer.token_to_id(mark + word) is not None for mark in self._marks)
 
     @cached_property
     def _marks(self) -> tuple[str, ...]:
-        """What may stand before a whole word; nothing only where it is the pieces that are marked."""
+        """Prefixes of tokens that are whole words; none if the tokenizer marks continuations instead (WordPiece)."""
         return ("",) if any(token.startswith("##") for token in self.tokenizer.get_vocab()) else WORD_MARKS
 
 
 def encode_texts(tokenizer: tokenizers.Tokenizer, texts: Sequence[str]) -> Encoded:
-    """Token ids with special tokens, truncated as the tokenizer is set to."""
+    """Token and segment ids with special tokens, truncated as the tokenizer is configured."""
     rows = tokenizer.encode_batch(list(texts))
     return Encoded([row.ids for row in rows], [row.type_ids for row in rows])
 
 
 def token_counts(folder: Path, texts: Sequence[str]) -> NDArray[np.int64]:
-    """How many tokens of each text a sentence-transformers folder reads, special ones too, int64 [n]."""
+    """The number of tokens that the model in `folder` reads of each text, with special tokens, int64 [n]."""
     inner = _transformer_folder(folder)
     return encode_texts(load_tokenizer(inner, max_tokens(inner))[0], texts).lengths
 
 
 def load_tokenizer(folder: Path, longest: int | None) -> tuple[tokenizers.Tokenizer, int]:
-    """The folder's fast tokenizer, padding off, truncating to `longest` tokens if given, and its padding id."""
+    """The folder's fast tokenizer, without padding, truncating to `longest` tokens if given; and its padding id.
+
+    Raises BadBundle where the folder has no fast tokenizer.
+    """
     import tokenizers
 
     path = folder / "tokenizer.json"
@@ -160,7 +164,7 @@ def load_tokenizer(folder: Path, longest: int | None) -> tuple[tokenizers.Tokeni
 
 
 def _lower(tokenizer: tokenizers.Tokenizer) -> None:
-    """Lower case before whatever else the tokenizer makes of a text, as the older sentence-transformers ask for."""
+    """Makes the tokenizer lower-case texts first, as older sentence-transformers models require."""
     from tokenizers.normalizers import Lowercase, Sequence
 
     after = [tokenizer.normalizer] if tokenizer.normalizer is not None else []
@@ -168,7 +172,7 @@ def _lower(tokenizer: tokenizers.Tokenizer) -> None:
 
 
 def _transformer_folder(folder: Path) -> Path:
-    """Where the transformer and its tokenizer lie: the folder itself, or a part of it in the older layout."""
+    """The folder of the transformer and its tokenizer: `folder` itself, or a subfolder in the older layout."""
     modules = _parsed(folder / "modules.json")
     first = modules[0] if isinstance(modules, list) and modules else None
     return folder / str(first.get("path", "")) if isinstance(first, dict) else folder
@@ -181,7 +185,7 @@ def _pad_id(folder: Path, tokenizer: tokenizers.Tokenizer) -> int:
 
 
 def max_tokens(folder: Path) -> int:
-    """The longest text that the model reads, in tokens, special tokens included."""
+    """The model's maximum length in tokens, special tokens included."""
     own = read_json(folder / "sentence_bert_config.json").get("max_seq_length")
     limits = (
         [own]
@@ -196,7 +200,7 @@ def max_tokens(folder: Path) -> int:
 
 
 def read_json(path: Path) -> dict[str, object]:
-    """A JSON object, or an empty one where there is no such file. Raises BadBundle where it is not JSON."""
+    """The JSON object in a file, empty where there is no such file. Raises BadBundle where it is not JSON."""
     value = _parsed(path)
     return value if isinstance(value, dict) else {}
 
@@ -217,7 +221,7 @@ def _prompts(folder: Path) -> dict[str, str]:
 
 
 def open_sentence_transformer(source: str | Path, *, device: str = "cpu") -> SentenceTransformer:
-    """A sentence-transformers model from a folder or a model id. Raises BadBundle, in one line, where there is none."""
+    """Opens a sentence-transformers model from a folder or a model id. Raises BadBundle where it does not open."""
     from sentence_transformers import SentenceTransformer
 
     from retrieval.encoders.quiet import quiet_libraries
@@ -231,8 +235,10 @@ def open_sentence_transformer(source: str | Path, *, device: str = "cpu") -> Sen
 
 
 def sentence_module(folder: Path, *, bf16: bool = False, int8: bool = False) -> torch.nn.Module:
-    """The whole pipeline (transformer, pooling and what follows) as one module over token tensors; the transformer in
-    bfloat16 or whole numbers where that is asked for."""
+    """The whole model (transformer, pooling and later modules) as one module from token tensors to unit vectors.
+
+    `bf16` converts the transformer to bfloat16, `int8` its linear layers to the folder's int8 weights.
+    """
     import torch
 
     class Pipeline(torch.nn.Module):

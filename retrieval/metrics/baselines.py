@@ -1,7 +1,7 @@
-"""What a shop would otherwise show: the orders that every evaluation prints beside ours.
+"""Baselines that every evaluation prints for comparison: popularity, item-kNN, BM25, an untuned encoder and others.
 
-A baseline scores every item of the catalogue for each request. Shoppers without a history, and items that a baseline
-knows nothing of, fall back to popularity, so that no baseline is weaker than it would be in a shop.
+A baseline scores every item for each request. Shoppers without a history, and items that a baseline has no score for,
+fall back to popularity, so that no baseline is weaker than it would be in a shop.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from retrieval.data.split import EventSplit, Requests
 
 Positions: TypeAlias = NDArray[np.int64]
-CELLS = 8_388_608  # scores held at once: 32 MB
+CELLS = 8_388_608  # scores in memory at once: 32 MB
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """An order of the whole catalogue for each of a list of requests.
+    """A ranking of the whole catalogue for each of a list of requests.
 
-    `score` takes positions of requests, int64 [n], and gives float32 [n, n_items]; -inf marks what is never answered.
+    `score` maps positions of requests, int64 [n], to scores float32 [n, n_items]; -inf marks items never to be shown.
     """
 
     n_requests: int
@@ -43,7 +43,7 @@ class Baseline:
     score: Callable[[Positions], Scores]
 
     def rank(self, k: int, *, exclude: CSR | None = None) -> Hits:
-        """The k best items of each request, without the rows that `exclude` lists for it; ties by row."""
+        """The k best items of each request, without the rows that `exclude` lists for it; ties go to the lower row."""
         hits = Hits(np.full((self.n_requests, k), -1, np.int64), np.full((self.n_requests, k), -np.inf, np.float32))
         for part, scores in self._blocks(exclude):
             found = best_columns(scores, k)
@@ -53,7 +53,7 @@ class Baseline:
         return hits
 
     def places(self, targets: CSR, *, exclude: CSR | None = None) -> Places:
-        """Where each target stands among all items: exact however many share its score."""
+        """The places of the targets among all items, with ties of any size counted exactly."""
         places = Places(np.zeros(len(targets.rows), np.int64), np.zeros(len(targets.rows), np.int64))
         sizes = np.diff(targets.indptr)
         for part, scores in self._blocks(exclude):
@@ -68,7 +68,7 @@ class Baseline:
         return places
 
     def pair_scores(self, pairs: CSR) -> Scores:
-        """The score of each listed (request, item) pair, float32 [len(pairs.rows)]: for ordering judged items."""
+        """The scores of given (request, item) pairs, float32 [len(pairs.rows)], for ranking judged items."""
         found = np.empty(len(pairs.rows), np.float32)
         for part, scores in self._blocks(None):
             owned = slice(pairs.indptr[part[0]], pairs.indptr[part[-1] + 1])
@@ -87,15 +87,15 @@ class Baseline:
 
 
 def popularity(n_requests: int, counts: Counts) -> Baseline:
-    """The same order for everybody: most events first; counts is int64 [n_items]."""
+    """The most popular items for everybody; `counts` is int64 [n_items], events of each item."""
     line = counts.astype(np.float32)
     return Baseline(n_requests, len(counts), lambda part: np.tile(line, (len(part), 1)))
 
 
 def recent_popularity(requests: Requests, events: Events, counted: Mask, counts: Counts, *, days: int) -> Baseline:
-    """Events of the `days` whole days before the request's own day (UTC), then overall popularity.
+    """Popularity over the `days` whole days before the request's day (UTC), then overall popularity.
 
-    counted is bool [n_events]: the events that may be known by then. Nothing of the request's day or later is read.
+    `counted` is bool [n_events], a mask of the events to read; those of the request's day or later are never read.
     """
     used = np.flatnonzero(counted)
     used = used[np.argsort(events.time[used], kind="stable")]
@@ -114,9 +114,9 @@ def recent_popularity(requests: Requests, events: Events, counted: Mask, counts:
 
 
 def own_frequency(history: CSR, counts: Counts) -> Baseline:
-    """What the shopper had most often before, then overall popularity: the order to beat on repeat purchases.
+    """The items the shopper had most often before, then overall popularity: a strong baseline for repeat purchases.
 
-    history lists the rows of each request's earlier events, as often as they occurred.
+    `history` lists the item rows of each request's earlier events, with repeats.
     """
     fallback = _tie_breaker(counts)
 
@@ -129,25 +129,25 @@ def own_frequency(history: CSR, counts: Counts) -> Baseline:
     return Baseline(history.n_lists, len(counts), score)
 
 
-def looked_at(left: CSR, counts: Counts) -> Baseline:
-    """What the shopper looked at and did not take, the newest first, then overall popularity.
+def looked_at(browsed: CSR, counts: Counts) -> Baseline:
+    """The items the shopper browsed and did not take, most recent first, then overall popularity.
 
-    left lists the rows of each request, each once, the one looked at last at the end (`Timeline.items_browsed`).
+    `browsed` lists distinct rows for each request, the most recent last; see `Timeline.items_browsed`.
     """
     fallback = _tie_breaker(counts)
 
     def score(part: Positions) -> Scores:
-        scores, own = np.tile(fallback, (len(part), 1)), left.select(part)
+        scores, own = np.tile(fallback, (len(part), 1)), browsed.select(part)
         scores[own.owners, own.rows] = 1 + np.arange(len(own.rows)) - own.indptr[own.owners]
         return scores
 
-    return Baseline(left.n_lists, len(counts), score)
+    return Baseline(browsed.n_lists, len(counts), score)
 
 
 def item_knn(history: CSR, similar: csr_array, counts: Counts) -> Baseline:
-    """The sum of cosine similarities to the distinct items of the history, then overall popularity.
+    """Item-kNN: the sum of cosine similarities to the distinct items of the history, then overall popularity.
 
-    similar is a sparse float32 [n_items, n_items], see `cooccurrence` (Deshpande and Karypis, TOIS 2004).
+    `similar` is a sparse float32 [n_items, n_items], see `cooccurrence` (Deshpande and Karypis, TOIS 2004).
     """
     fallback = _tie_breaker(counts) - 1
 
@@ -159,10 +159,10 @@ def item_knn(history: CSR, similar: csr_array, counts: Counts) -> Baseline:
 
 
 def inner_product(queries: Vectors, items: Vectors, counts: Counts | None = None) -> Baseline:
-    """Inner product of given vectors: of the text encoder before any training, or factors that another model learned.
+    """Inner product of given vectors, of an untuned text encoder or of another model.
 
-    queries is float32 [n_requests, dim]: of the query text, `history_mean`, or a user's factors. A request with a zero
-    vector gets the overall popularity, or no answer where counts is None.
+    `queries` is float32 [n_requests, dim] (query texts, `history_mean`, or user factors), `items` float32 [n_items,
+    dim]. A request with a zero vector gets overall popularity, or an empty answer if `counts` is None.
     """
     fallback = np.full(len(items), -np.inf, np.float32) if counts is None else _tie_breaker(counts)
 
@@ -175,7 +175,7 @@ def inner_product(queries: Vectors, items: Vectors, counts: Counts | None = None
 
 
 def history_mean(history: CSR, items: Vectors) -> Vectors:
-    """The unit mean vector of each request's distinct history items, float32 [n_requests, dim]; zero without any."""
+    """The unit mean vector of each request's distinct history items, float32 [n_requests, dim]; zero for none."""
     total = np.asarray(incidence(history, len(items)) @ items, np.float32)
     norms = np.sqrt(np.square(total).sum(axis=1, keepdims=True))
     unit: Vectors = total / np.maximum(norms, np.float32(1e-12))
@@ -196,14 +196,14 @@ def histories(events: Events, requests: Requests, kinds: Sequence[str] | None = 
 
 
 def targets_of(requests: Requests) -> CSR:
-    """The item rows that each request was for, as metrics take them."""
+    """The target item rows of each request, as metrics take them."""
     return CSR(requests.target_ptr, requests.target_item.astype(np.int64))
 
 
 def bm25(texts: Sequence[str], item_texts: Sequence[str]) -> Baseline:
-    """BM25 (Lucene's variant, as `bm25s` has it by default) of query texts over item texts.
+    """BM25 (Lucene's variant, the default of `bm25s`) of query texts over item texts.
 
-    An item that shares no word with the query is not answered.
+    Items that share no word with the query are never shown.
     """
     source = Lexical.of(item_texts)
 
@@ -221,10 +221,9 @@ def event_baselines(
 ) -> dict[str, Baseline]:
     """All baselines of recommendation, by stage name.
 
-    Popularity and item-kNN learn from the training events. Recent popularity reads everything before the request's day
-    in a temporal split, and training events alone where other shoppers' times mean nothing. What was looked at is there
-    where events tell it from what was taken. item_vectors, float32
-    [n_items, dim], are the untuned encoder's; without them it is left out.
+    Popularity and item-kNN read the training events. Recent popularity reads all events before the request's day in a
+    temporal split, and training events alone in leave_one_out. `looked_at` is there if any events are neither targets
+    nor returns, `untuned_encoder` if `item_vectors` float32 [n_items, dim] are given.
     """
     counts = np.bincount(events.item[split.train_target], minlength=n_items)
     known = events.is_kind(split.target_events) if split.kind == "temporal" else split.train_target
@@ -253,7 +252,7 @@ def query_baselines(
     query_vectors: Vectors | None = None,
     item_vectors: Vectors | None = None,
 ) -> dict[str, Baseline]:
-    """All baselines of search, by stage name; the untuned encoder where its vectors are given."""
+    """All baselines of search, by stage name; `untuned_encoder` if its vectors are given, float32 [n, dim] each."""
     found = {"bm25": bm25(texts, item_texts)}
     if query_vectors is not None and item_vectors is not None:
         found["untuned_encoder"] = inner_product(query_vectors, item_vectors)
@@ -261,6 +260,6 @@ def query_baselines(
 
 
 def _tie_breaker(counts: Counts) -> Scores:
-    """Popularity squeezed into [0, 1), order and ties kept: added to whole numbers it decides only between equals."""
+    """Popularity mapped to [0, 1) with order and ties kept, so that it decides only between equal integer scores."""
     distinct, rank = np.unique(counts, return_inverse=True)
     return (rank / (len(distinct) + 1)).astype(np.float32)

@@ -1,6 +1,6 @@
-"""Beyond accuracy: how varied lists are, whether they are like what a shopper takes, whose goods they show, and worth.
+"""Metrics beyond accuracy: diversity, calibrated categories, exposure of groups, value and revenue.
 
-Pure, as `retrieval.metrics` is; a figure of each request is float64 [n_requests], nan where there is nothing to tell.
+Pure functions; a figure per request is float64 [n_requests], NaN where it is undefined.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from retrieval.metrics.ranking import Ranked, Values, places_in
 from retrieval.topk import CSR, Hits, Mask, Vectors
 
 Codes = NDArray[np.int64]
-SMOOTHING = 0.01  # share of the shopper's own distribution in that of the list, so that no category is impossible
+SMOOTHING = 0.01  # share of the history's distribution mixed into the list's, so that no probability is 0
 
 
 def diversity_at(hits: Hits, vectors: Vectors, k: int) -> Values:
-    """The mean of 1 - cosine over all pairs of the first k items (intra-list distance; Ziegler et al., WWW 2005).
+    """Intra-list diversity: the mean of 1 - cosine over all pairs of the first k items (Ziegler et al., WWW 2005).
 
-    vectors is float32 [n_items, dim]. nan for fewer than two items.
+    `vectors` is float32 [n_items, dim]. NaN for fewer than two items.
     """
     rows = hits.rows[:, :k]
     shown = rows >= 0
@@ -34,11 +34,10 @@ def diversity_at(hits: Hits, vectors: Vectors, k: int) -> Values:
 
 
 def calibration_at(hits: Hits, history: CSR, codes: Codes, k: int) -> Values:
-    """How far the categories of the first k items are from those of the shopper's history, in bits.
+    """Calibrated categories: the Kullback-Leibler divergence of the list's categories from the history's, in bits.
 
-    codes is int64 [n_items], -1 where an item has none. Kullback-Leibler divergence of the list's distribution, 1 % of
-    the history's mixed in, from the history's (Steck, RecSys 2018). 0 is a list like the history; nan where either has
-    no category.
+    `codes` is int64 [n_items], -1 where an item has no category. 1 % of the history's distribution is mixed into that
+    of the first k items (Steck, RecSys 2018). 0 means a list like the history; NaN if either has no category.
     """
     n = int(codes.max(initial=-1)) + 1
     found = np.full(len(hits.rows), np.nan)
@@ -55,10 +54,10 @@ def calibration_at(hits: Hits, history: CSR, codes: Codes, k: int) -> Values:
 
 
 def exposure_at(hits: Hits, codes: Codes, k: int) -> Values:
-    """The share of all attention that each group's items get among the first k, float64 [n_groups], sum 1.
+    """Each group's share of the exposure among the first k, float64 [n_groups], summing to 1.
 
-    codes is int64 [n_items], -1 where an item belongs to none. A place counts 1 / log2(place + 1), as in nDCG (Singh
-    and Joachims, KDD 2018). All 0 where nothing of any group is shown.
+    `codes` is int64 [n_items], the group of each item, -1 for none. A place has the exposure 1 / log2(place + 1), as in
+    nDCG (Singh and Joachims, KDD 2018). All 0 if no item of any group is shown.
     """
     rows = hits.rows[:, :k]
     weights = np.broadcast_to(1 / np.log2(np.arange(2, rows.shape[1] + 2)), rows.shape)
@@ -70,9 +69,7 @@ def exposure_at(hits: Hits, codes: Codes, k: int) -> Values:
 
 
 def exposure_gap(shown: Values, taken: Values) -> float:
-    """The share of attention that would have to move for groups to be shown as much as they are taken: 0 to 1.
-
-    Both are shares [n_groups] that sum to 1: half of the sum of absolute differences, the total variation distance.
+    """The total variation distance, 0 to 1, between exposure and purchases of groups, shares [n_groups] that sum to 1.
 
     >>> round(exposure_gap(np.array([0.7, 0.3]), np.array([0.5, 0.5])), 2)
     0.2
@@ -81,9 +78,9 @@ def exposure_gap(shown: Values, taken: Values) -> float:
 
 
 def value_recall_at(ranked: Ranked, targets: CSR, values: Values, k: int) -> Values:
-    """The share of what a request's targets are worth that is among the first k, at its expected value under ties.
+    """The share of the value of a request's targets that is among the first k; with ties, its expected value.
 
-    values is float64 [n_targets], at least 0, such as prices; nan counts as 0. nan where the targets are worth nothing.
+    `values` is float64 [n_targets], at least 0, such as prices; NaN counts as 0. NaN where the targets have no value.
     """
     worth = np.nan_to_num(np.asarray(values, np.float64))
     places = places_in(ranked, targets) if isinstance(ranked, Hits) else ranked
@@ -94,14 +91,14 @@ def value_recall_at(ranked: Ranked, targets: CSR, values: Values, k: int) -> Val
 
 
 def revenue_at(ranked: Ranked, targets: CSR, values: Values, k: int) -> float:
-    """The share of what all targets together are worth that is among the first k: dear items count for more."""
+    """The share of the value of all requests' targets together that is among the first k; see `value_recall_at`."""
     worth = np.nan_to_num(np.asarray(values, np.float64))
     places = places_in(ranked, targets) if isinstance(ranked, Hits) else ranked
     return float((worth * places.chance(k)).sum() / worth.sum()) if worth.any() else float("nan")
 
 
 def head_items(counts: NDArray[np.int64], share: float = 0.5) -> Mask:
-    """The best-selling items that together make up `share` of all events, bool [n_items]; the others are the tail.
+    """Mask of the most popular items that together have `share` of all events, bool [n_items]; others are the tail.
 
     >>> head_items(np.array([1, 5, 3, 1])).tolist()
     [False, True, False, False]

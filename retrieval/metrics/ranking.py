@@ -1,9 +1,8 @@
-"""Ranking metrics, vectorised over requests. Ties in scores count at their expected value over random order.
+"""Ranking metrics, vectorised over requests. Tied scores count at their expected metric over random order.
 
-Each `*_at` function takes what was ranked, the targets of each request, and k, and gives float64 [n_requests]: one
-value a request, nan where the request has nothing to find. Average with `np.nanmean`. Closed forms for ties follow
-McSherry and Najork, "Computing Information Retrieval Performance Measures Efficiently in the Presence of Tied Scores"
-(ECIR 2008).
+Each `*_at` function takes a ranking, the targets of each request, and k, and returns float64 [n_requests]: one value
+per request, NaN for requests without targets. Average with `np.nanmean`. The closed forms for ties follow McSherry and
+Najork, "Computing Information Retrieval Performance Measures Efficiently in the Presence of Tied Scores" (ECIR 2008).
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ Gain: TypeAlias = Literal["linear", "exponential"]
 
 
 class Places(NamedTuple):
-    """Where each target stands, aligned with the targets' `rows`: all that a ranking metric needs to know."""
+    """The place of each target in the ranking of its request, aligned with `rows` of the targets."""
 
-    above: Counts  # int64 [n_targets]  candidates of a better score
-    tied: Counts  # int64 [n_targets]  candidates of the same score, itself included; 0 where it was not ranked
+    above: Counts  # int64 [n_targets]  candidates with a higher score
+    tied: Counts  # int64 [n_targets]  candidates with the same score, the target included; 0 if it was not ranked
 
     def chance(self, k: int) -> Values:
-        """The probability that each target is among the first k, float64 [n_targets]."""
+        """The probability of each target to be among the first k, float64 [n_targets]."""
         inside = np.clip(k - self.above, 0, self.tied)
         return np.divide(inside, self.tied, out=np.zeros(len(inside)), where=self.tied > 0)
 
@@ -38,15 +37,15 @@ Ranked: TypeAlias = Hits | Places
 
 
 def places_in(hits: Hits, targets: CSR) -> Places:
-    """Look each target up in the ranked list of its request.
+    """The places of the targets in the ranked lists of their requests.
 
-    Neighbours of equal score are one tie. A tie that the list cuts off counts as far as the list shows it: where that
-    matters, `baselines.places` looks at all scores.
+    A tie that continues beyond the end of a list counts as far as the list shows it; where that matters, use
+    `Baseline.places`, which reads all scores.
     """
     first, tied = _tie_bounds(hits)
     query, rank = np.nonzero(hits.rows >= 0)
     span = int(max(hits.rows.max(initial=0), targets.rows.max(initial=0))) + 1
-    listed = np.append(query * span + hits.rows[query, rank], -1)  # one key a place; -1 so that it is never empty
+    listed = np.append(query * span + hits.rows[query, rank], -1)  # one key per place; -1 so that it is never empty
     wanted = targets.owners * span + targets.rows
     order = np.argsort(listed)
     spot = order[np.minimum(np.searchsorted(listed, wanted, sorter=order), len(listed) - 1)]
@@ -58,17 +57,17 @@ def places_in(hits: Hits, targets: CSR) -> Places:
 
 
 def recall_at(ranked: Ranked, targets: CSR, k: int) -> Values:
-    """The share of a request's targets among the first k."""
+    """The share of a request's targets that are among the first k."""
     return _per_request(_placed(ranked, targets).chance(k), targets) / _sizes(targets)
 
 
 def precision_at(ranked: Ranked, targets: CSR, k: int) -> Values:
-    """The share of the first k places that hold a target; a short list counts as misses."""
+    """The share of the first k places that hold a target; places missing from a short list count as misses."""
     return _per_request(_placed(ranked, targets).chance(k), targets) / np.where(_sizes(targets) > 0, k, np.nan)
 
 
 def hit_rate_at(ranked: Ranked, targets: CSR, k: int) -> Values:
-    """1 where any target is among the first k, else 0; with ties, the probability of it."""
+    """1 if any target is among the first k, else 0; with ties, the probability of it."""
     groups = _tie_groups(_placed(ranked, targets), targets)
     inside = np.clip(k - groups.above, 0, groups.tied)
     missed = np.ones(targets.n_lists)
@@ -77,7 +76,7 @@ def hit_rate_at(ranked: Ranked, targets: CSR, k: int) -> Values:
 
 
 def mrr_at(ranked: Ranked, targets: CSR, k: int) -> Values:
-    """One over the place of the first target, 0 where none is among the first k."""
+    """The reciprocal rank of the first target, 0 if none is among the first k."""
     groups = _tie_groups(_placed(ranked, targets), targets)
     leading = np.append(True, groups.request[1:] != groups.request[:-1])[: len(groups.request)]
     deep = np.full(np.count_nonzero(leading), k)
@@ -89,7 +88,7 @@ def mrr_at(ranked: Ranked, targets: CSR, k: int) -> Values:
 
 
 def map_at(ranked: Ranked, targets: CSR, k: int) -> Values:
-    """Average precision at k over the number of targets, as trec_eval's `map_cut`."""
+    """Average precision at k, divided by the number of targets as in trec_eval's `map_cut`."""
     groups = _tie_groups(_placed(ranked, targets), targets)
     harmonic = np.concatenate(([0.0], np.cumsum(1 / np.arange(1, k + 1))))
     start = np.minimum(groups.above, k)
@@ -110,11 +109,11 @@ def ndcg_at(
     gain: Gain = "linear",
     lowest: float = 0.0,
 ) -> Values:
-    """Discounted cumulative gain over that of the best order, discount 1 / log2(place + 1).
+    """Normalised discounted cumulative gain with the discount 1 / log2(place + 1).
 
-    grades is float [n_targets], 1 each where None. Linear gain is `grade - lowest` (trec_eval); exponential is
-    `2 ** (grade - lowest) - 1` (Burges et al., ICML 2005). With grades of 0 and 1 the two are equal. A request without
-    any gain has no order to find and counts as nan.
+    `grades` is float [n_targets], 1 each if None. Linear gain is `grade - lowest` (trec_eval), exponential gain
+    `2 ** (grade - lowest) - 1` (Burges et al., ICML 2005); with grades of 0 and 1 they are equal. NaN for a request
+    whose gains are all 0.
     """
     gains = gains_of(np.ones(len(targets.rows)) if grades is None else grades, gain, lowest)
     places = _placed(ranked, targets)
@@ -126,7 +125,7 @@ def ndcg_at(
 
 
 def gains_of(grades: NDArray[np.floating], gain: Gain = "linear", lowest: float = 0.0) -> Values:
-    """The gain of each grade, see `ndcg_at`.
+    """The gain of each grade, float64 [n]; see `ndcg_at`.
 
     >>> gains_of(np.array([1.0, 3.0]), "exponential", lowest=1).tolist()
     [0.0, 3.0]
@@ -136,7 +135,7 @@ def gains_of(grades: NDArray[np.floating], gain: Gain = "linear", lowest: float 
 
 
 def gain_name(gain: Gain = "linear", lowest: float = 0.0) -> str:
-    """The gain as a formula, printed wherever nDCG is.
+    """The formula of the gain, to be printed beside nDCG.
 
     >>> gain_name("exponential", lowest=1)
     'exponential gain, 2^(grade - 1) - 1'
@@ -148,7 +147,7 @@ def gain_name(gain: Gain = "linear", lowest: float = 0.0) -> str:
 
 
 def by_score(lists: CSR, scores: Scores) -> Hits:
-    """Order each request's own candidates by their scores (float32 [n_rows]), ties by row: a ranking of judged items.
+    """Ranks each request's own list of candidates by `scores`, float32 [n_rows], ties by row.
 
     >>> by_score(CSR.from_lists([[4, 7], [2]]), np.array([0.1, 0.9, 0.5], np.float32)).rows.tolist()
     [[7, 4], [2, -1]]
@@ -164,9 +163,9 @@ def by_score(lists: CSR, scores: Scores) -> Hits:
 
 
 def settled(hits: Hits) -> Hits:
-    """The same lists with scores that fall by one a place: what was shown in an order has no ties left.
+    """The same lists with scores that fall by 1 per place, so that there are no ties.
 
-    For an order made by something else than these scores, such as a reranked prefix.
+    For lists whose order was not made by their scores, such as a reranked prefix.
     """
     width = hits.rows.shape[1]
     scores = np.where(hits.rows >= 0, -np.arange(width, dtype=np.float32), np.float32(-np.inf))
@@ -174,38 +173,38 @@ def settled(hits: Hits) -> Hits:
 
 
 def coverage_at(hits: Hits, n_items: int, k: int) -> float:
-    """The share of the catalogue that is among the first k of any request."""
+    """Catalogue coverage: the share of all items that are among the first k of any request."""
     shown = hits.rows[:, :k]
     return len(np.unique(shown[shown >= 0])) / n_items if n_items else 0.0
 
 
 def novelty_at(hits: Hits, counts: Counts, k: int) -> float:
-    """The mean surprise of what is shown, in bits: -log2 of the item's share of all events (Zhou et al., PNAS 2010).
+    """Novelty: the mean self-information of the items shown, -log2 of their share of all events, in bits.
 
-    counts is int64 [n_items], events of each item. One is added to every count, so that an item without events is
-    finite. nan where nothing is shown.
+    `counts` is int64 [n_items], events of each item; one is added to every count, so that an item without events is
+    finite. NaN if nothing is shown. Zhou et al., PNAS 2010.
     """
     surprise = -np.log2((counts + 1) / (counts.sum() + len(counts)))
     return _mean_shown(hits, surprise, k)
 
 
 def popularity_bias_at(hits: Hits, counts: Counts, k: int) -> float:
-    """The mean popularity of what is shown over that of what was bought; 1 is what shoppers do themselves.
+    """The mean popularity of the items shown divided by that of the items bought; 1 means no bias.
 
-    counts is int64 [n_items], events of each item. nan where nothing is shown or bought.
+    `counts` is int64 [n_items], events of each item. NaN if nothing is shown or bought.
     """
     bought = float((counts.astype(np.float64) ** 2).sum() / counts.sum()) if counts.any() else np.nan
     return _mean_shown(hits, counts.astype(np.float64), k) / bought
 
 
 class _TieGroups(NamedTuple):
-    """The ties that hold targets, by request and place; aligned arrays of int64 [n_groups]."""
+    """Ties that hold targets, sorted by request and place; int64 [n_groups] each."""
 
     request: Counts
     above: Counts
     tied: Counts
     relevant: Counts  # targets in the tie
-    before: Counts  # targets of the request in better ties
+    before: Counts  # targets of the same request in better ties
 
 
 def _tie_groups(places: Places, targets: CSR) -> _TieGroups:
@@ -221,7 +220,7 @@ def _tie_groups(places: Places, targets: CSR) -> _TieGroups:
 
 
 def _tie_bounds(hits: Hits) -> tuple[Counts, Counts]:
-    """The place where each place's tie begins, and how many share it; int64 [n_queries, k] each."""
+    """The first place and the size of the tie that each place belongs to; int64 [n_queries, k] each."""
     n, width = hits.rows.shape
     breaks = np.ones((n, width + 1), bool)
     breaks[:, 1:width] = (hits.scores[:, 1:] != hits.scores[:, :-1]) | (hits.rows[:, 1:] < 0)
@@ -232,18 +231,18 @@ def _tie_bounds(hits: Hits) -> tuple[Counts, Counts]:
 
 
 def _each(formula: Callable[..., float], *columns: Counts) -> Values:
-    """A formula of whole numbers over aligned columns, computed once for each distinct line: most ties look alike."""
+    """A function of integers applied to the rows of aligned columns, once per distinct row, because most repeat."""
     lines, which = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
     return np.array([formula(*line) for line in lines.tolist()], np.float64)[which.reshape(-1)]
 
 
 def _no_target(tied: int, relevant: int, inside: int) -> float:
-    """The chance that `inside` places of a tie hold none of its targets."""
+    """The probability that `inside` places of a tie hold none of its targets."""
     return comb(tied - relevant, inside) / comb(tied, inside)
 
 
 def _first_reciprocal(above: int, tied: int, relevant: int, k: int) -> float:
-    """The expected 1 / place of the first of `relevant` targets among `tied` candidates behind `above` others."""
+    """The expected reciprocal rank of the first of `relevant` targets in a tie of `tied` after `above` others."""
     total, none_yet = 0.0, 1.0
     for j in range(1, min(tied - relevant + 1, k - above) + 1):
         now = relevant / (tied - j + 1)
@@ -253,7 +252,7 @@ def _first_reciprocal(above: int, tied: int, relevant: int, k: int) -> float:
 
 
 def _ideal(gains: Values, targets: CSR, discounts: Values) -> Values:
-    """The discounted gain of the best order, float64 [n_requests]."""
+    """The discounted gain of the ideal order, float64 [n_requests]."""
     order = np.lexsort((-gains, targets.owners))
     rank = np.arange(len(order)) - np.repeat(targets.indptr[:-1], np.diff(targets.indptr))
     weights = np.append(discounts, 0.0)[np.minimum(rank, len(discounts))]

@@ -1,4 +1,4 @@
-"""The stock of the generated shop: words, items and what they look like. `retrieval.sample` writes it out."""
+"""The catalogue of the generated shop: vocabulary, items and their attributes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Reals = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Category:
-    """A shelf: product nouns (each with a synonym that only queries use), traits with what they do, sizes, looks."""
+    """A category: nouns with a synonym that only queries use, traits with their description, sizes, looks."""
 
     name: str
     department: str
@@ -34,14 +34,14 @@ class Category:
 
 
 class Words(NamedTuple):
-    """The vocabulary, with the rows that link brands, categories and departments."""
+    """The vocabulary, and how its brands, categories and departments belong together."""
 
     series: list[str]
     brands: list[str]
-    tiers: Reals  # [n_brands] price level of a brand, -1 cheap to 1 dear
+    tiers: Reals  # [n_brands] price level of a brand, -1 cheap to 1 expensive
     categories: list[Category]
     department: Codes  # [n_categories]
-    brands_of: Codes  # [n_departments, brands a department]
+    brands_of: Codes  # [n_departments, brands per department]
     goes_with: list[Codes]  # per category: the categories bought with it
 
 
@@ -67,7 +67,7 @@ def load_words() -> Words:
 
 @dataclass(frozen=True, kw_only=True)
 class Shop:
-    """Items by attribute code, each array [n_items]; `appeal`, `trend` and `first_day` appear in no table."""
+    """Items by attribute codes, each array [n_items]; `appeal`, `trend` and `first_day` are in no table."""
 
     ids: list[str]
     category: Codes
@@ -79,7 +79,7 @@ class Shop:
     look: Codes
     series: Codes
     price: Reals
-    level: Reals  # log price within the category, 0 the usual
+    level: Reals  # log price relative to the category's usual price
     appeal: Reals
     trend: Reals  # above 0: rises over the days
     first_day: Codes
@@ -87,12 +87,12 @@ class Shop:
 
 
 def below(rng: np.random.Generator, bounds: Codes) -> Codes:
-    """One random code below each bound."""
+    """A random code in [0, bound) for each bound."""
     return np.floor(rng.random(bounds.shape) * bounds).astype(np.int64)
 
 
 def stock(rng: np.random.Generator, n: int, days: int) -> Shop:
-    """`n` items over all categories in random order; an eighth arrive during the first three quarters of `days`."""
+    """A shop of `n` items over all categories; an eighth are added during the first three quarters of `days`."""
     words = load_words()
     category = rng.permutation(np.arange(n) % len(words.categories))
     brand = words.brands_of[words.department[category], rng.integers(words.brands_of.shape[1], size=n)]
@@ -161,7 +161,7 @@ def item_words(shop: Shop, row: int) -> ItemWords:
 
 
 def described(noun: str, *traits: str) -> str:
-    """A noun with its traits where English puts them.
+    """A noun with its traits before or after it, as English has them.
 
     >>> described("writing desk", "narrow", "with drawers")
     'narrow writing desk with drawers'

@@ -1,9 +1,9 @@
-"""A generated shop in the data contract: invented brands, invented shoppers, one seed. No claim of quality rests on it.
+"""A generated shop in the data contract, with invented brands and shoppers. It is no evidence of quality.
 
-What a model can learn from it, because the generator put it there: a shopper keeps to two or three categories, a price
-level, a brand per department and a look; a visit goes from view to click, cart and purchase; consumables are bought
-again; what goes together is bought together; a few items sell most; some rise, some fade and some arrive late.
-Relevance of a judged query follows the words of the titles.
+A model can learn what the generator put in: a shopper keeps to two or three categories, a price level, a brand per
+department and a look; a visit goes from view to click, cart and purchase; consumables are bought again; related items
+are bought together; popularity is skewed and drifts, and some items are added late. The relevance of an item to a query
+follows the words of its title.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Codes = NDArray[np.int64]
 Reals = NDArray[np.float64]
 
 DAY = 86_400  # seconds
-EVENTS_PER_VISIT = 6.0  # a mean over seeds: how many visits it takes to make the wanted number of events
+EVENTS_PER_VISIT = 6.0  # mean over seeds, by which the number of visits is chosen
 README = """# sample-shop: generated data
 
 Everything here is invented by `shortlist sample` (seed {seed}): brands, products, shoppers, queries and grades.
@@ -57,12 +57,12 @@ def write_sample(
     days: int = 90,
     last_day: date = date(2025, 3, 31),
 ) -> Path:
-    """Write a generated shop as the parquet files of the data contract, with a README that says so; return `folder`.
+    """Writes a generated shop as the parquet files of the data contract, with a README; returns `folder`.
 
-    The same arguments give the same tables. `events` is met to within a tenth, the other sizes exactly; the last of
-    `days` is `last_day`, in UTC. Each file is written beside its place and then renamed.
+    The same arguments give the same tables. The number of events is within a tenth of `events`, the other sizes are
+    exact. The last of the `days` is `last_day`, in UTC. Each file is written atomically.
 
-    Raises `BadConfig` where a size is too small to make a shop.
+    Raises `BadConfig` where a size is too small for a shop.
     """
     tables = sample_tables(
         seed=seed, items=items, shoppers=shoppers, events=events, queries=queries, days=days, last_day=last_day
@@ -99,7 +99,7 @@ def _refuse_small(**sizes: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class _Crowd:
-    """Shoppers' latent tastes: categories with weights, a price level, a brand in each department, a look."""
+    """The latent preferences of n shoppers: categories with weights, price level, brand per department, look."""
 
     categories: Codes  # [n, 3], may repeat
     weights: Reals  # [n, 3]
@@ -143,7 +143,7 @@ class _Event(NamedTuple):
 
 @dataclass(kw_only=True)
 class _Memory:
-    """What one shopper's past visits leave for the next: the last category, and consumables that will run out."""
+    """What a shopper carries from visit to visit: the last category, and consumables that will run out."""
 
     category: int = -1
     runs_out: dict[int, int] = field(default_factory=dict)  # item row -> second
@@ -151,7 +151,7 @@ class _Memory:
 
 @dataclass(frozen=True, kw_only=True)
 class _Log:
-    """Writes visits: what a shopper sees, and how far each item gets."""
+    """Generates visits as events."""
 
     rng: np.random.Generator
     shop: Shop
@@ -159,7 +159,7 @@ class _Log:
     days: int
 
     def events(self, wanted: int) -> list[_Event]:
-        """About `wanted` events in the order of time; every shopper comes at least once."""
+        """About `wanted` events in the order of time; every shopper has at least one visit."""
         rng, n = self.rng, len(self.crowd.level)
         visits = 1 + rng.multinomial(max(0, round(wanted / EVENTS_PER_VISIT) - n), self.crowd.activity)
         log: list[_Event] = []
@@ -172,14 +172,14 @@ class _Log:
         return sorted((event for event in log if event.second < self.days * DAY), key=lambda event: event.second)
 
     def _arrivals(self, n: int) -> Codes:
-        """Seconds of `n` visits in order: more on weekends, more as weeks go by, most in the evening."""
+        """Seconds of `n` visits, ascending: more on weekends, more towards the end, most in the evening."""
         day = np.arange(self.days)
         share = (1 + 0.5 * day / self.days) * np.where(day % 7 >= 5, 1.5, 1.0)
         hour = self.rng.normal(17.5, 3.5, size=n).clip(0, 23.5)
         return np.sort(self.rng.choice(day, size=n, p=share / share.sum()) * DAY + (hour * 3600).astype(np.int64))
 
     def _visit(self, shopper: int, second: int, session: int, memory: _Memory) -> Iterator[_Event]:
-        """One visit: look around, buy some of it, and things that go with it."""
+        """The events of one visit: browse a category, buy some items, perhaps with related ones and refills."""
         rng = self.rng
         again = [item for item, due in memory.runs_out.items() if due <= second and rng.random() < 0.8]
         seen: list[int] = []
@@ -202,7 +202,7 @@ class _Log:
         yield from self._check_out(shopper, again + cart, second + 40, session, memory)
 
     def _category(self, shopper: int, last: int) -> int:
-        """Where a visit begins: on the same shelf, beside it, by taste, or anywhere."""
+        """The category of a visit: the last one, a related one, one by preference, or any."""
         rng, crowd, words = self.rng, self.crowd, load_words()
         turn = rng.random()
         if last >= 0 and turn < 0.3:
@@ -214,7 +214,7 @@ class _Log:
         return int(rng.choice(crowd.categories[shopper], p=crowd.weights[shopper]))
 
     def _browse_category(self, shopper: int, category: int, second: int, n: int) -> list[int]:
-        """Up to `n` items of the category: popular, at the shopper's price, brand and look, and on sale by then."""
+        """Up to `n` items of the category that are on sale, drawn by popularity and the shopper's preferences."""
         shop, crowd, day = self.shop, self.crowd, second / DAY
         rows = shop.of_category[category]
         brand = crowd.brand[shopper, load_words().department[category]]
@@ -228,7 +228,7 @@ class _Log:
         return [int(row) for row in self.rng.choice(rows, size=n, replace=False, p=pull / pull.sum())]
 
     def _browse(self, item: int, second: int) -> tuple[int, list[tuple[int, str]]]:
-        """How far one item gets, as (second, kind); and the second at which the shopper moves on."""
+        """The events of one item as (second, kind), and the second at which the shopper moves on."""
         rng = self.rng
         steps = [(second, "view")]
         for kind, chance in (("click", 0.75), ("favourite", 0.12), ("cart", 0.7)):
@@ -242,7 +242,7 @@ class _Log:
     def _check_out(
         self, shopper: int, bought: list[int], second: int, session: int, memory: _Memory
     ) -> Iterator[_Event]:
-        """One basket at one time; consumables run out some weeks later, and one purchase in thirty comes back."""
+        """The purchases of one basket at one time, and returns; consumables are scheduled to run out weeks later."""
         rng = self.rng
         for item in dict.fromkeys(bought):
             consumable = load_words().categories[self.shop.category[item]].consumable
@@ -257,7 +257,7 @@ class _Log:
 
 
 def _events_table(log: _Log, wanted: int, midnight: datetime) -> pa.Table:
-    """`events.parquet` in the order of time; a basket and a session carry the visit's number."""
+    """`events.parquet` in the order of time; basket and session ids are the visit's number."""
     events = log.events(wanted)
     shop, first = log.shop, int(midnight.timestamp())
     paid = [None if event.basket is None else float(shop.price[event.item]) for event in events]
