@@ -1,4 +1,4 @@
-"""The command `shortlist`. Every command imports what it needs when it runs, so that `--help` is quick."""
+"""The command `shortlist`. Each command imports what it needs when it runs, so that `--help` is quick."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from serving.cli.options import (
     settings_of,
 )
 from serving.cli.release import release
-from serving.cli.show import say, show_evaluation, show_json, show_seconds
+from serving.cli.show import say, show_evaluation, show_json, show_live, show_seconds
 
 if TYPE_CHECKING:
     from serving.jobs.run import RunResult
@@ -41,7 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-train = typer.Typer(no_args_is_help=True, help="Train one model alone.")
+train = typer.Typer(no_args_is_help=True, help="Train the towers or the ranker alone.")
 app.add_typer(train, name="train")
 app.add_typer(index, name="index")
 app.add_typer(release, name="release")
@@ -50,12 +50,12 @@ ask.add_commands(app)
 
 @app.callback()
 def main(debug: Debug = False) -> None:
-    """Two-tower retrieval and cross-encoder ranking for shops: parquet in, reranked answers out."""
+    """Two-tower retrieval and cross-encoder ranking: from parquet files to ranked results."""
 
 
 @app.command()
 def check(data: DataArgument, max_bad: MaxBad = None, max_unknown: MaxUnknown = None, as_json: AsJson = False) -> None:
-    """Validate a data set: what it holds, and what is wrong with it."""
+    """Validate a data set, and show what it holds."""
     from retrieval.data.dataset import check as check_data
 
     limits = settings_of(options={"max_bad": max_bad, "max_unknown": max_unknown}).data
@@ -80,7 +80,11 @@ def run(
     max_unknown: MaxUnknown = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check, train towers, build the index, fuse sources, train the ranker, gate, evaluate, publish."""
+    """Train everything and publish a release.
+
+    Checks the data, trains the towers, builds the index, fits the fusion of sources, trains the ranker, decides by the
+    gate whether it reranks, evaluates, and makes the release live.
+    """
     limits: Limits = {"max_bad": max_bad, "max_unknown": max_unknown, "rerank_sample": rerank_sample}
     pipeline = pipeline_of(bundle, data, config, changes, budget=budget, device=device, options=limits)
     with quiet_libraries():
@@ -96,7 +100,10 @@ def evaluate(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Every stage of the live release and every baseline, side by side."""
+    """Evaluate the live release.
+
+    Shows every stage beside every baseline, and writes a report.
+    """
     from indexing.bundle.bundle import Bundle as Releases
     from serving.jobs.run import Pipeline
     from serving.jobs.train_one import index_ids, recorded_settings
@@ -116,21 +123,27 @@ def adopt(
     data: Data,
     encoder: Annotated[str, typer.Option(help="A SentenceTransformer: a folder or a model id.")],
     ranker: Annotated[str | None, typer.Option(help="A CrossEncoder: a folder or a model id.")] = None,
-    vectors: Annotated[Path | None, typer.Option(help="Item vectors: parquet of item_id and vector.")] = None,
+    vectors: Annotated[
+        Path | None, typer.Option(help="A parquet file of item_id and vector, instead of embedding the items.")
+    ] = None,
     config: ConfigFile = None,
     changes: Changes = None,
     device: Device = "auto",
     max_bad: MaxBad = None,
     max_unknown: MaxUnknown = None,
+    as_json: AsJson = False,
 ) -> None:
-    """A bundle from models that are there already; nothing is trained."""
+    """Make a bundle of existing models.
+
+    Nothing is trained: the encoder embeds the items, or their vectors are given, and the ranker reranks.
+    """
     from serving.jobs.adopt import Adoption
 
     limits = {"max_bad": max_bad, "max_unknown": max_unknown}
     pipeline = pipeline_of(bundle, data, config, changes, device=device, options=limits)
     with quiet_libraries():
         release = Adoption(encoder, ranker, vectors).publish(pipeline)
-    print(f"release {release.id} of {bundle} is live, {'with' if release.ranker else 'without'} a reranker")
+    show_live(release, bundle, as_json)
 
 
 @train.command()
@@ -143,21 +156,26 @@ def towers(
     device: Device = "auto",
     max_bad: MaxBad = None,
     max_unknown: MaxUnknown = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Train the towers and build the index; publish them without a reranker."""
+    """Train the towers and build the index.
+
+    The release that is published has no ranker.
+    """
     from serving.jobs.train_one import train_towers
 
     limits = {"max_bad": max_bad, "max_unknown": max_unknown}
     pipeline = pipeline_of(bundle, data, config, changes, budget=budget, device=device, options=limits)
     with quiet_libraries():
         release = train_towers(pipeline)
-    print(f"release {release.id} of {bundle} is live, without a reranker")
-    show_seconds(pipeline.seconds)
+    show_live(release, bundle, as_json)
+    if not as_json:
+        show_seconds(pipeline.seconds)
 
 
 @train.command()
 def ranker(
-    bundle: NewBundle,
+    bundle: Bundle,
     data: Data,
     config: ConfigFile = None,
     changes: Changes = None,
@@ -166,7 +184,11 @@ def ranker(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Train a reranker over the live release; gate, evaluate, publish. Settings not named here stay as they were."""
+    """Train the ranker over the live towers.
+
+    Decides by the gate whether it reranks, evaluates, and publishes a release. Settings that are not given are those
+    of the live release.
+    """
     from indexing.bundle.bundle import Bundle as Releases
     from serving.jobs.train_one import recorded_settings, train_ranker
 
@@ -180,10 +202,15 @@ def ranker(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="A folder for the generated shop and its bundle.")] = Path("demo"),
+    out: Annotated[Path, typer.Option("--out", help="The folder for the generated shop and its bundle.")] = Path(
+        "demo"
+    ),
     device: Device = "auto",
 ) -> None:
-    """The whole pipeline on a generated shop, and some of its answers."""
+    """Run everything on a generated shop.
+
+    Writes the shop, trains and publishes a release, and shows some of its answers.
+    """
     from serving.cli.demo import show_demo
 
     with quiet_libraries():
@@ -192,20 +219,20 @@ def demo(
 
 @app.command()
 def sample(
-    folder: Annotated[Path, typer.Argument(help="Where the parquet files go.")],
-    seed: Annotated[int, typer.Option(help="Another seed, another shop.")] = 7,
+    folder: Annotated[Path, typer.Argument(help="The folder to write the parquet files to.")],
+    seed: Annotated[int, typer.Option(help="The random seed of the shop.")] = 7,
 ) -> None:
-    """Write a generated shop in the data contract."""
+    """Write a generated shop as a data set."""
     from indexing.bundle.atomic_files import writing_to
     from retrieval.sample_shop.write import write_sample
 
     with writing_to(folder):
         write_sample(folder, seed=seed)
-    print(f"a generated shop, nothing in it is real: {folder}")
+    print(f"wrote a generated shop, in which nothing is real, to {folder}")
 
 
 def show_run(result: RunResult, as_json: bool) -> None:
-    """The tables and how long it took, or the evaluation object."""
+    """The tables and the time of each stage, or the evaluation as JSON."""
     if as_json:
         show_json(result.evaluation)
     else:

@@ -1,4 +1,4 @@
-"""How every command ends: one line for an error, the exit code that belongs to it, and commands of other rooms."""
+"""How every command ends (one line and an exit code for an error), and the commands that other packages add."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ShortlistGroup(TyperGroup):
         return [*own, *sorted(name for name in added() if name not in own)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """A command by name; one of another room is loaded now."""
+        """A command by name; one of another package is loaded now."""
         own = super().get_command(ctx, cmd_name)
         return loaded(added()[cmd_name]) if own is None and cmd_name in added() else own
 
@@ -56,7 +56,7 @@ class ShortlistGroup(TyperGroup):
 
 
 def added() -> dict[str, EntryPoint]:
-    """What other rooms add, by the name of the command."""
+    """The commands of other packages, by name."""
     return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
 
 
@@ -78,7 +78,7 @@ def loaded(entry: EntryPoint) -> Any:
 
 
 def quiet(debug: bool) -> None:
-    """Keeps notes and warnings of libraries off the screen, unless faults are looked for."""
+    """Silence the notes and warnings of libraries, except with --debug."""
     if debug:
         return
     for name, value in QUIET.items():
@@ -87,14 +87,14 @@ def quiet(debug: bool) -> None:
 
 
 def print_anything() -> None:
-    """Has what a terminal's encoding lacks printed as escapes, where it would be an error."""
+    """Print characters that the terminal's encoding lacks as escapes, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def ended_by(error: BaseException, debug: bool) -> NoReturn:
-    """Ends the command as the error deserves. Raises typer.Exit, or what typer itself reports."""
+    """End the command after an error. Raises typer.Exit, or what typer itself reports."""
     if isinstance(error, (typer.Exit, typer.Abort, SystemExit, USAGE)):
         raise error
     if isinstance(error, BrokenPipeError):
@@ -102,7 +102,7 @@ def ended_by(error: BaseException, debug: bool) -> NoReturn:
         raise typer.Exit(OUR_FAULT) from error
     if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:  # no file: a stream
         silence_stdout()
-        complain(f"error: stdout cannot be written: {error.strerror}; free some space there, or send it elsewhere")
+        complain(f"error: stdout cannot be written: {error.strerror}; free space there, or redirect the output")
         raise typer.Exit(OUR_FAULT) from error
     if isinstance(error, KeyboardInterrupt):
         complain("interrupted")
@@ -115,25 +115,25 @@ def ended_by(error: BaseException, debug: bool) -> NoReturn:
         complain(f"error: {one_line(error)}")
         raise typer.Exit(exit_code_of(error)) from error
     if (where := full_memory(error)) is not None:
-        complain(f"error: {where} is full ({one_line(error)}); end what else uses it, then run it again")
+        complain(f"error: {where} is full ({one_line(error)}); stop other programs that use it, then run this again")
         raise typer.Exit(OUR_FAULT) from error
-    more = "" if debug else "; to see where: shortlist --debug COMMAND ..."
-    complain(f"error: a fault of shortlist, {type(error).__name__}: {one_line(error)}{more}")
+    more = "" if debug else "; for the traceback run: shortlist --debug COMMAND ..."
+    complain(f"error: internal error, {type(error).__name__}: {one_line(error)}{more}")
     raise typer.Exit(exit_code_of(error)) from error
 
 
 def full_memory(error: BaseException) -> str | None:
-    """Which memory an error says is full; None for other errors. torch and FAISS are known by their words."""
-    told = str(error).lower()
-    if type(error).__name__ == OUT_OF_GPU or (isinstance(error, RuntimeError) and "out of memory" in told):
+    """Which memory an error reports as full, None for other errors; torch and FAISS are recognised by their words."""
+    message = str(error).lower()
+    if type(error).__name__ == OUT_OF_GPU or (isinstance(error, RuntimeError) and "out of memory" in message):
         return "the GPU"
-    refused = isinstance(error, RuntimeError) and "can't allocate memory" in told
+    refused = isinstance(error, RuntimeError) and "can't allocate memory" in message
     refused |= isinstance(error, OSError) and error.errno == errno.ENOMEM
     return "memory" if refused or isinstance(error, MemoryError) else None
 
 
 def complain(line: str) -> None:
-    """A line on stderr, where that is still open."""
+    """Print a line on stderr, if it is still open."""
     try:
         print(line, file=sys.stderr, flush=True)
     except OSError:
@@ -141,5 +141,5 @@ def complain(line: str) -> None:
 
 
 def silence_stdout() -> None:
-    """Lets the interpreter end without a complaint of its own about a reader that has gone."""
+    """Keep the interpreter from reporting a reader that has gone."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

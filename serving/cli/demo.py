@@ -1,4 +1,4 @@
-"""`shortlist demo`: the whole pipeline on a generated shop, small enough for two slow cores, and its answers."""
+"""`shortlist demo`: the whole pipeline on a generated shop, small enough for two slow cores, and some answers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SHOPPERS, K = 3, 5
 
 
 def show_demo(out: Path, *, device: str = "auto") -> None:
-    """Writes the generated shop below `out` if it is not there, runs the pipeline, shows what the engine answers."""
+    """Write the generated shop below `out` if it is missing, run the pipeline, and show some answers."""
     data, bundle = out / SAMPLE_MARK, out / "bundle"
     if not (data / "items.parquet").exists():
         with writing_to(data):
@@ -38,11 +38,11 @@ def show_demo(out: Path, *, device: str = "auto") -> None:
     show_evaluation(result.evaluation, result.report)
     show_answers(Engine.of_release(Bundle.open(bundle), result.release, device=device))
     show_seconds(result.seconds)
-    console().print(f"all data above are generated; the report: {result.report}")
+    console().print(f"all data above are generated; report: {result.report}")
 
 
 def show_answers(engine: Engine) -> None:
-    """Three shoppers with what they took last, one search and one cart."""
+    """Recommendations for three shoppers, one search and one cart."""
     recent = {user: recent_items(engine, user) for user in busiest(engine, SHOPPERS)}
     for user, items in recent.items():
         titles = engine.titles(items)
@@ -55,7 +55,7 @@ def show_answers(engine: Engine) -> None:
 
 
 def busiest(engine: Engine, n: int) -> list[str]:
-    """The shoppers of middling to many events, spread over the list: the busiest of each of n parts."""
+    """The shopper with the most events of each of n equal parts of the list."""
     counts = np.diff(engine.shoppers.timeline.offsets)
     parts = np.array_split(np.arange(len(counts)), n)
     ids = engine.shoppers.user_ids
@@ -63,7 +63,7 @@ def busiest(engine: Engine, n: int) -> list[str]:
 
 
 def recent_items(engine: Engine, user: str, n: int = 5) -> list[str]:
-    """The last items of a shopper's events, oldest first, each once."""
+    """The newest items of a shopper's events, oldest first, each once."""
     code = engine.shoppers.code(user)
     assert code is not None
     timeline = engine.shoppers.timeline

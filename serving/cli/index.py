@@ -10,37 +10,41 @@ import typer
 from serving.cli.options import AsJson, Bundle, Data, Device, MaxBad, pipeline_of, settings_of
 from serving.cli.show import say, show_json, show_seconds, show_update
 
-index = typer.Typer(no_args_is_help=True, help="Build, update, inspect, tune and export the vector index.")
+index = typer.Typer(no_args_is_help=True, help="Build, update, inspect, tune and export the index.")
 
 
 @index.command()
 def build(
     bundle: Bundle,
     data: Data,
-    recall: Annotated[float | None, typer.Option(help="Recall@100 that the index must reach, as .95.")] = None,
-    memory: Annotated[str | None, typer.Option(help="What the index may take, as 4GiB.")] = None,
+    recall: Annotated[float | None, typer.Option(help="Recall@100 that the index must reach, such as 0.95.")] = None,
+    memory: Annotated[str | None, typer.Option(help="Memory that the index may take, such as 4GiB.")] = None,
     precision: Annotated[
-        Literal["auto", "int8"] | None, typer.Option(help="int8: items' texts in whole numbers, a third more a second.")
+        Literal["auto", "int8"] | None, typer.Option(help="int8: embed the items in 8 bits, a third faster.")
     ] = None,
     device: Device = "auto",
-    max_change: Annotated[float, typer.Option(help="Share of the live items that may come or go.")] = 0.3,
+    max_change: Annotated[float, typer.Option(help="Largest share of the live items that may come or go.")] = 0.3,
     max_bad: MaxBad = None,
-    force: Annotated[bool, typer.Option("--force", help="Publish what a gate refuses; needs --why.")] = False,
-    why: Annotated[str, typer.Option(help="Recorded in the release.")] = "",
-    log: Annotated[Path | None, typer.Option(help="A file that JSON lines of what happens are added to.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Publish although a gate refuses; needs --why.")] = False,
+    why: Annotated[str, typer.Option(help="The reason, recorded in the release.")] = "",
+    log: Annotated[Path | None, typer.Option(help="A file to append progress to, as JSON lines.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Index the data set's items as they are now, with the live release's models; publish what passes the gates."""
+    """Build a new index with the live models.
+
+    Reads the data set as it is now, embeds what is new or changed, and publishes a release if it passes the gates.
+    Ends with exit code 3, the live release unchanged, if a gate refuses.
+    """
     from indexing.bundle.bundle import Bundle as Releases
     from serving.jobs.build_index import IndexJob
     from serving.jobs.job_log import JobLog
     from serving.jobs.train_one import recorded_settings
 
     options = {"recall": recall, "memory": memory, "precision": precision, "max_bad": max_bad}
-    with JobLog(log) as told:  # first, so that it hears of a bundle that cannot be opened
+    with JobLog(log) as job_log:  # first, so that it records a bundle that cannot be opened
         base = recorded_settings(Releases.open(bundle))
         pipeline = pipeline_of(bundle, data, None, None, device=device, base=base, options=options)
-        made = IndexJob(pipeline=pipeline, log=told, max_change=max_change, force=force, why=why).run()
+        made = IndexJob(pipeline=pipeline, log=job_log, max_change=max_change, force=force, why=why).run()
     if as_json:
         show_json(made.to_dict())
     made.require_live()
@@ -52,13 +56,21 @@ def build(
 @index.command()
 def update(
     bundle: Bundle,
-    upsert: Annotated[Path | None, typer.Option(help="Items, new or changed, as in items.parquet.")] = None,
-    delete: Annotated[Path | None, typer.Option(help="Item ids: parquet of item_id, or text, one a line.")] = None,
+    upsert: Annotated[
+        Path | None, typer.Option(help="A parquet file of new and changed items, with the columns of items.parquet.")
+    ] = None,
+    delete: Annotated[
+        Path | None,
+        typer.Option(help="Ids of items to delete: a parquet file of item_id, or a text file of one id per line."),
+    ] = None,
     device: Device = "auto",
     max_bad: MaxBad = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change, add and remove items of the live index where it is; running engines answer from it within a second."""
+    """Add, change and delete items of the live index.
+
+    Running engines answer from the updated index within a second.
+    """
     from indexing.bundle.bundle import Bundle as Releases
     from serving.jobs.train_one import recorded_settings
     from serving.jobs.update_index import Update
@@ -71,7 +83,10 @@ def update(
 
 @index.command()
 def status(bundle: Bundle, as_json: AsJson = False) -> None:
-    """What is live, what was updated since, who writes now, and what all of it takes on the disk."""
+    """Show the live release and its updates.
+
+    Also which process is writing, and the space on disk.
+    """
     from indexing.bundle.bundle import Bundle as Releases
     from serving.cli.show_bundle import status_lines
     from serving.jobs.bundle_status import status as status_of
@@ -84,16 +99,20 @@ def status(bundle: Bundle, as_json: AsJson = False) -> None:
 def tune(
     bundle: Bundle,
     data: Annotated[
-        Path | None, typer.Option(help="A data set whose requests are measured with; the bundle's own without one.")
+        Path | None, typer.Option(help="A data set to take requests from; by default those kept in the bundle.")
     ] = None,
-    recall: Annotated[float, typer.Option(min=0.0, max=1.0, help="Recall@100 that is wanted.")] = 0.95,
-    memory: Annotated[str | None, typer.Option(help="What the index may take, as 4GiB.")] = None,
-    out: Annotated[Path | None, typer.Option(help="A drawing of it: a file of .svg, .png or .html.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Which vectors and requests are drawn.")] = 0,
+    recall: Annotated[float, typer.Option(min=0.0, max=1.0, help="The recall@100 to reach.")] = 0.95,
+    memory: Annotated[str | None, typer.Option(help="Memory that the index may take, such as 4GiB.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Draw recall against speed to a .svg, .png or .html file.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The random seed of the sample.")] = 0,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Measure every kind of index over the live items, and what a build would take. Writes nothing."""
+    """Measure which kind of index suits the items.
+
+    Builds and times every kind over the live items, and tells which one `shortlist index build` would choose. The
+    bundle is not changed.
+    """
     from datetime import UTC, datetime
 
     from indexing.bundle.bundle import Bundle as Releases
@@ -125,11 +144,14 @@ def tune(
 @index.command()
 def export(
     bundle: Bundle,
-    out: Annotated[Path, typer.Option("--out", help="The Parquet file to write.")],
-    attributes: Annotated[bool, typer.Option("--attributes", help="Every attribute of the items too.")] = False,
+    out: Annotated[Path, typer.Option("--out", help="The parquet file to write.")],
+    attributes: Annotated[bool, typer.Option("--attributes", help="Also the attributes of the items.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write the ids and vectors of the live index, with its updates, to Parquet, for any vector database."""
+    """Write the item vectors to a parquet file.
+
+    Exports ids and vectors of the live index, with its updates, for any vector database.
+    """
     from indexing.bundle.bundle import Bundle as Releases
     from indexing.version.export import export_version
     from indexing.version.index_version import IndexVersion

@@ -15,52 +15,51 @@ if TYPE_CHECKING:
     from serving.jobs.run import Pipeline
     from serving.settings import RunConfig
 
-Bundle: TypeAlias = Annotated[Path, typer.Argument(help="The bundle, a folder that `shortlist run` wrote.")]
-DataArgument: TypeAlias = Annotated[Path, typer.Argument(help="A folder with items.parquet and the like.")]
-Data: TypeAlias = Annotated[Path, typer.Option("--data", help="A folder with items.parquet and the like.")]
+Bundle: TypeAlias = Annotated[Path, typer.Argument(help="The bundle, a folder written by `shortlist run`.")]
 NewBundle: TypeAlias = Annotated[Path, typer.Argument(help="The bundle to write to; created if it does not exist.")]
+DataArgument: TypeAlias = Annotated[Path, typer.Argument(help="The data set, a folder with items.parquet.")]
+Data: TypeAlias = Annotated[Path, typer.Option("--data", help="The data set, a folder with items.parquet.")]
 ConfigFile: TypeAlias = Annotated[Path | None, typer.Option("--config", help="A TOML file of settings.")]
 Changes: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--set", metavar="ROOM.NAME=VALUE", help="One setting; may be repeated.")
+    list[str] | None, typer.Option("--set", metavar="GROUP.NAME=VALUE", help="Change a setting; may be repeated.")
 ]
 BudgetName: TypeAlias = Literal["quick", "default", "long"]
-BudgetOption: TypeAlias = Annotated[BudgetName, typer.Option(help="How much training.")]
+BudgetOption: TypeAlias = Annotated[BudgetName, typer.Option(help="How long to train.")]
 Sample: TypeAlias = Annotated[
-    int | None, typer.Option("--rerank-sample", help="Requests that reranking is measured on; 0: all.")
+    int | None, typer.Option("--rerank-sample", help="How many requests to rerank in the evaluation; 0: all.")
 ]
-Device: TypeAlias = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where models run.")]
+Device: TypeAlias = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the models run.")]
 MaxBad: TypeAlias = Annotated[
-    float | None, typer.Option("--max-bad", help="Share of a file's rows that may be bad; 0.01 is 1 %.")
+    float | None, typer.Option("--max-bad", help="Largest share of bad rows in a file, such as 0.01.")
 ]
 MaxUnknown: TypeAlias = Annotated[
-    float | None, typer.Option("--max-unknown", help="Share of events that may name unknown items.")
+    float | None, typer.Option("--max-unknown", help="Largest share of events of unknown items, such as 0.1.")
 ]
-Debug: TypeAlias = Annotated[bool, typer.Option("--debug", help="Show tracebacks and libraries' warnings.")]
-AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Debug: TypeAlias = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the warnings of libraries.")]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 K: TypeAlias = Annotated[int, typer.Option("--k", "-k", help="How many items to return.")]
 Filter: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
         "--filter",
         metavar="TEXT",
-        help='Answer only such items: \'price < 20 and brand in (Acme, "Big Co")\'. Several are joined by "and".',
+        help="Return only items that pass, such as 'price < 20 and brand in (Acme, \"Big Co\")'; may be repeated.",
     ),
 ]
-User: TypeAlias = Annotated[str | None, typer.Option("--user", help="The id of a shopper of the data set.")]
+User: TypeAlias = Annotated[str | None, typer.Option("--user", help="The id of a shopper in the data set.")]
 History: TypeAlias = Annotated[
-    str | None,
-    typer.Option("--history", metavar="ITEM,ITEM", help="Item ids, oldest first."),
+    str | None, typer.Option("--history", metavar="ITEM,ITEM", help="A shopper's items, oldest first.")
 ]
-NoRerank: TypeAlias = Annotated[bool, typer.Option("--no-rerank", help="Leave the order as retrieved.")]
+NoRerank: TypeAlias = Annotated[bool, typer.Option("--no-rerank", help="Do not run the cross-encoder.")]
 DeadlineMs: TypeAlias = Annotated[
-    float | None, typer.Option("--deadline-ms", help="Milliseconds for the answer; what does not fit is not reranked.")
+    float | None, typer.Option("--deadline-ms", help="Milliseconds for the answer; reranking is cut to fit.")
 ]
 NoSpellcheck: TypeAlias = Annotated[bool, typer.Option("--no-spellcheck", help="Search for the query as typed.")]
 FilterSeen: TypeAlias = Annotated[
     bool | None,
     typer.Option(
         "--filter-seen/--keep-seen",
-        help="Leave out what the shopper already took, or keep it; the release has a default.",
+        help="Leave out, or keep, items that the shopper already took; by default as the release was built.",
     ),
 ]
 
@@ -72,7 +71,7 @@ OPTIONS = {
     "recall": "index.recall",
     "memory": "index.memory",
     "precision": "retrieval.precision",
-}  # settings with an option of their own
+}  # settings that have an option of their own
 
 
 def pipeline_of(
@@ -86,7 +85,7 @@ def pipeline_of(
     base: Mapping[str, object] | None = None,
     options: Limits | None = None,
 ) -> Pipeline:
-    """A pipeline that tells its progress on stderr, under the settings that a command was given."""
+    """A pipeline with the settings of a command line; it reports progress on stderr."""
     from serving.jobs.run import Pipeline
 
     return Pipeline(data, bundle, settings_of(config, changes, base=base, options=options), budget, device, say=say)
@@ -99,7 +98,7 @@ def settings_of(
     base: Mapping[str, object] | None = None,
     options: Limits | None = None,
 ) -> RunConfig:
-    """Defaults or the settings of a release, changed by a file, by --set, and by what has an option of its own."""
+    """The defaults or a release's settings, changed by a file, then by --set, then by options."""
     from serving.settings import read_settings
 
     said = [f"{OPTIONS[name]}={value}" for name, value in (options or {}).items() if value is not None]

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import Annotated, TypeAlias
 
 import typer
 
 from serving.cli.options import AsJson, Bundle
-from serving.cli.show import show_json
-
-if TYPE_CHECKING:
-    from indexing.bundle.releases import Release
+from serving.cli.show import show_json, show_live
 
 ReleaseId: TypeAlias = Annotated[
     str, typer.Argument(metavar="ID", help="A release; `shortlist release list` shows them.")
@@ -26,7 +22,7 @@ release = typer.Typer(no_args_is_help=True, help="List, activate, roll back, pru
 
 @release.command("list")
 def list_releases(bundle: Bundle, as_json: AsJson = False) -> None:
-    """Every release, the oldest first; the live one is marked."""
+    """List all releases, oldest first."""
     from dataclasses import asdict
 
     from indexing.bundle.bundle import Bundle as Releases
@@ -39,27 +35,36 @@ def list_releases(bundle: Bundle, as_json: AsJson = False) -> None:
 
 @release.command()
 def activate(bundle: Bundle, release_id: ReleaseId, as_json: AsJson = False) -> None:
-    """Make a release live, after reading every file of it."""
+    """Make a release live.
+
+    Every file of it is verified first.
+    """
     from indexing.bundle.bundle import Bundle as Releases
 
-    _tell_live(bundle, Releases.open(bundle).activate(release_id, **_by_whom()), as_json)
+    show_live(Releases.open(bundle).activate(release_id, **_author()), bundle, as_json)
 
 
 @release.command()
 def rollback(bundle: Bundle, as_json: AsJson = False) -> None:
-    """Make live again the release that was live before, after reading every file of it."""
+    """Make the previous release live again.
+
+    Every file of it is verified first.
+    """
     from indexing.bundle.bundle import Bundle as Releases
 
-    _tell_live(bundle, Releases.open(bundle).rollback(**_by_whom()), as_json)
+    show_live(Releases.open(bundle).rollback(**_author()), bundle, as_json)
 
 
 @release.command()
 def prune(
     bundle: Bundle,
-    keep: Annotated[int, typer.Option(help="Releases to keep: the live one, and those that rollbacks go to.")],
+    keep: Annotated[int, typer.Option(help="How many releases to keep: the live one and those before it.")],
     as_json: AsJson = False,
 ) -> None:
-    """Remove older releases and the parts that only they name; the newest release of all stays, live or not."""
+    """Delete old releases.
+
+    Files that no kept release uses are deleted. The newest release is always kept, live or not.
+    """
     from rich.filesize import decimal
 
     from indexing.bundle.bundle import Bundle as Releases
@@ -74,7 +79,10 @@ def prune(
 
 @release.command()
 def verify(bundle: Bundle, release_id: OptionalId = None, as_json: AsJson = False) -> None:
-    """Read every file of a release and of its updates; name each that is not as it was written, and end with 2."""
+    """Check every file of a release.
+
+    Names each file that is missing or differs from what was written, and then ends with exit code 2.
+    """
     from rich.filesize import decimal
 
     from indexing.bundle.bundle import Bundle as Releases
@@ -88,17 +96,10 @@ def verify(bundle: Bundle, release_id: OptionalId = None, as_json: AsJson = Fals
         print("".join(f"{fault}\n" for fault in verdict.faults), end="")
     verdict.require_sound()
     if not as_json:
-        print(f"{verdict.subject}: {verdict.files:,} files, {decimal(verdict.bytes)}, all as they were written")
+        print(f"{verdict.subject}: {verdict.files:,} files, {decimal(verdict.bytes)}, all intact")
 
 
-def _by_whom() -> dict[str, str]:
+def _author() -> dict[str, str]:
     from serving.jobs.bundle_parts import user_name
 
     return {"who": user_name(), "at": datetime.now(UTC).isoformat(timespec="seconds")}
-
-
-def _tell_live(bundle: Path, release: Release, as_json: bool) -> None:
-    if as_json:
-        show_json({"release": release.id, "live": True})
-    else:
-        print(f"release {release.id} of {bundle} is live")

@@ -1,4 +1,4 @@
-"""Answers, runs and checks as a person reads them in a terminal."""
+"""Answers, evaluations and updates as text in a terminal."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from indexing.bundle.releases import Release
     from serving.evaluation.figures import Json
     from serving.jobs.update_index import Updated
     from serving.request import Answer
@@ -19,7 +20,7 @@ PLAIN_WIDTH = 120  # columns where stdout is no terminal
 
 
 def console() -> Console:
-    """Stdout; wide enough for every table where it is a file or a pipe."""
+    """Stdout; of a fixed width where it is a file or a pipe."""
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False, markup=False)
@@ -36,12 +37,18 @@ def show_json(value: Mapping[str, object]) -> None:
 
 
 def show_answer(answer: Answer, title: str) -> None:
-    """An answer as a table; what it fell back to stands below."""
+    """An answer as a table, with its notes below."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
-    for name, justify in (("", "right"), ("item", "left"), ("title", "left"), ("score", "right"), ("before", "right")):
+    for name, justify in (
+        ("", "right"),
+        ("item", "left"),
+        ("title", "left"),
+        ("score", "right"),
+        ("retrieved", "right"),
+    ):
         table.add_column(name, justify=justify, overflow="ellipsis", no_wrap=name != "title")  # type: ignore[arg-type]
     for place, hit in enumerate(answer.items, 1):
         table.add_row(str(place), hit.item_id, hit.title, f"{hit.score:.3f}", str(hit.retrieval_rank))
@@ -51,10 +58,10 @@ def show_answer(answer: Answer, title: str) -> None:
 
 
 def notes_on(answer: Answer) -> str:
-    """What an answer says of itself, in one line."""
-    updates = [f"update {answer.index_revision}"] if answer.index_revision else []
-    parts = [f"release {answer.release}", *updates, "reranked" if answer.reranked else "as retrieved"]
-    parts += [f"fell back to {what}" for what in answer.fallbacks]
+    """How an answer came about, in one line."""
+    revision = [f"index revision {answer.index_revision}"] if answer.index_revision else []
+    parts = [f"release {answer.release}", *revision, "reranked" if answer.reranked else "not reranked"]
+    parts += [f"fallback: {what}" for what in answer.fallbacks]
     parts += answer.degraded
     parts += [f"searched for {answer.corrected_query!r}"] if answer.corrected_query else []
     parts.append(f"{sum(answer.timings_ms.values()):.0f} ms")
@@ -62,7 +69,7 @@ def notes_on(answer: Answer) -> str:
 
 
 def show_evaluation(evaluation: Mapping[str, Json], report: Path) -> None:
-    """Every stage and baseline side by side, the gates, and where the page is."""
+    """Every stage and baseline side by side, the gates, and the path of the report."""
     from serving.reporting.tables import tables
 
     out = console()
@@ -71,14 +78,22 @@ def show_evaluation(evaluation: Mapping[str, Json], report: Path) -> None:
     out.print(f"report: {report}")
 
 
+def show_live(release: Release, bundle: Path, as_json: bool) -> None:
+    """That a release is live."""
+    if as_json:
+        show_json({"release": release.id, "live": True, "ranker": release.ranker})
+    else:
+        print(f"release {release.id} of {bundle} is live, {'with' if release.ranker else 'without'} a ranker")
+
+
 def show_update(done: Updated) -> None:
-    """What an update did, in a line or two."""
+    """What an update did."""
     print(
         f"update {done.number} of release {done.release}: {done.upserted:,} items upserted, {done.new:,} of them new, "
         f"{done.embedded:,} texts embedded; {done.deleted:,} deleted"
     )
     if done.unknown:
-        print(f"{done.unknown:,} ids to delete were not in the index")
+        print(f"{done.unknown:,} of the ids to delete were not in the index")
     if done.set_aside:
         print(f"{done.set_aside:,} rows were set aside in rejected.parquet")
 
@@ -88,4 +103,4 @@ def show_seconds(seconds: Mapping[str, float]) -> None:
     from retrieval.progress import duration
 
     parts: Sequence[str] = [f"{stage} {duration(spent)}" for stage, spent in seconds.items()]
-    console().print(f"{', '.join(parts)}; in all {duration(sum(seconds.values()))}")
+    console().print(f"{', '.join(parts)}; total {duration(sum(seconds.values()))}")

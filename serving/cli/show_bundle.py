@@ -1,4 +1,4 @@
-"""A bundle and its releases as a person reads them in a terminal."""
+"""A bundle and its releases as text in a terminal."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 
 def status_lines(found: Status) -> Iterator[str]:
-    """What a bundle holds now, a line for each thing."""
+    """The state of a bundle, line by line."""
     live = found.live
-    yield f"live      {live.release}, made {live.created} by {live.who or 'unknown'}: {live.why or 'no reason given'}"
+    author, why = live.who or "unknown", live.why or "no reason given"
+    yield f"live      {live.release}, created {live.created} by {author}: {why}"
     if found.since:
         yield f"since     {found.since}"
     yield f"rollback  to {found.rollback_to or 'nothing'}"
@@ -24,7 +25,7 @@ def status_lines(found: Status) -> Iterator[str]:
     yield f"index     {_index(live)}"
     if live.figures:
         yield f"nDCG@10   {_figures(live.figures)}"
-    yield f"updates   {found.updates:,}: {found.upserted:,} items upserted, {found.deleted:,} deleted since the build"
+    yield f"updates   {found.updates:,} since the build: {found.upserted:,} items upserted, {found.deleted:,} deleted"
     yield f"releases  {found.releases:,}"
     yield f"writer    {'none' if found.writer is None else f'process {found.writer}'}"
     yield f"staging   {_sizes(found.staging) or 'empty'}"
@@ -32,7 +33,7 @@ def status_lines(found: Status) -> Iterator[str]:
 
 
 def show_releases(found: Sequence[ReleaseLine]) -> None:
-    """Releases as a table, the live one marked."""
+    """Releases as a table; the live one is marked."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -51,9 +52,9 @@ def show_releases(found: Sequence[ReleaseLine]) -> None:
 
 
 def _index(live: ReleaseLine) -> str:
-    items = "an unknown number of" if live.items is None else f"{live.items:,}"
+    items = "unknown" if live.items is None else f"{live.items:,}"
     recall = "unknown" if live.recall is None else f"{live.recall:.3f}"
-    return f"{items} items as built, {live.kind or 'of an unknown kind'}, recall@100 {recall}"
+    return f"{items} items when built, {live.kind or 'unknown kind'}, recall@100 {recall}"
 
 
 def _figures(figures: Mapping[str, float]) -> str:

@@ -1,4 +1,4 @@
-"""What `index tune` measured as a table, a drawing and a page."""
+"""What `shortlist index tune` measured: a table, a chart and a page."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ FORMATS = (".svg", ".png", ".html")
 
 
 def show_tuning(found: Tuned) -> None:
-    """The table, what is taken and why, what becomes of filters."""
+    """The table, the choice and its reason, and how filters are answered."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    title = f"release {found.release}: {found.items:,} vectors of {found.dim} dimensions, asked for by {found.asked}"
+    title = f"release {found.release}: {found.items:,} vectors of {found.dim} dimensions, queried with {found.asked}"
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
     for name in COLUMNS:
         table.add_column(name, justify="left" if name in ("kind", "parameters", "") else "right")
@@ -42,14 +42,14 @@ def show_tuning(found: Tuned) -> None:
 
 
 def rows_of(found: Tuned, *, all_of_them: bool = True) -> Iterator[tuple[str, ...]]:
-    """A row of each point; it says whether nothing measured over as many vectors beats it, and which is taken.
+    """One row for each measurement, marked where no other of as many vectors beats it, and where it is the choice.
 
-    Without all of them, those are left out that other search parameters of the same kind beat.
+    Without `all_of_them`, those that other search parameters of the same kind beat are left out.
     """
     for at, point in enumerate(found.chosen.curve):
         if not all_of_them and at not in found.own_best:
             continue
-        mark = "taken" if point == found.chosen.point else "best" if at in found.best else ""
+        mark = "chosen" if point == found.chosen.point else "best" if at in found.best else ""
         yield (
             found.name_of(point),
             params_text(point.kind, point.params),
@@ -63,15 +63,15 @@ def rows_of(found: Tuned, *, all_of_them: bool = True) -> Iterator[tuple[str, ..
 
 
 def lines_of(found: Tuned) -> list[str]:
-    """What is taken and why, what is live now, and what becomes of filters."""
-    lines = [f"taken: {found.chosen.why}"]
+    """The choice and its reason, the live kind where it differs, and how filters are answered."""
+    lines = [f"chosen: {found.chosen.why}"]
     if found.live != found.chosen.kind:
-        lines.append(f"the live index is of kind {found.live}; the next `shortlist index build` takes the other")
+        lines.append(f"the live index is of kind {found.live}; `shortlist index build` would replace it")
     return lines if found.crossover is None else [*lines, filter_line(found.crossover)]
 
 
 def filter_line(crossover: Crossover) -> str:
-    """Which filters are answered how.
+    """How filters are answered, by how many items they allow.
 
     >>> filter_line(Crossover(9_999, 2.0, ()))
     'filters that allow up to 9,999 items are answered by exact search over them, others inside the index'
@@ -83,13 +83,13 @@ def filter_line(crossover: Crossover) -> str:
 
 
 def require_format(path: Path | None) -> None:
-    """BadConfig for a file that is no drawing, before anything is measured."""
+    """Raises BadConfig for a file that is not a chart, before anything is measured."""
     if path is not None and path.suffix.lower() not in FORMATS:
         raise BadConfig(f"--out {path}: name a file that ends in {', '.join(FORMATS)}")
 
 
 def write_drawing(found: Tuned, path: Path) -> None:
-    """Recall against queries a second as a picture or, with the table, as a page; BadBundle where it cannot be
+    """Recall against queries per second as an image or, with the table, as a page. Raises BadBundle where it cannot be
     written."""
     drawing, kind = found.drawing(), path.suffix.lower()
     with writing_to(path):

@@ -46,7 +46,7 @@ class Tuned:
             "k": self.k,
             "recall": self.target,
             "memory": self.memory,
-            "taken": self.chosen.point.to_json(),
+            "chosen": self.chosen.point.to_json(),
             "why": self.chosen.why,
             "curve": [point.to_json() for point in self.chosen.curve],
             "filters": None if self.crossover is None else self.crossover.to_json(),
@@ -70,15 +70,15 @@ class Tuned:
         return frozenset(at for at, others in alike.items() if not any(_beaten(curve[at], other) for other in others))
 
     def drawing(self) -> Pareto:
-        """Recall against queries a second, the taken point marked."""
+        """Recall against queries a second, the chosen point marked."""
         kinds: dict[str, list[IndexPoint]] = {}
         for point in self.chosen.curve:
             kinds.setdefault(self.name_of(point), []).append(IndexPoint(point.recall, point.per_second))
-        taken = self.chosen.point
-        setting = params_text(taken.kind, taken.params)
-        name = f"{taken.kind}, {setting}" if setting else taken.kind
+        chosen = self.chosen.point
+        setting = params_text(chosen.kind, chosen.params)
+        name = f"{chosen.kind}, {setting}" if setting else chosen.kind
         aside = frozenset(self.name_of(point) for point in self.chosen.curve if point.rows != self.items)
-        return Pareto(kinds, self.k, (name, IndexPoint(taken.recall, taken.per_second)), self.target, aside)
+        return Pareto(kinds, self.k, (name, IndexPoint(chosen.recall, chosen.per_second)), self.target, aside)
 
 
 def tune_bundle(

@@ -103,7 +103,7 @@ def _mark_chosen(axes: Axes, name: str, point: IndexPoint, target: float | None,
         *at, "o", markersize=15, markerfacecolor="none", markeredgecolor=colours.ink, markeredgewidth=1.8, zorder=5
     )
     axes.annotate(
-        f"taken: {name}", at, xytext=(0.03, 0.05), textcoords="axes fraction", color=colours.ink, fontweight="bold",
+        f"chosen: {name}", at, xytext=(0.03, 0.05), textcoords="axes fraction", color=colours.ink, fontweight="bold",
         fontsize=9.5, arrowprops={"arrowstyle": "-", "color": colours.ink, "linewidth": 0.7, "shrinkB": 9},
     )  # fmt: skip
     if target is not None:

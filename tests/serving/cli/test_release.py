@@ -89,7 +89,14 @@ def test_status_tells_what_is_live_what_was_updated_and_who_writes(
     sizes = found["bytes"]
     assert isinstance(sizes, dict)
     assert sizes["towers"] == sum(path.stat().st_size for path in (own_bundle / "towers").rglob("*") if path.is_file())
-    for words in ("second", "120 items as built", f"process {os.getpid()}", "1.2 kB", "1: 0 items upserted, 1 deleted"):
+    updates = "1 since the build: 0 items upserted, 1 deleted"
+    for words in ("second", "120 items when built", f"process {os.getpid()}", "1.2 kB", updates):
+        "second",
+        "120 items when built",
+        f"process {os.getpid()}",
+        "1.2 kB",
+        "1 since the build: 0 items upserted, 1 deleted",
+    ):
         assert words in text
     assert told("status", own_bundle)["writer"] is None
 
@@ -116,7 +123,7 @@ def test_releases_are_listed_from_old_to_new_with_their_figures(own_bundle: Path
 def test_activate_and_rollback_move_what_is_live_and_say_so(own_bundle: Path, second: Release) -> None:
     first = second.parent
     assert first is not None
-    assert told("rollback", own_bundle) == {"release": first, "live": True}
+    assert told("rollback", own_bundle) == {"release": first, "live": True, "ranker": second.ranker}
     assert Engine.open(own_bundle, device="cpu").release.id == first
     refused = shortlist("rollback", own_bundle)
     assert refused.exit_code == 2
@@ -163,7 +170,7 @@ def test_a_damaged_release_is_not_activated_and_each_bad_file_is_named(
 def test_a_sound_release_is_told_with_what_was_read(own_bundle: Path) -> None:
     found = told("verify", own_bundle)
     assert (found["sound"], found["faults"]) == (True, [])
-    assert "all as they were written" in shortlist("verify", own_bundle).stdout
+    assert "all intact" in shortlist("verify", own_bundle).stdout
 
 
 def test_prune_keeps_what_is_live_and_an_engine_goes_on(own_bundle: Path, second: Release) -> None:

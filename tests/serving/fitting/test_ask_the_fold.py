@@ -45,7 +45,7 @@ def test_what_a_deadline_cuts_is_named_and_nobody_else_notices(reranking: Engine
         assert hurried.degraded == (f"rerank, full model: 0 of {depth} places",)
         assert hurried.to_dict()["degraded"] == list(hurried.degraded)
         assert notes_on(hurried).endswith(
-            f"as retrieved, {hurried.degraded[0]}, {sum(hurried.timings_ms.values()):.0f} ms"
+            f"not reranked, {hurried.degraded[0]}, {sum(hurried.timings_ms.values()):.0f} ms"
         )
     assert reranking.complete_cart(["item-00003"], deadline_ms=1e-3).degraded
     assert reranking.search("red mug", rerank=False, deadline_ms=1e-3).degraded == ()
@@ -156,7 +156,7 @@ def test_the_fusion_is_fitted_on_what_the_engine_would_read(read: Read, monkeypa
     told: list[Outcomes] = []
     monkeypatch.setattr(fusing, "fit", lambda _, outcomes, __: told.append(outcomes) or 1)
     dict(fit_fusions(read.stages, read.shop, remove_seen=True))
-    assert set(told[-1].asked.texts) == {"titanium camp stove"}
+    assert set(told[-1].asked.queries) == {"titanium camp stove"}
     (vector,) = read.stages.user.queries(["titanium camp stove"])
     np.testing.assert_allclose(told[-1].vectors, np.broadcast_to(vector, told[-1].vectors.shape), atol=1e-6)
 

@@ -361,5 +361,5 @@ def test_a_stdout_without_room_is_one_line(bundle_path: Path, more: list[str]) -
         )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "error: stdout cannot be written: No space left on device; free some space there, or send it elsewhere"
+        "error: stdout cannot be written: No space left on device; free space there, or redirect the output"
     ]

@@ -48,7 +48,7 @@ def tuned() -> Tuned:
 
 def test_points_are_compared_with_those_over_as_many_vectors(tuned: Tuned) -> None:
     marks = [row[-1] for row in rows_of(tuned)]
-    assert marks == ["best", "best", "", "taken", "best", ""]
+    assert marks == ["best", "best", "", "chosen", "best", ""]
     short = list(rows_of(tuned, all_of_them=False))
     assert [row[:2] for row in short] == [
         ("Flat", ""),
@@ -57,26 +57,26 @@ def test_points_are_compared_with_those_over_as_many_vectors(tuned: Tuned) -> No
         ("HNSW32", "ef_search 256"),
         ("SQ8", ""),
     ]
-    assert short[2][2:] == ("0.960", "1", "1,000", "12.0 MB", "2.0", "taken")
+    assert short[2][2:] == ("0.960", "1", "1,000", "12.0 MB", "2.0", "chosen")
 
 
-def test_what_is_taken_and_what_becomes_of_filters_is_said(tuned: Tuned) -> None:
+def test_what_is_chosen_and_what_becomes_of_filters_is_said(tuned: Tuned) -> None:
     assert lines_of(tuned) == [
-        "taken: <HNSW32> is quick",
-        "the live index is of kind Flat; the next `shortlist index build` takes the other",
+        "chosen: <HNSW32> is quick",
+        "the live index is of kind Flat; `shortlist index build` would replace it",
         "filters that allow up to 249 items are answered by exact search over them, others inside the index",
     ]
-    assert lines_of(replace(tuned, live="HNSW32", crossover=None)) == ["taken: <HNSW32> is quick"]
+    assert lines_of(replace(tuned, live="HNSW32", crossover=None)) == ["chosen: <HNSW32> is quick"]
 
 
-def test_the_drawing_marks_what_is_taken_and_keeps_samples_apart(tuned: Tuned) -> None:
+def test_the_drawing_marks_what_is_chosen_and_keeps_samples_apart(tuned: Tuned) -> None:
     drawing = tuned.drawing()
     assert set(drawing.kinds) == {"Flat", "HNSW32 over 100", "HNSW32", "SQ8"}
     assert drawing.chosen is not None
     assert drawing.chosen[0] == "HNSW32, ef_search 128"
     written = page(tuned, drawing.svg())
-    assert "taken: &lt;HNSW32&gt; is quick" in written
-    assert "taken: HNSW32, ef_search 128" in written
+    assert "chosen: &lt;HNSW32&gt; is quick" in written
+    assert "chosen: HNSW32, ef_search 128" in written
     assert "http" not in written.replace("http://www.w3.org", "")
 
 
@@ -85,7 +85,7 @@ def test_a_bundle_is_measured_without_being_changed(bundle_path: Path, tmp_path:
     done = shortlist("tune", bundle_path, "--json", "--out", tmp_path / "curve.html")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
-    assert found["taken"]["kind"] == found["live"] == "Flat"
+    assert found["chosen"]["kind"] == found["live"] == "Flat"
     assert "quick enough" in found["why"]
     assert found["queries"].endswith("user vectors")
     assert "recall@100 against exact search" in (tmp_path / "curve.html").read_text("utf-8")
@@ -96,7 +96,7 @@ def test_requests_of_a_data_set_may_be_measured_with(bundle_path: Path, sample_f
     out = tmp_path / "curve.svg"
     done = shortlist("tune", bundle_path, "--data", sample_folder, "--memory", "1GiB", "--out", out)
     assert done.exit_code == 0, done.output
-    assert "taken: exact search reads" in done.stdout
+    assert "chosen: exact search reads" in done.stdout
     assert out.read_text("utf-8").startswith("<svg style=")
 
 

@@ -357,7 +357,7 @@ def test_the_command_says_what_it_did(own_bundle: Path, items: pa.Table, tmp_pat
     told = CliRunner().invoke(app, command)
     assert told.exit_code == 0, told.output
     assert "2 items upserted, 0 of them new, 2 texts embedded; 1 deleted" in told.stdout
-    assert "1 ids to delete were not in the index" in told.stdout
+    assert "1 of the ids to delete were not in the index" in told.stdout
     again = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
     assert (again["number"], again["embedded"], again["deleted"], again["unknown"]) == (2, 0, 0, 2)
     shown = CliRunner().invoke(app, ["search", str(own_bundle), "red", "--json", "--filter", '[["item_id", "=", "x"]]'])

@@ -27,14 +27,14 @@ def test_a_page_colours_the_drawing_and_its_text_is_text() -> None:
     svg = Pareto(KINDS, 100).svg()
     assert "recall@100 against exact search" in svg
     assert "HNSW32" in svg
-    assert "taken" not in svg
+    assert "chosen" not in svg
     assert all(stand_in not in svg for stand_in in STAND_INS)
     assert "var(--ink)" in svg
 
 
 def test_what_was_chosen_is_named_beside_the_target() -> None:
     svg = Pareto(KINDS, 100, chosen=("HNSW32 at ef_search 512", KINDS["HNSW32"][1]), target=0.95).svg()
-    assert "taken: HNSW32 at ef_search 512" in svg
+    assert "chosen: HNSW32 at ef_search 512" in svg
     assert "wanted: 0.95" in svg
 
 
