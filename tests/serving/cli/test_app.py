@@ -167,10 +167,6 @@ def raising(error: BaseException) -> Callable[..., None]:
         (KeyboardInterrupt(), 130, "interrupted\n"),
         (ZeroDivisionError("by zero"), 1, "error: internal error, ZeroDivisionError: by zero; "),
         (MemoryError("6 GiB"), 1, "error: memory is full (6 GiB); stop other programs that use it, then run this"),
-            MemoryError("6 GiB"),
-            1,
-            "error: memory is full (6 GiB); stop other programs that use it, then run this again\n",
-        ),
         (
             torch.OutOfMemoryError("CUDA"),
             1,

@@ -91,12 +91,6 @@ def test_status_tells_what_is_live_what_was_updated_and_who_writes(
     assert sizes["towers"] == sum(path.stat().st_size for path in (own_bundle / "towers").rglob("*") if path.is_file())
     updates = "1 since the build: 0 items upserted, 1 deleted"
     for words in ("second", "120 items when built", f"process {os.getpid()}", "1.2 kB", updates):
-        "second",
-        "120 items when built",
-        f"process {os.getpid()}",
-        "1.2 kB",
-        "1 since the build: 0 items upserted, 1 deleted",
-    ):
         assert words in text
     assert told("status", own_bundle)["writer"] is None
 
