@@ -86,12 +86,11 @@ def open_engine(bundle: Path, options: EngineOptions, device: str) -> Engine:
     state = Engine.open(
         bundle, device=device, precision=options.precision, runtime=options.runtime, auto_reload=False
     ).state
-    stages = state.stages
     if options.depth is not None:
-        stages = stages.at_depth(options.depth)
+        state = state.at_depth(options.depth)
     if options.shortlist is not None:
-        stages = replace(stages, shortlist=options.shortlist)
-    return Engine(replace(state, stages=stages))
+        state = replace(state, shortlist=options.shortlist)
+    return Engine(state)
 
 
 @contextmanager

@@ -38,6 +38,14 @@ class Hits(NamedTuple):
         """The first k hits of every query."""
         return Hits(self.rows[:, :k], self.scores[:, :k], {name: part[:, :k] for name, part in self.parts.items()})
 
+    @classmethod
+    def join(cls, parts: Sequence[Hits]) -> Hits:
+        """The hits of several blocks of queries, of the same k and the same `parts`, one block after the other."""
+        named = {name: np.concatenate([part.parts[name] for part in parts]) for name in parts[0].parts}
+        return cls(
+            np.concatenate([part.rows for part in parts]), np.concatenate([part.scores for part in parts]), named
+        )
+
     def put(self, queries: NDArray[np.int64] | Mask | slice, hits: Hits) -> None:
         """Overwrites the rows and scores of some queries with those of `hits`, which has the same k."""
         self.rows[queries], self.scores[queries] = hits.rows, hits.scores
@@ -60,6 +68,33 @@ class CSR(NamedTuple):
         indptr = np.concatenate(([0], np.cumsum(sizes)))
         flat = [np.asarray(rows, np.int64) for rows in lists if len(rows)]
         return cls(indptr, np.concatenate(flat) if flat else np.empty(0, np.int64))
+
+    @classmethod
+    def nothing(cls, n: int) -> CSR:
+        """An empty list for each of n queries."""
+        return cls(np.zeros(n + 1, np.int64), np.empty(0, np.int64))
+
+    @classmethod
+    def join(cls, parts: Sequence[CSR]) -> CSR:
+        """The lists of several parts, one part after the other.
+
+        >>> CSR.join([CSR.from_lists([[3, 1]]), CSR.from_lists([[], [2]])]).indptr.tolist()
+        [0, 2, 2, 3]
+        """
+        sizes = np.concatenate([np.diff(part.indptr) for part in parts])
+        return cls(np.concatenate(([0], np.cumsum(sizes))), np.concatenate([part.rows for part in parts]))
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[CSR]) -> CSR:
+        """For each query the rows of its list in every part, which are of the same queries.
+
+        >>> CSR.concatenate([CSR.from_lists([[3], [1]]), CSR.from_lists([[], [2]])]).rows.tolist()
+        [3, 1, 2]
+        """
+        owners = np.concatenate([part.owners for part in parts])
+        sizes = np.bincount(owners, minlength=parts[0].n_lists)
+        rows = np.concatenate([part.rows for part in parts])[np.argsort(owners, kind="stable")]
+        return cls(np.concatenate(([0], np.cumsum(sizes))).astype(np.int64), rows)
 
     @property
     def n_lists(self) -> int:

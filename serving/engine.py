@@ -10,13 +10,12 @@ from typing import Self
 
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.releases import Release
-from retrieval.encoders.runtime import RuntimeName
+from retrieval.encoders.runtime import RuntimeName, RuntimeOptions
 from retrieval.errors import BadRequest
-from serving.answering.release_state import Clock, ReleaseState
+from serving.answering import pipeline
+from serving.answering.deadline import Deadline
+from serving.answering.release_state import ReleaseState
 from serving.answering.reloader import ReleaseReloader
-from serving.answering.stages import Stages
-from serving.answering.user_context import Histories
-from serving.answering.user_store import Shoppers
 from serving.request import Answer, Filters, Request
 
 
@@ -54,7 +53,8 @@ class Engine:
         StaleArtefact for a bundle that cannot be answered from.
         """
         bundle = Bundle.open(Path(path))
-        open_live = partial(ReleaseState.live, bundle, device=device, precision=precision, runtime=runtime)
+        options = RuntimeOptions(device=device, precision=precision, runtime=runtime)
+        open_live = partial(ReleaseState.live, bundle, options)
         state = open_live()
         return cls(ReleaseReloader(bundle, state, open_live, clock) if auto_reload else state)
 
@@ -69,7 +69,8 @@ class Engine:
         runtime: RuntimeName = "openvino",
     ) -> Engine:
         """Open any release of a bundle, live or not, as it was built; nothing is reloaded."""
-        return cls(ReleaseState.of_release(bundle, release, device=device, precision=precision, runtime=runtime))
+        options = RuntimeOptions(device=device, precision=precision, runtime=runtime)
+        return cls(ReleaseState.of_release(bundle, release, options))
 
     def close(self) -> None:
         """Release the models and files, after a reload that is in progress. A second call does nothing.
@@ -147,7 +148,7 @@ class Engine:
 
     def similar(self, item_id: str, *, k: int = 10, filters: Filters | None = None) -> Answer:
         """The k items most similar to an item, itself left out; popular ones for an unknown item."""
-        return self.state.similar(Request(history=[item_id], k=k, filters=filters))
+        return self.answer(Request(task="similar", history=[item_id], k=k, filters=filters))
 
     def complete_cart(
         self,
@@ -163,14 +164,22 @@ class Engine:
 
         Items that the shopper took before are left out as in a recommendation.
         """
-        request = Request(user_id=user_id, history=items, k=k, rerank=rerank, filters=filters, deadline_ms=deadline_ms)
-        clock = Clock(deadline_ms)
-        return self.state.complete_cart(request, clock)
+        return self.answer(
+            Request(
+                task="complete_cart",
+                user_id=user_id,
+                history=items,
+                k=k,
+                rerank=rerank,
+                filters=filters,
+                deadline_ms=deadline_ms,
+            )
+        )
 
     def answer(self, request: Request) -> Answer:
         """Any request."""
-        clock = Clock(request.deadline_ms)
-        return self.state.answer(request, clock)
+        deadline = Deadline(request.deadline_ms)  # the time to look for what is newer counts
+        return pipeline.answer(self.state, request, deadline)
 
     def titles(self, items: Sequence[str]) -> list[str]:
         """The titles of items; unknown ones are left out."""
@@ -195,21 +204,6 @@ class Engine:
     def release(self) -> Release:
         """The release that answers now."""
         return self.state.release
-
-    @property
-    def stages(self) -> Stages:
-        """The stages of an answer, as they are now."""
-        return self.state.stages
-
-    @property
-    def shoppers(self) -> Shoppers:
-        """What is known of shoppers now."""
-        return self.state.shoppers
-
-    @property
-    def histories(self) -> Histories:
-        """How histories are read now."""
-        return self.state.histories
 
     def _open_source(self) -> ReleaseState | ReleaseReloader:
         if self._source is None:

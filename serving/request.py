@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, Literal, Self, TypeAlias, get_args
 
 from retrieval.errors import BadRequest
 from retrieval.text.rendering import query_text
 
+TaskName: TypeAlias = Literal[
+    "recommend", "recommend_unseen", "search", "personalised_search", "similar", "complete_cart"
+]
 Condition: TypeAlias = tuple[str, str, object]  # column, operator, value
 Filters: TypeAlias = str | Sequence[Condition] | Sequence[Sequence[Condition]]
 """`"price < 20 and brand in (Acme, Other)"`; conditions that all have to hold; or lists of which any one has to."""
@@ -19,16 +22,20 @@ FOREVER = 1e12  # milliseconds
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One call. A user, a history (item ids, oldest first) and a query can each be absent; a given history stands in
-    for what is known of the user. `filter_seen`: True leaves out items that the shopper already took, False keeps them,
-    None does as the release was built to. `filters` over the items' attributes: only items that
-    pass are answered. They are text, `"price < 20 and category in (Mugs, Cups)"`, or lists,
-    `[("price", "<", 20), ("category", "in", ["Mugs", "Cups"])]`; see `indexing.version.filter_grammar`.
+    """One call of a `task`, by default a recommendation, or a search where there is a query.
+
+    A user, a history (item ids, oldest first) and a query can each be absent; a given history stands in for what is
+    known of the user. It is the cart where a cart is to be completed, and the item that others are to be similar to.
+    `filter_seen`: True leaves out items that the user already took, False keeps them, None does as the release was
+    built to. `filters` over the items' attributes: only items that pass are answered. They are text,
+    `"price < 20 and category in (Mugs, Cups)"`, or lists, `[("price", "<", 20), ("category", "in", ["Mugs", "Cups"])]`;
+    see `indexing.version.filter_grammar`.
     `deadline_ms`: milliseconds from the call within which an answer is wanted; no more places are reranked than are
     expected to fit, by how long reranking took recently. `spellcheck`: whether words of the query that no item has may
     be corrected.
     """
 
+    task: TaskName | None = None
     user_id: str | None = None
     history: Sequence[str] | None = None
     query: str | None = None
@@ -40,6 +47,10 @@ class Request:
     spellcheck: bool = True
 
     def __post_init__(self) -> None:
+        if self.task is None:
+            object.__setattr__(self, "task", "recommend" if self.query is None else "search")
+        elif self.task not in get_args(TaskName):
+            raise BadRequest(f"task is {self.task!r}; give one of {', '.join(get_args(TaskName))}")
         if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
             raise BadRequest(f"k is {self.k!r}; ask for 1 item or more")
         for name, value in (("query", self.query), ("user_id", self.user_id)):
@@ -51,6 +62,15 @@ class Request:
             raise BadRequest(f"filter_seen is {self.filter_seen!r}; give True, False or None")
         if self.deadline_ms is not None and not _is_time(self.deadline_ms):
             raise BadRequest(f"deadline_ms is {self.deadline_ms!r}; give milliseconds above 0, or None")
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Self:
+        """A request from a mapping of its fields, such as the body of an HTTP call. Raises BadRequest for a field that
+        requests do not have."""
+        unknown = sorted(set(fields) - set(cls.__dataclass_fields__))
+        if unknown:
+            raise BadRequest(f"{unknown[0]} is no field of a request; it has {', '.join(cls.__dataclass_fields__)}")
+        return cls(**fields)
 
     @property
     def text(self) -> str:

@@ -11,7 +11,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, ByteSize, Field, PositiveInt, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from ranking.training.settings import FULL, RankerTraining
+from ranking.strategies import strategy_named
+from ranking.training.settings import RankerTraining
 from retrieval.errors import BadConfig
 from retrieval.settings import RetrievalConfig, Settings
 
@@ -96,11 +97,12 @@ class RankConfig(Settings):
         description="CrossEncoder folders, as a rule of larger models, whose mean logits the reranker learns in place "
         "of the labels",
     )
-    strategy: Literal["full", "shallow", "cascade", "late", "late_then_full"] = Field(
+    strategy: str = Field(
         default="full",
         description="which models order a shortlist. full: the cross-encoder; shallow: one of fewer layers, distilled "
         "from it; cascade: shallow, then full over the best `second_stage_depth`; late: late interaction, distilled "
-        "from it; late_then_full: late, then full over the best `depth`. All but full are for tighter deadlines",
+        "from it; late_then_full: late, then full over the best `depth`; or a strategy that another package registers. "
+        "All but full are for tighter deadlines",
     )
     depth: PositiveInt = Field(
         default=20, description="places of a shortlist that are reranked; time grows with it, and quality up to a point"
@@ -158,7 +160,12 @@ class RankConfig(Settings):
     @property
     def distils(self) -> bool:
         """Whether a model learns another's logits."""
-        return self.ensemble > 1 or bool(self.distil_from) or self.strategy != FULL
+        return self.ensemble > 1 or bool(self.distil_from) or strategy_named(self.strategy).distilled is not None
+
+    @field_validator("strategy")
+    @classmethod
+    def _registered(cls, name: str) -> str:
+        return strategy_named(name).name
 
 
 class EvaluationConfig(Settings):

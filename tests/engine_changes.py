@@ -8,7 +8,7 @@ import numpy as np
 
 from retrieval.data.dataset import DataSet
 from retrieval.sources.fusion import Fusion
-from serving.answering.stages import Stages
+from serving.answering.release_state import ReleaseState
 from serving.engine import Engine
 from serving.request import Answer
 
@@ -24,12 +24,23 @@ def changed(engine: Engine, **parts: object) -> Engine:
     return Engine(replace(engine.state, **parts))  # type: ignore[arg-type]
 
 
-def with_fusion(stages: Stages, **fusions: Fusion) -> Stages:
-    return replace(stages, retriever=replace(stages.retriever, fusions=FUSIONS | fusions))
+def with_fusion(state: ReleaseState, **fusions: Fusion) -> ReleaseState:
+    return replace(state, retriever=replace(state.retriever, fusions=FUSIONS | fusions))
 
 
-def by_towers_alone(stages: Stages) -> Stages:
-    return replace(stages, retriever=replace(stages.retriever, fusions={}))
+def by_towers_alone(state: ReleaseState) -> ReleaseState:
+    return replace(state, retriever=replace(state.retriever, fusions={}))
+
+
+def with_markers(state: ReleaseState, *, marked: bool) -> ReleaseState:
+    """The state with the parts of what the ranker reads marked, or not."""
+    changed_settings = state.settings.model_copy(update={"field_markers": "some rendering" if marked else None})
+    return replace(state, settings=changed_settings)
+
+
+def filtering_seen(state: ReleaseState, filter_seen: bool) -> ReleaseState:
+    """The state of a shop that leaves out what was taken before, or does not."""
+    return replace(state, settings=state.settings.model_copy(update={"filter_seen": filter_seen}))
 
 
 def ids(answer: Answer) -> list[str]:

@@ -15,7 +15,7 @@ from retrieval.metrics.ranking import Ranked
 from retrieval.topk import CSR, Hits, Vectors, exact_topk
 from retrieval.towers.serving import Towers
 from serving.answering.release_state import LONGEST
-from serving.evaluation.figures import Figures, Task, as_object, relevant_rows, task_figures
+from serving.evaluation.figures import Figures, MeasuredTask, as_object, relevant_rows, task_figures
 from serving.evaluation.slices import noisy_queries
 from serving.shop import Shop
 
@@ -113,5 +113,5 @@ class MeasuredTowers:
 
 def figures_of(ranked: Ranked, targets: CSR) -> Figures:
     """`n` and the figures of `serving.evaluate` at all its cuts."""
-    found = task_figures(Task(targets=targets, stages={"towers": ranked}))
+    found = task_figures(MeasuredTask(targets=targets, stages={"towers": ranked}))
     return {"n": found["n"], **as_object(as_object(found["stages"])["towers"])}

@@ -89,7 +89,7 @@ class LatencyRun:
         full one."""
         engine = open_engine(self.bundle, options, self.device)
         calls = self.workload.calls(engine, options)[self.kind]
-        warm = CallPool(calls, engine.stages.forget)
+        warm = CallPool(calls, engine.state.query_vectors.forget)
         if not options.filters:
             return {value: warm}
         return {f"{value}, first": CallPool(calls, engine.state.forget, always=True), f"{value}, cached": warm}

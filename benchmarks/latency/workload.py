@@ -14,7 +14,7 @@ from benchmarks.latency.load import Call
 from benchmarks.sweep import EngineOptions
 from indexing.bundle.bundle import Bundle
 from retrieval.errors import BadConfig
-from serving.answering.retriever import TaskName
+from serving.answering.tasks import GateName
 from serving.engine import Engine
 from serving.jobs.canaries import read_canaries
 from serving.request import Answer
@@ -23,7 +23,7 @@ PAST_QUERIES = "past queries"
 CANARY_QUERIES = "queries of the canaries"
 TITLE_WORDS = "first words of titles drawn at random"
 WORDS = 4  # of a title that stands in for a query
-TASKS: Mapping[str, TaskName] = {"search": "search", "recommend": "recommend", "cart": "recommend"}  # may be reranked
+TASKS: Mapping[str, GateName] = {"search": "search", "recommend": "recommend", "cart": "recommend"}  # may be reranked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +43,12 @@ class Workload:
         Queries are past queries of its users; without any, those of its `canaries`; without either, the first words of
         titles.
         """
-        version = engine.stages.version
+        version = engine.state.version
         items: list[str] = version.ids_of(rng.permutation(version.size)[:n])
         carts = [tuple(version.ids_of(rng.integers(version.size, size=2))) for _ in range(n if version.size else 0)]
-        known_users = engine.shoppers.user_ids
+        known_users = engine.state.user_store.user_ids
         users: list[str] = known_users.take(rng.permutation(len(known_users))[:n]).to_pylist()
-        texts, source = engine.shoppers.query_texts, PAST_QUERIES
+        texts, source = engine.state.user_store.query_texts, PAST_QUERIES
         if not texts:
             texts, source = tuple(canaries), CANARY_QUERIES
         if not texts:
@@ -80,7 +80,10 @@ class Workload:
 
     def pools(self, engine: Engine, options: EngineOptions) -> dict[str, CallPool]:
         """The calls of each kind as pools that clear the engine's cached queries, see `CallPool`."""
-        return {kind: CallPool(some, engine.stages.forget) for kind, some in self.calls(engine, options).items()}
+        return {
+            kind: CallPool(some, engine.state.query_vectors.forget)
+            for kind, some in self.calls(engine, options).items()
+        }
 
     def first_requests(self) -> dict[str, dict[str, str]]:
         """The first request of a fresh process, by kind of call, as arguments of `Engine.recommend`."""

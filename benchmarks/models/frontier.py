@@ -11,23 +11,24 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.models.throughput import documented_logits
 from indexing.bundle.bundle import Bundle
-from indexing.bundle.releases import Release
 from ranking.ordering.gate import GateVerdict, gate
-from ranking.training.settings import FULL, LATE, SHALLOW
+from ranking.strategies import FULL, LATE, SHALLOW
 from retrieval.encoders.blas_threads import ONE_BLAS_THREAD
 from retrieval.encoders.int8_file import holds_int8
-from retrieval.encoders.runtime import pick_device, resolve_precision
+from retrieval.encoders.runtime import RuntimeOptions, pick_device, resolve_precision
 from retrieval.metrics.ranking import ndcg_at
-from retrieval.topk import CSR, Hits
-from serving.answering.rerank_steps import RecordedStep, open_steps, with_steps
-from serving.answering.retriever import TaskName
-from serving.answering.stages import SHORTLIST, Stages
-from serving.evaluation.batch_requests import Logits, Offline, query_shortlists
-from serving.evaluation.figures import needs_rerank, relevant_rows, rerank_sample
+from serving.answering.batch import Batch
+from serving.answering.pipeline import run
+from serving.answering.rank import rank
+from serving.answering.release_settings import SHORTLIST, StepSettings, with_settings
+from serving.answering.release_state import ReleaseState
+from serving.answering.rerank_steps import open_steps
+from serving.evaluation.batch_requests import EVERY_GATE, KnownLogits, with_texts
+from serving.evaluation.labelled import LabelledRequests, LabelledShortlists
+from serving.evaluation.reranking import ranked
 from serving.fitting.fit_blend import fitted_on, valid_shortlists
 from serving.shop import Shop
 
@@ -36,25 +37,14 @@ FIRST_DEPTHS = (20, 30, 50)  # candidates that a single stage reranks, beside th
 REQUESTS = 500  # whose order is measured
 TIMED_REQUESTS = 30  # of them, one at a time
 
-Reranker: TypeAlias = Callable[[str, Hits], object]  # of the user text and the shortlist of one request
+Reranker: TypeAlias = Callable[[Batch], object]  # what is timed: one retrieved request
 
 
-class Strategy(NamedTuple):
+class StrategyVariant(NamedTuple):
     """A strategy of reranking: its name and its stages."""
 
     name: str
-    steps: tuple[RecordedStep, ...]
-
-
-class Shortlists(NamedTuple):
-    """Labelled requests of one task: user texts, retrieved candidates, relevant items, and the user of each
-    (`owner`)."""
-
-    task: TaskName
-    texts: list[str]
-    hits: Hits
-    targets: CSR
-    owner: NDArray[np.int64]
+    steps: tuple[StepSettings, ...]
 
 
 @dataclass(frozen=True)
@@ -80,7 +70,7 @@ def strategies(
     second_depths: Sequence[int] = SECOND_DEPTHS,
     first_depths: Sequence[int] = FIRST_DEPTHS,
     device: str = "auto",
-) -> list[Strategy]:
+) -> list[StrategyVariant]:
     """The strategies that a ranker's folder and the device allow, the full model in float32 first.
 
     Each model alone reranks `depth` candidates, or fewer (`first_depths`). In a cascade the full model reranks the
@@ -89,26 +79,29 @@ def strategies(
     models = {FULL: _precisions(folder, device)}
     if (folder / SHALLOW).is_dir():
         models[SHALLOW] = _precisions(folder / SHALLOW, device)
-    found = list[Strategy]()
+    found = list[StrategyVariant]()
     for model, kinds in models.items():
         for kind in kinds:
-            first = RecordedStep(model, depth, precision=kind)
-            found.append(Strategy(f"{model} {kind}", (first,)))
-            found += [
-                Strategy(f"{model} {kind}, first {k}", (first._replace(depth=k),)) for k in first_depths if k < depth
-            ]
+            found.append(_variant(f"{model} {kind}", (model, depth, kind)))
+            found += [_variant(f"{model} {kind}, first {k}", (model, k, kind)) for k in first_depths if k < depth]
             if model == SHALLOW and kind in models[FULL]:
-                then = [(k, RecordedStep(FULL, k, precision=kind)) for k in second_depths]
-                found += [Strategy(f"cascade to {k} {kind}", (first, step)) for k, step in then]
+                found += [
+                    _variant(f"cascade to {k} {kind}", (model, depth, kind), (FULL, k, kind)) for k in second_depths
+                ]
     if (folder / LATE).is_dir():
-        late = RecordedStep(LATE, depth)
-        found.append(Strategy(LATE, (late,)))
+        late = (LATE, depth, "auto")
+        found.append(_variant(LATE, late))
         for model, kind in [(model, kind) for model, kinds in models.items() for kind in kinds]:
-            found += [
-                Strategy(f"late, {k} by {model} {kind}", (late, RecordedStep(model, k, precision=kind)))
-                for k in second_depths
-            ]
+            found += [_variant(f"late, {k} by {model} {kind}", late, (model, k, kind)) for k in second_depths]
     return found
+
+
+def _variant(name: str, *steps: tuple[str, int, str]) -> StrategyVariant:
+    """A variant by the model, depth and precision of each step."""
+    return StrategyVariant(
+        name,
+        tuple(StepSettings(model=model, depth=depth, precision=precision) for model, depth, precision in steps),
+    )
 
 
 def _precisions(model: Path, device: str) -> list[str]:
@@ -118,7 +111,7 @@ def _precisions(model: Path, device: str) -> list[str]:
     return ["fp32", *(["bf16"] if halves else []), *(["int8"] if whole else [])]
 
 
-def select_strategies(found: Sequence[Strategy], words: Sequence[str]) -> list[Strategy]:
+def select_strategies(found: Sequence[StrategyVariant], words: Sequence[str]) -> list[StrategyVariant]:
     """The first strategy, which the others are compared with, and those whose name contains one of the words; all
     without words."""
     return [
@@ -126,53 +119,37 @@ def select_strategies(found: Sequence[Strategy], words: Sequence[str]) -> list[S
     ]
 
 
-def search_shortlists(stages: Stages, shop: Shop, fold: str, *, most: int = REQUESTS) -> Shortlists:
-    """At most `most` judged queries of a fold; the items with a query's highest grade are relevant."""
-    assert shop.judgements is not None
-    queries = shop.judgements.folds[fold]
-    queries = queries[rerank_sample(len(queries), most)]
-    texts = stages.spelled(shop.query_texts(queries))
-    hits = query_shortlists(stages, texts, stages.user.queries(texts))
-    asked = stages.query_user_texts(texts)
-    return Shortlists("search", asked, hits, relevant_rows(*shop.judged(queries)), queries.astype(np.int64))
-
-
-def recommend_shortlists(
-    stages: Stages, shop: Shop, fold: str, *, remove_seen: bool, most: int = REQUESTS
-) -> Shortlists:
-    """At most `most` requests of a fold of events."""
-    assert shop.events is not None
-    assert shop.data.events is not None
-    requests = shop.events.folds[fold]
-    requests = requests.select(rerank_sample(len(requests), most))
-    offline = Offline.of(stages, shop.data.events, shop.target_events)
-    hits, targets = offline.told(requests, remove_seen=remove_seen)
-    return Shortlists("recommend", offline.user_texts(requests), hits, targets, requests.user.astype(np.int64))
+def labelled_lists(state: ReleaseState, shop: Shop, fold: str, *, most: int = REQUESTS) -> list[LabelledShortlists]:
+    """Of each gate that there are requests of, shortlists of a fold with what the cross-encoder reads."""
+    requests, found = LabelledRequests(state, shop), []
+    if shop.events is not None:
+        found.append(requests.recommendations(fold, most=most))
+    if shop.judgements is not None:
+        found.append(requests.searches(fold, most=most))
+    return [replace(one, batch=with_texts(state, one.batch)) for one in found]
 
 
 def open_strategies(
     bundle: Bundle,
-    release: Release,
-    stages: Stages,
+    state: ReleaseState,
     shop: Shop,
-    wanted: Sequence[Strategy],
+    wanted: Sequence[StrategyVariant],
     *,
-    remove_seen: bool,
     device: str = "auto",
     most: int | None = None,
     say: Callable[[str], None] = print,
-) -> list[Stages]:
-    """The release's stages with the rerank steps of every strategy in place of its own, each with blends of its own,
-    fitted on ranker_valid (at most `most` requests of each order). A model that several strategies share is opened once
-    and scores no pair twice."""
-    given = [one.first(most) for one in valid_shortlists(stages, shop, remove_seen=remove_seen)]
-    found = list[Stages]()
+) -> list[ReleaseState]:
+    """The release under every way, each with blends of its own, fitted on ranker_valid, the first `most` requests of
+    each order or all. A model that several ways need is opened once, and reads no pair twice. The steps of `state`
+    do not count."""
+    given = [one.first(most) for one in valid_shortlists(state, shop)]
+    found = list[ReleaseState]()
     for way in wanted:
-        recorded = replace(release, settings=with_steps(release.settings, way.steps))
+        recorded = with_settings(state.release, rerank=way.steps)
         like = [step for one in found for step in one.steps]
-        steps = open_steps(bundle, recorded, stages.version, device=device, like=like)
+        steps = open_steps(bundle, recorded, state.version, RuntimeOptions(device=device), like=like)
         say(f"{way.name}: {', then '.join(f'{step.model} model, {step.scorer.placement}' for step in steps)}")
-        found.append(replace(stages, steps=fitted_on(given, replace(stages, steps=steps), say=say).steps))
+        found.append(replace(state, steps=fitted_on(given, replace(state, steps=steps), say=say).steps))
     return found
 
 
@@ -186,9 +163,9 @@ def share_of_full_lift(lift: float, whole: float) -> float:
 
 
 def measure_strategies(
-    strategies: Sequence[Strategy],
-    opened: Sequence[Stages],
-    lists: Shortlists,
+    strategies: Sequence[StrategyVariant],
+    opened: Sequence[ReleaseState],
+    found: LabelledShortlists,
     *,
     reference: Reranker | None = None,
     timed: int = TIMED_REQUESTS,
@@ -196,14 +173,14 @@ def measure_strategies(
 ) -> list[Point]:
     """The points of all strategies (`opened` by `open_strategies`) on the same shortlists. All of them, and
     `reference`, are timed in turn, request by request."""
-    known = Logits(opened[0])
-    lifts = [lift(stages, lists, known) for stages in opened]
-    work: list[Reranker] = [partial(_reranked, stages, lists.task) for stages in opened]
-    spent = np.array(_timed([*work, *([reference] if reference else [])], lists, timed, clock))
+    known = KnownLogits(opened[0])
+    lifts = [lift(state, found, known) for state in opened]
+    work: list[Reranker] = [partial(_reranked, state) for state in opened]
+    spent = np.array(_timed([*work, *([reference] if reference else [])], found.batch, timed, clock))
     faster = np.median(spent[-1] / spent, axis=1) if reference and spent.size else np.full(len(spent), np.nan)
     return [
-        Point(way.name, tuple(milliseconds), found, share_of_full_lift(found.mean, lifts[0].mean), times)
-        for way, milliseconds, found, times in zip(strategies, spent.tolist(), lifts, faster.tolist(), strict=False)
+        Point(way.name, tuple(milliseconds), verdict, share_of_full_lift(verdict.mean, lifts[0].mean), times)
+        for way, milliseconds, verdict, times in zip(strategies, spent.tolist(), lifts, faster.tolist(), strict=False)
     ]
 
 
@@ -211,40 +188,38 @@ def reference_reranker(folder: Path, item_texts: Sequence[str], depth: int, devi
     """`CrossEncoder.predict` of sentence-transformers, as documented, on the first `depth` candidates."""
     predict = documented_logits(folder, device)
 
-    def rerank(text: str, hits: Hits) -> object:
-        rows = hits.rows[0, :depth]
+    def rerank(batch: Batch) -> object:
+        rows = batch.candidates.hits.rows[0, :depth]
+        (text,) = batch.ranker_texts or ("",)
         return predict([(text, item_texts[row]) for row in rows[rows >= 0].tolist()])
 
     return rerank
 
 
-def lift(stages: Stages, lists: Shortlists, known: Logits) -> GateVerdict:
-    """The change of nDCG@10 by reranking the lists; `known` holds the logits of their pairs."""
-    which = np.flatnonzero(needs_rerank(lists.hits.head(stages.depth), lists.targets))
-    texts, given, targets = [lists.texts[i] for i in which.tolist()], lists.hits.select(which), lists.targets
-    told = known.told(which, texts, f"lift: {lists.task}")
-    after = ndcg_at(stages.rerank(texts, given, lists.task, logits_of=told).hits, targets.select(which), 10)
-    before = ndcg_at(lists.hits, targets, 10)
+def lift(state: ReleaseState, found: LabelledShortlists, known: KnownLogits) -> GateVerdict:
+    """nDCG@10 of the lists reranked, against the order given; `known` are logits of these lists."""
+    after = ranked(state, found, f"lift: {found.task.gate}", logits=known)
+    before = ndcg_at(after.hits, found.targets, 10)
     moved = before.copy()
-    moved[which] = after
+    moved[after.which] = ndcg_at(after.reranked, found.targets, 10)[after.which]
     counted = ~np.isnan(before)
-    return gate(before[counted], moved[counted], users=lists.owner[counted])
+    return gate(before[counted], moved[counted], users=found.owner[counted])
 
 
-def _reranked(stages: Stages, task: TaskName, text: str, hits: Hits) -> object:
-    with ONE_BLAS_THREAD:  # as in a request of the engine
-        return stages.rerank([text], hits, task)
+def _reranked(state: ReleaseState, batch: Batch) -> object:
+    with ONE_BLAS_THREAD:  # as a request has it
+        return run(replace(state, reranks=EVERY_GATE), batch, since=rank, until=rank)
 
 
-def _timed(work: Sequence[Reranker], lists: Shortlists, timed: int, clock: Callable[[], float]) -> list[list[float]]:
-    """Milliseconds of each reranker by request; another one begins with each request."""
+def _timed(work: Sequence[Reranker], batch: Batch, timed: int, clock: Callable[[], float]) -> list[list[float]]:
+    """Milliseconds of each kind of work for one request after the other; another kind begins with each."""
     spent: list[list[float]] = [[] for _ in work]
-    requests = [line for line, text in enumerate(lists.texts) if text][:timed]
+    requests = [line for line, text in enumerate(batch.ranker_texts or ()) if text][:timed]
     for number, line in enumerate(requests):
-        alone = lists.hits.select(np.array([line]))
+        alone = batch.select(np.array([line]))
         for turn in range(len(work)):
             at = (turn + number) % len(work)
             begun = clock()
-            work[at](lists.texts[line], alone)
+            work[at](alone)
             spent[at].append(1_000 * (clock() - begun))
     return spent

@@ -12,18 +12,17 @@ from benchmarks.models.frontier import (
     REQUESTS,
     TIMED_REQUESTS,
     Point,
-    Shortlists,
+    labelled_lists,
     measure_strategies,
     open_strategies,
-    recommend_shortlists,
     reference_reranker,
-    search_shortlists,
     select_strategies,
     strategies,
 )
 from benchmarks.result_lines import Line, sampled
 from indexing.bundle.bundle import Bundle
 from retrieval.encoders.quiet import quiet_libraries
+from retrieval.encoders.runtime import RuntimeOptions
 from retrieval.errors import BadBundle
 from retrieval.text.rendering import item_texts
 from serving.answering.release_state import ReleaseState
@@ -69,30 +68,14 @@ class FrontierRun:
         with quiet_libraries():
             settings = settings_of(base=recorded_settings(bundle))
             shop = Shop.open(self.data, settings.data, now=datetime.now(UTC), like=index_ids(bundle, release))
-            opened = ReleaseState.of_release(bundle, release, device=self.device)
-            stages = open_strategies(
-                bundle,
-                release,
-                opened.stages,
-                shop,
-                wanted,
-                remove_seen=opened.remove_seen,
-                device=self.device,
-                most=FEW_FITTED if self.quick else None,
-                say=say,
-            )
+            state = ReleaseState.of_release(bundle, release, RuntimeOptions(device=self.device))
+            most, timed = (FEW, FEW_TIMED) if self.quick else (self.lists, TIMED_REQUESTS)
+            fitted = FEW_FITTED if self.quick else None
+            opened = open_strategies(bundle, state, shop, wanted, device=self.device, most=fitted, say=say)
             reference = reference_reranker(folder, item_texts(shop.data.items), depth, self.device)
-            timed = FEW_TIMED if self.quick else TIMED_REQUESTS
-            for lists in self._lists(opened, shop):
-                points = measure_strategies(wanted, stages, lists, reference=reference, timed=timed)
-                yield from (_line(lists.task, point) for point in points)
-
-    def _lists(self, opened: ReleaseState, shop: Shop) -> Iterator[Shortlists]:
-        most = FEW if self.quick else self.lists
-        if shop.events is not None:
-            yield recommend_shortlists(opened.stages, shop, self.fold, remove_seen=opened.remove_seen, most=most)
-        if shop.judgements is not None:
-            yield search_shortlists(opened.stages, shop, self.fold, most=most)
+            for found in labelled_lists(state, shop, self.fold, most=most):
+                points = measure_strategies(wanted, opened, found, reference=reference, timed=timed)
+                yield from (_line(str(found.task.gate), point) for point in points)
 
 
 def _line(task: str, point: Point) -> Line:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +14,16 @@ from numpy.typing import NDArray
 from benchmarks.models.throughput import describe_lengths, repeat_to
 from indexing.bundle.bundle import Bundle
 from ranking.models.pair_tokens import PairTokenizer
+from retrieval.encoders.runtime import RuntimeOptions
 from retrieval.errors import BadBundle, BadData
 from retrieval.topk import CSR, Rows
+from serving.answering.batch import Batch
+from serving.answering.pipeline import run
+from serving.answering.read_user import LiveRequests
 from serving.answering.release_state import ReleaseState
-from serving.answering.retriever import TaskName
-from serving.answering.stages import SHORTLIST, Stages
-from serving.answering.user_context import UserContext
+from serving.answering.retrieve import retrieve
+from serving.answering.tasks import GateName, task_of
+from serving.evaluation.batch_requests import with_texts
 from serving.jobs.canaries import read_canaries
 from serving.request import Request
 
@@ -32,7 +35,7 @@ class RerankRequest:
     """A request as a cross-encoder reads it: the text of the user or query, and the candidates' texts in retrieved
     order. `sampled` has the mean tokens per pair of every request that was sampled."""
 
-    task: TaskName
+    task: GateName
     user: str
     items: tuple[str, ...]
     sampled: tuple[float, ...]
@@ -59,15 +62,6 @@ class RerankRequest:
             raise BadData(f"{path}: cannot be read as a request ({error}); leave --request out") from error
 
 
-class ReadRequest(NamedTuple):
-    """A request as the engine reads it; `rows` is the shortlist that goes to its cross-encoder."""
-
-    known: UserContext
-    query: str  # empty for a recommendation
-    text: str  # of the user or query, for the cross-encoder
-    rows: Rows
-
-
 def sample_request(
     bundle: Bundle, ranker: Path, *, size: int = 1_000, device: str = "auto", seed: int = 0
 ) -> RerankRequest:
@@ -79,48 +73,53 @@ def sample_request(
     queries.
     """
     release = bundle.current()
-    opened = ReleaseState.of_release(bundle, replace(release, ranker=None), device=device).updated()
+    options = RuntimeOptions(device=device)
+    state = ReleaseState.of_release(bundle, replace(release, ranker=None), options).updated()
     stored = [] if release.canaries is None else read_canaries(bundle.path_of("canaries", release.canaries))
-    users, rng = opened.shoppers.user_ids, np.random.default_rng(seed)
-    queries = opened.shoppers.query_texts or tuple(canary.query for canary in stored if canary.query)
+    users, rng = state.user_store.user_ids, np.random.default_rng(seed)
+    queries = state.user_store.query_texts or tuple(canary.query for canary in stored if canary.query)
     recommended = (Request(user_id=users[at].as_py()) for at in rng.permutation(len(users)).tolist())
     searched = (Request(query=queries[at]) for at in rng.permutation(len(queries)).tolist())
-    sampled = list(islice(_rerankable(opened, recommended), SAMPLED))
-    sampled = sampled or list(islice(_rerankable(opened, searched), SAMPLED))
+    sampled = list(islice(_rerankable(state, recommended), SAMPLED)) or list(
+        islice(_rerankable(state, searched), SAMPLED)
+    )
     if not sampled:
         raise BadBundle(
             f"{bundle.path}: release {release.id} knows no users and no queries to rerank for; "
             f"run: shortlist index build {bundle.path} --data DATA"
         )
-    tokens = mean_tokens(PairTokenizer.load(ranker), opened.stages, sampled)
+    tokens = mean_tokens(PairTokenizer.load(ranker), state, sampled)
     chosen = sampled[median_position(tokens)]
-    items = opened.stages.texts_of(candidates(opened, chosen, size))
-    task: TaskName = "search" if chosen.query else "recommend"
-    return RerankRequest(task=task, user=chosen.text, items=tuple(items), sampled=tuple(tokens.tolist()))
+    items = state.item_texts(candidates(state, chosen, size))
+    task: GateName = "search" if chosen.queries.corrected[0] else "recommend"
+    return RerankRequest(task=task, user=text_of(chosen), items=tuple(items), sampled=tuple(tokens.tolist()))
 
 
-def candidates(opened: ReleaseState, sampled: ReadRequest, n: int) -> Rows:
-    """The first n candidates of a request: its shortlist, then what the towers find next; fewer where no more may be
-    answered."""
-    known, query, stages, past = sampled.known, sampled.query, opened.stages, opened.shoppers.query_texts
-    vectors = (
-        stages.searcher_vectors(known.batch, past, query, known.gap)
-        if query
-        else stages.history_vectors(known.batch, past)
-    )
-    removed = known.taken if opened.remove_seen and not query else known.taken[:0]
-    others = CSR.from_lists([np.union1d(sampled.rows, removed)])
-    more = stages.retriever.by_towers(vectors, min(n, opened.version.size), others).rows[0]
-    return np.concatenate([sampled.rows, more[more >= 0]])[:n]
+def candidates(state: ReleaseState, sampled: Batch, n: int) -> Rows:
+    """The first n rows that retrieval has for a request: its shortlist, then what the towers find next; fewer where no
+    more may be answered."""
+    found = sampled.candidates.hits.rows[0]
+    found = found[found >= 0]
+    removed = np.empty(0, np.int64) if sampled.exclude is None else sampled.exclude.rows
+    others = CSR.from_lists([np.union1d(found, removed)])
+    more = state.retriever.by_towers(sampled.vectors, min(n, state.version.size), others).rows[0]
+    return np.concatenate([found, more[more >= 0]])[:n]
 
 
-def mean_tokens(tokenizer: PairTokenizer, stages: Stages, sampled: Sequence[ReadRequest]) -> NDArray[np.float64]:
+def mean_tokens(tokenizer: PairTokenizer, state: ReleaseState, sampled: Sequence[Batch]) -> NDArray[np.float64]:
     """The mean tokens of the pairs of each request's shortlist, float64 [n]."""
-    lists = CSR.from_lists([one.rows for one in sampled])
+    found = [one.candidates.hits.rows[0] for one in sampled]
+    lists = CSR.from_lists([rows[rows >= 0] for rows in found])
     rows = np.unique(lists.rows)
-    items = dict(zip(rows.tolist(), stages.texts_of(rows), strict=True))
-    pairs = tokenizer.pairs([one.text for one in sampled], items, lists.owners, lists.rows)
+    items = dict(zip(rows.tolist(), state.item_texts(rows), strict=True))
+    pairs = tokenizer.pairs([text_of(one) for one in sampled], items, lists.owners, lists.rows)
     return np.bincount(lists.owners, tokenizer.lengths(pairs)) / np.diff(lists.indptr)
+
+
+def text_of(sampled: Batch) -> str:
+    """What a cross-encoder reads of one request."""
+    (text,) = sampled.ranker_texts or ("",)
+    return text
 
 
 def median_position(values: NDArray[np.float64]) -> int:
@@ -132,14 +131,10 @@ def median_position(values: NDArray[np.float64]) -> int:
     return int(np.argsort(values, kind="stable")[(len(values) - 1) // 2])
 
 
-def _rerankable(opened: ReleaseState, requests: Iterable[Request]) -> Iterator[ReadRequest]:
-    """The requests that have a text and candidates."""
+def _rerankable(state: ReleaseState, requests: Iterable[Request]) -> Iterator[Batch]:
+    """Those of the requests, retrieved, for which there is something to read and to order."""
     for request in requests:
-        known = opened.histories.of_shopper(request.user_id)
-        query = opened.stages.spelled([request.text])[0] if request.text else ""
-        (text,) = opened.stages.user_texts(known.batch, [query or None], opened.shoppers.timeline.kinds)
-        if not text:
-            continue
-        answer = opened.answer(replace(request, k=SHORTLIST, rerank=False))
-        if answer.items:
-            yield ReadRequest(known, query, text, opened.version.rows_of([hit.item_id for hit in answer.items]))
+        batch = Batch(requests=LiveRequests([request]), task=task_of(state, request))
+        batch = with_texts(state, run(state, batch, until=retrieve))
+        if text_of(batch) and (batch.candidates.hits.rows >= 0).any():
+            yield batch

@@ -17,7 +17,7 @@ from ranking.models.cross_encoder import CrossEncoderScorer, open_cross_encoder
 from ranking.models.late_interaction import LateScorer
 from ranking.models.pair_tokens import PairTokenizer, TokenLists
 from ranking.models.placement import Placement, resolve_placement
-from ranking.training.settings import LATE, SHALLOW
+from ranking.strategies import LATE, SHALLOW
 from retrieval.encoders.int8_file import holds_int8
 from retrieval.encoders.runtime import RuntimeName, pick_device, resolve_precision
 from retrieval.encoders.text_encoder import TextEncoder, max_tokens, open_sentence_transformer

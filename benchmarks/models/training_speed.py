@@ -64,11 +64,11 @@ class TrainingRun:
             yield Line(measured="train, whole", labels={}, unit="s", summary={**whole, "both": sum(whole.values())})
 
     def _ranker(self, shop: Shop, bundle: Bundle, draft: Release, scratch: Path) -> None:
-        """Trains a cross-encoder on what the towers propose, if that gives any pairs."""
-        stages = Engine.of_release(bundle, draft, device=self.device).stages
+        """Trains a cross-encoder on what the towers propose, where they found anything to learn from."""
+        state = Engine.of_release(bundle, draft, device=self.device).state
         ranking = self.config.ranking
         pairs = ranker_data(
-            shop, stages, ranking, remove_seen=not shop.shoppers_buy_again(), seed=self.config.retrieval.seed,
+            shop, state, ranking, seed=self.config.retrieval.seed,
             device=self.device, cross_fit=list, say=say,
         )  # fmt: skip
         if len(pairs.train):

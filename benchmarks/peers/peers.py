@@ -36,7 +36,7 @@ from retrieval.metrics.baselines import event_baselines
 from retrieval.text.rendering import item_texts
 from retrieval.topk import Hits, Vectors
 from serving.cli.show import say
-from serving.evaluation.figures import Task, relevant_rows
+from serving.evaluation.figures import MeasuredTask, relevant_rows
 from serving.shop import Shop
 
 WIDTH = 100  # items that a peer proposes
@@ -105,7 +105,7 @@ class Peers:
         yield from self._quality(recommend_tasks(self.shop, stages))
         yield from costs
 
-    def _quality(self, tasks: Mapping[str, Task]) -> Iterator[Line]:
+    def _quality(self, tasks: Mapping[str, MeasuredTask]) -> Iterator[Line]:
         """Without who is shown how often, which is long and not what peers are compared by."""
         return (line for line in Quality(self.shop, tasks).lines() if line.measured != "exposure")
 
@@ -141,7 +141,7 @@ class Peers:
             seconds = (built.seconds, built.seconds)
             costs.append(cost_line(labels, spent, built=seconds, megabytes=built.megabytes, batched=batched))
         targets = relevant_rows(judged, grades)
-        yield from self._quality({"search": Task(targets=targets, stages=stages)})
+        yield from self._quality({"search": MeasuredTask(targets=targets, stages=stages)})
         yield from costs
 
     def searchers(self) -> dict[str, Callable[[], BuiltSearch]]:

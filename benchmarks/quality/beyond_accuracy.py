@@ -20,8 +20,8 @@ from retrieval.metrics import ranking as metrics
 from retrieval.metrics.baselines import histories
 from retrieval.metrics.ranking import Counts, Values
 from retrieval.topk import CSR, Hits
-from serving.answering.stages import Stages
-from serving.evaluation.figures import Task
+from serving.answering.release_state import ReleaseState
+from serving.evaluation.figures import MeasuredTask
 from serving.shop import Shop
 
 GROUPED = ("brand", "seller")  # columns whose groups' exposure is measured
@@ -41,7 +41,7 @@ class ListFigures:
 
     shop: Shop
 
-    def lines(self, name: str, task: Task) -> Iterator[Line]:
+    def lines(self, name: str, task: MeasuredTask) -> Iterator[Line]:
         """Every stage whose lists are known, with all figures that its task has."""
         for part in parts_of(task):
             for stage, hits in part.lists.items():
@@ -64,7 +64,7 @@ class ListFigures:
             )
 
     def _exposure(
-        self, labels: Mapping[str, str], column: str, groups: Groups, hits: Hits, task: Task
+        self, labels: Mapping[str, str], column: str, groups: Groups, hits: Hits, task: MeasuredTask
     ) -> Iterator[Line]:
         """The gap between the share of answers and the share of sales of every group, and both for the largest groups.
 
@@ -101,9 +101,9 @@ class ListFigures:
         return histories(events, split.folds["test"])
 
 
-def diversity_lines(tasks: Mapping[str, Task], stages: Stages) -> Iterator[Line]:
+def diversity_lines(tasks: Mapping[str, MeasuredTask], state: ReleaseState) -> Iterator[Line]:
     """The diversity of the answered items by their vectors of the item tower."""
-    vectors = stages.version.vectors_at(np.arange(stages.version.size))
+    vectors = state.version.vectors_at(np.arange(state.version.size))
     for name, task in tasks.items():
         for part in parts_of(task):
             for stage, hits in part.lists.items():

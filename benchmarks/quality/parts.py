@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from retrieval.metrics.ranking import Places, Ranked, places_in, settled
 from retrieval.topk import CSR, Hits, Mask
-from serving.evaluation.figures import Positions, Task
+from serving.evaluation.figures import MeasuredTask, Positions
 
 
 class Part(NamedTuple):
@@ -35,7 +35,7 @@ class Part(NamedTuple):
         return self._replace(targets=self.targets.where(own), target_at=self.target_at[own], stages=stages)
 
 
-def parts_of(task: Task) -> Iterator[Part]:
+def parts_of(task: MeasuredTask) -> Iterator[Part]:
     """All requests, then the reranked sample, if there is one."""
     everyone = np.arange(task.targets.n_lists)
     lists = {name: ranked for name, ranked in task.stages.items() if isinstance(ranked, Hits)}
@@ -45,7 +45,7 @@ def parts_of(task: Task) -> Iterator[Part]:
         yield _part(task, everyone if task.sample is None else task.sample, shown, shown)
 
 
-def _part(task: Task, at: Positions, stages: Mapping[str, Ranked], lists: Mapping[str, Hits]) -> Part:
+def _part(task: MeasuredTask, at: Positions, stages: Mapping[str, Ranked], lists: Mapping[str, Hits]) -> Part:
     targets = task.targets.select(at)
     target_at = CSR(task.targets.indptr, np.arange(len(task.targets.rows))).select(at).rows
     placed = {

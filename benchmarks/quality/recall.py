@@ -31,15 +31,17 @@ from retrieval.metrics import ranking as metrics
 from retrieval.metrics.baselines import histories, targets_of
 from retrieval.metrics.ranking import Places, Values
 from retrieval.topk import CSR, Hits, Mask
-from serving.evaluation.batch_requests import Offline, query_shortlists
 from serving.evaluation.evaluator import Measurement
-from serving.evaluation.figures import MIN_SLICE, Task, given_stage
+from serving.evaluation.figures import MIN_SLICE, MeasuredTask, given_stage
+from serving.evaluation.labelled import LabelledRequests
 from serving.shop import Shop
 
 MEASURES = {
     "recall": metrics.recall_at, "ndcg": metrics.ndcg_at, "mrr": metrics.mrr_at, "hit_rate": metrics.hit_rate_at
 }  # fmt: skip
 CUTS = {"recall": (1, 5, 10, 20, 50, 100), "ndcg": (10, 100), "mrr": (10,), "hit_rate": (1, 10)}
+UNSEEN = "seen_removed"
+RECOMMENDED = (UNSEEN, "seen_kept")  # tasks over every request of the test fold
 SAMPLED_METRICS = ("ndcg@10", "recall@100")  # whose value for every user is kept, so that two runs can be compared
 SLICED = ("recall@10", "recall@100", "ndcg@10")
 
@@ -49,7 +51,7 @@ class Quality:
     """The ranked lists of a data set's test requests, by task and stage."""
 
     shop: Shop
-    tasks: Mapping[str, Task]
+    tasks: Mapping[str, MeasuredTask]
     resamples: int = 1_000
 
     def lines(self) -> Iterator[Line]:
@@ -93,7 +95,7 @@ class Quality:
             about = {**labels, "metric": metric}
             yield Line(measured="quality", labels=about, unit="share", summary=summary, samples=samples)
 
-    def _slices(self, name: str, task: Task) -> Iterator[Line]:
+    def _slices(self, name: str, task: MeasuredTask) -> Iterator[Line]:
         for slice_name, mask in self._masks(name, task).items():
             for part in parts_of(task):
                 yield from self._slice({"task": name, "slice": slice_name}, part.slice(mask))
@@ -117,11 +119,11 @@ class Quality:
                 measured="slice", labels={**labels, "stage": stage}, unit="share", summary={**summary, "n": float(n)}
             )
 
-    def _masks(self, name: str, task: Task) -> dict[str, Mask]:
+    def _masks(self, name: str, task: MeasuredTask) -> dict[str, Mask]:
         """The slices of a task's targets, bool [n_targets] by name."""
         counts = None if self.shop.events is None else training_counts(self.shop)
         found = {**task.slices, **item_slices(self.shop.data.items, counts, task.targets)}
-        if name == "search":
+        if name not in RECOMMENDED:
             return found
         events, split = events_and_split(self.shop)
         kinds = self._target_events(task.targets).kinds()
@@ -130,56 +132,54 @@ class Quality:
     def _worth(self, name: str, targets: CSR) -> Values:
         """The value of each target in the shop's currency, float64 [n_targets]."""
         prices = prices_of(self.shop.data.items)
-        return prices[targets.rows] if name == "search" else self._target_events(targets).worth(prices, targets.rows)
+        if name not in RECOMMENDED:
+            return prices[targets.rows]
+        return self._target_events(targets).worth(prices, targets.rows)
 
     def _target_events(self, targets: CSR) -> TargetEvents:
         events, split = events_and_split(self.shop)
         return TargetEvents(events, split.folds["test"], split.target_events, targets)
 
 
-def funnel_lines(measured: Measurement, tasks: Mapping[str, Task]) -> Iterator[Line]:
+def funnel_lines(measured: Measurement, tasks: Mapping[str, MeasuredTask]) -> Iterator[Line]:
     """At which step each task lost the targets that it did not answer, over the requests that were reranked."""
     for name, task in tasks.items():
         final = task.sampled.get("final")
         retrieved = task.stages[given_stage(task.stages)]
-        if final is None or not isinstance(retrieved, Hits):
+        if name not in (*RECOMMENDED, "search") or final is None or not isinstance(retrieved, Hits):
             continue
         sample = np.arange(task.targets.n_lists) if task.sample is None else task.sample
         targets, removed = _targets_and_removed(measured.shop, name, task)
-        exact = _exact_lists(measured, name, removed, retrieved)
+        exact = _exact_lists(measured, name, retrieved)
         funnel = Funnel(
-            targets=targets.select(sample), n_items=measured.stages.version.size, removed=removed.select(sample),
+            targets=targets.select(sample), n_items=measured.state.version.size, removed=removed.select(sample),
             exact=exact.select(sample), retrieved=retrieved.select(sample), answered=final, k=ANSWERED,
         )  # fmt: skip
         counts = {step: float(count) for step, count in funnel.counts().items()}
         yield Line(measured="funnel", labels={"task": name, "k": str(ANSWERED)}, unit="figure", summary=counts)
 
 
-def _targets_and_removed(shop: Shop, name: str, task: Task) -> tuple[CSR, CSR]:
+def _targets_and_removed(shop: Shop, name: str, task: MeasuredTask) -> tuple[CSR, CSR]:
     """All targets of a task's requests, and the items that may not be answered to each."""
     nothing = CSR.from_lists([[]] * task.targets.n_lists)
     if name == "search":
         return task.targets, nothing
     events, split = events_and_split(shop)
     requests = split.folds["test"]
-    removed = histories(events, requests, split.target_events) if name == "seen_removed" else nothing
+    removed = histories(events, requests, split.target_events) if name == UNSEEN else nothing
     return targets_of(requests), removed
 
 
-def _exact_lists(measured: Measurement, name: str, removed: CSR, retrieved: Hits) -> Hits:
+def _exact_lists(measured: Measurement, name: str, retrieved: Hits) -> Hits:
     """The candidates of the same requests with exact search in place of the index."""
-    stages, shop, k = measured.stages, measured.shop, retrieved.rows.shape[1]
-    if stages.version.index.is_exact:
+    state = measured.state
+    if state.version.index.is_exact:
         return retrieved
-    version = replace(stages.version, index=ExactIndex(stages.version.vectors))
-    exact = replace(stages, retriever=replace(stages.retriever, version=version))
-    if name == "search":
-        assert shop.judgements is not None
-        texts = exact.spelled(shop.query_texts(shop.judgements.folds["test"]))
-        return query_shortlists(exact, texts, exact.user.queries(texts), k)
-    events, split = events_and_split(shop)
-    offline = Offline.of(exact, events, split.target_events)
-    return offline.shortlists(split.folds["test"], removed if name == "seen_removed" else None, k)
+    version = replace(state.version, index=ExactIndex(state.version.vectors))
+    exact = replace(state, retriever=replace(state.retriever, version=version))
+    requests = LabelledRequests(exact, measured.shop)
+    found = requests.searches("test") if name == "search" else requests.recommendations("test", unseen=name == UNSEEN)
+    return found.batch.candidates.hits
 
 
 def _measure(metric: str, places: Places, targets: CSR) -> Values:

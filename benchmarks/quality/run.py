@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -22,7 +21,7 @@ from serving.cli.options import settings_of
 from serving.cli.show import say
 from serving.engine import Engine
 from serving.evaluation.evaluator import Measurement
-from serving.evaluation.figures import Figures, Task
+from serving.evaluation.figures import MeasuredTask
 from serving.jobs.run import Pipeline
 from serving.jobs.train_one import index_ids, recorded_settings
 from serving.shop import Shop
@@ -56,25 +55,22 @@ class RecallRun:
         with TemporaryDirectory() as scratch, quiet_libraries():
             pipeline = self._pipeline(bundle, Path(scratch))
             shop = pipeline.open_shop(like=index_ids(bundle, bundle.current()))
-            measured, gates = self._measured(shop, pipeline.config.evaluation.rerank_sample)
+            measured = Measurement(
+                Engine.open(self.bundle, device=self.device, auto_reload=False).state,
+                shop,
+                pipeline.config.evaluation.rerank_sample,
+            )
             untuned = None if self.quick else pipeline.untuned(shop, bundle)
             whole = not self.quality_alone
-            tasks = measured.tasks(untuned, gates, ANSWERED if whole else 0, noisy_reranked=whole)
+            tasks = measured.tasks(untuned, ANSWERED if whole else 0, noisy_reranked=whole)
             tasks = _with_query_slices(shop, tasks)
             yield from self._lines_of(Quality(shop, tasks, resamples))
             if not self.quality_alone:
-                yield from diversity_lines(tasks, measured.stages)
+                yield from diversity_lines(tasks, measured.state)
                 yield from funnel_lines(measured, tasks)
 
     def _lines_of(self, quality: Quality) -> Iterator[Line]:
         return quality.stages() if self.quality_alone else quality.lines()
-
-    def _measured(self, shop: Shop, sample: int) -> tuple[Measurement, dict[str, Figures]]:
-        """The live release's stages, to be measured on a data set opened like its index, and its gates."""
-        assert self.bundle is not None
-        engine = Engine.open(self.bundle, device=self.device)
-        gates: dict[str, Figures] = json.loads(json.dumps(engine.release.gates))
-        return Measurement(engine.stages, shop, engine.release.settings.get("seen") != "keep", sample), gates
 
     def _pipeline(self, bundle: Bundle, scratch: Path) -> Pipeline:
         options = {"rerank_sample": FEW} if self.quick else {}
@@ -82,16 +78,16 @@ class RecallRun:
         return Pipeline(self.data, bundle.path, settings, device=self.device, say=say, scratch=scratch)
 
 
-def _baselines(shop: Shop) -> dict[str, Task]:
+def _baselines(shop: Shop) -> dict[str, MeasuredTask]:
     """The baselines that need no model, for every task that the data set has."""
-    found: dict[str, Task] = {}
+    found: dict[str, MeasuredTask] = {}
     if shop.events is not None:
         events, split = events_and_split(shop)
         found = recommend_tasks(shop, event_baselines(events, split.folds["test"], split, shop.data.n_items))
     return found if shop.judgements is None else {**found, "search": search_task(shop)}
 
 
-def _with_query_slices(shop: Shop, tasks: dict[str, Task]) -> dict[str, Task]:
+def _with_query_slices(shop: Shop, tasks: dict[str, MeasuredTask]) -> dict[str, MeasuredTask]:
     """The same tasks, where search has slices by query as well."""
     if shop.judgements is None:
         return tasks

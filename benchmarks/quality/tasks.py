@@ -13,7 +13,7 @@ from retrieval.errors import BadData
 from retrieval.metrics.baselines import Baseline, histories, query_baselines, targets_of
 from retrieval.text.rendering import item_texts
 from retrieval.topk import Hits
-from serving.evaluation.figures import Task, relevant_rows
+from serving.evaluation.figures import MeasuredTask, relevant_rows
 from serving.evaluation.slices import noisy_queries, request_slices
 from serving.shop import Shop
 
@@ -28,7 +28,7 @@ def events_and_split(shop: Shop) -> tuple[Events, EventSplit]:
     return shop.data.events, shop.events
 
 
-def recommend_tasks(shop: Shop, stages: Mapping[str, Baseline]) -> dict[str, Task]:
+def recommend_tasks(shop: Shop, stages: Mapping[str, Baseline]) -> dict[str, MeasuredTask]:
     """The tasks `seen_removed` and `seen_kept` of the test requests, with the slices of every evaluation."""
     events, split = events_and_split(shop)
     requests, found = split.folds["test"], {}
@@ -36,7 +36,7 @@ def recommend_tasks(shop: Shop, stages: Mapping[str, Baseline]) -> dict[str, Tas
     counts = training_counts(shop)
     for mode, exclude in (("seen_removed", taken), ("seen_kept", None)):
         targets = targets_of(requests) if exclude is None else targets_of(requests).without(exclude)
-        found[mode] = Task(
+        found[mode] = MeasuredTask(
             targets=targets,
             stages={name: stage.places(targets, exclude=exclude) for name, stage in stages.items()},
             heads={name: stage.rank(ANSWERED, exclude=exclude) for name, stage in stages.items()},
@@ -47,7 +47,7 @@ def recommend_tasks(shop: Shop, stages: Mapping[str, Baseline]) -> dict[str, Tas
     return found
 
 
-def search_task(shop: Shop) -> Task:
+def search_task(shop: Shop) -> MeasuredTask:
     """The judged queries of the test fold and their misspelt variant, answered by the baselines that need no model."""
     assert shop.judgements is not None
     queries = shop.judgements.folds["test"]
@@ -56,8 +56,8 @@ def search_task(shop: Shop) -> Task:
     def ranked(texts: Sequence[str]) -> dict[str, Hits]:
         return {name: baseline.rank(SEARCHED) for name, baseline in query_baselines(texts, items).items()}
 
-    misspelt = Task(targets=targets, stages=ranked(noisy_queries(shop, queries)))
-    return Task(targets=targets, stages=ranked(shop.query_texts(queries)), variants={"noisy_queries": misspelt})
+    misspelt = MeasuredTask(targets=targets, stages=ranked(noisy_queries(shop, queries)))
+    return MeasuredTask(targets=targets, stages=ranked(shop.query_texts(queries)), variants={"noisy_queries": misspelt})
 
 
 def training_counts(shop: Shop) -> NDArray[np.int64]:

@@ -13,7 +13,13 @@ from benchmarks.vector_index.synthetic import shop_vectors, shopper_vectors
 from indexing.ann.gpu import cuda_obstacle
 from retrieval.errors import BadData, MissingDependency
 from retrieval.topk import Vectors
+from serving.answering.batch import Batch
+from serving.answering.encode import encode
+from serving.answering.pipeline import run
+from serving.answering.read_user import LiveRequests
+from serving.answering.tasks import TASKS, Task
 from serving.engine import Engine
+from serving.request import Request
 
 SHOPPERS, FEW = 1_000, 100
 GROWTH = "10000,30000,100000,300000,1000000"  # items
@@ -22,7 +28,7 @@ GROWTH = "10000,30000,100000,300000,1000000"  # items
 def curves_of(bundle: Path, *, device: str, seed: int, seconds: float, few: bool) -> IndexCurves:
     """What to draw of a bundle's live release. Raises BadBundle where it cannot be opened."""
     engine = open_engine(bundle, EngineOptions(), device)
-    version = engine.stages.version
+    version = engine.state.version
     items = np.ascontiguousarray(version.vectors_at(np.arange(version.size)), np.float32)
     obstacle = cuda_obstacle() if device != "cpu" else "device=cpu"
     if device == "cuda" and obstacle is not None:
@@ -67,15 +73,17 @@ def _saved(path: Path) -> Vectors:
 def query_vectors(engine: Engine, n: int, seed: int) -> Vectors:
     """User vectors float32 [n, dim] of shoppers drawn at random; of past queries or titles where there are none."""
     rng = np.random.default_rng(seed)
-    users: list[str] = engine.shoppers.user_ids.to_pylist()
+    users: list[str] = engine.state.user_store.user_ids.to_pylist()
     if users:
         drawn = [users[at] for at in rng.integers(len(users), size=n)]
-        batches = [engine.histories.of_shopper(user).batch for user in drawn]
-        vectors = np.concatenate(
-            [engine.stages.history_vectors(batch, engine.shoppers.query_texts) for batch in batches]
-        )
+        vectors = _encoded(engine, [Request(user_id=user) for user in drawn], TASKS["recommend"])
         return vectors[vectors.any(axis=1)]
-    version = engine.stages.version
-    texts = list(engine.shoppers.query_texts) or version.values_at("title", np.arange(version.size)).to_pylist()
-    asked = engine.stages.spelled([texts[at] for at in rng.integers(len(texts), size=n)])
-    return engine.stages.user.queries(asked)
+    version = engine.state.version
+    texts = list(engine.state.user_store.query_texts) or version.values_at("title", np.arange(version.size)).to_pylist()
+    asked = [Request(query=texts[at]) for at in rng.integers(len(texts), size=n)]
+    return _encoded(engine, asked, TASKS["search"])
+
+
+def _encoded(engine: Engine, requests: list[Request], task: Task) -> Vectors:
+    """The vectors that the index is asked with, float32 [n, dim]."""
+    return run(engine.state, Batch(requests=LiveRequests(requests), task=task), until=encode).vectors

@@ -12,7 +12,7 @@ from pathlib import Path
 from indexing.bundle.manifest import JsonMap, Manifest, dump_json, load_json, sha256
 from retrieval.errors import BadBundle, CorruptBundle, StaleArtefact
 
-SCHEMA = 1
+SCHEMA = 2
 KINDS = ("towers", "ranker", "index", "shoppers", "words", "canaries")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _REMEDY = {
@@ -66,6 +66,11 @@ class Release:
     def read(cls, path: Path) -> Release:
         """Read a release; raises CorruptBundle where the file is cut short, changed or lacks a field."""
         envelope = load_json(path, schema=SCHEMA)
+        if envelope["schema"] != SCHEMA:
+            raise BadBundle(
+                f"{path} is of format {envelope['schema']}, this shortlist reads format {SCHEMA}; make a new bundle: "
+                "shortlist run NEW_BUNDLE --data DATA"
+            )
         body = envelope.get("release")
         if not isinstance(body, dict) or sha256(dump_json(body)) != envelope.get("sha256"):
             raise CorruptBundle(f"{path} is changed: its contents differ from its checksum; restore it or build again")

@@ -8,8 +8,6 @@ from pydantic import Field
 
 from retrieval.settings import Budget, Settings
 
-FULL, SHALLOW, LATE = "full", "shallow", "late"  # models of a ranker; the last two lie in subfolders of these names
-
 PASSES: dict[Budget, float] = {"quick": 1.0, "default": 2.0, "long": 4.0}
 TOKENS: dict[Budget, int] = {"quick": 500_000, "default": 1_900_000, "long": 20_000_000}
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,31 @@ class HistoryBatch(NamedTuple):
             np.column_stack([self.gaps, np.where(has_events, gap, 0)]),
             np.column_stack([self.present, has_events]),
         )
+
+    def each(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> HistoryBatch:
+        """The batch with every column [b, l] changed alike."""
+        return HistoryBatch(*(change(column) for column in self))
+
+    def followed_by(self, later: HistoryBatch, longest: int) -> HistoryBatch:
+        """These histories with those of another batch of the same b requests as their newest events, the newest
+        `longest` of each."""
+        both = HistoryBatch(*(np.hstack(pair) for pair in zip(self, later, strict=True)))
+        found = both.newest(both.present, longest)
+        padding = found.present.shape[1] - max(1, int(found.present.sum(axis=1).max(initial=0)))
+        return found.each(lambda column: column[:, padding:])
+
+    @classmethod
+    def join(cls, parts: Sequence[HistoryBatch]) -> HistoryBatch:
+        """The histories of several batches, one under the other, padded at the front to the longest."""
+        length = max(part.items.shape[1] for part in parts)
+
+        def joined(columns: Iterable[NDArray[Any]], padding: int) -> NDArray[Any]:
+            widened = (
+                np.pad(column, ((0, 0), (length - column.shape[1], 0)), constant_values=padding) for column in columns
+            )
+            return np.concatenate(list(widened))
+
+        return cls(*map(joined, zip(*parts, strict=True), (-1, -1, 0, 0, 0)))
 
     def recency(self, decay: float) -> NDArray[np.float32]:
         """The weight of each item in a decayed mean over its history, float32 [b, l], summing to 1 per history.

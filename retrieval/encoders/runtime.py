@@ -34,6 +34,19 @@ Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 Precision: TypeAlias = Literal["auto", "fp32", "bf16"]
 RuntimeName: TypeAlias = Literal["openvino", "torch"]
 RUNTIMES: tuple[str, ...] = get_args(RuntimeName)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeOptions:
+    """Where models run and in which numbers; `runtime` is what runs them on CPUs, on CUDA it is torch. A `precision`
+    of int8 is of cross-encoders alone."""
+
+    device: str = "auto"
+    precision: str = "auto"
+    runtime: RuntimeName = "openvino"
+
+
+DEFAULT_RUNTIME = RuntimeOptions()
 Batch: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]  # ids, mask, segments, [b, l] each
 
 BUDGET_TOKENS = 1024  # tokens of a batch on a CPU, padding included; larger ones exceed a core's cache

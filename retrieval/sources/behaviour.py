@@ -7,12 +7,13 @@ source dominates the weighted sum of `retrieval.sources.fusion`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from retrieval.sources.cooccurrence import incidence
 from retrieval.sources.protocols import RequestBatch, SparseScores
+from retrieval.sources.registry import FitCase, ReleaseParts, SourceSpec, register_source
 from retrieval.topk import CSR
 
 if TYPE_CHECKING:
@@ -85,3 +86,64 @@ def newest(lists: CSR, n: int) -> CSR:
     owners = lists.owners
     kept = lists.indptr[1:][owners] - np.arange(len(owners)) <= n
     return CSR(np.concatenate(([0], np.cumsum(kept)))[lists.indptr], lists.rows[kept])
+
+
+def _recommends(case: FitCase) -> bool:
+    return case.order != "search"
+
+
+def _repeats(case: FitCase) -> bool:
+    return case.order == "recommend" and not case.unseen
+
+
+def _similar(name: str, reads: int) -> dict[str, Any]:
+    """How a source over one of a release's similarities is made, and where there is one."""
+
+    def make(parts: ReleaseParts) -> CoOccurrence:
+        read = parts.similarity(name)
+        assert read is not None, "made only where it is available"
+        return CoOccurrence(read(), reads)
+
+    return {"make": make, "available": lambda parts: parts.similarity(name) is not None}
+
+
+register_source(
+    SourceSpec(
+        name="co_occurrence",
+        about="what users of the same items took",
+        counts_for=_recommends,
+        **_similar("together", NEWEST),
+    )
+)
+register_source(
+    SourceSpec(
+        name="right_after",
+        about="what was taken right after the last item",
+        counts_for=_recommends,
+        **_similar("after", 1),
+    )
+)
+register_source(
+    SourceSpec(
+        name="looked_at",
+        about="what the user looked at, or put in the cart, and did not take since",
+        make=lambda parts: RecentlyBrowsed(),
+        counts_for=_recommends,
+    )
+)
+register_source(
+    SourceSpec(
+        name="own_frequency",
+        about="how often the user took it before",
+        make=lambda parts: OwnFrequency(),
+        counts_for=_repeats,
+    )
+)
+register_source(
+    SourceSpec(
+        name="taken_before",
+        about="whether the user took it before",
+        make=lambda parts: TakenBefore(),
+        counts_for=_repeats,
+    )
+)

@@ -9,7 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.sources.protocols import RequestBatch, SparseScores
+from retrieval.sources.registry import SourceSpec, register_source
 from retrieval.topk import CSR
+
+EXACT = "exact"  # the source whose items stand in front of all others
 
 
 @dataclass(frozen=True)
@@ -27,3 +30,14 @@ class ExactMatch:
         rows = np.stack([lookup(texts) for lookup in self.lookups], axis=1)
         lists = CSR.from_lists([np.unique(found[found >= 0]) for found in rows])
         return SparseScores(lists, np.ones(len(lists.rows), np.float32))
+
+
+register_source(
+    SourceSpec(
+        name=EXACT,
+        about="the item whose id or code the query is; it stands in front of all others",
+        make=lambda parts: ExactMatch(parts.lookups()),
+        counts_for=lambda case: False,  # it is no matter of weight
+        follows_updates=True,
+    )
+)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.sources.protocols import RequestBatch, SparseScores
+from retrieval.sources.protocols import CandidateSource, RequestBatch, SparseScores
+from retrieval.sources.registry import ReleaseParts, SourceSpec, register_source
 from retrieval.text.words import stem, words
 from retrieval.topk import CSR, Scores
 
@@ -65,3 +66,20 @@ class Lexical:
         scores = np.concatenate([self.scores[part] for part in parts])
         distinct, which = np.unique(rows, return_inverse=True)
         return distinct.astype(np.int64), np.bincount(which, scores).astype(np.float32)
+
+
+def _words(parts: ReleaseParts) -> CandidateSource:
+    read = parts.lexical
+    assert read is not None, "made only where it is available"
+    return read()
+
+
+register_source(
+    SourceSpec(
+        name="words",
+        about="BM25 of the query's words over the items' texts",
+        make=_words,
+        available=lambda parts: parts.lexical is not None,
+        counts_for=lambda case: case.order == "search",
+    )
+)

@@ -34,8 +34,17 @@ class RequestBatch(NamedTuple):
         >>> RequestBatch.of_texts(["red mug"]).history.n_lists
         1
         """
-        empty = CSR(np.zeros(len(texts) + 1, np.int64), np.empty(0, np.int64))
+        empty = CSR.nothing(len(texts))
         return cls(empty, empty, empty, np.zeros(len(texts), np.int64), texts)
+
+    @classmethod
+    def join(cls, parts: Sequence[RequestBatch]) -> RequestBatch:
+        """The requests of several parts, one part after the other."""
+        history, taken, browsed = (
+            CSR.join([getattr(part, name) for part in parts]) for name in ("history", "taken", "browsed")
+        )
+        queries = [text for part in parts for text in part.queries]
+        return cls(history, taken, browsed, np.concatenate([part.day for part in parts]), queries)
 
 
 class SourceScores(Protocol):

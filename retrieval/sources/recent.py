@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.data.time_units import DAY
+from retrieval.data.timeline import Timeline
 from retrieval.sources.behaviour import CoOccurrence
 from retrieval.sources.cooccurrence import cosines
 from retrieval.sources.protocols import RequestBatch, SparseScores
+from retrieval.sources.registry import FitCase, ReleaseParts, SourceSpec, register_source
 from retrieval.topk import CSR, Scores
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
+RECENT_DAYS = 14  # of what is taken together
 CACHED_DAYS = 32  # request days whose results a source caches
 SHRINKAGE = 10.0  # shoppers added to every item, see `cosines`: a few weeks of events are little evidence
 
@@ -89,6 +94,22 @@ class RecentCoOccurrence:
         users, items = user[order].astype(np.int64), item[order].astype(np.int64)
         return cls(time[order] // DAY, users, items, n_items, days, known)
 
+    @classmethod
+    def of_timeline(
+        cls, timeline: Timeline, kinds: Sequence[str], n_items: int, known: Mapping[int, csr_array] | None = None
+    ) -> RecentCoOccurrence:
+        """Of the last RECENT_DAYS, from the events of some kinds."""
+        taken = np.flatnonzero(np.isin(timeline.kind, timeline.codes_of(kinds)) & (timeline.item >= 0))
+        users = np.repeat(np.arange(len(timeline.offsets) - 1), np.diff(timeline.offsets))
+        return cls.of(
+            timeline.time[taken],
+            users[taken],
+            timeline.item[taken],
+            n_items,
+            days=RECENT_DAYS,
+            known=dict(known or {}),
+        )
+
     def read(self, requests: RequestBatch) -> SparseScores:
         """See CandidateSource."""
         lists = [np.empty(0, np.int64)] * len(requests.day)
@@ -112,3 +133,38 @@ class RecentCoOccurrence:
             self.known.pop(oldest, None)
         self.known[today] = made
         return made
+
+
+def _of_late(case: FitCase) -> bool:
+    return case.order != "search" and case.temporal
+
+
+def _sold(days: int, parts: ReleaseParts) -> RecentPopularity:
+    timeline = parts.timeline
+    taken = np.flatnonzero(np.isin(timeline.kind, timeline.codes_of(parts.targets)) & (timeline.item >= 0))
+    return RecentPopularity.of(timeline.time[taken], timeline.item[taken], days=days)
+
+
+def _together(parts: ReleaseParts) -> RecentCoOccurrence:
+    read = parts.similarity("lately")
+    known = {} if read is None else {parts.today: read()}
+    return RecentCoOccurrence.of_timeline(parts.timeline, parts.targets, parts.n_items, known)
+
+
+for _days in (7, 30):
+    register_source(
+        SourceSpec(
+            name=f"popularity_{_days}d",
+            about=f"what sold in the {_days} days before",
+            make=partial(_sold, _days),
+            counts_for=_of_late,
+        )
+    )
+register_source(
+    SourceSpec(
+        name=f"together_{RECENT_DAYS}d",
+        about=f"what users of the same items took in the {RECENT_DAYS} days before",
+        make=_together,
+        counts_for=_of_late,
+    )
+)

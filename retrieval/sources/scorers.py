@@ -6,13 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from retrieval.data.time_units import DAY
 from retrieval.sources.behaviour import newest
 from retrieval.sources.protocols import RequestBatch
+from retrieval.sources.registry import ReleaseParts, SourceSpec, register_source
 from retrieval.topk import CSR, Hits, Mask, Scores
 
+PRICE = "price"
 NEWEST_TAKEN = 50  # items a shopper took last, whose prices are read
 PRIOR_PURCHASES = 2.0  # purchases with the spread of the whole shop that are added to every shopper's own
 
@@ -100,3 +103,37 @@ class Newness:
             return np.where(counts, 1 / np.maximum(days, 1), 0).astype(np.float32)
 
         return ScoreOnly(of, len(requests.day))
+
+
+def _newness(parts: ReleaseParts) -> Newness:
+    timeline = parts.timeline
+    known = np.flatnonzero(timeline.item >= 0)
+    return Newness.of(timeline.time[known], timeline.item[known], parts.n_items)
+
+
+def _price_fit(parts: ReleaseParts) -> PriceFit:
+    prices = parts.column(PRICE)
+    assert prices is not None, "made only where it is available"
+    return PriceFit.of(prices.cast(pa.float64()).to_numpy())
+
+
+register_source(
+    SourceSpec(
+        name="newness",
+        about="how new the item is",
+        make=_newness,
+        counts_for=lambda case: case.order != "search" and case.temporal and case.unseen,
+        proposes=False,
+    )
+)
+register_source(
+    SourceSpec(
+        name="price_fit",
+        about="how near the item's price is to those of what the user took",
+        make=_price_fit,
+        available=lambda parts: parts.column(PRICE) is not None,
+        counts_for=lambda case: case.order != "search" and case.unseen,
+        proposes=False,
+        follows_updates=True,
+    )
+)

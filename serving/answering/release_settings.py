@@ -1,45 +1,111 @@
-"""What a release recorded of how it answers, but for its steps of reranking."""
+"""What a release records of how it answers, read and written here alone. A change of its fields is a new format of
+releases: see `indexing.bundle.releases.SCHEMA`."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal, Self, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from indexing.bundle.manifest import JsonMap
 from indexing.bundle.releases import Release
-from retrieval.errors import StaleArtefact
+from ranking.ordering.blend import Blend
+from retrieval.errors import BadBundle, StaleArtefact
 from retrieval.sources.fusion import Fusion
 from retrieval.text.rendering import marked_fingerprint
 
-
-def fusions_of(settings: JsonMap) -> dict[str, Fusion]:
-    """The fusion of each task that the release recorded. Raises BadBundle for one of another version."""
-    recorded = settings.get("fusion")
-    tasks = recorded.items() if isinstance(recorded, dict) else ()
-    return {task: Fusion.of(weights) for task, weights in tasks if isinstance(weights, dict)}
+SHORTLIST = 100  # candidates of a request, at least
+OrderName: TypeAlias = Literal["recommend", "recommend_unseen", "search"]  # what sources are weighted for
+Fitted = TypeVar("Fitted")
 
 
-def reads_marks(release: Release) -> bool:
-    """Whether a release's ranker reads texts whose parts say what they are. Raises StaleArtefact where it has one, for
-    which this version says it otherwise."""
-    recorded = release.settings.get("field_markers")
-    if release.ranker is not None and recorded not in (None, marked_fingerprint()):
-        raise StaleArtefact(
-            f"the ranker {release.ranker} reads shoppers' texts of another rendering ({recorded}, this is "
-            f"{marked_fingerprint()}); run: shortlist train ranker BUNDLE --data DATA (or adopt it again)"
-        )
-    return recorded is not None
+class StepSettings(BaseModel):
+    """One step of reranking: which model of the ranker, over how many places, in which numbers, with which blends."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    model: str
+    depth: int = Field(ge=1)
+    precision: str = "auto"
+    blend: Mapping[str, Mapping[str, Any]] = {}
+
+    @property
+    def blends(self) -> dict[str, Blend]:
+        """By the name of an order, or `grade`. Raises BadBundle for one of another version."""
+        return {name: Blend.of(weights) for name, weights in self.blend.items()}
 
 
-def setting_of(settings: JsonMap, name: str, default: int) -> int:
-    """A whole number that the release recorded."""
-    value = settings.get(name, default)
-    return value if isinstance(value, int) else default
+class ReleaseSettings(BaseModel):
+    """How a release answers, and the settings that made it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    filter_seen: bool  # whether recommendations leave out what was taken before, where a request does not say
+    targets: tuple[str, ...] = ()  # kinds of events by which an item is taken
+    titles: int = 3  # newest titles that the ranker reads
+    field_markers: str | None = None  # of the ranker's texts: fingerprint of how their parts are marked; None: not
+    rerank: tuple[StepSettings, ...] = ()
+    fusion: Mapping[str, Mapping[str, Any]] = {}  # weights of the sources, by order
+    config: Mapping[str, Any] = {}  # the tree of settings that made the release
+    adopted: bool = False  # whether its models came from elsewhere
+    item_vectors: Literal["made", "given"] = "made"
+
+    @classmethod
+    def of(cls, release: Release) -> Self:
+        """What a release recorded. Raises BadBundle, naming the field, for what this version does not know."""
+        try:
+            return cls.model_validate(release.settings)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise BadBundle(
+                f"release {release.id}: its setting {where} is not of this version ({first['msg']}); "
+                "make a new bundle: shortlist run NEW_BUNDLE --data DATA"
+            ) from error
+
+    def as_json(self) -> JsonMap:
+        """As `Release.settings` holds it."""
+        found: JsonMap = json.loads(self.model_dump_json())
+        return found
+
+    @property
+    def fusions(self) -> dict[str, Fusion]:
+        """The fusion of each order. Raises BadBundle for one of another version."""
+        return {order: Fusion.of(dict(weights)) for order, weights in self.fusion.items()}
+
+    def require_same_markers(self, release: Release) -> None:
+        """Raises StaleArtefact where the release's ranker reads texts that this version marks in another way."""
+        if release.ranker is not None and self.field_markers not in (None, marked_fingerprint()):
+            raise StaleArtefact(
+                f"the ranker {release.ranker} reads users' texts of another rendering ({self.field_markers}, this is "
+                f"{marked_fingerprint()}); run: shortlist train ranker BUNDLE --data DATA (or adopt it again)"
+            )
 
 
-def passed(gates: Mapping[str, object]) -> frozenset[str]:
-    """The tasks whose gate, as a release records it, lets the reranker on.
+def with_settings(release: Release, **changes: object) -> Release:
+    """A release with some of its recorded settings changed, by the fields of ReleaseSettings."""
+    settings = ReleaseSettings.of(release).model_copy(update=changes)
+    return replace(release, settings=settings.as_json())
 
-    >>> passed({"search": {"verdict": "proven", "on": True}, "recommend": {"verdict": "no", "on": False}})
-    frozenset({'search'})
+
+INHERITED = {"personalised_search": "search", "complete_cart": "recommend"}  # of a task without a gate of its own
+
+
+def gates_passed(gates: Mapping[str, object]) -> frozenset[str]:
+    """The tasks whose gate, as a release records it, lets the reranker on. A personalised search without a gate of its
+    own follows that of search, a cart that of recommendation.
+
+    >>> sorted(gates_passed({"search": {"on": False}, "recommend": {"verdict": "adopted", "on": True}}))
+    ['complete_cart', 'recommend']
     """
-    return frozenset(task for task, gate in gates.items() if isinstance(gate, Mapping) and gate.get("on") is True)
+    on = {task for task, gate in gates.items() if isinstance(gate, Mapping) and gate.get("on") is True}
+    return frozenset(on | {task for task, like in INHERITED.items() if task not in gates and like in on})
+
+
+def weights_for_task(found: Mapping[str, Fitted], name: str, otherwise: Fitted) -> Fitted:
+    """What was fitted for an order; for new things what was fitted for any recommendation, where they have nothing of
+    their own."""
+    return found.get(name, found.get("recommend", otherwise) if name == "recommend_unseen" else otherwise)

@@ -2,72 +2,38 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.releases import Release
 from indexing.version.index_version import IndexVersion
-from retrieval.encoders.blas_threads import ONE_BLAS_THREAD
-from retrieval.encoders.runtime import RuntimeName
+from retrieval.encoders.runtime import DEFAULT_RUNTIME, RuntimeOptions
 from retrieval.errors import ShortlistError
-from retrieval.sources.fusion import TOWERS, Fusion
+from retrieval.sources.exact import EXACT
+from retrieval.sources.fusion import Fusion
 from retrieval.sources.lexical import Lexical
 from retrieval.text.rendering import item_texts
 from retrieval.text.spelling import Spelling
 from retrieval.text.words import words
-from retrieval.topk import CSR, Mask, Rows
+from retrieval.towers.query_vectors import QueryVectors
 from retrieval.towers.serving import Towers, UserTower
-from serving.answering.filter_masks import FilterMasks
-from serving.answering.release_settings import fusions_of, passed, reads_marks, setting_of
-from serving.answering.rerank_steps import open_steps
-from serving.answering.retriever import EXACT, FusionName, Retriever, Shortlists, TaskName
-from serving.answering.source_registry import WORDS, Sources, open_sources
-from serving.answering.stages import Reranked, Stages
-from serving.answering.user_context import Histories, UserContext
-from serving.answering.user_store import Shoppers
-from serving.request import Answer, Hit, Request
+from serving.answering.release_settings import SHORTLIST, ReleaseSettings, gates_passed
+from serving.answering.rerank_steps import Step, open_steps
+from serving.answering.retriever import FilterMasks, Retriever
+from serving.answering.source_registry import OpenedParts, Sources
+from serving.answering.user_context import UserContextReader
+from serving.answering.user_store import UserStore
 
-LONGEST, TITLES = 50, 3  # where the release does not say: events that are read, newest titles that are reranked by
-WARM_UP = "warmupp"  # a query; what it asks for does not matter, but no item should have its word
+LONGEST = 50  # events of a history that are read where the towers do not say
 TRIES = 5  # to open the live release, while others take its place
-POPULAR = "popular items"  # nothing is known of who asks, and nothing is asked for
-CATALOGUE = "items in the order of the catalogue"  # the same, and nothing is known to be popular
-QUERY_ALONE = "the query alone"  # a shopper or a history is named, and nothing is known of it
-KNOWN_ITEMS = "the known items of the history"  # others of it are not in the index
-RECOMMENDATION = "a recommendation"  # the query is empty
-FEWER = "all items that may be answered"  # they are fewer than k
 
 
-class Clock:
-    """Milliseconds of each stage of one request, and how many are left of those from its beginning."""
-
-    def __init__(self, deadline: float | None = None) -> None:
-        self.timings_ms: dict[str, float] = {}
-        self._deadline, self._begun = deadline, time.perf_counter()
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Times what happens inside; a stage in several parts is their sum."""
-        begun = time.perf_counter()
-        yield
-        spent = (time.perf_counter() - begun) * 1000
-        self.timings_ms[name] = round(self.timings_ms.get(name, 0.0) + spent, 3)
-
-    @property
-    def left(self) -> Callable[[], float] | None:
-        """How many milliseconds are left at each call; None without a deadline."""
-        if (deadline := self._deadline) is None:
-            return None
-        return lambda: deadline - (time.perf_counter() - self._begun) * 1000
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ReleaseState:
     """A release with the updates of its index up to one of them. Safe to answer from in many threads.
 
@@ -75,27 +41,26 @@ class ReleaseState:
     """
 
     release: Release
-    stages: Stages
-    shoppers: Shoppers
-    histories: Histories
-    remove_seen: bool  # what `filter_seen=None` means here
-    reranks: frozenset[str]  # tasks whose gate the cross-encoder has passed: "recommend", "search"
+    settings: ReleaseSettings
+    user_tower: UserTower
+    query_vectors: QueryVectors
+    retriever: Retriever
+    user_store: UserStore
+    user_contexts: UserContextReader
+    reranks: frozenset[str]  # gates that the cross-encoder has passed: "recommend", "search"
+    steps: tuple[Step, ...] = ()  # of reranking: each orders the head of what the one before it ordered
+    spelling: Spelling | None = None
+    shortlist: int = SHORTLIST  # items that are retrieved, at least
 
     @classmethod
     def live(
-        cls,
-        bundle: Bundle,
-        *,
-        device: str = "auto",
-        precision: str = "auto",
-        runtime: RuntimeName = "openvino",
-        like: ReleaseState | None = None,
+        cls, bundle: Bundle, options: RuntimeOptions = DEFAULT_RUNTIME, *, like: ReleaseState | None = None
     ) -> ReleaseState:
         """The live release of a bundle with all its updates; see `of_release`.
 
         Begins again where another release became live meanwhile and the one being opened was pruned.
         """
-        opened = partial(cls.of_release, bundle, device=device, precision=precision, runtime=runtime, like=like)
+        opened = partial(cls.of_release, bundle, options=options, like=like)
         for _ in range(TRIES - 1):
             name = bundle.current_id()
             try:
@@ -110,53 +75,44 @@ class ReleaseState:
         cls,
         bundle: Bundle,
         release: Release,
+        options: RuntimeOptions = DEFAULT_RUNTIME,
         *,
-        device: str = "auto",
-        precision: str = "auto",
-        runtime: RuntimeName = "openvino",
         like: ReleaseState | None = None,
     ) -> ReleaseState:
         """Any release of a bundle, live or not, as it was built. Models that `like` has open already are shared.
 
-        `precision` int8 is of the ranker alone; `runtime` is of the texts' models on CPUs. Raises BadConfig for int8
-        on CUDA and for what is not known; BadBundle, CorruptBundle or StaleArtefact, by name.
+        Raises BadConfig for int8 on CUDA and for what is not known; BadBundle, CorruptBundle or StaleArtefact, by name.
         """
-        user = _user_tower(bundle, release, device, precision, runtime, like)
-        version = IndexVersion.open(bundle.path_of("index", release.index), device=device)
-        shoppers = _shoppers(bundle, release, version, user.config.kinds)
-        longest = int(user.config.history.get("longest", LONGEST))
-        settings = release.settings
-        targets = settings.get("targets")
-        kinds = tuple(map(str, targets if isinstance(targets, list) else ()))
+        settings = ReleaseSettings.of(release)
+        settings.require_same_markers(release)
+        shared = like is not None and like.release.towers == release.towers
+        user_tower = like.user_tower if like is not None and shared else _user_tower(bundle, release, options)
+        version = IndexVersion.open(bundle.path_of("index", release.index), device=options.device)
+        store = _user_store(bundle, release, version, user_tower.config.kinds)
         words = None if release.words is None else bundle.path_of("words", release.words)
-        fusions = fusions_of(settings)
-        sources = _read(open_sources(words, version, shoppers, kinds), fusions)
-        stages = Stages(
-            user,
-            Retriever(version, shoppers.popularity, sources, fusions),
-            longest=longest,
-            titles=setting_of(settings, "titles", TITLES),
-            marked=reads_marks(release),
-            steps=open_steps(
-                bundle,
-                release,
-                version,
-                device=device,
-                precision=precision,
-                runtime=runtime,
-                like=like.stages.steps if like is not None and like.release.ranker == release.ranker else (),
-            ),
-            spelling=_spelling(sources, user),
+        fusions = settings.fusions
+        sources = _used(Sources(OpenedParts(version, store, settings.targets, words)), fusions)
+        longest = int(user_tower.config.history.get("longest", LONGEST))
+        open_now = like.steps if like is not None and like.release.ranker == release.ranker else ()
+        return cls(
+            release=release,
+            settings=settings,
+            user_tower=user_tower,
+            query_vectors=like.query_vectors if like is not None and shared else QueryVectors(user_tower),
+            retriever=Retriever(version, store.popularity, sources, fusions),
+            user_store=store,
+            user_contexts=UserContextReader(version, store, longest, settings.targets),
+            reranks=gates_passed(release.gates),
+            steps=open_steps(bundle, release, version, options, like=open_now),
+            spelling=_spelling(sources, user_tower),
         )
-        histories = Histories(version, shoppers, longest, kinds)
-        return cls(release, stages, shoppers, histories, settings.get("seen") != "keep", passed(release.gates))
 
     def updated(self) -> ReleaseState:
         """With the updates that were appended to its index since; itself where there are none.
 
         Raises CorruptBundle, naming the file, for an update that is not whole.
         """
-        retriever = self.stages.retriever
+        retriever = self.retriever
         version = retriever.version.updated()
         if version is retriever.version:
             return self
@@ -164,63 +120,46 @@ class ReleaseState:
         sources = retriever.sources
         if isinstance(sources, Sources):
             sources = sources.updated(version)
-        retriever = replace(retriever, version=version, popularity=popularity, sources=sources)
-        spelling = self.stages.spelling
+        spelling = self.spelling
         if spelling is not None and version.delta is not None:
             spelling = spelling.also(word for text in item_texts(version.delta.items) for word in words(text))
         return replace(
             self,
-            stages=replace(self.stages, retriever=retriever, spelling=spelling),
-            histories=replace(self.histories, version=version),
+            retriever=replace(retriever, version=version, popularity=popularity, sources=sources),
+            spelling=spelling,
+            user_contexts=replace(self.user_contexts, version=version),
         )
 
-    def answer(self, request: Request, clock: Clock | None = None) -> Answer:
-        """Any request, since `clock` began. Raises BadRequest for filters that the items do not have."""
-        clock = clock or Clock(request.deadline_ms)
-        given = request.history is not None
-        with clock.stage("history"):
-            known = (
-                self.histories.of_items(request.history or ()) if given else self.histories.of_shopper(request.user_id)
-            )
-        removed = request.filter_seen if request.filter_seen is not None else self.remove_seen and not request.text
-        name: FusionName = "recommend_unseen" if removed else "recommend"
-        return self._run(request, known, known.taken if removed else known.taken[:0], name, clock)
+    @property
+    def version(self) -> IndexVersion:
+        """The items and their index."""
+        return self.retriever.version
 
-    def similar(self, request: Request) -> Answer:
-        """The items nearest to those of the request's history, themselves left out; popular ones where none is
-        known."""
-        clock = Clock()
-        with clock.stage("history"):
-            known = self.histories.of_items(request.history or ())
-            vectors = np.zeros((1, self.version.dim), np.float32)
-            dim = self.stages.user.config.dim
-            vectors[:, :dim] = self.version.vectors_at(known.taken)[:, :dim].sum(axis=0)
-        allowed = self._allowed(request, clock)
-        with clock.stage("search"):
-            hits = self.stages.retriever.by_towers(vectors, self._depth(request.k), _excluding(known.taken), allowed)
-        fallbacks = () if len(known.taken) else (self._popular,)
-        proposed = np.full(hits.rows.shape, bool(len(known.taken)))
-        return self._answered(request, Shortlists(hits, {TOWERS: proposed}), fallbacks, clock)
+    @property
+    def filter_seen(self) -> bool:
+        """Whether recommendations leave out what was taken before, where a request does not say."""
+        return self.settings.filter_seen
 
-    def complete_cart(self, request: Request, clock: Clock | None = None) -> Answer:
-        """What best goes on from the cart that the request's history is, never anything in it; of what its shopper took
-        before, nothing that a recommendation would leave out. Where nobody is known to take anything again, it is an
-        order of new things."""
-        clock, items = clock or Clock(request.deadline_ms), request.history or ()
-        with clock.stage("history"):
-            cart = self.histories.of_items(items).taken
-            known = self.histories.of_cart(items, request.user_id)
-        name: FusionName = "recommend" if len(known.taken) else "recommend_unseen"
-        return self._run(request, known, np.union1d(cart, known.taken) if self.remove_seen else cart, name, clock)
+    @cached_property
+    def filter_masks(self) -> FilterMasks:
+        """The masks of requests' filters over the items."""
+        return FilterMasks(self.version)
 
-    def warm_up(self) -> None:
-        """Answer a request that goes through every model, so that the first shopper does not wait for them."""
-        self.answer(Request(history=self.version.ids_of(np.arange(1)), query=WARM_UP, k=1))
+    @property
+    def depth(self) -> int:
+        """How many places are reranked, 0 without a cross-encoder."""
+        return self.steps[0].depth if self.steps else 0
+
+    def at_depth(self, depth: int) -> ReleaseState:
+        """The same with `depth` places reranked by the first step, and no more than that by later ones."""
+        first = tuple(replace(step, depth=depth) for step in self.steps[:1])
+        later = tuple(replace(step, depth=min(step.depth, depth)) for step in self.steps[1:])
+        return replace(self, steps=first + later)
 
     def forget(self) -> None:
-        """Empty the memory of queries and filters: the next that come are read as if for the first time."""
-        self.stages.forget()
-        self._masks.forget()
+        """Empties the memory of queries and filters: the next that come are read as if for the first time."""
+        self.query_vectors.forget()
+        self.filter_masks.forget()
 
     def titles(self, items: Sequence[str]) -> list[str]:
         """The titles of items; an unknown one has none and is left out."""
@@ -228,135 +167,12 @@ class ReleaseState:
         found: list[str] = self.version.values_at("title", rows[rows >= 0]).to_pylist()
         return found
 
-    @property
-    def version(self) -> IndexVersion:
-        """The items and their index."""
-        return self.stages.version
-
-    def _run(self, request: Request, known: UserContext, left_out: Rows, name: FusionName, clock: Clock) -> Answer:
-        """`name` is the fusion of what is asked without a text."""
-        text = typed = request.text
-        if typed and request.spellcheck:
-            with clock.stage("spell"):
-                text = self.stages.spelled([typed])[0]
-        task: TaskName = "search" if text else "recommend"
-        reranks = request.rerank and task in self.reranks
-        with ONE_BLAS_THREAD if reranks else nullcontext():  # idle ones would keep a core from the cross-encoder
-            return self._ordered(request, text, known, left_out, name, reranks, clock)
-
-    def _ordered(
-        self,
-        request: Request,
-        text: str,
-        known: UserContext,
-        left_out: Rows,
-        name: FusionName,
-        reranks: bool,
-        clock: Clock,
-    ) -> Answer:
-        typed, past = request.text, self.shoppers.query_texts
-        allowed = self._allowed(request, clock)
-        if text:
-            with clock.stage("encode"):
-                self.stages.query_vectors([text])  # remembered
-        with clock.stage("history"):
-            vectors = (
-                self.stages.searcher_vectors(known.batch, past, text, known.gap)
-                if text
-                else self.stages.history_vectors(known.batch, past)
-            )
-        fallbacks = self._fallbacks(request, known, bool(known.batch.readable.any()))
-        with clock.stage("search"):
-            asked, excluded = known.asked._replace(queries=[text]), _excluding(left_out)
-            order: FusionName = "search" if text else name
-            found = self.stages.retriever.shortlists(vectors, asked, self._depth(request.k), order, excluded, allowed)
-            if text:
-                named = asked._replace(queries=[typed])
-                found = self.stages.retriever.named_first(found, named, excluded, allowed)
-        reranked = None
-        if reranks:
-            with clock.stage("rerank"):
-                about = self.stages.user_texts(known.batch, [text or None], self.shoppers.timeline.kinds)
-                if about[0]:
-                    reranked = self.stages.rerank(  # what was named stands first
-                        about, found.hits, order, fixed=found.exact, left=clock.left
-                    )
-        return self._answered(request, found, fallbacks, clock, reranked, text if text != typed else "")
-
-    def _answered(
-        self,
-        request: Request,
-        shortlist: Shortlists,
-        fallbacks: tuple[str, ...],
-        clock: Clock,
-        reranked: Reranked | None = None,
-        corrected_query: str = "",
-    ) -> Answer:
-        hits = shortlist.hits
-        rows, scores, places = hits.rows[0], hits.scores[0], np.arange(hits.rows.shape[1])
-        with clock.stage("explain"):
-            if reranked is not None:
-                rows, scores, places = reranked.hits.rows[0], self.stages.shown_scores(reranked)[0], reranked.places[0]
-            kept = np.flatnonzero(rows >= 0)[: request.k]
-            ids, titles = self.version.ids_of(rows[kept]), self.version.values_at("title", rows[kept]).to_pylist()
-            before = places[kept].tolist()
-            sources = [shortlist.sources_of(0, place) for place in before]
-            columns = zip(ids, titles, scores[kept].tolist(), [place + 1 for place in before], sources, strict=True)
-            items = tuple(Hit(*column) for column in columns)
-        if len(items) < request.k:
-            fallbacks = (*fallbacks, FEWER)
-        return Answer(
-            items,
-            self.release.id,
-            fallbacks,
-            reranked is not None and any(reranked.depths),
-            clock.timings_ms,
-            self.version.revision,
-            () if reranked is None else tuple(self._cut(reranked.depths, int((rows >= 0).sum()))),
-            corrected_query,
-        )
-
-    def _cut(self, depths: Sequence[int], candidates: int) -> Iterator[str]:
-        """What steps of reranking were not let read."""
-        for step, depth in zip(self.stages.steps, depths, strict=True):
-            wanted = min(step.depth, candidates)
-            if depth < wanted:
-                yield f"rerank, {step.model} model: {depth} of {wanted} places"
-
-    def _fallbacks(self, request: Request, known: UserContext, heard: bool) -> tuple[str, ...]:
-        found = [RECOMMENDATION] if request.query is not None and not request.text else []
-        named = request.user_id is not None or request.history is not None
-        if heard:
-            found += [KNOWN_ITEMS] if known.unknown else []
-        elif not request.text:
-            found.append(self._popular)
-        elif named:
-            found.append(QUERY_ALONE)
-        return tuple(found)
-
-    @property
-    def _popular(self) -> str:
-        return POPULAR if self.shoppers.popularity.any() else CATALOGUE
-
-    def _depth(self, k: int) -> int:
-        return min(max(k, self.stages.shortlist), self.version.size)
-
-    def _allowed(self, request: Request, clock: Clock) -> Mask | None:
-        if not request.filters:
-            return None
-        with clock.stage("filters"):
-            return self._masks.of(request.filters)
-
-    @cached_property
-    def _masks(self) -> FilterMasks:
-        return FilterMasks(self.version)
+    def item_texts(self, rows: NDArray[np.int64]) -> list[str]:
+        """The rendered items at rows."""
+        return item_texts(self.version.items_at(rows))
 
 
-def _excluding(rows: Rows) -> CSR | None:
-    return CSR.from_lists([rows]) if len(rows) else None
-
-
-def _read(sources: Sources, fusions: dict[str, Fusion]) -> Sources:
+def _used(sources: Sources, fusions: dict[str, Fusion]) -> Sources:
     """The sources, those that count read from the disk."""
     used = {EXACT}.union(*(fusion.weights for fusion in fusions.values()))
     for name in used & set(sources):
@@ -364,24 +180,20 @@ def _read(sources: Sources, fusions: dict[str, Fusion]) -> Sources:
     return sources
 
 
-def _spelling(sources: Sources, user: UserTower) -> Spelling | None:
-    lexical = sources.get(WORDS)
+def _spelling(sources: Sources, user_tower: UserTower) -> Spelling | None:
+    lexical = sources.get("words")
     if not isinstance(lexical, Lexical):
         return None
-    return Spelling.of(lexical.codes, lexical.indptr, user.encoder.is_word)
+    return Spelling.of(lexical.codes, lexical.indptr, user_tower.encoder.is_word)
 
 
-def _user_tower(
-    bundle: Bundle, release: Release, device: str, precision: str, runtime: RuntimeName, like: ReleaseState | None
-) -> UserTower:
-    if like is not None and like.release.towers == release.towers:
-        return like.stages.user
+def _user_tower(bundle: Bundle, release: Release, options: RuntimeOptions) -> UserTower:
     folder, cache = bundle.path_of("towers", release.towers), bundle.path / "runtime" / release.towers
-    kind = "auto" if precision == "int8" else precision  # int8 is of cross-encoders
-    return Towers.open(folder, device=device, precision=kind, runtime=runtime, cache=cache).user
+    kind = "auto" if options.precision == "int8" else options.precision  # int8 is of cross-encoders
+    return Towers.open(folder, device=options.device, precision=kind, runtime=options.runtime, cache=cache).user
 
 
-def _shoppers(bundle: Bundle, release: Release, version: IndexVersion, kinds: tuple[str, ...]) -> Shoppers:
+def _user_store(bundle: Bundle, release: Release, version: IndexVersion, kinds: tuple[str, ...]) -> UserStore:
     folder = None if release.shoppers is None else bundle.path_of("shoppers", release.shoppers)
-    shoppers = Shoppers.open(folder, version)
-    return shoppers.recoded(kinds) if kinds else shoppers
+    store = UserStore.open(folder, version)
+    return store.recoded(kinds) if kinds else store

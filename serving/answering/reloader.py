@@ -15,6 +15,7 @@ from typing import Protocol
 
 from indexing.bundle.bundle import Bundle
 from retrieval.errors import ShortlistError
+from serving.answering.pipeline import warm_up
 from serving.answering.release_state import ReleaseState
 
 POLL_EVERY = 0.5  # seconds
@@ -102,7 +103,7 @@ class ReleaseReloader:
     def _open_warm(self) -> None:
         before = self._state
         state = self._open_live(like=before)
-        state.warm_up()
+        warm_up(state)
         self.swap(None, state)
         log.info("release %s answers in place of %s", state.release.id, before.release.id)
 

@@ -1,158 +1,139 @@
-"""The steps of reranking as a release records them, and the models that they open."""
+"""The steps of reranking: what the settings plan, what a release records, and the models that answer from them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from indexing.bundle.bundle import Bundle
-from indexing.bundle.manifest import JsonMap
 from indexing.bundle.releases import Release
 from indexing.version.index_version import IndexVersion
-from ranking.models.cross_encoder import CrossEncoderScorer
-from ranking.models.item_tokens import stored_tokens
+from ranking.models.cross_encoder import CrossEncoderScorer, ShortlistScorer
+from ranking.models.item_tokens import StoredTokens, stored_tokens
 from ranking.models.late_interaction import LateScorer
 from ranking.models.placement import Placement, resolve_placement
 from ranking.ordering.blend import Blend
-from ranking.training.settings import FULL, LATE, SHALLOW
+from ranking.strategies import FULL, LATE, SHALLOW, Depths, strategy_named
 from retrieval.encoders.int8_file import holds_int8
-from retrieval.encoders.runtime import RuntimeName, pick_device, resolve_precision
+from retrieval.encoders.runtime import DEFAULT_RUNTIME, RuntimeOptions, pick_device, resolve_precision
 from retrieval.errors import BadBundle
-from serving.answering.stages import SHORTLIST, Pace, Step
-from serving.settings import RankConfig
+from serving.answering.deadline import LatencyModel
+from serving.answering.release_settings import SHORTLIST, ReleaseSettings, StepSettings, weights_for_task
+
+if TYPE_CHECKING:
+    from serving.settings import RankConfig
+
+MODELS = (FULL, SHALLOW, LATE)
 
 
-class RecordedStep(NamedTuple):
-    """One step of a release: which model of its ranker, over how many places, with which blends by name."""
+@dataclass(frozen=True)
+class Step:
+    """One model over the first `depth` places of the order before it, with blends by the name of an order or `grade`.
 
-    model: str
+    `stored` is what the index holds of its tokens as built, None where that is nothing. `model` and `precision` name
+    the scorer among those of the ranker. `latency` is what was observed of its calls.
+    """
+
+    scorer: ShortlistScorer
     depth: int
-    blends: Mapping[str, Blend] = {}
+    blends: Mapping[str, Blend] = field(default_factory=dict)
+    stored: StoredTokens | None = None
+    model: str = FULL
     precision: str = "auto"
+    latency: LatencyModel = field(default_factory=LatencyModel, compare=False)
 
-    def as_json(self) -> JsonMap:
-        """As `settings.rerank` of a release holds it."""
-        blends: JsonMap = {name: blend.as_json() for name, blend in self.blends.items()}
-        return {"model": self.model, "depth": self.depth, "precision": self.precision, "blend": blends}
+    def blend(self, name: str) -> Blend:
+        """What was fitted for an order or for grades; the logit alone where nothing was."""
+        return weights_for_task(self.blends, name, Blend())
 
-    @classmethod
-    def of(cls, recorded: Mapping[str, object]) -> RecordedStep:
-        """From `as_json`. Raises BadBundle for what this version does not know."""
-        depth, blends = recorded.get("depth", SHORTLIST), recorded.get("blend")
-        if not isinstance(depth, int) or depth < 1:
-            raise BadBundle(f"a step of reranking over {depth!r} places is not of this version; train the ranker again")
-        model = recorded.get("model", FULL)
-        if model not in (FULL, SHALLOW, LATE):
-            raise BadBundle(f"a step of reranking by a model {model!r} is not of this version; train the ranker again")
-        return cls(
-            str(model),
-            depth,
-            {name: Blend.of(weights) for name, weights in (blends if isinstance(blends, dict) else {}).items()},
-            str(recorded.get("precision", "auto")),
+
+def planned_steps(config: RankConfig) -> tuple[StepSettings, ...]:
+    """The steps that the settings ask for, without their blends. Raises BadConfig for an unknown strategy."""
+    depths = Depths(config.depth, config.second_stage_depth, SHORTLIST)
+    planned = strategy_named(config.strategy).plan(depths)
+    return tuple(StepSettings(model=step.model, depth=step.depth, precision=config.precision) for step in planned)
+
+
+def recorded_steps(steps: Sequence[Step]) -> tuple[StepSettings, ...]:
+    """Steps with their blends, as a release records them."""
+    return tuple(
+        StepSettings(
+            model=step.model,
+            depth=step.depth,
+            precision=step.precision,
+            blend={name: blend.as_json() for name, blend in step.blends.items()},
         )
-
-    def placed(
-        self, ranker: Path, device: str = "auto", precision: str = "auto", runtime: RuntimeName = "openvino"
-    ) -> Placement:
-        """Where the step's model of the ranker in a folder comes to run. `precision` other than auto stands above the
-        step's own; auto is int8 on OpenVINO and CPUs that multiply whole numbers in hardware, if the model holds some.
-
-        int8 in a release is meant for CPUs and models that hold whole numbers: elsewhere it counts as auto. Asked for
-        on CUDA, it is refused with BadConfig.
-        """
-        where = pick_device(device)
-        whole = where == "cpu" and holds_int8(self._folder(ranker))
-        recorded = "auto" if self.precision == "int8" and not whole else self.precision
-        wanted = recorded if precision == "auto" else precision
-        if wanted == "auto" and whole and (runtime, resolve_precision("auto", where)) == ("openvino", "bf16"):
-            wanted = "int8"
-        return resolve_placement(device, wanted, runtime)
-
-    def cpu_precisions(self, ranker: Path) -> tuple[str, ...]:
-        """The precisions of the step's model that CPUs serve from graphs of their own."""
-        return ("fp32", "int8") if holds_int8(self._folder(ranker)) else ("auto",)
-
-    def _folder(self, ranker: Path) -> Path:
-        return ranker if self.model == FULL else ranker / self.model
-
-    def open(
-        self,
-        ranker: Path,
-        *,
-        cache: Path,
-        device: str = "auto",
-        precision: str = "auto",
-        runtime: RuntimeName = "openvino",
-    ) -> CrossEncoderScorer | LateScorer:
-        """The step's model of the ranker in a folder, where `placed` puts it, its graphs kept under `cache`.
-
-        Raises BadBundle for a model that is not there.
-        """
-        folder, own = self._folder(ranker), cache / self._folder(ranker).relative_to(ranker)
-        where, by, kind = self.placed(ranker, device, precision, runtime)
-        kinds: type[CrossEncoderScorer | LateScorer] = LateScorer if self.model == LATE else CrossEncoderScorer
-        return kinds.load(folder, runtime=by, device=where, precision=kind, cache=own)
+        for step in steps
+    )
 
 
-def planned_steps(config: RankConfig) -> tuple[RecordedStep, ...]:
-    """The steps that the settings ask for, without their blends. Late interaction costs next to nothing a place, so
-    that it reads the whole shortlist."""
-    if config.strategy in ("late", "late_then_full"):
-        then = (RecordedStep(FULL, config.depth, precision=config.precision),) if config.strategy != LATE else ()
-        return (RecordedStep(LATE, SHORTLIST, precision=config.precision), *then)
-    if config.strategy == "cascade":
-        return (
-            RecordedStep(SHALLOW, config.depth, precision=config.precision),
-            RecordedStep(FULL, min(config.second_stage_depth, config.depth), precision=config.precision),
-        )
-    return (RecordedStep(config.strategy, config.depth, precision=config.precision),)
+def model_folder(ranker: Path, model: str) -> Path:
+    """Where one of a ranker's models lies. Raises BadBundle for a model that this version does not know."""
+    if model not in MODELS:
+        raise BadBundle(f"a step of reranking by a model {model!r} is not of this version; train the ranker again")
+    return ranker if model == FULL else ranker / model
 
 
-def recorded_steps(settings: JsonMap) -> tuple[RecordedStep, ...]:
-    """The steps that a release recorded, in their order; of one that recorded none, the full model's alone."""
-    recorded = settings.get("rerank")
-    if isinstance(recorded, list):
-        return tuple(RecordedStep.of(step) for step in recorded if isinstance(step, dict))
-    return (RecordedStep.of(settings),)
+def step_placement(step: StepSettings, ranker: Path, options: RuntimeOptions = DEFAULT_RUNTIME) -> Placement:
+    """Where a step's model of the ranker in a folder comes to run. A precision other than auto in `options` stands
+    above the step's own; auto is int8 on OpenVINO and CPUs that multiply whole numbers in hardware, if the model holds
+    some.
+
+    int8 in a release is meant for CPUs and models that hold whole numbers: elsewhere it counts as auto. Asked for on
+    CUDA, it is refused with BadConfig.
+    """
+    where = pick_device(options.device)
+    whole = where == "cpu" and holds_int8(model_folder(ranker, step.model))
+    recorded = "auto" if step.precision == "int8" and not whole else step.precision
+    wanted = recorded if options.precision == "auto" else options.precision
+    if wanted == "auto" and whole and (options.runtime, resolve_precision("auto", where)) == ("openvino", "bf16"):
+        wanted = "int8"
+    return resolve_placement(options.device, wanted, options.runtime)
 
 
-def with_steps(settings: JsonMap, steps: Sequence[RecordedStep | Step]) -> JsonMap:
-    """A release's settings with these steps."""
-    recorded = [RecordedStep(step.model, step.depth, step.blends, step.precision).as_json() for step in steps]
-    return settings | {"rerank": [*recorded]}
+def cpu_precisions(step: StepSettings, ranker: Path) -> tuple[str, ...]:
+    """The precisions of a step's model that CPUs serve from graphs of their own."""
+    return ("fp32", "int8") if holds_int8(model_folder(ranker, step.model)) else ("auto",)
+
+
+def open_model(
+    step: StepSettings, ranker: Path, *, cache: Path, options: RuntimeOptions = DEFAULT_RUNTIME
+) -> CrossEncoderScorer | LateScorer:
+    """A step's model of the ranker in a folder, where `step_placement` puts it, its graphs kept under `cache`.
+
+    Raises BadBundle for a model that is not there.
+    """
+    folder = model_folder(ranker, step.model)
+    where, by, kind = step_placement(step, ranker, options)
+    kinds: type[CrossEncoderScorer | LateScorer] = LateScorer if step.model == LATE else CrossEncoderScorer
+    return kinds.load(folder, runtime=by, device=where, precision=kind, cache=cache / folder.relative_to(ranker))
 
 
 def open_steps(
     bundle: Bundle,
     release: Release,
     version: IndexVersion,
+    options: RuntimeOptions = DEFAULT_RUNTIME,
     *,
-    device: str = "auto",
-    precision: str = "auto",
-    runtime: RuntimeName = "openvino",
     like: Sequence[Step] = (),
 ) -> tuple[Step, ...]:
-    """The steps of a release with their models open, none without a ranker.
+    """The steps that a release recorded with their models open, none without a ranker.
 
-    `precision` other than auto stands above what the release recorded. Of `like`, steps of the same ranker, those
-    models are shared that run where these are to run.
+    Of `like`, steps of the same ranker, those models are shared that run where these are to run.
     """
     if release.ranker is None:
         return ()
     folder, cache = bundle.path_of("ranker", release.ranker), bundle.path / "runtime" / release.ranker
     opened: list[Step] = []
-    for step in recorded_steps(release.settings):
-        wanted = (step.model, step.placed(folder, device, precision, runtime))
+    for step in ReleaseSettings.of(release).rerank:
+        wanted = (step.model, step_placement(step, folder, options))
         shared = next((one for one in like if (one.model, one.scorer.placement) == wanted), None)
-        scorer = (
-            shared.scorer
-            if shared
-            else step.open(folder, cache=cache, device=device, precision=precision, runtime=runtime)
-        )
+        scorer = shared.scorer if shared else open_model(step, folder, cache=cache, options=options)
         if isinstance(scorer, LateScorer):
             scorer = scorer.with_stored(version)
-        pace = shared.pace if shared else Pace()
+        latency = shared.latency if shared else LatencyModel()
         stored = stored_tokens(version, scorer.tokenizer)
-        opened.append(Step(scorer, step.depth, step.blends, stored, step.model, step.precision, pace))
+        opened.append(Step(scorer, step.depth, step.blends, stored, step.model, step.precision, latency))
     return tuple(opened)

@@ -4,36 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.version.filters import Dnf, parse_filters
 from indexing.version.index_version import IndexVersion
+from retrieval.sources.exact import EXACT
 from retrieval.sources.fusion import TOWERS, Fusion, joined_rows
 from retrieval.sources.protocols import CandidateSource, RequestBatch, SourceScores, best_of_lists
 from retrieval.topk import CSR, Hits, Mask, Scores, Vectors, exact_topk
+from serving.answering.release_settings import OrderName, weights_for_task
+from serving.request import Filters
 
-TaskName: TypeAlias = Literal["recommend", "search"]
-FusionName: TypeAlias = TaskName | Literal["recommend_unseen"]  # in a shop that answers what was taken, if asked not to
-Fitted = TypeVar("Fitted")
 Value = TypeVar("Value", np.bool_, np.float32)
-EXACT = "exact"  # the source that stands above all others
 CELLS = 8_388_608  # scores of items that sources may hold at once
+REMEMBERED = 32  # masks of filters, one byte an item each
 PAIRS = 65_536  # whose vectors are multiplied at once
 
 
-def fitted_for(found: Mapping[str, Fitted], name: str, otherwise: Fitted) -> Fitted:
-    """What was fitted for an order; for new things what was for any recommendation, where they have nothing of their
-    own."""
-    return found.get(name, found.get("recommend", otherwise) if name == "recommend_unseen" else otherwise)
-
-
-class Shortlists(NamedTuple):
-    """The candidates of some requests, best first, and which source proposed each."""
+class Candidates(NamedTuple):
+    """The shortlists of n requests, best first, and which source proposed each candidate."""
 
     hits: Hits
     proposed: Mapping[str, Mask]  # by source: bool [n, k]
+
+    @classmethod
+    def none(cls) -> Candidates:
+        """Of no request."""
+        return cls(Hits(np.empty((0, 0), np.int64), np.empty((0, 0), np.float32)), {})
 
     @property
     def exact(self) -> Mask:
@@ -44,8 +44,21 @@ class Shortlists(NamedTuple):
         """The sources that proposed one candidate."""
         return tuple(name for name, proposed in self.proposed.items() if proposed[line, place])
 
+    def select(self, part: NDArray[np.int64]) -> Candidates:
+        """Those of some requests, by position."""
+        return Candidates(self.hits.select(part), {name: mask[part] for name, mask in self.proposed.items()})
 
-class Candidates(NamedTuple):
+    @classmethod
+    def join(cls, parts: Sequence[Candidates]) -> Candidates:
+        """The candidates of several parts, of the same k, one part after the other."""
+        proposed = {name: np.zeros((0, 0), bool) for part in parts for name in part.proposed}
+        for name in proposed:
+            masks = (part.proposed.get(name, np.zeros(part.hits.rows.shape, bool)) for part in parts)
+            proposed[name] = np.concatenate(list(masks))
+        return cls(Hits.join([part.hits for part in parts]), proposed)
+
+
+class CandidateScores(NamedTuple):
     """What several sources propose for some requests, and what each of them gives to every one of those."""
 
     pairs: CSR  # item rows of each request, ascending, each once
@@ -57,7 +70,7 @@ class Candidates(NamedTuple):
 class Retriever:
     """An index version, what is popular, and the sources beside the towers with their weights by task.
 
-    Whatever is asked, an item that was deleted from the version is never among the hits.
+    Whatever is asked for, an item that was deleted from the version is never among the hits.
     """
 
     version: IndexVersion
@@ -65,9 +78,9 @@ class Retriever:
     sources: Mapping[str, CandidateSource] = field(default_factory=dict)
     fusions: Mapping[str, Fusion] = field(default_factory=dict)
 
-    def fusion(self, name: FusionName) -> Fusion:
+    def fusion(self, order: OrderName) -> Fusion:
         """What was fitted for a task, of the sources that are there; the towers alone where nothing was."""
-        weights = fitted_for(self.fusions, name, Fusion.of_towers()).weights
+        weights = weights_for_task(self.fusions, order, Fusion.of_towers()).weights
         return Fusion({name: weight for name, weight in weights.items() if name == TOWERS or name in self.sources})
 
     def by_towers(self, vectors: Vectors, k: int, exclude: CSR | None = None, allowed: Mask | None = None) -> Hits:
@@ -80,33 +93,33 @@ class Retriever:
     def shortlists(
         self,
         vectors: Vectors,
-        asked: RequestBatch,
+        behaviour: RequestBatch,
         k: int,
-        name: FusionName,
+        order: OrderName,
         exclude: CSR | None = None,
         allowed: Mask | None = None,
-    ) -> Shortlists:
+    ) -> Candidates:
         """The k best items of each request by all sources that count in a fusion, equal ones as the towers have them.
 
         None of those that `exclude` lists for a request, none that `allowed`, bool [n_items], leaves out of all.
         Without a fusion those are the towers' alone. Of a request of which the towers know nothing, what is popular
         follows what the sources propose.
         """
-        fusion = self.fusion(name)
-        found = self.candidates(vectors, asked, k, fusion.sources, exclude, allowed)
+        fusion = self.fusion(order)
+        found = self.candidates(vectors, behaviour, k, fusion.sources, exclude, allowed)
         hits = best_of_lists(found.pairs, fusion(found.scores), k, tie_breaker=found.scores[TOWERS])
         at = _place_of(found.pairs, hits, self.version.size)
         proposed = {name: _looked_up(mask, at) for name, mask in found.proposed.items()}
         hits = hits._replace(parts={name: _looked_up(scores, at) for name, scores in found.scores.items()})
-        return Shortlists(self._followed_by_popular(~vectors.any(axis=1), hits, exclude, allowed), proposed)
+        return Candidates(self._followed_by_popular(~vectors.any(axis=1), hits, exclude, allowed), proposed)
 
-    def named_first(
-        self, given: Shortlists, asked: RequestBatch, exclude: CSR | None = None, allowed: Mask | None = None
-    ) -> Shortlists:
+    def pin_exact_matches(
+        self, given: Candidates, behaviour: RequestBatch, exclude: CSR | None = None, allowed: Mask | None = None
+    ) -> Candidates:
         """The same with the items that a query names by their id or code in front of all others."""
         hits, k = given.hits, given.hits.rows.shape[1]
         may = self.version.answerable(allowed)
-        named = self.sources[EXACT].read(asked).top(k, exclude, may) if EXACT in self.sources else None
+        named = self.sources[EXACT].read(behaviour).top(k, exclude, may) if EXACT in self.sources else None
         if named is None or (named.rows < 0).all():
             return given
         rows, scores, places = hits.rows.copy(), hits.scores.copy(), np.tile(np.arange(k), (len(hits.rows), 1))
@@ -121,30 +134,30 @@ class Retriever:
             exact[line, : len(first)] = True
         proposed = {name: _at_places(mask, places) for name, mask in given.proposed.items()}
         parts = {name: _at_places(part, places) for name, part in hits.parts.items()}
-        return Shortlists(Hits(rows, scores, parts), proposed | {EXACT: exact})
+        return Candidates(Hits(rows, scores, parts), proposed | {EXACT: exact})
 
     def candidates(
         self,
         vectors: Vectors,
-        asked: RequestBatch,
+        behaviour: RequestBatch,
         k: int,
         names: tuple[str, ...],
         exclude: CSR | None = None,
         allowed: Mask | None = None,
-    ) -> Candidates:
+    ) -> CandidateScores:
         """The k best items of the towers and of each named source, with the scores that all of them give."""
         found = []
         for part in self._parts(len(vectors)):
             without = None if exclude is None else exclude.select(part)
-            found.append(self._candidates(vectors[part], asked.select(part), k, names, without, allowed))
+            found.append(self._candidates(vectors[part], behaviour.select(part), k, names, without, allowed))
         return _joined(found)
 
-    def pair_scores(self, vectors: Vectors, asked: RequestBatch, pairs: CSR, task: TaskName) -> Scores:
+    def pair_scores(self, vectors: Vectors, behaviour: RequestBatch, pairs: CSR, order: OrderName) -> Scores:
         """The score under which each pair would stand in a shortlist, float32 [n_pairs]: list i holds index rows."""
-        fusion = self.fusion(task)
+        fusion = self.fusion(order)
         found = [np.empty(0, np.float32)]
         for part in self._parts(len(vectors)):
-            read = {name: self.sources[name].read(asked.select(part)) for name in fusion.sources}
+            read = {name: self.sources[name].read(behaviour.select(part)) for name in fusion.sources}
             found.append(fusion(self._all_scores(vectors[part], read, pairs.select(part))))
         return np.concatenate(found)
 
@@ -164,24 +177,24 @@ class Retriever:
     def _candidates(
         self,
         vectors: Vectors,
-        asked: RequestBatch,
+        behaviour: RequestBatch,
         k: int,
         names: tuple[str, ...],
         exclude: CSR | None,
         allowed: Mask | None,
-    ) -> Candidates:
+    ) -> CandidateScores:
         heard = np.flatnonzero(vectors.any(axis=1))
         tops = {TOWERS: Hits(np.full((len(vectors), k), -1, np.int64), np.full((len(vectors), k), -np.inf, np.float32))}
         if len(heard):
             without = None if exclude is None else exclude.select(heard)
             tops[TOWERS].put(heard, self.version.search(vectors[heard], k, allowed=allowed, exclude=without))
-        read = {name: self.sources[name].read(asked) for name in names}
+        read = {name: self.sources[name].read(behaviour) for name in names}
         may = self.version.answerable(allowed)
         tops |= {name: scored.top(k, exclude, may) for name, scored in read.items()}
         pairs = joined_rows(list(tops.values()), self.version.size)
         keys = pairs.owners * self.version.size + pairs.rows
         proposed = {name: np.isin(keys, _keys(hits, self.version.size)) for name, hits in tops.items()}
-        return Candidates(pairs, self._all_scores(vectors, read, pairs), proposed)
+        return CandidateScores(pairs, self._all_scores(vectors, read, pairs), proposed)
 
     def _parts(self, n: int) -> Iterator[NDArray[np.int64]]:
         """Requests whose scores of every item are few enough to be held at once."""
@@ -213,6 +226,34 @@ class Retriever:
         return Hits(rows, scores, hits.parts)
 
 
+class FilterMasks:
+    """The masks of one version; those of late are remembered. Safe to use from many threads."""
+
+    def __init__(self, version: IndexVersion) -> None:
+        self._version = version
+        self._masks: dict[Dnf, Mask] = {}
+
+    def of(self, filters: Filters | None) -> Mask | None:
+        """The rows that a request's filters allow, bool [size], not to be written to; None: all.
+
+        Raises BadRequest, naming the column or the operator, for what cannot be filtered by.
+        """
+        if not filters:
+            return None
+        wanted = parse_filters(filters, self._version.stored.schema)
+        mask = self._masks.get(wanted)
+        if mask is None:
+            mask = self._version.by_row(wanted.mask(self._version.stored))
+            if len(self._masks) >= REMEMBERED:
+                self._masks.clear()
+            self._masks[wanted] = mask
+        return mask
+
+    def forget(self) -> None:
+        """Keeps none of them."""
+        self._masks.clear()
+
+
 def _keys(hits: Hits, span: int) -> NDArray[np.int64]:
     lines, places = np.nonzero(hits.rows >= 0)
     return lines * span + hits.rows[lines, places]
@@ -239,7 +280,7 @@ def _slices(n: int) -> Iterator[slice]:
     return (slice(start, min(start + PAIRS, n)) for start in range(0, n, PAIRS))
 
 
-def _joined(parts: Sequence[Candidates]) -> Candidates:
+def _joined(parts: Sequence[CandidateScores]) -> CandidateScores:
     """Blocks of candidates, one after the other."""
     if len(parts) == 1:
         return parts[0]
@@ -247,7 +288,7 @@ def _joined(parts: Sequence[Candidates]) -> Candidates:
     pairs = CSR(np.concatenate(([0], np.cumsum(sizes))), np.concatenate([part.pairs.rows for part in parts]))
     scores = {name: np.concatenate([part.scores[name] for part in parts]) for name in parts[0].scores}
     proposed = {name: np.concatenate([part.proposed[name] for part in parts]) for name in parts[0].proposed}
-    return Candidates(pairs, scores, proposed)
+    return CandidateScores(pairs, scores, proposed)
 
 
 def _find(rows: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,12 +1,13 @@
-"""The candidate sources of a release: of its items' words, ids and prices, and of what its shoppers did."""
+"""The sources of an opened release: every registered one that it has the parts for, each made when it is first read."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache, partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -14,23 +15,17 @@ import pyarrow as pa
 from indexing.bundle.atomic_files import write_array
 from indexing.version.hash_index import HashIndex, hash_keys, rows_of
 from indexing.version.index_version import IndexVersion
+from retrieval.data.timeline import Timeline
 from retrieval.errors import CorruptBundle
-from retrieval.sources.behaviour import CoOccurrence, OwnFrequency, RecentlyBrowsed, TakenBefore
-from retrieval.sources.exact import ExactMatch
 from retrieval.sources.lexical import Lexical
 from retrieval.sources.protocols import CandidateSource
-from retrieval.sources.recent import RecentPopularity
-from retrieval.sources.scorers import Newness, PriceFit
+from retrieval.sources.registry import Lookup, SourceSpec, source_specs
 from retrieval.topk import Mask, Rows
-from serving.answering.retriever import EXACT
-from serving.answering.user_store import Shoppers
+from serving.answering.user_store import UserStore
 
-TOGETHER, NEXT, OWN, BEFORE, LOOKED, WEEK, MONTH, LATELY, WORDS, NEW, FIT = (
-    "co_occurrence", "right_after", "own_frequency", "taken_before", "looked_at", "popularity_7d", "popularity_30d",
-    "together_14d", "words", "newness", "price_fit",
-)  # fmt: skip
-PRICE = "price"
-Lookup: TypeAlias = Callable[[Sequence[str]], Rows]
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
 CODES = ("sku", "gtin", "ean", "upc", "mpn", "isbn")  # columns whose values name an item as its id does
 VOCABULARY = "words.json"
 ARRAYS = ("indptr", "rows", "scores")
@@ -44,92 +39,101 @@ def write_words(folder: Path, item_texts: Sequence[str]) -> None:
     (folder / VOCABULARY).write_text(json.dumps(dict(words.codes), ensure_ascii=False), "utf-8")
 
 
-def open_sources(words: Path | None, version: IndexVersion, shoppers: Shoppers, targets: tuple[str, ...]) -> Sources:
-    """Every source by its name, over the rows of one index version as it was built.
+@dataclass(frozen=True)
+class OpenedParts:
+    """The parts of a release over one index version: see `retrieval.sources.registry.ReleaseParts`.
 
-    `words` is a folder of `write_words` for it, `targets` are the kinds of events by which an item is taken.
+    `words` is a folder of `write_words` for the version as it was built.
     """
-    timeline = shoppers.timeline
 
-    def sold(days: int) -> RecentPopularity:
-        taken = np.flatnonzero(np.isin(timeline.kind, timeline.codes_of(targets)) & (timeline.item >= 0))
-        return RecentPopularity.of(timeline.time[taken], timeline.item[taken], days=days)
+    version: IndexVersion
+    store: UserStore
+    targets: tuple[str, ...]
+    words: Path | None
 
-    def new() -> Newness:
-        known = np.flatnonzero(timeline.item >= 0)
-        return Newness.of(timeline.time[known], timeline.item[known], version.size)
+    @property
+    def n_items(self) -> int:
+        """See ReleaseParts."""
+        return self.version.size
 
-    makers: dict[str, Callable[[], CandidateSource]] = {
-        NEW: new,
-        OWN: OwnFrequency,
-        BEFORE: TakenBefore,
-        LOOKED: RecentlyBrowsed,
-        WEEK: lambda: sold(7),
-        MONTH: lambda: sold(30),
-        LATELY: lambda: shoppers.taken_together(targets, version.size),
-    }
-    if (together := shoppers.together) is not None:
-        makers[TOGETHER] = lambda: CoOccurrence(together())
-    if (after := shoppers.after) is not None:
-        makers[NEXT] = lambda: CoOccurrence(after(), reads=1)
-    if words is not None:
-        makers[WORDS] = lambda: _read_words(words)
-    return Sources(makers, version, cache(partial(_code_lookups, version.items, np.arange(version.size))))
+    @property
+    def timeline(self) -> Timeline:
+        """See ReleaseParts."""
+        return self.store.timeline
+
+    @property
+    def today(self) -> int:
+        """See ReleaseParts."""
+        return self.store.today
+
+    @property
+    def lexical(self) -> Callable[[], Lexical] | None:
+        """See ReleaseParts."""
+        return None if self.words is None else partial(_read_words, self.words)
+
+    def similarity(self, name: str) -> Callable[[], csr_array] | None:
+        """See ReleaseParts."""
+        return self.store.similarities.get(name)
+
+    def column(self, name: str) -> pa.ChunkedArray | None:
+        """See ReleaseParts."""
+        if name not in self.version.items.column_names:
+            return None
+        return self.version.values_at(name, np.arange(self.version.size))
+
+    def lookups(self) -> list[Lookup]:
+        """See ReleaseParts."""
+        version, delta = self.version, self.version.delta
+        if delta is None:
+            return [version.rows_of, *self._built_lookups]
+        replaced = delta.place[: delta.n_base] >= delta.n_base
+        built = [partial(_unless, replaced, lookup) for lookup in self._built_lookups]
+        rows = delta.rows_now()
+        return [version.rows_of, *built, *_code_lookups(delta.items.filter(pa.array(rows >= 0)), rows[rows >= 0])]
+
+    @cached_property
+    def _built_lookups(self) -> list[Lookup]:
+        """What finds the items as they were built by their codes."""
+        return _code_lookups(self.version.items, np.arange(self.version.items.num_rows))
+
+    def updated(self, version: IndexVersion) -> OpenedParts:
+        """The same over an updated version."""
+        renewed = replace(self, version=version)
+        renewed.__dict__["_built_lookups"] = self._built_lookups
+        return renewed
 
 
 class Sources(Mapping[str, CandidateSource]):
-    """Sources by their name, each made when it is first read.
+    """The sources of a release by their name, each made when it is first read."""
 
-    `codes` finds items as they were built by their codes.
-    """
-
-    def __init__(
-        self,
-        makers: Mapping[str, Callable[[], CandidateSource]],
-        version: IndexVersion,
-        codes: Callable[[], Sequence[Lookup]],
-    ) -> None:
-        self._makers: dict[str, Callable[[], CandidateSource]] = {**makers, EXACT: lambda: _exact(version, codes)}
-        if PRICE in version.items.column_names:
-            self._makers[FIT] = lambda: _price_fit(version)
-        self._made = dict[str, CandidateSource]()
-        self._codes = codes
+    def __init__(self, parts: OpenedParts, made: Mapping[str, CandidateSource] | None = None) -> None:
+        self._parts = parts
+        self._specs: dict[str, SourceSpec] = {spec.name: spec for spec in source_specs() if spec.available(parts)}
+        self._made = dict(made or {})
 
     def updated(self, version: IndexVersion) -> Sources:
-        """The same over an updated version, whose new and changed items are found by their ids and codes alone, and
-        fit by their new prices: words, sales and what goes together stay as of the build."""
-        renewed = Sources(self._makers, version, self._codes)
-        renewed._made = {name: source for name, source in self._made.copy().items() if name not in (EXACT, FIT)}
-        if FIT in self._made:
-            _ = renewed[FIT]  # now, and not in the next request
+        """The same over an updated version: sources that follow updates are made anew, now and not in the next request;
+        the others stay as of the build."""
+        follow = {name for name, spec in self._specs.items() if spec.follows_updates}
+        made = self._made.copy()
+        renewed = Sources(self._parts.updated(version), {name: made[name] for name in made.keys() - follow})
+        for name in made.keys() & follow:
+            renewed[name]
         return renewed
 
     def __getitem__(self, name: str) -> CandidateSource:
         if name not in self._made:
-            self._made[name] = self._makers[name]()
+            self._made[name] = self._specs[name].make(self._parts)
         return self._made[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._specs  # without making it
+
     def __iter__(self) -> Iterator[str]:
-        return iter(self._makers)
+        return iter(self._specs)
 
     def __len__(self) -> int:
-        return len(self._makers)
-
-
-def _exact(version: IndexVersion, codes: Callable[[], Sequence[Lookup]]) -> ExactMatch:
-    delta = version.delta
-    if delta is None:
-        return ExactMatch([version.rows_of, *codes()])
-    replaced = delta.place[: delta.n_base] >= delta.n_base
-    built = [partial(_unless, replaced, lookup) for lookup in codes()]
-    rows = delta.rows_now()
-    late = _code_lookups(delta.items.filter(pa.array(rows >= 0)), rows[rows >= 0])
-    return ExactMatch([version.rows_of, *built, *late])
-
-
-def _price_fit(version: IndexVersion) -> PriceFit:
-    prices = version.values_at(PRICE, np.arange(version.size)).cast(pa.float64())
-    return PriceFit.of(prices.to_numpy())
+        return len(self._specs)
 
 
 def _code_lookups(items: pa.Table, rows: Rows) -> list[Lookup]:

@@ -1,83 +1,221 @@
-"""Who asks: a known shopper or given items, as the user tower reads them, and what they took before."""
+"""What is known of the users who ask, as of the moment when they ask: of n at once, one or many."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from indexing.version.index_version import IndexVersion
 from retrieval.data.time_units import DAY
-from retrieval.data.timeline import HistoryBatch, gap_buckets
+from retrieval.data.timeline import HistoryBatch, Timeline, gap_buckets
 from retrieval.sources.protocols import RequestBatch
-from retrieval.topk import CSR, Rows
-from serving.answering.user_store import Shoppers
+from retrieval.topk import CSR, Mask
+from serving.answering.user_store import UserStore
+
+if TYPE_CHECKING:
+    from serving.request import Request
 
 
-class UserContext(NamedTuple):
-    """What is known of one who asks."""
+@dataclass(frozen=True, kw_only=True)
+class UserContexts:
+    """What is known of the users of n requests."""
 
-    batch: HistoryBatch  # [1, l], l >= 1; nothing present where nothing is known
-    taken: Rows  # item rows that were taken before, each once, over the whole history
-    unknown: int  # given items that the index does not hold
-    asked: RequestBatch  # the same as candidate sources read it
-    gap: NDArray[np.int64]  # [1] bucket of the time since the newest event
+    histories: HistoryBatch  # [n, l], l >= 1: the newest events, as the user tower reads them
+    behaviour: RequestBatch  # the same as candidate sources read it, over the whole history
+    taken: CSR  # item rows that each user took before
+    given: CSR  # item rows that came with each request: a history in place of the user's own, a cart
+    gap: NDArray[np.int64]  # [n] bucket of the time since the newest event
+    unknown: NDArray[np.int64]  # [n] given items that the index does not hold
+    named: Mask  # [n] whether the request names a user or gives items, known or not
+    kinds: tuple[str, ...] = ()  # names of the histories' kinds of events, by code
+    query_texts: Sequence[str] = ()  # of the histories' past queries, by code
+
+    @classmethod
+    def nobody(cls, n: int) -> UserContexts:
+        """n requests of which nothing is known but what they ask for."""
+        nothing = CSR.nothing(n)
+        missing, zeros = np.full((n, 1), -1, np.int64), np.zeros((n, 1), np.int64)
+        return cls(
+            histories=HistoryBatch(missing, missing, zeros, zeros, np.zeros((n, 1), bool)),
+            behaviour=RequestBatch.of_texts([""] * n),
+            taken=nothing,
+            given=nothing,
+            gap=zeros[:, 0],
+            unknown=zeros[:, 0],
+            named=np.zeros(n, bool),
+        )
+
+    def select(self, part: NDArray[np.int64]) -> UserContexts:
+        """The users of some requests, by position."""
+        return replace(
+            self,
+            histories=self.histories.each(lambda column: column[part]),
+            behaviour=self.behaviour.select(part),
+            taken=self.taken.select(part),
+            given=self.given.select(part),
+            gap=self.gap[part],
+            unknown=self.unknown[part],
+            named=self.named[part],
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence[UserContexts]) -> UserContexts:
+        """The users of several parts of one shop, one part after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        behaviours = [part.behaviour for part in parts]
+        return replace(
+            parts[0],
+            histories=HistoryBatch.join([part.histories for part in parts]),
+            behaviour=RequestBatch.join(behaviours),
+            taken=CSR.join([part.taken for part in parts]),
+            given=CSR.join([part.given for part in parts]),
+            gap=np.concatenate([part.gap for part in parts]),
+            unknown=np.concatenate([part.unknown for part in parts]),
+            named=np.concatenate([part.named for part in parts]),
+        )
+
+    def then_given(self, rows: CSR, kind: int, longest: int) -> UserContexts:
+        """The same users with item rows, a list for each, as the newest events of their histories, which they did now:
+        events of `kind`, a code in `kinds`. At most `longest` events are read of a history."""
+        cart = items_batch(rows, kind, longest)
+        behaviour = self.behaviour._replace(
+            history=CSR.concatenate([self.behaviour.history, rows]), taken=CSR.concatenate([self.behaviour.taken, rows])
+        )
+        return replace(
+            self,
+            histories=self.histories.followed_by(cart, longest),
+            behaviour=behaviour,
+            given=rows,
+            gap=np.where(np.diff(rows.indptr) > 0, 0, self.gap),
+            named=np.ones(rows.n_lists, bool),
+        )
 
 
 @dataclass(frozen=True)
-class Histories:
-    """Reads shoppers and given items over one index version. Safe to call from many threads."""
+class UserContextReader:
+    """Reads the users of a release's store and given items over one index version. Safe to call from many threads."""
 
     version: IndexVersion
-    shoppers: Shoppers
+    store: UserStore
     longest: int  # newest events that the user tower reads
     targets: tuple[str, ...]  # kinds of events by which an item is taken; given items are read as the first by name
 
-    def of_shopper(self, user_id: str | None) -> UserContext:
-        """A shopper of the release; nothing is known of any other."""
-        code = None if user_id is None else self.shoppers.code(user_id)
+    def of_request(self, request: Request) -> UserContexts:
+        """Who asks: items that are given stand in for the user's own history, or follow it where they are a cart."""
+        if request.history is None:
+            return self.of_user(request.user_id)
+        if request.task == "complete_cart":
+            return self.of_cart(request.history, request.user_id)
+        return self.of_items(request.history)
+
+    def of_user(self, user_id: str | None) -> UserContexts:
+        """A user of the store; nothing is known of any other. n = 1."""
+        code = None if user_id is None else self.store.code(user_id)
         if code is None:
-            return self.of_items(())
-        timeline, user = self.shoppers.timeline, np.array([code])
-        end = timeline.offsets[code + 1 : code + 2]
-        codes = timeline.codes_of(self.targets)
-        taken, left = timeline.items_before(user, end, codes), timeline.items_browsed(user, end, codes)
-        asked = RequestBatch(timeline.items_before(user, end), taken, left, self.today, [""])
-        since = self.today * DAY - timeline.time[np.maximum(end - 1, 0)]
-        return UserContext(timeline.batch(user, end, self.longest), np.unique(taken.rows), 0, asked, gap_buckets(since))
+            return replace(self._nobody, named=np.array([user_id is not None]))
+        timeline, user = self.store.timeline, np.array([code])
+        end, now = timeline.offsets[code + 1 : code + 2], self.today * DAY
+        found = contexts_at(timeline, user, end, now, longest=self.longest, targets=self._target_codes)
+        return replace(found, taken=CSR.from_lists([np.unique(found.taken.rows)]), query_texts=self.store.query_texts)
 
-    def of_items(self, items: Sequence[str]) -> UserContext:
-        """Given items, oldest first, read as taken one right after the other; unknown ones are passed over."""
-        found = self.version.rows_of(list(items))
-        rows = found[found >= 0]
-        newest = rows[-self.longest :][None, :] if len(rows) else np.full((1, 1), -1, np.int64)
-        present = newest >= 0
-        codes = np.where(present, 1 + next(iter(self.shoppers.timeline.codes_of(self.targets)), -1), 0)
-        batch = HistoryBatch(newest, np.full_like(newest, -1), codes, np.zeros_like(newest), present)
-        lists = CSR.from_lists([rows])
-        asked = RequestBatch(lists, lists, CSR.from_lists([[]]), self.today, [""])
-        return UserContext(batch, np.unique(rows), len(found) - len(rows), asked, np.zeros(1, np.int64))
+    def of_items(self, items: Sequence[str]) -> UserContexts:
+        """Given items, oldest first, read as taken one right after the other; unknown ones are passed over. n = 1."""
+        rows, unknown = self._rows_of(items)
+        found = self._nobody.then_given(rows, self._given_kind, self.longest)
+        return replace(found, taken=CSR.from_lists([np.unique(rows.rows)]), unknown=unknown)
 
-    def of_cart(self, items: Sequence[str], user_id: str | None) -> UserContext:
-        """A shopper's history followed by a cart; `taken` is the shopper's."""
-        before, cart = self.of_shopper(user_id), self.of_items(items)
-        if not before.batch.present.any():
-            return cart._replace(taken=before.taken)
-        if not cart.batch.present.any():
-            return before._replace(unknown=cart.unknown)
-        columns = (np.hstack(pair)[:, -self.longest :] for pair in zip(before.batch, cart.batch, strict=True))
-        history, taken = (
-            CSR.from_lists([np.concatenate([lists.rows, cart.asked.history.rows])])
-            for lists in (before.asked.history, before.asked.taken)
-        )
-        asked = before.asked._replace(history=history, taken=taken)
-        return UserContext(HistoryBatch(*columns), before.taken, cart.unknown, asked, cart.gap)
+    def of_cart(self, items: Sequence[str], user_id: str | None) -> UserContexts:
+        """A user's history followed by a cart; `taken` is the user's. n = 1."""
+        rows, unknown = self._rows_of(items)
+        return replace(self.of_user(user_id).then_given(rows, self._given_kind, self.longest), unknown=unknown)
+
+    def has_taken(self, user_id: str | None) -> bool:
+        """Whether a user of the store is known to have taken anything."""
+        code = None if user_id is None else self.store.code(user_id)
+        if code is None:
+            return False
+        timeline = self.store.timeline
+        kinds = timeline.kind[timeline.offsets[code] : timeline.offsets[code + 1]]
+        return bool(np.isin(kinds, self._target_codes).any())
 
     @cached_property
     def today(self) -> NDArray[np.int64]:
-        """That of the shoppers, int64 [1]."""
-        return np.array([self.shoppers.today])
+        """That of the store, int64 [1]."""
+        return np.array([self.store.today])
+
+    @cached_property
+    def _target_codes(self) -> tuple[int, ...]:
+        return self.store.timeline.codes_of(self.targets)
+
+    @property
+    def _given_kind(self) -> int:
+        return next(iter(self._target_codes), -1)
+
+    @cached_property
+    def _nobody(self) -> UserContexts:
+        nobody = UserContexts.nobody(1)
+        return replace(
+            nobody,
+            behaviour=nobody.behaviour._replace(day=self.today),
+            kinds=self.store.timeline.kinds,
+            query_texts=self.store.query_texts,
+        )
+
+    def _rows_of(self, items: Sequence[str]) -> tuple[CSR, NDArray[np.int64]]:
+        """The rows of given items as one list, and how many of them the index does not hold, int64 [1]."""
+        found = self.version.rows_of(list(items))
+        rows = found[found >= 0]
+        return CSR.from_lists([rows]), np.array([len(found) - len(rows)])
+
+
+def contexts_at(
+    timeline: Timeline,
+    users: NDArray[np.integer],
+    ends: NDArray[np.int64],
+    now: NDArray[np.int64],
+    *,
+    longest: int,
+    targets: Sequence[int],
+) -> UserContexts:
+    """Users as they were known at a moment: user `users[i]` with the events before the timeline's position `ends[i]`,
+    asking at `now[i]`, int64 [n] in microseconds since 1970, UTC. `targets` are the codes of kinds by which an item is
+    taken."""
+    n = len(users)
+    taken, nothing = timeline.items_before(users, ends, targets), UserContexts.nobody(n)
+    return replace(
+        nothing,
+        histories=timeline.batch(users, ends, longest),
+        behaviour=RequestBatch(
+            timeline.items_before(users, ends),
+            taken,
+            timeline.items_browsed(users, ends, targets),
+            now // DAY,
+            [""] * n,
+        ),
+        taken=taken,
+        gap=gap_buckets(now - timeline.time[np.maximum(ends - 1, 0)]) if len(timeline.time) else nothing.gap,
+        named=np.ones(n, bool),
+        kinds=timeline.kinds,
+    )
+
+
+def items_batch(rows: CSR, kind: int, longest: int) -> HistoryBatch:
+    """The newest `longest` rows of each list as a history of events of one kind (its code, -1: unknown), done at once.
+
+    >>> items_batch(CSR.from_lists([[7, 3], []]), 0, longest=5).items.tolist()
+    [[7, 3], [-1, -1]]
+    """
+    sizes = np.minimum(np.diff(rows.indptr), longest)
+    length = max(1, int(sizes.max(initial=0)))
+    index = rows.indptr[1:, None] - np.arange(length, 0, -1)
+    present = np.arange(length, 0, -1) <= sizes[:, None]
+    items = np.full(present.shape, -1, np.int64)
+    items[present] = rows.rows[index[present]]
+    zeros = np.zeros_like(items)
+    return HistoryBatch(items, np.full_like(items, -1), np.where(present, 1 + kind, 0), zeros, present)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,28 +23,25 @@ from retrieval.data.timeline import Timeline
 from retrieval.encoders.text_encoder import read_json
 from retrieval.errors import BadBundle
 from retrieval.sources.cooccurrence import LONGEST, NEIGHBOURS, cooccurrence, right_after
-from retrieval.sources.recent import SHRINKAGE, RecentCoOccurrence
+from retrieval.sources.recent import RECENT_DAYS, SHRINKAGE, RecentCoOccurrence
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 ARRAYS = ("item", "query", "kind", "time", "offsets")
-TOGETHER = ("together", "together_rows", "together_indptr")  # cosines, their columns, where each item's begin
-LATELY = ("lately", "lately_rows", "lately_indptr")  # the same of the last LATELY_DAYS
-AFTER = ("after", "after_rows", "after_indptr")  # how often what came right after what
-LATELY_DAYS = 14
-TOGETHERNESS = (LATELY_DAYS, SHRINKAGE, NEIGHBOURS, LONGEST, "and right after")  # what decides the stored similarities
+SIMILARITIES = ("together", "lately", "after")  # cosines; those of the last RECENT_DAYS; how often right after
+PARTS = ("{}", "{}_rows", "{}_indptr")  # files of a similarity: values, their columns, where each item's begin
+TOGETHERNESS = (RECENT_DAYS, SHRINKAGE, NEIGHBOURS, LONGEST, "and right after")  # what decides the stored similarities
 
 
 @dataclass(frozen=True)
-class Shoppers:
-    """The timeline of every known shopper, over the rows of one index version, how often each item was taken, and what
-    goes with what.
+class UserStore:
+    """What is known of users as of the build of a release, over the rows of one index version.
 
-    `popularity` float32 [n_items] counts the target events of each item. `together` reads a sparse float32 [n_items,
-    n_items] of `retrieval.sources.cooccurrence`, `after` that of `right_after`, `lately` that of `RecentCoOccurrence`
-    on the day after the last event; each is None in a bundle from before it was kept. Events of items that the index
-    lacks are read as absent.
+    `timeline` holds every user's events, `popularity` float32 [n_items] counts the target events of each item.
+    `similarities` read a sparse float32 [n_items, n_items] of what goes with what: `together` of
+    `retrieval.sources.cooccurrence`, `after` of `right_after`, `lately` of `RecentCoOccurrence` on the day after the
+    last event. Events of items that the index lacks are read as absent.
     """
 
     timeline: Timeline
@@ -52,9 +49,7 @@ class Shoppers:
     query_texts: tuple[str, ...]
     popularity: NDArray[np.float32]
     lookup: HashIndex
-    together: Callable[[], csr_array] | None = None
-    lately: Callable[[], csr_array] | None = None
-    after: Callable[[], csr_array] | None = None
+    similarities: Mapping[str, Callable[[], csr_array]] = field(default_factory=dict)
 
     def code(self, user_id: str) -> int | None:
         """The position of a shopper in the timeline, or None for one who is not known."""
@@ -62,8 +57,8 @@ class Shoppers:
         return row if row >= 0 else None
 
     @classmethod
-    def open(cls, folder: Path | None, version: IndexVersion) -> Shoppers:
-        """Opens what `write_shoppers` wrote; without a folder, nobody is known and nothing is popular."""
+    def open(cls, folder: Path | None, version: IndexVersion) -> UserStore:
+        """Opens what `write_users` wrote; without a folder, nobody is known and nothing is popular."""
         if folder is None:
             return cls.nobody(version.size)
         about = read_json(folder / "about.json")
@@ -81,26 +76,20 @@ class Shoppers:
         texts = tuple(read_table(folder / "queries.arrow")["text"].to_pylist())
         timeline = Timeline(kinds=tuple(map(str, kinds)), **(arrays | {"item": item}))
         lookup = HashIndex.build(hash_keys(users.to_pylist()))
-        together, lately, after = (
-            partial(_similar, folder, names, rows.astype(np.int64), version.size)
-            if (folder / f"{names[0]}.npy").exists()
-            else None
-            for names in (TOGETHER, LATELY, AFTER)
-        )
-        return cls(timeline, users, texts, popularity, lookup, together, lately, after)
+        similarities = {
+            name: partial(_similar, folder, name, rows.astype(np.int64), version.size)
+            for name in SIMILARITIES
+            if (folder / f"{name}.npy").exists()
+        }
+        return cls(timeline, users, texts, popularity, lookup, similarities)
 
     @property
     def today(self) -> int:
         """The day after the last event, in whole days since 1970, UTC: as of when a release answers."""
         return int(self.timeline.time.max(initial=0) // DAY + 1)
 
-    def taken_together(self, kinds: Sequence[str], n_items: int) -> RecentCoOccurrence:
-        """What was taken of late, by events of the kinds, over `n_items` rows."""
-        known = {} if self.lately is None else {self.today: self.lately()}
-        return taken_together(self.timeline, kinds, n_items, known)
-
     @classmethod
-    def nobody(cls, n_items: int) -> Shoppers:
+    def nobody(cls, n_items: int) -> UserStore:
         """No shopper at all."""
         empty = np.empty(0, np.int32)
         timeline = Timeline(
@@ -110,12 +99,12 @@ class Shoppers:
         users = pa.chunked_array([pa.array([], pa.string())])
         return cls(timeline, users, (), np.zeros(n_items, np.float32), HashIndex.build(hash_keys([])))
 
-    def recoded(self, kinds: tuple[str, ...]) -> Shoppers:
+    def recoded(self, kinds: tuple[str, ...]) -> UserStore:
         """The same with event kinds in the order that a tower knows."""
         return replace(self, timeline=self.timeline.recoded(kinds))
 
 
-def write_shoppers(folder: Path, data: DataSet, targets: Sequence[str], train: NDArray[np.bool_]) -> None:
+def write_users(folder: Path, data: DataSet, targets: Sequence[str], train: NDArray[np.bool_]) -> None:
     """Writes every event of the data set, how often each item was taken, by events of the kinds `targets`, what was
     taken together of late, and what goes together, and right after what, in the events `train`, bool [n_events]."""
     assert data.events is not None
@@ -126,33 +115,24 @@ def write_shoppers(folder: Path, data: DataSet, targets: Sequence[str], train: N
     write_array(folder / "counts.npy", counts.astype(np.float32))
     together = cooccurrence(data.events, train, data.n_items)
     today = int(timeline.time.max(initial=0) // DAY + 1)
-    lately = taken_together(timeline, targets, data.n_items).similar(today)
+    lately = RecentCoOccurrence.of_timeline(timeline, targets, data.n_items).similar(today)
     after = right_after(data.events, train, data.n_items)
-    for names, similar in ((TOGETHER, together), (LATELY, lately), (AFTER, after)):
-        for name, array in zip(names, (similar.data, similar.indices, similar.indptr), strict=True):
-            write_array(folder / f"{name}.npy", array)
+    for name, similar in zip(SIMILARITIES, (together, lately, after), strict=True):
+        for part, array in zip(PARTS, (similar.data, similar.indices, similar.indptr), strict=True):
+            write_array(folder / f"{part.format(name)}.npy", array)
     write_table(folder / "items.arrow", pa.table({"item_id": pa.array(data.item_ids, pa.string())}))
     write_table(folder / "users.arrow", pa.table({"user_id": pa.array(data.user_ids, pa.string())}))
     write_table(folder / "queries.arrow", pa.table({"text": pa.array(data.events.query_texts, pa.string())}))
     (folder / "about.json").write_text(json.dumps({"kinds": list(timeline.kinds)}, ensure_ascii=False), "utf-8")
 
 
-def taken_together(
-    timeline: Timeline, kinds: Sequence[str], n_items: int, known: Mapping[int, csr_array] | None = None
-) -> RecentCoOccurrence:
-    """What was taken together of late, by events of some kinds; `known`: see `RecentCoOccurrence`."""
-    taken = np.flatnonzero(np.isin(timeline.kind, timeline.codes_of(kinds)) & (timeline.item >= 0))
-    users = np.repeat(np.arange(len(timeline.offsets) - 1), np.diff(timeline.offsets))
-    return RecentCoOccurrence.of(
-        timeline.time[taken], users[taken], timeline.item[taken], n_items, days=LATELY_DAYS, known=dict(known or {})
-    )
-
-
-def _similar(folder: Path, names: Sequence[str], rows: NDArray[np.int64], n_items: int) -> csr_array:
+def _similar(folder: Path, name: str, rows: NDArray[np.int64], n_items: int) -> csr_array:
     """What goes with what, from the rows that it was written by to those of an index, `rows` int64 [n_written]."""
     from scipy.sparse import csr_array
 
-    cosines, columns, indptr = (np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in names)
+    cosines, columns, indptr = (
+        np.load(folder / f"{part.format(name)}.npy", mmap_mode="r").view(np.ndarray) for part in PARTS
+    )
     if len(rows) == n_items and (rows == np.arange(n_items)).all():
         return csr_array((cosines, columns, indptr), (n_items, n_items))
     owners, columns = rows[np.repeat(np.arange(len(rows)), np.diff(indptr))], rows[columns]

@@ -48,7 +48,7 @@ def show_answers(engine: Engine) -> None:
         titles = engine.titles(items)
         console().print(f"\nshopper {user}, newest first: {'; '.join(reversed(titles))}")
         show_answer(engine.recommend(user_id=user, k=K), f"for {user}")
-    text = next(iter(engine.shoppers.query_texts), "gift")
+    text = next(iter(engine.state.user_store.query_texts), "gift")
     show_answer(engine.search(text, k=K), f"search: {text}")
     cart = next(iter(recent.values()), [])[-2:]
     show_answer(engine.complete_cart(cart, k=K), f"with {'; '.join(engine.titles(cart))} in the cart")
@@ -56,17 +56,17 @@ def show_answers(engine: Engine) -> None:
 
 def busiest(engine: Engine, n: int) -> list[str]:
     """The shopper with the most events of each of n equal parts of the list."""
-    counts = np.diff(engine.shoppers.timeline.offsets)
+    counts = np.diff(engine.state.user_store.timeline.offsets)
     parts = np.array_split(np.arange(len(counts)), n)
-    ids = engine.shoppers.user_ids
+    ids = engine.state.user_store.user_ids
     return [str(ids[int(part[np.argmax(counts[part])])].as_py()) for part in parts if len(part)]
 
 
 def recent_items(engine: Engine, user: str, n: int = 5) -> list[str]:
     """The newest items of a shopper's events, oldest first, each once."""
-    code = engine.shoppers.code(user)
+    code = engine.state.user_store.code(user)
     assert code is not None
-    timeline = engine.shoppers.timeline
+    timeline = engine.state.user_store.timeline
     rows = timeline.item[timeline.offsets[code] : timeline.offsets[code + 1]]
     newest = list(dict.fromkeys(rows[rows >= 0][::-1].tolist()))[:n]
-    return engine.stages.version.ids_of(np.array(newest[::-1], np.int64))
+    return engine.state.version.ids_of(np.array(newest[::-1], np.int64))

@@ -1,158 +1,199 @@
-"""Requests whose outcome is known, run through the engine's own stages in batches."""
+"""Requests whose outcome is known through the engine's pipeline in batches, users as of each request's own time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ranking.models.placement import Placement
-from retrieval.data.dataset import Events
+from retrieval.data.events import Events
 from retrieval.data.requests import Requests
-from retrieval.data.time_units import DAY
-from retrieval.data.timeline import HistoryBatch, Timeline
-from retrieval.metrics.baselines import targets_of
+from retrieval.data.timeline import Timeline
 from retrieval.progress import ProgressMeter
-from retrieval.sources.protocols import RequestBatch
-from retrieval.topk import CSR, Hits, Mask, Vectors
-from serving.answering.retriever import FusionName
-from serving.answering.stages import SHORTLIST, LogitsOf, Stages, Step
+from retrieval.topk import CSR, Hits, Mask
+from serving.answering.batch import Batch, LogitsOf, RequestSource
+from serving.answering.pipeline import run
+from serving.answering.rank import rank, ranker_texts, step_logits
+from serving.answering.release_settings import SHORTLIST
+from serving.answering.release_state import ReleaseState
+from serving.answering.rerank_steps import Step
+from serving.answering.retrieve import retrieve
+from serving.answering.tasks import Task
+from serving.answering.user_context import UserContexts, contexts_at
 
-BLOCK = 1024
+BLOCK = 1024  # requests whose candidates are fetched at once
+SEARCH_WINDOW = 3_600_000_000  # microseconds after a query within which what was taken counts as its outcome
+EVERY_GATE = frozenset({"recommend", "search", "personalised_search", "complete_cart"})
 
 
 @dataclass(frozen=True)
-class Offline:
-    """A data set's events over one index version, whose rows are the data set's own item rows."""
+class PastEvents:
+    """The events of a data set over one index version, whose rows are the data set's own item rows."""
 
-    stages: Stages
     timeline: Timeline
     position: NDArray[np.int64]  # of each event in the timeline, and the end
     query_texts: tuple[str, ...]
-    target_kinds: tuple[int, ...]  # codes in the timeline's kinds
+    targets: tuple[int, ...]  # codes of the kinds of events by which an item is taken
 
     @classmethod
-    def of(cls, stages: Stages, events: Events, target_events: Sequence[str]) -> Offline:
-        """Puts the events in the order and the codes that the user tower reads."""
+    def of(cls, state: ReleaseState, events: Events, target_events: Sequence[str]) -> PastEvents:
+        """In the order and the codes that the user tower reads."""
         timeline, position = Timeline.from_events(events)
-        if stages.user.config.kinds:
-            timeline = timeline.recoded(stages.user.config.kinds)
-        return cls(stages, timeline, position, events.query_texts, timeline.codes_of(target_events))
+        if state.user_tower.config.kinds:
+            timeline = timeline.recoded(state.user_tower.config.kinds)
+        return cls(timeline, position, events.query_texts, timeline.codes_of(target_events))
 
-    def batch(self, requests: Requests) -> HistoryBatch:
-        """The histories of requests, as the user tower reads them."""
-        return self.timeline.batch(requests.user, self.position[requests.end], self.stages.longest)
+    def recommendations(self, requests: Requests) -> PastRequests:
+        """What each shopper would have been recommended just before they took what they took."""
+        return PastRequests(self, requests.user, self.position[requests.end], requests.time)
 
-    def seen(self, requests: Requests) -> CSR:
-        """What each request's shopper had taken before (targets, not mere views)."""
-        return self.timeline.items_before(requests.user, self.position[requests.end], self.target_kinds)
-
-    def targets(self, requests: Requests, seen: CSR | None) -> CSR:
-        """What each request was for, without what is removed as `seen`."""
-        return targets_of(requests) if seen is None else targets_of(requests).without(seen)
-
-    def told(self, requests: Requests, *, remove_seen: bool) -> tuple[Hits, CSR]:
-        """The candidates of requests and the targets that may stand among them; what was taken before is in neither
-        where it is removed."""
-        seen = self.seen(requests) if remove_seen else None
-        return self.shortlists(requests, seen), self.targets(requests, seen)
-
-    def vectors(self, requests: Requests) -> Vectors:
-        """The user tower's vector of each request, float32 [n, index_dim]."""
-        return self.stages.history_vectors(self.batch(requests), self.query_texts)
-
-    def asked(self, requests: Requests) -> RequestBatch:
-        """What candidate sources read of each request."""
+    def searches(self, requests: Requests) -> tuple[PastRequests, NDArray[np.int64]]:
+        """What each shopper searched for last before they took what they took, at most SEARCH_WINDOW before, asked with
+        their history before the query; and which of the requests these are, int64 positions."""
         ends = self.position[requests.end]
-        history = self.timeline.items_before(requests.user, ends)
-        left = self.timeline.items_browsed(requests.user, ends, self.target_kinds)
-        return RequestBatch(history, self.seen(requests), left, requests.time // DAY, [""] * len(requests))
+        at = self.timeline.last_query_before(requests.user, ends, requests.time, SEARCH_WINDOW)
+        which = np.flatnonzero(at >= 0)
+        at = at[which]
+        texts = [self.query_texts[code] for code in self.timeline.query[at].tolist()]
+        return PastRequests(self, requests.user[which], at, self.timeline.time[at], texts), which
 
-    def by_towers(self, requests: Requests, exclude: CSR | None, k: int = SHORTLIST) -> Hits:
-        """The candidates of each request by the towers alone."""
-        parts = _blocks(requests, exclude)
-        return joined([self.stages.retriever.by_towers(self.vectors(part), k, own) for part, own in parts], k)
+    def carts(self, requests: Requests, carts: CSR) -> PastRequests:
+        """Carts, a list of item rows for each request, to be completed as of the request's time."""
+        return replace(self.recommendations(requests), given=carts)
 
-    def shortlists(self, requests: Requests, exclude: CSR | None, k: int = SHORTLIST) -> Hits:
-        """The candidates of each request by all sources, without what `exclude` lists as taken before."""
-        name: FusionName = "recommend" if exclude is None else "recommend_unseen"
-        by_day = np.argsort(requests.time, kind="stable")  # sources of late make each day once
-        found = (
-            self.stages.retriever.shortlists(self.vectors(part), self.asked(part), k, name, own).hits
-            for part, own in _blocks(requests.select(by_day), None if exclude is None else exclude.select(by_day))
+
+@dataclass(frozen=True)
+class PastRequests:
+    """Requests of shoppers as they were known at some time: see RequestSource."""
+
+    past: PastEvents
+    user: NDArray[np.int32]  # [n]
+    ends: NDArray[np.int64]  # [n] positions in the timeline before which the history stands
+    now: NDArray[np.int64]  # [n] microseconds since 1970, UTC
+    queries: Sequence[str] | None = None  # [n]; None: nothing is searched for
+    given: CSR | None = None  # [n] carts; None: none
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def select(self, part: NDArray[np.int64]) -> PastRequests:
+        """See RequestSource."""
+        queries, given = self.queries, self.given
+        return PastRequests(
+            self.past,
+            self.user[part],
+            self.ends[part],
+            self.now[part],
+            None if queries is None else [queries[at] for at in part.tolist()],
+            None if given is None else given.select(part),
         )
-        return joined(list(found), k).select(np.argsort(by_day))
 
-    def user_texts(self, requests: Requests) -> list[str]:
-        """What the cross-encoder reads of each request's shopper."""
-        return self.stages.user_texts(self.batch(requests), [None] * len(requests), self.timeline.kinds)
+    @property
+    def texts(self) -> Sequence[str]:
+        """See RequestSource."""
+        return [""] * len(self) if self.queries is None else self.queries
 
+    def users(self, state: ReleaseState) -> UserContexts:
+        """See RequestSource."""
+        past, longest = self.past, state.user_contexts.longest
+        found = contexts_at(past.timeline, self.user, self.ends, self.now, longest=longest, targets=past.targets)
+        found = replace(found, query_texts=past.query_texts)
+        if self.given is None:
+            return found
+        return found.then_given(self.given, next(iter(past.targets), -1), longest)
 
-def _blocks(requests: Requests, exclude: CSR | None) -> Iterator[tuple[Requests, CSR | None]]:
-    for start in range(0, len(requests), BLOCK):
-        part = np.arange(start, min(start + BLOCK, len(requests)))
-        yield requests.select(part), None if exclude is None else exclude.select(part)
-
-
-def by_towers(stages: Stages, vectors: Vectors, k: int = SHORTLIST) -> Hits:
-    """The candidates of queries, given by their vectors [n, index_dim], by the towers alone."""
-    parts = (vectors[start : start + BLOCK] for start in range(0, len(vectors), BLOCK))
-    return joined([stages.retriever.by_towers(part, k) for part in parts], k)
-
-
-def query_shortlists(stages: Stages, texts: Sequence[str], vectors: Vectors, k: int = SHORTLIST) -> Hits:
-    """The candidates of queries, given with their vectors [n, index_dim], by all sources."""
-    parts = (slice(start, start + BLOCK) for start in range(0, len(vectors), BLOCK))
-    found = (
-        stages.retriever.shortlists(vectors[part], RequestBatch.of_texts(texts[part]), k, "search").hits
-        for part in parts
-    )
-    return joined(list(found), k)
+    def taken(self) -> CSR:
+        """What each shopper had taken before, item rows, one for each event."""
+        return self.past.timeline.items_before(self.user, self.ends, self.past.targets)
 
 
-def joined(parts: Sequence[Hits], k: int) -> Hits:
-    """Blocks of hits, one under the other."""
-    if not parts:
-        return Hits(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
-    told = {name: np.concatenate([part.parts[name] for part in parts]) for name in parts[0].parts}
-    return Hits(np.concatenate([part.rows for part in parts]), np.concatenate([part.scores for part in parts]), told)
+@dataclass(frozen=True)
+class QueriesAlone:
+    """Queries of nobody known: see RequestSource."""
+
+    texts: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def select(self, part: NDArray[np.int64]) -> QueriesAlone:
+        """See RequestSource."""
+        return QueriesAlone([self.texts[at] for at in part.tolist()])
+
+    def users(self, state: ReleaseState) -> UserContexts:
+        """See RequestSource."""
+        return UserContexts.nobody(len(self))
 
 
-class Logits:
-    """The logits of (request, item) pairs by each step's cross-encoder, each computed once however many lists it stands
-    in."""
+def retrieved(state: ReleaseState, requests: RequestSource, task: Task, *, k: int = SHORTLIST) -> Batch:
+    """Requests of one task with their candidates, block by block; see `pipeline.run`."""
+    order = _by_day(requests)
+    if not len(order):
+        return run(state, Batch(requests=requests, task=task, k=k), until=retrieve)
+    blocks = (requests.select(order[start : start + BLOCK]) for start in range(0, len(order), BLOCK))
+    batches = [run(state, Batch(requests=block, task=task, k=k), until=retrieve) for block in blocks]
+    return Batch.retrieved(requests.select(order), batches).select(np.argsort(order))
 
-    def __init__(self, stages: Stages) -> None:
-        self._stages = stages
-        self._known: dict[tuple[str, Placement], _Known] = {}  # by the model, and by where and how it runs
 
-    def told(self, requests: NDArray[np.int64], texts: Sequence[str], what: str) -> LogitsOf:
-        """What `Stages.rerank` takes for these requests: see `of`."""
+def by_towers(batch: Batch, state: ReleaseState) -> Hits:
+    """The candidates of retrieved requests by the towers alone."""
+    alone = replace(batch, task=replace(batch.task, order=None))
+    parts = (np.arange(start, min(start + BLOCK, len(batch))) for start in range(0, len(batch), BLOCK))
+    found = [run(state, alone.select(part), since=retrieve, until=retrieve).candidates.hits for part in parts]
+    return Hits.join(found) if found else batch.candidates.hits
+
+
+def with_texts(state: ReleaseState, batch: Batch) -> Batch:
+    """The batch with what the cross-encoder reads of each request."""
+    return replace(batch, ranker_texts=ranker_texts(state, batch))
+
+
+def reranked(state: ReleaseState, batch: Batch, logits: KnownLogits, lines: NDArray[np.int64], what: str) -> Hits:
+    """Retrieved requests reranked whatever their gate says. `lines` int64 [n] names each for `logits`; `what` is shown
+    beside the progress."""
+    if batch.ranker_texts is None:
+        batch = with_texts(state, batch)
+    texts = batch.ranker_texts or ()
+    batch = replace(batch, logits_of=logits.of_requests(lines, texts, what))
+    found = run(replace(state, reranks=EVERY_GATE), batch, since=rank, until=rank)
+    return batch.candidates.hits if found.ranking is None else found.ranking.hits
+
+
+class KnownLogits:
+    """The logits of (request, item) pairs by each step's model, each computed once however many shortlists it is in."""
+
+    def __init__(self, state: ReleaseState) -> None:
+        self._state = state
+        self._known: dict[tuple[str, Placement], _Table] = {}  # by the model, and by where and how it runs
+
+    def of_requests(self, requests: NDArray[np.int64], texts: Sequence[str], what: str) -> LogitsOf:
+        """What `rank.rerank` takes for these requests: see `of`."""
         return lambda step, hits: self.of(step, requests, texts, hits, what)
 
     def of(
         self, step: Step, requests: NDArray[np.int64], texts: Sequence[str], hits: Hits, what: str
     ) -> NDArray[np.float32]:
-        """`Stages.logits` of the heads of shortlists, float32 [n, depth], with progress.
+        """`rank.step_logits` of the heads of shortlists, float32 [n, depth], with progress.
 
         `requests` int64 [n] names each line, and `texts` is what stands for it, the same in every call.
         """
-        known = self._known.setdefault((step.scorer.fingerprint, step.scorer.placement), _Known())
+        known = self._known.setdefault((step.scorer.fingerprint, step.scorer.placement), _Table())
         depth = min(step.depth, hits.rows.shape[1])
         rows = hits.rows[:, :depth]
-        keys = np.where(rows >= 0, requests[:, None] * self._stages.version.size + rows, -1)
+        keys = np.where(rows >= 0, requests[:, None] * self._state.version.size + rows, -1)
         there, values = known.at(keys)
         missing = Hits(np.where(there, -1, rows), hits.scores[:, :depth])
         meter = ProgressMeter(int((missing.rows >= 0).sum()), what, unit="pairs")
-        logits = np.where(there, values, self._stages.logits(step, texts, missing, done=meter.advance))
+        logits = np.where(there, values, step_logits(self._state, step, texts, missing, done=meter.advance))
         meter.close()
         known.keep(keys[rows >= 0], logits[rows >= 0])
         return logits
 
 
-class _Known:
+class _Table:
     """Numbers by key."""
 
     def __init__(self) -> None:
@@ -171,3 +212,10 @@ class _Known:
         """Remember values."""
         merged, first = np.unique(np.concatenate([self._keys, keys]), return_index=True)
         self._keys, self._values = merged, np.concatenate([self._values, values])[first]
+
+
+def _by_day(requests: RequestSource) -> NDArray[np.int64]:
+    """Positions in the order of the requests' time: sources of late are made once for each day."""
+    if isinstance(requests, PastRequests):
+        return np.argsort(requests.now, kind="stable")
+    return np.arange(len(requests))

@@ -1,52 +1,48 @@
-"""Evaluation and gates of a release: every stage and baseline, through the engine's own stages."""
+"""Evaluation and gates of a release: every stage and baseline, through the engine's own pipeline."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ranking.ordering.gate import GateVerdict, gate
 from ranking.training.pairs import GradeScale
-from retrieval.data.dataset import Events
-from retrieval.data.requests import Requests
+from retrieval.data.events import Events
 from retrieval.metrics.baselines import (
     Baseline,
     bm25,
     event_baselines,
     histories,
+    item_knn,
     popularity,
     query_baselines,
-    targets_of,
 )
-from retrieval.metrics.ranking import Values, ndcg_at, settled
+from retrieval.metrics.ranking import ndcg_at
+from retrieval.sources.cooccurrence import cooccurrence
 from retrieval.sources.protocols import RequestBatch
 from retrieval.text.rendering import item_texts
-from retrieval.topk import CSR, Hits, Vectors
-from serving.answering.release_settings import passed
-from serving.answering.retriever import FusionName
-from serving.answering.stages import Stages
-from serving.evaluation.batch_requests import Logits, Offline, by_towers, query_shortlists
-from serving.evaluation.figures import (
-    Example,
-    Figures,
-    JudgedTask,
-    Task,
-    evaluate,
-    given_stage,
-    merge_reranked,
-    needs_rerank,
-    relevant_rows,
-    rerank_sample,
-)
+from retrieval.topk import CSR, Hits, Scores, Vectors
+from serving.answering.batch import Batch
+from serving.answering.rank import pair_logits
+from serving.answering.release_state import ReleaseState
+from serving.answering.tasks import TASKS, GateName
+from serving.evaluation.batch_requests import KnownLogits, QueriesAlone, by_towers, retrieved, with_texts
+from serving.evaluation.figures import Example, Figures, JudgedTask, MeasuredTask, evaluate
+from serving.evaluation.labelled import LabelledRequests, LabelledShortlists
+from serving.evaluation.reranking import Gated, Ranked, gated, ranked
 from serving.evaluation.slices import noisy_queries, request_slices
 from serving.shop import Shop
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
 SHOWN = 5  # titles of an example
 NOISY = "noisy_queries"
+SEARCHED = 300  # places of a baseline's search, so that ties at 100 are seen whole
 
 
 @dataclass(frozen=True)
@@ -58,266 +54,309 @@ class Untuned:
     noisy: Vectors  # [n_test_queries, dim] of the same queries, misspelt: see `slices.noisy_queries`
 
 
-class Gated(NamedTuple):
-    """The gate of a task: the reranked order against the one it was given, and against others by their name."""
-
-    verdict: GateVerdict
-    against: Mapping[str, GateVerdict]
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """Shortlists of one fold, and the same with the head of some of them reranked."""
-
-    hits: Hits
-    sample: NDArray[np.int64]  # positions of the requests that reranking is measured on
-    reranked: Hits  # of those
-    which: NDArray[np.int64]  # positions, among the sample, of those that reranking could change
-
-
 @dataclass(frozen=True)
 class Measurement:
-    """One release's stages over one shop."""
+    """A release over one shop whose items are in the order of its index.
 
-    stages: Stages
+    `rerank_sample`: requests that reranking is measured on; 0: all.
+    """
+
+    state: ReleaseState
     shop: Shop
-    remove_seen: bool
     rerank_sample: int
 
-    def gate_recommend(self) -> Gated | None:
-        """nDCG@10 of the gate fold before and after reranking, as the engine answers by default; against popularity."""
-        if self.shop.events is None or not self.stages.steps:
-            return None
-        offline, events = self._offline(), self.shop.data.events
-        assert events is not None
-        requests = self._sampled(self.shop.events.folds["gate"])
-        hits, targets = offline.told(requests, remove_seen=self.remove_seen)
-        ranked = self._ranked(hits, targets, offline.user_texts(requests), "recommend", "gate: recommendation", size=0)
-        seen = histories(events, requests, self.shop.target_events) if self.remove_seen else None
-        popular = popularity(len(requests), self._counts(events)).places(targets, exclude=seen)
-        first, after, other = (ndcg_at(one, targets, 10) for one in (hits, ranked.reranked, popular))
-        return _gated(first, after, requests.user, popularity=other)
-
-    def gate_search(self) -> Gated | None:
-        """The same for the judged queries of the gate fold; relevant is the highest grade present; against BM25."""
-        if self.shop.judgements is None or not self.stages.steps:
-            return None
-        queries = self.shop.judgements.folds["gate"]
-        typed, targets = self.shop.query_texts(queries), relevant_rows(*self.shop.judged(queries))
-        texts = self.stages.spelled(typed)
-        hits = query_shortlists(self.stages, texts, self.stages.user.queries(texts))
-        asked = self.stages.query_user_texts(texts)
-        ranked = self._ranked(hits, targets, asked, "search", "gate: search", size=self.rerank_sample)
-        part, words = ranked.sample, bm25(typed, item_texts(self.shop.data.items)).places(targets)
-        first, other = (ndcg_at(one, targets, 10)[part] for one in (hits, words))
-        return _gated(first, ndcg_at(ranked.reranked, targets.select(part), 10), part, bm25=other)
+    def gates(self) -> dict[GateName, Gated]:
+        """The gate of each task that the gate fold has requests of: nDCG@10 before and after reranking, as the engine
+        answers by default, and against what a shop would show otherwise."""
+        found: dict[GateName, Callable[[], Gated | None]] = {
+            "recommend": self._gate_recommend,
+            "search": self._gate_search,
+            "personalised_search": self._gate_personalised,
+            "complete_cart": self._gate_cart,
+        }
+        verdicts = {name: gate() for name, gate in found.items()} if self.state.steps else {}
+        return {name: verdict for name, verdict in verdicts.items() if verdict is not None}
 
     def evaluate(
         self, untuned: Untuned | None, gates: Mapping[str, Figures], release: str, examples: int
     ) -> tuple[Figures, list[Example]]:
-        """The evaluation object of `serving.evaluate`, on the test fold, and some real requests of it."""
+        """The evaluation object of `serving.evaluation.figures`, on the test fold, and some real requests of it."""
         shown: list[Example] = []
-        recommend = self._recommend(untuned, gates, shown, examples) if self.shop.events is not None else None
+        recommend = self._recommend(untuned, shown, examples) if self.shop.events is not None else None
         search = judged = None
         if self.shop.judgements is not None:
-            search, judged = self._search(untuned, gates, shown, examples)
-        return evaluate(recommend=recommend, search=search, judged=judged, gates=gates, release=release), shown
+            search, judged = self._search(untuned, shown, examples)
+        others = {name: task for name, task in self._others().items() if task is not None}
+        return evaluate(
+            recommend=recommend, search=search, judged=judged, others=others, gates=gates, release=release
+        ), shown
 
     def tasks(
-        self, untuned: Untuned | None, gates: Mapping[str, Figures], heads: int = 0, *, noisy_reranked: bool = False
-    ) -> dict[str, Task]:
-        """What `evaluate` makes figures of, by name: `seen_removed`, `seen_kept` and `search`, as far as there are.
+        self, untuned: Untuned | None, heads: int = 0, *, noisy_reranked: bool = False
+    ) -> dict[str, MeasuredTask]:
+        """What `evaluate` makes figures of, by name: `seen_removed`, `seen_kept`, `search`, `personalised_search` and
+        `complete_cart`, as far as there are.
 
         `heads`: so many of the first items that each baseline recommends are kept as well. `noisy_reranked`: misspelt
         queries are reranked as others are.
         """
-        found = self._recommend(untuned, gates, [], 0, heads) if self.shop.events is not None else {}
+        found = self._recommend(untuned, [], 0, heads) if self.shop.events is not None else {}
         if self.shop.judgements is not None:
-            search = self._search(untuned, gates, [], 0)[0]
-            found["search"] = self._noisy_reranked(search, "search" in passed(gates)) if noisy_reranked else search
-        return found
+            search = self._search(untuned, [], 0)[0]
+            found["search"] = self._noisy_reranked(search) if noisy_reranked else search
+        return found | {name: task for name, task in self._others().items() if task is not None}
+
+    def _others(self) -> dict[str, MeasuredTask | None]:
+        return {"personalised_search": self._personalised(), "complete_cart": self._cart()}
+
+    def _gate_recommend(self) -> Gated | None:
+        if self.shop.events is None:
+            return None
+        found = self.requests.recommendations("gate", most=self.rerank_sample)
+        assert found.past is not None
+        seen = found.batch.exclude if found.task.excludes_taken else None
+        popular = popularity(len(found), self.counts).places(found.targets, exclude=seen)
+        return gated(self.state, [found], "gate: recommendation", {"popularity": ndcg_at(popular, found.targets, 10)})
+
+    def _gate_search(self) -> Gated | None:
+        if self.shop.judgements is None:
+            return None
+        found = self.requests.searches("gate", most=self.rerank_sample)
+        words = bm25(found.batch.queries.typed, self.item_texts).places(found.targets)
+        return gated(self.state, [found], "gate: search", {"bm25": ndcg_at(words, found.targets, 10)})
+
+    def _gate_personalised(self) -> Gated | None:
+        found = self.requests.personalised_searches("gate", most=self.rerank_sample)
+        if found is None:
+            return None
+        alone = ndcg_at(self._query_alone(found.batch), found.targets, 10)
+        return gated(self.state, [found], "gate: personalised search", {"query_alone": alone})
+
+    def _gate_cart(self) -> Gated | None:
+        parts = self.requests.carts("gate", most=self.rerank_sample)
+        knn = [
+            ndcg_at(self._cart_knn(one).places(one.targets, exclude=one.batch.exclude), one.targets, 10)
+            for one in parts
+        ]
+        return gated(self.state, parts, "gate: cart", {"item_knn": np.concatenate([np.empty(0), *knn])})
 
     def _recommend(
-        self, untuned: Untuned | None, gates: Mapping[str, Figures], shown: list[Example], examples: int, heads: int = 0
-    ) -> dict[str, Task]:
+        self, untuned: Untuned | None, shown: list[Example], examples: int, heads: int = 0
+    ) -> dict[str, MeasuredTask]:
         assert self.shop.events is not None
-        assert self.shop.data.events is not None
-        offline, requests = self._offline(), self.shop.events.folds["test"]
-        events, n_items = self.shop.data.events, self.shop.data.n_items
+        requests, events = self.shop.events.folds["test"], self._events
         seen = histories(events, requests, self.shop.target_events)
         baselines = event_baselines(
-            events, requests, self.shop.events, n_items, item_vectors=None if untuned is None else untuned.items
+            events,
+            requests,
+            self.shop.events,
+            self.shop.data.n_items,
+            item_vectors=None if untuned is None else untuned.items,
         )
-        counts = self._counts(events)
-        texts = offline.user_texts(requests)
-        found: dict[str, Task] = {}
-        logits, retriever = Logits(self.stages), self.stages.retriever
-        for mode, exclude in (("seen_removed", seen), ("seen_kept", None)):
-            targets = targets_of(requests) if exclude is None else targets_of(requests).without(exclude)
-            hits = offline.shortlists(requests, exclude)
-            name: FusionName = "recommend" if exclude is None else "recommend_unseen"
-            fused = bool(retriever.fusion(name).sources)
-            towers = offline.by_towers(requests, exclude) if fused else hits
-            default = self.remove_seen == (exclude is not None)
+        found: dict[str, MeasuredTask] = {}
+        texts: Sequence[str] | None = None
+        logits = KnownLogits(self.state)
+        for mode, unseen in (("seen_removed", True), ("seen_kept", False)):
+            exclude = seen if unseen else None
+            case = self.requests.recommendations("test", unseen=unseen)
+            batch = with_texts(self.state, case.batch) if texts is None else replace(case.batch, ranker_texts=texts)
+            texts, case = batch.ranker_texts, replace(case, batch=batch)
             what = f"test: recommendation, {mode}"
-            ranked = self._ranked(hits, targets, texts, name, what, size=self.rerank_sample, logits=logits)
-            if default:
-                shown += self._examples("shopper", [text.split("; ") for text in texts], ranked, targets, examples)
-            found[mode] = Task(
-                targets=targets,
-                stages={name: baseline.places(targets, exclude=exclude) for name, baseline in baselines.items()}
-                | {"retrieval": towers}
-                | ({"fused": hits._replace(parts={})} if fused else {}),
-                sampled=self._sampled_stages(ranked, "recommend" in passed(gates)),
-                sample=ranked.sample,
+            order = ranked(self.state, case, what, size=self.rerank_sample, logits=logits)
+            if self.state.filter_seen == unseen:
+                asked = [text.split("; ") for text in texts or ()]
+                shown += self._examples("shopper", asked, order, case.targets, examples)
+            found[mode] = MeasuredTask(
+                targets=case.targets,
+                stages={
+                    **{name: one.places(case.targets, exclude=exclude) for name, one in baselines.items()},
+                    **self._given(case),
+                },
+                sampled=self._sampled(order, "recommend"),
+                sample=order.sample,
                 users=requests.user,
-                counts=counts,
-                slices=request_slices(events, requests, targets, counts, seen if exclude is None else None),
+                counts=self.counts,
+                slices=request_slices(events, requests, case.targets, self.counts, None if unseen else seen),
                 heads={name: one.rank(heads, exclude=exclude) for name, one in baselines.items()} if heads else {},
             )
         return found
 
-    def _search(
-        self, untuned: Untuned | None, gates: Mapping[str, Figures], shown: list[Example], examples: int
-    ) -> tuple[Task, JudgedTask]:
+    def _search(self, untuned: Untuned | None, shown: list[Example], examples: int) -> tuple[MeasuredTask, JudgedTask]:
         assert self.shop.judgements is not None
         queries = self.shop.judgements.folds["test"]
-        typed, (judged, grades) = self.shop.query_texts(queries), self.shop.judged(queries)
-        texts = self.stages.spelled(typed)
-        vectors = self.stages.user.queries(texts)
-        retriever, targets = self.stages.retriever, relevant_rows(judged, grades)
+        case, (judged, grades) = self.requests.searches("test"), self.shop.judged(queries)
+        case = replace(case, batch=with_texts(self.state, case.batch))
+        typed = case.batch.queries.typed
         baselines = self._query_baselines(typed, untuned, None if untuned is None else untuned.queries)
-        stages = self._searched(texts, vectors, baselines)
-        hits = stages[given_stage(stages)]
-        asked = self.stages.query_user_texts(texts)
-        ranked = self._ranked(hits, targets, asked, "search", "test: search", size=self.rerank_sample)
-        shown += self._examples("search", [[text] for text in typed], ranked, targets, examples)
-        on = "search" in passed(gates)
-        noisy = self._noisy(noisy_queries(self.shop, queries), untuned)
-        search = Task(
-            targets=targets,
-            stages=stages,
-            sampled=self._sampled_stages(ranked, on),
-            sample=ranked.sample,
+        order = ranked(self.state, case, "test: search", size=self.rerank_sample)
+        shown += self._examples("search", [[text] for text in typed], order, case.targets, examples)
+        misspelt = self.requests.searches("test", texts=noisy_queries(self.shop, queries))
+        noisy = self._query_baselines(misspelt.batch.queries.typed, untuned, None if untuned is None else untuned.noisy)
+        search = MeasuredTask(
+            targets=case.targets,
+            stages=self._searched(case, baselines),
+            sampled=self._sampled(order, "search"),
+            sample=order.sample,
             judged=judged,
             grades=grades,
-            variants={NOISY: Task(targets=targets, stages=noisy, judged=judged, grades=grades)},
+            variants={
+                NOISY: MeasuredTask(
+                    targets=case.targets, stages=self._searched(misspelt, noisy), judged=judged, grades=grades
+                )
+            },
         )
-        scores = {name: baseline.pair_scores(judged) for name, baseline in baselines.items()}
-        scores["retrieval"] = retriever.tower_scores(vectors, judged)
-        given = retriever.pair_scores(vectors, RequestBatch.of_texts(texts), judged, "search")
-        scores |= {"fused": given} if "fused" in stages else {}
-        predicted = self._predicted(asked, judged, scores["retrieval"])
-        final = {"final": predicted["reranked"]} if on and predicted else {}
-        scores |= {} if final else {"final": given}
-        return search, JudgedTask(judged=judged, grades=grades, scores=scores, predicted=predicted | final)
+        return search, self._judged(case.batch, judged, grades, baselines)
 
-    def _noisy_reranked(self, search: Task, on: bool) -> Task:
+    def _judged(
+        self, batch: Batch, judged: CSR, grades: NDArray[np.floating], baselines: Mapping[str, Baseline]
+    ) -> JudgedTask:
+        retriever = self.state.retriever
+        scores = {name: baseline.pair_scores(judged) for name, baseline in baselines.items()}
+        scores["retrieval"] = retriever.tower_scores(batch.vectors, judged)
+        texts = batch.queries.corrected
+        given = retriever.pair_scores(batch.vectors, RequestBatch.of_texts(texts), judged, "search")
+        if retriever.fusion("search").sources:
+            scores["fused"] = given
+        predicted = self._predicted(batch.ranker_texts or (), judged, scores["retrieval"])
+        final = {"final": predicted["reranked"]} if "search" in self.state.reranks and predicted else {}
+        scores |= {} if final else {"final": given}
+        return JudgedTask(judged=judged, grades=grades, scores=scores, predicted=predicted | final)
+
+    def _personalised(self) -> MeasuredTask | None:
+        case = self.requests.personalised_searches("test", most=self.rerank_sample)
+        if case is None:
+            return None
+        assert case.past is not None
+        typed, history = case.batch.queries.typed, case.batch.users.behaviour.history
+        baselines = {
+            "bm25": bm25(typed, self.item_texts),
+            "popularity": popularity(len(case), self.counts),
+            "item_knn": item_knn(history, self._similar, self.counts),
+        }
+        order = ranked(self.state, case, "test: personalised search")
+        return MeasuredTask(
+            targets=case.targets,
+            stages={
+                **{name: one.places(case.targets) for name, one in baselines.items()},
+                "query_alone": self._query_alone(case.batch),
+                **self._given(case),
+            },
+            sampled=self._sampled(order, "personalised_search"),
+            users=case.owner,
+        )
+
+    def _cart(self) -> MeasuredTask | None:
+        parts = self.requests.carts("test", most=self.rerank_sample)
+        if not parts:
+            return None
+        stages: list[dict[str, Hits]] = []
+        orders = [ranked(self.state, part, "test: cart") for part in parts]
+        for part in parts:
+            popular = popularity(len(part), self.counts)
+            found = {
+                name: one.rank(SEARCHED, exclude=part.batch.exclude)
+                for name, one in (("popularity", popular), ("item_knn", self._cart_knn(part)))
+            }
+            stages.append(found | self._given(part))
+        sampled = [self._sampled(order, "complete_cart") for order in orders]
+        return MeasuredTask(
+            targets=CSR.join([part.targets for part in parts]),
+            stages=joined_stages(stages),
+            sampled={name: Hits.join([one[name] for one in sampled]) for name in sampled[0]},
+            users=np.concatenate([part.owner for part in parts]),
+        )
+
+    def _noisy_reranked(self, search: MeasuredTask) -> MeasuredTask:
         """The task of search with misspelt queries reranked, as far as the others are."""
         assert self.shop.judgements is not None
-        noisy = search.variants[NOISY]
-        texts = self.stages.spelled(noisy_queries(self.shop, self.shop.judgements.folds["test"]))
-        hits = noisy.stages[given_stage(noisy.stages)]
-        assert isinstance(hits, Hits)
-        asked = self.stages.query_user_texts(texts)
-        ranked = self._ranked(hits, noisy.targets, asked, "search", "test: search, misspelt", size=self.rerank_sample)
-        told = replace(noisy, sampled=self._sampled_stages(ranked, on), sample=ranked.sample)
-        return replace(search, variants={NOISY: told})
+        texts = noisy_queries(self.shop, self.shop.judgements.folds["test"])
+        case = self.requests.searches("test", texts=texts)
+        order = ranked(self.state, case, "test: search, misspelt", size=self.rerank_sample)
+        noisy = replace(search.variants[NOISY], sampled=self._sampled(order, "search"), sample=order.sample)
+        return replace(search, variants={NOISY: noisy})
 
-    def _noisy(self, texts: list[str], untuned: Untuned | None) -> dict[str, Hits]:
-        """Every stage and baseline of search for the misspelt queries."""
-        baselines = self._query_baselines(texts, untuned, None if untuned is None else untuned.noisy)
-        read = self.stages.spelled(texts)
-        return self._searched(read, self.stages.user.queries(read), baselines)
+    def _given(self, case: LabelledShortlists) -> dict[str, Hits]:
+        """The order of the towers, and of all sources where there are several."""
+        hits, order = case.batch.candidates.hits._replace(parts={}), case.task.order
+        if order is None or not self.state.retriever.fusion(order).sources:
+            return {"retrieval": hits}
+        return {"retrieval": by_towers(case.batch, self.state), "fused": hits}
+
+    def _searched(self, case: LabelledShortlists, baselines: Mapping[str, Baseline]) -> dict[str, Hits]:
+        return {name: baseline.rank(SEARCHED) for name, baseline in baselines.items()} | self._given(case)
+
+    def _sampled(self, order: Ranked, gate: GateName) -> dict[str, Hits]:
+        stages = order.stages(on=gate in self.state.reranks and bool(self.state.steps))
+        return stages if self.state.steps else {"final": order.hits.select(order.sample)._replace(parts={})}
+
+    def _query_alone(self, batch: Batch) -> Hits:
+        """The same queries asked by nobody known."""
+        found = retrieved(self.state, QueriesAlone(batch.queries.typed), TASKS["search"])
+        return found.candidates.hits._replace(parts={})
+
+    def _cart_knn(self, part: LabelledShortlists) -> Baseline:
+        return item_knn(part.batch.users.given, self._similar, self.counts)
 
     def _query_baselines(
-        self, texts: list[str], untuned: Untuned | None, vectors: Vectors | None
+        self, texts: Sequence[str], untuned: Untuned | None, vectors: Vectors | None
     ) -> dict[str, Baseline]:
         """`vectors` are the untuned encoder's of the texts, float32 [n, dim]."""
         items = None if untuned is None else untuned.items
-        return query_baselines(texts, item_texts(self.shop.data.items), query_vectors=vectors, item_vectors=items)
+        return query_baselines(texts, self.item_texts, query_vectors=vectors, item_vectors=items)
 
-    def _searched(self, texts: list[str], vectors: Vectors, baselines: Mapping[str, Baseline]) -> dict[str, Hits]:
-        """The order of each baseline, of the towers and, where there are several sources, of all of them."""
-        hits = query_shortlists(self.stages, texts, vectors)
-        ranked = {name: baseline.rank(300) for name, baseline in baselines.items()}
-        if not self.stages.retriever.fusion("search").sources:
-            return ranked | {"retrieval": hits}
-        return ranked | {"retrieval": by_towers(self.stages, vectors), "fused": hits}
-
-    def _predicted(self, texts: list[str], judged: CSR, towers: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    def _predicted(self, texts: Sequence[str], judged: CSR, towers: Scores) -> dict[str, NDArray[np.float32]]:
         """The grade that the cross-encoder and the towers' scores together give to each judged pair."""
-        if not self.stages.steps or self.shop.data.judgements is None:
+        if not self.state.steps or self.shop.data.judgements is None:
             return {}
-        blended = self.stages.steps[-1].blend("grade")(self.stages.pair_logits(texts, judged), towers)
+        blended = self.state.steps[-1].blend("grade")(pair_logits(self.state, texts, judged), towers)
         return {"reranked": GradeScale.of(self.shop.data.judgements.grade).grade(blended)}
 
-    def _sampled_stages(self, ranked: Ranked, on: bool) -> dict[str, Hits]:
-        given = ranked.hits.select(ranked.sample)
-        if not self.stages.steps:
-            return {"final": given}
-        return {"reranked": ranked.reranked, "final": ranked.reranked if on else settled(given)}
-
-    def _ranked(
-        self,
-        hits: Hits,
-        targets: CSR,
-        texts: list[str],
-        name: FusionName,
-        what: str,
-        *,
-        size: int,
-        logits: Logits | None = None,
-    ) -> Ranked:
-        """Reranks the sampled requests that have a target in the head of their shortlist; no other can change.
-
-        `logits` are those of the same requests, kept from one way of asking to the next.
-        """
-        sample = rerank_sample(len(hits.rows), size)
-        part, wanted = hits.select(sample), targets.select(sample)
-        which = np.flatnonzero(needs_rerank(part.head(self.stages.depth), wanted))
-        if not self.stages.steps or not len(which):
-            return Ranked(hits, sample, settled(part), which)
-        head = part.select(which)
-        logits = logits or Logits(self.stages)
-        asked = [texts[i] for i in sample[which]]
-        reranked = self.stages.rerank(asked, head, name, logits_of=logits.told(sample[which], asked, what))
-        return Ranked(hits, sample, merge_reranked(part, which, reranked.hits), which)
-
     def _examples(
-        self, kind: str, asked: list[list[str]], ranked: Ranked, targets: CSR, examples: int
+        self, kind: Literal["shopper", "search"], asked: Sequence[list[str]], order: Ranked, targets: CSR, examples: int
     ) -> list[Example]:
         """Requests whose target was in the shortlist, spread over the sample."""
-        picked = ranked.which[np.linspace(0, len(ranked.which) - 1, min(examples, len(ranked.which))).astype(int)]
-        wanted = targets.select(ranked.sample[picked])
+        picked = order.which[np.linspace(0, len(order.which) - 1, min(examples, len(order.which))).astype(int)]
+        wanted = targets.select(order.sample[picked])
         return [
             Example(
-                kind="search" if kind == "search" else "shopper",
-                asked=asked[ranked.sample[at]],
-                before=self.shop.titles(ranked.hits.rows[ranked.sample[at]][:SHOWN]),
-                after=self.shop.titles(ranked.reranked.rows[at][:SHOWN]),
+                kind=kind,
+                asked=asked[order.sample[at]],
+                before=self.shop.titles(order.hits.rows[order.sample[at]][:SHOWN]),
+                after=self.shop.titles(order.reranked.rows[at][:SHOWN]),
                 targets=frozenset(self.shop.titles(wanted.rows[wanted.indptr[i] : wanted.indptr[i + 1]])),
             )
             for i, at in enumerate(picked)
         ]
 
-    def _offline(self) -> Offline:
-        assert self.shop.data.events is not None
-        return Offline.of(self.stages, self.shop.data.events, self.shop.target_events)
+    @cached_property
+    def requests(self) -> LabelledRequests:
+        """The shop's labelled requests over the release."""
+        return LabelledRequests(self.state, self.shop)
 
-    def _counts(self, events: Events) -> NDArray[np.int64]:
+    @cached_property
+    def item_texts(self) -> list[str]:
+        """The rendered items of the shop."""
+        return item_texts(self.shop.data.items)
+
+    @cached_property
+    def counts(self) -> NDArray[np.int64]:
         """How often each item was taken in training, int64 [n_items]."""
         assert self.shop.events is not None
-        return np.bincount(events.item[self.shop.events.train_target], minlength=self.shop.data.n_items)
+        return np.bincount(self._events.item[self.shop.events.train_target], minlength=self.shop.data.n_items)
 
-    def _sampled(self, requests: Requests) -> Requests:
-        return requests.select(rerank_sample(len(requests), self.rerank_sample))
+    @property
+    def _events(self) -> Events:
+        assert self.shop.data.events is not None
+        return self.shop.data.events
+
+    @cached_property
+    def _similar(self) -> csr_array:
+        assert self.shop.events is not None
+        return cooccurrence(self._events, self.shop.events.train, self.shop.data.n_items)
 
 
-def _gated(before: Values, after: Values, users: NDArray[np.integer], **others: Values) -> Gated:
-    known = ~np.isnan(before)
-
-    def against(values: Values) -> GateVerdict:
-        return gate(values[known], after[known], users=users[known])
-
-    return Gated(against(before), {name: against(values) for name, values in others.items()})
+def joined_stages(parts: Sequence[Mapping[str, Hits]]) -> dict[str, Hits]:
+    """The stages of all parts, their requests one part after the other. Where only some parts have several sources, the
+    fused order of the others is that of their towers."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: Hits.join([part.get(name, part["retrieval"]) for part in parts]) for name in names}

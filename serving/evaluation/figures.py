@@ -28,7 +28,7 @@ MIN_JUDGED = 5  # items of a query, of more than one grade, before their order s
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class MeasuredTask:
     """One way of asking the whole catalogue: recommendation with seen items removed or kept, or search.
 
     targets: the rows each request is to find; a request without any is left out of every mean.
@@ -53,7 +53,7 @@ class Task:
     judged: CSR | None = None
     grades: NDArray[np.floating] | None = None
     slices: Mapping[str, Mask] = field(default_factory=dict)
-    variants: Mapping[str, Task] = field(default_factory=dict)
+    variants: Mapping[str, MeasuredTask] = field(default_factory=dict)
     heads: Mapping[str, Hits] = field(default_factory=dict)
 
 
@@ -88,28 +88,31 @@ class Example:
 
 def evaluate(
     *,
-    recommend: Mapping[str, Task] | None = None,
-    search: Task | None = None,
+    recommend: Mapping[str, MeasuredTask] | None = None,
+    search: MeasuredTask | None = None,
     judged: JudgedTask | None = None,
+    others: Mapping[str, MeasuredTask] | None = None,
     gates: Mapping[str, Json] | None = None,
     release: str | None = None,
     seed: int = 0,
 ) -> Figures:
     """All tasks as one JSON object, `{"tasks": {...}, "gate": {...}, "release": ...}`; a task without data is left out.
 
-    recommend holds `seen_removed` and `seen_kept`; gates a verdict for each task that has a reranker. nan becomes null.
+    recommend holds `seen_removed` and `seen_kept`, others further tasks by name; gates a verdict for each task that has
+    a reranker. nan becomes null.
     """
     tasks: Figures = {}
     if recommend:
         tasks["recommend"] = {name: task_figures(task, seed=seed) for name, task in recommend.items()}
     if search is not None:
         tasks["search"] = task_figures(search, seed=seed)
+    tasks |= {name: task_figures(task, seed=seed) for name, task in (others or {}).items()}
     if judged is not None:
         tasks["judged"] = judged_figures(judged)
     return {"tasks": tasks, "gate": dict(gates or {}), "release": release}
 
 
-def task_figures(task: Task, *, seed: int = 0) -> Figures:
+def task_figures(task: MeasuredTask, *, seed: int = 0) -> Figures:
     """`n`, `gain`, `stages`, under `reranking` the sampled stages against the order that they were given, and `slices`,
     each with its own `n` and `stages`."""
     everyone = np.arange(task.targets.n_lists)
@@ -128,7 +131,7 @@ def task_figures(task: Task, *, seed: int = 0) -> Figures:
     return found
 
 
-def slice_figures(task: Task) -> Figures:
+def slice_figures(task: MeasuredTask) -> Figures:
     """`n` and `stages` of every slice and variant with at least MIN_SLICE requests; nothing is ranked again."""
     parts = {name: _cut(task, mask) for name, mask in task.slices.items()}
     found: Figures = {}
@@ -217,7 +220,7 @@ def merge_reranked(hits: Hits, which: Mask | Positions, reranked: Hits) -> Hits:
     return metrics.settled(Hits(rows, hits.scores))
 
 
-def _cut(task: Task, kept: Mask) -> Task:
+def _cut(task: MeasuredTask, kept: Mask) -> MeasuredTask:
     """The task for some of its targets alone, bool [n_targets], and for the requests that have one of those."""
     targets = task.targets.where(kept)
     part = np.flatnonzero(np.diff(targets.indptr))
@@ -228,7 +231,7 @@ def _cut(task: Task, kept: Mask) -> Task:
     return replace(task, targets=targets.select(part), stages=stages, judged=None, grades=None)
 
 
-def _stage(ranked: Ranked, task: Task, part: Positions) -> Figures:
+def _stage(ranked: Ranked, task: MeasuredTask, part: Positions) -> Figures:
     targets = task.targets.select(part)
     found = _at_cuts(ranked, targets)
     if isinstance(ranked, Hits) and task.counts is not None:
@@ -263,7 +266,7 @@ def _among_judged(hits: Hits, judged: CSR, grades: NDArray[np.floating], lowest:
     return {"judged_share@10": _mean(share), **ndcg}
 
 
-def _against_retrieval(task: Task, sample: Positions, seed: int) -> Figures:
+def _against_retrieval(task: MeasuredTask, sample: Positions, seed: int) -> Figures:
     targets = task.targets.select(sample)
     before = metrics.ndcg_at(task.stages[given_stage(task.stages)], task.targets, 10)[sample]
     users = None if task.users is None else task.users[sample]

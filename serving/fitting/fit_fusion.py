@@ -8,83 +8,85 @@ from dataclasses import dataclass
 import numpy as np
 
 from retrieval.data.requests import Requests
+from retrieval.metrics.baselines import targets_of
 from retrieval.metrics.ranking import ndcg_at
 from retrieval.sources.fusion import TOWERS, Fusion, fit_fusion
-from retrieval.sources.protocols import RequestBatch, best_of_lists
+from retrieval.sources.protocols import best_of_lists
+from retrieval.sources.registry import FitCase, sources_for
 from retrieval.text.words import words
-from retrieval.topk import CSR, Vectors
-from serving.answering.retriever import FusionName
-from serving.answering.source_registry import BEFORE, FIT, LATELY, LOOKED, MONTH, NEW, NEXT, OWN, TOGETHER, WEEK, WORDS
-from serving.answering.stages import SHORTLIST, Stages
-from serving.evaluation.batch_requests import Offline
+from retrieval.topk import CSR
+from serving.answering.batch import Batch
+from serving.answering.permit import permit
+from serving.answering.pipeline import run
+from serving.answering.release_settings import SHORTLIST, OrderName
+from serving.answering.release_state import ReleaseState
+from serving.answering.tasks import TASKS
+from serving.evaluation.batch_requests import QueriesAlone
 from serving.evaluation.figures import relevant_rows
+from serving.evaluation.labelled import LabelledRequests
 from serving.shop import Shop
 
 FOLDS = ("ranker_train", "ranker_valid")  # of events: a handful of weights takes nothing from the ranker that follows
 REQUESTS = 1_500  # of each fold at most: so few weights need no more
-EXPECTED = {TOWERS: 1.0, WORDS: 1.0}  # weights before any outcome is known, for scores of spread 1
+EXPECTED = {TOWERS: 1.0, "words": 1.0}  # weights before any outcome is known, for scores of spread 1
 TITLE_WORDS = 3  # of an item, that stand for a query where none is known
 JUDGED_AT = 20  # the places that must not get worse than by the towers alone
 
 
 @dataclass(frozen=True)
-class Outcomes:
-    """Requests with a known outcome, as sources read them."""
+class PermittedRequests:
+    """Requests with a known outcome after the stages up to `permit`: their candidates are yet to be weighed."""
 
-    vectors: Vectors
-    asked: RequestBatch
+    batch: Batch
     targets: CSR
-    exclude: CSR | None
 
 
-def fit_fusions(stages: Stages, shop: Shop, *, remove_seen: bool) -> Iterator[tuple[FusionName, Fusion]]:
-    """Each task's fusion, by its name. A shop that answers what was taken before has one more for those who ask not to
+def fit_fusions(state: ReleaseState, shop: Shop) -> Iterator[tuple[OrderName, Fusion]]:
+    """Each order's fusion, by its name. A shop that answers what was taken before has one more for those who ask not to
     have that: what is taken again drowns what tells of new things.
 
-    What sold or went together of late is a source only where the split is temporal: elsewhere times of different
-    shoppers may mean nothing. What was taken before is one only where it is answered again; there neither how new an
-    item is nor how its price fits tells anything.
+    Which sources are weighed for an order says each source's own declaration, see `retrieval.sources.registry`.
     """
     if shop.events is not None:
         temporal = shop.events.kind == "temporal"
-        of_late = (WEEK, MONTH, LATELY) if temporal else ()
-        of_new = (*((NEW,) if temporal else ()), *((FIT,) if FIT in stages.retriever.sources else ()))
-        tells = of_new if remove_seen else (OWN, BEFORE)
-        told = _recommendation(stages, shop, remove_seen=remove_seen)
-        yield "recommend", fit(stages, told, (TOGETHER, NEXT, LOOKED, *of_late, *tells))
-        if not remove_seen:
-            told = _recommendation(stages, shop, remove_seen=True)
-            yield "recommend_unseen", fit(stages, told, (TOGETHER, NEXT, LOOKED, *of_late, *of_new))
-    yield "search", fit(stages, _search(stages, shop), (WORDS,))
+        orders: tuple[OrderName, ...] = ("recommend",) if state.filter_seen else ("recommend", "recommend_unseen")
+        for order in orders:
+            unseen = state.filter_seen or order == "recommend_unseen"
+            case = FitCase(order=order, temporal=temporal, unseen=unseen)
+            yield order, fit(state, _recommendations(state, shop, unseen=unseen), case)
+    yield "search", fit(state, _searches(state, shop), FitCase(order="search"))
 
 
-def fit(stages: Stages, told: Outcomes, names: tuple[str, ...]) -> Fusion:
-    """The weights of the towers and of the named sources, those EXPECTED where no outcome is known; the towers alone
-    where they order the first places as well by themselves."""
-    found = stages.retriever.candidates(told.vectors, told.asked, SHORTLIST, names, told.exclude)
-    lists = found.pairs
-    span = stages.version.size
-    taken = np.isin(lists.owners * span + lists.rows, told.targets.owners * span + told.targets.rows)
+def fit(state: ReleaseState, found: PermittedRequests, case: FitCase) -> Fusion:
+    """The weights of the towers and of the sources that count for a case, those EXPECTED where no outcome is known; the
+    towers alone where they order the first places as well by themselves."""
+    batch, targets, retriever = found.batch, found.targets, state.retriever
+    names = tuple(name for name in sources_for(case) if name in retriever.sources)
+    behaviour = batch.users.behaviour._replace(queries=batch.queries.corrected)
+    scored = retriever.candidates(batch.vectors, behaviour, SHORTLIST, names, batch.exclude)
+    lists, span = scored.pairs, state.version.size
+    taken = np.isin(lists.owners * span + lists.rows, targets.owners * span + targets.rows)
     every = (TOWERS, *names)
-    features = np.column_stack([found.scores[name] for name in every])
+    features = np.column_stack([scored.scores[name] for name in every])
     fusion = fit_fusion(every, features, taken.astype(np.float32), lists, EXPECTED)
-    fused = best_of_lists(lists, fusion(found.scores), SHORTLIST, tie_breaker=found.scores[TOWERS])
-    alone = stages.retriever.by_towers(told.vectors, SHORTLIST, told.exclude)
-    heard = told.vectors.any(axis=1)  # of the others towers know nothing, and what is popular would answer for them
-    better, before = (ndcg_at(hits, told.targets, JUDGED_AT)[heard] for hits in (fused, alone))
+    fused = best_of_lists(lists, fusion(scored.scores), SHORTLIST, tie_breaker=scored.scores[TOWERS])
+    alone = retriever.by_towers(batch.vectors, SHORTLIST, batch.exclude)
+    known = batch.vectors.any(axis=1)  # of others the towers know nothing, and what is popular would answer for them
+    better, before = (ndcg_at(hits, targets, JUDGED_AT)[known] for hits in (fused, alone))
     if np.isnan(better).all() or np.nanmean(better) > np.nanmean(before):
         return fusion
     return Fusion.of_towers()
 
 
-def _recommendation(stages: Stages, shop: Shop, *, remove_seen: bool) -> Outcomes:
+def _recommendations(state: ReleaseState, shop: Shop, *, unseen: bool) -> PermittedRequests:
     assert shop.events is not None
-    assert shop.data.events is not None
     requests = Requests.join([_some(shop.events.folds[name]) for name in FOLDS])
     requests = requests.select(np.argsort(requests.time, kind="stable"))  # sources of late make each day once
-    offline = Offline.of(stages, shop.data.events, shop.target_events)
-    seen = offline.seen(requests) if remove_seen else None
-    return Outcomes(offline.vectors(requests), offline.asked(requests), offline.targets(requests, seen), seen)
+    task = TASKS["recommend_unseen" if unseen else "recommend"]
+    asked = LabelledRequests(state, shop).past.recommendations(requests)
+    batch = run(state, Batch(requests=asked, task=task), until=permit)
+    targets = targets_of(requests)
+    return PermittedRequests(batch, targets.without(batch.users.taken) if unseen else targets)
 
 
 def _some(requests: Requests) -> Requests:
@@ -92,7 +94,7 @@ def _some(requests: Requests) -> Requests:
     return requests.select(np.sort(np.random.default_rng(0).permutation(len(requests))[:REQUESTS]))
 
 
-def _search(stages: Stages, shop: Shop) -> Outcomes:
+def _searches(state: ReleaseState, shop: Shop) -> PermittedRequests:
     """Judged queries; without any, those that shoppers asked, and without those a few words of items, whose outcome is
     not known: they tell how far scores spread."""
     if shop.judgements is not None:
@@ -101,9 +103,9 @@ def _search(stages: Stages, shop: Shop) -> Outcomes:
     else:
         typed = list(shop.data.events.query_texts) if shop.data.events is not None else []
         typed = _few(typed or [" ".join(words(text)[:TITLE_WORDS]) for text in shop.data.items["title"].to_pylist()])
-        targets = CSR.from_lists([()] * len(typed))
-    texts = stages.spelled(typed)
-    return Outcomes(stages.user.queries(texts), RequestBatch.of_texts(texts), targets, None)
+        targets = CSR.nothing(len(typed))
+    batch = run(state, Batch(requests=QueriesAlone(typed), task=TASKS["search"]), until=permit)
+    return PermittedRequests(batch, targets)
 
 
 def _few(texts: list[str]) -> list[str]:

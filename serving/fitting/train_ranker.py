@@ -11,6 +11,7 @@ import numpy as np
 
 from ranking.models.cross_encoder import CrossEncoderScorer
 from ranking.models.int8_calibration import PAIRS, calibrate_int8
+from ranking.strategies import LATE, SHALLOW
 from ranking.training.local import RankerRun
 from ranking.training.pairs import (
     BANDS,
@@ -23,7 +24,7 @@ from ranking.training.pairs import (
     mine_pairs,
     with_negatives,
 )
-from ranking.training.settings import LATE, SHALLOW, RankerTraining
+from ranking.training.settings import RankerTraining
 from ranking.training.train import train_ranker
 from retrieval.data.requests import Requests
 from retrieval.errors import BadConfig
@@ -31,8 +32,12 @@ from retrieval.metrics.baselines import histories
 from retrieval.text.rendering import item_texts
 from retrieval.topk import CSR
 from retrieval.training.text_batches import Teacher
-from serving.answering.stages import Stages
-from serving.evaluation.batch_requests import Offline, query_shortlists
+from serving.answering.rank import ranker_texts, user_texts
+from serving.answering.release_state import ReleaseState
+from serving.answering.tasks import TASKS
+from serving.answering.user_context import UserContexts
+from serving.evaluation.batch_requests import QueriesAlone, retrieved
+from serving.evaluation.labelled import LabelledRequests
 from serving.fitting.distillation import at_hand, taught, train_teachers, veto_of
 from serving.fitting.ranker_data import RankerData, Training, budgeted, mean_tokens
 from serving.settings import RankConfig, RunConfig
@@ -43,27 +48,27 @@ from serving.shop import Shop
 class PairSource:
     """One retriever with requests that it did not train on."""
 
-    stages: Stages
+    state: ReleaseState
     requests: Requests
 
 
 class PairMiner:
     """Draws training groups from shortlists as the engine would answer them."""
 
-    def __init__(self, shop: Shop, config: RankConfig, *, remove_seen: bool, seed: int) -> None:
-        self.shop, self.config, self.remove_seen, self.seed = shop, config, remove_seen, seed
+    def __init__(self, shop: Shop, config: RankConfig, *, seed: int) -> None:
+        self.shop, self.config, self.seed = shop, config, seed
         self.item_texts = item_texts(shop.data.items)
 
     def events(self, source: PairSource, *, valid: bool = False) -> PairSet:
         """Groups of one positive that retrieval found and negatives from its rank bands."""
-        assert self.shop.data.events is not None
-        offline = Offline.of(source.stages, self.shop.data.events, self.shop.target_events)
-        hits, targets = offline.told(source.requests, remove_seen=self.remove_seen)
+        state = source.state
+        found = LabelledRequests(state, self.shop).of_requests(source.requests)
+        liked = self._liked(source.requests, unseen=state.filter_seen)
         bands = VALID_BANDS if valid else BANDS
-        mined = mine_pairs(hits, targets, self._liked(source.requests), bands=bands, seed=self.seed)
-        return mined.pairs(offline.user_texts(source.requests), self.item_texts)
+        mined = mine_pairs(found.batch.candidates.hits, found.targets, liked, bands=bands, seed=self.seed)
+        return mined.pairs(ranker_texts(state, found.batch), self.item_texts)
 
-    def judged(self, stages: Stages, fold: str, *, candidates: bool) -> PairSet:
+    def judged(self, state: ReleaseState, fold: str, *, candidates: bool) -> PairSet:
         """The graded pairs of a fold's queries; with unjudged `candidates`, of label 0, beside them."""
         assert self.shop.judgements is not None
         assert self.shop.data.judgements is not None
@@ -79,12 +84,13 @@ class PairMiner:
             scale=GradeScale.of(judged.grade),
         )
         if candidates and pairs.n_groups:
-            read = stages.spelled(pairs.user_texts)
-            pairs = with_negatives(pairs, query_shortlists(stages, read, stages.user.queries(read)), seed=self.seed)
-        typed = stages.query_user_texts(pairs.user_texts)  # as typed: what is not corrected has to be read, too
-        return replace(pairs, user_texts=typed)
+            found = retrieved(state, QueriesAlone(pairs.user_texts), TASKS["search"])
+            pairs = with_negatives(pairs, found.candidates.hits, seed=self.seed)
+        nobody = UserContexts.nobody(len(pairs.user_texts))
+        # as typed: what is not corrected has to be read, too
+        return replace(pairs, user_texts=user_texts(state, nobody, pairs.user_texts))
 
-    def _liked(self, requests: Requests) -> CSR:
+    def _liked(self, requests: Requests, *, unseen: bool) -> CSR:
         """What else each request's shopper took, before or later: never a negative.
 
         Where seen items are answered, what was taken before and not again is one: else the ranker would learn that
@@ -95,15 +101,14 @@ class PairMiner:
         ends = events.offsets[1:][requests.user]
         whole = Requests(requests.user, ends, requests.target_ptr, requests.target_item, requests.time)
         taken = histories(events, whole, self.shop.target_events)
-        return taken if self.remove_seen else taken.without(histories(events, requests, self.shop.target_events))
+        return taken if unseen else taken.without(histories(events, requests, self.shop.target_events))
 
 
 def ranker_data(
     shop: Shop,
-    stages: Stages,
+    state: ReleaseState,
     config: RankConfig,
     *,
-    remove_seen: bool,
     seed: int,
     device: str,
     cross_fit: Callable[[], list[PairSource]],
@@ -116,11 +121,11 @@ def ranker_data(
     are what serving meets, and models are distilled on all. Raises what `veto_of` does, and BadConfig where the veto
     leaves nothing.
     """
-    miner, veto = PairMiner(shop, config, remove_seen=remove_seen, seed=seed), veto_of(config, device, say)
+    miner, veto = PairMiner(shop, config, seed=seed), veto_of(config, device, say)
     train, valid, usable = list[PairSet](), list[PairSet](), 0
     proposed: list[PairSet] = []
     if shop.events is not None:
-        proposed.append(miner.events(PairSource(stages, shop.events.folds["ranker_train"])))
+        proposed.append(miner.events(PairSource(state, shop.events.folds["ranker_train"])))
         train.append(veto(proposed[0], proposed[0].label == 0))
         if train[0].n_groups < config.cross_fit_below:
             say(
@@ -130,13 +135,13 @@ def ranker_data(
             proposed += [miner.events(source) for source in cross_fit()]
             train += [veto(pairs, pairs.label == 0) for pairs in proposed[1:]]
         usable = sum(pairs.n_groups for pairs in train)
-        valid.append(miner.events(PairSource(stages, shop.events.folds["ranker_valid"]), valid=True))
+        valid.append(miner.events(PairSource(state, shop.events.folds["ranker_valid"]), valid=True))
     if shop.judgements is not None:
         negatives = config.judged_negatives
-        judged = miner.judged(stages, "train", candidates=False)
-        more = miner.judged(stages, "train", candidates=True) if negatives or config.distils else judged
+        judged = miner.judged(state, "train", candidates=False)
+        more = miner.judged(state, "train", candidates=True) if negatives or config.distils else judged
         train.append(veto(more, added_pairs(more, judged)) if negatives else judged)
-        valid.append(miner.judged(stages, "ranker_valid", candidates=negatives))
+        valid.append(miner.judged(state, "ranker_valid", candidates=negatives))
         usable += train[-1].n_groups
         proposed.append(more)
     if any(len(pairs) for pairs in proposed) and not any(len(pairs) for pairs in train):

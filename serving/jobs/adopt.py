@@ -13,16 +13,16 @@ import pyarrow.parquet as pq
 
 from indexing.bundle.atomic_files import writing_to
 from indexing.bundle.bundle import Bundle
-from indexing.bundle.manifest import JsonMap
 from indexing.bundle.releases import Release
 from ranking.models.cross_encoder import adopt_cross_encoder
-from ranking.training.settings import FULL
+from ranking.strategies import strategy_named
 from retrieval.encoders.text_encoder import TextEncoder, open_sentence_transformer
 from retrieval.errors import BadBundle, BadConfig, BadData
 from retrieval.text.rendering import ItemTexts, rendering_fingerprint, user_text
 from retrieval.topk import Vectors
 from retrieval.towers.serving import TEXT, TowersConfig, unit, write_config
-from serving.answering.rerank_steps import planned_steps, with_steps
+from serving.answering.release_settings import with_settings
+from serving.answering.rerank_steps import planned_steps
 from serving.evaluation.gate_report import ADOPTED
 from serving.jobs.job_log import JobLog
 from serving.jobs.run import Pipeline
@@ -49,10 +49,10 @@ class Adoption:
         adopted model alone does not allow.
         """
         strategy = pipeline.config.ranking.strategy
-        if self.ranker is not None and strategy != FULL:
+        if self.ranker is not None and strategy_named(strategy).distilled is not None:
             raise BadConfig(
                 f"ranking.strategy={strategy} needs a second model, which is distilled where a ranker is trained; "
-                f"adopt with ranking.strategy={FULL}, or train one with: shortlist train ranker BUNDLE --data DATA"
+                "adopt with ranking.strategy=full, or train one with: shortlist train ranker BUNDLE --data DATA"
             )
         with TemporaryDirectory() as scratch, pipeline.writing(catalogue_alone=True) as (shop, bundle):
             draft = self._draft(pipeline, shop, bundle, Path(scratch))
@@ -83,10 +83,14 @@ class Adoption:
             built = assembly.add_index(shop, towers, item_vectors=lookup, ranker=ranker, log=log)
         pipeline.say(built.line())
         draft = assembly.draft(shop, towers, built, f"adopt {self.encoder}")
-        about: JsonMap = {"adopted": True, "vectors": "given" if given is not None else "made"}
         gates = {} if ranker is None else ADOPTED
         return assembly.named(
-            replace(draft, ranker=ranker, gates=gates, settings=with_steps(draft.settings | about, steps))
+            with_settings(
+                replace(draft, ranker=ranker, gates=gates),
+                rerank=steps,
+                adopted=True,
+                item_vectors="made" if given is None else "given",
+            )
         )
 
 

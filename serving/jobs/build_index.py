@@ -17,6 +17,7 @@ from indexing.tuning.build_index import RECALL_AT
 from indexing.version.build import TEXT_PARTS, WORK, Built
 from retrieval.encoders.text_encoder import NO_INT8
 from retrieval.errors import BadBundle, BadConfig, GateRefused
+from serving.answering.release_settings import ReleaseSettings, with_settings
 from serving.jobs.bundle_parts import Assembly
 from serving.jobs.canaries import read_canaries
 from serving.jobs.incumbent import Incumbent
@@ -105,7 +106,7 @@ class IndexJob:
 
     def _live(self, bundle: Bundle) -> Release:
         live = bundle.current()
-        if live.settings.get("vectors") == "given":
+        if ReleaseSettings.of(live).item_vectors == "given":
             raise BadBundle(
                 f"{bundle.path}: the item vectors of release {live.id} were given and cannot be made here; run: "
                 "shortlist adopt with --vectors for all items"
@@ -154,16 +155,14 @@ class IndexJob:
         shoppers = assembly.add_shoppers(shop) or like.shoppers
         self.log.report("words")
         words = assembly.add_words(shop, like.index)
-        config: JsonMap = {"config": self.pipeline.config.model_dump(mode="json")}
         draft = replace(
             like,
             shoppers=shoppers,
             words=words,
             figures={name: value for name, value in like.figures.items() if name != "evaluation"},
-            settings=like.settings | config,
             why=self.why.strip() or f"index build after {like.id}",
         )
-        return assembly.named(draft)
+        return assembly.named(with_settings(draft, config=self.pipeline.config.model_dump(mode="json")))
 
     def _gates(self, bundle: Bundle, draft: Release, built: Built, incumbent: Incumbent) -> list[Gate]:
         self.log.report("verify")

@@ -27,7 +27,8 @@ from indexing.version.item_columns import ItemColumn
 from ranking.models.item_tokens import ItemTokenColumn
 from ranking.models.late_interaction import LateColumn, LateScorer
 from ranking.models.pair_tokens import PairTokenizer
-from ranking.training.settings import LATE
+from ranking.strategies import LATE
+from retrieval.encoders.runtime import RuntimeOptions
 from retrieval.extras import installed_versions
 from retrieval.fingerprint import array_sha256, fingerprint, folder_fingerprint
 from retrieval.progress import ProgressMeter
@@ -35,9 +36,10 @@ from retrieval.text.rendering import ItemTexts, marked_fingerprint
 from retrieval.text.words import ENDINGS, WORD
 from retrieval.topk import Vectors
 from retrieval.towers.serving import Towers, towers_fingerprint
-from serving.answering.rerank_steps import RecordedStep, planned_steps
+from serving.answering.release_settings import ReleaseSettings, StepSettings
+from serving.answering.rerank_steps import cpu_precisions, open_model, planned_steps
 from serving.answering.source_registry import write_words
-from serving.answering.user_store import TOGETHERNESS, write_shoppers
+from serving.answering.user_store import TOGETHERNESS, write_users
 from serving.jobs.canaries import canaries_of, write_canaries
 from serving.jobs.job_log import JobLog
 from serving.settings import RunConfig
@@ -72,14 +74,17 @@ class Assembly:
     def _opened(self, folder: Path, cache: Path, device: str) -> Towers:
         return Towers.open(folder, device=device, precision=self.config.retrieval.precision, cache=cache)
 
-    def add_ranker(self, folder: Path, steps: Sequence[RecordedStep]) -> str:
+    def add_ranker(self, folder: Path, steps: Sequence[StepSettings]) -> str:
         """A ranker from a folder as a part of the bundle, the graphs of the steps' models derived, those that another
         machine than this one takes as well."""
         name = folder_fingerprint(folder)
-        kinds = [(step, precision) for step in steps for precision in step.cpu_precisions(folder)]
+        options = [
+            (step, RuntimeOptions(device="cpu", precision=precision))
+            for step in steps
+            for precision in cpu_precisions(step, folder)
+        ]
         self._keep_graphs(
-            name,
-            lambda cache: [step.open(folder, cache=cache, device="cpu", precision=kind) for step, kind in kinds],
+            name, lambda cache: [open_model(step, folder, cache=cache, options=one) for step, one in options]
         )
         self.bundle.add("ranker", name, folder)
         return name
@@ -165,7 +170,7 @@ class Assembly:
         if self.bundle.has("shoppers", name):
             return name
         with self.bundle.stage("shoppers") as folder:
-            write_shoppers(folder, shop.data, shop.target_events, train)
+            write_users(folder, shop.data, shop.target_events, train)
             self.bundle.add("shoppers", name, folder)
         return name
 
@@ -226,24 +231,22 @@ class Assembly:
                 shoppers=self.add_shoppers(shop, train),
                 words=self.add_words(shop, built.name) if train is None else None,
                 canaries=self.add_canaries(shop) if train is None else None,
-                settings=self.settings(shop),
+                settings=self.settings(shop).as_json(),
                 split=plain({"lines": shop.split_lines(), "folds": shop.fold_sizes()}),
                 why=why,
             )
         )
 
-    def settings(self, shop: Shop) -> JsonMap:
-        """What the engine follows, and the whole tree that made the release."""
-        return plain(
-            {
-                "seen": "keep" if shop.shoppers_buy_again() else "remove",
-                "targets": list(shop.target_events),
-                "titles": self.config.ranking.titles,
-                "field_markers": marked_fingerprint() if self.config.ranking.field_markers else None,
-                "rerank": [step.as_json() for step in planned_steps(self.config.ranking)],
-                "fusion": {},  # by task, once it is fitted
-                "config": self.config.model_dump(mode="json"),
-            }
+    def settings(self, shop: Shop) -> ReleaseSettings:
+        """What the engine follows, and the whole tree that made the release. The fusion is yet to be fitted."""
+        ranking = self.config.ranking
+        return ReleaseSettings(
+            filter_seen=not shop.shoppers_buy_again(),
+            targets=shop.target_events,
+            titles=ranking.titles,
+            field_markers=marked_fingerprint() if ranking.field_markers else None,
+            rerank=planned_steps(ranking),
+            config=self.config.model_dump(mode="json"),
         )
 
     def named(self, draft: Release) -> Release:

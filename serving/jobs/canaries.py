@@ -17,8 +17,13 @@ from retrieval.data.timeline import Timeline
 from retrieval.errors import CorruptBundle
 from retrieval.text.rendering import query_text
 from retrieval.topk import Vectors
+from serving.answering.batch import Batch
+from serving.answering.encode import encode
+from serving.answering.pipeline import answer_many, run
+from serving.answering.read_user import LiveRequests
+from serving.answering.release_settings import SHORTLIST
 from serving.answering.release_state import ReleaseState
-from serving.answering.stages import SHORTLIST
+from serving.answering.tasks import TASKS
 from serving.evaluation.figures import relevant_rows
 from serving.request import Request
 from serving.shop import Shop
@@ -80,15 +85,15 @@ def read_canaries(folder: Path) -> list[Canary]:
         raise CorruptBundle(f"{path} cannot be read ({error}); restore it or activate another release") from error
 
 
-def answers_of(opened: ReleaseState, canaries: Sequence[Canary]) -> CanaryAnswers:
-    """What a release answers, one canary after the other as shoppers come, before anything is reranked."""
-    vectors = user_vectors(opened, canaries)
-    hits = opened.version.search(vectors, SHORTLIST)
-    nearest = [opened.version.ids_of(rows[rows >= 0]) for rows in hits.rows]
-    answers = (opened.answer(_request(canary)) for canary in canaries)
+def answers_of(state: ReleaseState, canaries: Sequence[Canary]) -> CanaryAnswers:
+    """What a release answers before anything is reranked."""
+    vectors = user_vectors(state, canaries)
+    hits = state.version.search(vectors, SHORTLIST)
+    nearest = [state.version.ids_of(rows[rows >= 0]) for rows in hits.rows]
+    answers = answer_many(state, [_request(canary) for canary in canaries])
     lists = [[hit.item_id for hit in answer.items] for answer in answers]
-    right = [opened.version.held(canary.wanted) for canary in canaries]
-    return CanaryAnswers(lists, nearest, vectors[vectors.any(axis=1)], right, opened.release.towers)
+    right = [state.version.held(canary.wanted) for canary in canaries]
+    return CanaryAnswers(lists, nearest, vectors[vectors.any(axis=1)], right, state.release.towers)
 
 
 def canary_gates(after: CanaryAnswers, before: CanaryAnswers) -> list[Gate]:
@@ -108,15 +113,14 @@ def canary_gates(after: CanaryAnswers, before: CanaryAnswers) -> list[Gate]:
     return gates
 
 
-def user_vectors(opened: ReleaseState, canaries: Sequence[Canary]) -> Vectors:
+def user_vectors(state: ReleaseState, canaries: Sequence[Canary]) -> Vectors:
     """The user tower's vector of each canary, float32 [n, index_dim]; zeros for what it cannot read."""
-    stages, asked = opened.stages, [place for place, canary in enumerate(canaries) if canary.query]
-    vectors = np.zeros((len(canaries), opened.version.dim), np.float32)
-    for place in sorted(set(range(len(canaries))) - set(asked)):
-        vectors[place] = stages.history_vectors(opened.histories.of_items(canaries[place].history).batch, ())[0]
-    if asked:
-        texts = stages.spelled([query_text(canaries[place].query) for place in asked])
-        vectors[asked] = stages.query_vectors(texts)
+    vectors = np.zeros((len(canaries), state.version.dim), np.float32)
+    for task in (TASKS["search"], TASKS["recommend"]):
+        asked = [place for place, canary in enumerate(canaries) if bool(canary.query) == (task.name == "search")]
+        if asked:
+            requests = LiveRequests([_request(canaries[place]) for place in asked])
+            vectors[asked] = run(state, Batch(requests=requests, task=task), until=encode).vectors
     return vectors
 
 

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.releases import Release
 from retrieval.data.requests import Requests, group_targets
+from retrieval.encoders.runtime import RuntimeOptions
 from retrieval.training.text_tower import hashed_share
 from retrieval.training.towers import TextPart, TowerData, train_towers
+from serving.answering.release_settings import ReleaseSettings, with_settings
 from serving.answering.release_state import ReleaseState
 from serving.fitting.ranker_data import Training
 from serving.fitting.train_ranker import PairSource
@@ -29,7 +31,7 @@ def cross_fitted(
 ) -> list[PairSource]:
     """Two towers over the untuned `text` part, each trained on half of the shoppers, with the last training requests of
     the other half. Candidates come together as the draft's fusion has them."""
-    sources, fused = [], {"fusion": draft.settings.get("fusion", {})}
+    sources, fusion = [], ReleaseSettings.of(draft).fusion
     for number, half in enumerate(halves(shop)):
         source = TowerData(shop.data, shop.events, None, half)
         trained = train_towers(
@@ -43,10 +45,9 @@ def cross_fitted(
         )
         aside = replace(assembly, bundle=Bundle.create(work.folder / f"fold-{number}"))
         part = aside.retriever(shop, trained, f"fold {number}", train=source.train, say=training["say"])
-        opened = ReleaseState.of_release(
-            aside.bundle, replace(part, settings=part.settings | fused), device=training["device"]
-        )
-        sources.append(PairSource(opened.stages, last_training_requests(shop, ~half)))
+        options = RuntimeOptions(device=training["device"])
+        opened = ReleaseState.of_release(aside.bundle, with_settings(part, fusion=fusion), options)
+        sources.append(PairSource(opened, last_training_requests(shop, ~half)))
     return sources
 
 

@@ -11,6 +11,7 @@ from indexing.bundle.bundle import Bundle
 from indexing.bundle.publish_gates import Gate, items_kept
 from indexing.bundle.releases import Release
 from indexing.version.item_columns import PART
+from retrieval.encoders.runtime import RuntimeOptions
 from serving.answering.release_state import ReleaseState
 from serving.jobs.canaries import Canary, CanaryAnswers, answers_of, canary_gates
 
@@ -31,7 +32,7 @@ class Incumbent:
         cls, bundle: Bundle, release: Release, canaries: Sequence[Canary], ids: Sequence[str], device: str
     ) -> Incumbent:
         """Of the live release beside a catalogue of item ids, each once; see `ReleaseState.of_release` for errors."""
-        opened = ReleaseState.of_release(bundle, release, device=device).updated()
+        opened = ReleaseState.of_release(bundle, release, RuntimeOptions(device=device)).updated()
         version, answerable = opened.version, opened.version.answerable()
         items = version.size if answerable is None else int(np.count_nonzero(answerable))
         kept = sum(len(version.held(ids[start : start + PART])) for start in range(0, len(ids), PART))
@@ -52,5 +53,5 @@ class Incumbent:
         """Whether a release of the bundle answers the canaries as well. The same parts give the same answers."""
         if draft.parts() == self.release.parts() and not self.updates:
             return canary_gates(self.answers, self.answers)
-        opened = ReleaseState.of_release(bundle, draft, device=device)
+        opened = ReleaseState.of_release(bundle, draft, RuntimeOptions(device=device))
         return canary_gates(answers_of(opened, self.canaries), self.answers.left_in(opened.version))

@@ -20,18 +20,20 @@ from indexing.bundle.bundle import Bundle
 from indexing.bundle.manifest import JsonMap
 from indexing.bundle.releases import Release, rerank_gates
 from indexing.version.build import WORK
-from ranking.training.settings import FULL, LATE
+from ranking.strategies import LATE, strategy_named
 from retrieval.encoders.pretrained import pretrained_source
+from retrieval.encoders.runtime import RuntimeOptions
 from retrieval.errors import BadData
 from retrieval.extras import require_extra
 from retrieval.fingerprint import fingerprint
 from retrieval.settings import Budget
 from retrieval.towers.serving import TEXT
+from serving.answering.release_settings import gates_passed, with_settings
 from serving.answering.release_state import ReleaseState
-from serving.answering.rerank_steps import planned_steps, with_steps
+from serving.answering.rerank_steps import planned_steps, recorded_steps
 from serving.evaluation.evaluator import Measurement, Untuned
 from serving.evaluation.figures import Example, Figures, as_object
-from serving.evaluation.gate_report import judged
+from serving.evaluation.gate_report import decided
 from serving.evaluation.slices import noisy_queries
 from serving.evaluation.untuned_encoder import keep_untuned, untuned_text
 from serving.jobs.bundle_parts import Assembly, plain
@@ -146,8 +148,7 @@ class Pipeline:
             draft = self.assembly(bundle).retriever(shop, trained, f"run --budget {self.budget}", say=self.say)
         with self._timed("fuse sources"):
             fusions = self._fusions(shop, self._opened(bundle, draft))
-        settings = draft.settings | {"fusion": fusions}
-        return replace(draft, figures=plain(trained.figures), settings=settings)
+        return with_settings(replace(draft, figures=plain(trained.figures)), fusion=fusions)
 
     def train_ranker(self, shop: Shop, bundle: Bundle, draft: Release) -> Release:
         """The draft with a ranker, where there is anything to learn from."""
@@ -163,9 +164,8 @@ class Pipeline:
         with self._timed("mine pairs"):
             data = ranker_data(
                 shop,
-                opened.stages,
+                opened,
                 self.config.ranking,
-                remove_seen=opened.remove_seen,
                 seed=self.config.retrieval.seed,
                 device=self.device,
                 cross_fit=lambda: cross_fitted(
@@ -185,22 +185,22 @@ class Pipeline:
             start, folder, rest = self._ranker_start(bundle, draft), work.fresh("ranker"), work.checkpoints("ranker")
             fit_ranker(data, self.config.ranking, start=start, out=folder, work=rest, **self._training)
         assembly, steps = self.assembly(bundle), planned_steps(self.config.ranking)
-        quick = next((step.model for step in steps if step.model != FULL), None)
+        quick = strategy_named(self.config.ranking.strategy).distilled
         if quick is not None:
             distilled = fit_late if quick == LATE else fit_shallow
             with self._timed("distil ranker"):
                 distilled(data, self.config.ranking, folder, work=work.checkpoints(quick), **self._training)
-        draft = replace(draft, ranker=assembly.add_ranker(folder, steps), settings=with_steps(draft.settings, steps))
+        draft = with_settings(replace(draft, ranker=assembly.add_ranker(folder, steps)), rerank=steps)
         with self._timed("tokenise items"):
             draft = assembly.with_tokens(shop, draft)
         with self._timed("blend"):
             opened = self._opened(bundle, draft)
-            for step in opened.stages.steps:
+            for step in opened.steps:
                 self.say(f"{step.model} model, {step.scorer.placement}")
-            blended = fitted_steps(opened.stages, shop, remove_seen=opened.remove_seen, say=self.say)
+            blended = fitted_steps(opened, shop, say=self.say)
         calibration = {task: found.as_json() for task, found in blended.calibration.items()}
         figures = {**draft.figures, **plain({"calibration": calibration})}
-        return assembly.named(replace(draft, settings=with_steps(draft.settings, blended.steps), figures=figures))
+        return assembly.named(with_settings(replace(draft, figures=figures), rerank=recorded_steps(blended.steps)))
 
     def _ranker_start(self, bundle: Bundle, draft: Release) -> str:
         """What the cross-encoder starts from: the model that is configured, else the towers' own tuned text encoder."""
@@ -213,8 +213,9 @@ class Pipeline:
         """The release with its gates and figures, the evaluation object and some real requests."""
         measured = self._measurement(self._opened(bundle, draft), shop)
         with self._timed("gate"):
-            gates = judged(measured, self.config.ranking.gate, say=self.say)
+            gates = decided(measured, self.config.ranking.gate, say=self.say)
         untuned = self.untuned(shop, bundle)
+        measured = replace(measured, state=replace(measured.state, reranks=gates_passed(gates)))
         with self._timed("evaluate"):
             evaluation, examples = measured.evaluate(untuned, gates, draft.id, self.config.evaluation.examples)
         figures = {**draft.figures, "evaluation": evaluation["tasks"]}
@@ -270,7 +271,7 @@ class Pipeline:
         """How candidate sources come together, by task."""
         from serving.fitting.fit_fusion import fit_fusions
 
-        fusions = dict(fit_fusions(opened.stages, shop, remove_seen=opened.remove_seen))
+        fusions = dict(fit_fusions(opened, shop))
         for task, fusion in fusions.items():
             self.say(f"fusion, {task}: {fusion}")
         return plain({task: fusion.as_json() for task, fusion in fusions.items()})
@@ -289,13 +290,13 @@ class Pipeline:
         return untuned_text(shop, bundle, self.config, device=self.device, work=self._work)
 
     def _measurement(self, opened: ReleaseState, shop: Shop) -> Measurement:
-        ids = opened.stages.version.ids.to_pylist()
+        ids = opened.version.ids.to_pylist()
         if ids != list(shop.data.item_ids):
             raise BadData(f"{self.data_folder}: its items are not in the order of the index; open the shop like it")
-        return Measurement(opened.stages, shop, opened.remove_seen, self.config.evaluation.rerank_sample)
+        return Measurement(opened, shop, self.config.evaluation.rerank_sample)
 
     def _opened(self, bundle: Bundle, release: Release) -> ReleaseState:
-        return ReleaseState.of_release(bundle, release, device=self.device)
+        return ReleaseState.of_release(bundle, release, RuntimeOptions(device=self.device))
 
     @property
     def _training(self) -> Training:

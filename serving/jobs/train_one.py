@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from indexing.bundle.bundle import Bundle
-from indexing.bundle.manifest import JsonMap
 from indexing.bundle.releases import Release
 from indexing.version.index_version import IndexVersion
 from retrieval.errors import BadData
 from retrieval.towers.serving import TEXT
+from serving.answering.release_settings import ReleaseSettings
 from serving.jobs.run import Pipeline, RunResult
+from serving.settings import RunConfig
 
 
 def train_towers(pipeline: Pipeline) -> Release:
@@ -32,8 +33,9 @@ def train_ranker(pipeline: Pipeline) -> RunResult:
     bundle = Bundle.open(pipeline.out)
     live = bundle.current()
     with pipeline.writing(like=index_ids(bundle, live)) as (shop, bundle):
-        kept = {"fusion": live.settings.get("fusion", {})}
-        settings = live.settings | pipeline.assembly(bundle).settings(shop) | kept
+        recorded = ReleaseSettings.of(live)
+        planned = pipeline.assembly(bundle).settings(shop)
+        settings = planned.model_copy(update={name: getattr(recorded, name) for name in KEPT}).as_json()
         why = f"train ranker --budget {pipeline.budget} after {live.id}"
         figures = {name: value for name, value in live.figures.items() if name != "calibration"}
         draft = replace(live, ranker=None, gates={}, figures=figures, settings=settings, why=why)
@@ -46,6 +48,9 @@ def train_ranker(pipeline: Pipeline) -> RunResult:
         return pipeline.finish(shop, bundle, draft)
 
 
+KEPT = ("fusion", "adopted", "item_vectors")  # recorded settings that a new ranker does not change
+
+
 def index_ids(bundle: Bundle, release: Release) -> list[str]:
     """The item ids of a release's index, by row."""
     ids: list[str] = IndexVersion.open(bundle.path_of("index", release.index), device="cpu").ids.to_pylist()
@@ -55,11 +60,10 @@ def index_ids(bundle: Bundle, release: Release) -> list[str]:
 def recorded_settings(bundle: Bundle) -> Mapping[str, object]:
     """The settings that made the live release; one of adopted models starts from its own encoder."""
     live = bundle.current()
-    found = live.settings.get("config")
-    settings = dict(found) if isinstance(found, dict) else {}
-    retrieval = settings.get("retrieval")
-    if live.settings.get("adopted") and isinstance(retrieval, dict):
-        text = retrieval.get("text")
-        own: JsonMap = {"model": str(bundle.path_of("towers", live.towers) / TEXT)}
-        settings["retrieval"] = retrieval | {"text": (text if isinstance(text, dict) else {}) | own}
-    return settings
+    recorded = ReleaseSettings.of(live)
+    settings = RunConfig.model_validate(recorded.config)
+    if recorded.adopted:
+        own = {"model": str(bundle.path_of("towers", live.towers) / TEXT)}
+        text = settings.retrieval.text.model_copy(update=own)
+        settings = settings.model_copy(update={"retrieval": settings.retrieval.model_copy(update={"text": text})})
+    return settings.model_dump(mode="json")

@@ -13,6 +13,7 @@ from indexing.tuning.benchmark_index import Point
 from indexing.tuning.build_index import RECALL_AT, recall_sample
 from indexing.tuning.filter_crossover import Crossover, CrossoverMeter
 from indexing.tuning.tuner import Chosen, Tuner
+from retrieval.encoders.runtime import RuntimeOptions
 from retrieval.errors import BadBundle
 from serving.answering.release_state import ReleaseState
 from serving.jobs.canaries import Canary, canaries_of, read_canaries, user_vectors
@@ -97,7 +98,7 @@ def tune_bundle(
     Raises BadBundle where there are none.
     """
     live = bundle.current()
-    opened = ReleaseState.of_release(bundle, live, device=device)
+    opened = ReleaseState.of_release(bundle, live, RuntimeOptions(device=device))
     queries = user_vectors(opened, canaries_of(shop) if shop is not None else _stored(bundle, live))
     if not len(queries):
         raise BadBundle(f"{bundle.path}: release {live.id} holds no requests to measure with; add: --data DATA")

@@ -25,8 +25,10 @@ from retrieval.errors import BadBundle, BadConfig, BadData
 from retrieval.text.rendering import item_texts
 from retrieval.topk import Rows, Vectors
 from retrieval.towers.serving import Towers
+from serving.answering.release_settings import ReleaseSettings
 from serving.jobs.bundle_parts import encode_with_progress
 from serving.jobs.run import REJECTED
+from serving.settings import RunConfig
 
 LARGE = 0.2  # of the items: so many updated rows cost each search more than a build would
 
@@ -122,7 +124,7 @@ class Update:
         return FileAudit(source=open_file(path, contract), max_bad=self.max_bad, max_unknown=0.0, rejected=aside)
 
     def _made(self, bundle: Bundle, release: Release, version: IndexVersion, items: pa.Table, device: str) -> Made:
-        if release.settings.get("vectors") == "given" or version.text_vectors is None:
+        if ReleaseSettings.of(release).item_vectors == "given" or version.text_vectors is None:
             raise BadBundle(
                 f"{bundle.path}: the item vectors of release {release.id} were given and cannot be made here; run: "
                 "shortlist adopt with --vectors for all items"
@@ -134,9 +136,7 @@ class Update:
 
 def _precision(release: Release) -> str:
     """What the catalogue's texts were embedded in."""
-    config = release.settings.get("config")
-    retrieval = config.get("retrieval") if isinstance(config, dict) else None
-    return str(retrieval.get("precision", "auto")) if isinstance(retrieval, dict) else "auto"
+    return RunConfig.model_validate(ReleaseSettings.of(release).config).retrieval.precision
 
 
 class Made(NamedTuple):

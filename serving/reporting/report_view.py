@@ -28,6 +28,8 @@ TITLES = {
     "seen_kept": "Recommending, seen items included",
     "recommend": "Recommending",
     "search": "Searching the whole catalogue",
+    "personalised_search": "Searching with a history",
+    "complete_cart": "Completing a cart",
     "judged": "Ordering judged items",
 }
 LEDES = {
@@ -35,6 +37,9 @@ LEDES = {
     "seen_kept": "{n:,} requests, each for what a shopper took next, out of all items: some come back for the same.",
     "search": "{n:,} queries, each to find its items of the highest grade among all others. Unjudged items count as "
     "misses, though some would please.",
+    "personalised_search": "{n:,} searches, each for what the shopper took within the hour, asked with what they had "
+    "done before. The query alone is the same search asked by a stranger.",
+    "complete_cart": "{n:,} baskets of two items or more, one of them hidden and to be found from the others.",
     "judged": "{n:,} queries with at least 5 judged items of more than one grade, put in order.",
 }
 VERDICTS = {

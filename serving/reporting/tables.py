@@ -28,6 +28,11 @@ SHORT = {
     "popularity_bias": "pop. bias",
 }
 NEITHER = ("judged_share", "coverage", "novelty", "popularity_bias")
+TASKS = {
+    "search": "search, whole catalogue",
+    "personalised_search": "personalised search",
+    "complete_cart": "cart, one item of the basket hidden",
+}
 OURS = ("retrieval", "fused", "reranked", "final")
 
 SPOKEN = {
@@ -35,6 +40,7 @@ SPOKEN = {
     "popularity_30d": "popularity, 30 days",
     "looked_at": "looked at, not taken",
     "item_knn": "item-kNN",
+    "query_alone": "the query alone",
     "bm25": "BM25",
     "als": "ALS",
     "bpr": "BPR",
@@ -69,7 +75,7 @@ def tables(evaluation: Mapping[str, Json]) -> list[Table]:
     ranked = {
         f"recommend, {name.replace('_', ' ')}": task for name, task in as_object(tasks.get("recommend", {})).items()
     }
-    ranked |= {"search, whole catalogue": tasks["search"]} if "search" in tasks else {}
+    ranked |= {title: tasks[name] for name, title in TASKS.items() if name in tasks}
     found = []
     for title, task in ranked.items():
         found.append(stage_table(title, as_object(task), SEARCHED if title.startswith("search") else RANKED))

@@ -18,6 +18,7 @@ from made_once import made_once
 from retrieval.data.dataset import DataSet, load
 from retrieval.sample_shop.write import write_sample
 from serving.engine import Engine
+from serving.evaluation.batch_requests import EVERY_GATE
 from serving.jobs.build_index import IndexBuild, IndexJob
 from serving.jobs.job_log import JobLog
 from serving.jobs.run import SAMPLE_MARK, Pipeline, RunResult
@@ -97,8 +98,8 @@ def engine(bundle_path: Path) -> Engine:
 
 @pytest.fixture(scope="session")
 def reranking(engine: Engine) -> Engine:
-    """The engine with both gates open, whatever the tiny ranker is worth."""
-    return changed(engine, reranks=frozenset({"recommend", "search"}))
+    """The engine with every gate open, whatever the tiny ranker is worth."""
+    return changed(engine, reranks=EVERY_GATE)
 
 
 @pytest.fixture

@@ -67,11 +67,11 @@ def damage(look: Callable[[], object]) -> str:
 
 def test_an_engine_does_not_open_what_is_damaged_and_one_that_is_open_goes_on(own_bundle: Path) -> None:
     engine = Engine.open(own_bundle, device="cpu")
-    before = engine.search("red mug", user_id="u00003").items
+    before = engine.search("red mug", user_id="shopper-00003").items
     path = Bundle.open(own_bundle).path_of("index", engine.release.index) / "text_hashes.npy"
     flip(path, 500)
     engine.refresh()
-    assert engine.search("red mug", user_id="u00003").items == before
+    assert engine.search("red mug", user_id="shopper-00003").items == before
     with pytest.raises(CorruptBundle, match=f"{path} is changed"):
         Engine.open(own_bundle, device="cpu")
 

@@ -12,11 +12,10 @@ import pytest
 
 from engine_changes import changed, ids, taken
 from retrieval.data.dataset import DataSet
-from retrieval.data.timeline import HistoryBatch
 from retrieval.errors import BadRequest
-from serving.answering.release_state import CATALOGUE, FEWER, KNOWN_ITEMS, POPULAR, QUERY_ALONE, RECOMMENDATION
+from serving.answering.describe import CATALOGUE, FEWER, KNOWN_ITEMS, POPULAR, QUERY_ALONE, RECOMMENDATION
 from serving.answering.retriever import Retriever
-from serving.answering.user_store import Shoppers
+from serving.answering.user_store import UserStore
 from serving.engine import Engine
 from serving.request import Request
 
@@ -24,8 +23,8 @@ from serving.request import Request
 def test_only_what_was_taken_is_left_out_however_long_ago(engine: Engine, data: DataSet) -> None:
     assert data.events is not None
     user = int(np.argmax(np.diff(data.events.offsets)))
-    assert np.diff(data.events.offsets)[user] > 2 * engine.histories.longest
-    bought = taken(data, user, engine.histories.targets)
+    assert np.diff(data.events.offsets)[user] > 2 * engine.state.user_contexts.longest
+    bought = taken(data, user, engine.state.user_contexts.targets)
     looked_at = taken(data, user, data.events.kinds) - bought
     answered = set(ids(engine.recommend(user_id=data.user_ids[user], k=data.n_items, filter_seen=True)))
     assert bought
@@ -34,18 +33,18 @@ def test_only_what_was_taken_is_left_out_however_long_ago(engine: Engine, data: 
 
 
 def test_every_given_item_is_left_out_and_read_as_taken(engine: Engine, data: DataSet) -> None:
-    history = list(data.item_ids[: engine.histories.longest + 3])
+    history = list(data.item_ids[: engine.state.user_contexts.longest + 3])
     answer = engine.recommend(history=history, k=data.n_items, filter_seen=True)
     assert set(ids(answer)) == set(data.item_ids) - set(history)
-    batch = engine.histories.of_items(history).batch
-    assert batch.items.shape == (1, engine.histories.longest)
-    kinds = engine.shoppers.timeline.kinds
-    assert {kinds[code - 1] for code in batch.kinds.ravel()} == {engine.histories.targets[0]}
+    batch = engine.state.user_contexts.of_items(history).histories
+    assert batch.items.shape == (1, engine.state.user_contexts.longest)
+    kinds = engine.state.user_store.timeline.kinds
+    assert {kinds[code - 1] for code in batch.kinds.ravel()} == {engine.state.user_contexts.targets[0]}
 
 
 def test_an_unknown_shopper_is_answered_by_what_is_popular(engine: Engine) -> None:
     answer = engine.recommend(user_id="nobody")
-    counts = engine.shoppers.popularity
+    counts = engine.state.user_store.popularity
     assert answer.fallbacks == (POPULAR,)
     assert not answer.reranked
     assert [hit.score for hit in answer.items] == sorted(counts.tolist(), reverse=True)[:10]
@@ -90,7 +89,7 @@ def test_a_shopper_bends_a_search(engine: Engine, data: DataSet) -> None:
 def test_more_items_than_there_are_gives_each_one_once(reranking: Engine, data: DataSet, reranks: bool) -> None:
     user = data.user_ids[1]
     answer = reranking.recommend(user_id=user, k=10 * data.n_items, filter_seen=True, rerank=reranks)
-    expected = set(data.item_ids) - taken(data, 1, reranking.histories.targets)
+    expected = set(data.item_ids) - taken(data, 1, reranking.state.user_contexts.targets)
     assert len(answer.items) == len(expected)
     assert set(ids(answer)) == expected
     assert sorted(hit.retrieval_rank for hit in answer.items) == list(range(1, len(expected) + 1))
@@ -102,8 +101,8 @@ def test_similar_items_leave_the_item_itself_out(engine: Engine, data: DataSet) 
     item = data.item_ids[5]
     answer = engine.similar(item, k=data.n_items)
     assert set(ids(answer)) == set(data.item_ids) - {item}
-    dim = engine.stages.user.config.dim
-    vectors = engine.stages.version.vectors[:, :dim]
+    dim = engine.state.user_tower.config.dim
+    vectors = engine.state.version.vectors[:, :dim]
     cosines = vectors @ vectors[5]
     np.testing.assert_allclose([hit.score for hit in answer.items], np.sort(np.delete(cosines, 5))[::-1], atol=1e-5)
     assert engine.similar("no such item").items == engine.recommend().items
@@ -142,15 +141,15 @@ def test_a_query_of_broken_text_is_still_answered(engine: Engine) -> None:
 
 
 def test_nothing_known_to_be_popular_is_answered_in_the_order_of_the_catalogue(engine: Engine) -> None:
-    nobody = Shoppers.nobody(engine.stages.version.size)
+    nobody = UserStore.nobody(engine.state.version.size)
     bare = changed(
         engine,
-        shoppers=nobody,
-        histories=replace(engine.histories, shoppers=nobody),
-        stages=replace(engine.stages, retriever=Retriever(engine.stages.version, nobody.popularity)),
+        user_store=nobody,
+        user_contexts=replace(engine.state.user_contexts, store=nobody),
+        retriever=Retriever(engine.state.version, nobody.popularity),
     )
     answer = bare.recommend(user_id="nobody", k=3)
-    assert ids(answer) == bare.stages.version.ids_of(np.arange(3))
+    assert ids(answer) == bare.state.version.ids_of(np.arange(3))
     assert answer.fallbacks == (CATALOGUE,)
     assert len(bare.recommend(history=ids(answer)).items) == 10
 
@@ -187,40 +186,3 @@ def test_an_answer_names_its_release_and_is_json(engine: Engine, data: DataSet) 
     assert found["release"] == engine.release.id
     assert set(found["items"][0]) == {"item_id", "title", "score", "retrieval_rank", "sources"}
     assert engine.titles([found["items"][0]["item_id"], "no such item"]) == [found["items"][0]["title"]]
-
-
-def test_a_past_query_is_read_once_and_as_any_other(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    stages = replace(engine.stages)
-    read: list[str] = []
-    encode = type(stages.user).queries
-
-    def counted(tower: object, texts: list[str]) -> np.ndarray:
-        read.extend(texts)
-        return encode(tower, texts)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(type(stages.user), "queries", counted)
-    monkeypatch.setattr("serving.answering.stages.REMEMBERED", 2)
-    wanted = encode(stages.user, ["red mug", "steel saw", "oil"])
-    np.testing.assert_allclose(stages.query_vectors(["red mug", "steel saw"]), wanted[:2], atol=1e-6)
-    np.testing.assert_allclose(stages.query_vectors(["steel saw", "oil", "red mug"]), wanted[[1, 2, 0]], atol=1e-6)
-    assert read == ["red mug", "steel saw", "oil"]
-    np.testing.assert_allclose(stages.query_vectors(["steel saw"]), wanted[[1]], atol=1e-6)
-
-
-def test_a_search_is_heard_as_the_newest_event_where_the_towers_learned_to(engine: Engine, data: DataSet) -> None:
-    known = engine.histories.of_shopper(data.user_ids[0])
-    stages, texts = engine.stages, engine.shoppers.query_texts
-    config = stages.user.config
-
-    def vector(*, hears: bool, text: str = "red mug", batch: HistoryBatch = known.batch, gap: int = 0) -> np.ndarray:
-        loud = replace(config, history_hears_query=hears, history_weight=1e6)  # the query alone is not heard beside it
-        told = replace(stages, user=replace(stages.user, config=loud))
-        return told.searcher_vectors(batch, texts, text, np.array([gap]))
-
-    nothing = engine.histories.of_items(()).batch
-    assert not np.allclose(vector(hears=True), vector(hears=False))
-    assert not np.allclose(vector(hears=True), vector(hears=True, gap=9))
-    assert not np.allclose(vector(hears=True), vector(hears=True, text="steel saw"), atol=1e-4)
-    assert np.allclose(vector(hears=False), vector(hears=False, text="steel saw"), atol=1e-4)
-    assert np.allclose(vector(hears=False), vector(hears=False, gap=9))
-    assert np.allclose(vector(hears=True, batch=nothing), vector(hears=False, batch=nothing))

@@ -37,8 +37,8 @@ def test_a_release_answers_alike_on_the_device_and_on_the_cpu(
 ) -> None:
     folder = gpu_bundle if trained_on == "cuda" else bundle_path
     there, here = Engine.open(folder, device="cuda"), Engine.open(folder, device="cpu", precision="fp32")
-    assert there.stages.version.index.placement.startswith("cuda:0: FAISS Index")
-    assert all(step.scorer.placement.device == "cuda" for step in there.stages.steps)
+    assert there.state.version.index.placement.startswith("cuda:0: FAISS Index")
+    assert all(step.scorer.placement.device == "cuda" for step in there.state.steps)
     shared = []
     for query in ("red mug", "garden chair", "lamp", "oil"):
         found, wanted = ([hit.item_id for hit in engine.search(query, k=20).items] for engine in (there, here))

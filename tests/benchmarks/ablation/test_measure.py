@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -15,8 +16,9 @@ from retrieval.sample_shop.write import write_sample
 from retrieval.topk import CSR, Hits
 from retrieval.towers.serving import Towers
 from serving.engine import Engine
-from serving.evaluation.batch_requests import Offline, by_towers
-from serving.evaluation.figures import relevant_rows
+from serving.evaluation.batch_requests import by_towers
+from serving.evaluation.figures import Figures
+from serving.evaluation.labelled import LabelledRequests, LabelledShortlists
 from serving.evaluation.slices import noisy_queries
 from serving.jobs.run import Pipeline
 from serving.settings import read_settings
@@ -40,23 +42,23 @@ def test_towers_alone_find_what_the_engine_finds_by_them(
     with warnings.catch_warnings(), pipeline.writing() as (shop, bundle):
         warnings.simplefilter("ignore")  # of tracing
         draft = pipeline.train_retriever(shop, bundle)
-        stages = Engine.of_release(bundle, draft, device="cpu").stages
+        state = Engine.of_release(bundle, draft, device="cpu").state
         towers = Towers.open(bundle.path_of("towers", draft.towers), device="cpu")
-        measured = MeasuredTowers(towers, shop, np.array(stages.version.text_vectors))
+        measured = MeasuredTowers(towers, shop, np.array(state.version.text_vectors))
     assert shop.data.events is not None
     assert shop.events is not None
     assert shop.judgements is not None
     requests = shop.events.folds["test"]
     requests = requests.select(requests.end > shop.data.events.offsets[requests.user])
-    offline = Offline.of(stages, shop.data.events, shop.target_events)
-    seen = offline.seen(requests)
-    theirs = figures_of(offline.by_towers(requests, seen), offline.targets(requests, seen))
+    labelled, queries = LabelledRequests(state, shop), shop.judgements.folds["test"]
+
+    def by_engine(asked: LabelledShortlists) -> Figures:
+        return figures_of(by_towers(asked.batch, state), asked.targets)
+
+    theirs = by_engine(labelled.of_requests(requests, unseen=True))
     assert measured.recommend(requests) == pytest.approx(theirs)
-    queries = shop.judgements.folds["test"]
-    vectors = stages.user.queries(shop.query_texts(queries))
-    theirs = figures_of(by_towers(stages, vectors), relevant_rows(*shop.judged(queries)))
-    found = measured.search(queries)
+    found, theirs = measured.search(queries), by_engine(labelled.searches("test"))
     assert {name: found[name] for name in theirs} == pytest.approx(theirs)
-    misspelt = stages.user.queries(noisy_queries(shop, queries))
-    noisy = figures_of(by_towers(stages, misspelt), relevant_rows(*shop.judged(queries)))
+    misspelt = LabelledRequests(replace(state, spelling=None), shop)  # the towers alone read what is typed
+    noisy = by_engine(misspelt.searches("test", texts=noisy_queries(shop, queries)))
     assert found["noisy_recall@10"] == pytest.approx(noisy["recall@10"])

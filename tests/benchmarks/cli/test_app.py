@@ -52,7 +52,7 @@ def test_latency_is_told_by_stage_under_load_and_by_setting(bundle: Path, tmp_pa
     stages = {
         line.labels["stage"] for line in lines if line.measured == "latency" and line.labels["call"] == "recommend"
     }
-    assert {"end to end", "history", "search", "rerank", "other"} <= stages
+    assert {"end to end", "read_user", "retrieve", "rank", "other"} <= stages
     swept = {(line.labels["setting"], line.labels["value"]) for line in lines if line.measured == "sweep"}
     assert swept == {
         ("k", "5"), ("k", "20"), ("depth", "5"), ("filters", "price>=1, first"), ("filters", "price>=1, cached")

@@ -52,12 +52,10 @@ class FakeEngine:
     deadlines: list[float | None] = field(default_factory=list)
 
     @property
-    def stages(self) -> SimpleNamespace:
-        return SimpleNamespace(version=FakeVersion())
-
-    @property
-    def shoppers(self) -> SimpleNamespace:
-        return SimpleNamespace(user_ids=pa.chunked_array([pa.array(self.users, pa.string())]), query_texts=self.queries)
+    def state(self) -> SimpleNamespace:
+        users = pa.chunked_array([pa.array(self.users, pa.string())])
+        store = SimpleNamespace(user_ids=users, query_texts=self.queries)
+        return SimpleNamespace(version=FakeVersion(), user_store=store, query_vectors=SimpleNamespace(forget=list))
 
     def recommend(
         self, *, user_id: str, k: int, filters: object, rerank: bool = True, deadline_ms: float | None = None
@@ -282,9 +280,9 @@ def test_a_sweep_opens_the_engine_that_it_names(bundle: Path) -> None:
     (options,) = parse_sweep("shortlist=15").options()
     answer = open_engine(bundle, options, "cpu").search("red", k=5, rerank=False)
     assert len(open_engine(bundle, options, "cpu").search("red", k=20, rerank=False).items) == 20
-    assert open_engine(bundle, options, "cpu").stages.shortlist == 15 > len(answer.items)
+    assert open_engine(bundle, options, "cpu").state.shortlist == 15 > len(answer.items)
     (options,) = parse_sweep("runtime=torch").options()
-    steps = open_engine(bundle, options, "cpu").stages.steps
+    steps = open_engine(bundle, options, "cpu").state.steps
     assert {step.scorer.placement.runtime for step in steps} == {"torch"}
 
 
@@ -305,11 +303,11 @@ class Slower:
 @pytest.mark.slow
 def test_ten_milliseconds_planted_in_the_reranker_of_an_engine_are_named_by_its_stage(bundle: Path) -> None:
     opened = replace(open_engine(bundle, EngineOptions(), "cpu").state, reranks=frozenset({"recommend", "search"}))
-    steps = tuple(replace(step, scorer=cast(ShortlistScorer, Slower(step.scorer))) for step in opened.stages.steps)
-    slower = Engine(replace(opened, stages=replace(opened.stages, steps=steps)))
+    steps = tuple(replace(step, scorer=cast(ShortlistScorer, Slower(step.scorer))) for step in opened.steps)
+    slower = Engine(replace(opened, steps=steps))
     found = compared_engines(Engine(opened), slower, seed=0, seconds=3.0)
     for kind in ("recommend", "search"):
         stages = {one.labels["stage"]: one for one in found if one.labels["call"] == kind}
-        assert stages["rerank"].verdict == stages["end to end"].verdict == "worse"
+        assert stages["rank"].verdict == stages["end to end"].verdict == "worse"
         del stages["end to end"]
-        assert max(stages, key=lambda name: stages[name].after - stages[name].before) == "rerank"
+        assert max(stages, key=lambda name: stages[name].after - stages[name].before) == "rank"

@@ -10,7 +10,7 @@ from benchmarks.changes import changes
 from benchmarks.latency.compare import interleaved, line_pairs
 from benchmarks.latency.load import Call
 
-STAGES = {"history": 2.0, "search": 4.0, "rerank": 40.0}
+STAGES = {"read_user": 2.0, "retrieve": 4.0, "rank": 40.0}
 CALLS = 60
 
 
@@ -36,7 +36,7 @@ def alarms(fake_time: FakeTime, seed: int, **planted: float) -> set[str]:
     return {one.labels["stage"] for one in found if one.verdict != "same"}
 
 
-@pytest.mark.parametrize("stage", ["search", "rerank"])
+@pytest.mark.parametrize("stage", ["retrieve", "rank"])
 def test_ten_milliseconds_planted_in_a_stage_are_named_by_that_stage(fake_time: FakeTime, stage: str) -> None:
     assert alarms(fake_time, seed=1, **{stage: 10.0}) == {stage, "end to end"}
 

@@ -44,10 +44,10 @@ def test_a_closed_loop_ends_when_its_time_is_over_but_not_before_enough_was_aske
 def test_what_no_stage_names_is_counted_too(fake_time: FakeTime) -> None:
     def call() -> Answer:
         fake_time.pass_by(0.010)
-        return Answer((), "release", timings_ms={"history": 2.0, "search": 5.0})
+        return Answer((), "release", timings_ms={"read_user": 2.0, "retrieve": 5.0})
 
     stages = closed_loop([call], clock=fake_time.as_clock()).stages()
-    assert stages == {"history": [2.0], "search": [5.0], "other": [pytest.approx(3.0)]}
+    assert stages == {"read_user": [2.0], "retrieve": [5.0], "other": [pytest.approx(3.0)]}
 
 
 def test_callers_ask_at_the_same_time_and_every_call_is_made_once() -> None:

@@ -11,22 +11,22 @@ import numpy as np
 import pytest
 
 from benchmarks.models.frontier import (
-    Strategy,
+    StrategyVariant,
+    labelled_lists,
     lift,
     measure_strategies,
     open_strategies,
-    recommend_shortlists,
     reference_reranker,
-    search_shortlists,
     select_strategies,
     share_of_full_lift,
     strategies,
 )
+from engine_changes import filtering_seen
 from indexing.bundle.bundle import Bundle
 from retrieval.encoders.int8_layers import keep
-from serving.answering.rerank_steps import RecordedStep
+from serving.answering.release_settings import StepSettings
 from serving.engine import Engine
-from serving.evaluation.batch_requests import Logits
+from serving.evaluation.batch_requests import KnownLogits
 from serving.fitting.fit_blend import valid_shortlists
 from serving.settings import DataConfig
 from serving.shop import Shop
@@ -81,33 +81,33 @@ def test_a_folder_allows_what_lies_in_it(tmp_path: Path) -> None:
 
 
 def test_every_way_is_measured_on_the_same_lists_and_timed_in_turn(engine: Engine, bundle: Path, shop: Shop) -> None:
-    stages, ticks, messages = engine.state.stages, count(), list[str]()
-    wanted = [Strategy(kind, (RecordedStep("full", 10, precision=kind),)) for kind in ("fp32", "int8")]
-    wanted.append(
-        Strategy("both", (RecordedStep("full", 10, precision="int8"), RecordedStep("full", 5, precision="fp32")))
-    )
-    opened = open_strategies(
-        Bundle.open(bundle), engine.release, stages, shop, wanted, remove_seen=False, device="cpu", say=messages.append
-    )
-    exact, int8, both = ([step.scorer for step in one.steps] for one in opened)
-    assert both == [int8[0], exact[0]]  # each model was opened once
-    assert both[0] is int8[0]
-    lists = search_shortlists(stages, shop, "test", most=12)
-    reference = reference_reranker(Bundle.open(bundle).path_of("ranker", str(engine.release.ranker)), TITLES, 10, "cpu")
-    points = measure_strategies(wanted, opened, lists, reference=reference, timed=3, clock=lambda: float(next(ticks)))
+    state, ticks, said = engine.state, count(), list[str]()
+    exact, int8 = (StepSettings(model="full", depth=10, precision=kind) for kind in ("fp32", "int8"))
+    wanted = [StrategyVariant("fp32", (exact,)), StrategyVariant("int8", (int8,))]
+    wanted.append(StrategyVariant("both", (int8, exact.model_copy(update={"depth": 5}))))
+    opened = open_strategies(Bundle.open(bundle), state, shop, wanted, device="cpu", say=said.append)
+    of_exact, of_int8, of_both = ([step.scorer for step in one.steps] for one in opened)
+    assert len(of_both) == 2
+    assert of_both[0] is of_int8[0]  # each model was opened once
+    assert of_both[1] is of_exact[0]
+    lists = next(one for one in labelled_lists(state, shop, "test", most=12) if one.task.gate == "search")
+    theirs = reference_reranker(Bundle.open(bundle).path_of("ranker", str(engine.release.ranker)), TITLES, 10, "cpu")
+    points = measure_strategies(wanted, opened, lists, reference=theirs, timed=3, clock=lambda: float(next(ticks)))
     assert [point.faster for point in points] == [1.0] * 3  # every look at the clock is a second later
     assert [point.name for point in points] == ["fp32", "int8", "both"]
     assert all(point.milliseconds == (1_000.0,) * 3 for point in points)
     assert points[0].share == 1.0 or np.isnan(points[0].share)
     assert points[0].lift.n == points[1].lift.n > 0
-    assert "int8: full model, cpu: openvino, int8" in messages
+    assert "int8: full model, cpu: openvino, int8" in said
 
 
 def test_blends_can_be_fitted_on_the_first_requests_alone(engine: Engine, shop: Shop) -> None:
-    for whole in valid_shortlists(engine.state.stages, shop, remove_seen=False):
+    for whole in valid_shortlists(engine.state, shop):
         few = whole.first(3)
-        assert (len(few.texts), len(few.hits.rows), few.targets.n_lists) == (3, 3, 3)
-        assert (few.hits.rows == whole.hits.rows[:3]).all()
+        rows, every = few.found.batch.candidates.hits.rows, whole.found.batch.candidates.hits.rows
+        assert (len(few.texts), len(rows), few.found.targets.n_lists) == (3, 3, 3)
+        assert (rows == every[:3]).all()
+        assert list(few.texts) == list(whole.texts[:3])
         assert len(whole.first(None).texts) == len(whole.texts)
 
 
@@ -117,8 +117,10 @@ def test_of_a_lift_that_is_none_nothing_can_be_kept(whole: float) -> None:
 
 
 def test_an_order_that_stays_lifts_nothing(engine: Engine, shop: Shop) -> None:
-    stages = engine.state.stages
-    lists = recommend_shortlists(stages, shop, "test", remove_seen=True, most=10)
-    found = lift(replace(stages, steps=()), lists, Logits(stages))
-    assert found.mean == 0.0
-    assert 0 < found.n <= len(lists.texts)
+    state = filtering_seen(engine.state, True)
+    lists = labelled_lists(state, shop, "test", most=10)
+    assert [one.task.gate for one in lists] == ["recommend", "search"]
+    for one in lists:
+        found = lift(replace(state, steps=()), one, KnownLogits(state))
+        assert found.mean == 0.0
+        assert 0 < found.n <= len(one) == 10

@@ -14,13 +14,20 @@ from typer.testing import CliRunner
 from benchmarks.cli.app import bench
 from benchmarks.models import rerank_request
 from benchmarks.models import run as model_runs
-from benchmarks.models.rerank_request import RerankRequest, sample_request
+from benchmarks.models.rerank_request import RerankRequest, candidates, sample_request
 from benchmarks.models.run import ModelRuns
 from benchmarks.models.throughput import OpenModels, Pairs, RerankRunner
 from benchmarks.result_lines import Line
 from indexing.bundle.bundle import Bundle
+from serving.answering.batch import Batch
+from serving.answering.pipeline import run
+from serving.answering.rank import user_texts
+from serving.answering.read_user import LiveRequests
+from serving.answering.retrieve import retrieve
+from serving.answering.tasks import TASKS
 from serving.engine import Engine
 from serving.jobs.canaries import Canary, write_canaries
+from serving.request import Request
 
 MISSPELT, MEANT = "titanuim camp stoove", "titanium camp stove"
 
@@ -52,34 +59,34 @@ def searched_only(bundle: Path, tmp_path: Path) -> Callable[[Sequence[str]], Pat
 
 
 def texts(engine: Engine, ids: Sequence[str]) -> list[str]:
-    return engine.stages.texts_of(engine.stages.version.rows_of(list(ids)))
+    return engine.state.item_texts(engine.state.version.rows_of(list(ids)))
 
 
-def test_a_shop_with_shoppers_reranks_one_of_them_after_what_its_engine_found(
-    bundle: Path, ranker: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+def test_a_shop_with_shoppers_reranks_what_its_engine_found_for_one_of_them(
+    bundle: Path, ranker: Path, engine: Engine
 ) -> None:
-    monkeypatch.setattr(rerank_request, "SHORTLIST", 10)  # the shop is so small that a shortlist would hold all of it
     found, less = (sample_request(Bundle.open(bundle), ranker, size=size, device="cpu") for size in (1_000, 12))
     assert less.items == found.items[:12]
-    stages, users = engine.stages, engine.shoppers.user_ids.to_pylist()
-    read = {
-        user: stages.user_texts(engine.histories.of_shopper(user).batch, [None], engine.shoppers.timeline.kinds)[0]
-        for user in users
-    }
-    shown = {
-        user: texts(engine, [hit.item_id for hit in engine.recommend(user_id=user, rerank=False).items])
-        for user, text in read.items()
-        if text == found.user
-    }
+    state, users = engine.state, engine.state.user_store.user_ids.to_pylist()
+    asked = [user for user in users if user_texts(state, state.user_contexts.of_user(user), [""]) == [found.user]]
+    shown = [engine.recommend(user_id=user, k=state.version.size, rerank=False).items for user in asked]
     assert found.task == "recommend"
-    user = next(user for user, items in shown.items() if items == list(found.items[:10]))
+    assert list(found.items) in [texts(engine, [hit.item_id for hit in hits]) for hits in shown]
 
-    vector = stages.history_vectors(engine.histories.of_shopper(user).batch, engine.shoppers.query_texts)[0]
-    rows = {text: row for row, text in enumerate(stages.texts_of(np.arange(stages.version.size)))}
-    others = stages.version.vectors_at(np.array([rows[text] for text in found.items[10:]]))
-    assert (np.diff(others @ vector) <= 1e-6).all()
-    every = engine.recommend(user_id=user, k=stages.version.size, rerank=False).items
-    assert sorted(found.items) == sorted(texts(engine, [hit.item_id for hit in every]))
+
+def test_after_a_short_shortlist_come_the_towers_next_items(engine: Engine) -> None:
+    state = replace(engine.state, shortlist=10)  # the shop is so small that it would hold all of it
+    request = Request(user_id=state.user_store.user_ids[0].as_py())
+    drawn = run(state, Batch(requests=LiveRequests([request]), task=TASKS["recommend_unseen"], k=10), until=retrieve)
+    shortlist, rows = drawn.candidates.hits.rows[0].tolist(), candidates(state, drawn, 1_000)
+    assert rows[:10].tolist() == shortlist
+    assert candidates(state, drawn, 4).tolist() == shortlist[:4]
+    scores = state.version.vectors_at(rows[10:]) @ drawn.vectors[0]
+    assert (np.diff(scores) <= 1e-6).all()
+    assert drawn.exclude is not None
+    taken = np.unique(drawn.exclude.rows)
+    assert len(taken)
+    assert sorted([*rows.tolist(), *taken.tolist()]) == list(range(state.version.size))
 
 
 def test_a_request_in_the_middle_by_length_is_taken_and_the_seed_draws_it(

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.models.throughput import CASCADE_DEPTH, RERANK_RUNNERS, OpenModels, rerank_lines
 from ranking.models.cross_encoder import CrossEncoderScorer
-from ranking.training.settings import SHALLOW
+from ranking.strategies import SHALLOW
 
 ITEMS = [f"{colour} {thing}" for colour in ("red", "blue", "steel") for thing in ("mug", "drill", "lamp", "saw", "oil")]
 

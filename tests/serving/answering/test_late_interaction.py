@@ -14,10 +14,11 @@ from indexing.bundle.bundle import Bundle
 from indexing.version.index_version import IndexVersion
 from ranking.models.late_interaction import LateScorer
 from retrieval.topk import Hits
-from serving.answering.rerank_steps import recorded_steps
-from serving.answering.stages import SHORTLIST
+from serving.answering.rank import rerank, step_logits
+from serving.answering.release_settings import SHORTLIST, ReleaseSettings
+from serving.answering.tasks import TASKS
 from serving.engine import Engine
-from serving.evaluation.batch_requests import query_shortlists
+from serving.evaluation.batch_requests import QueriesAlone, retrieved
 from serving.jobs.run import Pipeline
 from serving.jobs.train_one import train_ranker
 from serving.jobs.update_index import Update
@@ -34,17 +35,17 @@ def test_it_is_trained_stored_served_and_kept_right_by_updates(
 ) -> None:
     settings = read_settings(base=quick_settings.model_dump(), changes=CHANGES)
     release = train_ranker(make_pipeline(sample_folder, own_bundle, settings)).release
-    late, full = recorded_steps(release.settings)
+    late, full = ReleaseSettings.of(release).rerank
     assert (late.model, late.depth, set(late.blends)) == ("late", SHORTLIST, ORDERS)
     assert (full.model, full.depth, set(full.blends)) == ("full", settings.ranking.depth, ORDERS | {"grade"})
     engine = Engine.open(own_bundle, device="cpu", auto_reload=False)
-    first, second = engine.stages.steps
+    first, second = engine.state.steps
     assert isinstance(first.scorer, LateScorer)
     assert first.scorer.stored is not None
-    assert len(first.scorer.stored) == engine.stages.version.size
-    hits = query_shortlists(engine.stages, ["red mug"], engine.stages.user.queries(["red mug"]))
-    quick = replace(engine.stages, steps=(first,)).rerank(["red mug"], hits, "search").hits.rows[0]
-    both = engine.stages.rerank(["red mug"], hits, "search").hits.rows[0]
+    assert len(first.scorer.stored) == engine.state.version.size
+    hits = retrieved(engine.state, QueriesAlone(["red mug"]), TASKS["search"]).candidates.hits
+    quick = rerank(replace(engine.state, steps=(first,)), ["red mug"], hits, "search").hits.rows[0]
+    both = rerank(engine.state, ["red mug"], hits, "search").hits.rows[0]
     assert set(quick[: second.depth]) == set(both[: second.depth])
     assert both[second.depth :].tolist() == quick[second.depth :].tolist()
 
@@ -55,14 +56,14 @@ def test_it_is_trained_stored_served_and_kept_right_by_updates(
     Update(upsert=tmp_path / "upserts.parquet", delete=None, max_bad=0.1).apply(
         Bundle.open(own_bundle), device="cpu", say=lambda _: None
     )
-    updated = Engine.open(own_bundle, device="cpu", auto_reload=False).stages
+    updated = Engine.open(own_bundle, device="cpu", auto_reload=False).state
     own = np.flatnonzero(np.array(updated.version.ids.to_pylist()) == items["item_id"][0].as_py())
     alone = Hits(own[None], np.zeros((1, 1), np.float32))
-    (now,) = updated.logits(updated.steps[0], ["red mug"], alone)[0]
-    (then,) = engine.stages.logits(first, ["red mug"], alone)[0]
+    (now,) = step_logits(updated, updated.steps[0], ["red mug"], alone)[0]
+    (then,) = step_logits(engine.state, first, ["red mug"], alone)[0]
     fresh = first.scorer
     (wanted,) = fresh.score_tokenised(
-        fresh.tokenizer.pairs(["red mug"], updated.texts_of(own), np.zeros(1, int), np.zeros(1, int))
+        fresh.tokenizer.pairs(["red mug"], updated.item_texts(own), np.zeros(1, int), np.zeros(1, int))
     )
     assert now == pytest.approx(wanted, abs=1e-5)
     assert now != pytest.approx(then, abs=1e-5)
@@ -86,18 +87,18 @@ def test_a_build_reads_new_texts_alone_unless_what_it_knows_was_damaged(
     )
     build_index(make_pipeline(data, own_bundle, settings))
     assert sum(read) == 1
-    stages = Engine.open(own_bundle, device="cpu", auto_reload=False).stages
-    late = stages.steps[0].scorer
+    state = Engine.open(own_bundle, device="cpu", auto_reload=False).state
+    late = state.steps[0].scorer
     assert isinstance(late, LateScorer)
     assert late.stored is not None
-    every = np.arange(stages.version.size)
-    wanted = vectors(late, late.tokenizer.encode(stages.texts_of(every)))
+    every = np.arange(state.version.size)
+    wanted = vectors(late, late.tokenizer.encode(state.item_texts(every)))
     for kept, made in zip(late.stored.at(every), wanted, strict=True):
         np.testing.assert_array_equal(kept, made.reshape(-1))
 
-    (column,) = (own_bundle / "index").glob(f"{stages.version.name}/**/late_vectors.arrow")
+    (column,) = (own_bundle / "index").glob(f"{state.version.name}/**/late_vectors.arrow")
     data_bytes = bytearray(column.read_bytes())
     data_bytes[len(data_bytes) // 2] ^= 1
     column.chmod(0o644)
     column.write_bytes(data_bytes)
-    assert not IndexVersion.open(stages.version.folder, device="cpu").has_whole_column("late_vectors")
+    assert not IndexVersion.open(state.version.folder, device="cpu").has_whole_column("late_vectors")

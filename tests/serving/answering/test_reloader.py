@@ -26,7 +26,7 @@ from serving.engine import Engine
 from serving.jobs.update_index import Update
 from serving.request import Answer
 
-USERS = ["u00000", "u00003", "nobody"]
+USERS = ["shopper-00000", "shopper-00003", "nobody"]
 
 
 class FakeClock:
@@ -93,7 +93,7 @@ def test_a_release_that_becomes_live_is_answered_from_once_it_is_open(
     following_engine: Engine, own_bundle: Path, clock: FakeClock
 ) -> None:
     first = following_engine.release.id
-    models = following_engine.stages.user
+    models = following_engine.state.user_tower
     following_engine.refresh()
     assert following_engine.release.id == first
     live = another(own_bundle)
@@ -101,7 +101,7 @@ def test_a_release_that_becomes_live_is_answered_from_once_it_is_open(
     following_engine.refresh()
     answer = following_engine.recommend(user_id=USERS[0])
     assert answer.release == live.id
-    assert following_engine.stages.user is models  # of the same towers, not opened twice
+    assert following_engine.state.user_tower is models  # of the same towers, not opened twice
     Bundle.open(own_bundle).activate(first)
     clock.now += 1
     following_engine.refresh()
@@ -140,9 +140,9 @@ def test_a_forked_child_looks_though_its_parent_was_polling_at_the_time(
         warnings.simplefilter("ignore")  # newer Pythons warn of a fork beside threads, which is what is tried here
         child = os.fork()
         if child == 0:
-            os._exit(reloader.newest().stages.version.revision)
+            os._exit(reloader.newest().version.revision)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
-        assert reloader.newest().stages.version.revision == 0
+        assert reloader.newest().version.revision == 0
 
 
 def test_what_an_answer_needs_is_open_when_the_release_is_pruned(own_bundle: Path, clock: FakeClock) -> None:
@@ -178,9 +178,15 @@ def test_threads_get_whole_answers_while_updates_arrive(
 
 def opened(name: str, *, warm: Callable[[], None] = lambda: None) -> ReleaseState:
     """A state that only has a name; asked for updates it has none."""
-    fake = SimpleNamespace(release=SimpleNamespace(id=name), warm_up=warm)
+    fake = SimpleNamespace(release=SimpleNamespace(id=name), warm=warm)
     fake.updated = lambda: fake
     return cast(ReleaseState, fake)
+
+
+@pytest.fixture
+def warmed_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """States that only have a name are warmed by their own `warm`."""
+    monkeypatch.setattr(following, "warm_up", lambda state: state.warm())
 
 
 def reloader_of(live: list[str], clock: FakeClock, open_live: Callable[..., ReleaseState]) -> ReleaseReloader:
@@ -189,6 +195,7 @@ def reloader_of(live: list[str], clock: FakeClock, open_live: Callable[..., Rele
     return ReleaseReloader(bundle, opened("old"), open_live, clock)
 
 
+@pytest.mark.usefixtures("warmed_by_itself")
 def test_a_release_that_cannot_be_opened_or_warmed_leaves_the_one_before(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -221,6 +228,7 @@ def test_a_release_that_cannot_be_opened_or_warmed_leaves_the_one_before(
     assert reloader.newest().release.id == "new"
 
 
+@pytest.mark.usefixtures("warmed_by_itself")
 def test_one_release_is_opened_once_whoever_asks(clock: FakeClock) -> None:
     tried: list[int] = []
 
@@ -245,6 +253,7 @@ def test_an_update_of_the_old_release_does_not_take_the_new_ones_place(clock: Fa
     assert reloader.newest().release.id == "new"
 
 
+@pytest.mark.usefixtures("warmed_by_itself")
 def test_a_child_looks_for_itself_though_its_parent_was_polling(clock: FakeClock) -> None:
     reloader = reloader_of(["new"], clock, lambda *, like: opened("new"))
     clock.now += 1

@@ -15,15 +15,16 @@ from indexing.version.hash_index import HashIndex, hash_keys
 from indexing.version.index_version import IndexVersion
 from retrieval.data.dataset import DataSet
 from retrieval.errors import BadBundle
-from serving.answering.source_registry import NEXT, open_sources
-from serving.answering.user_store import Shoppers, taken_together, write_shoppers
+from retrieval.sources.recent import RecentCoOccurrence
+from serving.answering.source_registry import OpenedParts, Sources
+from serving.answering.user_store import UserStore, write_users
 
 
 @pytest.fixture(scope="module")
 def folder(data: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert data.events is not None
     path = tmp_path_factory.mktemp("shoppers")
-    write_shoppers(path, data, ["purchase"], np.ones(len(data.events), bool))
+    write_users(path, data, ["purchase"], np.ones(len(data.events), bool))
     return path
 
 
@@ -34,7 +35,7 @@ def index_of(ids: list[str]) -> IndexVersion:
     return cast("IndexVersion", found)
 
 
-def items_of(shoppers: Shoppers, user: str, ids: list[str]) -> list[str | None]:
+def items_of(shoppers: UserStore, user: str, ids: list[str]) -> list[str | None]:
     code = shoppers.code(user)
     assert code is not None
     offsets, items = shoppers.timeline.offsets, shoppers.timeline.item
@@ -46,7 +47,7 @@ def items_of(shoppers: Shoppers, user: str, ids: list[str]) -> list[str | None]:
 def test_every_event_is_there_in_its_order(data: DataSet, folder: Path) -> None:
     assert data.events is not None
     ids = list(data.item_ids)
-    shoppers = Shoppers.open(folder, index_of(ids))
+    shoppers = UserStore.open(folder, index_of(ids))
     for user in (0, 7, data.n_users - 1):
         rows = data.events.item[data.events.offsets[user] : data.events.offsets[user + 1]]
         assert items_of(shoppers, data.user_ids[user], ids) == [ids[row] for row in rows]
@@ -56,7 +57,7 @@ def test_rows_follow_the_index_and_items_that_it_lacks_are_absent(data: DataSet,
     assert data.events is not None
     ids = list(data.item_ids)
     fewer = ids[:0:-2]
-    whole, part = Shoppers.open(folder, index_of(ids)), Shoppers.open(folder, index_of(fewer))
+    whole, part = UserStore.open(folder, index_of(ids)), UserStore.open(folder, index_of(fewer))
     user = data.user_ids[3]
     expected = [item if item in fewer else None for item in items_of(whole, user, ids)]
     assert items_of(part, user, fewer) == expected
@@ -65,12 +66,11 @@ def test_rows_follow_the_index_and_items_that_it_lacks_are_absent(data: DataSet,
         assert part.popularity[row] == whole.popularity[ids.index(fewer[row])]
 
 
-@pytest.mark.parametrize("what", ["together", "after"])
+@pytest.mark.parametrize("what", ["together", "after", "lately"])
 def test_what_goes_together_follows_the_rows_of_the_index(data: DataSet, folder: Path, what: str) -> None:
     ids = list(data.item_ids)
     fewer = ids[:0:-2]
-    readers = [getattr(Shoppers.open(folder, index_of(some)), what) for some in (ids, fewer)]
-    whole, part = (read() for read in readers if read is not None)
+    whole, part = (UserStore.open(folder, index_of(some)).similarities[what]() for some in (ids, fewer))
     rows = [ids.index(item) for item in fewer]
     assert whole.nnz > part.nnz > 0
     np.testing.assert_array_equal(part.toarray(), whole.toarray()[np.ix_(rows, rows)])
@@ -83,29 +83,28 @@ def test_a_folder_from_before_what_comes_right_after_was_kept_opens_without_it(
         if not path.name.startswith("after"):
             (tmp_path / path.name).write_bytes(path.read_bytes())
     version = index_of(list(data.item_ids))
-    before, now = Shoppers.open(tmp_path, version), Shoppers.open(folder, version)
-    assert before.after is None
-    assert set(open_sources(None, version, now, ("purchase",))) - set(
-        open_sources(None, version, before, ("purchase",))
-    ) == {NEXT}
+    before, now = UserStore.open(tmp_path, version), UserStore.open(folder, version)
+    assert set(now.similarities) - set(before.similarities) == {"after"}
+    sources = [Sources(OpenedParts(version, store, ("purchase",), None)) for store in (now, before)]
+    assert set(sources[0]) - set(sources[1]) == {"right_after"}
 
 
 def test_popularity_counts_the_events_that_count(data: DataSet, folder: Path) -> None:
     assert data.events is not None
-    shoppers = Shoppers.open(folder, index_of(list(data.item_ids)))
+    shoppers = UserStore.open(folder, index_of(list(data.item_ids)))
     bought = data.events.item[data.events.is_kind(["purchase"])]
     np.testing.assert_array_equal(shoppers.popularity, np.bincount(bought, minlength=data.n_items))
 
 
 def test_a_shopper_who_is_not_known_has_no_code(folder: Path, data: DataSet) -> None:
-    shoppers = Shoppers.open(folder, index_of(list(data.item_ids)))
+    shoppers = UserStore.open(folder, index_of(list(data.item_ids)))
     assert shoppers.code("nobody") is None
     assert shoppers.code("") is None
-    assert Shoppers.nobody(3).code(data.user_ids[0]) is None
+    assert UserStore.nobody(3).code(data.user_ids[0]) is None
 
 
 def test_kinds_are_coded_as_a_tower_knows_them(folder: Path, data: DataSet) -> None:
-    shoppers = Shoppers.open(folder, index_of(list(data.item_ids)))
+    shoppers = UserStore.open(folder, index_of(list(data.item_ids)))
     recoded = shoppers.recoded(("view", "purchase"))
     names = np.array([*shoppers.timeline.kinds])[shoppers.timeline.kind]
     assert set(names[recoded.timeline.kind == 1]) == {"purchase"}
@@ -118,17 +117,16 @@ def test_a_folder_that_names_no_kinds_is_refused(folder: Path, data: DataSet, tm
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "about.json").write_text(json.dumps({"kinds": 3}))
     with pytest.raises(BadBundle, match=r"about\.json names no kinds"):
-        Shoppers.open(tmp_path, index_of(list(data.item_ids)))
+        UserStore.open(tmp_path, index_of(list(data.item_ids)))
 
 
 def test_what_was_taken_together_of_late_is_kept_as_of_today_and_follows_the_index(data: DataSet, folder: Path) -> None:
     ids = list(data.item_ids)
     order = np.random.default_rng(0).permutation(len(ids))
-    turned = Shoppers.open(folder, index_of([ids[row] for row in order]))
-    whole = Shoppers.open(folder, index_of(ids))
-    kept = whole.taken_together(["purchase"], len(ids)).similar(whole.today).toarray()
-    made = taken_together(whole.timeline, ["purchase"], len(ids)).similar(whole.today).toarray()
+    turned = UserStore.open(folder, index_of([ids[row] for row in order]))
+    whole = UserStore.open(folder, index_of(ids))
+    kept = whole.similarities["lately"]().toarray()
+    made = RecentCoOccurrence.of_timeline(whole.timeline, ["purchase"], len(ids)).similar(whole.today).toarray()
     assert made.any()
     np.testing.assert_array_equal(kept, made)
-    again = turned.taken_together(["purchase"], len(ids)).similar(turned.today).toarray()
-    np.testing.assert_array_equal(again, made[order][:, order])
+    np.testing.assert_array_equal(turned.similarities["lately"]().toarray(), made[order][:, order])

@@ -61,7 +61,7 @@ def test_every_command_explains_itself(command: list[str]) -> None:
 
 
 def test_an_answer_as_json_is_one_object_on_stdout(bundle_path: Path, engine: Engine) -> None:
-    user = engine.shoppers.user_ids[0].as_py()
+    user = engine.state.user_store.user_ids[0].as_py()
     for arguments in (
         ["recommend", bundle_path, "--user", user],
         ["recommend", bundle_path, "--history", "item-00001,item-00002"],

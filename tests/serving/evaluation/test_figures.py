@@ -15,7 +15,7 @@ from retrieval.topk import CSR, Hits
 from serving.evaluation.figures import (
     CUTS,
     JudgedTask,
-    Task,
+    MeasuredTask,
     evaluate,
     judged_figures,
     merge_reranked,
@@ -51,7 +51,10 @@ def test_reranking_only_where_the_target_is_listed_measures_the_same_on_300_requ
     everything = merge_reranked(hits, np.arange(300), rerank(hits, scores))
     which = needs_rerank(hits, targets)
     few = merge_reranked(hits, which, rerank(hits.select(which), scores[which]))
-    both = [Task(targets=targets, stages={"retrieval": hits}, sampled={"reranked": way}) for way in (everything, few)]
+    both = [
+        MeasuredTask(targets=targets, stages={"retrieval": hits}, sampled={"reranked": way})
+        for way in (everything, few)
+    ]
     assert 0 < np.count_nonzero(which) < 150
     assert task_figures(both[0]) == task_figures(both[1])
     assert not np.array_equal(everything.rows, few.rows)
@@ -67,14 +70,14 @@ def test_a_reranked_order_has_no_ties_though_retrieval_had():
 def test_a_stage_is_a_map_of_recall_ndcg_and_mrr_at_every_cut():
     rng = np.random.default_rng(1)
     hits, targets = shortlists(rng, 30), one_target(rng, 30)
-    stage = task_figures(Task(targets=targets, stages={"retrieval": hits}))["stages"]["retrieval"]
+    stage = task_figures(MeasuredTask(targets=targets, stages={"retrieval": hits}))["stages"]["retrieval"]
     assert set(stage) == {f"{name}@{k}" for name in ("recall", "ndcg", "mrr") for k in CUTS}
     assert stage["recall@10"] == pytest.approx(np.mean((hits.rows[:, :10] == targets.rows[:, None]).any(axis=1)))
 
 
 def test_requests_without_a_target_are_left_out_of_n_and_of_every_mean():
     hits = lists_of([1, 2], [1, 2], [1, 2])
-    task = Task(targets=CSR.from_lists([[1], [], [9]]), stages={"retrieval": hits}, sampled={"reranked": hits})
+    task = MeasuredTask(targets=CSR.from_lists([[1], [], [9]]), stages={"retrieval": hits}, sampled={"reranked": hits})
     found = task_figures(task)
     assert found["n"] == found["stages"]["reranked"]["n"] == found["reranking"]["reranked"]["n"] == 2
     assert found["stages"]["retrieval"]["recall@5"] == 0.5
@@ -85,7 +88,7 @@ def test_sampled_stages_are_compared_with_retrieval_on_the_same_requests():
     third = lists_of(*([31, 30, row] for row in range(10))).select(np.tile(np.arange(10), 4))
     sample = rerank_sample(40, 25, seed=3)
     best = rerank(third.select(sample), np.tile([0, 0, 1], (25, 1)).astype(np.float32))
-    task = Task(targets=targets, stages={"retrieval": third}, sampled={"reranked": best}, sample=sample)
+    task = MeasuredTask(targets=targets, stages={"retrieval": third}, sampled={"reranked": best}, sample=sample)
     found = task_figures(task)
     change = found["reranking"]["reranked"]
     assert found["n"] == 40
@@ -100,9 +103,11 @@ def test_the_interval_holds_the_mean_and_users_are_resampled_together():
     rng = np.random.default_rng(4)
     hits, targets = shortlists(rng, 200), one_target(rng, 200)
     order = rerank(hits, rng.random((200, 12), np.float32))
-    apart = task_figures(Task(targets=targets, stages={"retrieval": hits}, sampled={"reranked": order}))
+    apart = task_figures(MeasuredTask(targets=targets, stages={"retrieval": hits}, sampled={"reranked": order}))
     users = np.repeat(np.arange(10), 20)
-    together = task_figures(Task(targets=targets, stages={"retrieval": hits}, sampled={"reranked": order}, users=users))
+    together = task_figures(
+        MeasuredTask(targets=targets, stages={"retrieval": hits}, sampled={"reranked": order}, users=users)
+    )
     for found in (apart, together):
         after = found["reranking"]["reranked"]["after"]
         assert after["low"] < after["mean"] < after["high"]
@@ -124,7 +129,7 @@ def test_search_finds_the_highest_grade_and_says_how_much_of_the_top_was_judged(
     assert relevant.indptr.tolist() == [0, 1, 1]
     assert relevant.rows.tolist() == [1]
     hits = lists_of([8, 3, 9, 1], [5, 8, 9, 7])
-    task = Task(targets=relevant, stages={"bm25": hits}, judged=judged, grades=grades)
+    task = MeasuredTask(targets=relevant, stages={"bm25": hits}, judged=judged, grades=grades)
     found = task_figures(task)
     stage = found["stages"]["bm25"]
     assert found["n"] == 1
@@ -139,7 +144,7 @@ def test_sampled_search_reads_the_judgements_of_its_own_queries():
     judged, grades = CSR.from_lists([[1, 2], [3], [4, 5]]), np.array([3.0, 1, 1, 1, 3])
     hits = lists_of([2, 1], [3, 9], [5, 4])
     sample = np.array([2])
-    task = Task(
+    task = MeasuredTask(
         targets=relevant_rows(judged, grades),
         stages={"retrieval": hits},
         sampled={"reranked": hits.select(sample)},
@@ -179,7 +184,7 @@ def test_judged_items_are_ordered_by_query_and_errors_taken_over_all_pairs():
 def test_coverage_novelty_and_bias_come_with_the_counts():
     hits = lists_of([0, 1], [0, 2])
     stage = task_figures(
-        Task(targets=CSR.from_lists([[0], [2]]), stages={"retrieval": hits}, counts=np.array([4, 1, 1, 0]))
+        MeasuredTask(targets=CSR.from_lists([[0], [2]]), stages={"retrieval": hits}, counts=np.array([4, 1, 1, 0]))
     )["stages"]["retrieval"]
     assert stage["coverage@10"] == 3 / 4
     assert stage["popularity_bias@10"] == pytest.approx((4 + 1 + 4 + 1) / 4 / (18 / 6))
@@ -190,9 +195,9 @@ def whole_evaluation():
     rng = np.random.default_rng(6)
     hits, targets = shortlists(rng, 50), one_target(rng, 50)
     order = rerank(hits, rng.random((50, 12), np.float32))
-    task = Task(targets=targets, stages={"popularity": hits, "retrieval": hits}, sampled={"reranked": order})
+    task = MeasuredTask(targets=targets, stages={"popularity": hits, "retrieval": hits}, sampled={"reranked": order})
     judged, grades = CSR.from_lists([[0, 1, 2, 3, 4]]), np.array([1.0, 2, 3, 1, 1])
-    search = Task(
+    search = MeasuredTask(
         targets=relevant_rows(judged, grades),
         stages={"bm25": hits.head(5).select(np.array([0]))},
         judged=judged,
@@ -218,7 +223,7 @@ def test_an_evaluation_is_one_json_object_with_the_agreed_keys():
 
 def test_a_task_without_data_is_left_out_and_an_empty_one_gives_null_not_nan():
     assert evaluate() == {"tasks": {}, "gate": {}, "release": None}
-    nobody = Task(
+    nobody = MeasuredTask(
         targets=CSR.from_lists([]), stages={"retrieval": Hits(np.empty((0, 3), np.int64), np.empty((0, 3), np.float32))}
     )
     found = evaluate(recommend={"seen_removed": nobody})["tasks"]["recommend"]["seen_removed"]

@@ -18,7 +18,7 @@ from retrieval.metrics.ranking import recall_at
 from retrieval.topk import CSR, Hits
 from serving.engine import Engine
 from serving.evaluation.evaluator import Measurement, Untuned
-from serving.evaluation.figures import MIN_SLICE, Task, as_object, evaluate, slice_figures
+from serving.evaluation.figures import MIN_SLICE, MeasuredTask, as_object, evaluate, slice_figures
 from serving.evaluation.slices import noisy_queries, request_slices
 from serving.reporting.report import Report, render_report
 from serving.reporting.tables import SLICES, slice_rows, tables
@@ -58,13 +58,13 @@ def test_without_repeats_there_is_nothing_to_tell_apart(events) -> None:
     assert set(told) == {"one_event", "new_items"}
 
 
-def halves(n: int) -> tuple[Task, np.ndarray]:
+def halves(n: int) -> tuple[MeasuredTask, np.ndarray]:
     """n requests of two targets: the first is the best item of all stages, the second, row 9, is the last of three."""
     targets = CSR(np.arange(0, 2 * n + 1, 2), np.tile([1, 9], n))
     hits = Hits(np.tile([1, 2, 9], (n, 1)), np.tile(np.float32([3, 2, 1]), (n, 1)))
     baseline = popularity(n, np.arange(10, 0, -1)).places(targets)
     second = np.tile([False, True], n)
-    return Task(
+    return MeasuredTask(
         targets=targets, stages={"popularity": baseline, "retrieval": hits}, counts=np.ones(10, np.int64)
     ), second
 
@@ -160,8 +160,8 @@ def test_a_measured_release_has_slices_of_what_it_ranked(
     n = len(shop.judgements.folds["test"])
     rng = np.random.default_rng(0)
     vectors = [rng.random((rows, 4), np.float32) for rows in (shop.data.n_items, n, n)]
-    bare = replace(engine.stages, steps=())
-    found, _ = Measurement(bare, shop, remove_seen=False, rerank_sample=0).evaluate(Untuned(*vectors), {}, "r", 0)
+    bare = replace(engine.state, steps=())
+    found, _ = Measurement(bare, shop, rerank_sample=0).evaluate(Untuned(*vectors), {}, "r", 0)
     tasks = as_object(found["tasks"])
     kept, removed = (as_object(as_object(tasks["recommend"])[mode]) for mode in ("seen_kept", "seen_removed"))
     repeats, explore = (as_object(as_object(kept["slices"])[name]) for name in ("repeats", "explore"))

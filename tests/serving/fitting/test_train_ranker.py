@@ -10,11 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine_changes import filtering_seen, with_markers
 from ranking.models.cross_encoder import CrossEncoderScorer
 from ranking.training.pairs import PairSet
 from retrieval.data.dataset import DataSet
 from retrieval.encoders.int8_file import holds_int8
 from retrieval.errors import BadBundle, BadConfig
+from serving.answering.rank import user_texts
+from serving.answering.user_context import UserContexts
 from serving.engine import Engine
 from serving.fitting import train_ranker as ranker
 from serving.fitting.distillation import TEACHERS, at_hand, taught
@@ -133,7 +136,7 @@ def mined(
         said, changes = list[str](), ("ranking.judged_negatives=true", *changes)
         settings = read_settings(base=quick_settings.model_dump(), changes=changes).ranking
         data = ranker_data(
-            known, replace(engine.stages, marked=marked), settings, remove_seen=False, seed=0, device="cpu",
+            known, with_markers(filtering_seen(engine.state, False), marked=marked), settings, seed=0, device="cpu",
             cross_fit=cross_fit, say=said.append,
         )  # fmt: skip
         return data, said
@@ -203,8 +206,8 @@ def test_a_ranker_that_reads_marks_learns_from_queries_as_they_are_served(
 ) -> None:
     found, _ = mined(marked=True)
     assert data.queries is not None
-    stages, nobody = replace(engine.stages, marked=True), engine.histories.of_items(())
-    served = {stages.user_texts(nobody.batch, [text], engine.shoppers.timeline.kinds)[0] for text in data.queries.texts}
+    texts = data.queries.texts
+    served = set(user_texts(with_markers(engine.state, marked=True), UserContexts.nobody(len(texts)), texts))
     asked = [text for text in (*found.train.user_texts, *found.valid.user_texts) if text.startswith("query: ")]
     assert asked
     assert set(asked) <= served

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from engine_changes import with_markers
 from indexing.bundle.bundle import Bundle
 from retrieval.data.dataset import DataSet
 from retrieval.data.split import split_events
@@ -21,9 +22,11 @@ from retrieval.errors import BadBundle, BadConfig, BadData, StaleArtefact
 from retrieval.text.rendering import item_texts, marked_fingerprint
 from retrieval.topk import CSR
 from retrieval.towers.serving import TEXT
-from serving.answering.release_state import POPULAR
+from serving.answering.describe import POPULAR
+from serving.answering.rank import pair_logits, ranker_texts, user_texts
+from serving.answering.user_context import UserContexts
 from serving.engine import Engine
-from serving.evaluation.batch_requests import Offline
+from serving.evaluation.labelled import LabelledRequests
 from serving.jobs.adopt import Adoption, own_pairs, read_vectors
 from serving.jobs.build_index import IndexBuild
 from serving.jobs.run import Pipeline
@@ -108,7 +111,7 @@ def test_a_reranked_search_scores_as_the_cross_encoder_does(
 def test_a_shopper_is_answered_near_the_mean_of_what_was_done(engine: Engine, data: DataSet) -> None:
     history = list(data.item_ids[:2])
     answer = engine.recommend(history=history, filter_seen=False, rerank=False, k=3)
-    vectors = engine.stages.version.vectors
+    vectors = engine.state.version.vectors
     mean = vectors[:2].sum(axis=0) / np.linalg.norm(vectors[:2].sum(axis=0))
     np.testing.assert_allclose([hit.score for hit in answer.items], np.sort(vectors @ mean)[::-1][:3], atol=1e-5)
     assert engine.recommend(user_id="nobody").fallbacks == (POPULAR,)
@@ -125,7 +128,7 @@ def test_what_is_recorded_as_auto_is_served_in_int8_where_the_cpu_multiplies_it(
 ) -> None:
     monkeypatch.setattr(runtime, "has_fast_bf16", without_fast_bf16)
     engine = Engine.open(adopted, device="cpu")
-    assert engine.stages.steps[0].scorer.placement.precision == ("int8" if without_fast_bf16() else "fp32")
+    assert engine.state.steps[0].scorer.placement.precision == ("int8" if without_fast_bf16() else "fp32")
     assert engine.search("red mug", k=5).reranked
 
 
@@ -138,12 +141,12 @@ def test_an_adopted_ranker_is_served_in_int8_by_what_the_shops_own_texts_show(
     release = Bundle.open(tmp_path / "bundle")
     assert holds_int8(release.path_of("towers", release.current().towers) / TEXT)
     int8, exact = (Engine.open(tmp_path / "bundle", device="cpu", precision=kind) for kind in ("auto", "fp32"))
-    assert [one.stages.steps[0].scorer.placement.precision for one in (int8, exact)] == ["int8", "fp32"]
+    assert [one.state.steps[0].scorer.placement.precision for one in (int8, exact)] == ["int8", "fp32"]
     pairs = CSR.from_lists([np.arange(40)])
-    near, wanted = (one.stages.pair_logits(["red mug"], pairs) for one in (int8, exact))
+    near, wanted = (pair_logits(one.state, ["red mug"], pairs) for one in (int8, exact))
     assert not np.array_equal(near, wanted)
     assert np.corrcoef(near, wanted)[0, 1] > 0.99
-    assert int8.stages.depth == 20
+    assert int8.state.depth == 20
 
 
 @pytest.mark.parametrize("titles", [1, 3])
@@ -172,7 +175,9 @@ def test_a_ranker_that_reads_marks_of_another_rendering_is_stale(adopted: Path) 
     assert release.settings["field_markers"] is None
     for recorded, marked in ((None, False), (marked_fingerprint(), True)):
         told = replace(release, settings=release.settings | {"field_markers": recorded})
-        assert Engine.of_release(bundle, told, device="cpu").stages.marked is marked
+        state = Engine.of_release(bundle, told, device="cpu").state
+        (text,) = user_texts(state, UserContexts.nobody(1), ["red mug"])
+        assert text == ("query: red mug" if marked else "red mug")
     stale = replace(release, settings=release.settings | {"field_markers": "0123"})
     with pytest.raises(StaleArtefact, match="run: shortlist train ranker"):
         Engine.of_release(bundle, stale, device="cpu")
@@ -181,14 +186,15 @@ def test_a_ranker_that_reads_marks_of_another_rendering_is_stale(adopted: Path) 
 
 def test_towers_that_know_no_kinds_leave_the_ranker_those_of_the_data(engine: Engine, data: DataSet) -> None:
     assert data.events is not None
-    events, stages = data.events, replace(engine.stages, marked=True)
-    more = replace(events, kinds=("added", *events.kinds), kind=events.kind + 1)  # of a later export
+    state = with_markers(engine.state, marked=True)
+    more = replace(data.events, kinds=("added", *data.events.kinds), kind=data.events.kind + 1)  # of a later export
     split = split_events(data)
-    for known in (events, more):
-        offline = Offline.of(stages, known, split.target_events)
-        requests = split.folds["test"].select(np.arange(5))
-        newest = [known.kinds[known.kind[end - 1]] for end in requests.end.tolist()]
-        assert [text.split(": ")[0] for text in offline.user_texts(requests)] == newest
+    requests = split.folds["test"].select(np.arange(5))
+    for events in (data.events, more):
+        labelled = LabelledRequests(state, Shop(replace(data, events=events), split, None))
+        newest = [events.kinds[events.kind[end - 1]] for end in requests.end.tolist()]
+        read = ranker_texts(state, labelled.of_requests(requests).batch)
+        assert [text.split(": ")[0] for text in read] == newest
 
 
 def test_a_way_that_needs_a_shallow_model_is_refused_before_anything_is_made(
@@ -228,7 +234,7 @@ def test_given_vectors_stand_for_the_items(
     pipeline = make_pipeline(tmp_path / "data", tmp_path / "bundle", RunConfig())
     Adoption(str(tiny_encoder_folder), vectors=file).publish(pipeline)
     engine = Engine.open(tmp_path / "bundle", device="cpu")
-    query = engine.stages.user.queries(["red mug"])[0]
+    query = engine.state.user_tower.queries(["red mug"])[0]
     wanted = np.sort(given / np.linalg.norm(given, axis=1, keepdims=True) @ query)[::-1]
     np.testing.assert_allclose([hit.score for hit in engine.search("red mug", k=5).items], wanted[:5], atol=1e-4)
     with pytest.raises(BadBundle, match="adopt with --vectors"):

@@ -61,10 +61,10 @@ def test_a_build_follows_the_catalogue_and_keeps_the_models_and_the_shoppers(
     assert everything == set(index_ids(Bundle.open(own_bundle), release))
     assert "brand-new" in everything
     assert len(everything) == items.num_rows - 9
-    (step,) = rebuilt.stages.steps
+    (step,) = rebuilt.state.steps
     assert step.stored is not None
-    assert len(step.stored) == rebuilt.stages.version.size
-    known = engine.shoppers.user_ids[0].as_py()
+    assert len(step.stored) == rebuilt.state.version.size
+    known = engine.state.user_store.user_ids[0].as_py()
     assert rebuilt.recommend(user_id=known).fallbacks == ()
     assert made.built.texts == (items.num_rows - 10, 0, 1)
 

@@ -68,7 +68,7 @@ class Stand(NamedTuple):
     @classmethod
     def of(cls, bundle: Path) -> Stand:
         Bundle.open(bundle).verify().require_sound()
-        answer = Engine.open(bundle, device="cpu", auto_reload=False).search("red mug", user_id="u00003")
+        answer = Engine.open(bundle, device="cpu", auto_reload=False).search("red mug", user_id="shopper-00003")
         return cls((bundle / "CURRENT").read_bytes(), [hit.item_id for hit in answer.items], answer.index_revision)
 
 

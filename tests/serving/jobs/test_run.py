@@ -19,9 +19,11 @@ from ranking.training.pairs import join_pairs
 from retrieval.errors import BadBundle, BadData
 from retrieval.text.rendering import marked_fingerprint
 from retrieval.topk import CSR
-from serving.answering.rerank_steps import recorded_steps
+from serving.answering.rank import pair_logits, rerank, user_texts
+from serving.answering.release_settings import ReleaseSettings
+from serving.answering.tasks import TASKS
 from serving.engine import Engine
-from serving.evaluation.batch_requests import query_shortlists
+from serving.evaluation.batch_requests import QueriesAlone, retrieved
 from serving.fitting.ranker_data import RankerData
 from serving.jobs.run import Pipeline, RunResult
 from serving.jobs.train_one import index_ids, recorded_settings, train_ranker, train_towers
@@ -70,11 +72,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_run_leaves_a_live_release_with_gates_figures_and_settings(run_result: RunResult, bundle_path: Path) -> None:
     release = Bundle.open(bundle_path).current()
     assert release.id == run_result.release.id
-    assert set(release.gates) == {"recommend", "search"}
+    assert set(release.gates) == {"recommend", "search", "personalised_search", "complete_cart"}
     assert all({"verdict", "n", "mean", "low", "high", "mde", "on"} <= set(gate) for gate in release.gates.values())  # type: ignore[arg-type]
     assert release.settings["config"]["ranking"]["depth"] == 10  # type: ignore[index,call-overload]
     assert set(release.split["folds"]) >= {"tower_valid", "ranker_train", "ranker_valid", "gate", "test"}  # type: ignore[arg-type]
-    assert set(release.figures["evaluation"]) == {"recommend", "search", "judged"}  # type: ignore[arg-type]
+    tasks = {"recommend", "search", "personalised_search", "complete_cart", "judged"}
+    assert set(release.figures["evaluation"]) == tasks  # type: ignore[arg-type]
     Bundle.open(bundle_path).verify().require_sound()
     for kind, name in release.parts().items():
         assert [part.name for part in (bundle_path / kind).iterdir()] == [name]
@@ -87,6 +90,12 @@ def test_a_run_reports_every_stage_beside_every_baseline(run_result: RunResult) 
     assert {"popularity", "item_knn", "own_frequency", "retrieval", "reranked", "final"} <= set(stages)
     assert {f"{name}@{k}" for name in ("recall", "ndcg", "mrr") for k in (5, 10, 20, 50, 100)} <= set(stages["final"])
     assert {"bm25", "retrieval", "reranked", "final"} <= set(found["tasks"]["search"]["stages"])
+    assert {"query_alone", "bm25", "popularity", "item_knn", "retrieval", "reranked", "final"} <= set(
+        found["tasks"]["personalised_search"]["stages"]
+    )
+    assert {"popularity", "item_knn", "retrieval", "reranked", "final"} <= set(
+        found["tasks"]["complete_cart"]["stages"]
+    )
     assert "rmse" in found["tasks"]["judged"]["stages"]["reranked"]
     assert run_result.release.id in run_result.report.read_text("utf-8")
 
@@ -142,7 +151,7 @@ def test_the_retriever_alone_is_published_without_a_ranker(
     assert release.ranker is None
     assert release.gates == {}
     assert release.parent == before.id
-    user = Engine.open(own_bundle, device="cpu").shoppers.user_ids[0].as_py()
+    user = Engine.open(own_bundle, device="cpu").state.user_store.user_ids[0].as_py()
     assert not Engine.open(own_bundle, device="cpu").recommend(user_id=user).reranked
 
 
@@ -161,9 +170,8 @@ def test_the_ranker_alone_stands_on_the_live_towers_and_index(
     assert release.id != before.id
     assert result.report.exists()
     engine = Engine.open(own_bundle, device="cpu")
-    user = engine.shoppers.user_ids[0].as_py()
-    known, kinds = engine.histories.of_shopper(user).batch, engine.shoppers.timeline.kinds
-    (text,) = engine.stages.user_texts(known, ["red mug"], kinds)
+    user = engine.state.user_store.user_ids[0].as_py()
+    (text,) = user_texts(engine.state, engine.state.user_contexts.of_user(user), ["red mug"])
     assert re.fullmatch("query: red mug(; (view|click|favourite|cart|purchase|return): [^;]+){2}", text)
 
 
@@ -204,17 +212,17 @@ def test_a_cascade_is_trained_recorded_and_served(
     ]
     settings = read_settings(base=quick_settings.model_dump(), changes=[*changes, "ranking.shallow.valid_pairs=64"])
     release = train_ranker(make_pipeline(sample_folder, own_bundle, settings)).release
-    shallow, full = recorded_steps(release.settings)
+    shallow, full = ReleaseSettings.of(release).rerank
     assert (shallow.model, shallow.depth, set(shallow.blends)) == ("shallow", 10, ORDERS)
     assert (full.model, full.depth, set(full.blends)) == ("full", 4, ORDERS | {"grade"})
-    stages = Engine.open(own_bundle, device="cpu").stages
-    hits = query_shortlists(stages, ["red mug"], stages.user.queries(["red mug"]))
-    quick = replace(stages, steps=stages.steps[:1]).rerank(["red mug"], hits, "search").hits.rows[0]
-    both = stages.rerank(["red mug"], hits, "search").hits.rows[0]
+    state = Engine.open(own_bundle, device="cpu").state
+    hits = retrieved(state, QueriesAlone(["red mug"]), TASKS["search"]).candidates.hits
+    quick = rerank(replace(state, steps=state.steps[:1]), ["red mug"], hits, "search").hits.rows[0]
+    both = rerank(state, ["red mug"], hits, "search").hits.rows[0]
     assert set(quick[:4]) == set(both[:4])
     assert both[4:].tolist() == quick[4:].tolist()
     assert set(quick[:10]) == set(hits.rows[0, :10])
-    assert all(step.stored is not None for step in stages.steps)
+    assert all(step.stored is not None for step in state.steps)
 
 
 def test_a_ranker_of_int8_is_served_from_a_graph_of_its_own(
@@ -226,9 +234,9 @@ def test_a_ranker_of_int8_is_served_from_a_graph_of_its_own(
     assert (graphs / "cross_encoder_int8.xml").exists()
     assert (graphs / "cross_encoder.xml").exists()  # for a machine, or a caller, that takes floats: it needs no torch
     exact, int8 = (Engine.open(own_bundle, device="cpu", precision=kind) for kind in ("fp32", "auto"))
-    assert [one.stages.steps[0].scorer.placement.precision for one in (exact, int8)] == ["fp32", "int8"]
+    assert [one.state.steps[0].scorer.placement.precision for one in (exact, int8)] == ["fp32", "int8"]
     pairs = CSR.from_lists([np.arange(3)])
-    assert not np.array_equal(*(one.stages.pair_logits(["red mug"], pairs) for one in (exact, int8)))
+    assert not np.array_equal(*(pair_logits(one.state, ["red mug"], pairs) for one in (exact, int8)))
 
 
 def test_a_folder_of_other_things_is_left_alone(
@@ -281,7 +289,7 @@ def test_small_and_odd_data_sets_just_work(
     write(tmp_path / "data")
     result = make_pipeline(tmp_path / "data", tmp_path / "bundle", quick_settings).run()
     engine = Engine.open(tmp_path / "bundle", device="cpu")
-    everything = set(engine.stages.version.ids.to_pylist())
+    everything = set(engine.state.version.ids.to_pylist())
     assert {hit.item_id for hit in engine.search("red mug", k=9).items} == everything
     assert {hit.item_id for hit in engine.recommend(user_id="user 1", k=9, filter_seen=False).items} == everything
     assert result.evaluation["release"] == engine.release.id

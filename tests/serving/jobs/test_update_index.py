@@ -27,7 +27,7 @@ from retrieval.sources.scorers import PriceFit
 from retrieval.text.rendering import item_texts
 from retrieval.topk import Rows
 from retrieval.towers.serving import Towers
-from serving.answering.stages import Stages
+from serving.answering.release_state import ReleaseState
 from serving.cli.app import app
 from serving.engine import Engine
 from serving.jobs.update_index import Update, Updated
@@ -73,9 +73,7 @@ def live(bundle: Path) -> IndexVersion:
 
 
 def fused(engine: Engine) -> Engine:
-    opened = engine.state
-    retriever = replace(opened.stages.retriever, fusions=FUSIONS)
-    return Engine(replace(opened, stages=replace(opened.stages, retriever=retriever)))
+    return changed(engine, retriever=replace(engine.state.retriever, fusions=FUSIONS))
 
 
 def reranking(engine: Engine) -> Engine:
@@ -115,12 +113,12 @@ def test_a_new_price_costs_no_transformer_pass(
 
 def test_items_fit_a_shopper_by_their_new_prices(own_bundle: Path, items: pa.Table, tmp_path: Path) -> None:
     engine = Engine.open(own_bundle)
-    before = engine.stages.retriever.sources["price_fit"]
+    before = engine.state.retriever.sources["price_fit"]
     assert isinstance(before, PriceFit)
     some = with_column(items.slice(3, 1), "price", [77.0])
     new = with_column(with_column(items.slice(5, 1), "item_id", ["brand-new"]), "price", [88.0])
     update(own_bundle, upserts(tmp_path, pa.concat_tables([some, new])))
-    after = Engine.open(own_bundle).stages.retriever.sources["price_fit"]
+    after = Engine.open(own_bundle).state.retriever.sources["price_fit"]
     assert isinstance(after, PriceFit)
     np.testing.assert_allclose(np.exp(after.prices[[3, items.num_rows]]), [77.0, 88.0])
     np.testing.assert_array_equal(np.delete(after.prices[:-1], 3), np.delete(before.prices, 3))
@@ -173,7 +171,7 @@ def test_a_deleted_item_is_never_answered_whoever_bought_it(
     assert not any(gone & set(ids(answer)) for answer in answers)
     assert all(len(answer.items) == k - len(gone) for answer in answers[:6])
     vectors = [
-        one.stages.history_vectors(one.histories.of_shopper(user).batch, one.shoppers.query_texts)
+        one.state.history_vectors(one.state.user_contexts.of_user(user).batch, one.state.user_store.query_texts)
         for one in (before, after)
     ]
     np.testing.assert_array_equal(*vectors)  # what was bought still tells who it is
@@ -196,9 +194,9 @@ def test_a_new_item_is_found_by_its_id_and_its_text_and_read_in_a_history(
     engine = fused(Engine.open(own_bundle, device="cpu", auto_reload=False))
     assert ids(engine.search("brand-new"))[0] == "brand-new"
     text = item_texts(new)[0]
-    vectors = engine.stages.user.queries([text])
-    nearest = engine.stages.retriever.by_towers(vectors, 1).rows
-    assert engine.stages.version.ids_of(nearest[0]) == ["brand-new"]
+    vectors = engine.state.user_tower.queries([text])
+    nearest = engine.state.retriever.by_towers(vectors, 1).rows
+    assert engine.state.version.ids_of(nearest[0]) == ["brand-new"]
     answer = engine.recommend(history=["brand-new", items["item_id"][0].as_py()], filter_seen=True)
     assert answer.fallbacks == ()
     assert "brand-new" not in ids(answer)
@@ -252,16 +250,16 @@ def test_an_updated_item_is_reranked_by_its_new_text_and_the_others_by_their_sto
     before = reranking(Engine.open(own_bundle, device="cpu", auto_reload=False)).search("red mug", filters=filters)
     update(own_bundle, upserts(tmp_path, some))
     engine = reranking(Engine.open(own_bundle, device="cpu", auto_reload=False))
-    without = replace(engine.state.stages, steps=tuple(replace(step, stored=None) for step in engine.stages.steps))
-    from_texts = changed(engine, stages=without).search("red mug", filters=filters)
+    without = tuple(replace(step, stored=None) for step in engine.state.steps)
+    from_texts = changed(engine, steps=without).search("red mug", filters=filters)
     rendered: list[str] = []
-    texts_of = Stages.texts_of
+    item_texts = ReleaseState.item_texts
 
-    def recorded(stages: Stages, rows: Rows) -> list[str]:
-        rendered.extend(stages.version.ids_of(rows))
-        return texts_of(stages, rows)
+    def recorded(state: ReleaseState, rows: Rows) -> list[str]:
+        rendered.extend(state.version.ids_of(rows))
+        return item_texts(state, rows)
 
-    monkeypatch.setattr(Stages, "texts_of", recorded)
+    monkeypatch.setattr(ReleaseState, "item_texts", recorded)
     answer = engine.search("red mug", filters=filters)
     assert answer.reranked
     assert answer.items == from_texts.items
@@ -281,7 +279,7 @@ def test_a_build_after_updates_stores_the_tokens_of_the_items_as_they_are_then(
     built = CliRunner().invoke(app, ["index", "build", str(own_bundle), "--data", str(data), "--device", "cpu"])
     assert built.exit_code == 0, built.output
     engine = Engine.open(own_bundle, device="cpu", auto_reload=False)
-    (step,), version = engine.stages.steps, engine.stages.version
+    (step,), version = engine.state.steps, engine.state.version
     rows = np.arange(version.size)
     assert (version.revision, version.ids.to_pylist()) == (0, changed["item_id"].to_pylist())
     assert step.stored is not None
@@ -293,7 +291,7 @@ def test_a_release_is_evaluated_as_it_was_built(own_bundle: Path, items: pa.Tabl
     update(own_bundle, delete=ids_file(tmp_path, items["item_id"].to_pylist()[:3]))
     store = Bundle.open(own_bundle)
     built = Engine.of_release(store, store.current(), device="cpu")
-    assert built.stages.version.ids.to_pylist() == items["item_id"].to_pylist()
+    assert built.state.version.ids.to_pylist() == items["item_id"].to_pylist()
     assert built.search("red mug").index_revision == 0
 
 

@@ -17,7 +17,7 @@ from ranking.ordering.gate import gate
 from ranking.ordering.permute import rerank
 from ranking.ordering.platt import PlattScaling, reliability
 from retrieval.topk import CSR, Hits
-from serving.evaluation.figures import Example, JudgedTask, Task, evaluate, relevant_rows
+from serving.evaluation.figures import Example, JudgedTask, MeasuredTask, evaluate, relevant_rows
 from serving.reporting.charts import Interval, change_bars, recall_curves, stage_dots
 from serving.reporting.report import Report, render_report, write_report
 
@@ -29,13 +29,13 @@ def evaluation():
     rows = np.stack([rng.permutation(30)[:20] for _ in range(60)])
     hits = Hits(rows, np.tile(-np.arange(20, dtype=np.float32), (60, 1)))
     order = rerank(hits, rng.random((60, 20), np.float32))
-    task = Task(
+    task = MeasuredTask(
         targets=CSR(np.arange(61), rng.integers(0, 30, 60)),
         stages={"popularity": hits, "item_knn": hits, "retrieval": hits},
         sampled={"reranked": order, "final": order},
     )
     judged, grades = CSR.from_lists([[0, 1, 2, 3, 4]] * 4), np.array([1.0, 2, 3, 1, 1] * 4)
-    search = Task(
+    search = MeasuredTask(
         targets=relevant_rows(judged, grades),
         stages={"bm25": hits.head(9).select(np.arange(4))},
         judged=judged,
@@ -201,7 +201,7 @@ def test_made_up_data_are_named_as_such_only_where_they_are(report, page):
 
 def test_an_evaluation_without_tasks_or_values_still_makes_a_page(report):
     nobody = Hits(np.empty((0, 3), np.int64), np.empty((0, 3), np.float32))
-    empty = Task(
+    empty = MeasuredTask(
         targets=CSR.from_lists([]), stages={"popularity": nobody, "retrieval": nobody}, sampled={"reranked": nobody}
     )
     for found in (evaluate(), evaluate(recommend={"seen_removed": empty})):

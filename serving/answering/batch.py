@@ -1,0 +1,149 @@
+"""What travels through the pipeline: n requests of one task, and what each stage has found for them so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.topk import CSR, Hits, Mask, Rows, Scores, Vectors
+from serving.answering.release_settings import SHORTLIST
+from serving.answering.retriever import Candidates
+from serving.answering.user_context import UserContexts
+
+if TYPE_CHECKING:
+    from serving.answering.release_state import ReleaseState
+    from serving.answering.rerank_steps import Step
+    from serving.answering.tasks import Task
+    from serving.request import Answer, Filters
+
+
+class RequestSource(Protocol):
+    """Requests, and how what is known of their users is read: live ones from a release, past ones as of their time."""
+
+    def __len__(self) -> int: ...
+
+    def select(self, part: NDArray[np.int64]) -> Self:
+        """Some of the requests, by position."""
+        ...
+
+    @property
+    def texts(self) -> Sequence[str]:
+        """The query of each request as it was typed; empty: none."""
+        ...
+
+    def users(self, state: ReleaseState) -> UserContexts:
+        """What is known of each request's user when it is asked."""
+        ...
+
+
+class LogitsOf(Protocol):
+    """The logits that a step's model gives to the first `depth` places, float32 [n, depth], nan for none."""
+
+    def __call__(self, step: Step, hits: Hits, /) -> NDArray[np.float32]: ...
+
+
+class Queries(NamedTuple):
+    """The queries of n requests; empty texts where nothing is searched for."""
+
+    typed: Sequence[str] = ()
+    corrected: Sequence[str] = ()  # as every model reads them: misspelt words taken for those that were meant
+
+    def select(self, part: NDArray[np.int64]) -> Queries:
+        """Those of some requests, by position."""
+        return Queries(*([texts[at] for at in part.tolist()] for texts in self))
+
+    @classmethod
+    def join(cls, parts: Sequence[Queries]) -> Queries:
+        """Those of several parts, one part after the other."""
+        return cls(*([text for texts in column for text in texts] for column in zip(*parts, strict=True)))
+
+
+NO_QUERIES = Queries()
+
+
+class Ranking(NamedTuple):
+    """Reranked shortlists of n requests."""
+
+    hits: Hits
+    logits: NDArray[np.float32]  # [n, k] blended, in the new order; nan: not reranked
+    places: NDArray[np.int64]  # [n, k] each candidate's place before, from 0
+    read_by: NDArray[np.int64]  # [n, k] the number of the last step that read it; -1: none
+    depths: tuple[int, ...] = ()  # of each step, the places that it was given time to read
+
+
+class Order(NamedTuple):
+    """What is answered, best first; row -1 pads a short answer."""
+
+    rows: Rows  # [n, k]
+    scores: Scores  # [n, k], never rising from place to place where anything was reranked
+    places: NDArray[np.int64]  # [n, k] places before reranking, from 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """n requests of one task on their way. What a stage finds is empty until that stage has run.
+
+    read_user: `users`. read_query: `queries`. encode: `vectors` float32 [n, index_dim], zero where nothing is known.
+    permit: `exclude`, a list of rows for each request, and `allowed`, bool [n_items] for all; None: nothing, all.
+    retrieve: `candidates`. rank: `ranker_texts`, what the cross-encoder reads of each request, and `ranking`; None:
+    nothing was reranked. arrange: `order`. describe: `answers`.
+
+    `logits_of` stands in for the steps' own models where logits are known already.
+    """
+
+    requests: RequestSource
+    task: Task
+    k: int = SHORTLIST
+    rerank: bool = True
+    spellcheck: bool = True
+    filters: Filters | None = None
+    query_is_empty: bool = False  # a search was asked for without saying what for
+    users: UserContexts = field(default_factory=lambda: UserContexts.nobody(0))
+    queries: Queries = NO_QUERIES
+    vectors: Vectors = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    exclude: CSR | None = None
+    allowed: Mask | None = None
+    candidates: Candidates = field(default_factory=Candidates.none)
+    ranker_texts: Sequence[str] | None = None
+    logits_of: LogitsOf | None = None
+    ranking: Ranking | None = None
+    order: Order | None = None
+    answers: tuple[Answer, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.requests)
+
+    def select(self, part: NDArray[np.int64]) -> Batch:
+        """Some of the requests, by position, as they were retrieved; not yet ranked."""
+        texts = self.ranker_texts
+        return replace(
+            self,
+            requests=self.requests.select(part),
+            users=self.users.select(part),
+            queries=self.queries.select(part),
+            vectors=self.vectors[part],
+            exclude=None if self.exclude is None else self.exclude.select(part),
+            candidates=self.candidates.select(part),
+            ranker_texts=None if texts is None else [texts[at] for at in part.tolist()],
+            ranking=None,
+            order=None,
+            answers=(),
+        )
+
+    @classmethod
+    def retrieved(cls, requests: RequestSource, parts: Sequence[Batch]) -> Batch:
+        """The retrieved batches of one task, which are `requests` block by block, as one."""
+        excluded = [CSR.nothing(len(part)) if part.exclude is None else part.exclude for part in parts]
+        return replace(
+            parts[0],
+            requests=requests,
+            users=UserContexts.join([part.users for part in parts]),
+            queries=Queries.join([part.queries for part in parts]),
+            vectors=np.concatenate([part.vectors for part in parts]),
+            exclude=None if all(part.exclude is None for part in parts) else CSR.join(excluded),
+            candidates=Candidates.join([part.candidates for part in parts]),
+        )

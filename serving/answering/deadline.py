@@ -1,0 +1,75 @@
+"""How long the stages of a request take, how long is left, and how many pairs a cross-encoder reads in a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from statistics import median
+
+MIN_PAIRS = 2  # places that can change their order
+COLD_START_PAIRS = 4  # read where nothing is known yet of how long they take
+OBSERVED_CALLS = 5  # whose median tells how long the next one takes
+PROBE_EVERY = 10  # calls in a row without time, after which one is tried all the same
+QUICKEST = 1e-3  # milliseconds a pair: nothing is quicker
+DEADLINE_SHARE = 0.8  # of the time that is left: calls differ, and the answer has to be put together
+
+
+class Deadline:
+    """The milliseconds that each stage of one call has taken, and how many are left of `deadline_ms` from now on.
+
+    Without `deadline_ms` the time is only measured.
+    """
+
+    def __init__(self, deadline_ms: float | None = None) -> None:
+        self.timings_ms: dict[str, float] = {}
+        self._deadline_ms, self._begun = deadline_ms, time.perf_counter()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Times what happens inside; a stage that is entered more than once is timed as the sum."""
+        begun = time.perf_counter()
+        yield
+        spent = (time.perf_counter() - begun) * 1000
+        self.timings_ms[name] = round(self.timings_ms.get(name, 0.0) + spent, 3)
+
+    @property
+    def left(self) -> Callable[[], float] | None:
+        """Tells at each call how many milliseconds are left; None without a deadline."""
+        if (deadline_ms := self._deadline_ms) is None:
+            return None
+        return lambda: deadline_ms - (time.perf_counter() - self._begun) * 1000
+
+
+class LatencyModel:
+    """How long a cross-encoder lately took for a pair, and so how many pairs it reads within a time.
+
+    The estimate is the median over the last calls, whatever their size, so that it contains the fixed cost of a call;
+    asked again and again for the same time, it converges to calls of that length. Safe to use from many threads.
+    """
+
+    def __init__(self) -> None:
+        self._per_pair: tuple[float, ...] = ()  # milliseconds, the newest last
+        self._refused = 0  # calls in a row for which too few pairs fitted
+
+    def observe(self, pairs: int, milliseconds: float) -> None:
+        """Takes note of one call."""
+        if pairs:
+            self._per_pair = (*self._per_pair[1 - OBSERVED_CALLS :], max(milliseconds / pairs, QUICKEST))
+
+    def pairs_within(self, milliseconds: float) -> int:
+        """How many pairs are read within a time; COLD_START_PAIRS where no call was observed.
+
+        Of calls for which fewer than MIN_PAIRS would fit, every PROBE_EVERY-th gets MIN_PAIRS all the same: one slow
+        call must not switch reranking off for good.
+        """
+        if milliseconds <= 0:
+            return 0
+        if not self._per_pair:
+            return COLD_START_PAIRS
+        found = int(DEADLINE_SHARE * milliseconds / median(self._per_pair))
+        self._refused = self._refused + 1 if found < MIN_PAIRS else 0
+        if self._refused < PROBE_EVERY:
+            return found
+        self._refused = 0
+        return MIN_PAIRS

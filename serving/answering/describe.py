@@ -1,0 +1,80 @@
+"""Stage 8: answers in words: ids, titles, sources, what stood in for what was missing, what the deadline cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from serving.answering.batch import Batch, Order
+from serving.answering.deadline import Deadline
+from serving.request import Answer, Hit
+
+if TYPE_CHECKING:
+    from serving.answering.release_state import ReleaseState
+
+POPULAR = "popular items"  # nothing is known of who asks, and nothing is asked for
+CATALOGUE = "items in the order of the catalogue"  # the same, and nothing is known to be popular
+QUERY_ALONE = "the query alone"  # a shopper or a history is named, and nothing is known of it
+KNOWN_ITEMS = "the known items of the history"  # others of it are not in the index
+RECOMMENDATION = "a recommendation"  # the query is empty
+FEWER = "all items that may be answered"  # they are fewer than k
+
+
+def describe(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
+    """Reads all that the stages before wrote, writes `answers`."""
+    order = batch.order
+    assert order is not None, "describe comes after arrange"
+    return replace(batch, answers=tuple(_answer(state, batch, order, line, deadline) for line in range(len(batch))))
+
+
+def _answer(state: ReleaseState, batch: Batch, order: Order, line: int, deadline: Deadline) -> Answer:
+    rows, typed, corrected = order.rows[line], batch.queries.typed[line], batch.queries.corrected[line]
+    kept = np.flatnonzero(rows >= 0)[: batch.k]
+    ids, titles = state.version.ids_of(rows[kept]), state.version.values_at("title", rows[kept]).to_pylist()
+    before = order.places[line][kept].tolist()
+    sources = [batch.candidates.sources_of(line, place) for place in before]
+    ranks = [place + 1 for place in before]
+    columns = zip(ids, titles, order.scores[line][kept].tolist(), ranks, sources, strict=True)
+    items = tuple(Hit(*column) for column in columns)
+    return Answer(
+        items,
+        state.release.id,
+        fallbacks=(*_fallbacks(state, batch, line), *((FEWER,) if len(items) < batch.k else ())),
+        reranked=batch.ranking is not None and any(batch.ranking.depths) and _read(batch, line),
+        timings_ms=deadline.timings_ms,
+        index_revision=state.version.revision,
+        degraded=tuple(_cut(state, batch, line)),
+        corrected_query=corrected if corrected != typed else "",
+    )
+
+
+def _read(batch: Batch, line: int) -> bool:
+    """Whether the cross-encoder was given anything to read of a request."""
+    return batch.ranker_texts is not None and bool(batch.ranker_texts[line])
+
+
+def _fallbacks(state: ReleaseState, batch: Batch, line: int) -> Iterator[str]:
+    users, text = batch.users, batch.queries.typed[line]
+    if batch.query_is_empty:
+        yield RECOMMENDATION
+    if users.histories.readable[line].any():
+        if users.unknown[line]:
+            yield KNOWN_ITEMS
+    elif not text:
+        yield POPULAR if state.user_store.popularity.any() else CATALOGUE
+    elif users.named[line]:
+        yield QUERY_ALONE
+
+
+def _cut(state: ReleaseState, batch: Batch, line: int) -> Iterator[str]:
+    """What steps of reranking had no time to read."""
+    if batch.ranking is None or not _read(batch, line):
+        return
+    candidates = int((batch.candidates.hits.rows[line] >= 0).sum())
+    for step, depth in zip(state.steps, batch.ranking.depths, strict=True):
+        wanted = min(step.depth, candidates)
+        if depth < wanted:
+            yield f"rerank, {step.model} model: {depth} of {wanted} places"

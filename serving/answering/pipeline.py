@@ -1,0 +1,91 @@
+"""The one way of a request. Whatever answers, evaluates, gates or fits goes through these stages, in this order.
+
+A stage is a function of a file of its own, `(state, batch, deadline) -> batch`, that says what it reads and writes. The
+engine is a batch of one; jobs, evaluations and gates are batches of many, whose users are read as of each request's
+time. Who needs no answer but what leads to it stops after a stage (`until`) or goes on from one (`since`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import nullcontext
+from typing import TypeAlias
+
+import numpy as np
+
+from retrieval.encoders.blas_threads import ONE_BLAS_THREAD
+from serving.answering.arrange import arrange
+from serving.answering.batch import Batch
+from serving.answering.deadline import Deadline
+from serving.answering.describe import describe
+from serving.answering.encode import encode
+from serving.answering.permit import permit
+from serving.answering.rank import rank, ranks
+from serving.answering.read_query import read_query
+from serving.answering.read_user import LiveRequests, read_user
+from serving.answering.release_state import ReleaseState
+from serving.answering.retrieve import retrieve
+from serving.answering.tasks import Task, task_of
+from serving.request import Answer, Request
+
+WARM_UP = "warmupp"  # a query; what it asks for does not matter, but no item should have its word
+Stage: TypeAlias = Callable[[ReleaseState, Batch, Deadline], Batch]
+STAGES: tuple[Stage, ...] = (read_user, read_query, encode, permit, retrieve, rank, arrange, describe)
+
+
+def run(
+    state: ReleaseState,
+    batch: Batch,
+    deadline: Deadline | None = None,
+    *,
+    since: Stage = STAGES[0],
+    until: Stage = STAGES[-1],
+) -> Batch:
+    """A batch after the stages from `since` to `until`, both included, each timed under its name."""
+    deadline = deadline or Deadline(None)
+    for stage in STAGES[STAGES.index(since) : STAGES.index(until) + 1]:
+        with deadline.stage(stage.__name__):
+            batch = stage(state, batch, deadline)
+    return batch
+
+
+def answer(state: ReleaseState, request: Request, deadline: Deadline | None = None) -> Answer:
+    """One request, from when `deadline` began. Raises BadRequest for filters that the items do not have."""
+    return answer_many(state, [request], deadline or Deadline(request.deadline_ms))[0]
+
+
+def answer_many(state: ReleaseState, requests: Sequence[Request], deadline: Deadline | None = None) -> list[Answer]:
+    """The answer of each request; those that ask for the same in the same way travel together."""
+    groups = defaultdict[Hashable, list[int]](list)
+    tasks = [task_of(state, request) for request in requests]
+    for at, (task, request) in enumerate(zip(tasks, requests, strict=True)):
+        query = (request.query is None, not request.text)
+        alike = (request.k, request.rerank, request.spellcheck, repr(request.filters), query)
+        groups[task, alike].append(at)
+    answers: dict[int, Answer] = {}
+    for lines in groups.values():
+        batch = _batch(tasks[lines[0]], [requests[at] for at in lines])
+        # threads of BLAS that wait for work would keep a core from the cross-encoder
+        with ONE_BLAS_THREAD if ranks(state, batch) else nullcontext():
+            answers.update(zip(lines, run(state, batch, deadline).answers, strict=True))
+    return [answers[at] for at in range(len(requests))]
+
+
+def warm_up(state: ReleaseState) -> None:
+    """Answers a request that goes through every model, so that the first user does not wait for them."""
+    answer(state, Request(history=state.version.ids_of(np.arange(1)), query=WARM_UP, k=1))
+
+
+def _batch(task: Task, requests: Sequence[Request]) -> Batch:
+    """Requests that differ in their user and query alone."""
+    first = requests[0]
+    return Batch(
+        requests=LiveRequests(requests),
+        task=task,
+        k=first.k,
+        rerank=first.rerank,
+        spellcheck=first.spellcheck,
+        filters=first.filters,
+        query_is_empty=first.query is not None and not first.text,
+    )

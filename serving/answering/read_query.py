@@ -1,0 +1,26 @@
+"""Stage 2: what is searched for, and what was meant by it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from serving.answering.batch import Batch, Queries
+from serving.answering.deadline import Deadline
+
+if TYPE_CHECKING:
+    from serving.answering.release_state import ReleaseState
+
+
+def read_query(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
+    """Reads `requests` and `spellcheck`, writes `queries`."""
+    typed = list(batch.requests.texts)
+    return replace(batch, queries=Queries(typed, corrected(state, typed) if batch.spellcheck else typed))
+
+
+def corrected(state: ReleaseState, texts: Sequence[str]) -> list[str]:
+    """Queries with words that no item has taken for those that were meant, where a release knows its items' words."""
+    if state.spelling is None:
+        return list(texts)
+    return [state.spelling.corrected(text) if text else text for text in texts]

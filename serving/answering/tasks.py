@@ -1,0 +1,64 @@
+"""What a caller can ask for. What differs from task to task is said here, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from serving.answering.release_settings import OrderName
+from serving.request import TaskName
+
+if TYPE_CHECKING:
+    from serving.answering.release_state import ReleaseState
+    from serving.request import Request
+
+GateName: TypeAlias = Literal["recommend", "search", "personalised_search", "complete_cart"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One way of asking: which weights order its candidates, what is never answered, what its vector is made of."""
+
+    name: TaskName
+    order: OrderName | None  # whose weights of sources and blends count; None: the towers alone
+    gate: GateName | None  # whose gate lets the cross-encoder on; None: it is never reranked
+    excludes_taken: bool = False  # items that the shopper took before
+    excludes_given: bool = False  # items that came with the request: a cart, the item that others are to be like
+    by_content: bool = False  # asked for with the content of the given items, not with a user's vector
+
+
+TASKS: Mapping[TaskName, Task] = {
+    task.name: task
+    for task in (
+        Task(name="recommend", order="recommend", gate="recommend"),
+        Task(name="recommend_unseen", order="recommend_unseen", gate="recommend", excludes_taken=True),
+        Task(name="search", order="search", gate="search"),
+        Task(name="personalised_search", order="search", gate="personalised_search"),
+        Task(name="similar", order=None, gate=None, excludes_given=True, by_content=True),
+        Task(name="complete_cart", order="recommend", gate="complete_cart", excludes_given=True),
+    )
+}
+
+
+def task_of(state: ReleaseState, request: Request) -> Task:
+    """What a request asks a release for. A search without a query is a recommendation; whether items that were taken
+    before are answered is the request's `filter_seen` or, where it does not say, what suits the shop."""
+    if request.task == "complete_cart":
+        return cart_task(state, repeats=state.user_contexts.has_taken(request.user_id))
+    if request.task == "similar":
+        return TASKS["similar"]
+    unseen = request.filter_seen
+    if request.text:
+        known = request.user_id is not None or request.history is not None
+        return replace(TASKS["personalised_search" if known else "search"], excludes_taken=bool(unseen))
+    if request.task == "recommend_unseen" or (state.filter_seen if unseen is None else unseen):
+        return TASKS["recommend_unseen"]
+    return TASKS["recommend"]
+
+
+def cart_task(state: ReleaseState, *, repeats: bool) -> Task:
+    """Completing carts in a shop: of shoppers who are known to have taken something (`repeats`) in the order of any
+    recommendation, of others in that of new things, for nothing can be taken again."""
+    order: OrderName = "recommend" if repeats else "recommend_unseen"
+    return replace(TASKS["complete_cart"], order=order, excludes_taken=state.filter_seen)

@@ -1,0 +1,84 @@
+"""The how-to's source and strategy, each one file: through fit, gate, evaluation, answer and explanation."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ranking import strategies
+from retrieval.sources import registry
+from serving.engine import Engine
+from serving.evaluation.figures import as_object
+from serving.jobs.run import Pipeline
+from serving.settings import RunConfig, read_settings
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "docs" / "examples"
+Make = Callable[[Path, Path, RunConfig], Pipeline]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(autouse=True)
+def extended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both examples imported, and forgotten afterwards."""
+    registry.source_specs()  # ours are there before
+    monkeypatch.setattr(registry, "_SPECS", dict(registry._SPECS))
+    monkeypatch.setattr(strategies, "_STRATEGIES", dict(strategies._STRATEGIES))
+    for name in ("last_brand", "wide_cascade"):
+        spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+def test_a_source_and_a_strategy_of_one_file_each_go_through_a_whole_run(
+    sample_folder: Path, tmp_path: Path, quick_changes: list[str], make_pipeline: Make
+) -> None:
+    changes = ["ranking.strategy=wide_cascade", "ranking.shallow.layers=1", "ranking.shallow.examples=64"]
+    settings = read_settings(changes=[*quick_changes, *changes, "ranking.depth=4"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = make_pipeline(sample_folder, tmp_path / "bundle", settings).run()
+    fusions = result.release.settings["fusion"]
+    assert isinstance(fusions, dict)
+    assert "last_brand" in as_object(fusions["recommend"])  # weighed with the others
+    gate = as_object(result.release.gates["recommend"])
+    assert "on" in gate
+    assert "recommend" in as_object(result.evaluation["tasks"])
+    if engine := Engine.open(tmp_path / "bundle", device="cpu", auto_reload=False):
+        state = engine.state
+        assert [(step.model, step.depth) for step in state.steps] == [("shallow", 16), ("full", 4)]
+        user = str(state.user_store.user_ids[0].as_py())
+        answer = engine.recommend(user_id=user, k=100, filter_seen=False)
+    taken = state.user_contexts.of_user(user).behaviour.taken.rows
+    brands = state.version.values_at("brand", state.version.rows_of([hit.item_id for hit in answer.items])).to_pylist()
+    (last,) = state.version.values_at("brand", taken[-1:]).to_pylist()
+    named = [brand for hit, brand in zip(answer.items, brands, strict=True) if "last_brand" in hit.sources]
+    assert named
+    assert set(named) == {last}
+
+
+@pytest.mark.parametrize("example", ["last_brand", "wide_cascade"])
+def test_an_example_is_one_file_of_at_most_forty_lines_that_passes_the_linter(example: str) -> None:
+    path = EXAMPLES / f"{example}.py"
+    assert len(path.read_text("utf-8").splitlines()) <= 40
+    done = subprocess.run([sys.executable, "-m", "ruff", "check", str(path)], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_name_that_is_taken_is_refused() -> None:
+    with pytest.raises(registry.BadConfig, match="last_brand is registered already"):
+        registry.register_source(
+            registry.SourceSpec(name="last_brand", about="", make=lambda parts: None, counts_for=lambda case: False)  # type: ignore[arg-type,return-value]
+        )
+
+
+def test_an_unknown_strategy_is_refused_with_those_there_are() -> None:
+    with pytest.raises(strategies.BadConfig, match="late_then_full, wide_cascade"):
+        read_settings(changes=["ranking.strategy=deepest"])
