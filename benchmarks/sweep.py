@@ -17,10 +17,10 @@ from benchmarks.result_lines import Line, read
 from indexing.version.filters import lists_of
 from retrieval.encoders.runtime import RUNTIMES, RuntimeName
 from retrieval.errors import BadConfig, BadRequest
-from serving.request import Filters
+from serving.internals import Filters
 
 if TYPE_CHECKING:
-    from serving.engine import Engine
+    from serving.internals import Engine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ def parse_options(values: Mapping[str, str]) -> EngineOptions:
 
 def open_engine(bundle: Path, options: EngineOptions, device: str) -> Engine:
     """An engine of a bundle's live release under some options; it does not reload. Raises what `Engine.open` does."""
-    from serving.engine import Engine
+    from serving.internals import Engine
 
     state = Engine.open(
         bundle, device=device, precision=options.precision, runtime=options.runtime, auto_reload=False

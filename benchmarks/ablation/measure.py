@@ -14,10 +14,16 @@ from retrieval.metrics.baselines import histories, history_mean, inner_product, 
 from retrieval.metrics.ranking import Ranked
 from retrieval.topk import CSR, Hits, Vectors, exact_topk
 from retrieval.towers.serving import Towers
-from serving.answering.release_state import LONGEST
-from serving.evaluation.figures import Figures, MeasuredTask, as_object, relevant_rows, task_figures
-from serving.evaluation.slices import noisy_queries
-from serving.shop import Shop
+from serving.internals import (
+    LONGEST,
+    Figures,
+    MeasuredTask,
+    Shop,
+    as_object,
+    noisy_queries,
+    relevant_rows,
+    task_figures,
+)
 
 DEPTH = 100
 HISTORIES_AT_ONCE = 1024

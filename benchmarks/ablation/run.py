@@ -34,12 +34,18 @@ from retrieval.training.towers import TextPart, TowerData, train_towers
 from serving.cli.command_group import ended_by
 from serving.cli.options import BudgetOption, Changes, Data, Device
 from serving.cli.show import say
-from serving.evaluation.figures import Figures, Json, as_object
-from serving.evaluation.untuned_encoder import untuned_text
-from serving.fitting.train_ranker import teacher_of
-from serving.reporting.tables import heading, shown
-from serving.settings import RunConfig, read_settings
-from serving.shop import Shop
+from serving.internals import (
+    Figures,
+    Json,
+    RunConfig,
+    Shop,
+    as_object,
+    heading,
+    read_settings,
+    shown,
+    teacher_of,
+    untuned_text,
+)
 
 SHOWN = (
     "recall@10",

@@ -15,8 +15,7 @@ from retrieval.data.requests import Requests
 from retrieval.data.split import EventSplit, split_events, split_judgements
 from retrieval.topk import CSR
 from retrieval.training.text_tower import hashed_share
-from serving.settings import DataConfig
-from serving.shop import Shop
+from serving.internals import DataConfig, Shop
 
 
 def share_of(data: DataSet, share: float, config: DataConfig) -> Shop:

@@ -144,7 +144,7 @@ def train(
     from benchmarks.result_lines import begin_run
     from benchmarks.terminal import record, run_context
     from retrieval.settings import Budget
-    from serving.settings import read_settings
+    from serving.internals import read_settings
 
     config = read_settings(changes=[*(QUICK if quick else ()), *(changes or [])])
     part = share if share is not None else QUICK_SHARE if quick else 1.0

@@ -53,7 +53,7 @@ def tables(document: Annotated[Path, typer.Argument(help="A text with markers, s
     """Write the tables between a document's markers anew, from the results in benchmarks/results."""
     from benchmarks.reporting.markdown_tables import with_tables
     from retrieval.errors import BadData
-    from serving.reporting.report import write_whole
+    from serving.internals import write_whole
 
     try:
         text = document.read_text("utf-8")

@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.request import Answer
+from serving.internals import Answer
 
 Call: TypeAlias = Callable[[], Answer]
 Seconds: TypeAlias = NDArray[np.float64]

@@ -18,7 +18,7 @@ from benchmarks.sweep import EFFECT_WITHOUT_RERANKING, EngineOptions, Sweep, ope
 from indexing.bundle.bundle import Bundle
 from retrieval.encoders.runtime import available_cores
 from serving.cli.show import say
-from serving.engine import Engine
+from serving.internals import Engine
 
 PAIRS = 2_000  # calls of a kind that each of two engines answers at most
 

@@ -14,10 +14,7 @@ from benchmarks.latency.load import Call
 from benchmarks.sweep import EngineOptions
 from indexing.bundle.bundle import Bundle
 from retrieval.errors import BadConfig
-from serving.answering.tasks import GateName
-from serving.engine import Engine
-from serving.jobs.canaries import read_canaries
-from serving.request import Answer
+from serving.internals import Answer, Engine, GateName, read_canaries
 
 PAST_QUERIES = "past queries"
 CANARY_QUERIES = "queries of the canaries"

@@ -20,9 +20,7 @@ from retrieval.topk import exact_topk
 from retrieval.towers.serving import TEXT
 from serving.cli.options import settings_of
 from serving.cli.show import say
-from serving.evaluation.figures import relevant_rows
-from serving.jobs.train_one import index_ids, recorded_settings
-from serving.shop import Shop
+from serving.internals import Shop, index_ids, recorded_settings, relevant_rows
 
 K = 100
 RESAMPLES = 2_000

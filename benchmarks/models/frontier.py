@@ -20,17 +20,25 @@ from retrieval.encoders.blas_threads import ONE_BLAS_THREAD
 from retrieval.encoders.int8_file import holds_int8
 from retrieval.encoders.runtime import RuntimeOptions, pick_device, resolve_precision
 from retrieval.metrics.ranking import ndcg_at
-from serving.answering.batch import Batch
-from serving.answering.pipeline import run
-from serving.answering.rank import rank
-from serving.answering.release_settings import SHORTLIST, StepSettings, with_settings
-from serving.answering.release_state import ReleaseState
-from serving.answering.rerank_steps import open_steps
-from serving.evaluation.batch_requests import EVERY_GATE, KnownLogits, with_texts
-from serving.evaluation.labelled import LabelledRequests, LabelledShortlists
-from serving.evaluation.reranking import ranked
-from serving.fitting.fit_blend import fitted_on, valid_shortlists
-from serving.shop import Shop
+from serving.internals import (
+    EVERY_GATE,
+    SHORTLIST,
+    Batch,
+    KnownLogits,
+    LabelledRequests,
+    LabelledShortlists,
+    ReleaseState,
+    Shop,
+    StepSettings,
+    fitted_on,
+    open_steps,
+    rank,
+    ranked,
+    run,
+    valid_shortlists,
+    with_settings,
+    with_texts,
+)
 
 SECOND_DEPTHS = (10, 25)  # candidates that the second stage of a cascade reranks
 FIRST_DEPTHS = (20, 30, 50)  # candidates that a single stage reranks, beside the whole depth

@@ -25,11 +25,9 @@ from retrieval.encoders.quiet import quiet_libraries
 from retrieval.encoders.runtime import RuntimeOptions
 from retrieval.errors import BadBundle
 from retrieval.text.rendering import item_texts
-from serving.answering.release_state import ReleaseState
 from serving.cli.options import settings_of
 from serving.cli.show import say
-from serving.jobs.train_one import index_ids, recorded_settings
-from serving.shop import Shop
+from serving.internals import ReleaseState, Shop, index_ids, recorded_settings
 
 FEW, FEW_TIMED, FEW_FITTED = 12, 3, 20  # requests of a quick run: measured, timed, and for blends
 FEW_CANDIDATES = 20  # that a quick run reranks

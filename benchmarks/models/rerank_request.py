@@ -17,15 +17,18 @@ from ranking.models.pair_tokens import PairTokenizer
 from retrieval.encoders.runtime import RuntimeOptions
 from retrieval.errors import BadBundle, BadData
 from retrieval.topk import CSR, Rows
-from serving.answering.batch import Batch
-from serving.answering.pipeline import run
-from serving.answering.read_user import LiveRequests
-from serving.answering.release_state import ReleaseState
-from serving.answering.retrieve import retrieve
-from serving.answering.tasks import GateName, task_of
-from serving.evaluation.batch_requests import with_texts
-from serving.jobs.canaries import read_canaries
-from serving.request import Request
+from serving.internals import (
+    Batch,
+    GateName,
+    LiveRequests,
+    ReleaseState,
+    Request,
+    read_canaries,
+    retrieve,
+    run,
+    task_of,
+    with_texts,
+)
 
 SAMPLED = 64  # requests, of which the one in the median_position by length is timed: an odd one decides nothing
 

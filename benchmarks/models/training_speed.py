@@ -19,11 +19,7 @@ from retrieval.encoders.quiet import quiet_libraries
 from retrieval.progress import LoopRecord, record_loops
 from retrieval.settings import Budget
 from serving.cli.show import say
-from serving.engine import Engine
-from serving.fitting.train_ranker import fit_ranker, ranker_data
-from serving.jobs.run import Pipeline
-from serving.settings import RunConfig
-from serving.shop import Shop
+from serving.internals import Engine, Pipeline, RunConfig, Shop, fit_ranker, ranker_data
 
 QUICK = (
     "retrieval.text.examples=256", "retrieval.history.epochs=1", "ranking.training.examples=64",

@@ -36,8 +36,7 @@ from retrieval.metrics.baselines import event_baselines
 from retrieval.text.rendering import item_texts
 from retrieval.topk import Hits, Vectors
 from serving.cli.show import say
-from serving.evaluation.figures import MeasuredTask, relevant_rows
-from serving.shop import Shop
+from serving.internals import MeasuredTask, Shop, relevant_rows
 
 WIDTH = 100  # items that a peer proposes
 TIMED, FEW_TIMED = 100, 3  # requests, one at a time, whose latency is taken: as a rule, and in a hurry

@@ -30,7 +30,7 @@ from retrieval.metrics.baselines import Baseline, Positions, histories, history_
 from retrieval.metrics.ranking import Counts, recall_at
 from retrieval.progress import ProgressMeter
 from retrieval.topk import Scores, Vectors
-from serving.shop import Shop
+from serving.internals import Shop
 
 DEPTH = 20  # recall@20 on tower_valid chooses, as it does for the towers
 Ranks: TypeAlias = Callable[[Requests], Baseline]

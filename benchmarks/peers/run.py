@@ -27,10 +27,7 @@ from retrieval.encoders.runtime import pick_device
 from retrieval.topk import Hits
 from serving.cli.options import settings_of
 from serving.cli.show import say
-from serving.engine import Engine
-from serving.jobs.train_one import recorded_settings
-from serving.reporting.tables import OURS
-from serving.shop import Shop
+from serving.internals import OURS, Engine, Shop, recorded_settings
 
 ANSWERING = ("towers", "index", "shoppers", "words")  # parts that answer, and the ranker where it is asked
 

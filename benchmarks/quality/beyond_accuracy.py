@@ -20,9 +20,7 @@ from retrieval.metrics import ranking as metrics
 from retrieval.metrics.baselines import histories
 from retrieval.metrics.ranking import Counts, Values
 from retrieval.topk import CSR, Hits
-from serving.answering.release_state import ReleaseState
-from serving.evaluation.figures import MeasuredTask
-from serving.shop import Shop
+from serving.internals import MeasuredTask, ReleaseState, Shop
 
 GROUPED = ("brand", "seller")  # columns whose groups' exposure is measured
 TOP = 5  # groups that are listed, those with the most sales

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from retrieval.metrics.ranking import Places, Ranked, places_in, settled
 from retrieval.topk import CSR, Hits, Mask
-from serving.evaluation.figures import MeasuredTask, Positions
+from serving.internals import MeasuredTask, Positions
 
 
 class Part(NamedTuple):

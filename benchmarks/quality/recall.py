@@ -31,10 +31,7 @@ from retrieval.metrics import ranking as metrics
 from retrieval.metrics.baselines import histories, targets_of
 from retrieval.metrics.ranking import Places, Values
 from retrieval.topk import CSR, Hits, Mask
-from serving.evaluation.evaluator import Measurement
-from serving.evaluation.figures import MIN_SLICE, MeasuredTask, given_stage
-from serving.evaluation.labelled import LabelledRequests
-from serving.shop import Shop
+from serving.internals import MIN_SLICE, LabelledRequests, MeasuredTask, Measurement, Shop, given_stage
 
 MEASURES = {
     "recall": metrics.recall_at, "ndcg": metrics.ndcg_at, "mrr": metrics.mrr_at, "hit_rate": metrics.hit_rate_at

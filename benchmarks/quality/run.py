@@ -19,12 +19,7 @@ from retrieval.metrics.baselines import event_baselines
 from retrieval.text.rendering import item_texts
 from serving.cli.options import settings_of
 from serving.cli.show import say
-from serving.engine import Engine
-from serving.evaluation.evaluator import Measurement
-from serving.evaluation.figures import MeasuredTask
-from serving.jobs.run import Pipeline
-from serving.jobs.train_one import index_ids, recorded_settings
-from serving.shop import Shop
+from serving.internals import Engine, MeasuredTask, Measurement, Pipeline, Shop, index_ids, recorded_settings
 
 FEW = 10  # requests that a quick run measures reranking on
 RESAMPLES, FEW_RESAMPLES = 4_000, 400

@@ -13,9 +13,7 @@ from retrieval.errors import BadData
 from retrieval.metrics.baselines import Baseline, histories, query_baselines, targets_of
 from retrieval.text.rendering import item_texts
 from retrieval.topk import Hits
-from serving.evaluation.figures import MeasuredTask, relevant_rows
-from serving.evaluation.slices import noisy_queries, request_slices
-from serving.shop import Shop
+from serving.internals import MeasuredTask, Shop, noisy_queries, relevant_rows, request_slices
 
 ANSWERED = 10  # items of an answer
 SEARCHED = 300  # hits of a search: more than 100, so that ties at rank 100 are complete

@@ -10,7 +10,7 @@ from benchmarks.latency.by_stage import WHOLE
 from benchmarks.result_lines import Line, latest, read
 from benchmarks.terminal import number
 from retrieval.errors import BadData
-from serving.reporting.tables import OURS, shown, stage_label
+from serving.internals import OURS, shown, stage_label
 
 HEADS = ("data set", "task", "nDCG@10", "best other", "R@100", "best other", "median ms")
 METRICS = ("ndcg@10", "recall@100")

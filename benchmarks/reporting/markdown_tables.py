@@ -19,7 +19,7 @@ from benchmarks.result_lines import PERCENTILES, Line, Recorded, Run, latest, re
 from benchmarks.terminal import number
 from benchmarks.vector_index.curves import K
 from retrieval.errors import BadData
-from serving.reporting.tables import OURS, SLICES, heading, shown, stage_label
+from serving.internals import OURS, SLICES, heading, shown, stage_label
 
 RESULTS = Path(__file__).parents[1] / "results"
 Table: TypeAlias = Callable[[Sequence[Recorded]], list[list[str]]]

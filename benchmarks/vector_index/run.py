@@ -13,13 +13,7 @@ from benchmarks.vector_index.synthetic import shop_vectors, shopper_vectors
 from indexing.ann.gpu import cuda_obstacle
 from retrieval.errors import BadData, MissingDependency
 from retrieval.topk import Vectors
-from serving.answering.batch import Batch
-from serving.answering.encode import encode
-from serving.answering.pipeline import run
-from serving.answering.read_user import LiveRequests
-from serving.answering.tasks import TASKS, Task
-from serving.engine import Engine
-from serving.request import Request
+from serving.internals import TASKS, Batch, Engine, LiveRequests, Request, Task, encode, run
 
 SHOPPERS, FEW = 1_000, 100
 GROWTH = "10000,30000,100000,300000,1000000"  # items
