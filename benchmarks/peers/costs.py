@@ -1,8 +1,8 @@
-"""What a peer costs: seconds to build, memory, and the time of the same requests for all, ours among them.
+"""The costs of a peer: seconds to build, memory, and latency on the requests that all peers and the bundle answer.
 
-Memory is what is kept to answer, in 10^6 bytes: vectors, factors, tables and the weights of every model that reads a
-request. Of a bundle it is the files of the parts that answer, the items' texts among them, which of peers count for
-nothing.
+Memory is what answering needs, in 10^6 bytes: vectors, factors, tables and the weights of every model that reads a
+request. For a bundle it is the size of the files that answer, including the items' texts, which are not counted for
+peers.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from benchmarks.result_lines import Line, percentiles
 Answers: TypeAlias = Callable[[Sequence[int]], object]  # some of the requests, by position
 
 
-def alone(answer: Answers, n: int) -> list[float]:
-    """Milliseconds of each of n requests, one after another, after the first was answered once unmeasured."""
+def latencies(answer: Answers, n: int) -> list[float]:
+    """Milliseconds of each of n requests, one after another; the first is answered once before as a warm-up."""
     answer([0])
     spent = []
     for at in range(n):
@@ -29,8 +29,8 @@ def alone(answer: Answers, n: int) -> list[float]:
     return spent
 
 
-def at_once(answer: Answers, n: int) -> float:
-    """Requests a second where all n are given in one call."""
+def batch_rate(answer: Answers, n: int) -> float:
+    """Requests a second where all n are answered in one call."""
     begun = time.perf_counter()
     answer(range(n))
     return n / (time.perf_counter() - begun)
@@ -44,9 +44,8 @@ def cost_line(
     megabytes: float,
     batched: float | None = None,
 ) -> Line:
-    """Seconds to build, memory, milliseconds `spent` on each request, requests a second one after another and, where
-    they can be given in one call, `batched`; where nothing was timed, no times of answers. built: the seconds of what
-    answers, and with all that it was chosen from."""
+    """A line of costs. spent: milliseconds of each request, if any was timed. built: seconds to train the chosen
+    setting, and those of the whole grid. batched: requests a second in one call, where the peer can do that."""
     build, choose = built or (None, None)
     summary: dict[str, float | None] = {"build s": build, "choose s": choose, "MB": megabytes}
     if len(spent):

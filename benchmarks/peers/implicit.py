@@ -1,4 +1,4 @@
-"""Recommenders of the library `implicit`, used as its documentation shows: ALS, BPR and item neighbours."""
+"""ALS, BPR and item neighbours of the library `implicit`, used as its documentation shows."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 Weighting: TypeAlias = Literal["counts", "bm25"]
 Measure: TypeAlias = Literal["cosine", "tfidf", "bm25"]
 
-K1, B = 100.0, 0.8  # of BM25, as the tutorial has them
+K1, B = 100.0, 0.8  # of BM25, as in the library's tutorial
 FACTORS = (64, 256)
 REGULARISATION = (0.01, 0.1)
 ALPHA = (1.0, 10.0)  # how much more an event counts than its absence
 
 
 class AlsConfig(NamedTuple):
-    """Settings of a factorisation."""
+    """Settings of ALS."""
 
     factors: int
     regularisation: float
@@ -36,20 +36,23 @@ class AlsConfig(NamedTuple):
 
 
 class FittedAls(NamedTuple):
-    """Item factors, and user factors of any histories in them."""
+    """Item factors, and the function that folds histories into user factors."""
 
     config: AlsConfig
     items: Vectors  # [n_items, factors]
     users: Callable[[CSR], Vectors]  # histories to float32 [n, factors]; zero for an empty one
 
 
-TUTORIAL = tuple(AlsConfig(factors, 0.05, 2.0, "bm25") for factors in FACTORS)  # the library's, and more factors
-ALS_GRID = (*(AlsConfig(*values) for values in product(FACTORS, REGULARISATION, ALPHA)), *TUTORIAL)
+TUTORIAL_GRID = tuple(AlsConfig(factors, 0.05, 2.0, "bm25") for factors in FACTORS)  # as in the library's tutorial
+ALS_GRID = (*(AlsConfig(*values) for values in product(FACTORS, REGULARISATION, ALPHA)), *TUTORIAL_GRID)
 
 
 def fit_als(sequences: CSR, n_items: int, config: AlsConfig, *, seed: int) -> FittedAls:
-    """One factorisation by `implicit`, 15 rounds, the same for the same seed."""
-    table = counted(sequences, n_items)
+    """Alternating least squares (Hu, Koren and Volinsky, ICDM 2008), 15 iterations, deterministic for a seed.
+
+    Raises MissingDependency without `implicit`.
+    """
+    table = count_matrix(sequences, n_items)
     totals = np.asarray(table.sum(axis=0)).ravel()
 
     def weighted(counts: csr_matrix) -> csr_matrix:
@@ -57,8 +60,8 @@ def fit_als(sequences: CSR, n_items: int, config: AlsConfig, *, seed: int) -> Fi
 
     def users(histories: CSR) -> Vectors:
         with quiet_blas():
-            told = weighted(counted(histories, n_items))
-            factors: Vectors = model.recalculate_user(np.arange(histories.n_lists), told)
+            weights = weighted(count_matrix(histories, n_items))
+            factors: Vectors = model.recalculate_user(np.arange(histories.n_lists), weights)
         return factors
 
     with quiet_blas():
@@ -72,7 +75,7 @@ def fit_als(sequences: CSR, n_items: int, config: AlsConfig, *, seed: int) -> Fi
 
 
 class BprConfig(NamedTuple):
-    """Settings of a factorisation."""
+    """Settings of BPR."""
 
     factors: int
     learning_rate: float
@@ -80,7 +83,7 @@ class BprConfig(NamedTuple):
 
 
 class NeighboursConfig(NamedTuple):
-    """How items are compared, and how many neighbours of each are kept."""
+    """The similarity of items, and how many neighbours of each are kept."""
 
     by: Measure
     neighbours: int
@@ -99,16 +102,16 @@ class FittedBpr(NamedTuple):
 
 
 class FittedNeighbours(NamedTuple):
-    """What is taken together."""
+    """Scores by the similarity of items."""
 
-    scores: Callable[[CSR], Scores]  # histories to float32 [n, n_items]; 0: nothing of the history goes with it
+    scores: Callable[[CSR], Scores]  # histories to float32 [n, n_items]; 0: no neighbour of the history
     megabytes: float
 
 
 def fit_bpr(sequences: CSR, n_items: int, config: BprConfig, *, seed: int) -> FittedBpr:
-    """Bayesian personalised ranking (Rendle et al., UAI 2009), 100 rounds as the library has it.
+    """Bayesian personalised ranking (Rendle et al., UAI 2009), the library's default of 100 iterations.
 
-    One thread, so that the same seed gives the same factors. Raises MissingDependency without `implicit`.
+    One thread, so that it is deterministic for a seed. Raises MissingDependency without `implicit`.
     """
     with quiet_blas():
         from implicit.cpu.bpr import BayesianPersonalizedRanking
@@ -117,33 +120,33 @@ def fit_bpr(sequences: CSR, n_items: int, config: BprConfig, *, seed: int) -> Fi
             factors=config.factors, learning_rate=config.learning_rate, regularization=config.regularisation,
             random_state=seed, num_threads=1,
         )  # fmt: skip
-        model.fit(counted(sequences, n_items), show_progress=False)
+        model.fit(count_matrix(sequences, n_items), show_progress=False)
     return FittedBpr(model.item_factors, model.user_factors)
 
 
 def fit_neighbours(sequences: CSR, n_items: int, config: NeighboursConfig) -> FittedNeighbours:
-    """Items by who took them, as the library compares them. Raises MissingDependency without `implicit`."""
+    """Item neighbours by the users that they share. Raises MissingDependency without `implicit`."""
     with quiet_blas(), warnings.catch_warnings():
         from implicit.nearest_neighbours import BM25Recommender, CosineRecommender, TFIDFRecommender
         from implicit.utils import ParameterWarning
 
-        warnings.simplefilter("ignore", ParameterWarning)  # of what the library hands to itself
+        warnings.simplefilter("ignore", ParameterWarning)  # about arguments that the library passes to itself
         kinds = {"cosine": CosineRecommender, "tfidf": TFIDFRecommender, "bm25": BM25Recommender}
         model = kinds[config.by](K=config.neighbours)
-        model.fit(counted(sequences, n_items), show_progress=False)
+        model.fit(count_matrix(sequences, n_items), show_progress=False)
     similar = model.similarity
     held = similar.data.nbytes + similar.indices.nbytes + similar.indptr.nbytes
 
     def scores(histories: CSR) -> Scores:
-        found: Scores = np.asarray((counted(histories, n_items) @ similar).todense(), np.float32)
+        found: Scores = np.asarray((count_matrix(histories, n_items) @ similar).todense(), np.float32)
         return found
 
     return FittedNeighbours(scores, held / 1e6)
 
 
-def counted(lists: CSR, n_items: int) -> csr_matrix:
-    """How often each list holds each item, as the library takes it."""
-    from scipy.sparse import csr_matrix  # implicit takes no csr_array
+def count_matrix(lists: CSR, n_items: int) -> csr_matrix:
+    """How often each list contains each item, as the library's sparse matrix [n_lists, n_items]."""
+    from scipy.sparse import csr_matrix  # implicit does not accept csr_array
 
     ones = np.ones(len(lists.rows), np.float32)
     table = csr_matrix((ones, lists.rows.astype(np.int32), lists.indptr), shape=(lists.n_lists, n_items))
@@ -152,9 +155,9 @@ def counted(lists: CSR, n_items: int) -> csr_matrix:
 
 
 def bm25_weighted(table: csr_matrix, totals: NDArray[np.floating]) -> csr_matrix:
-    """Counts weighted as the library's tutorial weights them, by its `bm25_weight(K1=100, B=.8)` of items by users.
+    """Counts weighted as in the library's tutorial, by `bm25_weight(K1=100, B=.8)` of items by users.
 
-    `totals`, float [n_items], are the counts of each item in training: so that new histories are weighted like old.
+    `totals`, float [n_items], are the items' counts in training, so that new histories are weighted in the same way.
     """
     norm = 1.0 - B + B * totals / totals.mean()
     rare = np.log(table.shape[1]) - np.log1p(np.diff(table.indptr))
@@ -166,8 +169,8 @@ def bm25_weighted(table: csr_matrix, totals: NDArray[np.floating]) -> csr_matrix
 
 @contextmanager
 def quiet_blas() -> Iterator[None]:
-    """BLAS on one thread, as the library with its own threads asks for; an import of it that fails inside raises
-    MissingDependency with the line that installs it."""
+    """Limits BLAS to one thread, as `implicit` recommends since it has threads of its own. Raises MissingDependency
+    where an import inside fails."""
     try:
         from threadpoolctl import threadpool_limits
 

@@ -1,8 +1,8 @@
-"""What else a shop could take, on the same data and split, in one run: quality, latency, build time, memory.
+"""Other libraries on the same data and split, in one run: quality, latency, build time and memory.
 
-Every peer that recommends learns from the split's training events, is chosen on `tower_valid` alone, and ranks the
-whole catalogue for the test requests. Every peer that searches is built as its own documentation shows. All are timed
-on the same requests, drawn from those, as is a bundle beside them.
+Every peer that recommends is trained on the split's training events, with settings chosen on `tower_valid` alone, and
+ranks the whole catalogue for the test requests. Every peer that searches is built as its documentation shows. All of
+them, and the bundle, are timed on the same sample of those requests.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.models.onnx_reranker import import_onnxruntime
-from benchmarks.peers.costs import alone, at_once, cost_line
-from benchmarks.peers.recommenders import FittedPeer, Grids, Ranks, Recommenders
+from benchmarks.peers.costs import batch_rate, cost_line, latencies
+from benchmarks.peers.recommenders import Grids, RankRequests, Recommenders, TrainedPeer
 from benchmarks.peers.text_pipelines import (
     BuiltSearch,
-    Finds,
+    Find,
     build_bm25s,
     build_embeddings,
     with_cross_encoder,
@@ -38,13 +38,13 @@ from retrieval.topk import Hits, Vectors
 from serving.cli.show import say
 from serving.internals import MeasuredTask, Shop, relevant_rows
 
-WIDTH = 100  # items that a peer proposes
-TIMED, FEW_TIMED = 100, 3  # requests, one at a time, whose latency is taken: as a rule, and in a hurry
-QUERIES = 500  # whose answers are judged: a CrossEncoder takes half a second for each
+WIDTH = 100  # items of a peer's answer
+TIMED, FEW_TIMED = 100, 3  # requests whose latency is measured, one at a time; the latter in a quick run
+QUERIES = 500  # whose quality is measured: a CrossEncoder takes half a second for each
 
 
 class Reranker(NamedTuple):
-    """A CrossEncoder, a folder or an id, and what is said of it."""
+    """A CrossEncoder, a folder or an id, and its description."""
 
     source: str
     about: str
@@ -52,9 +52,10 @@ class Reranker(NamedTuple):
 
 @dataclass(frozen=True)
 class Peers:
-    """The peers of one shop. `model` is the SentenceTransformer of those that read texts, a folder or an id.
-    Without a `reranker` or that those that need one are left out. `own`
-    are the stages of the shop's own search, judged on the same queries.
+    """The peers of one data set.
+
+    model: the SentenceTransformer of peers that read texts, a folder or an id. reranker: of peers that rerank, which
+    are left out without one. own: stages of the bundle's search, measured on the same queries.
     """
 
     shop: Shop
@@ -63,12 +64,12 @@ class Peers:
     seed: int
     model: str
     reranker: Reranker | None = None
-    own: Mapping[str, Finds] = field(default_factory=dict)
+    own: Mapping[str, Find] = field(default_factory=dict)
     queries: int = QUERIES  # test queries at most
     timed: int = TIMED  # requests whose latency is taken
 
     def lines(self) -> Iterator[Line]:
-        """Quality of every baseline and peer, and what each costs.
+        """Quality of every baseline and peer, and the costs of every peer.
 
         Raises MissingDependency where a peer's package is missing.
         """
@@ -78,21 +79,21 @@ class Peers:
             if self._query_texts():
                 yield from self._search()
             else:
-                say("no judged query is in the test fold: what searches is left out")
+                say("the test fold has no judged query: peers that search are left out")
 
     def timed_requests(self) -> Requests:
-        """Test requests that everybody is timed on, drawn by the seed."""
+        """Test requests that every peer is timed on, sampled by the seed."""
         _, split = events_and_split(self.shop)
-        return split.folds["test"].select(self._drawn(len(split.folds["test"])))
+        return split.folds["test"].select(self._sample(len(split.folds["test"])))
 
     def timed_queries(self) -> list[str]:
-        """The same of the texts of test queries."""
+        """Texts of test queries that every peer is timed on, sampled by the seed."""
         texts = self._query_texts()
-        return [texts[at] for at in self._drawn(len(texts))]
+        return [texts[at] for at in self._sample(len(texts))]
 
     def _recommend(self) -> Iterator[Line]:
         events, split = events_and_split(self.shop)
-        requests, asked, costs = split.folds["test"], self.timed_requests(), []
+        requests, timed, costs = split.folds["test"], self.timed_requests(), []
         stages = event_baselines(events, requests, split, self.shop.data.n_items)
         for name, fit in self.recommenders().items():
             say(f"-- {name}")
@@ -100,32 +101,32 @@ class Peers:
             peer = fit()
             chosen = time.perf_counter() - begun
             stages[name] = peer.ranked(requests)
-            costs.append(self._cost(name, peer, asked, chosen))
+            costs.append(self._cost(name, peer, timed, chosen))
         yield from self._quality(recommend_tasks(self.shop, stages))
         yield from costs
 
     def _quality(self, tasks: Mapping[str, MeasuredTask]) -> Iterator[Line]:
-        """Without who is shown how often, which is long and not what peers are compared by."""
+        """The lines of `Quality` without the exposure of groups, which is not needed to compare peers."""
         return (line for line in Quality(self.shop, tasks).lines() if line.measured != "exposure")
 
-    def _cost(self, name: str, peer: FittedPeer, asked: Requests, chosen: float) -> Line:
-        """Of a recommender whose making, with all that it was chosen from, took `chosen` seconds."""
+    def _cost(self, name: str, peer: TrainedPeer, timed: Requests, chosen: float) -> Line:
+        """The costs of a recommender whose whole grid took `chosen` seconds."""
         labels = {"task": "recommend", "peer": name, "chosen": peer.chosen}
         built = (chosen if peer.seconds is None else peer.seconds, chosen)
-        answer, n = partial(_ranks, peer.ranked, asked), len(asked)
+        answer, n = partial(_ranks, peer.ranked, timed), len(timed)
         if not n:
             return cost_line(labels, (), built=built, megabytes=peer.megabytes)
-        spent, batched = alone(answer, n), at_once(answer, n)
+        spent, batched = latencies(answer, n), batch_rate(answer, n)
         return cost_line(labels, spent, built=built, megabytes=peer.megabytes, batched=batched)
 
-    def recommenders(self) -> dict[str, Callable[[], FittedPeer]]:
-        """What fits each peer that recommends."""
+    def recommenders(self) -> dict[str, Callable[[], TrainedPeer]]:
+        """The function that trains each peer that recommends."""
         return Recommenders(self.shop, self.grids, self.device, self.seed, lambda: self._embedded[1]).all()
 
     def _search(self) -> Iterator[Line]:
         assert self.shop.judgements is not None
         queries = self.shop.judgements.folds["test"][: self.queries]
-        texts, asked = self._query_texts(), self.timed_queries()
+        texts, timed = self._query_texts(), self.timed_queries()
         judged, grades = self.shop.judged(queries)
         stages = {name: find(texts, WIDTH) for name, find in self.own.items()}
         costs: list[Line] = []
@@ -136,7 +137,7 @@ class Peers:
             stages[name] = built.find(texts, WIDTH)
             batched = len(texts) / (time.perf_counter() - begun)
             labels = {"task": "search", "peer": name, "chosen": built.chosen}
-            spent = alone(partial(_finds, built.find, asked), len(asked))
+            spent = latencies(partial(_finds, built.find, timed), len(timed))
             seconds = (built.seconds, built.seconds)
             costs.append(cost_line(labels, spent, built=seconds, megabytes=built.megabytes, batched=batched))
         targets = relevant_rows(judged, grades)
@@ -144,7 +145,7 @@ class Peers:
         yield from costs
 
     def searchers(self) -> dict[str, Callable[[], BuiltSearch]]:
-        """What builds each peer that searches. One that cannot be is left out, and a line says so."""
+        """The function that builds each peer that searches. Peers that cannot run are left out with a message."""
         found: dict[str, Callable[[], BuiltSearch]] = {
             "bm25s": lambda: build_bm25s(self._item_texts),
             "sentence_transformers_faiss": lambda: self._embedded[0],
@@ -165,14 +166,14 @@ class Peers:
 
     def _onnx_obstacle(self) -> str | None:
         if self.device != "cpu":
-            return f"a reranker as ONNX in 8 bits is of CPUs, and the models run on {self.device}"
+            return f"the int8 ONNX reranker runs on CPUs only, and the models run on {self.device}"
         try:
             import_onnxruntime()
         except MissingDependency as error:
             return str(error)
         return None
 
-    def _drawn(self, n: int) -> NDArray[np.int64]:
+    def _sample(self, n: int) -> NDArray[np.int64]:
         return np.random.default_rng(self.seed).permutation(n)[: self.timed]
 
     def _query_texts(self) -> list[str]:
@@ -188,9 +189,9 @@ class Peers:
         return item_texts(self.shop.data.items)
 
 
-def _ranks(ranked: Ranks, requests: Requests, which: Sequence[int]) -> Hits:
+def _ranks(ranked: RankRequests, requests: Requests, which: Sequence[int]) -> Hits:
     return ranked(requests.select(np.asarray(which, np.int64))).rank(WIDTH)
 
 
-def _finds(find: Finds, texts: Sequence[str], which: Sequence[int]) -> Hits:
+def _finds(find: Find, texts: Sequence[str], which: Sequence[int]) -> Hits:
     return find([texts[at] for at in which], WIDTH)

@@ -1,4 +1,4 @@
-"""Peers of a data set beside a bundle of it, in one run."""
+"""`shortlist bench peers`: other libraries beside a bundle, on the same data set and in one run."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.latency.load import Call
-from benchmarks.peers.costs import alone, cost_line
+from benchmarks.peers.costs import cost_line, latencies
 from benchmarks.peers.peers import FEW_TIMED, QUERIES, TIMED, WIDTH, Peers, Reranker
 from benchmarks.peers.recommenders import Grids
 from benchmarks.peers.sequences import request_histories
-from benchmarks.peers.text_pipelines import Finds
+from benchmarks.peers.text_pipelines import Find
 from benchmarks.quality.run import RecallRun
 from benchmarks.quality.tasks import events_and_split
 from benchmarks.result_lines import Line
@@ -29,13 +29,13 @@ from serving.cli.options import settings_of
 from serving.cli.show import say
 from serving.internals import OURS, Engine, Shop, recorded_settings
 
-ANSWERING = ("towers", "index", "shoppers", "words")  # parts that answer, and the ranker where it is asked
+ANSWERING = ("towers", "index", "shoppers", "words")  # parts of a release that answer, beside the ranker
 
 
 @dataclass(frozen=True)
 class PeersRun:
-    """A data set, a bundle of it if there is one, and how much each peer is tried. `cross_encoder` is a folder or an
-    id; the bundle's own where none is given."""
+    """A data set, a bundle made of it if there is one, and the peers' grids. `cross_encoder` is a folder or an id; the
+    bundle's own where it is None."""
 
     data: Path
     bundle: Path | None
@@ -47,7 +47,7 @@ class PeersRun:
     quick: bool = False
 
     def lines(self) -> Iterator[Line]:
-        """What the bundle finds and costs, then every peer. Raises BadData, BadBundle and MissingDependency."""
+        """Quality and costs of the bundle, then of every peer. Raises BadData, BadBundle and MissingDependency."""
         bundle = None if self.bundle is None else Bundle.open(self.bundle)
         config = settings_of(base=None if bundle is None else recorded_settings(bundle))
         shop = Shop.open(self.data, config.data, now=datetime.now(UTC))
@@ -64,7 +64,7 @@ class PeersRun:
             yield from peers.lines()
 
     def reranker(self) -> Reranker | None:
-        """What reranks a peer's search; None where none is given and the bundle has none."""
+        """The CrossEncoder of peers that rerank; None where none is given and the bundle has none."""
         if self.cross_encoder is not None:
             return Reranker(self.cross_encoder, f"CrossEncoder {self.cross_encoder}")
         if self.bundle is None:
@@ -78,16 +78,16 @@ class PeersRun:
             measured = RecallRun(self.data, bundle, self.device, self.quick, quality_alone=True).lines()
             yield from (line for line in measured if line.labels["task"] != "search" and line.labels["stage"] in OURS)
         say("-- shortlist")
-        for kind, calls in calls_of(engine, peers).items():
+        for kind, calls in engine_calls(engine, peers).items():
             task = "search" if kind == "search" else "recommend"
             labels = {"task": task, "peer": f"shortlist, {kind}", "chosen": "as published, trained by shortlist run"}
-            spent = alone(lambda which, calls=calls: [calls[at]() for at in which], len(calls))  # type: ignore[misc]
+            spent = latencies(lambda which, calls=calls: [calls[at]() for at in which], len(calls))  # type: ignore[misc]
             held = answering_megabytes(bundle, reranked="not reranked" not in kind)
             yield cost_line(labels, spent, built=None, megabytes=held)
 
 
-def own_search(engine: Engine, shop: Shop) -> dict[str, Finds]:
-    """The engine's search as it is published, and without its cross-encoder."""
+def own_search(engine: Engine, shop: Shop) -> dict[str, Find]:
+    """The engine's search without and with its cross-encoder."""
     place = {item: row for row, item in enumerate(shop.data.item_ids)}
 
     def finds(rerank: bool, texts: Sequence[str], k: int) -> Hits:
@@ -102,25 +102,25 @@ def own_search(engine: Engine, shop: Shop) -> dict[str, Finds]:
     return {"fused": partial(finds, False), "final": partial(finds, True)}
 
 
-def calls_of(engine: Engine, peers: Peers) -> dict[str, list[Call]]:
-    """What the peers are timed on, asked of an engine: the same histories, the same queries, as many items."""
+def engine_calls(engine: Engine, peers: Peers) -> dict[str, list[Call]]:
+    """The peers' timed requests as calls of an engine: the same histories and queries, as many items."""
     found: dict[str, list[Call]] = {}
     if peers.shop.events is not None:
         events, _ = events_and_split(peers.shop)
         lists, ids = request_histories(events, peers.timed_requests()), peers.shop.data.item_ids
-        given = [[ids[row] for row in lists.select(np.array([at])).rows] for at in range(lists.n_lists)]
+        item_lists = [[ids[row] for row in lists.select(np.array([at])).rows] for at in range(lists.n_lists)]
         ask: Callable[..., Call] = partial(partial, engine.recommend, k=WIDTH)
-        found["recommend"] = [ask(history=history) for history in given]
-        found["recommend, not reranked"] = [ask(history=history, rerank=False) for history in given]
+        found["recommend"] = [ask(history=history) for history in item_lists]
+        found["recommend, not reranked"] = [ask(history=history, rerank=False) for history in item_lists]
     if peers.shop.judgements is not None:
         found["search"] = [partial(engine.search, text, k=WIDTH) for text in peers.timed_queries()]
     return {kind: calls for kind, calls in found.items() if calls}
 
 
 def answering_megabytes(bundle: Path, *, reranked: bool) -> float:
-    """The files of the live release's parts that answer, 10^6 bytes."""
+    """The size of the files of the live release that answer, in 10^6 bytes."""
     releases = Bundle.open(bundle)
     parts = releases.current().parts()
-    read = [kind for kind in (*ANSWERING, *(["ranker"] if reranked else [])) if kind in parts]
-    files = [path for kind in read for path in releases.path_of(kind, parts[kind]).rglob("*") if path.is_file()]
+    kinds = [kind for kind in (*ANSWERING, *(["ranker"] if reranked else [])) if kind in parts]
+    files = [path for kind in kinds for path in releases.path_of(kind, parts[kind]).rglob("*") if path.is_file()]
     return sum(path.stat().st_size for path in files) / 1e6

@@ -1,6 +1,6 @@
-"""SASRec of item ids alone (Kang and McAuley, ICDM 2018): what a shop would train that has no texts.
+"""SASRec of item ids (Kang and McAuley, ICDM 2018).
 
-With the softmax over all items, or over sampled ones where the catalogue is large, that makes it a strong peer
+Trained with the softmax over all items, or over sampled ones in a large catalogue, which makes it a strong peer
 (Klenitskiy and Vasilev, RecSys 2023; eSASRec, arXiv 2508.06450).
 """
 
@@ -15,17 +15,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from benchmarks.peers.sequences import Examples, Rows
+from benchmarks.peers.sequences import Rows, Windows
 from retrieval.encoders.runtime import training_bf16
 from retrieval.progress import ProgressMeter
 from retrieval.topk import Vectors
 
-SPREAD = 0.02  # standard deviation of the embeddings when training begins
+SPREAD = 0.02  # standard deviation of the initial embeddings
 
 
 @dataclass(frozen=True, kw_only=True)
 class SasRecConfig:
-    """Sizes and training; the defaults are those that were best on Amazon Beauty."""
+    """Sizes and training; the defaults were the best on Amazon Beauty."""
 
     width: int = 128
     blocks: int = 1
@@ -35,9 +35,9 @@ class SasRecConfig:
     learning_rate: float = 1e-3
     batch: int = 128  # windows
     epochs: int = 40
-    patience: int = 5  # epochs without a better validation figure
-    full_softmax_items: int = 20_000  # larger catalogues are sampled
-    negatives: int = 2_048  # uniform draws that a batch shares
+    patience: int = 5  # epochs without improvement on the validation fold
+    full_softmax_items: int = 20_000  # larger catalogues use the sampled softmax
+    negatives: int = 2_048  # sampled uniformly, shared by a batch
 
 
 class Block(nn.Module):
@@ -53,7 +53,7 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """[b, l, width] and bool [b, 1, l, l], true where a place may look -> [b, l, width]."""
+        """[b, l, width] and a bool mask [b, 1, l, l], true where a position may attend -> [b, l, width]."""
         b, length, width = x.shape
         q, k, v = self.qkv(self.norm_attention(x)).view(b, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         drop = self.dropout if self.training else 0.0
@@ -64,7 +64,7 @@ class Block(nn.Module):
 
 
 class SasRec(nn.Module):
-    """Items to one vector a place, whose inner products with the item embeddings score what comes next."""
+    """Item sequences to one vector per position, whose inner products with the item embeddings score the next item."""
 
     def __init__(self, n_items: int, config: SasRecConfig) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class SasRec(nn.Module):
         x = self.drop(x) * present[..., None]
         places = torch.arange(length, device=items.device)
         causal, itself = places[:, None] >= places, places[:, None] == places
-        mask = (causal & present[:, None, None, :]) | itself  # padding reads itself, for it has to read something
+        mask = (causal & present[:, None, None, :]) | itself  # padding attends to itself, since softmax needs one entry
         for block in self.blocks:
             x = block(x, mask)
         out: Tensor = self.norm(x)
@@ -92,11 +92,11 @@ class TrainedSasRec(NamedTuple):
     """A model at its best epoch."""
 
     model: SasRec
-    epoch: int  # from 1; 0: none was trained
+    epoch: int  # from 1; 0: untrained
 
 
 def train_sasrec(
-    data: Examples,
+    data: Windows,
     n_items: int,
     config: SasRecConfig,
     *,
@@ -104,9 +104,9 @@ def train_sasrec(
     device: str,
     seed: int,
 ) -> TrainedSasRec:
-    """Trains until `validate`, called after each epoch, has found nothing better for `patience` epochs.
+    """Trains until `validate`, called after each epoch, has not improved for `patience` epochs.
 
-    torch's own random state is left as it was.
+    torch's global random state is left unchanged.
     """
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if device == "cuda" else ()):
@@ -118,12 +118,12 @@ def train_sasrec(
         for epoch in range(1, config.epochs + 1):
             model.train()
             for part in _batches(len(data), config.batch, rng):
-                loss = _step(model, optimiser, Examples(data.items[part], data.targets[part]), config, device)
+                loss = _step(model, optimiser, Windows(data.items[part], data.targets[part]), config, device)
                 meter.advance(len(part), loss=loss)
-            found = validate(model.eval())
-            meter.advance(0, valid=found)
-            if found > best:
-                best, best_epoch = found, epoch
+            figure = validate(model.eval())
+            meter.advance(0, valid=figure)
+            if figure > best:
+                best, best_epoch = figure, epoch
                 kept = {name: value.detach().clone() for name, value in model.state_dict().items()}
             elif epoch - best_epoch >= config.patience:
                 break
@@ -133,7 +133,7 @@ def train_sasrec(
 
 
 def user_vectors(model: SasRec, histories: Rows) -> Vectors:
-    """What the model makes of histories int64 [n, longest], float32 [n, width]; zero for an empty one."""
+    """The user vectors of histories int64 [n, longest], float32 [n, width]; zero for an empty history."""
     device, found = model.item.device, [np.empty((0, model.item.shape[1]), np.float32)]
     with torch.inference_mode():
         for start in range(0, len(histories), 1024):
@@ -154,11 +154,11 @@ def _batches(n: int, size: int, rng: np.random.Generator) -> Iterator[Rows]:
     yield from (order[start : start + size] for start in range(0, n, size))
 
 
-def _step(model: SasRec, optimiser: torch.optim.Optimizer, data: Examples, config: SasRecConfig, device: str) -> float:
+def _step(model: SasRec, optimiser: torch.optim.Optimizer, data: Windows, config: SasRecConfig, device: str) -> float:
     items, targets = (torch.from_numpy(column).to(device) for column in data)
-    told = targets >= 0
+    known = targets >= 0
     with torch.autocast(device, torch.bfloat16, enabled=training_bf16(device)):
-        loss = _loss(model(items)[told], model.item, targets[told], config)
+        loss = _loss(model(items)[known], model.item, targets[known], config)
     optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     optimiser.step()
@@ -166,7 +166,7 @@ def _step(model: SasRec, optimiser: torch.optim.Optimizer, data: Examples, confi
 
 
 def _loss(users: Tensor, items: Tensor, targets: Tensor, config: SasRecConfig) -> Tensor:
-    """Softmax over the catalogue, or over the target and the uniform draws of the batch that are not it."""
+    """Softmax over the catalogue, or over the target and the batch's uniform samples other than it."""
     if len(items) <= config.full_softmax_items:
         return F.cross_entropy(users @ items.T, targets)
     drawn = torch.randint(len(items), (config.negatives,), device=items.device)

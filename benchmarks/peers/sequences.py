@@ -1,4 +1,4 @@
-"""Histories as peers read them: item rows in the order of time, nothing else, what was given back left out."""
+"""Histories as peers read them: item rows in the order of time, without returned items."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Sequences(NamedTuple):
     """Training events of each user, oldest first."""
 
     items: CSR
-    is_target: Mask  # bool [len(items.rows)]: what may be predicted
+    is_target: Mask  # bool [len(items.rows)]: events that may be predicted
 
 
-class Examples(NamedTuple):
-    """Windows of sequences, padded with -1 at the front, and what comes next at each place."""
+class Windows(NamedTuple):
+    """Windows of sequences, padded with -1 at the front, and the next item at each position."""
 
     items: Rows  # [n, longest]
     targets: Rows  # [n, longest] -1 where there is nothing to predict
@@ -34,7 +34,7 @@ class Examples(NamedTuple):
 
 
 def training_sequences(events: Events, split: EventSplit) -> Sequences:
-    """What the split's training events say of each user."""
+    """The training events of each user."""
     kept = split.train & ~events.is_return()
     lists = CSR(events.offsets, events.item.astype(np.int64)).where(kept)
     return Sequences(lists, split.train_target[kept])
@@ -42,17 +42,17 @@ def training_sequences(events: Events, split: EventSplit) -> Sequences:
 
 def request_histories(events: Events, requests: Requests) -> CSR:
     """The items before each request, oldest first."""
-    taken = [kind for kind in events.kinds if kind not in returned(events)]
-    return histories(events, requests, taken)
+    kinds = [kind for kind in events.kinds if kind not in return_kinds(events)]
+    return histories(events, requests, kinds)
 
 
-def returned(events: Events) -> set[str]:
-    """The kinds of events that give something back."""
+def return_kinds(events: Events) -> set[str]:
+    """The kinds of events that are returns."""
     return {events.kinds[code] for code in np.unique(events.kind[events.is_return()])}
 
 
-def examples(sequences: Sequences, longest: int) -> Examples:
-    """Every event but a user's first as a target once, in windows of at most `longest` that are cut from the end."""
+def training_windows(sequences: Sequences, longest: int) -> Windows:
+    """Every event but a user's first as a target once, in windows of at most `longest` events, cut from the end."""
     lists = sequences.items
     starts, inputs = lists.indptr[:-1], np.maximum(np.diff(lists.indptr) - 1, 0)
     counts = -(-inputs // longest)
@@ -61,13 +61,13 @@ def examples(sequences: Sequences, longest: int) -> Examples:
     at = (starts + inputs)[user][:, None] - nth[:, None] * longest - np.arange(longest, 0, -1)
     present = at >= starts[user][:, None]
     here, after = np.where(present, at, 0), np.where(present, at + 1, 0)
-    told = present & sequences.is_target[after]
-    found = Examples(np.where(present, lists.rows[here], -1), np.where(told, lists.rows[after], -1))
-    useful = told.any(axis=1)
-    return Examples(found.items[useful], found.targets[useful])
+    known = present & sequences.is_target[after]
+    found = Windows(np.where(present, lists.rows[here], -1), np.where(known, lists.rows[after], -1))
+    useful = known.any(axis=1)
+    return Windows(found.items[useful], found.targets[useful])
 
 
-def padded(lists: CSR, longest: int) -> Rows:
+def pad_histories(lists: CSR, longest: int) -> Rows:
     """The last `longest` rows of each list, int64 [n, longest], padded with -1 at the front."""
     at = lists.indptr[1:, None] - np.arange(longest, 0, -1)
     present = at >= lists.indptr[:-1, None]

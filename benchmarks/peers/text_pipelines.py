@@ -1,5 +1,5 @@
-"""Search as a user would write it from the libraries' own documentation: bm25s; sentence-transformers, FAISS and a
-CrossEncoder ("Retrieve & Re-Rank" of sentence-transformers' documentation)."""
+"""Search pipelines as the libraries document them: bm25s; sentence-transformers with FAISS and a CrossEncoder
+("Retrieve & Re-Rank" in sentence-transformers' documentation)."""
 
 from __future__ import annotations
 
@@ -20,23 +20,22 @@ from retrieval.topk import Hits, Scores, Vectors
 if TYPE_CHECKING:
     import torch
 
-Predicts: TypeAlias = Callable[[Sequence[tuple[str, str]]], Scores]  # pairs of a query and an item's text
-Finds: TypeAlias = Callable[[Sequence[str], int], Hits]  # queries and k to the best items
-RERANKED = 100  # candidates, as that page has it
+Predict: TypeAlias = Callable[[Sequence[tuple[str, str]]], Scores]  # pairs of a query and an item's text
+Find: TypeAlias = Callable[[Sequence[str], int], Hits]  # queries and k to the best items
+RERANKED = 100  # candidates, as on that page
 
 
 class BuiltSearch(NamedTuple):
-    """Something that searches, the memory that it holds (10^6 bytes), the seconds that it took to build, and what was
-    chosen for it."""
+    """A search pipeline, its memory (10^6 bytes), the seconds that it took to build, and its settings in words."""
 
-    find: Finds
+    find: Find
     megabytes: float
     seconds: float
     chosen: str = "as documented"
 
 
 def build_bm25s(texts: Sequence[str]) -> BuiltSearch:
-    """As bm25s's own page shows, with English stop words and PyStemmer's English stemmer where it is installed."""
+    """bm25s as documented, with English stop words and PyStemmer's English stemmer where that is installed."""
     import bm25s
 
     begun = time.perf_counter()
@@ -56,13 +55,14 @@ def build_bm25s(texts: Sequence[str]) -> BuiltSearch:
         found = scores > 0
         return Hits(np.where(found, rows, -1).astype(np.int64), np.where(found, scores, -np.inf).astype(np.float32))
 
-    held = sum(part.nbytes for part in retriever.scores.values() if isinstance(part, np.ndarray))
+    size = sum(part.nbytes for part in retriever.scores.values() if isinstance(part, np.ndarray))
     chosen = "as documented" if stemmer is not None else "as documented, without PyStemmer"
-    return BuiltSearch(find, held / 1e6, seconds, chosen)
+    return BuiltSearch(find, size / 1e6, seconds, chosen)
 
 
 def build_embeddings(texts: Sequence[str], model: str, *, device: str) -> tuple[BuiltSearch, Vectors]:
-    """A SentenceTransformer and a flat FAISS index of inner products; the vectors beside it, float32 [n, dim]."""
+    """A SentenceTransformer with a flat FAISS index of inner products, and the vectors of the texts, float32 [n,
+    dim]."""
     begun = time.perf_counter()
     faiss, encoder = import_faiss(), open_sentence_transformer(model, device=device)
     vectors: Vectors = encoder.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
@@ -71,38 +71,39 @@ def build_embeddings(texts: Sequence[str], model: str, *, device: str) -> tuple[
     seconds = time.perf_counter() - begun
 
     def find(queries: Sequence[str], k: int) -> Hits:
-        asked = encoder.encode(list(queries), normalize_embeddings=True, show_progress_bar=False)
-        scores, rows = index.search(asked, k)
+        vectors_of_queries = encoder.encode(list(queries), normalize_embeddings=True, show_progress_bar=False)
+        scores, rows = index.search(vectors_of_queries, k)
         return Hits(rows, scores)
 
     return BuiltSearch(find, vectors.nbytes / 1e6 + weights_megabytes(encoder), seconds), vectors
 
 
 def with_cross_encoder(first: BuiltSearch, texts: Sequence[str], source: str, *, device: str) -> BuiltSearch:
-    """The same with its first hundred put in order by `CrossEncoder.predict`; `source` is a folder or an id."""
+    """The same pipeline with its first hundred hits reranked by `CrossEncoder.predict`; `source` is a folder or an
+    id."""
     begun = time.perf_counter()
     model = open_cross_encoder(source, device=device)
 
     def predict(pairs: Sequence[tuple[str, str]]) -> Scores:
         return np.asarray(model.predict(list(pairs), show_progress_bar=False), np.float32)
 
-    return _reranked(first, texts, predict, weights_megabytes(model), time.perf_counter() - begun)
+    return _with_reranking(first, texts, predict, weights_megabytes(model), time.perf_counter() - begun)
 
 
 def with_onnx(first: BuiltSearch, texts: Sequence[str], source: str) -> BuiltSearch:
-    """The same by that model as ONNX in 8 bits, see `OnnxReranker`."""
+    """The same pipeline with its first hundred hits reranked by the int8 ONNX model, see `OnnxReranker`."""
     begun = time.perf_counter()
     model = OnnxReranker.of(source)
-    return _reranked(first, texts, model, model.megabytes, time.perf_counter() - begun)
+    return _with_reranking(first, texts, model, model.megabytes, time.perf_counter() - begun)
 
 
 def weights_megabytes(model: torch.nn.Module) -> float:
-    """What the weights of a model hold, 10^6 bytes."""
+    """The size of a model's weights, in 10^6 bytes."""
     return sum(part.numel() * part.element_size() for part in model.parameters()) / 1e6
 
 
-def _reranked(
-    first: BuiltSearch, texts: Sequence[str], predict: Predicts, megabytes: float, seconds: float
+def _with_reranking(
+    first: BuiltSearch, texts: Sequence[str], predict: Predict, megabytes: float, seconds: float
 ) -> BuiltSearch:
     def find(queries: Sequence[str], k: int) -> Hits:
         found = first.find(queries, max(k, RERANKED))

@@ -1,4 +1,4 @@
-"""Recall against queries a second of every kind of index, drawn from a bundle's own vectors and real user vectors.
+"""Recall against queries a second of every kind of index, over a bundle's own item and user vectors.
 
 The kinds, their search parameters and the loop that measures them are those of `indexing.tuning`, which chooses an
 index.
@@ -29,16 +29,15 @@ from retrieval.topk import Hits, Mask, Vectors, exact_topk
 from serving.cli.show import say
 
 K = 10
-QUEUES = (16, 32, 64, 128, 256, 512)  # of another library's graph
-SHARES = (0.5, 0.1, 0.01)  # of the items, that a filter lets through
-GROWN = ("IVF,SQ8", f"HNSW{LINKS}_SQ8")  # kinds whose growth is measured beside exact search, by family
+EF_VALUES = (16, 32, 64, 128, 256, 512)  # of other libraries' graphs
+SHARES = (0.5, 0.1, 0.01)  # of the items that a filter allows
+GROWTH_FAMILIES = ("IVF,SQ8", f"HNSW{LINKS}_SQ8")  # families measured at other sizes, beside exact search
 
 
 @dataclass(frozen=True)
 class IndexCurves:
-    """Items and queries, float32 [n, dim]; `seconds` is how long one setting is timed; `gpu` asks for copies there.
-
-    More items than there are, for growth, are made like them with `seed`, see `benchmarks.vectors.more_like`.
+    """Items and queries, float32 [n, dim]. seconds: for which each setting is timed. gpu: whether to measure copies
+    there. seed: of items that are generated to grow the index, see `synthetic.more_like`.
     """
 
     items: Vectors
@@ -48,8 +47,8 @@ class IndexCurves:
     seed: int = 0
 
     def lines(self, factories: Sequence[str] | None = None, sizes: Sequence[int] = ()) -> Iterator[Line]:
-        """Exact search, every kind at all its search parameters, on the GPU too if asked for, other libraries where
-        they are installed, filters, and growth."""
+        """Exact search, every kind of index at all its search parameters, copies on the GPU, filters, other libraries
+        where they are installed, and growth."""
         exact = exact_point(self.items, self.queries, K, seconds=self.seconds)
         yield from self._settings("exact", "all vectors", exact, ExactIndex(self.items))
         found: list[BuiltIndex] = []
@@ -72,7 +71,7 @@ class IndexCurves:
         yield from self._growth(sizes)
 
     def _factories(self) -> list[str]:
-        """What an index is chosen from, and cells of whole vectors."""
+        """The kinds that tuning chooses from, and IVF of uncompressed vectors."""
         n = len(self.items)
         kinds = [kind.factory for kind in kinds_for(*self.items.shape)]
         return [*kinds, f"IVF{cells_for(n)},Flat"] if kinds else kinds
@@ -82,19 +81,19 @@ class IndexCurves:
         return Meter.over(self.items, self.queries, K, seconds=self.seconds)
 
     def _settings(self, kind: str, setting: str, point: Point, index: VectorIndex) -> Iterator[Line]:
-        """A point, and the rate at which all queries are answered at once."""
+        """The rates of a setting, with queries one at a time and all in one call."""
         at_once = median_ms(partial(index.search, k=K), [self.queries], self.seconds)
         rates = {
             "one at a time": point.per_second,
             f"{len(self.queries)} at once": 1_000 * len(self.queries) / max(at_once, 1e-9),
         }
-        for asked, rate in rates.items():
-            labels = {"kind": kind, "setting": setting, "asked": asked}
+        for mode, rate in rates.items():
+            labels = {"kind": kind, "setting": setting, "asked": mode}
             summary = {"recall": point.recall, "per second": rate}
             yield Line(measured="index", labels=labels, unit="figure", summary=summary)
 
     def _on_gpu(self, found: Sequence[BuiltIndex]) -> Iterator[Line]:
-        """Copies of those indexes that have a GPU form, at all their search parameters."""
+        """GPU copies of the indexes that can have one, at all their search parameters."""
         for built in found:
             if not runs_on_gpu(built.kind):
                 continue
@@ -106,9 +105,8 @@ class IndexCurves:
                 yield from self._settings(f"{built.kind} on the GPU", setting, point, index)
 
     def _filtered(self, found: Sequence[BuiltIndex]) -> Iterator[Line]:
-        """The same under filters that let a random share of the items through: each index by itself (short answers
-        completed by exact search), and exact search over what is allowed. A release answers by the quicker one, see
-        `indexing.crossover`."""
+        """Filters that allow a random share of the items: each index by itself (short answers are completed by exact
+        search), and exact search over the allowed items. A release uses the faster one, see `filter_crossover`."""
         for share in SHARES:
             allowed: Mask = np.random.default_rng(0).random(len(self.items)) < share
             exact = partial(exact_topk, items=self.items, k=K, allowed=allowed)
@@ -134,13 +132,13 @@ class IndexCurves:
                 continue
             seconds = time.perf_counter() - begun
             yield build_line(name, len(self.items), seconds, index.bytes)
-            for ef in QUEUES:
+            for ef in EF_VALUES:
                 guarded = GuardedIndex(index.with_ef(ef), self.items)
                 point = self._meter.point(guarded, name, SearchParams(ef_search=ef), 0, seconds)
                 yield from self._settings(name, f"ef {ef}", point, guarded)
 
     def _growth(self, sizes: Sequence[int]) -> Iterator[Line]:
-        """Building and searching over the first so many items, those beyond the last one made."""
+        """Build and search at other sizes: over the first items, or with generated items where there are too few."""
         for size in sizes:
             say(f"-- {size:,} items")
             own, rng = self.items[:size], np.random.default_rng(self.seed)
@@ -148,14 +146,14 @@ class IndexCurves:
             meter = Meter.over(part, self.queries, K, seconds=self.seconds)
             about = {"made items": float(size - len(own))}
             exact = exact_point(part, self.queries, K, seconds=self.seconds)
-            yield _grown("exact", size, exact, about)
+            yield _growth_line("exact", size, exact, about)
             for kind in kinds_for(*part.shape):
-                if kind.family in GROWN:
+                if kind.family in GROWTH_FAMILIES:
                     built = BuiltIndex.over(part, kind.factory)
-                    yield _grown(kind.family, size, built.at(built.index.params, meter), about)
+                    yield _growth_line(kind.family, size, built.at(built.index.params, meter), about)
 
 
-def _grown(kind: str, size: int, point: Point, about: Mapping[str, float]) -> Line:
+def _growth_line(kind: str, size: int, point: Point, about: Mapping[str, float]) -> Line:
     summary = {"build s": point.build_seconds, "MB": point.bytes / 1e6, "recall": point.recall}
     labels = {"kind": kind, "items": str(size)}
     every = {**summary, "per second": point.per_second, **about}
@@ -163,7 +161,7 @@ def _grown(kind: str, size: int, point: Point, about: Mapping[str, float]) -> Li
 
 
 def build_line(kind: str, n: int, seconds: float, size: int | None) -> Line:
-    """What building over n items took, and the bytes of the index beside the vectors, None where it does not say."""
+    """The build of an index of n items; `size` is its bytes without the vectors, None where they are not known."""
     summary = {"build s": seconds, "items per second": n / max(seconds, 1e-9)}
     held = {} if size is None else {"MB": size / 1e6}
     return Line(measured="index, built", labels={"kind": kind}, unit="figure", summary={**summary, **held})

@@ -1,4 +1,4 @@
-"""hnswlib and usearch as `Backend`s, built as their own pages show; used where they are installed."""
+"""hnswlib and usearch as vector indexes, built as their documentation shows; used where they are installed."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import numpy as np
 from retrieval.errors import MissingDependency
 from retrieval.topk import Hits, Mask, Vectors
 
-LINKS, BUILD_EF = 32, 200  # of a graph; FAISS's HNSW32 has 32 too
-Ask = Callable[[Vectors, int, int], tuple[Any, Any]]  # queries, k and ef to rows and inner products
+LINKS, BUILD_EF = 32, 200  # of a graph; as many links as FAISS's HNSW32
+SearchGraph = Callable[[Vectors, int, int], tuple[Any, Any]]  # queries, k and ef to rows and inner products
 
 
 @dataclass(frozen=True)
 class GraphIndex:
-    """A graph of another library. It cannot filter here: `GuardedIndex` fetches in surplus."""
+    """A graph of another library. It does not filter: `GuardedIndex` fetches more hits instead."""
 
-    ask: Ask
+    search_graph: SearchGraph
     size: int
     dim: int
     placement: str
     ef: int = 64
-    bytes: int | None = None  # that it holds, where the library tells
+    bytes: int | None = None  # in memory, where the library reports them
     is_exact: bool = False
     can_filter: bool = False
     surplus: float = 1.0
@@ -36,19 +36,19 @@ class GraphIndex:
         return self.size
 
     def with_ef(self, ef: int) -> GraphIndex:
-        """The same graph searched with a queue of another length."""
+        """The same graph with another search effort."""
         return replace(self, ef=ef)
 
     def search(self, queries: Vectors, k: int, *, allowed: Mask | None = None) -> Hits:
-        """See Backend. ValueError where `allowed` is given."""
+        """See `VectorIndex`. Raises ValueError where `allowed` is given."""
         if allowed is not None:
             raise ValueError(f"{self.placement} cannot filter: pass allowed=None and filter the hits")
-        rows, scores = self.ask(queries, k, max(self.ef, k))
+        rows, scores = self.search_graph(queries, k, max(self.ef, k))
         return Hits(np.asarray(rows).astype(np.int64), np.asarray(scores, np.float32))
 
 
 def build_hnswlib(vectors: Vectors) -> GraphIndex:
-    """hnswlib in the space of inner products."""
+    """An hnswlib graph of inner products."""
     hnswlib = _imported("hnswlib")
     index = hnswlib.Index(space="ip", dim=int(vectors.shape[1]))
     index.init_index(max_elements=len(vectors), ef_construction=BUILD_EF, M=LINKS // 2)
@@ -63,7 +63,7 @@ def build_hnswlib(vectors: Vectors) -> GraphIndex:
 
 
 def build_usearch(vectors: Vectors) -> GraphIndex:
-    """usearch with the metric of inner products, float32."""
+    """A usearch graph of inner products, float32."""
     library = _imported("usearch.index")
     index = library.Index(
         ndim=int(vectors.shape[1]), metric="ip", dtype="f32", connectivity=LINKS // 2, expansion_add=BUILD_EF
@@ -84,7 +84,7 @@ def _imported(name: str) -> Any:
         return import_module(name)
     except ImportError as error:
         package = name.partition(".")[0]
-        raise MissingDependency(f"{package} is not installed; to have it beside ours: pip install {package}") from error
+        raise MissingDependency(f"{package} is not installed; to measure it: pip install {package}") from error
 
 
 OTHERS: Mapping[str, Callable[[Vectors], GraphIndex]] = {"hnswlib": build_hnswlib, "usearch": build_usearch}

@@ -1,7 +1,7 @@
-"""The index that a catalogue would get, beside exact search in the same run: recall, time, memory, and under filters.
+"""`shortlist bench tuning`: the index that tuning picks, beside exact search: recall, time, memory, and under filters.
 
-It is chosen, built, written and opened again by what `index build` and the engine call. It is tuned with one half of
-the queries and measured with the other. Both sides of a comparison are asked in turn, so that a busy moment hits both.
+It is chosen, built, written and opened by the functions that `index build` and the engine use. One half of the queries
+tunes it, the other half measures it. Both searches are timed in turn, so that a busy moment of the machine slows both.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from indexing.tuning.filter_crossover import orders
 from retrieval.topk import Hits, Mask, Vectors, exact_topk
 from serving.cli.show import say
 
-SHARES = (1.0, 0.3, 0.03, 0.003, 0.0001)  # of the items, that a filter allows
+SHARES = (1.0, 0.3, 0.03, 0.003, 0.0001)  # of the items that a filter allows
 K = 10  # hits of a filtered search
-FEWEST = 8  # queries of which a median is taken, beside the first
+FEWEST = 8  # queries for a median, without the first one, a warm-up
 
 Search: TypeAlias = Callable[[Vectors], Hits]
 
 
 class Paired(NamedTuple):
-    """Median milliseconds of two ways of answering the same queries."""
+    """Median milliseconds of two searches for the same queries."""
 
     ours: float
     exact: float
@@ -43,7 +43,7 @@ class Paired(NamedTuple):
 
 @dataclass(frozen=True)
 class OpenedIndex:
-    """An index as an engine opens it, what its manifest would say, and how long it took to get there."""
+    """An index as an engine opens it, with what its manifest has of it, and the seconds of tuning and building."""
 
     index: VectorIndex
     spec: SearchSpec
@@ -54,7 +54,8 @@ class OpenedIndex:
 
 @dataclass(frozen=True, kw_only=True)
 class TunedRun:
-    """Items and queries, float32 [n, dim]; the items may be a memory map. `seconds` is how long each pair is timed."""
+    """Items and queries, float32 [n, dim]; the items may be memory-mapped. `seconds`: for which each comparison
+    runs."""
 
     items: Vectors
     queries: Vectors
@@ -64,7 +65,7 @@ class TunedRun:
     seed: int = 0
 
     def lines(self) -> Iterator[Line]:
-        """The index against exact search, then both under filters from loose to strict."""
+        """The index against exact search, then both under filters that allow ever fewer items."""
         with TemporaryDirectory() as folder:
             opened = self._opened(Path(folder) / "index.faiss")
         say(f"-- {opened.why}")
@@ -131,19 +132,19 @@ class TunedRun:
 
     @cached_property
     def _held(self) -> Vectors:
-        """Queries that the index is not tuned with, one at least."""
+        """The queries that did not tune the index, at least one."""
         return np.ascontiguousarray(self.queries[1::2] if len(self.queries) > 1 else self.queries)
 
     def _paired(self, ours: Search, exact: Search) -> Paired:
-        """Both are asked each query, in turn the one and the other first, until the time is over."""
+        """Both searches answer each query, each of them first in turn, until the time is over."""
         spent: dict[Search, list[float]] = {ours: [], exact: []}
         order = (ours, exact)
         begun = time.perf_counter()
         for at in cycle(range(len(self._held))):
             for search in order:
-                asked = time.perf_counter()
+                sent = time.perf_counter()
                 search(self._held[at : at + 1])
-                spent[search].append(time.perf_counter() - asked)
+                spent[search].append(time.perf_counter() - sent)
             order = order[::-1]
             if len(spent[ours]) >= FEWEST and time.perf_counter() - begun >= self.seconds:
                 break

@@ -21,16 +21,23 @@ from benchmarks.peers.implicit import (
     BprConfig,
     NeighboursConfig,
     bm25_weighted,
-    counted,
+    count_matrix,
     fit_als,
     fit_bpr,
     fit_neighbours,
 )
 from benchmarks.peers.peers import Peers, Reranker
 from benchmarks.peers.recommenders import Grids, Recommenders
-from benchmarks.peers.run import PeersRun, answering_megabytes, calls_of
+from benchmarks.peers.run import PeersRun, answering_megabytes, engine_calls
 from benchmarks.peers.sasrec import SasRec, SasRecConfig, item_vectors, train_sasrec, user_vectors
-from benchmarks.peers.sequences import Examples, Sequences, examples, padded, request_histories, training_sequences
+from benchmarks.peers.sequences import (
+    Sequences,
+    Windows,
+    pad_histories,
+    request_histories,
+    training_sequences,
+    training_windows,
+)
 from benchmarks.peers.text_pipelines import build_bm25s, build_embeddings
 from benchmarks.result_lines import read
 from retrieval.errors import MissingDependency
@@ -62,21 +69,21 @@ def chain(users: int = 24, n_items: int = 6) -> Sequences:
 
 def test_every_event_but_the_first_is_a_target_once_and_windows_are_cut_from_the_end() -> None:
     lists = CSR.from_lists([[1, 2, 3, 4, 5, 6], [7], [], [8, 9]])
-    found = examples(Sequences(lists, np.ones(9, bool)), 3)
+    found = training_windows(Sequences(lists, np.ones(9, bool)), 3)
     assert found.items.tolist() == [[3, 4, 5], [-1, 1, 2], [-1, -1, 8]]
     assert found.targets.tolist() == [[4, 5, 6], [-1, 2, 3], [-1, -1, 9]]
 
 
 def test_what_is_no_target_is_read_but_never_predicted() -> None:
     lists = CSR.from_lists([[1, 2, 3], [4, 5]])
-    found = examples(Sequences(lists, np.array([True, False, True, True, False])), 3)
+    found = training_windows(Sequences(lists, np.array([True, False, True, True, False])), 3)
     assert found.items.tolist() == [[-1, 1, 2]]
     assert found.targets.tolist() == [[-1, -1, 3]]
 
 
 def test_histories_end_at_the_newest_event() -> None:
-    assert padded(CSR.from_lists([[1, 2, 3], [], [4]]), 2).tolist() == [[2, 3], [-1, -1], [-1, 4]]
-    assert padded(CSR.from_lists([[], []]), 2).tolist() == [[-1, -1], [-1, -1]]
+    assert pad_histories(CSR.from_lists([[1, 2, 3], [], [4]]), 2).tolist() == [[2, 3], [-1, -1], [-1, 4]]
+    assert pad_histories(CSR.from_lists([[], []]), 2).tolist() == [[-1, -1], [-1, -1]]
 
 
 def test_training_reads_nothing_after_the_split_and_no_history_holds_its_own_request(shop: Shop) -> None:
@@ -98,11 +105,13 @@ def test_training_reads_nothing_after_the_split_and_no_history_holds_its_own_req
 @pytest.mark.parametrize("full", [6, 0], ids=["whole catalogue", "sampled"])
 def test_sasrec_learns_what_follows_what(full: int, one_thread: None) -> None:
     config = SasRecConfig(**{**vars(TINY), "full_softmax_items": full, "negatives": 32})
-    trained = train_sasrec(examples(chain(), 4), 6, config, validate=lambda _: 0.0, device="cpu", seed=1)
+    trained = train_sasrec(training_windows(chain(), 4), 6, config, validate=lambda _: 0.0, device="cpu", seed=1)
     assert trained.epoch == 1
     figures = iter(range(99))
-    trained = train_sasrec(examples(chain(), 4), 6, config, validate=lambda _: next(figures), device="cpu", seed=1)
-    read = padded(CSR.from_lists([[0, 1, 2], [3, 4], [5]]), 4)
+    trained = train_sasrec(
+        training_windows(chain(), 4), 6, config, validate=lambda _: next(figures), device="cpu", seed=1
+    )
+    read = pad_histories(CSR.from_lists([[0, 1, 2], [3, 4], [5]]), 4)
     best = exact_topk(user_vectors(trained.model, read), item_vectors(trained.model), 1).rows[:, 0]
     assert best.tolist() == [3, 5, 0]
 
@@ -116,7 +125,7 @@ def test_sasrec_stops_when_validation_finds_nothing_better_and_keeps_the_best(on
 
     config = SasRecConfig(**{**vars(TINY), "patience": 2})
     state = torch.get_rng_state()
-    trained = train_sasrec(examples(chain(), 4), 6, config, validate=validate, device="cpu", seed=1)
+    trained = train_sasrec(training_windows(chain(), 4), 6, config, validate=validate, device="cpu", seed=1)
     assert (trained.epoch, len(seen)) == (2, 4)
     assert np.array_equal(item_vectors(trained.model), seen[1])
     assert torch.equal(torch.get_rng_state(), state)
@@ -192,7 +201,7 @@ def test_histories_are_weighted_as_the_librarys_own_function_weights_them() -> N
     pytest.importorskip("implicit")
     from implicit.nearest_neighbours import bm25_weight
 
-    table = counted(CSR.from_lists([[0, 0, 1], [1, 2], [3], [0, 3, 3, 3]]), 4)
+    table = count_matrix(CSR.from_lists([[0, 0, 1], [1, 2], [3], [0, 3, 3, 3]]), 4)
     totals = np.asarray(table.sum(axis=0)).ravel()
     wanted = bm25_weight(table.T.tocsr(), K1=100, B=0.8).T.toarray()
     np.testing.assert_allclose(bm25_weighted(table, totals).toarray(), wanted, atol=1e-6)
@@ -243,7 +252,7 @@ def test_a_bundle_is_timed_on_the_peers_requests_and_lends_its_reranker(
 ) -> None:
     shop = Shop.open(shop_folder, DataConfig(), now=datetime(2026, 6, 1, tzinfo=UTC))
     peers = Peers(shop, Grids.quick(), "cpu", 1, "none", timed=4)
-    calls = calls_of(Engine.open(bundle, device="cpu", auto_reload=False), peers)
+    calls = engine_calls(Engine.open(bundle, device="cpu", auto_reload=False), peers)
     assert {kind: len(some) for kind, some in calls.items()} == {
         "recommend": 4, "recommend, not reranked": 4, "search": 4
     }  # fmt: skip
@@ -296,4 +305,4 @@ def test_bad_input_is_one_line(folder: Path, tmp_path: Path) -> None:
 
 
 def test_examples_count_windows() -> None:
-    assert len(Examples(np.zeros((3, 2), np.int64), np.zeros((3, 2), np.int64))) == 3
+    assert len(Windows(np.zeros((3, 2), np.int64), np.zeros((3, 2), np.int64))) == 3

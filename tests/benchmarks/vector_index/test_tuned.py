@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from benchmarks.cli.app import bench
 from benchmarks.result_lines import read
 from benchmarks.vector_index.run import generate_vectors, load_vectors
-from benchmarks.vector_index.synthetic import shop_vectors
+from benchmarks.vector_index.synthetic import item_vectors
 from benchmarks.vector_index.tuned import SHARES, TunedRun
 from retrieval.errors import BadData
 from retrieval.topk import exact_topk
@@ -35,7 +35,7 @@ def test_made_vectors_have_neighbours_and_do_not_depend_on_anything_but_the_seed
 
 def test_made_vectors_are_made_in_blocks_that_leave_no_mark(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.vector_index.synthetic.BLOCK", 700)
-    found = shop_vectors(N, DIM, np.random.default_rng(0))
+    found = item_vectors(N, DIM, np.random.default_rng(0))
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
 
 
