@@ -49,9 +49,7 @@ class LateHead(nn.Module):
         best, back = similarity.amax(dim=2), similarity.amax(dim=1)
         share = weights.masked_fill(~user, -torch.inf).softmax(dim=1)
         at = torch.arange(item.shape[1], device=item.device)
-        last = torch.where(item, at, -1).amax(
-            dim=1
-        )  # the item's closing special token, which stands for its whole text
+        last = torch.where(item, at, -1).amax(dim=1)  # the item's closing special token stands for its whole text
         whole = (vectors[:, 0] * vectors[torch.arange(len(last), device=item.device), last]).sum(dim=1)
         features = [
             (share * best).sum(dim=1), _mean(best, user), best.masked_fill(~user, 1.0).amin(dim=1), _mean(back, item),

@@ -220,9 +220,7 @@ def _trainer(
         train_dataset=Dataset.from_dict({"unit": np.arange(len(collator.indptr) - 1)}),
         loss=loss,
         evaluator=evaluator,
-        data_collator=cast(
-            "CrossEncoderDataCollator", collator
-        ),  # the trainer only calls it and reads its label columns
+        data_collator=cast("CrossEncoderDataCollator", collator),  # it is only called, and asked for its label columns
     )
     trainer.add_callback(_Epochs())
     if evaluator is not None:
