@@ -77,8 +77,8 @@ def taught(pairs: PairSet, teachers: Sequence[Path], device: str) -> PairSet:
 
 def veto_of(config: RankConfig, device: str, say: Callable[[str], None]) -> Callable[[PairSet, Mask], PairSet]:
     """What leaves out of pairs those of the negatives drawn, bool [n_pairs], that the teacher suspects to be liked, see
-    `ranking.pairs.vetoed`; without a margin in the settings, nothing. Raises BadBundle where the teacher's folder holds
-    none."""
+    `ranking.training.pairs.veto_negatives`; without a margin in the settings, nothing. Raises BadBundle where the
+    teacher's folder holds none."""
     margin = config.veto_margin
     if config.teacher is None or margin is None:
         return lambda pairs, _: pairs

@@ -201,7 +201,7 @@ def test_another_kind_of_model_is_refused(tiny_ranker_folder: Path, scorer: Late
         make_late_interaction(model)
 
 
-def test_a_head_keeps_its_weights_when_it_is_read_apart_again(folder: Path) -> None:
+def test_a_head_keeps_its_weights_when_late_interaction_is_made_again(folder: Path) -> None:
     model = open_late_interaction(folder)
     before = model.model.classifier
     make_late_interaction(model)
