@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from retrieval.errors import BadConfig
 from serving.settings import RunConfig, read_settings
@@ -121,3 +123,18 @@ def test_a_teacher_without_hard_negatives_and_distillation_without_a_teacher_are
 @pytest.mark.parametrize(("written", "folders"), [("large", ("large",)), ('["a", "b"]', ("a", "b"))])
 def test_one_folder_to_distil_from_may_be_written_without_brackets(written: str, folders: tuple[str, ...]) -> None:
     assert read_settings(changes=[f"ranking.distil_from={written}"]).ranking.distil_from == folders
+
+
+def undescribed(group: type[BaseModel], name: str = "") -> Iterator[str]:
+    """The settings of a group that say nothing of what they do."""
+    for below, field in group.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from undescribed(field.annotation, f"{name}{below}.")
+        elif not field.description:
+            yield f"{name}{below}"
+
+
+def test_every_setting_says_what_it_does_and_a_refusal_repeats_it() -> None:
+    assert list(undescribed(RunConfig)) == []
+    with pytest.raises(BadConfig, match=r"setting index\.memory: .*\(given: 'much'\).*; what it sets: .* 4GiB"):
+        read_settings(changes=["index.memory=much"])

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import doctest
 from itertools import pairwise
-from types import ModuleType
 
 import numpy as np
 import pytest
 
-from indexing.ann import faiss_index
-from indexing.ann import faiss_kinds as kinds
 from indexing.ann.faiss_index import FaissIndex
 from indexing.ann.faiss_kinds import kinds_for, ladders_for
-from indexing.tuning import filter_crossover as crossover
 from retrieval.topk import Vectors
-
-
-@pytest.mark.parametrize("module", [crossover, faiss_index, kinds])
-def test_the_examples_of_a_docstring_hold(module: ModuleType) -> None:
-    told = doctest.testmod(module)
-    assert told.attempted
-    assert not told.failed
 
 
 def vectors(n: int, dim: int) -> Vectors:
