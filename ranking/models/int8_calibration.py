@@ -12,7 +12,7 @@ from torch import nn
 
 from ranking.models.cross_encoder import logit_module, open_cross_encoder
 from ranking.models.pair_tokens import PairBatch, PairTokenizer
-from retrieval.encoders.int8_calibration import Recipe, alike, calibrate
+from retrieval.encoders.int8_calibration import Recipe, calibrate, same_length_batches
 from retrieval.encoders.int8_file import INT8
 from retrieval.encoders.int8_layers import quantise
 
@@ -40,7 +40,7 @@ def calibrate_int8(
 
     def batches(rows: NDArray[np.int64]) -> list[PairBatch]:
         some = tokenised.select(rows)
-        return [tokenizer.batch(some.select(batch)) for batch in alike(tokenizer.lengths(some), TOKENS)]
+        return [tokenizer.batch(some.select(batch)) for batch in same_length_batches(tokenizer.lengths(some), TOKENS)]
 
     module = logit_module(model)
     seen, others = batches(calibrating), batches(held_out)

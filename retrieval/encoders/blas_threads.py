@@ -39,9 +39,7 @@ class OneThread:
 
     def _set(self, numbers: list[int]) -> None:
         for library, number in zip(self._libraries, numbers, strict=True):
-            library.clear_controlling_thread(
-                force=True
-            )  # the last to leave may be another thread than the first to enter
+            library.clear_controlling_thread(force=True)  # the last to leave may not be the first to enter
             library.set_num_threads(number)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The file of whole numbers beside a model: whether it is there, and of this version. See `retrieval.quantise`."""
+"""The file of int8 weights in a model's folder, and checks of it; see `retrieval.encoders.int8_layers`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import Path
 
 from retrieval.errors import BadBundle
 
-INT8, INT8_LAYOUT = "int8.safetensors", "2"
+INT8, INT8_LAYOUT = "int8.safetensors", "2"  # file name, and version of its contents
 
 
 def holds_int8(folder: Path) -> bool:
-    """Whether a model's folder holds whole numbers as this version reads them."""
+    """Whether a model's folder has int8 weights in the layout of this version."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -21,7 +21,7 @@ def holds_int8(folder: Path) -> bool:
 
 
 def require_int8(folder: Path) -> None:
-    """Raises BadBundle where a model's folder holds no whole numbers, or those that an earlier version made."""
+    """Raises BadBundle where a model's folder has no int8 weights, or those of an earlier version."""
     if not holds_int8(folder):
         earlier = (folder / INT8).exists()
         what = f"{folder / INT8} is of an earlier version" if earlier else f"{folder} holds no {INT8}"

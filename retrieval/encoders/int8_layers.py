@@ -1,6 +1,6 @@
-"""int8 for CPUs: linear layers of whole numbers, as `retrieval.calibrate` found them and a folder keeps them.
+"""int8 for CPUs: quantised linear layers, as `retrieval.encoders.int8_calibration` computes them.
 
-torch only emulates this; OpenVINO, given the same module, multiplies in int8.
+torch emulates the integer arithmetic; OpenVINO, given the same module, multiplies in int8.
 """
 
 from __future__ import annotations
@@ -16,32 +16,38 @@ from torch.nn import functional
 from retrieval.encoders.int8_file import INT8, INT8_LAYOUT, require_int8
 from retrieval.errors import BadBundle
 
-SMALLEST = 1e-5  # of an input's and a weight's range: one that was never used must not be divided by
-LEVELS = 255  # steps of an activation's range
+EPSILON = 1e-5  # least range of an input or a weight, which is divided by
+LEVELS = 255  # steps in the range of an activation
 
 
 class Grid(NamedTuple):
-    """How the inputs of a layer, float [..., n_in], become whole numbers: each less its `shift` and times its `spread`,
-    float [n_in], over one range, `ends` float [2]."""
+    """The quantisation of a layer's inputs, float [..., n_in].
+
+    Each input is shifted by `-shift` and multiplied by `spread`, float [n_in] each, then rounded to LEVELS steps of one
+    range, `ends` float [2].
+    """
 
     shift: Tensor
     spread: Tensor
     ends: Tensor
 
-    def moved(self, values: Tensor) -> Tensor:
-        """Inputs as they are rounded, before they are."""
+    def scaled(self, values: Tensor) -> Tensor:
+        """Inputs shifted and scaled, not yet rounded, float [..., n_in]."""
         return values * self.spread - self.shift * self.spread
 
     def rounded(self, values: Tensor) -> Tensor:
-        """Inputs moved and rounded, float [..., n_in]."""
+        """Inputs shifted, scaled and rounded, float [..., n_in]."""
         low, high = self.ends.tolist()
-        step = max(high - low, SMALLEST) / LEVELS
-        return torch.fake_quantize_per_tensor_affine(self.moved(values), step, round(-low / step), 0, LEVELS)
+        step = max(high - low, EPSILON) / LEVELS
+        return torch.fake_quantize_per_tensor_affine(self.scaled(values), step, round(-low / step), 0, LEVELS)
 
 
-class Numbers(NamedTuple):
-    """A linear layer by whole numbers: `whole` int8 [n_out, n_in] in steps of one size an output, `steps` float
-    [n_out], and its `bias`, float [n_out], for inputs on a grid."""
+class Int8Weights(NamedTuple):
+    """The weights of a quantised linear layer.
+
+    `whole` int8 [n_out, n_in] are multiples of `steps` float [n_out], one per output; `bias` float [n_out]; `grid` is
+    the quantisation of the inputs.
+    """
 
     whole: Tensor
     steps: Tensor
@@ -49,36 +55,36 @@ class Numbers(NamedTuple):
     grid: Grid
 
     def named(self, layer: str) -> dict[str, Tensor]:
-        """As a file holds them, by the layer's name."""
+        """The tensors by name, prefixed by the layer's name, as a file holds them."""
         own = {"whole": self.whole, "steps": self.steps, "bias": self.bias, **self.grid._asdict()}
         return {f"{layer}.{name}": values.clone() for name, values in own.items()}
 
     @classmethod
-    def of(cls, kept: Mapping[str, Tensor], layer: str) -> Numbers:
-        """From `named`. Raises KeyError where some are missing."""
+    def of(cls, kept: Mapping[str, Tensor], layer: str) -> Int8Weights:
+        """From the result of `named`. Raises KeyError where a tensor is missing."""
         whole, steps, bias = (kept[f"{layer}.{name}"] for name in ("whole", "steps", "bias"))
         return cls(whole, steps, bias, Grid(*(kept[f"{layer}.{name}"] for name in Grid._fields)))
 
 
 class QuantisedLinear(nn.Module):
-    """A linear layer from float [..., n_in] to float [..., n_out] whose product is of whole numbers."""
+    """A linear layer from float [..., n_in] to float [..., n_out] that multiplies integers."""
 
-    def __init__(self, numbers: Numbers) -> None:
+    def __init__(self, weights: Int8Weights) -> None:
         super().__init__()
-        self.grid = Grid(*(nn.Parameter(part, requires_grad=False) for part in numbers.grid))
-        self.steps = nn.Parameter(numbers.steps, requires_grad=False)
-        self.weight = nn.Parameter(numbers.whole * numbers.steps[:, None], requires_grad=False)
-        self.zeros = nn.Parameter(torch.zeros(len(numbers.steps), dtype=torch.int32), requires_grad=False)
-        self.bias = nn.Parameter(numbers.bias, requires_grad=False)
+        self.grid = Grid(*(nn.Parameter(part, requires_grad=False) for part in weights.grid))
+        self.steps = nn.Parameter(weights.steps, requires_grad=False)
+        self.weight = nn.Parameter(weights.whole * weights.steps[:, None], requires_grad=False)
+        self.zeros = nn.Parameter(torch.zeros(len(weights.steps), dtype=torch.int32), requires_grad=False)
+        self.bias = nn.Parameter(weights.bias, requires_grad=False)
 
     def forward(self, values: Tensor) -> Tensor:
-        """See the class."""
+        """Float [..., n_in] to float [..., n_out]."""
         weight = torch.fake_quantize_per_channel_affine(self.weight, self.steps, self.zeros, 0, -127, 127)
         return functional.linear(self.grid.rounded(values), weight, self.bias)
 
 
 def quantisable(model: nn.Module) -> dict[str, nn.Linear]:
-    """The linear layers of an encoder's stack, by name: what comes after it is small, and shapes what is told."""
+    """The linear layers of an encoder's transformer blocks, by name; those after them are small and sensitive."""
     return {
         name: layer
         for name, layer in model.named_modules()
@@ -87,33 +93,33 @@ def quantisable(model: nn.Module) -> dict[str, nn.Linear]:
 
 
 def quantise(model: nn.Module, folder: Path) -> None:
-    """Put whole numbers in the place of those of a model's linear layers for which its folder keeps some.
+    """Replaces the linear layers of a model by quantised ones, where its folder has int8 weights for them.
 
-    Raises BadBundle where it keeps none, those of another model, or those that an earlier version made.
+    Raises BadBundle where the folder has none, or has those of another model or of an earlier version.
     """
     from safetensors.torch import load_file
 
     require_int8(folder)
     layers, kept = quantisable(model), load_file(folder / INT8)
     try:
-        found = {name: Numbers.of(kept, name) for name in dict.fromkeys(name.rpartition(".")[0] for name in kept)}
+        found = {name: Int8Weights.of(kept, name) for name in dict.fromkeys(name.rpartition(".")[0] for name in kept)}
     except KeyError as error:
         raise BadBundle(f"{folder / INT8} has no {error}; train or adopt the model again") from error
     if not all(name in layers and own.whole.shape == layers[name].weight.shape for name, own in found.items()):
         raise BadBundle(f"{folder / INT8} is of another model; train or adopt the model again")
     for name, own in found.items():
-        put(model, name, QuantisedLinear(own))
+        replace_layer(model, name, QuantisedLinear(own))
 
 
-def put(model: nn.Module, name: str, layer: nn.Module) -> None:
-    """A layer in the place of a model's own of that name."""
+def replace_layer(model: nn.Module, name: str, layer: nn.Module) -> None:
+    """Replaces the layer of that name in a model."""
     parent, _, own = name.rpartition(".")
     setattr(model.get_submodule(parent), own, layer)
 
 
-def keep(numbers: Mapping[str, Numbers], folder: Path) -> None:
-    """Write the whole numbers of layers, by name, beside their model."""
+def save_int8(weights: Mapping[str, Int8Weights], folder: Path) -> None:
+    """Writes the int8 weights of layers, by name, to a model's folder."""
     from safetensors.torch import save_file
 
-    tensors = {name: values for layer, own in numbers.items() for name, values in own.named(layer).items()}
+    tensors = {name: values for layer, own in weights.items() for name, values in own.named(layer).items()}
     save_file(tensors, folder / INT8, metadata={"layout": INT8_LAYOUT})

@@ -42,8 +42,8 @@ TOKENISED_AT_ONCE = 8192  # texts, so that the tokens of a whole catalogue need 
 LONGEST, NO_LIMIT = 512, 1_000_000  # tokens: default limit, and the number from which a limit means none
 Side = Literal["query", "document"]
 NO_INT8 = (
-    "int8: this machine multiplies no whole numbers in hardware, or the text encoder holds none of this version "
-    "(train or adopt it again); items' texts are embedded as auto has them"
+    "int8: this machine has no int8 instructions, or the text encoder has no int8 weights of this version (train or "
+    "adopt it again); items' texts are embedded as with auto"
 )
 WORD_MARKS = ("\u2581", "\u0120")  # prefixes of words in SentencePiece and byte-level BPE
 # Documents come by the thousand, so that more distinct shapes pay off: padded to 8, a fifth of a title is padding.

@@ -23,7 +23,7 @@ from benchmarks.models.frontier import (
 )
 from engine_changes import filtering_seen
 from indexing.bundle.bundle import Bundle
-from retrieval.encoders.int8_layers import keep
+from retrieval.encoders.int8_layers import save_int8
 from serving.answering.release_settings import StepSettings
 from serving.engine import Engine
 from serving.evaluation.batch_requests import KnownLogits
@@ -54,10 +54,10 @@ def test_a_folder_allows_what_lies_in_it(tmp_path: Path) -> None:
         "full fp32", "full fp32, first 50"
     ]  # fmt: skip
     assert len(select_strategies(strategies(tmp_path, first_depths=(20, 50)), [])) == 3
-    keep({}, tmp_path)
+    save_int8({}, tmp_path)
     (tmp_path / "shallow").mkdir()
     assert "shallow int8" not in [way.name for way in strategies(tmp_path)]  # which holds no whole numbers
-    keep({}, tmp_path / "shallow")
+    save_int8({}, tmp_path / "shallow")
     found = strategies(tmp_path, depth=50, second_depths=(10,), first_depths=())
     assert [way.name for way in found] == [
         "full fp32",

@@ -93,7 +93,9 @@ def test_pairs_that_are_held_out_are_not_shown(
 ) -> None:
     shutil.copytree(tiny_ranker_folder, copy := tmp_path / "ranker")
     read = list[np.ndarray]()
-    monkeypatch.setattr(int8_calibration, "alike", lambda lengths, most: read.append(lengths) or [np.arange(9)])
+    monkeypatch.setattr(
+        int8_calibration, "same_length_batches", lambda lengths, most: read.append(lengths) or [np.arange(9)]
+    )
     pairs = [("red mug", item) for item in ("oil", "red mug", "large wood table", "argan hair mask") * 60]
     calibrate_int8(copy, pairs)
     shown, held_out = read

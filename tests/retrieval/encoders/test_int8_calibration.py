@@ -1,4 +1,4 @@
-"""Which whole numbers stand for a model's layers, and what becomes of its vectors."""
+"""int8 weights of layers, and how far they move a model's vectors."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from torch import Tensor, nn
 from retrieval.encoders import int8_calibration, runtime
 from retrieval.encoders.int8_calibration import (
     OF_TEXTS,
-    Inputs,
+    InputStatistics,
     Recipe,
-    alike,
     calibrate,
     calibrate_encoder,
-    enough,
+    first_within,
     grid,
-    numbers,
-    whole_numbers,
+    quantised,
+    rounded_weights,
+    same_length_batches,
 )
 from retrieval.encoders.int8_file import INT8, holds_int8
 from retrieval.encoders.int8_layers import QuantisedLinear, quantisable, quantise
@@ -51,10 +51,10 @@ def cosines(some: Vectors, others: Vectors) -> Vectors:
     return (some * others).sum(axis=1)
 
 
-def seen_by(layer: nn.Linear, rows: Tensor, smoothing: float = 0.9) -> Inputs:
+def seen_by(layer: nn.Linear, rows: Tensor, smoothing: float = 0.9) -> InputStatistics:
     """What a layer's inputs are, as calibration sees them."""
     ends = torch.stack([rows.amin(dim=0), rows.amax(dim=0)])
-    inputs = Inputs(grid(ends, [layer.weight.detach()], smoothing))
+    inputs = InputStatistics(grid(ends, [layer.weight.detach()], smoothing))
     for part in rows.split(100):
         inputs.add(part)
     return inputs
@@ -67,7 +67,7 @@ def test_a_grid_lies_around_what_was_seen_of_each_input_and_holds_all_of_it() ->
     torch.testing.assert_close(found.spread[:2], torch.tensor([1.0, 0.1]))
     torch.testing.assert_close(found.ends, torch.tensor([-1.0, 1.0]))
     half = grid(seen, weights, 0.5)
-    moved = half.moved(seen)
+    moved = half.scaled(seen)
     assert float(moved[:, 0].abs().max()) == pytest.approx(1.0)  # the wider input, with the smaller weight, has no less
     assert float(moved.abs().max()) == pytest.approx(float(half.ends[1]))
 
@@ -75,7 +75,7 @@ def test_a_grid_lies_around_what_was_seen_of_each_input_and_holds_all_of_it() ->
 def test_an_input_that_was_never_seen_does_no_harm() -> None:
     layer = nn.Linear(2, 3)
     assert torch.isfinite(
-        QuantisedLinear(numbers(layer, seen_by(layer, torch.zeros(9, 2)), 63))(torch.ones(4, 2))
+        QuantisedLinear(quantised(layer, seen_by(layer, torch.zeros(9, 2)), 63))(torch.ones(4, 2))
     ).all()
 
 
@@ -88,14 +88,14 @@ def test_inputs_that_lie_far_from_the_middle_of_their_range_go_together_as_ever(
     inputs = seen_by(layer, rows)
     wanted = torch.cov(inputs.grid.rounded(rows).double().T, correction=0)
     torch.testing.assert_close(inputs.products, wanted, atol=1e-8, rtol=1e-5)
-    assert torch.isfinite(numbers(layer, inputs, 127).bias).all()
+    assert torch.isfinite(quantised(layer, inputs, 127).bias).all()
 
 
 def test_inputs_that_tell_nothing_of_each_other_are_rounded_each_by_itself() -> None:
     weights = torch.tensor([[1.27, 0.334, -0.336], [0.0, -12.7, 0.06]], dtype=torch.float64)
     alone = torch.diag(torch.tensor([1.0, 3.0, 2.0], dtype=torch.float64))
     steps = torch.tensor([0.01, 0.1], dtype=torch.float64)
-    assert whole_numbers(weights, steps, alone, 99, top=127).tolist() == [[127, 33, -34], [0, -127, 1]]
+    assert rounded_weights(weights, steps, alone, 99, top=127).tolist() == [[127, 33, -34], [0, -127, 1]]
 
 
 def loss_by_rounding(n_in: int, rows: int, top: int, *, apart: bool = False) -> float:
@@ -110,7 +110,7 @@ def loss_by_rounding(n_in: int, rows: int, top: int, *, apart: bool = False) -> 
 
     seen, others = inputs(rows), inputs(1_000)
     steps = weights.abs().amax(dim=1) / top
-    whole = whole_numbers(weights.double(), steps.double(), (seen.T @ seen).double() / rows, rows, top=top)
+    whole = rounded_weights(weights.double(), steps.double(), (seen.T @ seen).double() / rows, rows, top=top)
     assert int(whole.abs().max()) == top
     nearest = (weights / steps[:, None]).round()
     off = [float(((others @ (found * steps[:, None] - weights).T) ** 2).mean()) for found in (whole, nearest)]
@@ -129,7 +129,7 @@ def test_what_a_few_rows_show_by_chance_does_little_harm_to_others() -> None:
 def test_outputs_are_right_in_the_mean_whatever_rounding_takes() -> None:
     torch.manual_seed(0)
     layer, rows = nn.Linear(6, 5), torch.randn(400, 6) ** 3 + torch.arange(6)
-    found = QuantisedLinear(numbers(layer, seen_by(layer, rows), 7))
+    found = QuantisedLinear(quantised(layer, seen_by(layer, rows), 7))
     with torch.inference_mode():
         off = found(rows) - layer(rows)
     torch.testing.assert_close(off.mean(dim=0), torch.zeros(5), atol=1e-3, rtol=0)
@@ -146,7 +146,7 @@ def test_weights_make_up_for_what_rounding_takes_from_an_input() -> None:
     inputs = seen_by(layer, rows, 0.5)
     assert len(inputs.grid.rounded(rows)[1:, 0].unique()) == 1
     with torch.inference_mode():
-        off = (QuantisedLinear(numbers(layer, inputs, 127))(rows) - layer(rows))[1:, 0]
+        off = (QuantisedLinear(quantised(layer, inputs, 127))(rows) - layer(rows))[1:, 0]
     assert float(off.std()) < 0.3 * float(rows[1:, 0].std())
 
 
@@ -174,7 +174,7 @@ def test_layers_that_harm_least_become_whole_numbers_first_up_to_a_share(
         return found
 
     before = told()
-    calibrate(model, lambda: model(rows), tmp_path, Recipe(0.9, 127, share), told=told)
+    calibrate(model, lambda: model(rows), tmp_path, Recipe(0.9, 127, share), embed_sample=told)
     np.testing.assert_array_equal(told(), before)  # the model is as it was
     quantise(model, tmp_path)
     assert [type(layer) for layer in model.stack] == [QuantisedLinear] * (2 - left) + [nn.Linear] * left
@@ -197,15 +197,15 @@ def test_harm_is_counted_by_product(tmp_path: Path) -> None:
             found: Vectors = made(rows[:50]).numpy()
         return found
 
-    calibrate(model, lambda: made(rows), tmp_path, Recipe(0.9, 127, 0.91), told=told)
+    calibrate(model, lambda: made(rows), tmp_path, Recipe(0.9, 127, 0.91), embed_sample=told)
     quantise(model, tmp_path)
     assert [type(model.get_submodule(f"stack.{at}")) for at in (0, 1)] == [nn.Linear, QuantisedLinear]
 
 
 def test_harm_is_seen_by_some_texts_however_long() -> None:
-    assert len(enough(np.full(20, 300), 2_000, least=8)) == 8
-    assert len(enough(np.full(5, 300), 2_000, least=8)) == 5
-    assert len(enough(np.full(5, 3_000), 2_000)) == 1
+    assert len(first_within(np.full(20, 300), 2_000, least=8)) == 8
+    assert len(first_within(np.full(5, 300), 2_000, least=8)) == 5
+    assert len(first_within(np.full(5, 3_000), 2_000)) == 1
 
 
 def test_a_text_encoder_has_two_thirds_of_its_products_in_whole_numbers(folder: Path) -> None:
@@ -259,7 +259,7 @@ def test_no_texts_make_no_whole_numbers(tiny_encoder_folder: Path, tmp_path: Pat
 
 
 def test_texts_of_one_length_come_in_batches_and_no_more_of_them_than_asked_for() -> None:
-    batches = alike(np.full(50, 128), most=20 * 128)
+    batches = same_length_batches(np.full(50, 128), most=20 * 128)
     assert max(len(batch) for batch in batches) * 128 <= BUDGET_TOKENS
     assert sorted(np.concatenate(batches).tolist()) == list(range(20))
 
@@ -290,7 +290,7 @@ def test_documents_are_read_in_int8_and_queries_as_ever(
     folder: Path, without_fast_bf16: Callable[[], bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not without_fast_bf16():
-        pytest.skip("this CPU multiplies no whole numbers in hardware that are served")
+        pytest.skip("this CPU has no int8 instructions")
     monkeypatch.setattr(runtime, "has_fast_bf16", without_fast_bf16)
     exact, half, whole = (TextEncoder.load(folder, device="cpu", precision=kind) for kind in ("fp32", "auto", "int8"))
     np.testing.assert_array_equal(whole.encode(TEXTS, "query"), half.encode(TEXTS, "query"))

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from retrieval.encoders.int8_file import INT8, INT8_LAYOUT, holds_int8
-from retrieval.encoders.int8_layers import LEVELS, Grid, Numbers, QuantisedLinear, keep, quantisable, quantise
+from retrieval.encoders.int8_layers import LEVELS, Grid, Int8Weights, QuantisedLinear, quantisable, quantise, save_int8
 from retrieval.encoders.text_encoder import sentence_module
 from retrieval.errors import BadBundle
 
@@ -24,7 +24,7 @@ def as_they_are(low: float, high: float, n_in: int = 2) -> Grid:
 
 def test_a_layer_by_hand() -> None:
     whole, steps = torch.tensor([[63, -1]], dtype=torch.int8), torch.tensor([0.01])
-    layer = QuantisedLinear(Numbers(whole, steps, torch.tensor([1.0]), as_they_are(-1.0, 1.55)))
+    layer = QuantisedLinear(Int8Weights(whole, steps, torch.tensor([1.0]), as_they_are(-1.0, 1.55)))
     found = layer(torch.tensor([[0.504, -9.0]]))  # to .50, in steps of .01, and to the end of the range, -1
     assert found.item() == pytest.approx(1.0 + 0.5 * 0.63 + 0.01, abs=1e-6)
 
@@ -33,8 +33,8 @@ def test_inputs_lie_on_a_grid_of_one_step() -> None:
     grid = Grid(torch.tensor([3.0, -10.0]), torch.tensor([1.0, 0.1]), torch.tensor([-1.0, 1.0]))
     given = torch.tensor([[2.0, -20.0], [3.5, -5.0], [4.0, 0.0]])
     rounded = grid.rounded(given)
-    assert float((rounded - grid.moved(given)).abs().max()) <= 1 / LEVELS + 1e-6
-    torch.testing.assert_close(grid.moved(given), torch.tensor([[-1.0, -1.0], [0.5, 0.5], [1.0, 1.0]]))
+    assert float((rounded - grid.scaled(given)).abs().max()) <= 1 / LEVELS + 1e-6
+    torch.testing.assert_close(grid.scaled(given), torch.tensor([[-1.0, -1.0], [0.5, 0.5], [1.0, 1.0]]))
 
 
 def test_what_is_kept_is_put_in_place_by_name_and_the_rest_stays(tiny_encoder_folder: Path, tmp_path: Path) -> None:
@@ -43,14 +43,14 @@ def test_what_is_kept_is_put_in_place_by_name_and_the_rest_stays(tiny_encoder_fo
     model = sentence_module(copy).get_submodule("model")
     name, layer = next(iter(quantisable(model).items()))
     n_out, n_in = layer.weight.shape
-    own = Numbers(
+    own = Int8Weights(
         torch.ones(n_out, n_in, dtype=torch.int8),
         torch.full((n_out,), 0.5),
         torch.arange(n_out) * 1.0,
         as_they_are(-1.0, 1.55, n_in),
     )
     assert not holds_int8(copy)
-    keep({name: own}, copy)
+    save_int8({name: own}, copy)
     assert holds_int8(copy)
     quantise(model, copy)
     found = model.get_submodule(name)(torch.ones(1, n_in))
@@ -84,10 +84,10 @@ def test_whole_numbers_of_another_model_are_refused(
     model = sentence_module(copy).get_submodule("model")
     name, layer = next(iter(quantisable(model).items()))
     size, n_in = n_out or layer.out_features, layer.in_features
-    one = Numbers(
+    one = Int8Weights(
         torch.ones(size, n_in, dtype=torch.int8), torch.ones(size), torch.ones(size), as_they_are(-1, 1, n_in)
     )
-    keep({name if n_out else f"{name}.other": one}, copy)
+    save_int8({name if n_out else f"{name}.other": one}, copy)
     with pytest.raises(BadBundle, match="is of another model"):
         quantise(model, copy)
 
@@ -95,7 +95,9 @@ def test_whole_numbers_of_another_model_are_refused(
 def test_half_a_file_is_refused_or_none(tiny_encoder_folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "text"
     shutil.copytree(tiny_encoder_folder, copy)
-    keep({"one": Numbers(torch.ones(2, 2, dtype=torch.int8), torch.ones(2), torch.ones(2), as_they_are(-1, 1))}, copy)
+    save_int8(
+        {"one": Int8Weights(torch.ones(2, 2, dtype=torch.int8), torch.ones(2), torch.ones(2), as_they_are(-1, 1))}, copy
+    )
     assert set(load_file(copy / INT8)) == {
         f"one.{part}" for part in ("whole", "steps", "bias", "shift", "spread", "ends")
     }

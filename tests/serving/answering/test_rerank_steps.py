@@ -12,7 +12,7 @@ from ranking.models.placement import Placement
 from ranking.ordering.blend import Blend
 from retrieval.encoders import runtime
 from retrieval.encoders.int8_file import INT8
-from retrieval.encoders.int8_layers import keep
+from retrieval.encoders.int8_layers import save_int8
 from retrieval.encoders.runtime import RuntimeName, RuntimeOptions
 from retrieval.errors import BadBundle, BadConfig
 from serving.answering.release_settings import StepSettings
@@ -38,7 +38,7 @@ def test_steps_are_recorded_with_their_blends() -> None:
 def test_what_a_caller_asks_for_stands_above_what_is_recorded(
     recorded: str, asked: str, wanted: str, tmp_path: Path
 ) -> None:
-    keep({}, tmp_path)
+    save_int8({}, tmp_path)
     step = StepSettings(model="full", depth=10, precision=recorded)
     found = step_placement(step, tmp_path, RuntimeOptions(device="cpu", precision=asked))
     assert found == Placement("cpu", "openvino", wanted)  # type: ignore[arg-type]
@@ -52,7 +52,7 @@ def test_recorded_int8_counts_as_auto_where_the_model_holds_no_whole_numbers_of_
 
 
 def test_graphs_are_kept_of_what_another_cpu_takes_too(tmp_path: Path) -> None:
-    keep({}, tmp_path)
+    save_int8({}, tmp_path)
     steps = [StepSettings(model=model, depth=10) for model in ("full", "shallow", "late")]
     assert [cpu_precisions(step, tmp_path) for step in steps] == [("fp32", "int8"), ("auto",), ("auto",)]
 
@@ -71,7 +71,7 @@ def test_auto_is_int8_where_the_cpu_multiplies_it_and_the_model_holds_whole_numb
     model: str, by: RuntimeName, fast: bool, wanted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runtime, "has_fast_bf16", lambda: fast)
-    keep({}, tmp_path)
+    save_int8({}, tmp_path)
     found = step_placement(StepSettings(model=model, depth=10), tmp_path, RuntimeOptions(device="cpu", runtime=by))
     assert found == Placement("cpu", by, wanted)  # type: ignore[arg-type]
 
@@ -82,7 +82,7 @@ def test_recorded_int8_counts_as_auto_on_cuda_and_is_refused_where_it_is_asked_f
     monkeypatch.setattr(runtime, "_has_cuda", lambda: True)
     step = StepSettings(model="full", depth=10, precision="int8")
     assert str(step_placement(step, tmp_path, RuntimeOptions(device="cuda"))) == "cuda: torch, bf16"
-    with pytest.raises(BadConfig, match="int8 is of CPUs"):
+    with pytest.raises(BadConfig, match="int8 runs on CPUs only"):
         step_placement(step, tmp_path, RuntimeOptions(device="cuda", precision="int8"))
 
 
