@@ -105,7 +105,8 @@ def dump_json(value: Mapping[str, object]) -> bytes:
 
 
 def load_json(path: Path, *, schema: int) -> JsonMap:
-    """Read a JSON object; raises CorruptBundle for a file that cannot be read, BadBundle for a newer schema."""
+    """Read a JSON object of format `schema`; raises CorruptBundle for a file that cannot be read, BadBundle for another
+    format."""
     try:
         value = json.loads(path.read_bytes())
     except OSError as error:
@@ -114,10 +115,10 @@ def load_json(path: Path, *, schema: int) -> JsonMap:
         raise CorruptBundle(f"{path} is not whole JSON ({error}); restore it or build again") from error
     if not isinstance(value, dict) or not isinstance(value.get("schema"), int):
         raise CorruptBundle(f"{path} does not name its schema; restore it or build again")
-    if value["schema"] > schema:
-        raise BadBundle(
-            f"{path} is of schema {value['schema']}, this shortlist reads up to {schema}; install a newer one"
-        )
+    found = value["schema"]
+    if found != schema:
+        remedy = "install a newer one" if found > schema else "make a new bundle: shortlist run NEW_BUNDLE --data DATA"
+        raise BadBundle(f"{path} is of format {found}, this shortlist reads format {schema}; {remedy}")
     return value
 
 

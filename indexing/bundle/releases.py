@@ -64,13 +64,9 @@ class Release:
 
     @classmethod
     def read(cls, path: Path) -> Release:
-        """Read a release; raises CorruptBundle where the file is cut short, changed or lacks a field."""
+        """Read a release; raises CorruptBundle where the file is cut short, changed or lacks a field, BadBundle where
+        it is of another format."""
         envelope = load_json(path, schema=SCHEMA)
-        if envelope["schema"] != SCHEMA:
-            raise BadBundle(
-                f"{path} is of format {envelope['schema']}, this shortlist reads format {SCHEMA}; make a new bundle: "
-                "shortlist run NEW_BUNDLE --data DATA"
-            )
         body = envelope.get("release")
         if not isinstance(body, dict) or sha256(dump_json(body)) != envelope.get("sha256"):
             raise CorruptBundle(f"{path} is changed: its contents differ from its checksum; restore it or build again")

@@ -74,7 +74,7 @@ def as_opened(path: Path, expected: FileSum) -> bool:
 def verdict(subject: str, parts: Mapping[Path, str | None], check: Check = as_written) -> Verdict:
     """Verify the folders of parts; `parts` maps each to the sha256 that its manifest must have, None for any.
 
-    Raises BadBundle for a manifest of a newer schema.
+    Raises BadBundle for a manifest of another format.
     """
     with ThreadPoolExecutor(max(1, len(parts))) as pool:
         found = list(pool.map(lambda part: _examined(part[0], part[1], check), parts.items()))

@@ -241,13 +241,15 @@ def test_names_cannot_lead_out_of_the_bundle(bundle: Bundle) -> None:
             bundle.path_of("towers", name)
 
 
-def test_a_newer_schema_is_refused_by_name(bundle: Bundle, publish: Publish) -> None:
+@pytest.mark.parametrize(("step", "remedy"), [(1, "install a newer one"), (-1, "make a new bundle: shortlist run")])
+def test_another_format_is_refused_in_one_line(bundle: Bundle, publish: Publish, step: int, remedy: str) -> None:
     publish(1)
     for path in (bundle.path_of("index", "i1") / MANIFEST, bundle.path / "releases" / "r1.json"):
         fields = json.loads(path.read_text())
-        path.write_text(json.dumps(fields | {"schema": 99}))
-        with pytest.raises(BadBundle, match=rf"{path.name} is of schema 99, .* install a newer"):
+        path.write_text(json.dumps(fields | {"schema": fields["schema"] + step}))
+        with pytest.raises(BadBundle, match=rf"{path.name} is of format .*; {remedy}") as refused:
             bundle.current()
+        assert "\n" not in str(refused.value)
 
 
 def test_release_and_manifest_survive_the_round_trip_with_numpy_and_not_finite_figures(tmp_path: Path) -> None:
