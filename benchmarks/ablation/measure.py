@@ -1,4 +1,4 @@
-"""What a pair of towers alone finds, exactly: no index, no other source, no reranker."""
+"""The quality of a pair of towers alone: exact search, no other candidate source, no reranker."""
 
 from __future__ import annotations
 
@@ -31,30 +31,31 @@ HISTORIES_AT_ONCE = 1024
 
 @dataclass(frozen=True)
 class MeasuredTowers:
-    """Towers over a shop; `text` are its items' text vectors, float32 [n_items, text_dim]."""
+    """Towers and the data set to measure them on; `text` has its items' text vectors, float32 [n_items, text_dim]."""
 
     towers: Towers
     shop: Shop
     text: Vectors
 
     def recommend(self, requests: Requests) -> Figures:
-        """Figures of requests with what was taken before removed from answers and from targets."""
+        """Figures of requests, with items bought before removed from answers and targets."""
         seen = self._seen(requests)
         return figures_of(self._hits(requests, seen), targets_of(requests).without(seen))
 
     def search(self, queries: NDArray[np.integer]) -> Figures:
-        """Figures of judged queries; what is to be found is their highest grade. `noisy_recall@k` is that of the same
-        queries misspelt."""
+        """Figures of judged queries, whose items of the highest grade are relevant; `noisy_recall@k` is that of the
+        same queries misspelt."""
         targets = relevant_rows(*self.shop.judged(queries))
-        asked = (self.shop.query_texts(queries), noisy_queries(self.shop, queries))
+        variants = (self.shop.query_texts(queries), noisy_queries(self.shop, queries))
         plain, noisy = (
-            figures_of(exact_topk(self.towers.user.queries(texts), self._searched, DEPTH), targets) for texts in asked
+            figures_of(exact_topk(self.towers.user.queries(texts), self._searched, DEPTH), targets)
+            for texts in variants
         )
         return plain | {f"noisy_{name}": noisy[name] for name in ("recall@10", "recall@100")}
 
     def new_items(self, requests: Requests, untuned: Vectors) -> Figures:
-        """Figures of requests for items that no history holds; `untuned_recall@50` is that of the mean of the history's
-        items in the vectors `untuned`, float32 [n_items, dim]."""
+        """Figures of requests for items that no history has; `untuned_recall@50` is that of the mean of the history's
+        items by the vectors `untuned`, float32 [n_items, dim]."""
         assert self.shop.data.events is not None
         seen, targets = self._seen(requests), targets_of(requests)
         read = history_mean(histories(self.shop.data.events, requests), untuned)
@@ -63,13 +64,13 @@ class MeasuredTowers:
         return found | {"untuned_recall@50": figures_of(places, targets)["recall@50"]}
 
     def _hits(self, requests: Requests, exclude: CSR) -> Hits:
-        """The best items of each history; the most taken ones where it is empty."""
+        """The best items for each history, or the most popular ones where it is empty."""
         users = self._users(requests)
         hits = exact_topk(users, self._searched, DEPTH, exclude=exclude)
-        nothing = np.flatnonzero(~users.any(axis=1))
+        empty = np.flatnonzero(~users.any(axis=1))
         popular = self._counts.astype(np.float32)[:, None]
-        ones = np.ones((len(nothing), 1), np.float32)
-        hits.put(nothing, exact_topk(ones, popular, DEPTH, exclude=exclude.select(nothing)))
+        ones = np.ones((len(empty), 1), np.float32)
+        hits.put(empty, exact_topk(ones, popular, DEPTH, exclude=exclude.select(empty)))
         return hits
 
     def _users(self, requests: Requests) -> Vectors:
@@ -80,7 +81,7 @@ class MeasuredTowers:
         for start in range(0, len(requests), HISTORIES_AT_ONCE):
             part = slice(start, start + HISTORIES_AT_ONCE)
             batch = timeline.batch(requests.user[part], position[requests.end[part]], longest)
-            found.append(self.towers.user.histories(batch, self._readings, self._asked))
+            found.append(self.towers.user.histories(batch, self._readings, self._query_vectors))
         return np.concatenate(found)
 
     def _seen(self, requests: Requests) -> CSR:
@@ -89,7 +90,7 @@ class MeasuredTowers:
 
     @cached_property
     def _readings(self) -> Vectors:
-        """What the item tower gives, float32 [n_items, index_dim + linear]."""
+        """The item tower's output, float32 [n_items, index_dim + linear]."""
         return self.towers.item.vectors(self.text, self.shop.data.items)
 
     @cached_property
@@ -103,21 +104,21 @@ class MeasuredTowers:
         return timeline.recoded(self.towers.config.kinds), position
 
     @cached_property
-    def _asked(self) -> Vectors | None:
-        """Vectors of the past queries in histories, float32 [n_queries, index_dim]."""
+    def _query_vectors(self) -> Vectors | None:
+        """The vectors of past queries in histories, float32 [n_queries, index_dim]."""
         assert self.shop.data.events is not None
         texts = self.shop.data.events.query_texts
         return self.towers.user.queries(texts) if texts else None
 
     @cached_property
     def _counts(self) -> NDArray[np.int64]:
-        """Training targets of each item, int64 [n_items]."""
+        """How often each item is a target in training, int64 [n_items]."""
         assert self.shop.data.events is not None
         assert self.shop.events is not None
         return np.bincount(self.shop.data.events.item[self.shop.events.train_target], minlength=self.shop.data.n_items)
 
 
 def figures_of(ranked: Ranked, targets: CSR) -> Figures:
-    """`n` and the figures of `serving.evaluate` at all its cuts."""
+    """`n` and the figures of an evaluation at all its cuts."""
     found = task_figures(MeasuredTask(targets=targets, stages={"towers": ranked}))
     return {"n": found["n"], **as_object(as_object(found["stages"])["towers"])}

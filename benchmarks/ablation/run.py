@@ -1,9 +1,9 @@
-"""`python -m benchmarks.ablation --data DATA --out FILE.jsonl --run "NAME: SETTING=VALUE ..."`: what a setting of
-towers does.
+"""`python -m benchmarks.ablation --data DATA --out FILE.jsonl --run "NAME: SETTING=VALUE ..."`: the
+effect of the towers' settings.
 
-Every run trains towers on the same share of the data and measures them alone, exactly. A run whose line is in the file
-is not trained again, so that a list of runs can be interrupted and added to. Text vectors that no run changes are kept
-beside it, in FILE.texts.
+Every run trains towers on the same share of the data and measures them alone, by exact search. A run whose line is in
+the file is not trained again, so that a list of runs can be interrupted and extended. Text vectors that no run changes
+are cached beside the file, in FILE.texts.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ SHOWN = (
 
 @dataclass(frozen=True)
 class Variant:
-    """A named run: the settings that it changes, as `room.name=value`, its seed, and all settings that follow."""
+    """A named run: the settings that it changes, as `room.name=value`, its seed, and the resulting configuration."""
 
     name: str
     changes: tuple[str, ...]
@@ -70,7 +70,7 @@ class Variant:
 
     @classmethod
     def parsed(cls, text: str, common: Sequence[str], seed: int) -> Variant:
-        """A run as the option has it. Raises BadConfig, naming the setting.
+        """Parses the text of `--run`. Raises BadConfig, naming the setting.
 
         >>> Variant.parsed("deep: retrieval.history.layers=2", ["retrieval.history.epochs=5"], 1).changes
         ('retrieval.history.epochs=5', 'retrieval.history.layers=2')
@@ -84,19 +84,19 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation:
-    """What all runs share: the data, how much of it, and what is measured."""
+    """What all runs share: the data, the folds to measure, and the budget of a training."""
 
     shop: Shop
     new: Mapping[str, Requests]  # by fold, requests for items that were withheld from training
-    about: Mapping[str, Json]  # what makes a line comparable: data, shares, budget, folds
+    about: Mapping[str, Json]  # facts that comparable lines share: data, shares, budget, folds
     budget: Budget
     device: str
     texts: Path  # a folder for the vectors of text encoders before any training
     test: bool
 
     def line(self, variant: Variant) -> Figures:
-        """Trains and measures one run: all that is written of it. `seconds` are of training, without the text vectors
-        that no run changes."""
+        """Trains and measures one run: its line of the file. `seconds` are those of training, without text vectors that
+        no run changes."""
         config = variant.config.retrieval
         text = self._untuned(variant.config) if self._keeps_text(config) else None
         begun = time.monotonic()
@@ -113,11 +113,11 @@ class Ablation:
         return {**self.key(variant), "commit": machine()["commit"], "seconds": seconds, "figures": figures}
 
     def key(self, variant: Variant) -> Figures:
-        """What a line is recognised by."""
+        """The entries by which the line of a run is recognised."""
         return {"name": variant.name, "seed": variant.seed, "settings": list(variant.changes), **self.about}
 
     def _measured(self, measured: MeasuredTowers, config: RunConfig) -> Figures:
-        """Figures by task and fold; None is a figure that no request can have."""
+        """Figures by task and fold; None for a figure without any request."""
         found: Figures = {}
         if self.shop.events is not None:
             found["recommend"] = {name: measured.recommend(fold) for name, fold in self._folds(self.shop.events.folds)}
@@ -132,39 +132,40 @@ class Ablation:
         return found
 
     def _folds(self, folds: Mapping[str, Requests]) -> list[tuple[str, Requests]]:
-        """What is measured of some folds, by name."""
+        """The folds to measure, by name."""
         return [("held out", held_out(folds)), *([("test", folds["test"])] if self.test else [])]
 
     def _keeps_text(self, config: RetrievalConfig) -> bool:
-        """Whether nothing would train the text encoder: there are no queries, and its settings are the default ones."""
+        """Whether the text encoder stays untrained: there are no queries, and its settings are the defaults."""
         events = self.shop.data.events
-        asked = self.shop.judgements is not None or (events is not None and bool(events.query_texts))
-        return not asked and config.text == RetrievalConfig().text
+        has_queries = self.shop.judgements is not None or (events is not None and bool(events.query_texts))
+        return not has_queries and config.text == RetrievalConfig().text
 
     def _untuned(self, config: RunConfig) -> TextPart:
-        """The text encoder before any training; its vectors are made once and kept in `texts`."""
+        """The text encoder before any training; its vectors are computed once and cached in `texts`."""
         folder = self.texts / fingerprint(config.retrieval.text.model)
         folder.mkdir(parents=True, exist_ok=True)
         return untuned_text(self.shop, None, config, device=self.device, work=folder)
 
 
 def read_lines(path: Path) -> list[Figures]:
-    """The lines of a file of runs, none where there is no file yet. Raises BadConfig where one is torn."""
+    """The lines of a file of runs, none where there is no file yet. Raises BadConfig for a broken line."""
     if not path.exists():
         return []
     try:
         return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
     except ValueError as error:
-        raise BadConfig(f"{path}: a line is not JSON ({error}); remove it, and its run is made again") from error
+        raise BadConfig(f"{path}: a line is not JSON ({error}); remove that line to repeat its run") from error
 
 
 def run_all(ablation: Ablation, variants: Sequence[Variant], out: Path) -> list[Figures]:
-    """The line of every variant, in their order; those that `out` lacks are made and appended as they come."""
+    """The line of every variant, in their order; variants without a line in `out` are run and appended."""
     found, known = [], read_lines(out)
     for number, variant in enumerate(variants, 1):
         key = ablation.key(variant)
         line = next((line for line in known if key.items() <= line.items()), None)
-        say(f"-- run {number} of {len(variants)}: {variant.name}, seed {variant.seed}{', in the file' if line else ''}")
+        known_already = ", already in the file" if line else ""
+        say(f"-- run {number} of {len(variants)}: {variant.name}, seed {variant.seed}{known_already}")
         if line is None:
             line = ablation.line(variant)
             with out.open("a", encoding="utf-8") as file:
@@ -174,7 +175,7 @@ def run_all(ablation: Ablation, variants: Sequence[Variant], out: Path) -> list[
 
 
 def markdown(lines: Sequence[Figures]) -> str:
-    """One table for each task and fold: means over seeds, in brackets the difference to the first run."""
+    """A table for each task and fold: means over seeds, and the difference to the first run in brackets."""
     names = list(dict.fromkeys(str(line["name"]) for line in lines))
     first = as_object(lines[0]["figures"])
     places = [(task, fold) for task, folds in first.items() for fold in as_object(folds)]
@@ -221,7 +222,7 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def opened(
+def open_ablation(
     data: Path,
     common: Sequence[str],
     *,
@@ -232,7 +233,7 @@ def opened(
     texts: Path,
     test: bool,
 ) -> Ablation:
-    """The share of a data set that all runs are trained and measured on. Raises BadConfig and BadData."""
+    """The ablation of a share of a data set. Raises BadConfig and BadData."""
     config = read_settings(changes=common).data
     whole = load(data, max_bad=config.max_bad, max_unknown=config.max_unknown)
     shop = share_of(whole, share, config)
@@ -242,7 +243,7 @@ def opened(
     new: Mapping[str, Requests] = {}
     if withheld:
         if shop.events is None:
-            raise BadConfig(f"--withhold {withheld}: {data} has no events, so that no item can be withheld from them")
+            raise BadConfig(f"--withhold {withheld}: {data} has no events, which --withhold needs; leave it out")
         shop, new = withhold(shop, withheld)
     for line in shop.split_lines():
         say(line)
@@ -251,29 +252,35 @@ def opened(
 
 def ablate(
     data: Data,
-    out: Annotated[Path, typer.Option(help="A file of one JSON line a run; runs that it holds are not made again.")],
+    out: Annotated[Path, typer.Option(help="A file with a JSON line for each run; runs that it has are not repeated.")],
     run: Annotated[
         list[str],
-        typer.Option(metavar='"NAME: ROOM.NAME=VALUE ..."', help="A run; the first is what others are compared with."),
+        typer.Option(
+            metavar='"NAME: ROOM.NAME=VALUE ..."',
+            help="A run and the settings that it changes; the first is the one that others are compared with.",
+        ),
     ],
     changes: Changes = None,
-    share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Of the users, and of the training queries.")] = 1.0,
+    share: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of the users, and of the training queries.")
+    ] = 1.0,
     withheld: Annotated[
-        float, typer.Option("--withhold", min=0.0, max=1.0, help="Share of items that no training or history holds.")
+        float,
+        typer.Option("--withhold", min=0.0, max=1.0, help="Share of items to remove from all training and histories."),
     ] = 0.0,
-    seeds: Annotated[str, typer.Option(metavar="SEED,SEED", help="Each run is made once with each.")] = "1",
-    valid: Annotated[bool, typer.Option("--valid", help="Measure on what is held out, not on test.")] = False,
+    seeds: Annotated[str, typer.Option(metavar="SEED,SEED", help="Each run is repeated with each seed.")] = "1",
+    valid: Annotated[bool, typer.Option("--valid", help="Measure on the held-out folds only, not on test.")] = False,
     budget: BudgetOption = "default",
     device: Device = "auto",
 ) -> None:
-    """Train towers under several settings, measure each alone and exactly, and compare them with the first."""
+    """Train towers under several settings, measure them by exact search, and compare them with the first."""
     common = changes or []
     try:
         variants = [Variant.parsed(text, common, seed) for seed in _seeds(seeds) for text in run]
         if len({(variant.name, variant.seed) for variant in variants}) < len(variants):
-            raise BadConfig("--run: two runs have one name; name each by what it changes")
+            raise BadConfig("--run: two runs have the same name; give each a name of its own")
         with quiet_libraries():
-            ablation = opened(
+            ablation = open_ablation(
                 data,
                 common,
                 share=share,
