@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from benchmarks.result_lines import Line as Line
     from benchmarks.result_lines import Run as Run
 
+    __version__: str
+
 _MODULES = {
     "benchmarks.environment": "Probe machine probe",
     "benchmarks.latency.by_stage": "cold_starts",

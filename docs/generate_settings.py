@@ -45,9 +45,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the page to the site's files."""
     from mkdocs.structure.files import File
 
-    from serving.settings import RunConfig
+    from serving.settings import RunSettings
 
-    files.append(File.generated(config, PAGE, content=page_of(RunConfig())))
+    files.append(File.generated(config, PAGE, content=page_of(RunSettings())))
     return files
 
 

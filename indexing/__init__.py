@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from indexing.version.index_version import IndexVersion as IndexVersion
     from indexing.version.item_columns import ItemColumn as ItemColumn
 
+    __version__: str
+
 _MODULES = {
     "indexing.version.item_columns": "ItemColumn",
     "indexing.ann.exact": "ExactIndex",

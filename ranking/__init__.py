@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ranking.training.settings import RankerTraining as RankerTraining
     from ranking.training.train import train_ranker as train_ranker
 
+    __version__: str
+
 _MODULES = {
     "ranking.models.cross_encoder": "CrossEncoderScorer ShortlistScorer",
     "ranking.ordering.gate": "GateVerdict",

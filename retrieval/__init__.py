@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from retrieval.towers.serving import Towers as Towers
     from retrieval.training.towers import train_towers as train_towers
 
+    __version__: str
+
 _MODULES = {
     "retrieval.data.dataset": "DataSet check load",
     "retrieval.encoders.text_encoder": "TextEncoder",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from retrieval.errors import MissingDependency
@@ -44,6 +43,8 @@ def missing_dependency(error: ImportError, purpose: str) -> MissingDependency | 
 
 def installed_versions(*distributions: str) -> dict[str, str]:
     """The version of each distribution that is installed, by name."""
+    from importlib.metadata import PackageNotFoundError, version
+
     found = {}
     for name in distributions:
         with suppress(PackageNotFoundError):

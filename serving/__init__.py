@@ -1,4 +1,4 @@
-"""Answers: open a bundle with `Engine.open(path)` and ask."""
+"""Train and publish a release with `run(bundle, data)`; answer from it with `Engine.open(bundle)`."""
 
 from __future__ import annotations
 
@@ -8,18 +8,35 @@ from retrieval.lazy import exports
 
 if TYPE_CHECKING:
     from serving.engine import Engine as Engine
+    from serving.jobs.api import run as run
+    from serving.jobs.run import RunResult as RunResult
     from serving.request import Answer as Answer
+    from serving.request import Condition as Condition
+    from serving.request import Filters as Filters
     from serving.request import Hit as Hit
     from serving.request import Request as Request
+    from serving.settings import RunSettings as RunSettings
+    from serving.settings import read_settings as read_settings
+
+    __version__: str
 
 _MODULES = {
     "serving.engine": "Engine",
-    "serving.request": "Answer Hit Request",
+    "serving.jobs.api": "run",
+    "serving.jobs.run": "RunResult",
+    "serving.request": "Answer Condition Filters Hit Request",
+    "serving.settings": "RunSettings read_settings",
 }
 __all__ = [
     "Answer",
+    "Condition",
     "Engine",
+    "Filters",
     "Hit",
     "Request",
+    "RunResult",
+    "RunSettings",
+    "read_settings",
+    "run",
 ]
 __getattr__, __dir__ = exports(__name__, _MODULES)

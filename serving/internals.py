@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from serving.request import Filters as Filters
     from serving.request import Request as Request
     from serving.settings import DataConfig as DataConfig
-    from serving.settings import RunConfig as RunConfig
+    from serving.settings import RunSettings as RunSettings
     from serving.settings import read_settings as read_settings
     from serving.shop import Shop as Shop
 
@@ -98,7 +98,7 @@ _MODULES = {
     "serving.reporting.report": "write_whole",
     "serving.reporting.tables": "OURS SLICES heading shown stage_label",
     "serving.request": "Answer Filters Request",
-    "serving.settings": "DataConfig RunConfig read_settings",
+    "serving.settings": "DataConfig RunSettings read_settings",
     "serving.shop": "Shop",
 }
 __all__ = [
@@ -127,7 +127,7 @@ __all__ = [
     "Positions",
     "ReleaseState",
     "Request",
-    "RunConfig",
+    "RunSettings",
     "Shop",
     "StepSettings",
     "Task",

@@ -181,7 +181,7 @@ class EvaluationConfig(Settings):
     )
 
 
-class RunConfig(Settings):
+class RunSettings(Settings):
     """Everything."""
 
     data: DataConfig = DataConfig()
@@ -206,7 +206,7 @@ class RunConfig(Settings):
 
 def read_settings(
     file: Path | None = None, changes: Sequence[str] = (), *, base: Mapping[str, object] | None = None
-) -> RunConfig:
+) -> RunSettings:
     """The defaults (or `base`, the settings of a release), changed by a TOML file, changed by `room.name=value` lines.
 
     Raises BadConfig, naming the setting.
@@ -214,14 +214,14 @@ def read_settings(
     >>> read_settings(changes=["ranking.depth=20"]).ranking.depth
     20
     """
-    tree = _merged(_known(base or {}, RunConfig), _read_toml(file) if file is not None else {})
+    tree = _merged(_known(base or {}, RunSettings), _read_toml(file) if file is not None else {})
     for change in changes:
         name, equals, value = change.partition("=")
         if not equals or not name:
             raise BadConfig(f"--set {change}: write it as room.name=value, for example --set retrieval.seed=2")
         _put(tree, name.strip().split("."), _value(value.strip()), change)
     try:
-        return RunConfig.model_validate(tree)
+        return RunSettings.model_validate(tree)
     except ValidationError as error:
         raise BadConfig(_refusal(error.errors()[0])) from error
 
@@ -240,7 +240,7 @@ def _refusal(error: ErrorDetails) -> str:
 
 def _group_of(path: tuple[int | str, ...]) -> type[BaseModel]:
     """The group of settings that a path of names ends in."""
-    group: type[BaseModel] = RunConfig
+    group: type[BaseModel] = RunSettings
     for room in path[:-1]:
         field = group.model_fields.get(str(room))
         below = None if field is None else field.annotation

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from serving.cli.app import app
 from serving.jobs.build_index import IndexBuild
 from serving.jobs.run import Pipeline
-from serving.settings import RunConfig
+from serving.settings import RunSettings
 
-Make = Callable[[Path, Path, RunConfig], Pipeline]
+Make = Callable[[Path, Path, RunSettings], Pipeline]
 Build = Callable[..., IndexBuild]
 
 
@@ -32,7 +32,7 @@ def data(sample_folder: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def job(data: Path, own_bundle: Path, make_pipeline: Make, quick_settings: RunConfig, build_index: Build) -> Build:
+def job(data: Path, own_bundle: Path, make_pipeline: Make, quick_settings: RunSettings, build_index: Build) -> Build:
     """An index build of that catalogue into a bundle of one's own."""
     return lambda **options: build_index(make_pipeline(data, own_bundle, quick_settings), **options)
 

@@ -33,8 +33,9 @@ def test_importing_the_command_line_loads_nothing_heavy() -> None:
     assert loaded_by("import serving.cli.app") == set()
 
 
-def test_naming_the_engine_leaves_the_training_frameworks_out() -> None:
-    assert loaded_by("from serving import Engine").isdisjoint(TRAINING)
+def test_naming_the_engine_or_a_run_leaves_the_training_frameworks_out() -> None:
+    names = "Engine, Answer, RunSettings, RunResult, read_settings, run"
+    assert loaded_by(f"from serving import {names}").isdisjoint(TRAINING)
 
 
 def test_openvino_is_loaded_without_its_report_of_usage() -> None:

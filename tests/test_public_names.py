@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ PUBLIC = {
         build_version open_index
     """,
     "ranking": "CrossEncoderScorer GateVerdict PairSet RankerTraining ShortlistScorer train_ranker",
-    "serving": "Answer Engine Hit Request",
+    "serving": "Answer Condition Engine Filters Hit Request RunResult RunSettings read_settings run",
     "benchmarks": "Line Load Probe Run Workload closed_loop cold_starts machine open_loop probe",
 }
 
@@ -41,6 +42,12 @@ def test_each_public_name_resolves_is_listed_and_documented(package: str) -> Non
 def test_no_public_name_is_that_of_a_module_which_would_hide_it(package: str) -> None:
     modules = {path.stem for path in (ROOT / package).glob("*.py")}
     assert modules.isdisjoint(importlib.import_module(package).__all__)
+
+
+@pytest.mark.parametrize("package", PUBLIC)
+def test_every_package_has_the_version_of_the_distribution(package: str) -> None:
+    module = importlib.import_module(package)
+    assert module.__version__ == version("shortlist")
 
 
 @pytest.mark.parametrize("package", PUBLIC)

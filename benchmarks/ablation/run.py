@@ -37,7 +37,7 @@ from serving.cli.show import say
 from serving.internals import (
     Figures,
     Json,
-    RunConfig,
+    RunSettings,
     Shop,
     as_object,
     heading,
@@ -66,7 +66,7 @@ class Variant:
     name: str
     changes: tuple[str, ...]
     seed: int
-    config: RunConfig
+    config: RunSettings
 
     @classmethod
     def parsed(cls, text: str, common: Sequence[str], seed: int) -> Variant:
@@ -116,7 +116,7 @@ class Ablation:
         """The entries by which the line of a run is recognised."""
         return {"name": variant.name, "seed": variant.seed, "settings": list(variant.changes), **self.about}
 
-    def _measured(self, measured: MeasuredTowers, config: RunConfig) -> Figures:
+    def _measured(self, measured: MeasuredTowers, config: RunSettings) -> Figures:
         """Figures by task and fold; None for a figure without any request."""
         found: Figures = {}
         if self.shop.events is not None:
@@ -141,7 +141,7 @@ class Ablation:
         has_queries = self.shop.judgements is not None or (events is not None and bool(events.query_texts))
         return not has_queries and config.text == RetrievalConfig().text
 
-    def _untuned(self, config: RunConfig) -> TextPart:
+    def _untuned(self, config: RunSettings) -> TextPart:
         """The text encoder before any training; its vectors are computed once and cached in `texts`."""
         folder = self.texts / fingerprint(config.retrieval.text.model)
         folder.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from retrieval.encoders.quiet import quiet_libraries
 from retrieval.progress import LoopRecord, record_loops
 from retrieval.settings import Budget
 from serving.cli.show import say
-from serving.internals import Engine, Pipeline, RunConfig, Shop, fit_ranker, ranker_data
+from serving.internals import Engine, Pipeline, RunSettings, Shop, fit_ranker, ranker_data
 
 QUICK = (
     "retrieval.text.examples=256", "retrieval.history.epochs=1", "ranking.training.examples=64",
@@ -33,7 +33,7 @@ class TrainingRun:
     """A data set, the share of its users to train on, the settings, and the budget of the training."""
 
     data: Path
-    config: RunConfig = field(default_factory=RunConfig)
+    config: RunSettings = field(default_factory=RunSettings)
     budget: Budget = "default"
     device: str = "auto"
     share: float = 1.0

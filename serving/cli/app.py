@@ -25,6 +25,7 @@ from serving.cli.options import (
     MaxUnknown,
     NewBundle,
     Sample,
+    Version,
     pipeline_of,
     quiet_libraries,
     settings_of,
@@ -49,7 +50,7 @@ ask.add_commands(app)
 
 
 @app.callback()
-def main(debug: Debug = False) -> None:
+def main(debug: Debug = False, version: Version = False) -> None:
     """Two-tower retrieval and cross-encoder ranking: from parquet files to ranked results."""
 
 

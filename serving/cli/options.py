@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
-from serving.cli.show import say
+from serving.cli.show import say, show_version
 
 if TYPE_CHECKING:
     from serving.jobs.run import Pipeline
-    from serving.settings import RunConfig
+    from serving.settings import RunSettings
 
 Bundle: TypeAlias = Annotated[Path, typer.Argument(help="The bundle, a folder written by `shortlist run`.")]
 NewBundle: TypeAlias = Annotated[Path, typer.Argument(help="The bundle to write to; created if it does not exist.")]
@@ -36,6 +36,9 @@ MaxUnknown: TypeAlias = Annotated[
     float | None, typer.Option("--max-unknown", help="Largest share of events of unknown items, such as 0.1.")
 ]
 Debug: TypeAlias = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the warnings of libraries.")]
+Version: TypeAlias = Annotated[
+    bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 K: TypeAlias = Annotated[int, typer.Option("--k", "-k", help="How many items to return.")]
 Filter: TypeAlias = Annotated[
@@ -97,7 +100,7 @@ def settings_of(
     *,
     base: Mapping[str, object] | None = None,
     options: Limits | None = None,
-) -> RunConfig:
+) -> RunSettings:
     """The defaults or a release's settings, changed by a file, then by --set, then by options."""
     from serving.settings import read_settings
 

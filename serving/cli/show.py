@@ -26,6 +26,17 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False, markup=False)
 
 
+def show_version(wanted: bool) -> None:
+    """The version, where it is asked for; the command ends with it."""
+    if wanted:
+        import typer
+
+        import serving
+
+        print(f"shortlist {serving.__version__}")
+        raise typer.Exit
+
+
 def say(line: str) -> None:
     """A line of progress, on stderr."""
     print(line, file=sys.stderr, flush=True)

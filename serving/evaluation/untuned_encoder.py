@@ -14,7 +14,7 @@ from retrieval.encoders.pretrained import pretrained_source
 from retrieval.encoders.text_encoder import TextEncoder, open_sentence_transformer
 from retrieval.fingerprint import fingerprint
 from retrieval.text.rendering import item_texts
-from serving.settings import RunConfig
+from serving.settings import RunSettings
 from serving.shop import Shop
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 VECTORS = "vectors.npy"
 
 
-def untuned_text(shop: Shop, bundle: Bundle | None, config: RunConfig, *, device: str, work: Path) -> TextPart:
+def untuned_text(shop: Shop, bundle: Bundle | None, config: RunSettings, *, device: str, work: Path) -> TextPart:
     """The encoder in sentence-transformers' layout below `work`, and its vectors of the catalogue.
 
     The vectors are taken from the bundle's derived files, if there is one and `keep_untuned` has put them there, or
@@ -49,7 +49,7 @@ def untuned_text(shop: Shop, bundle: Bundle | None, config: RunConfig, *, device
     return part
 
 
-def keep_untuned(shop: Shop, bundle: Bundle, config: RunConfig, *, work: Path) -> None:
+def keep_untuned(shop: Shop, bundle: Bundle, config: RunSettings, *, work: Path) -> None:
     """Keeps the vectors of the catalogue with the bundle's derived files, so that an evaluation need not make them."""
     made = work / untuned_name(shop, config)
     if made.exists() and bundle.runtime(made.name) is None:
@@ -58,6 +58,6 @@ def keep_untuned(shop: Shop, bundle: Bundle, config: RunConfig, *, work: Path) -
             bundle.keep_runtime(made.name, folder)
 
 
-def untuned_name(shop: Shop, config: RunConfig) -> str:
+def untuned_name(shop: Shop, config: RunSettings) -> str:
     """Changes with the model, the items' texts and their order."""
     return f"untuned-{fingerprint(config.retrieval.text.model, item_texts(shop.data.items))}"

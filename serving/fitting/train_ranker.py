@@ -40,7 +40,7 @@ from serving.evaluation.batch_requests import QueriesAlone, retrieved
 from serving.evaluation.labelled import LabelledRequests
 from serving.fitting.distillation import at_hand, taught, train_teachers, veto_of
 from serving.fitting.ranker_data import RankerData, Training, budgeted, mean_tokens
-from serving.settings import RankConfig, RunConfig
+from serving.settings import RankConfig, RunSettings
 from serving.shop import Shop
 
 
@@ -149,7 +149,7 @@ def ranker_data(
     return RankerData(join_pairs(train), join_pairs(valid), usable, join_pairs(proposed) if config.distils else None)
 
 
-def teacher_of(config: RunConfig, device: str) -> Teacher | None:
+def teacher_of(config: RunSettings, device: str) -> Teacher | None:
     """The cross-encoder that judges the towers' hard negatives, if one is configured and they have any. Raises
     BadBundle where its folder holds none."""
     folder = config.ranking.teacher

@@ -42,7 +42,7 @@ from serving.answering.source_registry import write_words
 from serving.answering.user_store import TOGETHERNESS, write_users
 from serving.jobs.canaries import canaries_of, write_canaries
 from serving.jobs.job_log import JobLog
-from serving.settings import RunConfig
+from serving.settings import RunSettings
 from serving.shop import Shop
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Assembly:
     """Adds parts to one bundle, whose writer lock the caller holds."""
 
     bundle: Bundle
-    config: RunConfig
+    config: RunSettings
     device: str
     now: Callable[[], datetime]
 

@@ -39,7 +39,7 @@ from serving.evaluation.untuned_encoder import keep_untuned, untuned_text
 from serving.jobs.bundle_parts import Assembly, plain
 from serving.jobs.work_folder import Work
 from serving.reporting.report import Report, render_report, written
-from serving.settings import RunConfig
+from serving.settings import RunSettings
 from serving.shop import Shop
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Pipeline:
 
     data_folder: Path
     out: Path
-    config: RunConfig = field(default_factory=RunConfig)
+    config: RunSettings = field(default_factory=RunSettings)
     budget: Budget = "default"
     device: str = "auto"
     say: Callable[[str], None] = print

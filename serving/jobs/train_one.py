@@ -12,7 +12,7 @@ from retrieval.errors import BadData
 from retrieval.towers.serving import TEXT
 from serving.answering.release_settings import ReleaseSettings
 from serving.jobs.run import Pipeline, RunResult
-from serving.settings import RunConfig
+from serving.settings import RunSettings
 
 
 def train_towers(pipeline: Pipeline) -> Release:
@@ -61,7 +61,7 @@ def recorded_settings(bundle: Bundle) -> Mapping[str, object]:
     """The settings that made the live release; one of adopted models starts from its own encoder."""
     live = bundle.current()
     recorded = ReleaseSettings.of(live)
-    settings = RunConfig.model_validate(recorded.config)
+    settings = RunSettings.model_validate(recorded.config)
     if recorded.adopted:
         own = {"model": str(bundle.path_of("towers", live.towers) / TEXT)}
         text = settings.retrieval.text.model_copy(update=own)

@@ -28,7 +28,7 @@ from retrieval.towers.serving import Towers
 from serving.answering.release_settings import ReleaseSettings
 from serving.jobs.bundle_parts import encode_with_progress
 from serving.jobs.run import REJECTED
-from serving.settings import RunConfig
+from serving.settings import RunSettings
 
 LARGE = 0.2  # of the items: so many updated rows cost each search more than a build would
 
@@ -136,7 +136,7 @@ class Update:
 
 def _precision(release: Release) -> str:
     """What the catalogue's texts were embedded in."""
-    return RunConfig.model_validate(ReleaseSettings.of(release).config).retrieval.precision
+    return RunSettings.model_validate(ReleaseSettings.of(release).config).retrieval.precision
 
 
 class Made(NamedTuple):

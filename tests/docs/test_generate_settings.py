@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from serving.settings import RunConfig
+from serving.settings import RunSettings
 
 FILE = Path(__file__).parents[2] / "docs/generate_settings.py"
 
@@ -65,8 +65,8 @@ def test_a_group_of_a_kind_that_was_told_tells_what_differs(pages: ModuleType) -
 
 
 def test_every_setting_of_a_run_has_its_row(pages: ModuleType) -> None:
-    page, told = pages.page_of(RunConfig()), set[type[BaseModel]]()
-    for name, group in pages.groups(RunConfig()):
+    page, told = pages.page_of(RunSettings()), set[type[BaseModel]]()
+    for name, group in pages.groups(RunSettings()):
         part = page.split(f"## {name}\n", 1)[1].split("\n## ", 1)[0]
         if type(group) not in told:
             assert [one for one in pages.plain_fields(group) if f"| `{one}`<br>" not in part] == []

@@ -22,7 +22,7 @@ from serving.evaluation.batch_requests import EVERY_GATE
 from serving.jobs.build_index import IndexBuild, IndexJob
 from serving.jobs.job_log import JobLog
 from serving.jobs.run import SAMPLE_MARK, Pipeline, RunResult
-from serving.settings import RunConfig, read_settings
+from serving.settings import RunSettings, read_settings
 from serving.shop import Shop
 
 FIRST_RUN = (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=look) for look in count())
@@ -63,14 +63,14 @@ def quick_changes(tiny_encoder_folder: Path, tiny_bert_folder: Path) -> list[str
 
 
 @pytest.fixture(scope="session")
-def quick_settings(quick_changes: list[str]) -> RunConfig:
+def quick_settings(quick_changes: list[str]) -> RunSettings:
     """The settings of it."""
     return read_settings(changes=quick_changes)
 
 
 @pytest.fixture(scope="session")
 def run_result(
-    sample_folder: Path, quick_settings: RunConfig, tmp_path_factory: pytest.TempPathFactory, one_thread: None
+    sample_folder: Path, quick_settings: RunSettings, tmp_path_factory: pytest.TempPathFactory, one_thread: None
 ) -> RunResult:
     """What a whole run over the shop left."""
 
@@ -109,13 +109,13 @@ def own_bundle(bundle_path: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def make_pipeline() -> Callable[[Path, Path, RunConfig], Pipeline]:
+def make_pipeline() -> Callable[[Path, Path, RunSettings], Pipeline]:
     """See `quick_pipeline`."""
     return quick_pipeline
 
 
 @pytest.fixture(scope="session")
-def open_shop() -> Callable[[Path, RunConfig], Shop]:
+def open_shop() -> Callable[[Path, RunSettings], Shop]:
     """A data set, read and split."""
     return lambda folder, settings: Shop.open(folder, settings.data, now=next(CLOCK))
 
@@ -131,6 +131,6 @@ def build_index() -> Callable[..., IndexBuild]:
     return build
 
 
-def quick_pipeline(data: Path, out: Path, settings: RunConfig) -> Pipeline:
+def quick_pipeline(data: Path, out: Path, settings: RunSettings) -> Pipeline:
     """A silent pipeline on the CPU, whose clock begins after the last event and goes on a second a look."""
     return Pipeline(data, out, settings, "quick", "cpu", say=lambda _: None, now=CLOCK.__next__)

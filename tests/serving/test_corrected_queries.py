@@ -21,7 +21,7 @@ from serving.fitting import fit_fusion as fusing
 from serving.fitting.fit_blend import valid_shortlists
 from serving.fitting.fit_fusion import PermittedRequests, fit_fusions
 from serving.jobs.canaries import Canary, user_vectors
-from serving.settings import RunConfig
+from serving.settings import RunSettings
 from serving.shop import Shop
 
 MEANT = "titanium camp stove"
@@ -59,7 +59,7 @@ def state(engine: Engine) -> ReleaseState:
 
 
 @pytest.fixture(scope="module")
-def shop(sample_folder: Path, quick_settings: RunConfig, open_shop: Callable[..., Shop]) -> Shop:
+def shop(sample_folder: Path, quick_settings: RunSettings, open_shop: Callable[..., Shop]) -> Shop:
     return open_shop(sample_folder, quick_settings)
 
 

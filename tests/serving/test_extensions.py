@@ -16,11 +16,11 @@ from retrieval.sources import registry
 from serving.engine import Engine
 from serving.evaluation.figures import as_object
 from serving.jobs.run import Pipeline
-from serving.settings import RunConfig, read_settings
+from serving.settings import RunSettings, read_settings
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
-Make = Callable[[Path, Path, RunConfig], Pipeline]
+Make = Callable[[Path, Path, RunSettings], Pipeline]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 

@@ -12,14 +12,14 @@ import pytest
 from indexing.bundle.bundle import Bundle
 from serving.engine import Engine
 from serving.jobs.run import Pipeline
-from serving.settings import RunConfig
+from serving.settings import RunSettings
 
 pytestmark = pytest.mark.gpu
 
 
 @pytest.fixture(scope="module")
 def gpu_bundle(
-    sample_folder: Path, quick_settings: RunConfig, make_pipeline: object, tmp_path_factory: pytest.TempPathFactory
+    sample_folder: Path, quick_settings: RunSettings, make_pipeline: object, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     out = tmp_path_factory.mktemp("gpu") / "bundle"
     assert callable(make_pipeline)

@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from retrieval.errors import BadConfig
-from serving.settings import RunConfig, read_settings
+from serving.settings import RunSettings, read_settings
 
 
 def test_a_change_wins_over_the_file_and_the_file_over_the_release(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_settings_do_not_change_afterwards() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        RunConfig().ranking.depth = 3  # type: ignore[misc]
+        RunSettings().ranking.depth = 3  # type: ignore[misc]
 
 
 def test_settings_that_do_not_go_together_are_told_without_all_others() -> None:
@@ -135,6 +135,6 @@ def undescribed(group: type[BaseModel], name: str = "") -> Iterator[str]:
 
 
 def test_every_setting_says_what_it_does_and_a_refusal_repeats_it() -> None:
-    assert list(undescribed(RunConfig)) == []
+    assert list(undescribed(RunSettings)) == []
     with pytest.raises(BadConfig, match=r"setting index\.memory: .*\(given: 'much'\).*; what it sets: .* 4GiB"):
         read_settings(changes=["index.memory=much"])

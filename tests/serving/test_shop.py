@@ -11,14 +11,14 @@ import pytest
 from retrieval.data.dataset import DataSet
 from retrieval.errors import BadData
 from retrieval.topk import CSR
-from serving.settings import RunConfig
+from serving.settings import RunSettings
 from serving.shop import Shop, in_order, repeat_share
 
-Open = Callable[[Path, RunConfig], Shop]
+Open = Callable[[Path, RunSettings], Shop]
 
 
 @pytest.fixture(scope="module")
-def shop(sample_folder: Path, quick_settings: RunConfig, open_shop: Open) -> Shop:
+def shop(sample_folder: Path, quick_settings: RunSettings, open_shop: Open) -> Shop:
     return open_shop(sample_folder, quick_settings)
 
 

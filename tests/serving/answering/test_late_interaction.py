@@ -22,16 +22,16 @@ from serving.evaluation.batch_requests import QueriesAlone, retrieved
 from serving.jobs.run import Pipeline
 from serving.jobs.train_one import train_ranker
 from serving.jobs.update_index import Update
-from serving.settings import RunConfig, read_settings
+from serving.settings import RunSettings, read_settings
 
-Make = Callable[[Path, Path, RunConfig], Pipeline]
+Make = Callable[[Path, Path, RunSettings], Pipeline]
 CHANGES = ["ranking.strategy=late_then_full", "ranking.late.examples=64", "ranking.late.valid_pairs=64"]
 ORDERS = {"recommend", "recommend_unseen", "search"}
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_it_is_trained_stored_served_and_kept_right_by_updates(
-    own_bundle: Path, sample_folder: Path, tmp_path: Path, make_pipeline: Make, quick_settings: RunConfig
+    own_bundle: Path, sample_folder: Path, tmp_path: Path, make_pipeline: Make, quick_settings: RunSettings
 ) -> None:
     settings = read_settings(base=quick_settings.model_dump(), changes=CHANGES)
     release = train_ranker(make_pipeline(sample_folder, own_bundle, settings)).release
@@ -70,7 +70,7 @@ def test_it_is_trained_stored_served_and_kept_right_by_updates(
 
 
 def test_a_build_reads_new_texts_alone_unless_what_it_knows_was_damaged(
-    own_bundle: Path, sample_folder: Path, tmp_path: Path, make_pipeline: Make, quick_settings: RunConfig,
+    own_bundle: Path, sample_folder: Path, tmp_path: Path, make_pipeline: Make, quick_settings: RunSettings,
     build_index: Callable[..., object], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     settings = read_settings(base=quick_settings.model_dump(), changes=CHANGES)

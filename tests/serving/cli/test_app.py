@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, version
 from pathlib import Path
 
 import pytest
@@ -193,6 +193,11 @@ def test_debug_shows_where_a_fault_is(monkeypatch: pytest.MonkeyPatch) -> None:
     told = shortlist("--debug", "sample", "nowhere")
     assert told.exit_code == 1
     assert "Traceback" in told.stderr
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    told = shortlist("--version")
+    assert (told.exit_code, told.stdout) == (0, f"shortlist {version('shortlist')}\n")
 
 
 def test_an_unknown_option_is_told_as_such() -> None:

@@ -22,16 +22,16 @@ from serving.engine import Engine
 from serving.evaluation.batch_requests import QueriesAlone, retrieved, with_texts
 from serving.evaluation.evaluator import NOISY, Measurement
 from serving.evaluation.figures import Figures, as_object, merge_reranked, needs_rerank, relevant_rows
-from serving.settings import RunConfig
+from serving.settings import RunSettings
 from serving.shop import Shop
 
-Open = Callable[[Path, RunConfig], Shop]
+Open = Callable[[Path, RunSettings], Shop]
 TASKS = ("recommend", "search", "personalised_search", "complete_cart")
 MODES = [("recommend", "seen_removed"), ("recommend", "seen_kept"), *((task, None) for task in TASKS[1:])]
 
 
 @pytest.fixture(scope="module")
-def shop(sample_folder: Path, quick_settings: RunConfig, open_shop: Open) -> Shop:
+def shop(sample_folder: Path, quick_settings: RunSettings, open_shop: Open) -> Shop:
     return open_shop(sample_folder, quick_settings)
 
 

@@ -16,16 +16,16 @@ from retrieval.metrics.baselines import targets_of
 from serving.engine import Engine
 from serving.evaluation.batch_requests import SEARCH_WINDOW, PastRequests
 from serving.evaluation.labelled import LabelledRequests, LabelledShortlists
-from serving.settings import RunConfig
+from serving.settings import RunSettings
 from serving.shop import Shop
 
-Open: TypeAlias = Callable[[Path, RunConfig], Shop]
+Open: TypeAlias = Callable[[Path, RunSettings], Shop]
 Renamed: TypeAlias = Callable[[str], str]
 FOLD = "test"
 
 
 @pytest.fixture(scope="module")
-def shop(sample_folder: Path, quick_settings: RunConfig, open_shop: Open) -> Shop:
+def shop(sample_folder: Path, quick_settings: RunSettings, open_shop: Open) -> Shop:
     return open_shop(sample_folder, quick_settings)
 
 
@@ -119,7 +119,7 @@ def test_what_is_hidden_does_not_depend_on_the_order_of_rows_items_and_shoppers(
     carts: list[LabelledShortlists],
     shop: Shop,
     sample_folder: Path,
-    quick_settings: RunConfig,
+    quick_settings: RunSettings,
     open_shop: Open,
     tmp_path: Path,
     what: str,

@@ -22,7 +22,7 @@ from serving.evaluation.figures import MIN_SLICE, MeasuredTask, as_object, evalu
 from serving.evaluation.slices import noisy_queries, request_slices
 from serving.reporting.report import Report, render_report
 from serving.reporting.tables import SLICES, slice_rows, tables
-from serving.settings import RunConfig
+from serving.settings import RunSettings
 from serving.shop import Shop
 
 
@@ -139,7 +139,7 @@ def test_report_and_terminal_show_the_slices() -> None:
 
 
 @pytest.fixture(scope="module")
-def shop(sample_folder: Path, quick_settings: RunConfig, open_shop: Callable[[Path, RunConfig], Shop]) -> Shop:
+def shop(sample_folder: Path, quick_settings: RunSettings, open_shop: Callable[[Path, RunSettings], Shop]) -> Shop:
     return open_shop(sample_folder, quick_settings)
 
 

@@ -24,15 +24,15 @@ from serving.evaluation.figures import relevant_rows
 from serving.evaluation.labelled import LabelledRequests
 from serving.fitting import fit_blend as blending
 from serving.fitting.fit_blend import fitted_steps
-from serving.settings import RunConfig
+from serving.settings import RunSettings
 from serving.shop import Shop
 
 NAMES = ("recommend", "recommend_unseen", "search", "grade")
-Open = Callable[[Path, RunConfig], Shop]
+Open = Callable[[Path, RunSettings], Shop]
 
 
 @pytest.fixture(scope="module")
-def shop(sample_folder: Path, quick_settings: RunConfig, open_shop: Open) -> Shop:
+def shop(sample_folder: Path, quick_settings: RunSettings, open_shop: Open) -> Shop:
     return open_shop(sample_folder, quick_settings)
 
 

@@ -18,16 +18,16 @@ from serving.evaluation.batch_requests import by_towers
 from serving.evaluation.labelled import LabelledRequests
 from serving.fitting import fit_fusion as fusing
 from serving.fitting.fit_fusion import PermittedRequests, fit_fusions
-from serving.settings import RunConfig
+from serving.settings import RunSettings
 from serving.shop import Shop
 
 TAKEN = {"own_frequency", "taken_before"}  # sources of what is taken again
 
-Open = Callable[[Path, RunConfig], Shop]
+Open = Callable[[Path, RunSettings], Shop]
 
 
 @pytest.fixture(scope="module")
-def shop(sample_folder: Path, quick_settings: RunConfig, open_shop: Open) -> Shop:
+def shop(sample_folder: Path, quick_settings: RunSettings, open_shop: Open) -> Shop:
     """The sample shop with its test requests as ranker_valid: a fold to fit on."""
     shop = open_shop(sample_folder, quick_settings)
     assert shop.events is not None

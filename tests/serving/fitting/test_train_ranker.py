@@ -23,10 +23,10 @@ from serving.fitting import train_ranker as ranker
 from serving.fitting.distillation import TEACHERS, at_hand, taught
 from serving.fitting.ranker_data import RankerData, Training
 from serving.fitting.train_ranker import PairSource, fit_ranker, ranker_data, teacher_of
-from serving.settings import RunConfig, read_settings
+from serving.settings import RunSettings, read_settings
 from serving.shop import Shop
 
-Open = Callable[[Path, RunConfig], Shop]
+Open = Callable[[Path, RunSettings], Shop]
 HARD = "retrieval.text.hard_negatives=1"
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -125,7 +125,7 @@ def test_a_ranker_learns_the_mean_logits_of_seeds(
 
 @pytest.fixture(scope="module")
 def mined(
-    engine: Engine, sample_folder: Path, quick_settings: RunConfig, open_shop: Open
+    engine: Engine, sample_folder: Path, quick_settings: RunSettings, open_shop: Open
 ) -> Callable[..., tuple[RankerData, list[str]]]:
     """The pairs of a run over the engine's own stages under changed settings, and what was said."""
     shop = open_shop(sample_folder, quick_settings)
@@ -182,7 +182,7 @@ def test_a_veto_leaves_drawn_negatives_out_of_what_is_learned_and_out_of_nothing
 def test_a_veto_of_everything_is_refused_once_cross_fitted_towers_were_asked_too(
     mined: Callable[..., tuple[RankerData, list[str]]],
     sample_folder: Path,
-    quick_settings: RunConfig,
+    quick_settings: RunSettings,
     tiny_ranker_folder: Path,
     open_shop: Open,
 ) -> None:

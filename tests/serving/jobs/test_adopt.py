@@ -31,10 +31,10 @@ from serving.jobs.adopt import Adoption, own_pairs, read_vectors
 from serving.jobs.build_index import IndexBuild
 from serving.jobs.run import Pipeline
 from serving.jobs.train_one import index_ids, recorded_settings
-from serving.settings import RunConfig, read_settings
+from serving.settings import RunSettings, read_settings
 from serving.shop import Shop
 
-Make = Callable[[Path, Path, RunConfig], Pipeline]
+Make = Callable[[Path, Path, RunSettings], Pipeline]
 Build = Callable[..., IndexBuild]
 DIM = 32
 
@@ -56,7 +56,7 @@ def adopted(
     one_thread: None,
 ) -> Path:
     out = tmp_path_factory.mktemp("adopted") / "bundle"
-    pipeline = make_pipeline(sample_folder, out, RunConfig())
+    pipeline = make_pipeline(sample_folder, out, RunSettings())
     Adoption(str(tiny_encoder_folder), str(tiny_ranker_folder)).publish(pipeline)
     return out
 
@@ -231,7 +231,7 @@ def test_given_vectors_stand_for_the_items(
         (tmp_path / "data" / path.name).write_bytes(path.read_bytes())
     given = np.random.default_rng(0).normal(size=(data.n_items, DIM)).astype(np.float32)
     file = vectors_file(tmp_path / "v.parquet", list(reversed(data.item_ids)), list(given[::-1]))
-    pipeline = make_pipeline(tmp_path / "data", tmp_path / "bundle", RunConfig())
+    pipeline = make_pipeline(tmp_path / "data", tmp_path / "bundle", RunSettings())
     Adoption(str(tiny_encoder_folder), vectors=file).publish(pipeline)
     engine = Engine.open(tmp_path / "bundle", device="cpu")
     query = engine.state.user_tower.queries(["red mug"])[0]
@@ -291,5 +291,5 @@ def test_what_is_no_model_is_refused_and_leaves_nothing(
     (tmp_path / "empty").mkdir()
     models = {"encoder": str(tiny_encoder_folder)} | {part: str(tmp_path / "empty")}
     with pytest.raises(BadBundle, match="empty does not open as a sentence-transformers"):
-        Adoption(**models).publish(make_pipeline(sample_folder, tmp_path / "bundle", RunConfig()))
+        Adoption(**models).publish(make_pipeline(sample_folder, tmp_path / "bundle", RunSettings()))
     assert not (tmp_path / "bundle").exists()

@@ -13,7 +13,7 @@ import index_jobs
 from index_jobs import Build, Make, catalogue, lines_of, retitled, run
 from indexing.bundle.bundle import Bundle
 from serving.jobs.job_log import JobLog
-from serving.settings import RunConfig
+from serving.settings import RunSettings
 
 items, data = index_jobs.items, index_jobs.data
 
@@ -91,7 +91,7 @@ def test_a_full_disk_is_one_line_and_the_job_goes_well_when_there_is_room(
 
 
 def test_a_log_that_the_last_line_finds_no_room_in_does_not_take_back_what_is_live(
-    data: Path, own_bundle: Path, make_pipeline: Make, quick_settings: RunConfig, build_index: Build, tmp_path: Path
+    data: Path, own_bundle: Path, make_pipeline: Make, quick_settings: RunSettings, build_index: Build, tmp_path: Path
 ) -> None:
     class FullAtTheEnd(JobLog):
         def finish(self, outcome: str, **figures: object) -> None:

@@ -18,7 +18,7 @@ from retrieval.errors import BadConfig, GateRefused
 from retrieval.towers.serving import ItemTower
 from serving.engine import Engine
 from serving.jobs.update_index import Update
-from serving.settings import RunConfig
+from serving.settings import RunSettings
 
 items, data, job = index_jobs.items, index_jobs.data, index_jobs.job
 
@@ -128,7 +128,7 @@ def test_a_recall_that_is_missed_is_refused(job: Build, monkeypatch: pytest.Monk
 
 
 def test_a_kind_that_misses_the_recall_is_refused_by_its_gate_and_can_be_forced(
-    data: Path, own_bundle: Path, make_pipeline: Make, quick_settings: RunConfig, build_index: Build
+    data: Path, own_bundle: Path, make_pipeline: Make, quick_settings: RunSettings, build_index: Build
 ) -> None:
     index = quick_settings.index.model_copy(update={"factory": "PCA1,Flat", "recall": 0.999})
     poor = make_pipeline(data, own_bundle, quick_settings.model_copy(update={"index": index}))

@@ -22,12 +22,12 @@ from serving.jobs.canaries import (
     user_vectors,
     write_canaries,
 )
-from serving.settings import RunConfig
+from serving.settings import RunSettings
 from serving.shop import Shop
 
 
 @pytest.fixture(scope="module")
-def shop(sample_folder: Path, quick_settings: RunConfig, open_shop: Callable[[Path, RunConfig], Shop]) -> Shop:
+def shop(sample_folder: Path, quick_settings: RunSettings, open_shop: Callable[[Path, RunSettings], Shop]) -> Shop:
     return open_shop(sample_folder, quick_settings)
 
 

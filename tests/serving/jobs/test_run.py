@@ -27,9 +27,9 @@ from serving.evaluation.batch_requests import QueriesAlone, retrieved
 from serving.fitting.ranker_data import RankerData
 from serving.jobs.run import Pipeline, RunResult
 from serving.jobs.train_one import index_ids, recorded_settings, train_ranker, train_towers
-from serving.settings import RunConfig, read_settings
+from serving.settings import RunSettings, read_settings
 
-Make = Callable[[Path, Path, RunConfig], Pipeline]
+Make = Callable[[Path, Path, RunSettings], Pipeline]
 
 
 @pytest.fixture(autouse=True)
@@ -130,7 +130,7 @@ def figures(evaluation: object) -> list[float]:
 
 
 def test_items_that_are_not_those_of_the_index_are_refused(
-    own_bundle: Path, fewer_items: Path, sample_folder: Path, make_pipeline: Make, quick_settings: RunConfig
+    own_bundle: Path, fewer_items: Path, sample_folder: Path, make_pipeline: Make, quick_settings: RunSettings
 ) -> None:
     for path in sample_folder.glob("[!i]*.parquet"):
         (fewer_items / path.name).write_bytes(path.read_bytes())
@@ -144,7 +144,7 @@ def test_items_that_are_not_those_of_the_index_are_refused(
 
 
 def test_the_retriever_alone_is_published_without_a_ranker(
-    own_bundle: Path, sample_folder: Path, make_pipeline: Make, quick_settings: RunConfig
+    own_bundle: Path, sample_folder: Path, make_pipeline: Make, quick_settings: RunSettings
 ) -> None:
     before = Bundle.open(own_bundle).current()
     release = train_towers(make_pipeline(sample_folder, own_bundle, quick_settings))
@@ -156,7 +156,7 @@ def test_the_retriever_alone_is_published_without_a_ranker(
 
 
 def test_the_ranker_alone_stands_on_the_live_towers_and_index(
-    own_bundle: Path, sample_folder: Path, make_pipeline: Make, quick_settings: RunConfig
+    own_bundle: Path, sample_folder: Path, make_pipeline: Make, quick_settings: RunSettings
 ) -> None:
     before = Bundle.open(own_bundle).current()
     changes = ["ranking.titles=2", "ranking.field_markers=true", "ranking.training.seed=9"]
@@ -176,7 +176,7 @@ def test_the_ranker_alone_stands_on_the_live_towers_and_index(
 
 
 def test_whoever_asks_for_a_ranker_gets_one_though_the_run_before_had_none(
-    own_bundle: Path, sample_folder: Path, make_pipeline: Make, quick_settings: RunConfig
+    own_bundle: Path, sample_folder: Path, make_pipeline: Make, quick_settings: RunSettings
 ) -> None:
     settings = read_settings(base=quick_settings.model_dump(), changes=["ranking.enabled=false"])
     assert train_ranker(make_pipeline(sample_folder, own_bundle, settings)).release.ranker is not None
@@ -186,7 +186,7 @@ def test_where_no_ranker_can_learn_the_live_release_stays(
     own_bundle: Path,
     sample_folder: Path,
     make_pipeline: Make,
-    quick_settings: RunConfig,
+    quick_settings: RunSettings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before, nothing = Bundle.open(own_bundle).current(), join_pairs([])
@@ -202,7 +202,7 @@ ORDERS = {"recommend", "recommend_unseen", "search"}
 
 
 def test_a_cascade_is_trained_recorded_and_served(
-    own_bundle: Path, sample_folder: Path, make_pipeline: Make, quick_settings: RunConfig
+    own_bundle: Path, sample_folder: Path, make_pipeline: Make, quick_settings: RunSettings
 ) -> None:
     changes = [
         "ranking.strategy=cascade",
@@ -226,7 +226,7 @@ def test_a_cascade_is_trained_recorded_and_served(
 
 
 def test_a_ranker_of_int8_is_served_from_a_graph_of_its_own(
-    own_bundle: Path, sample_folder: Path, make_pipeline: Make, quick_settings: RunConfig
+    own_bundle: Path, sample_folder: Path, make_pipeline: Make, quick_settings: RunSettings
 ) -> None:
     settings = read_settings(base=quick_settings.model_dump(), changes=["ranking.precision=int8"])
     release = train_ranker(make_pipeline(sample_folder, own_bundle, settings)).release
@@ -240,7 +240,7 @@ def test_a_ranker_of_int8_is_served_from_a_graph_of_its_own(
 
 
 def test_a_folder_of_other_things_is_left_alone(
-    sample_folder: Path, tmp_path: Path, make_pipeline: Make, quick_settings: RunConfig
+    sample_folder: Path, tmp_path: Path, make_pipeline: Make, quick_settings: RunSettings
 ) -> None:
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "to-you.txt").write_text("dear you")
@@ -251,7 +251,7 @@ def test_a_folder_of_other_things_is_left_alone(
 
 
 def test_a_data_set_that_is_refused_leaves_nothing_behind(
-    sample_folder: Path, tmp_path: Path, make_pipeline: Make, quick_settings: RunConfig
+    sample_folder: Path, tmp_path: Path, make_pipeline: Make, quick_settings: RunSettings
 ) -> None:
     with pytest.raises(BadData):
         make_pipeline(tmp_path / "nowhere", tmp_path / "bundle", quick_settings).run()
@@ -283,7 +283,7 @@ def write_few_queries(folder: Path) -> None:
 
 @pytest.mark.parametrize("write", [write_few_shoppers, write_few_queries])
 def test_small_and_odd_data_sets_just_work(
-    tmp_path: Path, make_pipeline: Make, quick_settings: RunConfig, write: Callable[[Path], None]
+    tmp_path: Path, make_pipeline: Make, quick_settings: RunSettings, write: Callable[[Path], None]
 ) -> None:
     (tmp_path / "data").mkdir()
     write(tmp_path / "data")
