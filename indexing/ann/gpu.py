@@ -35,14 +35,14 @@ INSTALL = 'pip uninstall faiss-cpu && pip install "shortlist[gpu]"'
 _ON_GPU = re.compile(r"Flat|IVF\d+,(Flat|SQ8|SQ4|SQfp16|PQ\d+)")
 
 
-class Choice(NamedTuple):
+class DeviceChoice(NamedTuple):
     """The device that was chosen, and the reason in words."""
 
     device: Literal["cpu", "cuda"]
     why: str
 
 
-def choose_device(device: str, factory: str, faiss: ModuleType | None = None) -> Choice:
+def choose_device(device: str, factory: str, faiss: ModuleType | None = None) -> DeviceChoice:
     """The device for an index of kind `factory`; `device` is auto, cpu or cuda.
 
     `auto` takes a GPU where one is visible, FAISS supports it and the kind has a GPU form. Raises MissingDependency
@@ -51,7 +51,7 @@ def choose_device(device: str, factory: str, faiss: ModuleType | None = None) ->
     if device not in ("auto", "cpu", "cuda"):
         raise BadConfig(f"device is {device!r}; use auto, cpu or cuda")
     if device == "cpu":
-        return Choice("cpu", "as set")
+        return DeviceChoice("cpu", "as set")
     obstacle, fits = cuda_obstacle(faiss), runs_on_gpu(factory)
     if device == "cuda" and obstacle is not None:
         raise MissingDependency(f"device is cuda, but {obstacle}; run: {INSTALL}, or use device=auto")
@@ -60,8 +60,8 @@ def choose_device(device: str, factory: str, faiss: ModuleType | None = None) ->
             f"index kind {factory!r} does not run on a GPU; use Flat, IVF1024,SQ8 or the like, or device=cpu"
         )
     if obstacle is not None or not fits:
-        return Choice("cpu", obstacle or f"{factory} does not run on a GPU")
-    return Choice("cuda", "a GPU is present")
+        return DeviceChoice("cpu", obstacle or f"{factory} does not run on a GPU")
+    return DeviceChoice("cuda", "a GPU is present")
 
 
 def runs_on_gpu(factory: str) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from indexing.ann.exact import ExactIndex
 from indexing.ann.faiss_index import FaissIndex, SearchParams
 from indexing.ann.faiss_kinds import EXACT
-from indexing.ann.gpu import Choice, GpuIndex, choose_device
+from indexing.ann.gpu import DeviceChoice, GpuIndex, choose_device
 from indexing.ann.guarded import GuardedIndex
 from indexing.ann.protocols import VectorIndex
 from indexing.ann.recall import recalls_of
@@ -72,7 +72,7 @@ def open_index(
     return _placed(FaissIndex.build(vectors, EXACT), vectors, choice)
 
 
-def _placed(index: FaissIndex, vectors: Vectors, choice: Choice, exact_rows: int | None = None) -> VectorIndex:
+def _placed(index: FaissIndex, vectors: Vectors, choice: DeviceChoice, exact_rows: int | None = None) -> VectorIndex:
     on_cpu = GuardedIndex(index, vectors, exact_rows=exact_rows)
     if choice.device == "cpu":
         return on_cpu

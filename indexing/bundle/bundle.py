@@ -28,7 +28,7 @@ from indexing.bundle.activation_log import Move, MoveKind, read_moves, record_mo
 from indexing.bundle.atomic_files import replace_file, sync, sync_tree, writing_to
 from indexing.bundle.manifest import MANIFEST, JsonMap, Manifest, file_sum, file_sums
 from indexing.bundle.releases import KINDS, Release, check_name, require_coherent
-from indexing.bundle.verify import Check, Verdict, as_opened, as_written, verdict
+from indexing.bundle.verify import Check, Verification, as_opened, as_written, verification
 from indexing.bundle.writer_lock import WriterLock
 from retrieval.errors import BadBundle, CorruptBundle
 
@@ -85,7 +85,7 @@ class Bundle:
         """A release that can be served: its parts are undamaged, as far as `as_opened` of `indexing.bundle.verify`
         checks, and belong together. Raises CorruptBundle or StaleArtefact, naming the part."""
         release = self.release(name)
-        self._verdict(release, as_opened).require_sound()
+        self._verification(release, as_opened).require_sound()
         require_coherent(release, self._manifests(release), self.path)
         return release
 
@@ -122,13 +122,13 @@ class Bundle:
         path = self._part_path("runtime", name)
         return path if path.is_dir() else None
 
-    def verify(self, name: str | None = None) -> Verdict:
+    def verify(self, name: str | None = None) -> Verification:
         """Compare every file of a release (by default the live one) with its checksum."""
-        return self.verdict(self.release(self._live_name() if name is None else name))
+        return self.verification(self.release(self._live_name() if name is None else name))
 
-    def verdict(self, release: Release) -> Verdict:
+    def verification(self, release: Release) -> Verification:
         """Compare every file of a release, which need not be recorded, with its checksum."""
-        return self._verdict(release, as_written)
+        return self._verification(release, as_written)
 
     def writer(self) -> int | None:
         """The id of the process that writes to the bundle now, None where none does; see `WriterLock.holder`."""
@@ -189,7 +189,7 @@ class Bundle:
         final = self._part_path(kind, name)
         with self.lock(), writing_to(self.path):
             if final.exists():
-                verdict(f"{kind}/{name}", {final: None}).require_sound()
+                verification(f"{kind}/{name}", {final: None}).require_sound()
                 return final
             if folder.parent != self.path / ".staging":
                 with self.stage(kind) as copy:
@@ -271,7 +271,7 @@ class Bundle:
     def _make_live(self, name: str, how: MoveKind, who: str, at: str) -> Release:
         with self.lock(), writing_to(self.path):
             release = self.release(name)
-            self._verdict(release, as_written).require_sound()
+            self._verification(release, as_written).require_sound()
             require_coherent(release, self._manifests(release), self.path)
             try:
                 before = self.current_id()
@@ -302,10 +302,10 @@ class Bundle:
     def _manifests(self, release: Release) -> dict[str, Manifest]:
         return {kind: self.manifest(kind, name) for kind, name in release.parts().items()}
 
-    def _verdict(self, release: Release, check: Check) -> Verdict:
+    def _verification(self, release: Release, check: Check) -> Verification:
         parts = {self._part_path(kind, name): f"{kind}/{name}" for kind, name in release.parts().items()}
         pinned = {folder: release.manifests.get(name) for folder, name in parts.items()}
-        return verdict(f"release {release.id}", pinned, check)
+        return verification(f"release {release.id}", pinned, check)
 
     def _clear_staging(self) -> None:
         staging = self.path / ".staging"

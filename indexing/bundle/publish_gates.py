@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from indexing.bundle.manifest import JsonMap
-from indexing.bundle.verify import Verdict
+from indexing.bundle.verify import Verification
 
 CHECKSUMS = "checksums"  # the one gate that cannot be overruled
 MAX_LOSS = 0.02  # of the canaries' recall, at most
@@ -31,11 +31,11 @@ class Gate(NamedTuple):
         return found | ({"overruled": True} if overruled else {})
 
 
-def whole(verdict: Verdict) -> Gate:
+def whole(verification: Verification) -> Gate:
     """Passes if every file of the release is as it was written."""
-    faults = "; ".join(map(str, verdict.faults[:5]))
-    why = faults or f"{verdict.files} files of {verdict.bytes:,} bytes are as they were written"
-    return Gate(CHECKSUMS, verdict.sound, why, {"files": verdict.files, "faults": len(verdict.faults)})
+    faults = "; ".join(map(str, verification.faults[:5]))
+    why = faults or f"{verification.files} files of {verification.bytes:,} bytes are as they were written"
+    return Gate(CHECKSUMS, verification.sound, why, {"files": verification.files, "faults": len(verification.faults)})
 
 
 def recall_reached(recall: float, target: float, k: int) -> Gate:

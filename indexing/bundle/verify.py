@@ -36,7 +36,7 @@ class Fault(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verification:
     """The result of a verification."""
 
     subject: str  # what was verified: a release or a folder
@@ -71,7 +71,7 @@ def as_opened(path: Path, expected: FileSum) -> bool:
     return expected.bytes > READ_AT_OPEN or remembered_sha256(path) == expected.sha256
 
 
-def verdict(subject: str, parts: Mapping[Path, str | None], check: Check = as_written) -> Verdict:
+def verification(subject: str, parts: Mapping[Path, str | None], check: Check = as_written) -> Verification:
     """Verify the folders of parts; `parts` maps each to the sha256 that its manifest must have, None for any.
 
     Raises BadBundle for a manifest of another format.
@@ -80,7 +80,7 @@ def verdict(subject: str, parts: Mapping[Path, str | None], check: Check = as_wr
         found = list(pool.map(lambda part: _examined(part[0], part[1], check), parts.items()))
     sums = [file for _, files in found for file in files]
     faults = tuple(fault for part, _ in found for fault in part)
-    return Verdict(subject, len(sums), sum(file.bytes for file in sums), faults)
+    return Verification(subject, len(sums), sum(file.bytes for file in sums), faults)
 
 
 def _examined(folder: Path, pinned: str | None, check: Check) -> tuple[list[Fault], list[FileSum]]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 from rich.filesize import decimal
 
 from indexing.bundle.manifest import JsonMap
 from indexing.tuning.filter_crossover import CrossoverMeter
-from indexing.tuning.tuner import Chosen, Tuner
+from indexing.tuning.tuner import Chosen, Progress, Tuner
 from retrieval.errors import BadConfig
 from retrieval.topk import Vectors
 
@@ -20,9 +18,7 @@ RECALL_AT = 100
 RECALL_TARGET = 0.95
 RECALL_SAMPLE = 256  # queries that recall is measured with
 AUTO = "auto"  # in place of a kind: the tuner chooses
-MEASURED = ("choice", "filters")  # entries that hold timings, which differ from build to build: not part of a name
-
-Progress: TypeAlias = Callable[[str, int, int], None]
+TIMED_ENTRIES = ("choice", "filters")  # entries that hold timings, which differ from build to build: not part of a name
 
 
 def write_index(

@@ -19,7 +19,8 @@ import pyarrow as pa
 from indexing.bundle.atomic_files import write_npy
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.manifest import FileSum, JsonMap, dump_json, file_sums
-from indexing.tuning.build_index import MEASURED, RECALL_AT, RECALL_TARGET, Progress, write_index
+from indexing.tuning.build_index import RECALL_AT, RECALL_TARGET, TIMED_ENTRIES, write_index
+from indexing.tuning.tuner import Progress
 from indexing.version.embedding_cache import PartStore, TextSource, find_vectors, first_of_each, gather, text_sources
 from indexing.version.hash_index import Hashes, HashIndex, hash_keys
 from indexing.version.index_version import (
@@ -283,7 +284,7 @@ def _own_name(
 
 def _version_name(files: dict[str, FileSum], requires: dict[str, str], about: JsonMap) -> str:
     sums = {name: file.sha256 for name, file in files.items()}
-    about = {name: value for name, value in about.items() if name not in MEASURED}
+    about = {name: value for name, value in about.items() if name not in TIMED_ENTRIES}
     return hashlib.sha256(dump_json({"files": sums, "requires": requires, "about": about})).hexdigest()[:16]
 
 

@@ -59,7 +59,7 @@ class Delta:
         """The number of rows, with those of deleted items."""
         return len(self.place)
 
-    def then(self, segment: Segment, upserted: Rows, deleted: Rows) -> Delta:
+    def with_segment(self, segment: Segment, upserted: Rows, deleted: Rows) -> Delta:
         """With one more update: `upserted` int64 are the rows of its items, -1 for new ones, and `deleted` int64 those
         of its deleted ids, -1 for unknown ones."""
         place, gone, new = self.place, self.deleted, dict(self.new)

@@ -113,14 +113,14 @@ class IndexVersion:
         version = self
         while has_segment(self.folder, version.revision + 1):
             after = file_sum(self.folder / MANIFEST).sha256 if version.delta is None else version.delta.sha256
-            version = version._then(read_segment(self.folder, version.revision + 1, after))
+            version = version._with_segment(read_segment(self.folder, version.revision + 1, after))
         return version
 
-    def _then(self, segment: Segment) -> IndexVersion:
+    def _with_segment(self, segment: Segment) -> IndexVersion:
         texts = self.readings[:, :0] if self.text_vectors is None else self.text_vectors
         delta = self.delta or Delta.empty(self.items, self.readings, texts)
         ids = [] if segment.upserts is None else segment.upserts.items["item_id"].to_pylist()
-        return replace(self, delta=delta.then(segment, self.rows_of(ids), self.rows_of(segment.deleted)))
+        return replace(self, delta=delta.with_segment(segment, self.rows_of(ids), self.rows_of(segment.deleted)))
 
     @property
     def ids(self) -> pa.ChunkedArray:

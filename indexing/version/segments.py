@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from indexing.bundle.atomic_files import sync, sync_tree, write_npy
 from indexing.bundle.manifest import MANIFEST, Manifest, file_sum, file_sums
-from indexing.bundle.verify import AFTER, DELTA, Verdict, segment_faults, segment_path
+from indexing.bundle.verify import AFTER, DELTA, Verification, segment_faults, segment_path
 from indexing.version.hash_index import Hashes
 from indexing.version.item_columns import read_table, write_table
 from retrieval.errors import CorruptBundle
@@ -109,7 +109,7 @@ def read_segment(version: Path, number: int, after: str) -> Segment:
     manifest = Manifest.read(folder)
     sums = manifest.files.values()
     faults = tuple(segment_faults(folder, manifest, after))
-    Verdict(f"update {number} of {version}", len(sums), sum(file.bytes for file in sums), faults).require_sound()
+    Verification(f"update {number} of {version}", len(sums), sum(file.bytes for file in sums), faults).require_sound()
     try:
         deleted = read_table(folder / DELETED)["item_id"].to_pylist() if DELETED in manifest.files else []
         upserts = _upserts(folder) if ITEMS in manifest.files else None

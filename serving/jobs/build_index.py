@@ -166,7 +166,7 @@ class IndexJob:
 
     def _gates(self, bundle: Bundle, draft: Release, built: Built, incumbent: Incumbent) -> list[Gate]:
         self.log.report("verify")
-        gates = [whole(bundle.verdict(draft))]
+        gates = [whole(bundle.verification(draft))]
         gates.append(recall_reached(built.recall, self.pipeline.config.index.recall, RECALL_AT))
         gates.append(incumbent.items_gate(built.items, self.max_change))
         if gates[0].passed:  # what is damaged is not opened

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from device_fakes import LikeGpu
 from indexing.ann import gpu, opening
 from indexing.ann.faiss_index import FaissIndex, import_faiss
-from indexing.ann.gpu import MAX_K, Choice, GpuIndex, choose_device, on_gpus
+from indexing.ann.gpu import MAX_K, DeviceChoice, GpuIndex, choose_device, on_gpus
 from indexing.ann.guarded import GuardedIndex
 from indexing.ann.opening import build_index, open_index
 from indexing.ann.protocols import VectorIndex
@@ -93,7 +93,7 @@ def like_gpu(monkeypatch: pytest.MonkeyPatch) -> list[LikeGpu]:
         made.append(LikeGpu(source.reconstruct_n(0, source.ntotal)))
         return made[-1]
 
-    monkeypatch.setattr(opening, "choose_device", lambda device, factory: Choice("cuda", "a test"))
+    monkeypatch.setattr(opening, "choose_device", lambda device, factory: DeviceChoice("cuda", "a test"))
     monkeypatch.setattr(import_faiss(), "get_num_gpus", lambda: 2, raising=False)
     monkeypatch.setattr(gpu, "on_gpus", put)
     return made
@@ -168,7 +168,7 @@ def test_deletions_and_changes_are_tombstones_over_a_device_that_cannot_remove()
     names = pa.table({"item_id": [f"i{row}" for row in range(400)]})
     upserts = Upserts(names.slice(0, 20), changed, changed[:, :0], np.zeros((20, 2), np.uint64))
     base = Delta.empty(names, ITEMS, ITEMS[:, :0])
-    after = base.then(Segment(1, "", upserts, ()), np.arange(1, 21), np.empty(0, np.int64))
+    after = base.with_segment(Segment(1, "", upserts, ()), np.arange(1, 21), np.empty(0, np.int64))
     delta = replace(after, deleted=np.isin(np.arange(400), rows))
     merged = ITEMS.copy()
     merged[1:21] = changed

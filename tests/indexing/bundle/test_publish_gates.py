@@ -15,7 +15,7 @@ from indexing.bundle.publish_gates import (
     recall_reached,
     whole,
 )
-from indexing.bundle.verify import Fault, Verdict
+from indexing.bundle.verify import Fault, Verification
 
 
 @pytest.mark.parametrize(
@@ -67,9 +67,9 @@ def test_recall_counts_what_the_places_could_hold() -> None:
 
 
 def test_a_damaged_file_is_named() -> None:
-    sound = whole(Verdict("release r", 3, 10, ()))
+    sound = whole(Verification("release r", 3, 10, ()))
     assert (sound.passed, sound.why) == (True, "3 files of 10 bytes are as they were written")
-    damaged = whole(Verdict("release r", 3, 10, (Fault(Path("x/y.bin"), "changed"),)))
+    damaged = whole(Verification("release r", 3, 10, (Fault(Path("x/y.bin"), "changed"),)))
     assert (damaged.passed, damaged.why) == (False, "x/y.bin is changed")
 
 

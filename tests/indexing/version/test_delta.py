@@ -98,7 +98,7 @@ def in_memory(version: IndexVersion, applied: Sequence[Change]) -> IndexVersion:
     for number, change in enumerate(applied, 1):
         upserts = upserts_of(change.upserts) if change.upserts else None
         segment = Segment(number, str(number), upserts, tuple(f"i{one}" for one in change.deletions))
-        version = version._then(segment)
+        version = version._with_segment(segment)
     return version
 
 
