@@ -48,7 +48,7 @@ class ReleaseState:
     user_store: UserStore
     user_contexts: UserContextReader
     reranks: frozenset[str]  # gates that the cross-encoder has passed: "recommend", "search"
-    steps: tuple[Step, ...] = ()  # of reranking: each orders the head of what the one before it ordered
+    steps: tuple[Step, ...] = ()  # of reranking: each reorders the head of the previous step's order
     spelling: Spelling | None = None
     shortlist: int = SHORTLIST  # items that are retrieved, at least
 

@@ -183,11 +183,11 @@ class Retriever:
         exclude: CSR | None,
         allowed: Mask | None,
     ) -> CandidateScores:
-        heard = np.flatnonzero(vectors.any(axis=1))
+        known = np.flatnonzero(vectors.any(axis=1))
         tops = {TOWERS: Hits(np.full((len(vectors), k), -1, np.int64), np.full((len(vectors), k), -np.inf, np.float32))}
-        if len(heard):
-            without = None if exclude is None else exclude.select(heard)
-            tops[TOWERS].put(heard, self.version.search(vectors[heard], k, allowed=allowed, exclude=without))
+        if len(known):
+            without = None if exclude is None else exclude.select(known)
+            tops[TOWERS].put(known, self.version.search(vectors[known], k, allowed=allowed, exclude=without))
         read = {name: self.sources[name].read(behaviour) for name in names}
         may = self.version.answerable(allowed)
         tops |= {name: scored.top(k, exclude, may) for name, scored in read.items()}
@@ -227,7 +227,7 @@ class Retriever:
 
 
 class FilterMasks:
-    """The masks of one version; those of late are remembered. Safe to use from many threads."""
+    """The masks of one version; recent ones are cached. Safe to use from many threads."""
 
     def __init__(self, version: IndexVersion) -> None:
         self._version = version

@@ -1,4 +1,4 @@
-"""What a caller can ask for. What differs from task to task is said here, and nowhere else."""
+"""What a caller can ask for. Everything that differs between tasks is a field of Task."""
 
 from __future__ import annotations
 

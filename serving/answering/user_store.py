@@ -106,7 +106,7 @@ class UserStore:
 
 def write_users(folder: Path, data: DataSet, targets: Sequence[str], train: NDArray[np.bool_]) -> None:
     """Writes every event of the data set, how often each item was taken, by events of the kinds `targets`, what was
-    taken together of late, and what goes together, and right after what, in the events `train`, bool [n_events]."""
+    recently taken together, and the co-occurrence and succession of items in the events `train`, bool [n_events]."""
     assert data.events is not None
     timeline, _ = Timeline.from_events(data.events)
     for name in ARRAYS:

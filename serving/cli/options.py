@@ -104,8 +104,8 @@ def settings_of(
     """The defaults or a release's settings, changed by a file, then by --set, then by options."""
     from serving.settings import read_settings
 
-    said = [f"{OPTIONS[name]}={value}" for name, value in (options or {}).items() if value is not None]
-    return read_settings(config, [*(changes or []), *said], base=base)
+    lines = [f"{OPTIONS[name]}={value}" for name, value in (options or {}).items() if value is not None]
+    return read_settings(config, [*(changes or []), *lines], base=base)
 
 
 def quiet_libraries() -> AbstractContextManager[None]:

@@ -215,7 +215,7 @@ class _Table:
 
 
 def _by_day(requests: RequestSource) -> NDArray[np.int64]:
-    """Positions in the order of the requests' time: sources of late are made once for each day."""
+    """Positions in the order of the requests' time: recent popularity and the like are computed once a day."""
     if isinstance(requests, PastRequests):
         return np.argsort(requests.now, kind="stable")
     return np.arange(len(requests))

@@ -41,7 +41,7 @@ class MeasuredTask:
         `ndcg_judged@k`, which passes over unjudged items, to stages that are Hits.
     slices: some of the targets by name, bool [n_targets]: `stages` are measured on those too, judgements aside.
     variants: the same requests asked in another way, by name: measured as slices are.
-    heads: the first items of stages that are Places, for what is told of lists and not of targets.
+    heads: the first items of stages that are Places, for figures of whole lists, such as coverage.
     """
 
     targets: CSR

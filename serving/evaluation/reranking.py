@@ -34,7 +34,7 @@ class Ranked:
 
 
 class Gated(NamedTuple):
-    """The gate of a task: the reranked order against the one it was given, and against others by their name."""
+    """The gate of a task: the reranked order against retrieval's, and against other orders by name."""
 
     verdict: GateVerdict
     against: Mapping[str, GateVerdict]

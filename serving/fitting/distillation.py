@@ -1,4 +1,4 @@
-"""Cross-encoders that teach another: the same one from several seeds, or larger ones that are at hand.
+"""Cross-encoders that teach another: the same one from several seeds, or larger ones.
 
 The mean logit of several seeds orders better than any of them; one model that learns it on judged pairs and on
 candidates that nobody judged comes near, at the cost of one (Hinton et al. 2015; Hofstaetter et al. 2020).

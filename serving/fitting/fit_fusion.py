@@ -81,7 +81,9 @@ def fit(state: ReleaseState, found: PermittedRequests, case: FitCase) -> Fusion:
 def _recommendations(state: ReleaseState, shop: Shop, *, unseen: bool) -> PermittedRequests:
     assert shop.events is not None
     requests = Requests.join([_some(shop.events.folds[name]) for name in FOLDS])
-    requests = requests.select(np.argsort(requests.time, kind="stable"))  # sources of late make each day once
+    requests = requests.select(
+        np.argsort(requests.time, kind="stable")
+    )  # recent popularity and the like are computed once a day
     task = TASKS["recommend_unseen" if unseen else "recommend"]
     asked = LabelledRequests(state, shop).past.recommendations(requests)
     batch = run(state, Batch(requests=asked, task=task), until=permit)

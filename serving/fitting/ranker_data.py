@@ -30,7 +30,7 @@ class RankerData:
 
 
 class Training(TypedDict):
-    """What every training of a run is told: its budget, its device, and where to say what it does."""
+    """Arguments of every training of a run: its budget, its device, and a function that prints progress."""
 
     budget: Budget
     device: str

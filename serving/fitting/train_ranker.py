@@ -168,8 +168,8 @@ def fit_ranker(
     work: Path,
     **training: Unpack[Training],
 ) -> RankerRun:
-    """Fine-tunes on a budget that is told before it begins; by labels, or by the logits of teachers where the settings
-    have any."""
+    """Fine-tunes on a budget that is logged before it begins: by labels, or by teachers' logits where the settings have
+    teachers."""
     tokens, seeds = mean_tokens(data.train), config.ensemble
     training["say"](
         f"ranker: {len(data.train):,} pairs in {data.train.n_groups:,} groups ({data.usable:,} usable), about "

@@ -107,10 +107,10 @@ def own_pairs(shop: Shop, n: int, config: RankConfig) -> list[tuple[str, str]]:
         if asked and number % 2:
             pairs.append((user_text([], asked[number], kinds=[] if config.field_markers else None), items[rows[0]]))
         else:
-            told = [names[row].as_py() for row in rows[: config.titles]]
+            titles = [names[row].as_py() for row in rows[: config.titles]]
             item = items[rows[0] if number % 4 < 2 else rows[config.titles]]
-            kinds = [taken] * len(told) if config.field_markers else None
-            pairs.append((user_text(told, limit=config.titles, kinds=kinds), item))
+            kinds = [taken] * len(titles) if config.field_markers else None
+            pairs.append((user_text(titles, limit=config.titles, kinds=kinds), item))
     return pairs
 
 

@@ -133,9 +133,9 @@ class Assembly:
         """An index version of the shop's items.
 
         Items are embedded, but for those whose text is in the live release or its updates, or was embedded by a job
-        that did not come to its end, or of which `text_vectors` [n_items, text_dim] are at hand. `item_vectors` in
+        that was interrupted, or whose `text_vectors` [n_items, text_dim] are given. `item_vectors` in
         place of the item tower's: nothing is embedded. What `ranker`, a ranker of the bundle, reads of each item is
-        stored beside. `queries` [n, index_dim] are user vectors to measure recall on. The stages are told to `log`.
+        stored beside. `queries` [n, index_dim] are user vectors to measure recall on. Progress goes to `log`.
         """
         texts = ItemTexts(shop.data.items)
         at_hand = [] if text_vectors is None else [TextSource(hash_keys(texts), text_vectors)]

@@ -79,8 +79,8 @@ def read_canaries(folder: Path) -> list[Canary]:
     """What `write_canaries` wrote; CorruptBundle names a file that cannot be read."""
     path = folder / FILE
     try:
-        told = json.loads(path.read_text("utf-8"))
-        return [Canary(**(one | {name: tuple(one[name]) for name in ("wanted", "history")})) for one in told]
+        stored = json.loads(path.read_text("utf-8"))
+        return [Canary(**(one | {name: tuple(one[name]) for name in ("wanted", "history")})) for one in stored]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CorruptBundle(f"{path} cannot be read ({error}); restore it or activate another release") from error
 
@@ -101,11 +101,11 @@ def canary_gates(after: CanaryAnswers, before: CanaryAnswers) -> list[Gate]:
     hold. Overlap is asked for where the towers are the same, of answers and of what the index alone finds: other
     sources may fill the first places, and would hide an index that is wrong."""
     both = [[item for item in new if item in set(old)] for new, old in zip(after.right, before.right, strict=True)]
-    told = [place for place, right in enumerate(both) if right]
-    if not told:
+    shared = [place for place, right in enumerate(both) if right]
+    if not shared:
         return []
-    wanted = [both[place] for place in told]
-    now, then = ([answers.lists[place] for place in told] for answers in (after, before))
+    wanted = [both[place] for place in shared]
+    now, then = ([answers.lists[place] for place in shared] for answers in (after, before))
     gates = [recall_kept(recall_of(now, wanted, k), recall_of(then, wanted, k), k) for k in RECALL_AT]
     if after.towers == before.towers:
         gates.append(answers_kept(now, then, OVERLAP_AT, "canaries"))
@@ -149,9 +149,9 @@ def _judged_queries(shop: Shop, limit: int) -> Iterator[Canary]:
         return
     queries = next((fold for name in FOLDS if len(fold := shop.judgements.folds[name])), np.empty(0, np.int64))
     right = relevant_rows(*shop.judged(queries))
-    told = np.flatnonzero(np.diff(right.indptr))
-    told = told[_spread(len(told), limit)]
-    for line, text in zip(told.tolist(), shop.query_texts(queries[told]), strict=True):
+    labelled = np.flatnonzero(np.diff(right.indptr))
+    labelled = labelled[_spread(len(labelled), limit)]
+    for line, text in zip(labelled.tolist(), shop.query_texts(queries[labelled]), strict=True):
         if query_text(text):
             yield Canary(wanted=_ids(shop, right.rows[right.indptr[line] : right.indptr[line + 1]]), query=text)
 

@@ -64,8 +64,8 @@ def last_training_requests(shop: Shop, users: NDArray[np.bool_], each: int = REQ
     events, train = shop.data.events, shop.events.train_target
     requests = group_targets(events, train).requests(events, train)
     begins = events.offsets[:-1][requests.user]
-    told = requests.select(users[requests.user] & (requests.end > begins))
-    order = np.lexsort((-told.end, told.user))
-    starts = np.searchsorted(told.user[order], told.user[order], side="left")
+    eligible = requests.select(users[requests.user] & (requests.end > begins))
+    order = np.lexsort((-eligible.end, eligible.user))
+    starts = np.searchsorted(eligible.user[order], eligible.user[order], side="left")
     nth = np.arange(len(order)) - starts
-    return told.select(np.sort(order[nth < each]))
+    return eligible.select(np.sort(order[nth < each]))

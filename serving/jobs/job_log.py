@@ -95,7 +95,7 @@ class JobLog:
     def _write(self, event: str, **figures: object) -> None:
         if self._path is None:
             return
-        told = {"stage": self._stage, "event": event, "seconds": round(self._spent, 3), **figures}
-        line = {"time": self._now().isoformat(timespec="milliseconds"), **told}
+        record = {"stage": self._stage, "event": event, "seconds": round(self._spent, 3), **figures}
+        line = {"time": self._now().isoformat(timespec="milliseconds"), **record}
         with writing_to(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
