@@ -39,7 +39,7 @@ def test_an_update_gives_another_state_and_leaves_the_one_before(own_bundle: Pat
     (tmp_path / "gone.txt").write_text("item-00007")
     Update(upsert=None, delete=tmp_path / "gone.txt", max_bad=0.1).apply(bundle, device="cpu", say=lambda _: None)
     after = before.updated()
-    assert (before.version.update, after.version.update) == (0, 1)
+    assert (before.version.revision, after.version.revision) == (0, 1)
     assert after.user_contexts.version is after.version
     every = [set(state.retriever.popular(1, before.version.size).rows[0].tolist()) for state in (before, after)]
     assert every[0] - every[1] == {gone}
