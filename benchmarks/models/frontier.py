@@ -123,12 +123,15 @@ def select_strategies(found: Sequence[StrategyVariant], words: Sequence[str]) ->
     """The first strategy, which the others are compared with, and those whose name contains one of the words; all
     without words."""
     return [
-        way for number, way in enumerate(found) if not number or not words or any(word in way.name for word in words)
+        variant
+        for number, variant in enumerate(found)
+        if not number or not words or any(word in variant.name for word in words)
     ]
 
 
 def labelled_lists(state: ReleaseState, shop: Shop, fold: str, *, most: int = REQUESTS) -> list[LabelledShortlists]:
-    """Of each gate that there are requests of, shortlists of a fold with what the cross-encoder reads."""
+    """At most `most` labelled shortlists of a fold for each gate that the data set has requests of, with the texts that
+    the cross-encoder reads."""
     requests, found = LabelledRequests(state, shop), []
     if shop.events is not None:
         found.append(requests.recommendations(fold, most=most))
@@ -147,17 +150,17 @@ def open_strategies(
     most: int | None = None,
     say: Callable[[str], None] = print,
 ) -> list[ReleaseState]:
-    """The release under every way, each with blends of its own, fitted on ranker_valid, the first `most` requests of
-    each order or all. A model that several ways need is opened once, and reads no pair twice. The steps of `state`
-    do not count."""
-    given = [one.first(most) for one in valid_shortlists(state, shop)]
+    """The release with the rerank steps of every strategy in place of its own, each with blends of its own, fitted on
+    ranker_valid (the first `most` requests of each order). A model that several strategies share is opened once and
+    scores no pair twice."""
+    shortlists = [one.first(most) for one in valid_shortlists(state, shop)]
     found = list[ReleaseState]()
-    for way in wanted:
-        recorded = with_settings(state.release, rerank=way.steps)
+    for variant in wanted:
+        recorded = with_settings(state.release, rerank=variant.steps)
         like = [step for one in found for step in one.steps]
         steps = open_steps(bundle, recorded, state.version, RuntimeOptions(device=device), like=like)
-        say(f"{way.name}: {', then '.join(f'{step.model} model, {step.scorer.placement}' for step in steps)}")
-        found.append(replace(state, steps=fitted_on(given, replace(state, steps=steps), say=say).steps))
+        say(f"{variant.name}: {', then '.join(f'{step.model} model, {step.scorer.placement}' for step in steps)}")
+        found.append(replace(state, steps=fitted_on(shortlists, replace(state, steps=steps), say=say).steps))
     return found
 
 
@@ -173,7 +176,7 @@ def share_of_full_lift(lift: float, whole: float) -> float:
 def measure_strategies(
     strategies: Sequence[StrategyVariant],
     opened: Sequence[ReleaseState],
-    found: LabelledShortlists,
+    shortlists: LabelledShortlists,
     *,
     reference: Reranker | None = None,
     timed: int = TIMED_REQUESTS,
@@ -182,13 +185,15 @@ def measure_strategies(
     """The points of all strategies (`opened` by `open_strategies`) on the same shortlists. All of them, and
     `reference`, are timed in turn, request by request."""
     known = KnownLogits(opened[0])
-    lifts = [lift(state, found, known) for state in opened]
+    lifts = [lift(state, shortlists, known) for state in opened]
     work: list[Reranker] = [partial(_reranked, state) for state in opened]
-    spent = np.array(_timed([*work, *([reference] if reference else [])], found.batch, timed, clock))
+    spent = np.array(_timed([*work, *([reference] if reference else [])], shortlists.batch, timed, clock))
     faster = np.median(spent[-1] / spent, axis=1) if reference and spent.size else np.full(len(spent), np.nan)
     return [
-        Point(way.name, tuple(milliseconds), verdict, share_of_full_lift(verdict.mean, lifts[0].mean), times)
-        for way, milliseconds, verdict, times in zip(strategies, spent.tolist(), lifts, faster.tolist(), strict=False)
+        Point(variant.name, tuple(milliseconds), verdict, share_of_full_lift(verdict.mean, lifts[0].mean), times)
+        for variant, milliseconds, verdict, times in zip(
+            strategies, spent.tolist(), lifts, faster.tolist(), strict=False
+        )
     ]
 
 
@@ -204,23 +209,23 @@ def reference_reranker(folder: Path, item_texts: Sequence[str], depth: int, devi
     return rerank
 
 
-def lift(state: ReleaseState, found: LabelledShortlists, known: KnownLogits) -> GateVerdict:
-    """nDCG@10 of the lists reranked, against the order given; `known` are logits of these lists."""
-    after = ranked(state, found, f"lift: {found.task.gate}", logits=known)
-    before = ndcg_at(after.hits, found.targets, 10)
-    moved = before.copy()
-    moved[after.which] = ndcg_at(after.reranked, found.targets, 10)[after.which]
+def lift(state: ReleaseState, shortlists: LabelledShortlists, known: KnownLogits) -> GateVerdict:
+    """The change of nDCG@10 by reranking the shortlists; `known` holds the logits of their pairs."""
+    after = ranked(state, shortlists, f"lift: {shortlists.task.gate}", logits=known)
+    before = ndcg_at(after.hits, shortlists.targets, 10)
+    reranked = before.copy()
+    reranked[after.which] = ndcg_at(after.reranked, shortlists.targets, 10)[after.which]
     counted = ~np.isnan(before)
-    return gate(before[counted], moved[counted], users=found.owner[counted])
+    return gate(before[counted], reranked[counted], users=shortlists.owner[counted])
 
 
 def _reranked(state: ReleaseState, batch: Batch) -> object:
-    with ONE_BLAS_THREAD:  # as a request has it
+    with ONE_BLAS_THREAD:  # as in a request of the engine
         return run(replace(state, reranks=EVERY_GATE), batch, since=rank, until=rank)
 
 
 def _timed(work: Sequence[Reranker], batch: Batch, timed: int, clock: Callable[[], float]) -> list[list[float]]:
-    """Milliseconds of each kind of work for one request after the other; another kind begins with each."""
+    """Milliseconds of each reranker by request; another one begins with each request."""
     spent: list[list[float]] = [[] for _ in work]
     requests = [line for line, text in enumerate(batch.ranker_texts or ()) if text][:timed]
     for number, line in enumerate(requests):

@@ -83,9 +83,8 @@ def sample_request(
     queries = state.user_store.query_texts or tuple(canary.query for canary in stored if canary.query)
     recommended = (Request(user_id=users[at].as_py()) for at in rng.permutation(len(users)).tolist())
     searched = (Request(query=queries[at]) for at in rng.permutation(len(queries)).tolist())
-    sampled = list(islice(_rerankable(state, recommended), SAMPLED)) or list(
-        islice(_rerankable(state, searched), SAMPLED)
-    )
+    sampled = list(islice(_rerankable(state, recommended), SAMPLED))
+    sampled = sampled or list(islice(_rerankable(state, searched), SAMPLED))
     if not sampled:
         raise BadBundle(
             f"{bundle.path}: release {release.id} knows no users and no queries to rerank for; "
@@ -99,8 +98,8 @@ def sample_request(
 
 
 def candidates(state: ReleaseState, sampled: Batch, n: int) -> Rows:
-    """The first n rows that retrieval has for a request: its shortlist, then what the towers find next; fewer where no
-    more may be answered."""
+    """The first n candidates of a request: its shortlist, then what the towers find next; fewer where no more may be
+    answered."""
     found = sampled.candidates.hits.rows[0]
     found = found[found >= 0]
     removed = np.empty(0, np.int64) if sampled.exclude is None else sampled.exclude.rows
@@ -120,7 +119,7 @@ def mean_tokens(tokenizer: PairTokenizer, state: ReleaseState, sampled: Sequence
 
 
 def text_of(sampled: Batch) -> str:
-    """What a cross-encoder reads of one request."""
+    """The text of the user or query of a batch of one request, for the cross-encoder."""
     (text,) = sampled.ranker_texts or ("",)
     return text
 
@@ -135,7 +134,7 @@ def median_position(values: NDArray[np.float64]) -> int:
 
 
 def _rerankable(state: ReleaseState, requests: Iterable[Request]) -> Iterator[Batch]:
-    """Those of the requests, retrieved, for which there is something to read and to order."""
+    """The requests, retrieved one by one, that have a text and candidates."""
     for request in requests:
         batch = Batch(requests=LiveRequests([request]), task=task_of(state, request))
         batch = with_texts(state, run(state, batch, until=retrieve))

@@ -141,9 +141,9 @@ def _batched(
         yield _compared(line, spent, name, {})
 
 
-def neighbour_recall(vectors: Rows, first: Rows, k: int = 100, asked: int = 256) -> float:
+def neighbour_recall(vectors: Rows, first: Rows, k: int = 100, n_queries: int = 256) -> float:
     """Recall of nearest neighbours: the share of the k neighbours by `vectors` that are among the k nearest by `first`
-    (both float32 [n, dim]), for the first `asked` texts; equally near ones count.
+    (both float32 [n, dim]), for the first `n_queries` texts; equally near ones count.
 
     >>> some = np.eye(4, dtype=np.float32)
     >>> neighbour_recall(some, some, k=1), neighbour_recall(some[::-1], some, k=1)
@@ -152,9 +152,9 @@ def neighbour_recall(vectors: Rows, first: Rows, k: int = 100, asked: int = 256)
     0.5
     """
     k = min(k, len(first))
-    scores = first[:asked] @ first.T
+    scores = first[:n_queries] @ first.T
     last = -np.partition(-scores, k - 1)[:, k - 1 : k]
-    found = exact_topk(vectors[:asked], vectors, k).rows
+    found = exact_topk(vectors[:n_queries], vectors, k).rows
     return float((np.take_along_axis(scores, found, axis=1) >= last - CLOSE).mean())
 
 
@@ -313,7 +313,9 @@ ENCODE_RUNNERS = (
     EncodeRunner("torch", _own_encoder("torch", "fp32")),
     EncodeRunner("openvino", _own_encoder("openvino", "fp32"), lambda _, device: _on_cpu(device)),
     EncodeRunner("bf16", _own_encoder("openvino", "bf16"), lambda _, device: _bf16(device)),
-    EncodeRunner("int8", _own_encoder("openvino", "int8"), lambda *asked: _in_int8()(*asked) and _bf16(asked[1])),
+    EncodeRunner(
+        "int8", _own_encoder("openvino", "int8"), lambda folder, device: _in_int8()(folder, device) and _bf16(device)
+    ),
 )
 
 
@@ -323,8 +325,8 @@ def _compared(line: Line, spent: Mapping[str, Sequence[float]], name: str, more:
     return replace(line, summary={**line.summary, "times faster": faster, **more})
 
 
-def _bound(work: Encoder, given: Sequence[str]) -> Callable[[], object]:
-    return lambda: work(given)
+def _bound(work: Encoder, texts: Sequence[str]) -> Callable[[], object]:
+    return lambda: work(texts)
 
 
 def _bound_each(work: Encoder, parts: Sequence[Sequence[str]]) -> Callable[[], object]:
