@@ -19,7 +19,7 @@ print(json.dumps([getattr(engine, name)(**arguments).to_dict() for name, argumen
 
 def requests_of(engine: Engine) -> list[tuple[str, dict[str, object]]]:
     """The name of a method of the engine and its arguments, one request of each kind."""
-    user = engine.shoppers.user_ids[0].as_py()
+    user = engine.state.user_store.user_ids[0].as_py()
     return [
         ("recommend", {"user_id": user}),
         ("recommend", {"history": ["item-00001", "item-00002"]}),
