@@ -9,7 +9,7 @@ which a killed job continues.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -126,11 +126,9 @@ def build_version(
     report = progress or _silent
     with bundle.stage("index") as folder:
         hashes = _write_hashes(folder, texts, report)
-        found_texts = TextCounts()
-        if encode is not None:
-            known = [*sources, *([] if previous is None else text_sources(previous, text_encoder))]
-            parts = PartStore(bundle.path / WORK / TEXT_PARTS / text_encoder)
-            found_texts = _write_text_vectors(folder, texts, hashes, encode, known, parts, report)
+        known = [*sources, *([] if previous is None else text_sources(previous, text_encoder))]
+        parts = PartStore(bundle.path / WORK / TEXT_PARTS / text_encoder)
+        counts = _write_text_vectors(folder, texts, hashes, encode, known, parts, report)
         vectors = _write_vectors(folder, items, item_vectors, report)
         _write_items(folder, items)
         stored: JsonMap = {column.name: _column_entry(folder, column, items, report) for column in columns}
@@ -146,13 +144,10 @@ def build_version(
         )
         report("store", 0, 0)
         about: JsonMap = {"n": items.num_rows, "text_encoder": text_encoder, "columns": stored, **found}
-        requires = {"towers": towers}
-        name, about = _own_name(bundle, file_sums(folder), requires, about)
-        like = None if previous is None else previous.folder
-        path = bundle.add("index", name, folder, requires=requires, about=about, like=like)
+        path = _add_version(bundle, folder, {"towers": towers}, about, like=previous)
     recall = found["recall"]
     reached = recall if isinstance(recall, float) else 1.0
-    return Built(name, path, found_texts, str(found["factory"]), reached, items.num_rows)
+    return Built(path.name, path, counts, str(found["factory"]), reached, items.num_rows)
 
 
 def with_columns(bundle: Bundle, version: IndexVersion, columns: Sequence[ItemColumn]) -> str | None:
@@ -174,11 +169,8 @@ def with_columns(bundle: Bundle, version: IndexVersion, columns: Sequence[ItemCo
         for column in missing:
             path = write_column(folder / COLUMNS, column, version.items)
             known[column.name] = {"fingerprint": column.fingerprint, "file": path.relative_to(folder).as_posix()}
-        requires = dict(version.manifest.requires)
         about: JsonMap = {**version.manifest.about, "columns": known}
-        name, about = _own_name(bundle, file_sums(folder), requires, about)
-        bundle.add("index", name, folder, requires=requires, about=about)
-    return name
+        return _add_version(bundle, folder, version.manifest.requires, about).name
 
 
 def _write_hashes(folder: Path, texts: Sequence[str], report: Progress) -> Hashes:
@@ -196,12 +188,15 @@ def _write_text_vectors(
     folder: Path,
     texts: Sequence[str],
     hashes: Hashes,
-    encode: Encode,
+    encode: Encode | None,
     known: Sequence[TextSource],
     parts: PartStore,
     report: Progress,
 ) -> TextCounts:
-    """Embed the texts that neither the known sources nor the saved parts hold, and write the vectors of all."""
+    """Embed the texts that neither the known sources nor the saved parts hold, and write the vectors of all; nothing
+    without an encoder."""
+    if encode is None:
+        return TextCounts()
     n = len(hashes)
     before = find_vectors(hashes, known).found
     interrupted = find_vectors(hashes, [*parts.sources()]).found & ~before
@@ -264,6 +259,14 @@ def _column_entry(folder: Path, column: ItemColumn, items: pa.Table, report: Pro
     path = write_column(folder / COLUMNS, column, items)
     report(f"column {column.name}", items.num_rows, items.num_rows)
     return {"fingerprint": column.fingerprint, "file": path.relative_to(folder).as_posix()}
+
+
+def _add_version(
+    bundle: Bundle, folder: Path, requires: Mapping[str, str], about: JsonMap, *, like: IndexVersion | None = None
+) -> Path:
+    """Add a staged folder to the bundle under a name of its own; files that equal those of `like` are shared."""
+    name, about = _own_name(bundle, file_sums(folder), dict(requires), about)
+    return bundle.add("index", name, folder, requires=requires, about=about, like=None if like is None else like.folder)
 
 
 def _own_name(

@@ -126,8 +126,6 @@ def fit_blend(
     starts = np.flatnonzero(np.diff(owner[informative], prepend=-1))
     if len(starts) < MIN_LISTS:
         return Blend()
-    from scipy.optimize import minimize
-
     kept = informative | graded
     labels, features = (
         np.asarray(labels, np.float64)[kept],
@@ -138,6 +136,26 @@ def fit_blend(
     features = np.where(useful, (features - middle) / np.where(useful, spread, 1.0), 0.0)
     n_terms = len(labels) if graded else len(starts)
     penalty = np.array([RIDGE, RIDGE, *[1 / (2 * SOURCE_PRIOR_SD**2 * n_terms)] * len(parts)])
+    found = _fit_weights(features, labels, penalty, starts, graded=graded)
+    slopes = np.where(useful, found[:-1] / np.where(useful, spread, 1.0), 0.0)
+    sources = {name: float(weight) for name, weight in zip(parts, slopes[2:], strict=True) if weight > 0}
+    return Blend(float(slopes[0]), float(slopes[1]), float(found[-1] - slopes @ middle), sources)
+
+
+def _fit_weights(
+    features: NDArray[np.float64],
+    labels: NDArray[np.float64],
+    penalty: NDArray[np.float64],
+    starts: NDArray[np.int64],
+    *,
+    graded: bool,
+) -> NDArray[np.float64]:
+    """The weights of standardised features float [n, f], none below 0, and the offset: float64 [f + 1].
+
+    `penalty` float [f] weighs the squares of the weights. `starts` are the first pairs of the lists within which labels
+    of 0 or 1 are fitted; graded labels are fitted pair by pair.
+    """
+    from scipy.optimize import minimize
 
     def pointwise_loss(weights: NDArray[np.float64]) -> float:
         blended = features @ weights[:-1] + weights[-1]
@@ -148,19 +166,22 @@ def fit_blend(
         every, taken = (np.logaddexp.reduceat(v, starts) for v in (blended, np.where(labels > 0, blended, -np.inf)))
         return float(np.mean(every - taken) + penalty @ weights**2)
 
-    first, free, positive = np.array([1.0, 1.0, *[0.0] * len(parts)]), (None, None), [(0.0, None)] * len(penalty)
+    first, free, positive = (
+        np.array([1.0, 1.0, *[0.0] * (len(penalty) - 2)]),
+        (None, None),
+        [(0.0, None)] * len(penalty),
+    )
     if graded:
-        found = minimize(pointwise_loss, np.append(first, 0.0), method="L-BFGS-B", bounds=[*positive, free]).x
-    else:
-        weights = minimize(listwise_loss, first, method="L-BFGS-B", bounds=positive).x
-        steep, offset = minimize(
-            lambda line: pointwise_loss(np.append(line[0] * weights, line[1])),
-            np.array([1.0, 0.0]), method="L-BFGS-B", bounds=[(MIN_SLOPE, 1.0), free],
-        ).x  # fmt: skip
-        found = np.append(steep * weights, offset)
-    slopes = np.where(useful, found[:-1] / np.where(useful, spread, 1.0), 0.0)
-    sources = {name: float(weight) for name, weight in zip(parts, slopes[2:], strict=True) if weight > 0}
-    return Blend(float(slopes[0]), float(slopes[1]), float(found[-1] - slopes @ middle), sources)
+        pointwise = minimize(pointwise_loss, np.append(first, 0.0), method="L-BFGS-B", bounds=[*positive, free])
+        return np.asarray(pointwise.x)
+    weights = minimize(listwise_loss, first, method="L-BFGS-B", bounds=positive).x
+    slope, offset = minimize(
+        lambda line: pointwise_loss(np.append(line[0] * weights, line[1])),
+        np.array([1.0, 0.0]),
+        method="L-BFGS-B",
+        bounds=[(MIN_SLOPE, 1.0), free],
+    ).x
+    return np.append(slope * weights, offset)
 
 
 def _in_mixed_lists(labels: NDArray[np.floating], owner: NDArray[np.int64]) -> NDArray[np.bool_]:
