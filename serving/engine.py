@@ -156,13 +156,14 @@ class Engine:
         *,
         user_id: str | None = None,
         k: int = 10,
+        filter_seen: bool | None = None,
         rerank: bool = True,
         filters: Filters | None = None,
         deadline_ms: float | None = None,
     ) -> Answer:
         """The k items that best complete a cart of item ids, none of them in it.
 
-        Items that the shopper took before are left out as in a recommendation.
+        Items that the shopper took before are left out as in a recommendation, or as `filter_seen` says.
         """
         return self.answer(
             Request(
@@ -170,6 +171,7 @@ class Engine:
                 user_id=user_id,
                 history=items,
                 k=k,
+                filter_seen=filter_seen,
                 rerank=rerank,
                 filters=filters,
                 deadline_ms=deadline_ms,

@@ -44,11 +44,12 @@ TASKS: Mapping[TaskName, Task] = {
 def task_of(state: ReleaseState, request: Request) -> Task:
     """What a request asks a release for. A search without a query is a recommendation; whether items that were taken
     before are answered is the request's `filter_seen` or, where it does not say, what suits the shop."""
+    unseen = request.filter_seen
     if request.task == "complete_cart":
-        return cart_task(state, repeats=state.user_contexts.has_taken(request.user_id))
+        repeats = state.user_contexts.has_taken(request.user_id)
+        return cart_task(state.filter_seen if unseen is None else unseen, repeats=repeats)
     if request.task == "similar":
         return TASKS["similar"]
-    unseen = request.filter_seen
     if request.text:
         known = request.user_id is not None or request.history is not None
         return replace(TASKS["personalised_search" if known else "search"], excludes_taken=bool(unseen))
@@ -57,8 +58,9 @@ def task_of(state: ReleaseState, request: Request) -> Task:
     return TASKS["recommend"]
 
 
-def cart_task(state: ReleaseState, *, repeats: bool) -> Task:
-    """Completing carts in a shop: of shoppers who are known to have taken something (`repeats`) in the order of any
-    recommendation, of others in that of new things, for nothing can be taken again."""
+def cart_task(filter_seen: bool, *, repeats: bool) -> Task:
+    """Completing carts, with or without what their shoppers took before: of shoppers who are known to have taken
+    something (`repeats`) in the order of any recommendation, of others in that of new things, for nothing can be taken
+    again."""
     order: OrderName = "recommend" if repeats else "recommend_unseen"
-    return replace(TASKS["complete_cart"], order=order, excludes_taken=state.filter_seen)
+    return replace(TASKS["complete_cart"], order=order, excludes_taken=filter_seen)

@@ -112,6 +112,7 @@ def cart(
     user: User = None,
     k: K = 10,
     filter_: Filter = None,
+    filter_seen: FilterSeen = None,
     no_rerank: NoRerank = False,
     deadline_ms: DeadlineMs = None,
     device: Device = "auto",
@@ -120,7 +121,13 @@ def cart(
     """Find the items that best complete a cart."""
     cart, filters = item_ids(items) or [], filters_of(filter_)
     answer = opened(bundle, device).complete_cart(
-        cart, user_id=user, k=k, filters=filters, rerank=not no_rerank, deadline_ms=deadline_ms
+        cart,
+        user_id=user,
+        k=k,
+        filters=filters,
+        filter_seen=filter_seen,
+        rerank=not no_rerank,
+        deadline_ms=deadline_ms,
     )
     show(answer, f"cart: {items}", as_json)
 

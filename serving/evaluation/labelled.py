@@ -115,7 +115,7 @@ class LabelledRequests:
         for known in (True, False):
             part = np.flatnonzero(repeats == known)
             if len(part):
-                task = cart_task(self.state, repeats=known)
+                task = cart_task(self.state.filter_seen, repeats=known)
                 found.append(self._labelled(asked.select(part), task, hidden.select(part), requests.select(part)))
         return found
 

@@ -63,12 +63,13 @@ def test_a_closed_engine_holds_no_file_of_the_bundle(own_bundle: Path) -> None:
 
 
 def state(name: str) -> ReleaseState:
-    fake = SimpleNamespace(release=SimpleNamespace(id=name), warm_up=lambda: None)
+    fake = SimpleNamespace(release=SimpleNamespace(id=name))
     fake.updated = lambda: fake
     return cast(ReleaseState, fake)
 
 
-def test_closing_waits_for_a_reload_and_begins_no_other() -> None:
+def test_closing_waits_for_a_reload_and_begins_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.answering.reloader.warm_up", lambda state: None)
     now, live, begun, go_on, opened = [0.0], ["old"], threading.Event(), threading.Event(), list[str]()
 
     def open_live(*, like: ReleaseState) -> ReleaseState:

@@ -13,7 +13,7 @@ from serving.engine import Engine
 from serving.request import Filters
 
 SHARED = ("--k", "--filter", "--device", "--json")
-RERANKED = ("--user", "--no-rerank", "--deadline-ms")
+RERANKED = ("--user", "--no-rerank", "--deadline-ms", "--filter-seen", "--keep-seen")
 
 
 def shortlist(*arguments: str | Path) -> Result:
@@ -30,8 +30,8 @@ def answered(*arguments: str | Path) -> dict[str, list[dict[str, object]]]:
 @pytest.mark.parametrize(
     ("command", "more"),
     [
-        ("recommend", (*RERANKED, "--filter-seen", "--keep-seen", "--history")),
-        ("search", (*RERANKED, "--filter-seen", "--keep-seen", "--history", "--no-spellcheck")),
+        ("recommend", (*RERANKED, "--history")),
+        ("search", (*RERANKED, "--history", "--no-spellcheck")),
         ("cart", RERANKED),
         ("similar", ()),
     ],
