@@ -51,24 +51,29 @@ def run(
 
 
 def answer(state: ReleaseState, request: Request, deadline: Deadline | None = None) -> Answer:
-    """One request, from when `deadline` began. Raises BadRequest for filters that the items do not have."""
-    return answer_many(state, [request], deadline or Deadline(request.deadline_ms))[0]
+    """One request, whose time counts from when `deadline` was made, by default now. Raises BadRequest for filters that
+    the items do not have."""
+    return answer_many(state, [request], deadline)[0]
 
 
 def answer_many(state: ReleaseState, requests: Sequence[Request], deadline: Deadline | None = None) -> list[Answer]:
-    """The answer of each request; those that ask for the same in the same way travel together."""
+    """The answer of each request; those that ask for the same in the same way travel together, in one time.
+
+    `deadline` is that of all of them together, by default each request's own from when its group begins.
+    """
     groups = defaultdict[Hashable, list[int]](list)
     tasks = [task_of(state, request) for request in requests]
     for at, (task, request) in enumerate(zip(tasks, requests, strict=True)):
         query = (request.query is None, not request.text)
-        alike = (request.k, request.rerank, request.spellcheck, repr(request.filters), query)
+        alike = (request.k, request.rerank, request.spellcheck, repr(request.filters), request.deadline_ms, query)
         groups[task, alike].append(at)
     answers: dict[int, Answer] = {}
     for lines in groups.values():
         batch = _batch(tasks[lines[0]], [requests[at] for at in lines])
         # threads of BLAS that wait for work would keep a core from the cross-encoder
         with ONE_BLAS_THREAD if ranks(state, batch) else nullcontext():
-            answers.update(zip(lines, run(state, batch, deadline).answers, strict=True))
+            found = run(state, batch, deadline or Deadline(requests[lines[0]].deadline_ms))
+        answers.update(zip(lines, found.answers, strict=True))
     return [answers[at] for at in range(len(requests))]
 
 
