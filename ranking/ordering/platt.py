@@ -50,7 +50,7 @@ class PlattScaling:
                 for part in parts
             )
         except (TypeError, KeyError, ValueError) as error:
-            raise BadBundle("the recorded calibration is not of this version; train the ranker again") from error
+            raise BadBundle("the recorded Platt scaling is not of this version; train the ranker again") from error
         return cls(before, after)
 
 

@@ -28,7 +28,7 @@ from serving.evaluation.labelled import LabelledRequests, LabelledShortlists
 from serving.shop import Shop
 
 LISTS = 300  # shortlists that hold a target: so few weights need no more
-CALIBRATED = 150  # of all shortlists, whatever they hold: a slope and an offset need no more
+PLATT_LISTS = 150  # of all shortlists, whatever they hold: a slope and an offset need no more
 PAIRS = 9_000  # judged pairs, of as many queries as hold them
 
 
@@ -36,7 +36,7 @@ class Blended(NamedTuple):
     """The steps with their blends, and how well the last one's probabilities hold, by order."""
 
     steps: tuple[Step, ...]
-    calibration: dict[OrderName, PlattScaling]
+    platt_scaling: dict[OrderName, PlattScaling]
 
 
 class ScoredPairs(NamedTuple):
@@ -91,9 +91,12 @@ def fitted_on(given: Sequence[ValidShortlists], state: ReleaseState, *, say: Cal
         for order, (blend, _) in found.items():
             say(f"blend, {step.model} model, {order}: {blend}")
         fitted = (*fitted, replace(step, blends={order: blend for order, (blend, _) in found.items()}))
-        held = {order: calibration for order, (_, calibration) in found.items() if calibration is not None}
-    for order, calibration in held.items():
-        say(f"calibration, {order}: error {calibration.before.error:.4f}, {calibration.after.error:.4f} after it")
+        held = {order: platt_scaling for order, (_, platt_scaling) in found.items() if platt_scaling is not None}
+    for order, platt_scaling in held.items():
+        say(
+            f"Platt scaling, {order}: calibration error {platt_scaling.before.error:.4f} before, "
+            f"{platt_scaling.after.error:.4f} after"
+        )
     return Blended(fitted, held)
 
 
@@ -120,14 +123,14 @@ def _of_shortlists(state: ReleaseState, step: Step, given: ValidShortlists) -> t
     blend = fit_blend(ordering.logits, ordering.retrieval, ordering.labels, ordering.indptr, ordering.parts)
     if blend == Blend():
         return blend, None
-    every = _scored(state, step, given, np.sort(shuffled[texts[shuffled]][:CALIBRATED]))
+    every = _scored(state, step, given, np.sort(shuffled[texts[shuffled]][:PLATT_LISTS]))
     if np.count_nonzero(every.labels) < MIN_LISTS:
         return blend, None
     blended = blend(every.logits, every.retrieval, every.parts)
-    return blend.rescaled(*platt(blended, every.labels)), _calibration(blended, every)
+    return blend.rescaled(*platt(blended, every.labels)), _platt_scaling(blended, every)
 
 
-def _calibration(blended: NDArray[np.float32], every: ScoredPairs) -> PlattScaling:
+def _platt_scaling(blended: NDArray[np.float32], every: ScoredPairs) -> PlattScaling:
     """Reliability of each half of the lists by the line through the other half."""
     after = np.empty_like(blended)
     for odd in (0, 1):

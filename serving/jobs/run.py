@@ -198,8 +198,8 @@ class Pipeline:
             for step in opened.steps:
                 self.say(f"{step.model} model, {step.scorer.placement}")
             blended = fitted_steps(opened, shop, say=self.say)
-        calibration = {task: found.as_json() for task, found in blended.calibration.items()}
-        figures = {**draft.figures, **plain({"calibration": calibration})}
+        platt_scaling = {task: found.as_json() for task, found in blended.platt_scaling.items()}
+        figures = {**draft.figures, **plain({"platt_scaling": platt_scaling})}
         return assembly.named(with_settings(replace(draft, figures=figures), rerank=recorded_steps(blended.steps)))
 
     def _ranker_start(self, bundle: Bundle, draft: Release) -> str:
@@ -257,7 +257,7 @@ class Pipeline:
             examples=examples,
             environment=environment | dict(release.libraries),
             generated=self.data_folder.name == SAMPLE_MARK,
-            calibration=as_object(release.figures.get("calibration", {})),
+            platt_scaling=as_object(release.figures.get("platt_scaling", {})),
         )
         texts = {self.out / "evaluation.json": json.dumps(evaluation, indent=1), path: render_report(report)}
         with writing_to(self.out), written(texts):

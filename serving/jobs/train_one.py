@@ -37,7 +37,7 @@ def train_ranker(pipeline: Pipeline) -> RunResult:
         planned = pipeline.assembly(bundle).settings(shop)
         settings = planned.model_copy(update={name: getattr(recorded, name) for name in KEPT}).as_json()
         why = f"train ranker --budget {pipeline.budget} after {live.id}"
-        figures = {name: value for name, value in live.figures.items() if name != "calibration"}
+        figures = {name: value for name, value in live.figures.items() if name != "platt_scaling"}
         draft = replace(live, ranker=None, gates={}, figures=figures, settings=settings, why=why)
         draft = pipeline.train_ranker(shop, bundle, draft)
         if draft.ranker is None:

@@ -72,7 +72,8 @@ def change_bars(changes: Mapping[str, Interval], label: str) -> str:
 
 
 def reliability_lines(before: Reliability, after: Reliability) -> str:
-    """What came true against what was predicted, before calibration and after it; the diagonal is where they agree."""
+    """Observed shares against predicted probabilities, before and after Platt scaling, with the diagonal of a perfect
+    fit."""
     return as_svg(f"reliability {before} {after}", HEIGHT, lambda axes: _draw_reliability(axes, before, after))
 
 

@@ -24,8 +24,8 @@ class Report:
 
     evaluation: what `serving.evaluation.figures.evaluate` returns. facts: of the data, name to text. split: how the
     data were split and why, one sentence. folds: requests in each. environment: machine, versions and settings, name to
-    text. generated: the data are made up, which the page then states. calibration: by task, how well the scores hold as
-    probabilities.
+    text. generated: the data are made up, which the page then states. platt_scaling: by task, how well the scores hold
+    as probabilities.
     """
 
     title: str
@@ -37,7 +37,7 @@ class Report:
     examples: Sequence[Example] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     generated: bool = False
-    calibration: Mapping[str, Json] = field(default_factory=dict)
+    platt_scaling: Mapping[str, Json] = field(default_factory=dict)
 
 
 def write_report(report: Report, path: Path) -> None:
@@ -88,7 +88,7 @@ def render_report(report: Report) -> str:
         sections=[report_view.section(name, task) for name, task in tasks.items()],
         gates=report_view.gates(report.evaluation),
         change=report_view.change_chart(tasks),
-        reliability=report_view.reliability_charts(report.calibration),
+        reliability=report_view.reliability_charts(report.platt_scaling),
         examples=[
             report_view.example(one.kind, one.asked, one.before, one.after, one.targets) for one in report.examples
         ],

@@ -295,10 +295,10 @@ def _dots(task: Mapping[str, Json], stages: Mapping[str, Mapping[str, Json]]) ->
     return Chart("How high the right items stand: nDCG@10", text, stage_dots(values, intervals, "nDCG@10"))
 
 
-def reliability_charts(calibration: Mapping[str, Json]) -> list[Chart]:
+def reliability_charts(platt_scaling: Mapping[str, Json]) -> list[Chart]:
     """How well the scores of each task hold as probabilities, by what a release recorded of it."""
     charts = []
-    for name, recorded in calibration.items():
+    for name, recorded in platt_scaling.items():
         found = PlattScaling.of(as_object(recorded))
         text = (
             f"Expected calibration error {short(found.before.error)} before, {short(found.after.error)} after, on "

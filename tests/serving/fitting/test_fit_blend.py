@@ -181,10 +181,10 @@ def test_scores_are_calibrated_on_lists_of_all_kinds_and_the_order_stays(
     monkeypatch.setattr(blending, "MIN_LISTS", 3)
     monkeypatch.setattr(blending, "fit_blend", lambda *_: Blend(2.0, 1.0, 5.0))  # far too sure of everything
     blended = fitted_steps(engine.state, larger, say=lambda _: None)
-    for task, calibration in blended.calibration.items():
+    for task, platt_scaling in blended.platt_scaling.items():
         blend = blended.steps[0].blends[task]
         assert blend.logit > 0
         assert blend.logit / blend.retrieval == pytest.approx(2.0)
         assert blend.offset < 5.0
-        assert calibration.after.error < calibration.before.error
-    assert blended.calibration
+        assert platt_scaling.after.error < platt_scaling.before.error
+    assert blended.platt_scaling

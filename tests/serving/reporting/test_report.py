@@ -82,7 +82,7 @@ def report():
             )
         ],
         environment={"machine": "two cores"},
-        calibration={
+        platt_scaling={
             "recommend": PlattScaling(
                 reliability(np.linspace(0, 1, 40), np.zeros(40)),
                 reliability(np.full(40, 0.25), np.arange(40) % 4 == 0),
