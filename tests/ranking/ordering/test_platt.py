@@ -64,10 +64,10 @@ def test_a_blend_along_a_line_keeps_its_order() -> None:
     )
 
 
-def test_a_calibration_survives_json() -> None:
+def test_platt_scaling_survives_json() -> None:
     found = PlattScaling(Reliability((0.1, 0.5), (0.2, 0.4), 9), Reliability((0.2, 0.4), (0.2, 0.4), 9))
     recorded = json.loads(json.dumps(found.as_json()))
     assert PlattScaling.of(recorded) == found
     assert recorded["error_before"] == pytest.approx(0.1)
-    with pytest.raises(BadBundle, match="calibration"):
+    with pytest.raises(BadBundle, match="Platt scaling"):
         PlattScaling.of({"before": {"predicted": [0.1]}})
