@@ -52,7 +52,7 @@ _STRATEGIES: dict[str, Strategy] = {}
 def register_strategy(strategy: Strategy) -> Strategy:
     """Makes a strategy known under its name. Raises BadConfig where another has it."""
     if _STRATEGIES.setdefault(strategy.name, strategy) is not strategy:
-        raise BadConfig(f"a strategy of reranking named {strategy.name} is registered already; give it another name")
+        raise BadConfig(f"a strategy of reranking named {strategy.name} is already registered; give it another name")
     return strategy
 
 

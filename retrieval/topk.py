@@ -40,7 +40,7 @@ class Hits(NamedTuple):
 
     @classmethod
     def join(cls, parts: Sequence[Hits]) -> Hits:
-        """The hits of several blocks of queries, of the same k and the same `parts`, one block after the other."""
+        """The hits of several blocks of queries, one after another; all have the same k and the same `parts`."""
         named = {name: np.concatenate([part.parts[name] for part in parts]) for name in parts[0].parts}
         return cls(
             np.concatenate([part.rows for part in parts]), np.concatenate([part.scores for part in parts]), named
@@ -70,13 +70,13 @@ class CSR(NamedTuple):
         return cls(indptr, np.concatenate(flat) if flat else np.empty(0, np.int64))
 
     @classmethod
-    def nothing(cls, n: int) -> CSR:
+    def empty(cls, n: int) -> CSR:
         """An empty list for each of n queries."""
         return cls(np.zeros(n + 1, np.int64), np.empty(0, np.int64))
 
     @classmethod
     def join(cls, parts: Sequence[CSR]) -> CSR:
-        """The lists of several parts, one part after the other.
+        """The lists of several blocks of queries, one block after another.
 
         >>> CSR.join([CSR.from_lists([[3, 1]]), CSR.from_lists([[], [2]])]).indptr.tolist()
         [0, 2, 2, 3]
@@ -86,7 +86,7 @@ class CSR(NamedTuple):
 
     @classmethod
     def concatenate(cls, parts: Sequence[CSR]) -> CSR:
-        """For each query the rows of its list in every part, which are of the same queries.
+        """The lists of the same queries from several parts, concatenated query by query.
 
         >>> CSR.concatenate([CSR.from_lists([[3], [1]]), CSR.from_lists([[], [2]])]).rows.tolist()
         [3, 1, 2]

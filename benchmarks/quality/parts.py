@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.metrics.ranking import Places, Ranked, places_in, settled
+from retrieval.metrics.ranking import Places, Ranked, places_in, without_ties
 from retrieval.topk import CSR, Hits, Mask
 from serving.internals import MeasuredTask, Positions
 
@@ -41,7 +41,7 @@ def parts_of(task: MeasuredTask) -> Iterator[Part]:
     lists = {name: ranked for name, ranked in task.stages.items() if isinstance(ranked, Hits)}
     yield _part(task, everyone, task.stages, {**lists, **task.heads})
     if task.sampled:
-        shown = {name: settled(hits) for name, hits in task.sampled.items()}
+        shown = {name: without_ties(hits) for name, hits in task.sampled.items()}
         yield _part(task, everyone if task.sample is None else task.sample, shown, shown)
 
 

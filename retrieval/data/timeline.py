@@ -60,12 +60,11 @@ class HistoryBatch(NamedTuple):
         )
 
     def each(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> HistoryBatch:
-        """The batch with every column [b, l] changed alike."""
+        """The batch with `change` applied to every column, [b, l]."""
         return HistoryBatch(*(change(column) for column in self))
 
     def followed_by(self, later: HistoryBatch, longest: int) -> HistoryBatch:
-        """These histories with those of another batch of the same b requests as their newest events, the newest
-        `longest` of each."""
+        """These histories, each followed by that of the same request in `later`, cut to the newest `longest` events."""
         both = HistoryBatch(*(np.hstack(pair) for pair in zip(self, later, strict=True)))
         found = both.newest(both.present, longest)
         padding = found.present.shape[1] - max(1, int(found.present.sum(axis=1).max(initial=0)))
@@ -73,7 +72,7 @@ class HistoryBatch(NamedTuple):
 
     @classmethod
     def join(cls, parts: Sequence[HistoryBatch]) -> HistoryBatch:
-        """The histories of several batches, one under the other, padded at the front to the longest."""
+        """The histories of several batches, one after another, padded at the front to the longest."""
         length = max(part.items.shape[1] for part in parts)
 
         def joined(columns: Iterable[NDArray[Any]], padding: int) -> NDArray[Any]:

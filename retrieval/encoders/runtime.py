@@ -38,8 +38,10 @@ RUNTIMES: tuple[str, ...] = get_args(RuntimeName)
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeOptions:
-    """Where models run and in which numbers; `runtime` is what runs them on CPUs, on CUDA it is torch. A `precision`
-    of int8 is of cross-encoders alone."""
+    """The device, precision and runtime that models are served with.
+
+    `runtime` applies to CPUs; CUDA always runs torch. `precision` int8 applies to cross-encoders alone.
+    """
 
     device: str = "auto"
     precision: str = "auto"

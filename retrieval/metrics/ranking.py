@@ -162,7 +162,7 @@ def by_score(lists: CSR, scores: Scores) -> Hits:
     return hits
 
 
-def settled(hits: Hits) -> Hits:
+def without_ties(hits: Hits) -> Hits:
     """The same lists with scores that fall by 1 per place, so that there are no ties.
 
     For lists whose order was not made by their scores, such as a reranked prefix.

@@ -97,7 +97,7 @@ def _repeats(case: FitCase) -> bool:
 
 
 def _similar(name: str, reads: int) -> dict[str, Any]:
-    """How a source over one of a release's similarities is made, and where there is one."""
+    """`make` and `available` of a source over the similarities `name` of a release."""
 
     def make(parts: ReleaseParts) -> CoOccurrence:
         read = parts.similarity(name)

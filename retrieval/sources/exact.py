@@ -12,7 +12,7 @@ from retrieval.sources.protocols import RequestBatch, SparseScores
 from retrieval.sources.registry import SourceSpec, register_source
 from retrieval.topk import CSR
 
-EXACT = "exact"  # the source whose items stand in front of all others
+EXACT = "exact"  # name of the source whose items are placed before all others
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class ExactMatch:
 register_source(
     SourceSpec(
         name=EXACT,
-        about="the item whose id or code the query is; it stands in front of all others",
+        about="the item whose id or code the query is; placed before all others",
         make=lambda parts: ExactMatch(parts.lookups()),
-        counts_for=lambda case: False,  # it is no matter of weight
+        counts_for=lambda case: False,  # its items are placed first, whatever the weights
         follows_updates=True,
     )
 )

@@ -34,12 +34,12 @@ class RequestBatch(NamedTuple):
         >>> RequestBatch.of_texts(["red mug"]).history.n_lists
         1
         """
-        empty = CSR.nothing(len(texts))
+        empty = CSR.empty(len(texts))
         return cls(empty, empty, empty, np.zeros(len(texts), np.int64), texts)
 
     @classmethod
     def join(cls, parts: Sequence[RequestBatch]) -> RequestBatch:
-        """The requests of several parts, one part after the other."""
+        """The requests of several batches, one after another."""
         history, taken, browsed = (
             CSR.join([getattr(part, name) for part in parts]) for name in ("history", "taken", "browsed")
         )
@@ -84,7 +84,7 @@ class SparseScores:
         """See SourceScores."""
         values = self.values
         if exclude is not None and len(self.lists.rows):
-            values = np.where(_listed(self.lists, exclude), -np.inf, values)
+            values = np.where(self.lists.listed_in(exclude), -np.inf, values)
         if allowed is not None:
             values = np.where(allowed[self.lists.rows], values, -np.inf)
         return best_of_lists(self.lists, values, k)
@@ -113,9 +113,3 @@ def best_of_lists(lists: CSR, scores: Scores, k: int, *, tie_breaker: Scores | N
     hits.rows[owners[kept], rank[kept]] = lists.rows[order[kept]]
     hits.scores[owners[kept], rank[kept]] = scores[order[kept]]
     return hits
-
-
-def _listed(lists: CSR, other: CSR) -> Mask:
-    """Whether each row of `lists` is in the list of the same request in `other`, bool [len(lists.rows)]."""
-    span = int(max(lists.rows.max(initial=0), other.rows.max(initial=0))) + 1
-    return np.isin(lists.owners * span + lists.rows, other.owners * span + other.rows)

@@ -21,7 +21,7 @@ from retrieval.topk import CSR, Scores
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-RECENT_DAYS = 14  # of what is taken together
+RECENT_DAYS = 14  # window of the recent co-occurrence
 CACHED_DAYS = 32  # request days whose results a source caches
 SHRINKAGE = 10.0  # shoppers added to every item, see `cosines`: a few weeks of events are little evidence
 
@@ -98,7 +98,7 @@ class RecentCoOccurrence:
     def of_timeline(
         cls, timeline: Timeline, kinds: Sequence[str], n_items: int, known: Mapping[int, csr_array] | None = None
     ) -> RecentCoOccurrence:
-        """Of the last RECENT_DAYS, from the events of some kinds."""
+        """Over the last RECENT_DAYS days of a timeline's events of the given kinds."""
         taken = np.flatnonzero(np.isin(timeline.kind, timeline.codes_of(kinds)) & (timeline.item >= 0))
         users = np.repeat(np.arange(len(timeline.offsets) - 1), np.diff(timeline.offsets))
         return cls.of(

@@ -1,8 +1,8 @@
-"""The registry of candidate sources: one declaration each, which fitting, serving, evaluation and documents read.
+"""The registry of candidate sources, which fitting, serving, evaluation and the documents read.
 
-A module of `retrieval.sources` declares its sources with `register_source` where it defines them. One of another
-package does the same; it is found under the entry-point group `shortlist.sources`, or imported before a bundle is
-opened.
+Each source has one declaration, made with `register_source` in the module that defines it. A source of another package
+is declared in the same way; it is found by the entry-point group `shortlist.sources`, or by importing its module before
+a bundle is opened.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from scipy.sparse import csr_array
 
-GROUP = "shortlist.sources"  # of entry points
-Lookup: TypeAlias = Callable[[Sequence[str]], Rows]  # the row of each text, -1 for one that names no item
+GROUP = "shortlist.sources"  # entry-point group
+Lookup: TypeAlias = Callable[[Sequence[str]], Rows]  # texts to item rows, int64 [n], -1 where a text names no item
 
 
 class ReleaseParts(Protocol):
-    """What a source can be made from: the parts of a release, over the rows of its index as it is now."""
+    """The parts of a release that a source can be made from, for the current rows of its index."""
 
     @property
     def n_items(self) -> int:
-        """Rows of the index."""
+        """The number of rows of the index."""
         ...
 
     @property
     def timeline(self) -> Timeline:
-        """What every user did, as of the build."""
+        """The events of all users as of the build."""
         ...
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """Kinds of events by which an item is taken."""
+        """The kinds of target events."""
         ...
 
     @property
@@ -53,30 +53,32 @@ class ReleaseParts(Protocol):
 
     @property
     def lexical(self) -> Callable[[], CandidateSource] | None:
-        """Reads BM25 of the items' words; None where the release has none."""
+        """Reads the BM25 index of the items' texts; None if the release has none."""
         ...
 
     def similarity(self, name: str) -> Callable[[], csr_array] | None:
-        """Reads what goes with what, sparse float32 [n_items, n_items]: `together`, `after` or `lately`; None where the
-        release has none."""
+        """Reads item-to-item similarities, sparse float32 [n_items, n_items]; None if the release has none.
+
+        `name` is `together` (co-occurrence), `after` (what follows an item) or `lately` (recent co-occurrence).
+        """
         ...
 
     def column(self, name: str) -> pa.ChunkedArray | None:
-        """The values of a column of the items, by row; None where they have no such column."""
+        """A column of the items by row; None if they have no such column."""
         ...
 
     def lookups(self) -> Sequence[Lookup]:
-        """What finds an item by its id, and by each code that items have."""
+        """Look-ups of items by id and by each kind of product code."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitCase:
-    """What sources are weighted for."""
+    """The ranking that the weights of sources are fitted for."""
 
     order: str  # "recommend", "recommend_unseen" or "search"
-    temporal: bool = False  # times of different users can be compared
-    unseen: bool = False  # what a user took before is not answered
+    temporal: bool = False  # timestamps of different users are comparable
+    unseen: bool = False  # items that the user took before are excluded
 
 
 def _always(parts: ReleaseParts) -> bool:
@@ -87,13 +89,13 @@ def _always(parts: ReleaseParts) -> bool:
 class SourceSpec:
     """The declaration of a source.
 
-    name: under which weights, answers and evaluations name it.
+    name: its name in weights, answers and evaluations.
     about: what it scores, in a few words, for documents and explanations.
-    make: the source from the parts of a release; called once, when it is first read.
-    counts_for: what it is weighted for.
-    available: whether a release has what it needs.
-    proposes: whether it proposes candidates of its own, or only scores those of others.
-    follows_updates: whether it is made again after an update of the index; else it stays as of the build.
+    make: makes the source from the parts of a release; called once, on first use.
+    counts_for: whether it gets a weight in a case.
+    available: whether a release has the parts that it needs.
+    proposes: whether it proposes candidates, or only scores those of other sources.
+    follows_updates: whether it is made again after an update of the index; otherwise it stays as of the build.
     """
 
     name: str
@@ -109,26 +111,26 @@ _SPECS: dict[str, SourceSpec] = {}
 
 
 def register_source(spec: SourceSpec) -> SourceSpec:
-    """Makes a source known under its name. Raises BadConfig where another has it."""
+    """Registers a source under its name. Raises BadConfig where the name is taken."""
     if _SPECS.setdefault(spec.name, spec) is not spec:
-        raise BadConfig(f"a source of candidates named {spec.name} is registered already; give it another name")
+        raise BadConfig(f"a candidate source named {spec.name} is already registered; choose another name")
     return spec
 
 
 def source_specs() -> tuple[SourceSpec, ...]:
-    """Every registered source, in the order in which they are weighted."""
+    """All registered sources, in the order of their weights."""
     _load()
     return tuple(_SPECS.values())
 
 
 def sources_for(case: FitCase) -> tuple[str, ...]:
-    """The names of the sources that are weighted for a case."""
+    """The names of the sources that get a weight in `case`."""
     return tuple(spec.name for spec in source_specs() if spec.counts_for(case))
 
 
 @cache
 def _load() -> None:
-    """Imports whatever declares sources: our own modules, then those of other packages."""
+    """Imports all modules that declare sources: those of this package, then those of entry points."""
     package = import_module("retrieval.sources")
     for module in pkgutil.iter_modules(package.__path__):
         import_module(f"retrieval.sources.{module.name}")

@@ -1,7 +1,7 @@
 """Rendering of items and shoppers as text for models: pure functions, the same bytes in training and in serving.
 
 A change of the rendering changes `rendering_fingerprint()`, so that models trained on the old text are refused; a
-change of the markers of event kinds changes `marked_fingerprint()`, which refuses the rankers that read them.
+change of the markers of event kinds changes `field_markers_fingerprint()`, which refuses the rankers that read them.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ def rendering_fingerprint() -> str:
     return fingerprint(TEXT_VERSION, limits, bands, [item_text(item) for item in items], shoppers)
 
 
-def marked_fingerprint() -> str:
+def field_markers_fingerprint() -> str:
     """A fingerprint of how `user_text` renders a few shoppers whose events have kinds."""
     titles, kinds = ["Mug", "Red\tMug", "Mug", " ", "Pan"], ["cart", "add\tto cart", "view", "view", ""]
     return fingerprint([user_text(titles, query, kinds=kinds) for query in (None, "tea  cup")])

@@ -43,9 +43,9 @@ class Spelling:
         sizes = np.diff(indptr)
         return cls({word: int(sizes[code]) for word, code in codes.items() if word}, is_word)
 
-    def also(self, known: Iterable[str]) -> Spelling:
+    def with_extra_words(self, words: Iterable[str]) -> Spelling:
         """A copy with other extra words."""
-        return Spelling(self.items, self.is_word, frozenset(known), self._by_length)
+        return Spelling(self.items, self.is_word, frozenset(words), self._by_length)
 
     def corrected(self, text: str) -> str:
         """The text with its first MOST_WORDS unknown words replaced and everything else unchanged.

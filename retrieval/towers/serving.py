@@ -172,7 +172,7 @@ class UserTower:
         np.add.at(out, lines, counts[lines, places][:, None] * source[batch.items[lines, places]])
         return out.astype(np.float32)
 
-    def both(self, queries: Vectors, histories: Vectors) -> Vectors:
+    def combine(self, queries: Vectors, histories: Vectors) -> Vectors:
         """The weighted sum of query and history vectors, scaled to unit content; an empty history changes nothing."""
         return unit(queries + self.config.history_weight * histories, self.config.dim)
 

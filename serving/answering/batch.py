@@ -137,7 +137,7 @@ class Batch:
     @classmethod
     def retrieved(cls, requests: RequestSource, parts: Sequence[Batch]) -> Batch:
         """The retrieved batches of one task, which are `requests` block by block, as one."""
-        excluded = [CSR.nothing(len(part)) if part.exclude is None else part.exclude for part in parts]
+        excluded = [CSR.empty(len(part)) if part.exclude is None else part.exclude for part in parts]
         return replace(
             parts[0],
             requests=requests,

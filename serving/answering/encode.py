@@ -41,14 +41,14 @@ def query_user_vectors(state: ReleaseState, users: UserContexts, queries: Sequen
     known, tower, history = users.query_texts, state.user_tower, users.histories
     vectors = state.query_vectors.of(queries)
     if not history.present.any():
-        return tower.both(vectors, np.zeros_like(vectors))
+        return tower.combine(vectors, np.zeros_like(vectors))
     if tower.config.history_hears_query:
         kind = 1 + tower.config.kinds.index(QUERY_KIND)
         history = history.with_query(len(known) + np.arange(len(queries)), kind, users.gap)
     read = _read_histories(
         state, history, lambda code: known[code] if code < len(known) else queries[code - len(known)]
     )
-    return tower.both(vectors, read)
+    return tower.combine(vectors, read)
 
 
 def content_vectors(state: ReleaseState, users: UserContexts) -> Vectors:

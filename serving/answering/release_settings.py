@@ -15,7 +15,7 @@ from indexing.bundle.releases import Release
 from ranking.ordering.blend import Blend
 from retrieval.errors import BadBundle, StaleArtefact
 from retrieval.sources.fusion import Fusion
-from retrieval.text.rendering import marked_fingerprint
+from retrieval.text.rendering import field_markers_fingerprint
 
 SHORTLIST = 100  # candidates of a request, at least
 OrderName: TypeAlias = Literal["recommend", "recommend_unseen", "search"]  # what sources are weighted for
@@ -78,10 +78,10 @@ class ReleaseSettings(BaseModel):
 
     def require_same_markers(self, release: Release) -> None:
         """Raises StaleArtefact where the release's ranker reads texts that this version marks in another way."""
-        if release.ranker is not None and self.field_markers not in (None, marked_fingerprint()):
+        if release.ranker is not None and self.field_markers not in (None, field_markers_fingerprint()):
             raise StaleArtefact(
                 f"the ranker {release.ranker} reads users' texts of another rendering ({self.field_markers}, this is "
-                f"{marked_fingerprint()}); run: shortlist train ranker BUNDLE --data DATA (or adopt it again)"
+                f"{field_markers_fingerprint()}); run: shortlist train ranker BUNDLE --data DATA (or adopt it again)"
             )
 
 

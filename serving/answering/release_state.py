@@ -122,7 +122,9 @@ class ReleaseState:
             sources = sources.updated(version)
         spelling = self.spelling
         if spelling is not None and version.delta is not None:
-            spelling = spelling.also(word for text in item_texts(version.delta.items) for word in words(text))
+            spelling = spelling.with_extra_words(
+                word for text in item_texts(version.delta.items) for word in words(text)
+            )
         return replace(
             self,
             retriever=replace(retriever, version=version, popularity=popularity, sources=sources),

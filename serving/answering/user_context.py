@@ -38,7 +38,7 @@ class UserContexts:
     @classmethod
     def nobody(cls, n: int) -> UserContexts:
         """n requests of which nothing is known but what they ask for."""
-        nothing = CSR.nothing(n)
+        nothing = CSR.empty(n)
         missing, zeros = np.full((n, 1), -1, np.int64), np.zeros((n, 1), np.int64)
         return cls(
             histories=HistoryBatch(missing, missing, zeros, zeros, np.zeros((n, 1), bool)),

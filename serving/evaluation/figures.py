@@ -119,7 +119,7 @@ def task_figures(task: MeasuredTask, *, seed: int = 0) -> Figures:
     sample = everyone if task.sample is None else task.sample
     stages: dict[str, Figures] = {name: _stage(ranked, task, everyone) for name, ranked in task.stages.items()}
     stages |= {
-        name: {**_stage(metrics.settled(hits), task, sample), "n": _answerable(task.targets.select(sample))}
+        name: {**_stage(metrics.without_ties(hits), task, sample), "n": _answerable(task.targets.select(sample))}
         for name, hits in task.sampled.items()
     }
     found: Figures = {"n": _answerable(task.targets), "gain": metrics.gain_name(), "stages": stages}
@@ -213,11 +213,11 @@ def needs_rerank(hits: Hits, targets: CSR) -> Mask:
 def merge_reranked(hits: Hits, which: Mask | Positions, reranked: Hits) -> Hits:
     """The hits with those of some requests replaced by their reranked order; the others stay as they are.
 
-    Every list comes back settled: in the order shown, without ties.
+    Every list comes back in the order shown, without ties.
     """
     rows = hits.rows.copy()
     rows[which, : reranked.rows.shape[1]] = reranked.rows
-    return metrics.settled(Hits(rows, hits.scores))
+    return metrics.without_ties(Hits(rows, hits.scores))
 
 
 def _cut(task: MeasuredTask, kept: Mask) -> MeasuredTask:
@@ -272,7 +272,7 @@ def _against_retrieval(task: MeasuredTask, sample: Positions, seed: int) -> Figu
     users = None if task.users is None else task.users[sample]
     found: Figures = {}
     for name, hits in task.sampled.items():
-        after = metrics.ndcg_at(metrics.settled(hits), targets, 10)
+        after = metrics.ndcg_at(metrics.without_ties(hits), targets, 10)
         found[name] = _before_and_after(before, after, users, seed)
     return found
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranking.ordering.gate import GateVerdict, gate
-from retrieval.metrics.ranking import Values, ndcg_at, settled
+from retrieval.metrics.ranking import Values, ndcg_at, without_ties
 from retrieval.topk import Hits
 from serving.answering.release_state import ReleaseState
 from serving.evaluation.batch_requests import KnownLogits, reranked
@@ -30,7 +30,10 @@ class Ranked:
     def stages(self, *, on: bool) -> dict[str, Hits]:
         """What an evaluation shows of the sample: the reranked order, and the final one, which is that one if reranking
         is `on`."""
-        return {"reranked": self.reranked, "final": self.reranked if on else settled(self.hits.select(self.sample))}
+        return {
+            "reranked": self.reranked,
+            "final": self.reranked if on else without_ties(self.hits.select(self.sample)),
+        }
 
 
 class Gated(NamedTuple):
@@ -53,7 +56,7 @@ def ranked(
     part, wanted = hits.select(sample), found.targets.select(sample)
     which = np.flatnonzero(needs_rerank(part.head(state.depth), wanted))
     if not state.steps or not len(which):
-        return Ranked(hits, sample, settled(part), which)
+        return Ranked(hits, sample, without_ties(part), which)
     lines = sample[which]
     after = reranked(state, found.batch.select(lines), logits or KnownLogits(state), lines, what)
     return Ranked(hits, sample, merge_reranked(part, which, after), which)

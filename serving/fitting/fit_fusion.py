@@ -105,7 +105,7 @@ def _searches(state: ReleaseState, shop: Shop) -> PermittedRequests:
     else:
         typed = list(shop.data.events.query_texts) if shop.data.events is not None else []
         typed = _few(typed or [" ".join(words(text)[:TITLE_WORDS]) for text in shop.data.items["title"].to_pylist()])
-        targets = CSR.nothing(len(typed))
+        targets = CSR.empty(len(typed))
     batch = run(state, Batch(requests=QueriesAlone(typed), task=TASKS["search"]), until=permit)
     return PermittedRequests(batch, targets)
 

@@ -32,7 +32,7 @@ from retrieval.encoders.runtime import RuntimeOptions
 from retrieval.extras import installed_versions
 from retrieval.fingerprint import array_sha256, fingerprint, folder_fingerprint
 from retrieval.progress import ProgressMeter
-from retrieval.text.rendering import ItemTexts, marked_fingerprint
+from retrieval.text.rendering import ItemTexts, field_markers_fingerprint
 from retrieval.text.words import ENDINGS, WORD
 from retrieval.topk import Vectors
 from retrieval.towers.serving import Towers, towers_fingerprint
@@ -244,7 +244,7 @@ class Assembly:
             filter_seen=not shop.shoppers_buy_again(),
             targets=shop.target_events,
             titles=ranking.titles,
-            field_markers=marked_fingerprint() if ranking.field_markers else None,
+            field_markers=field_markers_fingerprint() if ranking.field_markers else None,
             rerank=planned_steps(ranking),
             config=self.config.model_dump(mode="json"),
         )

@@ -59,7 +59,7 @@ def test_a_second_strategy_under_one_name_is_refused_and_the_first_stays() -> No
     assert register_strategy(EXTERNAL) is EXTERNAL
     assert register_strategy(EXTERNAL) is EXTERNAL
     for name in ("everything", "full"):
-        with pytest.raises(BadConfig, match=f"named {name} is registered already"):
+        with pytest.raises(BadConfig, match=f"named {name} is already registered"):
             register_strategy(replace(EXTERNAL, name=name, about="another"))
     assert strategy_named("everything") is EXTERNAL
 

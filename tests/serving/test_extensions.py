@@ -73,7 +73,7 @@ def test_an_example_is_one_file_of_at_most_forty_lines_that_passes_the_linter(ex
 
 
 def test_a_name_that_is_taken_is_refused() -> None:
-    with pytest.raises(registry.BadConfig, match="last_brand is registered already"):
+    with pytest.raises(registry.BadConfig, match="last_brand is already registered"):
         registry.register_source(
             registry.SourceSpec(name="last_brand", about="", make=lambda parts: None, counts_for=lambda case: False)  # type: ignore[arg-type,return-value]
         )

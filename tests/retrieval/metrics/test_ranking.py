@@ -195,8 +195,8 @@ def test_a_settled_list_has_no_ties():
     hits = ranked([[4, 2], [7]], [[1, 1], [3]])
     targets = CSR.from_lists([[2], [7]])
     assert metrics.recall_at(hits, targets, 1).tolist() == [0.5, 1]
-    assert metrics.recall_at(metrics.settled(hits), targets, 1).tolist() == [0, 1]
-    assert metrics.settled(hits).scores.tolist() == [[0, -1], [0, -np.inf]]
+    assert metrics.recall_at(metrics.without_ties(hits), targets, 1).tolist() == [0, 1]
+    assert metrics.without_ties(hits).scores.tolist() == [[0, -1], [0, -np.inf]]
 
 
 def test_places_given_directly_count_like_the_list_they_describe():

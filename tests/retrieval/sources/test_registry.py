@@ -57,7 +57,7 @@ def test_what_a_query_names_is_never_weighed() -> None:
 @pytest.mark.usefixtures("own_registry")
 def test_a_second_source_under_one_name_is_refused_and_the_first_stays() -> None:
     first = register_source(spec_of("mine"))
-    with pytest.raises(BadConfig, match="named mine is registered already"):
+    with pytest.raises(BadConfig, match="named mine is already registered"):
         register_source(spec_of("mine"))
     with pytest.raises(BadConfig, match="named words"):
         register_source(replace(first, name="words"))

@@ -16,9 +16,9 @@ from retrieval.text import rendering
 from retrieval.text.rendering import (
     Item,
     clean,
+    field_markers_fingerprint,
     item_text,
     item_texts,
-    marked_fingerprint,
     price_band,
     rendering_fingerprint,
     trim,
@@ -78,9 +78,9 @@ def test_the_rendering_fingerprint_follows_the_rendering(monkeypatch: pytest.Mon
 
 
 def test_what_is_said_with_kinds_has_a_fingerprint_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert marked_fingerprint() == GOLDEN["marked"], "what is said with kinds changed: renew the golden file"
+    assert field_markers_fingerprint() == GOLDEN["marked"], "what is said with kinds changed: renew the golden file"
     monkeypatch.setattr(rendering, "RECENT_TITLE_LIMIT", 2)
-    assert marked_fingerprint() != GOLDEN["marked"]
+    assert field_markers_fingerprint() != GOLDEN["marked"]
 
 
 def test_kinds_that_are_not_those_of_the_titles_are_refused() -> None:

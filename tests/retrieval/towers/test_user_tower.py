@@ -137,7 +137,7 @@ def test_queries_are_projected_and_lean_neither_on_identity_nor_on_the_bias(head
 def test_a_query_leans_towards_its_users_history(towers: Towers, item_vectors: Vectors) -> None:
     queries = towers.user.queries(["red mug", "red mug"])
     histories = towers.user.histories(some_histories([4, 0], 4), item_vectors)
-    both = towers.user.both(queries, histories)
+    both = towers.user.combine(queries, histories)
     np.testing.assert_allclose(both[1], queries[1], atol=1e-6)  # an empty history changes nothing
     closer = (both[0, :DIM] @ histories[0, :DIM]) - (queries[0, :DIM] @ histories[0, :DIM])
     assert closer > 0

@@ -7,7 +7,7 @@ import pytest
 from indexing.bundle.releases import Release
 from retrieval.errors import BadBundle, StaleArtefact
 from retrieval.sources.fusion import Fusion
-from retrieval.text.rendering import marked_fingerprint
+from retrieval.text.rendering import field_markers_fingerprint
 from serving.answering.release_settings import (
     ReleaseSettings,
     StepSettings,
@@ -60,7 +60,7 @@ def test_a_setting_of_another_version_is_refused_by_name(recorded: dict[str, obj
 
 
 def test_texts_of_another_rendering_are_refused_where_a_ranker_reads_them() -> None:
-    for markers in (None, marked_fingerprint()):
+    for markers in (None, field_markers_fingerprint()):
         release = release_of({"filter_seen": True, "field_markers": markers})
         ReleaseSettings.of(release).require_same_markers(release)
     stale = release_of({"filter_seen": True, "field_markers": "another"})

@@ -116,7 +116,7 @@ def test_the_newest_given_items_are_read_and_none_twice() -> None:
     assert batch.items.tolist() == [[3, 5], [-1, -1], [-1, 2]]
     assert batch.kinds.tolist() == [[0, 0], [0, 0], [0, 0]]
     assert batch.present.tolist() == [[True, True], [False, False], [False, True]]
-    assert items_batch(CSR.nothing(0), 0, longest=3).items.shape == (0, 1)
+    assert items_batch(CSR.empty(0), 0, longest=3).items.shape == (0, 1)
 
 
 def test_a_user_of_the_store_is_read_as_of_today(engine: Engine, data: DataSet) -> None:

@@ -12,7 +12,7 @@ import pytest
 from engine_changes import by_towers_alone, filtering_seen
 from retrieval.data.requests import Requests
 from retrieval.metrics.baselines import event_baselines, histories, query_baselines, targets_of
-from retrieval.metrics.ranking import ndcg_at, recall_at, settled
+from retrieval.metrics.ranking import ndcg_at, recall_at, without_ties
 from retrieval.sources.fusion import Fusion
 from retrieval.text.rendering import item_texts
 from retrieval.topk import CSR, Hits
@@ -71,7 +71,7 @@ def test_leaving_requests_without_a_reachable_target_unranked_changes_no_figure(
     merged = merge_reranked(hits, which, part)
     for measure in (ndcg_at, recall_at):
         for k in (5, 10, 20, 100):
-            every, fewer = measure(settled(whole), targets, k), measure(merged, targets, k)
+            every, fewer = measure(without_ties(whole), targets, k), measure(merged, targets, k)
             np.testing.assert_allclose(every, fewer, atol=1e-6)
 
 

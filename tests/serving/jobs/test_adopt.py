@@ -19,7 +19,7 @@ from retrieval.data.split import split_events
 from retrieval.encoders import runtime
 from retrieval.encoders.int8_file import holds_int8
 from retrieval.errors import BadBundle, BadConfig, BadData, StaleArtefact
-from retrieval.text.rendering import item_texts, marked_fingerprint
+from retrieval.text.rendering import field_markers_fingerprint, item_texts
 from retrieval.topk import CSR
 from retrieval.towers.serving import TEXT
 from serving.answering.describe import POPULAR
@@ -173,7 +173,7 @@ def test_a_ranker_that_reads_marks_of_another_rendering_is_stale(adopted: Path) 
     bundle = Bundle.open(adopted)
     release = bundle.current()
     assert release.settings["field_markers"] is None
-    for recorded, marked in ((None, False), (marked_fingerprint(), True)):
+    for recorded, marked in ((None, False), (field_markers_fingerprint(), True)):
         told = replace(release, settings=release.settings | {"field_markers": recorded})
         state = Engine.of_release(bundle, told, device="cpu").state
         (text,) = user_texts(state, UserContexts.nobody(1), ["red mug"])

@@ -17,7 +17,7 @@ import pytest
 from indexing.bundle.bundle import Bundle
 from ranking.training.pairs import join_pairs
 from retrieval.errors import BadBundle, BadData
-from retrieval.text.rendering import marked_fingerprint
+from retrieval.text.rendering import field_markers_fingerprint
 from retrieval.topk import CSR
 from serving.answering.rank import pair_logits, rerank, user_texts
 from serving.answering.release_settings import ReleaseSettings
@@ -165,7 +165,7 @@ def test_the_ranker_alone_stands_on_the_live_towers_and_index(
     release = result.release
     assert (release.towers, release.index) == (before.towers, before.index)
     assert release.ranker != before.ranker
-    assert (release.settings["titles"], release.settings["field_markers"]) == (2, marked_fingerprint())
+    assert (release.settings["titles"], release.settings["field_markers"]) == (2, field_markers_fingerprint())
     assert release.settings["fusion"] == before.settings["fusion"] != {}
     assert release.id != before.id
     assert result.report.exists()
