@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import doctest
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from retrieval.data import check_report, rejected, schema, split
 from retrieval.data.schema import CONTRACT, EVENTS, ITEMS, Holds, holds, open_source, plain
 from retrieval.errors import BadData
 
@@ -174,10 +171,3 @@ def test_every_layout_of_lists_becomes_the_same_list(kind: pa.DataType) -> None:
 def test_a_sliced_list_keeps_its_own_rows() -> None:
     values = pa.array([["a"], None, ["b", "c"], []], pa.large_list(pa.string()))
     assert plain(values.slice(1, 2)).to_pylist() == [None, ["b", "c"]]
-
-
-@pytest.mark.parametrize("module", [schema, check_report, rejected, split])
-def test_the_docstrings_are_true(module: ModuleType) -> None:
-    told = doctest.testmod(module)
-    assert told.attempted > 0
-    assert told.failed == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import json
 from pathlib import Path
 from typing import Any
@@ -86,10 +85,6 @@ def test_what_is_said_with_kinds_has_a_fingerprint_of_its_own(monkeypatch: pytes
 def test_kinds_that_are_not_those_of_the_titles_are_refused() -> None:
     with pytest.raises(ValueError, match="shorter"):
         user_text(["Blue Mug", "Red Mug"], kinds=["view"])
-
-
-def test_the_docstrings_are_true() -> None:
-    assert doctest.testmod(rendering).failed == 0
 
 
 @settings(deadline=None, max_examples=25)
