@@ -2,7 +2,8 @@
 
 A block `console` holds commands after `$ ` and below each its output; a block `python` is run, and a block `text` right
 after it holds what it prints. A line `...` stands for any number of lines. Numbers may differ, for they vary by machine
-and training, and so may the rest of a row that begins with a place (` 1  item ...`): which items a model puts there.
+and training, and so may the rest of a row that begins with a place or a mark (` 1  item ...`, ` *  release ...`): which
+items a model puts there. Whether an answer is reranked is up to the gate of the bundle at hand.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from serving.cli.app import app
 BLOCK = re.compile(r"^```(console|python|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RELEASE = re.compile(r"\b\d{8}[\dTZ-]*-[0-9a-f]+\b")
 NUMBER = re.compile(r"\d[\d,.]*")
-PLACE = re.compile(r"^\s*\d+\s")
+PLACE = re.compile(r"^\s*(\d+|\*)\s")
+RULE = re.compile("─+")
+SIZE = re.compile(r"\b[kMG]B\b")
 ANY = "..."
 
 
@@ -90,4 +93,5 @@ def varied(line: str) -> str:
     """One line so."""
     if PLACE.match(line):
         return "0 row"
+    line = RULE.sub("─", SIZE.sub("B", line)).replace("as retrieved", "reranked")
     return NUMBER.sub("0", RELEASE.sub("RELEASE", line))
