@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ranking.models.pair_tokens import USER_SHARE, PairTokenizer, TokenisedPairs, TokensByRow
 from ranking.models.placement import Placement, resolve_placement
+from retrieval.encoders.batching import batches_for, run_each
 from retrieval.encoders.int8_file import require_int8
 from retrieval.encoders.runtime import (
     MULTIPLE,
@@ -20,11 +21,9 @@ from retrieval.encoders.runtime import (
     Runner,
     RuntimeName,
     TorchRunner,
-    batches_for,
     convert,
     openvino_model,
     resolve_precision,
-    run_each,
     token_example,
 )
 from retrieval.encoders.text_encoder import read_json

@@ -19,17 +19,16 @@ from ranking.models.item_tokens import ItemTokens, StoredTokens, stored_lists
 from ranking.models.late_layout import INT8_SCALE, SIMILARITY_SCALE, Side, text_tokens
 from ranking.models.pair_tokens import PairTokenizer, TokenisedPairs, TokenLists, TokensByRow
 from ranking.models.placement import Placement, resolve_placement
+from retrieval.encoders.batching import batches_for, run_each
 from retrieval.encoders.runtime import (
     MULTIPLE,
     TOKEN_INPUTS,
     Runner,
     RuntimeName,
     TorchRunner,
-    batches_for,
     convert,
     openvino_model,
     resolve_precision,
-    run_each,
     token_example,
 )
 from retrieval.errors import BadBundle

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from retrieval.encoders.runtime import CUDA_TOKENS, padded_length
+from retrieval.encoders.batching import padded_length
+from retrieval.encoders.runtime import CUDA_TOKENS
 
 GRAPH_TOKENS = 1 << 14  # largest batch that is replayed from a graph; larger ones keep the device busy anyway
 MAX_GRAPHS = 256  # graphs kept per model; the least recently used is dropped

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from retrieval.encoders.batching import Encoded, run_batched, token_batches
 from retrieval.encoders.int8_layers import (
     EPSILON,
     Grid,
@@ -27,7 +28,7 @@ from retrieval.encoders.int8_layers import (
     replace_layer,
     save_int8,
 )
-from retrieval.encoders.runtime import Encoded, TorchRunner, run_batched, token_batches
+from retrieval.encoders.runtime import TorchRunner
 from retrieval.encoders.text_encoder import TextEncoder, encode_texts
 from retrieval.topk import Vectors
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.encoders.batching import Encoded, run_batched
 from retrieval.encoders.int8_file import INT8, holds_int8
 from retrieval.encoders.runtime import (
     MULTIPLE,
     TOKEN_INPUTS,
-    Encoded,
     Runner,
     RuntimeName,
     TorchRunner,
@@ -25,7 +25,6 @@ from retrieval.encoders.runtime import (
     openvino_model,
     pick_device,
     resolve_precision,
-    run_batched,
     token_example,
 )
 from retrieval.errors import BadBundle

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -89,33 +90,30 @@ def train_text(
     _check(model, config, teacher)
     rng = np.random.default_rng(seed)
     chosen = pairs.take(rng.permutation(len(pairs))[:examples])
-    lengths = np.array([len(text) + len(item_texts[row]) for text, row in zip(chosen.text, chosen.item, strict=True)])
     evaluator = HeldOutRecall(held_out, item_texts, rng) if len(held_out) else None
     _freeze_words(model, config.freeze_word_embeddings)
     longest = model.max_seq_length
     model.max_seq_length = min(config.max_tokens, longest or config.max_tokens)
     shown = TrainingProgress("text encoder")
     with quiet_libraries():
+        lengths = _lengths(chosen, item_texts)
         arguments = _arguments(config, examples, lengths, work, seed, device, evaluated=evaluator is not None)
         mined = HardNegatives(chosen, item_texts, config, steps=arguments.max_steps, seed=seed)
-        loss = TextLoss(model, chosen, len(item_texts), config)
         trainer = _Trainer(
             model=model,
             args=arguments,
             train_dataset=Dataset.from_dict({"pair": np.arange(len(chosen))}),
             batches=TextBatches(model, chosen, item_texts, config, seed, mined, teacher),
             data_collator=_PairNumbers(),
-            loss=loss,
+            loss=TextLoss(model, chosen, len(item_texts), config),
             evaluator=evaluator,
             callbacks=[EarlyStoppingCallback(config.patience)] if evaluator is not None else None,
         )
         if config.hard_negatives:
             trainer.add_callback(_HardNegativesCheckpoint(mined))
         show_training(trainer, shown)
-        try:
+        with closing(shown):
             trainer.train(resume_from_checkpoint=last_checkpoint(work))
-        finally:
-            shown.close()
     model.max_seq_length = longest
     model.eval()
     return trainer.state.best_metric
@@ -190,6 +188,11 @@ def _check(model: SentenceTransformer, config: TextConfig, teacher: Teacher | No
         )
     if config.distil and teacher is None:
         raise BadConfig("distil needs a teacher, and there is none; set ranking.teacher or set distil to 0")
+
+
+def _lengths(pairs: TextPairs, item_texts: Sequence[str]) -> NDArray[np.int64]:
+    """The characters of both texts of each pair, int64 [n], by which batches are grouped."""
+    return np.array([len(text) + len(item_texts[row]) for text, row in zip(pairs.text, pairs.item, strict=True)])
 
 
 def _freeze_words(model: SentenceTransformer, freeze: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from retrieval.data.dataset import DataSet
-from retrieval.data.events import Events
 from retrieval.data.split import EventSplit, JudgementSplit
 from retrieval.encoders.int8_calibration import calibrate_encoder
 from retrieval.encoders.pretrained import pretrained_source
@@ -46,7 +45,7 @@ from retrieval.training.text_pair_sources import event_query_pairs, history_pair
 from retrieval.training.text_pairs import TextPairs
 from retrieval.training.text_tower import hashed_share, train_text
 from retrieval.training.validation import IDENTITY_WEIGHTS, QueryHistoryMix, Validation
-from retrieval.training.windows import Windows
+from retrieval.training.windows import Windows, target_weights
 
 CHECKPOINT = "history.safetensors"
 BUDGET_SCALE: dict[Budget, float] = {"quick": 0.25, "default": 1.0, "long": 3.0}
@@ -333,25 +332,6 @@ def new_towers(
         for codes in (head.price, head.category):
             codes.requires_grad_(config.features)
         return HistoryTowers(head, model, config.temperature)
-
-
-def target_weights(events: Events, split: EventSplit, weights: Mapping[str, float]) -> NDArray[np.float32]:
-    """The weight of each event as a training target, float32 [n_events], 0 for none.
-
-    `weights` are by kind of event; returned purchases and other kinds get 0. Without `weights` the split's own targets
-    get 1. Raises BadConfig for an unknown kind.
-    """
-    if not weights:
-        return split.train_target.astype(np.float32)
-    if unknown := sorted(set(weights) - set(events.kinds)):
-        raise BadConfig(
-            f"target_weights names {', '.join(unknown)}, which no event is; choose from: {', '.join(events.kinds)}"
-        )
-    counts = np.zeros(len(events), np.float32)
-    for kind, weight in weights.items():
-        counted = split.train_target if kind in split.target_events else split.train & ~events.is_return()
-        counts[counted & events.is_kind([kind])] = weight
-    return counts
 
 
 def history_epochs(positions: int, budget: Budget) -> int:

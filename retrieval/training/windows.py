@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from retrieval.data.events import Events
 from retrieval.data.requests import Groups, group_targets
+from retrieval.data.split import EventSplit
 from retrieval.data.timeline import Timeline
+from retrieval.errors import BadConfig
 from retrieval.topk import CSR
 
 
@@ -63,6 +65,25 @@ class Windows:
             request_position=position[requests.end],
             liked=_liked(events, target),
         )
+
+
+def target_weights(events: Events, split: EventSplit, weights: Mapping[str, float]) -> NDArray[np.float32]:
+    """The weight of each event as a training target, float32 [n_events], 0 for none.
+
+    `weights` are by kind of event; returned purchases and other kinds get 0. Without `weights` the split's own targets
+    get 1. Raises BadConfig for an unknown kind.
+    """
+    if not weights:
+        return split.train_target.astype(np.float32)
+    if unknown := sorted(set(weights) - set(events.kinds)):
+        raise BadConfig(
+            f"target_weights names {', '.join(unknown)}, which no event is; choose from: {', '.join(events.kinds)}"
+        )
+    counts = np.zeros(len(events), np.float32)
+    for kind, weight in weights.items():
+        counted = split.train_target if kind in split.target_events else split.train & ~events.is_return()
+        counts[counted & events.is_kind([kind])] = weight
+    return counts
 
 
 def _weights(events: Events, groups: Groups, counts: NDArray[np.bool_] | NDArray[np.float32]) -> NDArray[np.float32]:

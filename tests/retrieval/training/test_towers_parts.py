@@ -15,7 +15,8 @@ from retrieval.data.split import EventSplit, split_events, split_judgements
 from retrieval.errors import BadConfig
 from retrieval.text.rendering import item_texts
 from retrieval.towers.serving import HEAD, HISTORY, Towers
-from retrieval.training.towers import TextPart, TowerData, history_epochs, target_weights, train_towers
+from retrieval.training.towers import TextPart, TowerData, history_epochs, train_towers
+from retrieval.training.windows import target_weights
 from walks import BOUGHT, ITEMS, WORDS, Shop, config_of, fit, walks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
