@@ -1,4 +1,4 @@
-"""A bundle from models that are there already: a sentence-transformers encoder, a cross-encoder, item vectors."""
+"""A bundle of existing models: a sentence-transformers encoder, and perhaps a cross-encoder and item vectors."""
 
 from __future__ import annotations
 
@@ -35,18 +35,17 @@ PROBES = ("red mug", "", "Acme Mug | Kitchen | price 5 to 10", "drill " * 400)
 
 @dataclass(frozen=True)
 class Adoption:
-    """Where the models are: an encoder, perhaps a cross-encoder and item vectors (parquet: item_id, vector)."""
+    """The models: folders or model ids of an encoder and a cross-encoder, and a parquet file of item_id and vector."""
 
     encoder: str
     ranker: str | None = None
     vectors: Path | None = None
 
     def publish(self, pipeline: Pipeline) -> Release:
-        """Makes a release of them and of the pipeline's data set live; nothing is trained.
+        """Publish a release of them over the pipeline's data set; nothing is trained.
 
-        An adopted ranker is on, since there is nothing to gate it by. Raises BadBundle for a model that cannot be
-        served with its own scores, BadData for vectors that do not fit, BadConfig for a way of reranking that the
-        adopted model alone does not allow.
+        An adopted ranker reranks without a gate. Raises BadBundle for a model whose own scores cannot be reproduced,
+        BadData for vectors that do not fit the items, BadConfig for a strategy of reranking that needs a second model.
         """
         strategy = pipeline.config.ranking.strategy
         if self.ranker is not None and strategy_named(strategy).distilled is not None:
@@ -95,9 +94,9 @@ class Adoption:
 
 
 def own_pairs(shop: Shop, n: int, config: RankConfig) -> list[tuple[str, str]]:
-    """`n` pairs of a shop's own texts, as (user text, item text): of queries, where there are any, and of shoppers who
-    took as many items as the settings read, each beside an item. Every other shopper's is one of theirs, so that a
-    match is seen too."""
+    """`n` pairs (user text, item text) of a shop's own texts to calibrate with: of queries, where there are any, and of
+    shoppers of as many items as the settings read. In every other pair of a shopper the item is one of theirs, so that
+    matches occur, too."""
     data, random = shop.data, np.random.default_rng(0)
     names, items = data.items["title"], ItemTexts(data.items)
     taken = min(shop.target_events, default="")  # as given items are read
@@ -115,10 +114,10 @@ def own_pairs(shop: Shop, n: int, config: RankConfig) -> list[tuple[str, str]]:
 
 
 def adopt_encoder(source: str, folder: Path) -> int:
-    """Writes a towers folder around a SentenceTransformer (a folder or a model id); returns its dimension.
+    """Write a towers folder around a SentenceTransformer (a folder or a model id); returns its dimension.
 
-    Raises BadBundle where our vectors differ from the library's by more than 1e-4: a model with other ways for queries
-    and for documents than a prompt.
+    Raises BadBundle where our vectors differ from the library's by more than 1e-4: a model that treats queries
+    and documents differently by more than a prompt.
     """
     model = open_sentence_transformer(source)
     model.save(str(folder / TEXT), create_model_card=False)
@@ -160,7 +159,7 @@ def read_vectors(path: Path, item_ids: Sequence[str], dim: int) -> Vectors:
 
 
 def looked_up_by_id(item_ids: Sequence[str], vectors: Vectors) -> Callable[[Vectors, pa.Table], Vectors]:
-    """The vectors of a part of the items, whatever their text."""
+    """Looks vectors up by item id."""
     row_of = {item_id: row for row, item_id in enumerate(item_ids)}
     return lambda _, items: vectors[[row_of[item] for item in items["item_id"].to_pylist()]]
 
@@ -179,7 +178,9 @@ def _columns(path: Path) -> tuple[list[str], pa.ListArray]:
         raise BadData(f"{path}: column vector is {kind}; write it as list<float>")
     ids = table["item_id"].cast(pa.string())
     if ids.null_count:
-        raise BadData(f"{path}: {ids.null_count:,} of {table.num_rows:,} item ids are null; give each vector its item")
+        raise BadData(
+            f"{path}: {ids.null_count:,} of {table.num_rows:,} item ids are null; give every vector an item id"
+        )
     vector = table["vector"].cast(pa.list_(kind.value_type)).combine_chunks()
     return ids.to_pylist(), vector
 

@@ -1,4 +1,4 @@
-"""`index build`: the nightly job. Whatever becomes of it, a whole, verified release goes on answering."""
+"""`shortlist index build`, the nightly job. However it ends, a whole and verified release keeps answering."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from serving.shop import Shop
 
 @dataclass(frozen=True)
 class IndexBuild:
-    """What a job made: a release, live unless a gate refused it, and how."""
+    """What a job made: a release, live unless a gate refused it."""
 
     release: Release
     built: Built
@@ -38,18 +38,18 @@ class IndexBuild:
     bundle: Path
 
     def require_live(self) -> None:
-        """Raise GateRefused, naming the gates that refused and their figures, unless the release is live."""
+        """Raise GateRefused with each gate that refused and its figures, unless the release is live."""
         if not self.live:
             refused = "; ".join(f"gate {gate.name}: {gate.why}" for gate in self.gates if not gate.passed)
             name, bundle = self.release.id, self.bundle
             raise GateRefused(
-                f"release {name} is not published, {self.release.parent} stays live: {refused}; look at it in "
-                f"{bundle / 'releases' / name}.json, make it live with: shortlist release activate {bundle} {name}, or "
-                "build again with --force --why TEXT"
+                f"release {name} is not published, {self.release.parent} stays live: {refused}; see "
+                f"{bundle / 'releases' / name}.json; to make it live all the same run: shortlist release activate "
+                f"{bundle} {name}, or build again with --force --why TEXT"
             )
 
     def line(self) -> str:
-        """As a person reads it."""
+        """One line for a terminal."""
         return f"release {self.release.id} of {self.bundle} is live: {self.built.items:,} items: {self.built.texts}"
 
     def to_dict(self) -> dict[str, object]:
@@ -94,7 +94,7 @@ class IndexJob:
             outcome = "published" if made.live else "refused"
             try:
                 self.log.finish(outcome, release=made.release.id, **made.built.texts._asdict())
-            except BadBundle as error:  # too late: the release is what it is
+            except BadBundle as error:  # the release stands whether or not it is logged
                 self.pipeline.say(f"note: {error}")
             return replace(made, seconds=self.log.seconds)
 
@@ -108,13 +108,13 @@ class IndexJob:
         live = bundle.current()
         if ReleaseSettings.of(live).item_vectors == "given":
             raise BadBundle(
-                f"{bundle.path}: the item vectors of release {live.id} were given and cannot be made here; run: "
-                "shortlist adopt with --vectors for all items"
+                f"{bundle.path}: the item vectors of release {live.id} were supplied from outside and cannot be "
+                "computed here; run: shortlist adopt with --vectors for all items"
             )
         return live
 
     def _read(self) -> Shop:
-        """The data set, read and validated in one pass; what was set aside lies beside the bundle."""
+        """Read and validate the data set; rejected rows are written to the bundle."""
         self.log.report("read")
         with TemporaryDirectory() as scratch:
             rejected = Path(scratch) / REJECTED
@@ -169,7 +169,7 @@ class IndexJob:
         gates = [whole(bundle.verification(draft))]
         gates.append(recall_reached(built.recall, self.pipeline.config.index.recall, RECALL_AT))
         gates.append(incumbent.items_gate(built.items, self.max_change))
-        if gates[0].passed:  # what is damaged is not opened
+        if gates[0].passed:  # damaged files are not opened
             self.log.report("canaries")
             gates += incumbent.canary_gates(bundle, draft, self.pipeline.device)
         for gate in gates:
@@ -184,7 +184,7 @@ class IndexJob:
 
 
 def clear_parts(bundle: Bundle) -> None:
-    """Remove what was embedded part by part: it is in the release now. What a training has in hand stays."""
+    """Remove the vectors that were embedded part by part and are now in the release; a training's files stay."""
     shutil.rmtree(bundle.path / WORK / TEXT_PARTS, ignore_errors=True)
     with suppress(OSError):
         (bundle.path / WORK).rmdir()

@@ -1,4 +1,4 @@
-"""What there is to say of a bundle and its releases, to people and to whatever watches over them."""
+"""The state of a bundle and its releases, for people and for monitoring."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ FIGURE = "ndcg@10"
 TASKS: Mapping[str, tuple[str, ...]] = {
     "recommend": ("recommend", "seen_removed"),
     "search": ("search",),
-}  # where the evaluation of a release has each task
+}  # the place of each task in an evaluation
 
 
 @dataclass(frozen=True)
 class ReleaseLine:
-    """A release in a line. `items`, `kind` and `recall` are those of its index as it was built, None where its folder
-    is gone or damaged. `figures` are nDCG@10 of the last stage, by task, of a release that was evaluated. `refused_by`
-    are the gates that kept it from being published."""
+    """A release in brief. `items`, `kind` and `recall` describe its index as built, None where that is missing or
+    damaged. `figures` are the final nDCG@10 by task, if the release was evaluated. `refused_by` are the gates that kept
+    it from being published."""
 
     release: str
     live: bool
@@ -40,12 +40,12 @@ class ReleaseLine:
 
 @dataclass(frozen=True)
 class Status:
-    """What a bundle holds now.
+    """The state of a bundle.
 
-    `since` is when the live release became live, empty where that was not recorded. `updates` were appended to its
-    index since it was built, with so many items `upserted` and ids `deleted`. `writer` is the process that writes now.
-    `staging` are the bytes of what lies in .staging, by name: what the writer has in hand, or a dead one left.
-    `bytes` are those of all files by the folder at the bundle's root, a file of several names counted once.
+    `since` is when the live release became live, empty if unknown. `updates` counts the updates of its index since it
+    was built, `upserted` and `deleted` their items. `writer` is the id of the process that is writing. `staging` are
+    the bytes of unfinished files by name, of the writer or left by one that died. `bytes` are those of each folder of
+    the bundle; hard-linked files count once.
     """
 
     live: ReleaseLine
@@ -65,16 +65,15 @@ class Status:
 
 
 def status(bundle: Bundle) -> Status:
-    """What a bundle holds now. Raises BadBundle where no release is live, CorruptBundle where the live one is damaged,
-    as far as opening looks."""
+    """The state of a bundle. Raises BadBundle if no release is live, CorruptBundle if the live one cannot be opened."""
     live = bundle.current()
     updates, upserted, deleted = segment_counts(bundle.path_of("index", live.index))
-    way = bundle.rollback_path()
+    path = bundle.rollback_path()
     since = [move.at for move in bundle.moves() if move.release == live.id]
     return Status(
-        live=_version(bundle, live, live.id),
+        live=_release_line(bundle, live, live.id),
         since=since[-1] if since else "",
-        rollback_to=way[-2] if len(way) > 1 else None,
+        rollback_to=path[-2] if len(path) > 1 else None,
         updates=updates,
         upserted=upserted,
         deleted=deleted,
@@ -86,12 +85,12 @@ def status(bundle: Bundle) -> Status:
 
 
 def releases_of(bundle: Bundle) -> list[ReleaseLine]:
-    """Every recorded release, the oldest first."""
+    """Every release, oldest first."""
     live = bundle.current_id()
-    return [_version(bundle, release, live) for release in bundle.releases()]
+    return [_release_line(bundle, release, live) for release in bundle.releases()]
 
 
-def _version(bundle: Bundle, release: Release, live: str | None) -> ReleaseLine:
+def _release_line(bundle: Bundle, release: Release, live: str | None) -> ReleaseLine:
     try:
         about: JsonMap = bundle.manifest("index", release.index).about
     except BadBundle:
@@ -130,14 +129,14 @@ def _at(value: Json, *names: str) -> Json:
 
 
 def _sizes(folder: Path) -> dict[str, int]:
-    """The bytes below each entry of a folder, by name; of a file of several names only the first counts."""
+    """The bytes below each entry of a folder, by name; hard-linked files count once."""
     seen, sizes = set[tuple[int, int]](), dict[str, int]()
     for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
         sizes[entry.name] = 0
         for path in (entry, *entry.rglob("*")):
             try:
                 state = path.lstat()
-            except FileNotFoundError:  # a writer is at work
+            except FileNotFoundError:  # a writer removed it meanwhile
                 continue
             if path.is_file() and (state.st_dev, state.st_ino) not in seen:
                 seen.add((state.st_dev, state.st_ino))

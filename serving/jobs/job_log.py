@@ -1,4 +1,4 @@
-"""What a job is doing: progress on stderr, and a line of JSON for every event in a file, for machines."""
+"""The progress of a job: bars on stderr, and a file of one JSON object per event."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from serving.exit_codes import exit_code_of, one_line
 
 
 class JobLog:
-    """The stages of one job, one after the other, and how it ended.
+    """The stages of one job in order, and its outcome.
 
-    A line holds `time`, `stage`, `event`, `seconds` since the stage began, and what the event brings: `begin` and
-    `progress` the `done` and `total` where they are counted, an event of `note` what it was given. The last line is of
-    the whole job: `outcome`, with what `finish` was given and the seconds of all `stages`, or `failed`, with the
-    `error` and the `exit_code`. `clock` gives seconds and only ever rises. Raises BadConfig for a path that can be no
-    file, BadBundle where the disk refuses.
+    Each line holds `time`, `stage`, `event`, `seconds` since the stage began, and the event's own fields: `done` and
+    `total` of `begin` and `progress` where they are counted, the arguments of `note`. The last line is of the whole
+    job: `outcome`, with the arguments of `finish` and the seconds of all `stages`, or `failed`, with `error` and
+    `exit_code`. `clock` gives monotonic seconds. Raises BadConfig for a path that cannot be a file, BadBundle where it
+    cannot be written.
     """
 
     def __init__(
@@ -34,14 +34,16 @@ class JobLog:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if path is not None and (path.is_dir() or not path.parent.is_dir()):
-            raise BadConfig(f"--log {path} is a folder, or lies in none; name a file in a folder that is there")
+            raise BadConfig(
+                f"--log {path}: is a folder, or its folder does not exist; name a file in an existing folder"
+            )
         self._path, self._now, self._clock = path, now, clock
         self._stage, self._begun, self._first = "", 0.0, clock()
         self._meter: ProgressMeter | None = None
         self.seconds: dict[str, float] = {}
 
     def report(self, stage: str, done: int = 0, total: int = 0) -> None:
-        """So many of so many are done of a stage; another stage than before is begun, and that one ended."""
+        """Report that `done` of `total` of a stage are done; a new stage begins, and ends the one before."""
         counted = {"done": done, "total": total} if total else {}
         if stage != self._stage:
             self.end()
@@ -54,16 +56,16 @@ class JobLog:
             self._meter.advance(done - self._meter.done)
 
     def advance(self, amount: int) -> None:
-        """`amount` more are done, shown and not written down."""
+        """Advance the progress bar by `amount`, without a line in the file."""
         if self._meter is not None:
             self._meter.advance(amount)
 
     def note(self, event: str, **figures: object) -> None:
-        """An event of the stage."""
+        """Write an event of the current stage."""
         self._write(event, **figures)
 
     def end(self) -> None:
-        """Ends the stage, if there is one."""
+        """End the current stage, if any."""
         if self._meter is not None:
             self._meter.close()
         if self._stage:
@@ -72,7 +74,7 @@ class JobLog:
         self._stage, self._meter = "", None
 
     def finish(self, outcome: str, **figures: object) -> None:
-        """The job has come to its end."""
+        """End the job."""
         self.end()
         self._write("outcome", outcome=outcome, **figures, stages=self.seconds)
 

@@ -1,4 +1,4 @@
-"""Parts of a run by themselves: the towers alone, the ranker alone; each publishes a release."""
+"""Training the towers alone, or the ranker alone; each publishes a release."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from retrieval.errors import BadData
 from retrieval.towers.serving import TEXT
 from serving.answering.release_settings import ReleaseSettings
 from serving.jobs.run import Pipeline, RunResult
-from serving.settings import RunSettings
+from serving.settings import read_settings
 
 
 def train_towers(pipeline: Pipeline) -> Release:
-    """Towers, index and shoppers, live without a ranker."""
+    """Train towers, build the index, and publish them without a ranker."""
     with pipeline.writing() as (shop, bundle):
         draft = pipeline.train_retriever(shop, bundle)
         return bundle.publish(replace(draft, why=f"train towers --budget {pipeline.budget}"))
 
 
 def train_ranker(pipeline: Pipeline) -> RunResult:
-    """A new ranker over the live release's towers and index, gated, evaluated and published.
+    """Train a ranker over the live release's towers and index; gate, evaluate and publish it.
 
-    `ranking.enabled` may have been false until now. Raises BadData where there is nothing to learn from; the live
-    release stays.
+    It is trained even if `ranking.enabled` was false. Raises BadData where there is nothing to learn from; the live
+    release then stays live.
     """
     ranking = pipeline.config.ranking.model_copy(update={"enabled": True})
     pipeline = replace(pipeline, config=pipeline.config.model_copy(update={"ranking": ranking}))
@@ -42,8 +42,8 @@ def train_ranker(pipeline: Pipeline) -> RunResult:
         draft = pipeline.train_ranker(shop, bundle, draft)
         if draft.ranker is None:
             raise BadData(
-                f"{pipeline.data_folder}: no ranker was trained, for the towers of {live.id} find no positive of its "
-                "training fold; train them on more events or judgements first. That release stays live"
+                f"{pipeline.data_folder}: no ranker was trained: the towers of {live.id} retrieve no positive of the "
+                "ranker's training fold; first train them on more events or judgements. That release stays live"
             )
         return pipeline.finish(shop, bundle, draft)
 
@@ -58,10 +58,11 @@ def index_ids(bundle: Bundle, release: Release) -> list[str]:
 
 
 def recorded_settings(bundle: Bundle) -> Mapping[str, object]:
-    """The settings that made the live release; one of adopted models starts from its own encoder."""
+    """The settings of the live release, as far as this version knows them; if its models were adopted, training starts
+    from its own encoder."""
     live = bundle.current()
     recorded = ReleaseSettings.of(live)
-    settings = RunSettings.model_validate(recorded.config)
+    settings = read_settings(base=recorded.config)
     if recorded.adopted:
         own = {"model": str(bundle.path_of("towers", live.towers) / TEXT)}
         text = settings.retrieval.text.model_copy(update=own)

@@ -1,4 +1,4 @@
-"""`index tune`: every kind of index measured over a bundle's own vectors, and what a build would take."""
+"""`shortlist index tune`: measure every kind of index over a bundle's vectors, and tell what a build would choose."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from serving.shop import Shop
 
 @dataclass(frozen=True, kw_only=True)
 class Tuned:
-    """What was measured, and what a build would take of it."""
+    """The measurements, and what a build would choose."""
 
     release: str
     live: str  # the kind of the live index
     items: int
     dim: int
-    asked: str  # what recall was measured with
+    asked: str  # the queries that recall was measured with, in words
     k: int
     target: float
     memory: int | None
     chosen: Chosen
-    crossover: Crossover | None  # of filters; exact search has none
+    crossover: Crossover | None  # up to how many allowed items filters are answered by exact search
 
     def to_dict(self) -> dict[str, object]:
         """As JSON."""
@@ -54,24 +54,24 @@ class Tuned:
         }
 
     def name_of(self, point: Point) -> str:
-        """A point's kind, and over how many vectors it was measured where these are a sample."""
+        """The kind of a measurement, with the number of vectors where those are a sample."""
         return point.kind if point.rows == self.items else f"{point.kind} over {point.rows:,}"
 
     @cached_property
     def best(self) -> frozenset[int]:
-        """Places in the curve of the points over as many vectors that no other beats in recall and in time."""
+        """Positions in the curve of measurements that no other over as many vectors beats in recall and in time."""
         curve = self.chosen.curve
         return frozenset(at for at, point in enumerate(curve) if not any(_beaten(point, other) for other in curve))
 
     @cached_property
     def own_best(self) -> frozenset[int]:
-        """The same of points that no other of the same kind beats."""
+        """Positions of those that no other of the same kind beats."""
         curve = self.chosen.curve
         alike = {at: [other for other in curve if other.kind == point.kind] for at, point in enumerate(curve)}
         return frozenset(at for at, others in alike.items() if not any(_beaten(curve[at], other) for other in others))
 
     def drawing(self) -> Pareto:
-        """Recall against queries a second, the chosen point marked."""
+        """Recall against queries per second, with the choice marked."""
         kinds: dict[str, list[IndexPoint]] = {}
         for point in self.chosen.curve:
             kinds.setdefault(self.name_of(point), []).append(IndexPoint(point.recall, point.per_second))
@@ -92,16 +92,18 @@ def tune_bundle(
     seed: int,
     progress: Callable[[str, int, int], None],
 ) -> Tuned:
-    """Measure over the live release's vectors, as its index was built, with vectors of its own user tower.
+    """Measure over the vectors of the live index as it was built.
 
-    They are of the requests that the release holds to be tried with, or of those of a `shop`. Nothing is written.
-    Raises BadBundle where there are none.
+    Queries are user vectors of the release's canary requests, or of a `shop`'s. Nothing is written. Raises BadBundle
+    where there are none.
     """
     live = bundle.current()
     opened = ReleaseState.of_release(bundle, live, RuntimeOptions(device=device))
     queries = user_vectors(opened, canaries_of(shop) if shop is not None else _stored(bundle, live))
     if not len(queries):
-        raise BadBundle(f"{bundle.path}: release {live.id} holds no requests to measure with; add: --data DATA")
+        raise BadBundle(
+            f"{bundle.path}: release {live.id} holds no requests to measure with; give a data set with --data DATA"
+        )
     vectors = opened.version.vectors
     sample, asked = recall_sample(vectors, queries, seed)
     k = min(RECALL_AT, len(vectors))
@@ -123,7 +125,7 @@ def tune_bundle(
 
 
 def _stored(bundle: Bundle, release: Release) -> list[Canary]:
-    """The requests that a release is tried with."""
+    """The canary requests of a release."""
     name = release.canaries
     return [] if name is None else read_canaries(bundle.path_of("canaries", name))
 

@@ -1,4 +1,4 @@
-"""`index update`: items that are new, changed or gone, into the live index, without building it again."""
+"""`shortlist index update`: add, change and delete items of the live index without a rebuild."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from retrieval.towers.serving import Towers
 from serving.answering.release_settings import ReleaseSettings
 from serving.jobs.bundle_parts import encode_with_progress
 from serving.jobs.run import REJECTED
-from serving.settings import RunSettings
+from serving.settings import read_settings
 
-LARGE = 0.2  # of the items: so many updated rows cost each search more than a build would
+LARGE = 0.2  # share of the items; with more updated rows searches slow down so much that a build is due
 
 
 @dataclass(frozen=True)
 class Updated:
-    """What an update did. `number` counts the updates of the index since it was built; 0: there was nothing to do."""
+    """What an update did. `number` counts the updates since the index was built; 0 where nothing has ever changed."""
 
     release: str
     number: int
@@ -43,8 +43,8 @@ class Updated:
     new: int  # of those, items that the index did not have
     embedded: int  # of those, items whose text went through the encoder
     deleted: int
-    unknown: int  # ids to delete that the index does not have, or not any more
-    set_aside: int  # rows of the upserts that are not fit for use
+    unknown: int  # ids to delete that are not, or no longer, in the index
+    set_aside: int  # invalid rows of both files
 
     def to_dict(self) -> dict[str, object]:
         """As JSON."""
@@ -53,8 +53,8 @@ class Updated:
 
 @dataclass(frozen=True, kw_only=True)
 class Update:
-    """The files of an update: items in the contract of items.parquet that are new or changed, and the ids of items to
-    delete, as parquet with item_id or as a text file of one a line. `max_bad` as of a data set's files."""
+    """The files of an update: new and changed items with the columns of items.parquet, and the ids of items to delete,
+    as parquet with item_id or as text, one per line. `max_bad` is the largest share of bad rows in each file."""
 
     upsert: Path | None
     delete: Path | None
@@ -63,11 +63,11 @@ class Update:
     def apply(self, bundle: Bundle, *, device: str, say: Callable[[str], None]) -> Updated:
         """Append the update to the live index, where running engines find it.
 
-        An item is replaced whole, but for columns that the file lacks: they stay as they were, and are null for a new
-        item. Texts that the index has read before are not embedded again. Item columns stay as they were built: what
-        reads them knows, by `IndexVersion.as_built`, which rows they no longer hold of. Bad rows are set aside in the
-        bundle's rejected.parquet. Raises BadConfig where there is neither file, BadData for one that is not fit for
-        use, BadBundle where vectors cannot be made here or where another process writes.
+        An item is replaced whole, except for columns that the file lacks: they keep their values, and are null for a
+        new item. Texts that were embedded before are not embedded again. Item columns are not updated;
+        `IndexVersion.as_built` tells for which rows they still hold. Bad rows are written to the bundle's
+        rejected.parquet. Raises BadConfig without any file, BadData for a file that cannot be used, BadBundle where the
+        towers cannot make the vectors or another process is writing.
         """
         if self.upsert is None and self.delete is None:
             raise BadConfig("there is nothing to update: give --upsert FILE, --delete FILE or both")
@@ -98,7 +98,7 @@ class Update:
         )
 
     def _read(self, rejected: Path, say: Callable[[str], None]) -> tuple[pa.Table | None, list[str], int]:
-        """The items of one file, the ids of the other, and how many rows of both were set aside."""
+        """The items to upsert, the ids to delete, and how many rows of both files were rejected."""
         reports: list[FileReport] = []
         items, ids = None, list[str]()
         with RejectedRows(rejected) as aside:
@@ -126,8 +126,8 @@ class Update:
     def _made(self, bundle: Bundle, release: Release, version: IndexVersion, items: pa.Table, device: str) -> Made:
         if ReleaseSettings.of(release).item_vectors == "given" or version.text_vectors is None:
             raise BadBundle(
-                f"{bundle.path}: the item vectors of release {release.id} were given and cannot be made here; run: "
-                "shortlist adopt with --vectors for all items"
+                f"{bundle.path}: the item vectors of release {release.id} were supplied from outside and cannot be "
+                "computed here; run: shortlist adopt with --vectors for all items"
             )
         folder, cache = bundle.path_of("towers", release.towers), bundle.path / "runtime" / release.towers
         towers = Towers.open(folder, device=device, precision=_precision(release), cache=cache)
@@ -135,21 +135,21 @@ class Update:
 
 
 def _precision(release: Release) -> str:
-    """What the catalogue's texts were embedded in."""
-    return RunSettings.model_validate(ReleaseSettings.of(release).config).retrieval.precision
+    """The precision in which the catalogue's texts were embedded."""
+    return read_settings(base=ReleaseSettings.of(release).config).retrieval.precision
 
 
 class Made(NamedTuple):
-    """Items as they go into the index, and how many of their texts went through the encoder."""
+    """Items ready for the index, and how many of their texts were embedded."""
 
     upserts: Upserts
     embedded: int
 
 
 def make_upserts(items: pa.Table, version: IndexVersion, towers: Towers) -> Made:
-    """The vectors of items that have every attribute of the version, by its towers.
+    """Compute the vectors of items that have every attribute of the version.
 
-    Raises BadData, naming the item, where one is not finite.
+    Raises BadData, naming the item, for a vector that is not finite.
     """
     texts = item_texts(items)
     hashes = hash_keys(texts)
@@ -164,8 +164,8 @@ def make_upserts(items: pa.Table, version: IndexVersion, towers: Towers) -> Made
 
 
 def known_texts(hashes: Hashes, version: IndexVersion, towers: Towers) -> tuple[Vectors, Rows]:
-    """Text vectors float32 [n, text_dim] of the texts that the build or an update read, and the positions of the
-    others, whose vectors are to be filled in."""
+    """Text vectors float32 [n, text_dim], filled in for texts that the build or an update embedded, and the positions
+    of the others."""
     vectors = np.zeros((len(hashes), towers.config.text_dim), np.float32)
     sources = text_sources(version, towers.encoder.fingerprint)
     places = find_vectors(hashes, sources)
@@ -176,7 +176,7 @@ def known_texts(hashes: Hashes, version: IndexVersion, towers: Towers) -> tuple[
 
 
 def completed(items: pa.Table, version: IndexVersion, path: str) -> pa.Table:
-    """Items with the columns and types of a version: what the file lacks is as the version has it, null for new items.
+    """Items with the columns and types of a version; columns that the file lacks keep their values, or are null.
 
     Raises BadData, naming the column, for one that the version does not have or has as another type.
     """
@@ -184,7 +184,7 @@ def completed(items: pa.Table, version: IndexVersion, path: str) -> pa.Table:
     further = [name for name in items.column_names if name not in schema.names]
     if further:
         raise BadData(
-            f"{path}: the index has no column {further[0]}; it has: {', '.join(schema.names)}; leave it out, or build "
+            f"{path}: the index has no column {further[0]}; it has: {', '.join(schema.names)}; drop it, or build "
             "the index again with it"
         )
     rows, columns = version.rows_of(items["item_id"].to_pylist()), []
@@ -203,14 +203,14 @@ def completed(items: pa.Table, version: IndexVersion, path: str) -> pa.Table:
 
 
 def _notes(version: IndexVersion) -> list[str]:
-    """What is worth knowing of the updates that an index has gathered."""
+    """Advice to build the index again, where updates are many."""
     n = 0 if version.delta is None else len(version.delta.readings)
     if n <= LARGE * version.items.num_rows:
         return []
-    return [f"note: every search scores the {n:,} items of all updates one by one; build the index again soon"]
+    return [f"note: every search scans the {n:,} items of all updates; build the index again soon"]
 
 
 def _refuse_both(items: pa.Table, doomed: list[str], paths: str) -> None:
     both = set(items["item_id"].to_pylist()).intersection(doomed)
     if both:
-        raise BadData(f"{paths} both name {len(both):,} items (such as {min(both)}); an item comes or goes, not both")
+        raise BadData(f"{paths} both name {len(both):,} items (such as {min(both)}); name each in one of them")

@@ -1,4 +1,4 @@
-"""The folder of what a run only works on: models that are being made, and the checkpoints of their trainings."""
+"""The work folder of a run: models in progress, and the checkpoints of their training."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Work:
-    """A folder, and the name of what is made there: another name, and no training goes on from a checkpoint."""
+    """A folder, and the fingerprint of what is trained there; only a training of the same one resumes."""
 
     folder: Path
     made_of: str
 
     def fresh(self, name: str) -> Path:
-        """An empty folder for a model that is being made; checkpoints lie elsewhere."""
+        """An empty folder for a model in progress."""
         path = self.folder / name
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True)
         return path
 
     def checkpoints(self, model: str) -> Path:
-        """Where an interrupted training of a model goes on."""
+        """The checkpoints from which an interrupted training of a model resumes."""
         return self.folder / "checkpoints" / self.made_of / model

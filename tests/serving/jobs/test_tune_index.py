@@ -109,4 +109,4 @@ def test_what_cannot_be_is_refused_in_a_line_before_anything_is_measured(own_bun
     bundle.publish(replace(bundle.current(), id="without", canaries=None))
     none = shortlist("tune", own_bundle)
     assert none.exit_code == 2
-    assert "holds no requests to measure with; add: --data DATA" in none.stderr
+    assert "holds no requests to measure with; give a data set with --data DATA" in none.stderr

@@ -27,6 +27,7 @@ from retrieval.sources.scorers import PriceFit
 from retrieval.text.rendering import item_texts
 from retrieval.topk import Rows
 from retrieval.towers.serving import Towers
+from serving.answering.encode import history_vectors
 from serving.answering.release_state import ReleaseState
 from serving.cli.app import app
 from serving.engine import Engine
@@ -170,10 +171,7 @@ def test_a_deleted_item_is_never_answered_whoever_bought_it(
     ]
     assert not any(gone & set(ids(answer)) for answer in answers)
     assert all(len(answer.items) == k - len(gone) for answer in answers[:6])
-    vectors = [
-        one.state.history_vectors(one.state.user_contexts.of_user(user).batch, one.state.user_store.query_texts)
-        for one in (before, after)
-    ]
+    vectors = [history_vectors(one.state, one.state.user_contexts.of_user(user)) for one in (before, after)]
     np.testing.assert_array_equal(*vectors)  # what was bought still tells who it is
 
 
@@ -337,8 +335,8 @@ def test_what_is_not_fit_for_an_update_is_refused_and_changes_nothing(
 def test_given_vectors_can_only_be_deleted(own_bundle: Path, items: pa.Table, tmp_path: Path) -> None:
     store = Bundle.open(own_bundle)
     given = replace(store.current(), id="given", parent=None, manifests={})
-    store.publish(replace(given, settings=given.settings | {"vectors": "given"}))
-    with pytest.raises(BadBundle, match=r"were given and cannot be made here; run: shortlist adopt"):
+    store.publish(replace(given, settings=given.settings | {"item_vectors": "given"}))
+    with pytest.raises(BadBundle, match=r"supplied from outside and cannot be computed here; run: shortlist adopt"):
         update(own_bundle, upserts(tmp_path, items.slice(0, 1)))
     assert update(own_bundle, delete=ids_file(tmp_path, [items["item_id"][0].as_py()])).deleted == 1
 
