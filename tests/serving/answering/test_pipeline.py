@@ -158,7 +158,7 @@ def test_some_of_a_retrieved_batch_are_ranked_as_in_the_whole(reranking: Engine,
 def test_warming_up_asks_every_model(reranking: Engine) -> None:
     state = replace(reranking.state)
     pipeline.warm_up(state)
-    assert state.query_vectors._known
+    assert state.query_vectors._cache
 
 
 def everyone(engine: Engine, data: DataSet, days: Sequence[int] | None = None) -> PastRequests:
