@@ -71,3 +71,9 @@ def test_every_setting_of_a_run_has_its_row(pages: ModuleType) -> None:
         if type(group) not in told:
             assert [one for one in pages.plain_fields(group) if f"| `{one}`<br>" not in part] == []
         told.add(type(group))
+
+
+def test_every_setting_of_a_run_says_what_it_does(pages: ModuleType) -> None:
+    for name, group in pages.groups(RunSettings()):
+        fields = type(group).model_fields
+        assert [f"{name}.{one}" for one in pages.plain_fields(group) if not fields[one].description] == []
