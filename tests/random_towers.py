@@ -39,7 +39,7 @@ CONFIG = TowersConfig(
 FACTORS = {
     name: torch.randn(size, generator=torch.Generator().manual_seed(9))
     for name, size in {
-        "gives": (ITEMS.num_rows, LINEAR), "takes": (ITEMS.num_rows, LINEAR),
+        "source": (ITEMS.num_rows, LINEAR), "target": (ITEMS.num_rows, LINEAR),
         "factors_from_text": (TEXT_DIM + 1, 2 * LINEAR), "identity_from_content": (DIM + 1, IDENTITY),
     }.items()
 }  # fmt: skip

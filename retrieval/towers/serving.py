@@ -50,7 +50,7 @@ class TowersConfig:
     linear_decay: float = 1.0  # of the weight of a history's item for each visit after its own
     history: dict[str, float] = field(default_factory=dict)  # arguments of HistoryModel; empty: there is none
     history_weight: float = HISTORY_WEIGHT  # of the history's vector, added to the query's
-    history_hears_query: bool = False  # the history model reads the query as the newest event
+    query_as_event: bool = False  # the history model reads the query as the newest event
 
     @property
     def read_dim(self) -> int:
@@ -104,7 +104,7 @@ class ItemTower:
             return np.empty((len(rows), 0), np.float32), np.empty((len(rows), 0), np.float32)
         source, target = np.split(apply_linear_map(text_vectors, self.weights["factors_from_text"]), 2, axis=1)
         known = rows >= 0
-        target[known], source[known] = self.weights["takes"][rows[known]], self.weights["gives"][rows[known]]
+        target[known], source[known] = self.weights["target"][rows[known]], self.weights["source"][rows[known]]
         return target, source
 
     def _known_rows(self, items: pa.Table) -> NDArray[np.int64]:

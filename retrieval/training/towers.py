@@ -239,7 +239,7 @@ class _Training:
             linear=0 if factors is None else factors.source.shape[1],
             linear_decay=DECAY,
             history_weight=mix.weight,
-            history_hears_query=mix.query_as_event,
+            query_as_event=mix.query_as_event,
             history={name: getattr(config, name) for name in ("width", "layers", "heads", "longest", "gated")},
         )
         return about, best
@@ -376,7 +376,7 @@ def _save_history(folder: Path, towers: HistoryTowers, identity_map: Vectors, fa
     head["bias"] /= towers.scale.detach().cpu()
     head["identity_from_content"] = torch.from_numpy(identity_map)
     if factors is not None:
-        arrays = {"gives": factors.source, "takes": factors.target, "factors_from_text": factors.from_text}
+        arrays = {"source": factors.source, "target": factors.target, "factors_from_text": factors.from_text}
         head |= {name: torch.from_numpy(array) for name, array in arrays.items()}
     folder.mkdir(parents=True, exist_ok=True)
     save_file(head, folder / HEAD)

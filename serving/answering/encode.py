@@ -42,7 +42,7 @@ def query_user_vectors(state: ReleaseState, users: UserContexts, queries: Sequen
     vectors = state.query_vectors.of(queries)
     if not history.present.any():
         return tower.combine(vectors, np.zeros_like(vectors))
-    if tower.config.history_hears_query:
+    if tower.config.query_as_event:
         kind = 1 + tower.config.kinds.index(QUERY_KIND)
         history = history.with_query(len(known) + np.arange(len(queries)), kind, users.gap)
     read = _read_histories(

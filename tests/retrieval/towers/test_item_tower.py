@@ -24,7 +24,7 @@ def by_torch(head: ItemHead, text: Vectors, items: pa.Table) -> Vectors:
     price, flat = torch.from_numpy(FEATURES.price_codes(items)), torch.from_numpy(codes.rows)
     with torch.no_grad():
         vectors = head(torch.from_numpy(text), price, (flat, torch.from_numpy(codes.indptr[:-1])), rows)
-        parts = (vectors, FACTORS["takes"][rows], head.bias[rows], FACTORS["gives"][rows])
+        parts = (vectors, FACTORS["target"][rows], head.bias[rows], FACTORS["source"][rows])
         return np.column_stack([part.numpy() for part in parts])
 
 
@@ -69,7 +69,7 @@ def test_an_unknown_item_has_the_factors_that_its_text_guesses(towers: Towers, t
     takes, gives = slice(DIM + IDENTITY, DIM + IDENTITY + LINEAR), slice(CONFIG.index_dim, None)
     np.testing.assert_allclose(found[:5, gives], guessed[:5, :LINEAR], atol=1e-5)
     np.testing.assert_allclose(found[:5, takes], guessed[:5, LINEAR:], atol=1e-5)
-    np.testing.assert_array_equal(found[5, gives], FACTORS["gives"][0].numpy())
+    np.testing.assert_array_equal(found[5, gives], FACTORS["source"][0].numpy())
 
 
 def test_without_price_and_category_columns_both_are_unknown(

@@ -39,7 +39,7 @@ def test_items_of_a_history_are_heard_the_less_the_more_visits_came_after(
         np.array([[False, True, True, True]]),
     )  # fmt: skip
     found = towers.user.histories(batch, item_vectors)[0, DIM + IDENTITY : DIM + IDENTITY + LINEAR]
-    gives = FACTORS["gives"].numpy()  # the first two in one visit, the third a visit later
+    gives = FACTORS["source"].numpy()  # the first two in one visit, the third a visit later
     np.testing.assert_allclose(found, (0.5 * gives[0] + 0.5 * gives[1] + gives[2]) / 2, atol=1e-6)
 
 

@@ -22,7 +22,7 @@ from serving.request import Request
 
 def hearing(state: ReleaseState, *, hears: bool, weight: float = 1.0) -> ReleaseState:
     """The state with towers that read a query as the newest event, or do not."""
-    config = replace(state.user_tower.config, history_hears_query=hears, history_weight=weight)
+    config = replace(state.user_tower.config, query_as_event=hears, history_weight=weight)
     return replace(state, user_tower=replace(state.user_tower, config=config))
 
 
