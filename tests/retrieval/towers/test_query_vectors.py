@@ -26,7 +26,7 @@ class CountingTower:
 
 
 def test_a_query_is_read_once_and_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(query_vectors, "REMEMBERED", 2)
+    monkeypatch.setattr(query_vectors, "CACHED", 2)
     tower = CountingTower()
     known = QueryVectors(cast("UserTower", tower))
     red, saw, oil = CountingTower().queries(["red mug", "steel saw", "oil"]).tolist()
