@@ -81,9 +81,9 @@ def test_a_build_reads_new_texts_alone_unless_what_it_knows_was_damaged(
     changed = items.set_column(items.schema.get_field_index("title"), "title", [titles])
     pq.write_table(changed, data / "items.parquet")
     read: list[int] = []
-    vectors = LateScorer.vectors
+    vectors = LateScorer.item_vectors
     monkeypatch.setattr(
-        LateScorer, "vectors", lambda self, texts: read.append(len(texts.indptr) - 1) or vectors(self, texts)
+        LateScorer, "item_vectors", lambda self, texts: read.append(len(texts.indptr) - 1) or vectors(self, texts)
     )
     build_index(make_pipeline(data, own_bundle, settings))
     assert sum(read) == 1
