@@ -1,4 +1,4 @@
-"""A data set with its splits: what every stage of a run is given."""
+"""A data set with its splits."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class Shop:
         like: Sequence[str] | None = None,
         catalogue_alone: bool = False,
     ) -> Shop:
-        """Reads, validates and splits; raises BadData in one line. Rows set aside are written to `rejected`.
+        """Read, validate and split a data set; raises BadData in one line. Bad rows are written to `rejected`.
 
-        `like` gives the item ids of an index, whose row order the items then have. `catalogue_alone`: there may be
-        neither events nor judgements.
+        `like` are the item ids of an index, whose row order the items then take. `catalogue_alone`: events and
+        judgements may be missing.
         """
         data = load(
             folder,
@@ -61,11 +61,11 @@ class Shop:
 
     @property
     def target_events(self) -> tuple[str, ...]:
-        """Kinds of events that are predicted."""
+        """The kinds of events to predict."""
         return () if self.events is None else self.events.target_events
 
     def split_lines(self) -> list[str]:
-        """The splits in words, one line each."""
+        """The splits, described in a line each."""
         lines = []
         if self.events is not None:
             sizes = ", ".join(f"{name} {len(fold):,}" for name, fold in self.events.folds.items())
@@ -85,7 +85,7 @@ class Shop:
         return sizes
 
     def shoppers_buy_again(self) -> bool:
-        """Whether more than a few targets of the training folds had been bought before by the same shopper."""
+        """Whether shoppers take items again: more than REPEATS_MATTER of the ranker's training targets were taken before."""
         if self.events is None or self.data.events is None:
             return False
         requests = self.events.folds["ranker_train"]
@@ -109,12 +109,12 @@ class Shop:
         return CSR(indptr, judged.item[order].astype(np.int64)), judged.grade[order]
 
     def query_texts(self, queries: NDArray[np.integer]) -> list[str]:
-        """What was asked."""
+        """The texts of queries."""
         assert self.data.queries is not None
         return [self.data.queries.texts[query] for query in queries]
 
     def titles(self, rows: Sequence[int] | NDArray[np.int64]) -> list[str]:
-        """Titles of items; pads are left out."""
+        """Titles of items by row; negative rows are left out."""
         kept = np.asarray(rows, np.int64)
         found: list[str] = self.data.items["title"].take(kept[kept >= 0]).to_pylist()
         return found
@@ -126,7 +126,7 @@ def in_order(data: DataSet, ids: Sequence[str], folder: Path) -> DataSet:
     rows = np.fromiter((row_of.get(item_id, -1) for item_id in ids), np.int64, len(ids))
     if len(ids) != data.n_items or (rows < 0).any():
         raise BadData(
-            f"{folder}: its {data.n_items:,} items are not the {len(ids):,} of the bundle's index; first run: "
+            f"{folder}: its {data.n_items:,} items differ from the {len(ids):,} of the bundle's index; first run: "
             f"shortlist index build BUNDLE --data {folder}"
         )
     place = np.empty(len(rows), np.int32)
@@ -141,7 +141,7 @@ def in_order(data: DataSet, ids: Sequence[str], folder: Path) -> DataSet:
 
 
 def repeat_share(seen: CSR, targets: CSR) -> float:
-    """The share of targets that stand in the request's own history."""
+    """The share of targets that occur in their request's history."""
     n = int(max(seen.rows.max(initial=0), targets.rows.max(initial=0))) + 1
     known = np.isin(targets.owners * n + targets.rows, seen.owners * n + seen.rows)
     return float(known.mean()) if len(known) else 0.0

@@ -99,7 +99,7 @@ def _draw_curves(axes: Axes, stages: Mapping[str, Mapping[int, float]]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("k: how many items are looked at")
+    axes.set_xlabel("k: length of the list")
     axes.grid(axis="y", color=FAINT, linewidth=0.6)
     axes.tick_params(length=0)
     _name_line_ends(axes, {name: (max(curve), curve[max(curve)]) for name, curve in stages.items() if curve})

@@ -1,4 +1,4 @@
-"""What the report's page says where: an evaluation turned into tiles, charts, tables and sentences."""
+"""The content of the report's page: an evaluation as tiles, charts, tables and sentences."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ TITLES = {
     "seen_kept": "Recommending, seen items included",
     "recommend": "Recommending",
     "search": "Searching the whole catalogue",
-    "personalised_search": "Searching with a history",
+    "personalised_search": "Personalised search",
     "complete_cart": "Completing a cart",
     "judged": "Ordering judged items",
 }
 LEDES = {
-    "seen_removed": "{n:,} requests, each for what a shopper took next, out of all that the shopper did not have yet.",
-    "seen_kept": "{n:,} requests, each for what a shopper took next, out of all items: some come back for the same.",
-    "search": "{n:,} queries, each to find its items of the highest grade among all others. Unjudged items count as "
-    "misses, though some would please.",
-    "personalised_search": "{n:,} searches, each for what the shopper took within the hour, asked with what they had "
-    "done before. The query alone is the same search asked by a stranger.",
-    "complete_cart": "{n:,} baskets of two items or more, one of them hidden and to be found from the others.",
-    "judged": "{n:,} queries with at least 5 judged items of more than one grade, put in order.",
+    "seen_removed": "{n:,} requests: find what a shopper took next among all items that they had not taken before.",
+    "seen_kept": "{n:,} requests: find what a shopper took next among all items, those taken before included.",
+    "search": "{n:,} queries: find their items of the highest grade among all items. Unjudged items count as misses, "
+    "although some are relevant.",
+    "personalised_search": "{n:,} searches: find what the shopper took within the hour, given the query and what they "
+    "had done before. The query alone is the same search without a shopper.",
+    "complete_cart": "{n:,} baskets of two items or more: find one hidden item, given the others.",
+    "judged": "{n:,} queries with at least 5 judged items of more than one grade: put those in order.",
 }
 VERDICTS = {
     "proven": ("Proven", "The 95 % interval of the change lies above zero."),
     "likely": ("Likely", "The mean change is above zero, and so are at least 80 % of its resamples."),
     "no": ("Not shown", "These requests do not show an improvement."),
-    "adopted": ("Adopted", "The model was taken as it was, and no gate was asked."),
+    "adopted": ("Adopted", "The model was adopted as it was, without a gate."),
 }
 RECOMMENDED = ("seen_removed", "seen_kept")
 
 
 class Tile(NamedTuple):
-    """One figure to remember."""
+    """One headline figure."""
 
     parts: list[tuple[str, str]]  # of the figure, each with the CSS class of its colour
     label: str
@@ -133,14 +133,14 @@ class Fold(NamedTuple):
 
 
 def tasks_of(evaluation: Mapping[str, Json]) -> dict[str, Mapping[str, Json]]:
-    """The tasks that are there, on one level: recommendation in its two ways, search, judged."""
+    """The evaluated tasks on one level: recommendation with seen items removed and kept, search, judged items."""
     tasks = as_object(evaluation["tasks"])
     found = {name: as_object(task) for name, task in as_object(tasks.get("recommend", {})).items()}
     return found | {name: as_object(task) for name, task in tasks.items() if name != "recommend"}
 
 
 def tiles(tasks: Mapping[str, Mapping[str, Json]]) -> list[Tile]:
-    """The figures to remember; of the two ways to recommend the first stands for both."""
+    """The headline figures; recommendation is shown with seen items removed, if it was evaluated so."""
     found: list[Tile] = []
     for name in [
         *[way for way in RECOMMENDED if way in tasks][:1],
@@ -154,7 +154,7 @@ def tiles(tasks: Mapping[str, Mapping[str, Json]]) -> list[Tile]:
 
 
 def section(name: str, task: Mapping[str, Json]) -> Section:
-    """Everything about one task."""
+    """The page's section about one task."""
     stages = {stage: as_object(figures) for stage, figures in as_object(task["stages"]).items()}
     drawn = _without_repeated_final(task, stages)
     charts = [_dots(task, drawn)] if name == "judged" else [_curves(drawn), _dots(task, drawn)]
@@ -194,7 +194,7 @@ def change_chart(tasks: Mapping[str, Mapping[str, Json]]) -> Chart | None:
     }
     if not changes:
         return None
-    text = "On test requests, which nothing was chosen by. Right of the line is better; bars are 95 % intervals."
+    text = "On test requests, on which nothing was tuned. Right of the line is better; bars are 95 % intervals."
     return Chart("Change of nDCG@10 by reranking", text, change_bars(changes, "change of nDCG@10"))
 
 
@@ -214,10 +214,10 @@ def example(
         rise = places.get(title, place) - place
         move = "" if rise == 0 else f"{'▲' if rise > 0 else '▼'} {abs(rise)}"
         reranked.append(Line(place + 1, title, title in targets, move, rise > 0))
-    said_of = [text for text in asked if text]
-    known = "A shopper whose last items were, newest first" if said_of else "A shopper of whom nothing is known yet"
-    kicker = "Somebody searched for" if kind == "search" else known
-    return ExampleCard(kicker, said_of, retrieved, reranked)
+    known_of = [text for text in asked if text]
+    who = "A shopper whose last items were, newest first" if known_of else "A shopper of whom nothing is known yet"
+    kicker = "Somebody searched for" if kind == "search" else who
+    return ExampleCard(kicker, known_of, retrieved, reranked)
 
 
 def folds(sizes: Mapping[str, int]) -> list[Fold]:
@@ -231,7 +231,7 @@ def _recall_tile(name: str, task: Mapping[str, Json]) -> Iterator[Tile]:
     given = given_stage(found)
     if given in found:
         wanted = "of the best-graded items are" if name == "search" else "of what shoppers took next is"
-        label = f"{wanted} among the 100 candidates that are proposed"
+        label = f"{wanted} among the 100 candidates"
         beside = _best_baseline(found, lambda value: f"{100 * value:.1f} %")
         yield Tile([(f"{100 * found[given]:.1f} %", given)], label, beside)
 
@@ -241,7 +241,7 @@ def _reranking_tile(name: str, task: Mapping[str, Json]) -> Iterator[Tile]:
     if "reranked" in changes:
         one = as_object(changes["reranked"])
         before, after, by = (_interval(one[part]) for part in ("before", "after", "change"))
-        label = f"nDCG@10 of {'search' if name == 'search' else 'recommendation'}, as retrieved and as reranked"
+        label = f"nDCG@10 of {'search' if name == 'search' else 'recommendation'}, before and after reranking"
         note = f"change {_signed(by.mean)}, 95 % interval {_signed(by.low)} to {_signed(by.high)}, n = {one['n']:,}"
         given = given_stage(as_object(task["stages"]))
         parts = [(short(before.mean), given), (" → ", "quiet"), (short(after.mean), "reranked")]
@@ -263,16 +263,16 @@ def _curves(stages: Mapping[str, Mapping[str, Json]]) -> Chart:
         known = {k: figures.get(f"recall@{k}") for k in CUTS}
         curves[stage] = {k: value for k, value in known.items() if isinstance(value, int | float)}
     text = (
-        "The share of what was wanted that is among the first k. "
-        "Reranking permutes the candidates, so that it ends where they do."
+        "The share of the wanted items among the first k. "
+        "Reranking permutes the candidates, so its curve ends where theirs does."
     )
-    return Chart("Recall by how many items are looked at", text, recall_curves(curves))
+    return Chart("Recall by length of the list", text, recall_curves(curves))
 
 
 def _without_repeated_final(
     task: Mapping[str, Json], stages: Mapping[str, Mapping[str, Json]]
 ) -> Mapping[str, Mapping[str, Json]]:
-    """Charts leave out a final order that is the reranked one or the one before; tables show it all the same."""
+    """The stages without a final order that equals another one; tables show it all the same."""
     changes = as_object(task.get("reranking", {}))
     kept = "final" in changes and _interval(as_object(changes["final"])["change"]) == Interval(0, 0, 0)
     if "final" not in stages or not (kept or stages["final"] == stages.get("reranked")):
@@ -291,20 +291,20 @@ def _dots(task: Mapping[str, Json], stages: Mapping[str, Mapping[str, Json]]) ->
     text = f"nDCG with {task['gain']}."
     if changes:
         n = next(iter(changes.values()))["n"]
-        text += f" What was reranked, and what came of it, on the same {n:,} requests, with 95 % intervals."
+        text += f" Before and after reranking on the same {n:,} requests, with 95 % intervals."
     return Chart("How high the right items stand: nDCG@10", text, stage_dots(values, intervals, "nDCG@10"))
 
 
 def reliability_charts(platt_scaling: Mapping[str, Json]) -> list[Chart]:
-    """How well the scores of each task hold as probabilities, by what a release recorded of it."""
+    """How good the scores of each task are as probabilities, as recorded by a release."""
     charts = []
     for name, recorded in platt_scaling.items():
         found = PlattScaling.of(as_object(recorded))
         text = (
             f"Expected calibration error {short(found.before.error)} before, {short(found.after.error)} after, on "
-            f"{found.after.pairs:,} pairs, each half of the lists by what the other half gave."
+            f"{found.after.pairs:,} pairs, each half of the lists scaled by a fit on the other half."
         )
-        title = f"{TITLES.get(name, stage_label(name).capitalize())}: do the scores hold as chances?"
+        title = f"{TITLES.get(name, stage_label(name).capitalize())}: are the scores good probabilities?"
         charts.append(Chart(title, text, reliability_lines(found.before, found.after)))
     return charts
 

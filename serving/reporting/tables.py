@@ -35,7 +35,7 @@ TASKS = {
 }
 OURS = ("retrieval", "fused", "reranked", "final")
 
-SPOKEN = {
+STAGE_LABELS = {
     "popularity_7d": "popularity, 7 days",
     "popularity_30d": "popularity, 30 days",
     "looked_at": "looked at, not taken",
@@ -53,7 +53,7 @@ SPOKEN = {
 }
 SLICES = {
     "one_event": "histories of one event",
-    "new_items": "items that training never had as a target",
+    "new_items": "items that were no target in training",
     "repeats": "taken before",
     "explore": "not taken before",
     "noisy_queries": "the same queries, misspelt",
@@ -86,7 +86,7 @@ def tables(evaluation: Mapping[str, Json]) -> list[Table]:
 
 
 def stage_table(title: str, task: Mapping[str, Json], columns: Sequence[str]) -> Table:
-    """Stages as lines, figures as columns; a figure that a stage lacks is a dash."""
+    """Stages as rows, figures as columns; a missing figure is a dash."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -154,23 +154,23 @@ def stage_name(name: str, figures: Mapping[str, Json], task: Mapping[str, Json])
 
 
 def stage_label(stage: str) -> str:
-    """The name of a stage as it is spoken.
+    """A readable name of a stage.
 
     >>> stage_label("popularity_7d"), stage_label("item_knn"), stage_label("bm25")
     ('popularity, 7 days', 'item-kNN', 'BM25')
     """
-    return SPOKEN.get(stage, stage.replace("_", " "))
+    return STAGE_LABELS.get(stage, stage.replace("_", " "))
 
 
 def caption(task: Mapping[str, Json]) -> str:
-    """How nDCG was computed, and what reranking changed, on how many requests, with its interval."""
+    """How nDCG was computed, and what reranking changed, with its interval and the number of requests."""
     lines = [f"nDCG with {task['gain']}"]
     if "gain_judged" in task:
-        lines[0] += f"; nDCG judged passes over unjudged items, {task['gain_judged']}"
+        lines[0] += f"; nDCG judged ignores unjudged items, {task['gain_judged']}"
     if "gain_plain" in task:
         lines[0] += f"; nDCG plain with {task['gain_plain']}; {task['pairs']:,} pairs"
     for name, change in as_object(task.get("reranking", {})).items():
-        lines.append(f"{name} against the order given: {change_line(as_object(change))}")
+        lines.append(f"{name} against the retrieved order: {change_line(as_object(change))}")
     return "\n".join(lines)
 
 
@@ -190,7 +190,7 @@ def change_line(change: Mapping[str, Json]) -> str:
 
 
 def heading(column: str) -> str:
-    """The name of a figure over its column.
+    """The column heading of a figure.
 
     >>> heading("recall@10"), heading("ndcg_judged@10"), heading("rmse")
     ('R@10', 'nDCG judged@10', 'RMSE')
@@ -200,7 +200,7 @@ def heading(column: str) -> str:
 
 
 def shown(value: Json, *, sign: bool = False) -> str:
-    """Four places, no leading zero, as tables of this field have it.
+    """A figure with four places and no leading zero.
 
     >>> shown(.09341), shown(1.0), shown(None), shown(-.002, sign=True), shown(.002, sign=True)
     ('.0934', '1.0000', '–', '-.0020', '+.0020')

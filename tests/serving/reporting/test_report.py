@@ -182,7 +182,7 @@ def test_the_page_shows_the_figures_the_interval_the_gate_and_what_moved(report,
 
 
 def test_the_page_shows_how_well_the_scores_hold_as_chances(page):
-    assert "do the scores hold as chances?" in page
+    assert "are the scores good probabilities?" in page
     assert "Expected calibration error .5000 before, .0000 after, on 40 pairs" in page
     assert "share that came true" in page
 
