@@ -85,7 +85,7 @@ class Shop:
         return sizes
 
     def shoppers_buy_again(self) -> bool:
-        """Whether shoppers take items again: more than REPEATS_MATTER of the ranker's training targets were taken before."""
+        """Whether shoppers take items again: more than REPEATS_MATTER of the ranker's targets were taken before."""
         if self.events is None or self.data.events is None:
             return False
         requests = self.events.folds["ranker_train"]
