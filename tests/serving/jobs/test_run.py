@@ -193,7 +193,7 @@ def test_where_no_ranker_can_learn_the_live_release_stays(
     monkeypatch.setattr(
         "serving.fitting.train_ranker.ranker_data", lambda *_, **__: RankerData(nothing, nothing, usable=0)
     )
-    with pytest.raises(BadData, match=f"no ranker was trained, for the towers of {before.id} .* stays live"):
+    with pytest.raises(BadData, match=f"no ranker was trained: the towers of {before.id} .* stays live"):
         train_ranker(make_pipeline(sample_folder, own_bundle, quick_settings))
     assert Bundle.open(own_bundle).current() == before
 
