@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from engine_changes import with_fusion
 from ranking import strategies
 from retrieval.sources import registry
+from retrieval.sources.fusion import Fusion
 from serving.engine import Engine
 from serving.evaluation.figures import as_object
 from serving.jobs.run import Pipeline
@@ -54,9 +56,13 @@ def test_a_source_and_a_strategy_of_one_file_each_go_through_a_whole_run(
     if engine := Engine.open(tmp_path / "bundle", device="cpu", auto_reload=False):
         state = engine.state
         assert [(step.model, step.depth) for step in state.steps] == [("shallow", 16), ("full", 4)]
-        user = str(state.user_store.user_ids[0].as_py())
-        answer = engine.recommend(user_id=user, k=100, filter_seen=False)
-    taken = state.user_contexts.of_user(user).behaviour.taken.rows
+        users = map(str, state.user_store.user_ids.to_pylist())
+        takings = ((user, state.user_contexts.of_user(user).behaviour.taken.rows) for user in users)
+        user, taken = next((user, taken) for user, taken in takings if len(taken))
+        counted = with_fusion(
+            state, recommend=Fusion({"towers": 1.0, "last_brand": 1.0})
+        )  # whatever was fitted
+        answer = Engine(counted).recommend(user_id=user, k=100, filter_seen=False)
     brands = state.version.values_at("brand", state.version.rows_of([hit.item_id for hit in answer.items])).to_pylist()
     (last,) = state.version.values_at("brand", taken[-1:]).to_pylist()
     named = [brand for hit, brand in zip(answer.items, brands, strict=True) if "last_brand" in hit.sources]
