@@ -59,9 +59,7 @@ def test_a_source_and_a_strategy_of_one_file_each_go_through_a_whole_run(
         users = map(str, state.user_store.user_ids.to_pylist())
         takings = ((user, state.user_contexts.of_user(user).behaviour.taken.rows) for user in users)
         user, taken = next((user, taken) for user, taken in takings if len(taken))
-        counted = with_fusion(
-            state, recommend=Fusion({"towers": 1.0, "last_brand": 1.0})
-        )  # whatever was fitted
+        counted = with_fusion(state, recommend=Fusion({"towers": 1.0, "last_brand": 1.0}))  # whatever was fitted
         answer = Engine(counted).recommend(user_id=user, k=100, filter_seen=False)
     brands = state.version.values_at("brand", state.version.rows_of([hit.item_id for hit in answer.items])).to_pylist()
     (last,) = state.version.values_at("brand", taken[-1:]).to_pylist()
