@@ -65,6 +65,8 @@ class HistoryBatch(NamedTuple):
 
     def followed_by(self, later: HistoryBatch, longest: int) -> HistoryBatch:
         """These histories, each followed by that of the same request in `later`, cut to the newest `longest` events."""
+        if not self.present.any() and later.present.shape[1] <= longest:
+            return later
         both = HistoryBatch(*(np.hstack(pair) for pair in zip(self, later, strict=True)))
         found = both.newest(both.present, longest)
         padding = found.present.shape[1] - max(1, int(found.present.sum(axis=1).max(initial=0)))
