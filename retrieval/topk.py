@@ -91,6 +91,9 @@ class CSR(NamedTuple):
         >>> CSR.concatenate([CSR.from_lists([[3], [1]]), CSR.from_lists([[], [2]])]).rows.tolist()
         [3, 1, 2]
         """
+        filled = [part for part in parts if len(part.rows)]
+        if len(filled) < 2:
+            return filled[0] if filled else parts[0]
         owners = np.concatenate([part.owners for part in parts])
         sizes = np.bincount(owners, minlength=parts[0].n_lists)
         rows = np.concatenate([part.rows for part in parts])[np.argsort(owners, kind="stable")]

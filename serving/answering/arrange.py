@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,9 +21,9 @@ def arrange(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
     if batch.ranking is None:
         rows, scores = batch.candidates.hits.rows, batch.candidates.hits.scores
         places = np.broadcast_to(np.arange(rows.shape[1]), rows.shape)
-        return replace(batch, order=Order(rows, scores, places))
+        return batch.having(order=Order(rows, scores, places))
     ranking = batch.ranking
-    return replace(batch, order=Order(ranking.hits.rows, shown_scores(state, ranking), ranking.places))
+    return batch.having(order=Order(ranking.hits.rows, shown_scores(state, ranking), ranking.places))
 
 
 def shown_scores(state: ReleaseState, ranking: Ranking) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +83,21 @@ class Order(NamedTuple):
     places: NDArray[np.int64]  # [n, k] places before reranking, from 0
 
 
+class Found(TypedDict, total=False):
+    """What stages write, by the fields of a Batch."""
+
+    users: UserContexts
+    queries: Queries
+    vectors: Vectors
+    exclude: CSR | None
+    allowed: Mask | None
+    candidates: Candidates
+    ranker_texts: Sequence[str] | None
+    ranking: Ranking | None
+    order: Order | None
+    answers: tuple[Answer, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Batch:
     """n requests of one task on their way. What a stage finds is empty until that stage has run.
@@ -116,6 +131,15 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.requests)
+
+    def having(self, **found: Unpack[Found]) -> Batch:
+        """The batch with what a stage has found.
+
+        What `dataclasses.replace` does, which takes a tenth of a millisecond over the stages of one request.
+        """
+        made = object.__new__(Batch)
+        made.__dict__.update(self.__dict__, **found)
+        return made
 
     def select(self, part: NDArray[np.int64]) -> Batch:
         """Some of the requests, by position, as they were retrieved; not yet ranked."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +26,7 @@ def describe(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
     """Reads all that the stages before wrote, writes `answers`."""
     order = batch.order
     assert order is not None, "describe comes after arrange"
-    return replace(batch, answers=tuple(_answer(state, batch, order, line, deadline) for line in range(len(batch))))
+    return batch.having(answers=tuple(_answer(state, batch, order, line, deadline) for line in range(len(batch))))
 
 
 def _answer(state: ReleaseState, batch: Batch, order: Order, line: int, deadline: Deadline) -> Answer:

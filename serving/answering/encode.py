@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +26,7 @@ def encode(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
         vectors = query_user_vectors(state, batch.users, batch.queries.corrected)
     else:
         vectors = history_vectors(state, batch.users)
-    return replace(batch, vectors=vectors)
+    return batch.having(vectors=vectors)
 
 
 def history_vectors(state: ReleaseState, users: UserContexts) -> Vectors:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from retrieval.topk import CSR
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 def permit(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
     """Reads `users`, `filters` and the task, writes `exclude` and `allowed`. Raises BadRequest for filters that the
     items do not have."""
-    return replace(batch, exclude=_excluded(batch), allowed=state.filter_masks.of(batch.filters))
+    return batch.having(exclude=_excluded(batch), allowed=state.filter_masks.of(batch.filters))
 
 
 def _excluded(batch: Batch) -> CSR | None:

@@ -34,12 +34,11 @@ def rank(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
     if not ranks(state, batch):
         return batch
     texts = ranker_texts(state, batch) if batch.ranker_texts is None else batch.ranker_texts
-    batch = replace(batch, ranker_texts=texts)
+    batch = batch.having(ranker_texts=texts)
     if not any(texts) or batch.task.order is None:
         return batch
     found = batch.candidates
-    return replace(
-        batch,
+    return batch.having(
         ranking=rerank(
             state,
             texts,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from serving.answering.batch import Batch, Queries
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 def read_query(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
     """Reads `requests` and `spellcheck`, writes `queries`."""
     typed = list(batch.requests.texts)
-    return replace(batch, queries=Queries(typed, corrected(state, typed) if batch.spellcheck else typed))
+    return batch.having(queries=Queries(typed, corrected(state, typed) if batch.spellcheck else typed))
 
 
 def corrected(state: ReleaseState, texts: Sequence[str]) -> list[str]:

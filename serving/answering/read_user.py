@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,4 +43,4 @@ class LiveRequests:
 
 def read_user(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
     """Reads `requests`, writes `users`."""
-    return replace(batch, users=batch.requests.users(state))
+    return batch.having(users=batch.requests.users(state))

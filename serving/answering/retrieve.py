@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,10 +24,10 @@ def retrieve(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
     if task.order is None:
         hits = retriever.by_towers(vectors, k, batch.exclude, batch.allowed)
         proposed = np.broadcast_to(np.any(vectors, axis=1, keepdims=True), hits.rows.shape)
-        return replace(batch, candidates=Candidates(hits, {TOWERS: proposed}))
+        return batch.having(candidates=Candidates(hits, {TOWERS: proposed}))
     behaviour = batch.users.behaviour._replace(queries=batch.queries.corrected)
     found = retriever.shortlists(vectors, behaviour, k, task.order, batch.exclude, batch.allowed)
     if any(batch.queries.typed):
         typed = behaviour._replace(queries=batch.queries.typed)
         found = retriever.pin_exact_matches(found, typed, batch.exclude, batch.allowed)
-    return replace(batch, candidates=found)
+    return batch.having(candidates=found)

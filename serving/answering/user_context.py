@@ -127,8 +127,18 @@ class UserContextReader:
     def of_items(self, items: Sequence[str]) -> UserContexts:
         """Given items, oldest first, read as taken one right after the other; unknown ones are passed over. n = 1."""
         rows, unknown = self._rows_of(items)
-        found = self._nobody.then_given(rows, self._given_kind, self.longest)
-        return replace(found, taken=CSR.from_lists([np.unique(rows.rows)]), unknown=unknown)
+        distinct = np.unique(rows.rows)
+        return UserContexts(
+            histories=items_batch(rows, self._given_kind, self.longest),
+            behaviour=self._nobody.behaviour._replace(history=rows, taken=rows),
+            taken=CSR(np.array([0, len(distinct)]), distinct),
+            given=rows,
+            gap=self._nobody.gap,
+            unknown=unknown,
+            named=np.ones(1, bool),
+            kinds=self.store.timeline.kinds,
+            query_texts=self.store.query_texts,
+        )
 
     def of_cart(self, items: Sequence[str], user_id: str | None) -> UserContexts:
         """A user's history followed by a cart; `taken` is the user's. n = 1."""
@@ -171,7 +181,7 @@ class UserContextReader:
         """The rows of given items as one list, and how many of them the index does not hold, int64 [1]."""
         found = self.version.rows_of(list(items))
         rows = found[found >= 0]
-        return CSR.from_lists([rows]), np.array([len(found) - len(rows)])
+        return CSR(np.array([0, len(rows)]), rows), np.array([len(found) - len(rows)])
 
 
 def contexts_at(
