@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, Self, TypeAlias, get_args
 
 from retrieval.errors import BadRequest
@@ -72,7 +73,7 @@ class Request:
             raise BadRequest(f"{unknown[0]} is no field of a request; it has {', '.join(cls.__dataclass_fields__)}")
         return cls(**fields)
 
-    @property
+    @cached_property
     def text(self) -> str:
         """The query as models read it; empty where nothing is asked for."""
         return query_text((self.query or "").encode("utf-8", "replace").decode("utf-8"))

@@ -53,7 +53,7 @@ def run(
 def answer(state: ReleaseState, request: Request, deadline: Deadline | None = None) -> Answer:
     """One request, whose time counts from when `deadline` was made, by default now. Raises BadRequest for filters that
     the items do not have."""
-    return answer_many(state, [request], deadline)[0]
+    return _answers(state, task_of(state, request), [request], deadline)[0]
 
 
 def answer_many(state: ReleaseState, requests: Sequence[Request], deadline: Deadline | None = None) -> list[Answer]:
@@ -69,12 +69,19 @@ def answer_many(state: ReleaseState, requests: Sequence[Request], deadline: Dead
         groups[task, alike].append(at)
     answers: dict[int, Answer] = {}
     for lines in groups.values():
-        batch = _batch(tasks[lines[0]], [requests[at] for at in lines])
-        # threads of BLAS that wait for work would keep a core from the cross-encoder
-        with ONE_BLAS_THREAD if ranks(state, batch) else nullcontext():
-            found = run(state, batch, deadline or Deadline(requests[lines[0]].deadline_ms))
-        answers.update(zip(lines, found.answers, strict=True))
+        found = _answers(state, tasks[lines[0]], [requests[at] for at in lines], deadline)
+        answers.update(zip(lines, found, strict=True))
     return [answers[at] for at in range(len(requests))]
+
+
+def _answers(
+    state: ReleaseState, task: Task, requests: Sequence[Request], deadline: Deadline | None
+) -> tuple[Answer, ...]:
+    """The answers of requests that differ in their user and query alone."""
+    batch = _batch(task, requests)
+    # threads of BLAS that wait for work would keep a core from the cross-encoder
+    with ONE_BLAS_THREAD if ranks(state, batch) else nullcontext():
+        return run(state, batch, deadline or Deadline(requests[0].deadline_ms)).answers
 
 
 def warm_up(state: ReleaseState) -> None:
