@@ -48,6 +48,12 @@ VERDICTS = {
     "no": ("Not shown", "These requests do not show an improvement."),
     "adopted": ("Adopted", "The model was adopted as it was, without a gate."),
 }
+RECOMMENDED_TILE = ("of what shoppers took next is", "recommendation")  # what is found, and the name of the task
+TILES = {
+    "search": ("of the best-graded items are", "search"),
+    "personalised_search": ("of what was taken after a search is", "personalised search"),
+    "complete_cart": ("of hidden cart items are", "cart completion"),
+}
 RECOMMENDED = ("seen_removed", "seen_kept")
 
 
@@ -230,7 +236,7 @@ def _recall_tile(name: str, task: Mapping[str, Json]) -> Iterator[Tile]:
     found = _column(task, "recall@100")
     given = given_stage(found)
     if given in found:
-        wanted = "of the best-graded items are" if name == "search" else "of what shoppers took next is"
+        wanted, _ = TILES.get(name, RECOMMENDED_TILE)
         label = f"{wanted} among the 100 candidates"
         beside = _best_baseline(found, lambda value: f"{100 * value:.1f} %")
         yield Tile([(f"{100 * found[given]:.1f} %", given)], label, beside)
@@ -241,7 +247,8 @@ def _reranking_tile(name: str, task: Mapping[str, Json]) -> Iterator[Tile]:
     if "reranked" in changes:
         one = as_object(changes["reranked"])
         before, after, by = (_interval(one[part]) for part in ("before", "after", "change"))
-        label = f"nDCG@10 of {'search' if name == 'search' else 'recommendation'}, before and after reranking"
+        _, task_name = TILES.get(name, RECOMMENDED_TILE)
+        label = f"nDCG@10 of {task_name}, before and after reranking"
         note = f"change {_signed(by.mean)}, 95 % interval {_signed(by.low)} to {_signed(by.high)}, n = {one['n']:,}"
         given = given_stage(as_object(task["stages"]))
         parts = [(short(before.mean), given), (" → ", "quiet"), (short(after.mean), "reranked")]

@@ -18,6 +18,7 @@ from ranking.ordering.permute import rerank
 from ranking.ordering.platt import PlattScaling, reliability
 from retrieval.topk import CSR, Hits
 from serving.evaluation.figures import Example, JudgedTask, MeasuredTask, evaluate, relevant_rows
+from serving.reporting import report_view
 from serving.reporting.charts import Interval, change_bars, recall_curves, stage_dots
 from serving.reporting.report import Report, render_report, write_report
 
@@ -248,3 +249,22 @@ def test_importing_the_report_draws_nothing_in():
     code += f"print([name for name in {heavy} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def test_the_figures_to_remember_name_their_task() -> None:
+    interval = {"mean": 0.1, "low": 0.0, "high": 0.2}
+    change = {"n": 10, "before": interval, "after": interval, "change": interval}
+    stages = {"retrieval": {"recall@100": 0.5}, "fused": {"recall@100": 0.6}}
+    task = {"n": 10, "stages": stages, "reranking": {"reranked": change}}
+    names = ("seen_kept", "search", "personalised_search", "complete_cart")
+    labels = [tile.label for tile in report_view.tiles(dict.fromkeys(names, task))]
+    assert labels == [
+        "of what shoppers took next is among the 100 candidates",
+        "nDCG@10 of recommendation, before and after reranking",
+        "of the best-graded items are among the 100 candidates",
+        "nDCG@10 of search, before and after reranking",
+        "of what was taken after a search is among the 100 candidates",
+        "nDCG@10 of personalised search, before and after reranking",
+        "of hidden cart items are among the 100 candidates",
+        "nDCG@10 of cart completion, before and after reranking",
+    ]
