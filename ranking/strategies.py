@@ -5,7 +5,7 @@ A strategy is declared once and registered; whatever trains, serves or compares 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import NamedTuple
@@ -54,11 +54,6 @@ def register_strategy(strategy: Strategy) -> Strategy:
     if _STRATEGIES.setdefault(strategy.name, strategy) is not strategy:
         raise BadConfig(f"a strategy of reranking named {strategy.name} is already registered; give it another name")
     return strategy
-
-
-def strategies() -> Iterator[Strategy]:
-    """Every registered strategy."""
-    yield from _STRATEGIES.values()
 
 
 def strategy_named(name: str) -> Strategy:
