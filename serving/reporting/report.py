@@ -40,11 +40,6 @@ class Report:
     platt_scaling: Mapping[str, Json] = field(default_factory=dict)
 
 
-def write_report(report: Report, path: Path) -> None:
-    """Write the page to `path`, whole or not at all."""
-    write_whole(render_report(report), path)
-
-
 def write_whole(page: str, path: Path) -> None:
     """Write a text to `path`, whole or not at all."""
     with written({path: page}):

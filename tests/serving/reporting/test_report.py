@@ -20,7 +20,7 @@ from retrieval.topk import CSR, Hits
 from serving.evaluation.figures import Example, JudgedTask, MeasuredTask, evaluate, relevant_rows
 from serving.reporting import report_view
 from serving.reporting.charts import Interval, change_bars, recall_curves, stage_dots
-from serving.reporting.report import Report, render_report, write_report
+from serving.reporting.report import Report, render_report, write_whole, written
 
 EVIL = '<script>alert("x")</script> & "quoted" {{ 7 * 7 }}'
 
@@ -216,11 +216,10 @@ def test_the_same_report_is_the_same_page(report, page):
 
 def test_a_report_is_written_whole_or_not_at_all(report, page, tmp_path):
     path = tmp_path / "report.html"
-    write_report(report, path)
+    write_whole(render_report(report), path)
     assert path.read_text(encoding="utf-8") == page
-    broken = replace(report, evaluation={"tasks": {"search": "none"}, "gate": {}})
-    with pytest.raises(TypeError, match="object"):
-        write_report(broken, path)
+    with pytest.raises(OSError, match="no room"), written({path: "another page"}):
+        raise OSError("no room")
     assert path.read_text(encoding="utf-8") == page
     assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
 
