@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lightgbm import Dataset
 
 MAX_TREES, PATIENCE = 500, 40  # trees in all, and in a row without a new best, after which training ends
+TREES = 100  # where nothing is validated
 PARAMS = {
     "learning_rate": 0.05,
     "num_leaves": 15,
@@ -35,7 +36,7 @@ def fit_lambdamart(
     valid: TrainingLists | None = None,
     *,
     seed: int = 0,
-    trees: int | None = None,
+    trees: int = TREES,
     threads: int = 0,
 ) -> tuple[LambdaMARTRanker, int]:
     """Trees trained on `lists`, and their number.
@@ -67,7 +68,7 @@ def fit_lambdamart(
     booster = train(
         {**PARAMS, "objective": objective, "seed": seed, "num_threads": threads},
         data,
-        num_boost_round=MAX_TREES if trees is None else trees,
+        num_boost_round=trees if checked is None else MAX_TREES,
         valid_sets=[] if checked is None else [_dataset(checked, weight)],
         feval=None if checked is None else ndcg,
         callbacks=[] if checked is None else [early_stopping(PATIENCE, verbose=False)],

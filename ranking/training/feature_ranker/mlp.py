@@ -22,9 +22,10 @@ HIDDEN = 64
 SEEDS = 3  # networks whose mean is the ranker
 BATCH = 64  # lists of one step
 LEARNING_RATE = 2e-3
-WEIGHT_DECAY = 0.02
+WEIGHT_DECAY = 0.5
 DROPOUT = 0.15  # of hidden units
 MAX_EPOCHS, PATIENCE = 40, 4  # epochs in all, and in a row without a new best, after which training ends
+EPOCHS = 8  # where nothing is validated
 
 
 class _Network(NamedTuple):
@@ -57,7 +58,7 @@ def fit_mlp(
     valid: TrainingLists | None = None,
     *,
     seed: int = 0,
-    epochs: int | None = None,
+    epochs: int = EPOCHS,
     seeds: int = SEEDS,
     say: Callable[[str], None] | None = None,
 ) -> tuple[MLPRanker, int]:
@@ -81,7 +82,7 @@ def fit_mlp(
     )
     best, best_ndcg, best_epoch = _ranker(lists.names, inputs, network, weight), -1.0, 0
     checked = None if valid is None else valid.informative().with_columns(lists.names)
-    for epoch in range(1, (MAX_EPOCHS if epochs is None else epochs) + 1):
+    for epoch in range(1, (epochs if valid is None else MAX_EPOCHS) + 1):
         for batch in _batches(lists.n_lists, generator):
             _step(network, optimiser, data, batch, generator)
         if checked is None:
@@ -95,7 +96,7 @@ def fit_mlp(
         elif epoch - best_epoch >= PATIENCE:
             break
     if checked is None:
-        return _ranker(lists.names, inputs, network, weight), epochs or MAX_EPOCHS
+        return _ranker(lists.names, inputs, network, weight), epochs
     return best, best_epoch
 
 
@@ -138,8 +139,8 @@ def _step(
     line = np.repeat(np.arange(len(batch)), sizes)
     column = np.arange(len(line)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     pairs, place = torch.from_numpy(starts[line] + column), (torch.from_numpy(line), torch.from_numpy(column))
-    kept = torch.empty(len(pairs), len(network.bias)).bernoulli_(1 - DROPOUT, generator=generator) / (1 - DROPOUT)
-    scores = network(data.inputs[pairs], kept) + data.offset[pairs, None]
+    kept = torch.empty(len(batch), len(network.bias)).bernoulli_(1 - DROPOUT, generator=generator) / (1 - DROPOUT)
+    scores = network(data.inputs[pairs], kept[place[0]]) + data.offset[pairs, None]
     padded = torch.full((len(batch), int(sizes.max()), scores.shape[1]), -torch.inf).index_put(place, scores)
     # each network's loss depends on its own weights alone, so that the sum trains them as if one by one
     loss = -(padded.log_softmax(dim=1)[place] * data.target[pairs, None]).sum() / len(batch)
