@@ -44,6 +44,13 @@ class TextConfig(Settings):
     learning_rate: float = Field(
         default=4e-5, gt=0, description="Peak learning rate of AdamW. Lower it if validation recall falls in training"
     )
+    tuned_share: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="How far the weights go from the pretrained ones (0) to the tuned ones (1). None: as far as "
+        "queries that training left out show it to help",
+    )
     weight_decay: float = Field(default=0.01, ge=0, description="Weight decay of AdamW. Rarely worth a change")
     warmup: float = Field(
         default=0.1, ge=0, lt=1, description="Share of the steps in which the learning rate rises from 0 to its peak"

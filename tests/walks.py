@@ -44,7 +44,9 @@ def config_of(folder: Path, *, examples: int = 0, epochs: int = 20) -> Retrieval
         dim=16, width=16, identity=8, linear=12, longest=6, dropout=0.1, residual_drop=0.0, learning_rate=0.02,
         weight_decay=0.0, temperature=0.2, batch_positions=250, epochs=epochs, evaluations=5,
     )  # fmt: skip
-    text = TextConfig(model=str(folder), examples=examples, batch=16, learning_rate=1e-3, max_tokens=16)
+    text = TextConfig(
+        model=str(folder), examples=examples, batch=16, learning_rate=1e-3, max_tokens=16, tuned_share=1.0
+    )
     return RetrievalConfig(text=text, history=history)
 
 

@@ -1,11 +1,14 @@
-"""Where the text encoder's training pairs come from: judgements, queries in events, and histories."""
+"""The towers' training data, and the text encoder's pairs of it: from judgements, queries in events, and histories."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.data.dataset import DataSet
+from retrieval.data.split import EventSplit, JudgementSplit
 from retrieval.text.rendering import user_text
 from retrieval.topk import CSR
 from retrieval.training.text_pairs import TextPairs
@@ -13,6 +16,24 @@ from retrieval.training.windows import Windows
 
 GOOD_SHARE = 0.6  # of the range of grades: judgements at least this far up from the lowest are positives
 TITLES_READ = 2  # newest titles that make up the text of a shopper
+
+
+@dataclass(frozen=True)
+class TowerData:
+    """The training data: a data set, its splits, and, for cross-fitting, the users that may be trained on."""
+
+    data: DataSet
+    events: EventSplit | None
+    judgements: JudgementSplit | None
+    users: NDArray[np.bool_] | None = None  # [n_users], true where a user may be trained on; None: all
+
+    @property
+    def train(self) -> NDArray[np.bool_]:
+        """Mask of the events that may be trained on, bool [n_events]."""
+        assert self.events is not None
+        assert self.data.events is not None
+        train = self.events.train
+        return train if self.users is None else train & self.users[self.data.events.user]
 
 
 def judged_pairs(data: DataSet, queries: NDArray[np.integer], *, graded: bool = False) -> TextPairs:

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from retrieval.data.dataset import DataSet
-from retrieval.data.split import EventSplit, JudgementSplit
+from retrieval.encoders.free_cores import free_cores
 from retrieval.encoders.int8_calibration import calibrate_encoder
-from retrieval.encoders.pretrained import pretrained_source
 from retrieval.encoders.runtime import pick_device
-from retrieval.encoders.text_encoder import NO_INT8, TextEncoder, open_sentence_transformer
-from retrieval.errors import BadConfig
-from retrieval.fingerprint import fingerprint
+from retrieval.encoders.text_encoder import NO_INT8, TextEncoder
 from retrieval.progress import ProgressMeter
 from retrieval.settings import Budget, HistoryConfig, RetrievalConfig
 from retrieval.text.rendering import ItemTexts, item_texts, rendering_fingerprint
-from retrieval.topk import CSR, Vectors
+from retrieval.topk import Vectors
 from retrieval.towers.cold_start import apply_linear_map, fit_linear_map
 from retrieval.towers.item_features import ItemFeatures
 from retrieval.towers.sequence_model import HistoryModel, ItemHead
 from retrieval.towers.serving import HEAD, HISTORY, HISTORY_WEIGHT, TEXT, TowersConfig, write_config
-from retrieval.training.checkpoint import claim
 from retrieval.training.history_tower import (
     Catalogue,
     HistoryTowers,
@@ -41,38 +34,17 @@ from retrieval.training.history_tower import (
 )
 from retrieval.training.item_to_item import DECAY, ItemFactors, fit_factors
 from retrieval.training.text_batches import Teacher
-from retrieval.training.text_pair_sources import event_query_pairs, history_pairs, judged_pairs
+from retrieval.training.text_pair_sources import TowerData as TowerData
+from retrieval.training.text_pair_sources import event_query_pairs, judged_pairs
 from retrieval.training.text_pairs import TextPairs
-from retrieval.training.text_tower import hashed_share, train_text
+from retrieval.training.text_part import TextData, TextTraining
 from retrieval.training.validation import IDENTITY_WEIGHTS, QueryHistoryMix, Validation
 from retrieval.training.windows import Windows, target_weights
 
 CHECKPOINT = "history.safetensors"
 BUDGET_SCALE: dict[Budget, float] = {"quick": 0.25, "default": 1.0, "long": 3.0}
-QUERY_EXAMPLES = 16_000  # query pairs that the text encoder reads at most
-QUERY_ROUNDS = 2.0  # and how often each of them at most
-HISTORY_EXAMPLES = 4_000  # pairs from histories that are added where there are queries, each read once
 HISTORY_POSITIONS = 1_600_000  # positions that the history model reads in all, see `history_epochs`
 MIN_WINDOWS = 20  # histories below which no history model is trained
-HELD_OUT = 0.04  # share of the training queries held out for early stopping of the text encoder
-
-
-@dataclass(frozen=True)
-class TowerData:
-    """The training data: a data set, its splits, and, for cross-fitting, the users that may be trained on."""
-
-    data: DataSet
-    events: EventSplit | None
-    judgements: JudgementSplit | None
-    users: NDArray[np.bool_] | None = None  # [n_users], true where a user may be trained on; None: all
-
-    @property
-    def train(self) -> NDArray[np.bool_]:
-        """Mask of the events that may be trained on, bool [n_events]."""
-        assert self.events is not None
-        assert self.data.events is not None
-        train = self.events.train
-        return train if self.users is None else train & self.users[self.data.events.user]
 
 
 @dataclass(frozen=True)
@@ -118,7 +90,7 @@ def train_towers(
     training = _Training(source, config, budget, rounds, pick_device(device), work, say, teacher)
     figures: dict[str, float | None] = {}
     if text is None:
-        figures["text_recall@10"] = training.text_part(folder / TEXT)
+        figures |= training.text_part(folder / TEXT)
         calibrate_encoder(folder / TEXT, ItemTexts(source.data.items))
         text = embed_catalogue(source.data, folder / TEXT, config.precision, training.device)
         if config.precision == "int8" and text.encoder.documents is None:
@@ -165,36 +137,12 @@ class _Training:
         counts = target_weights(events, split, self.config.history.target_weights)
         return Windows.build(events, self.source.train, counts, self.config.history.longest)
 
-    def text_part(self, folder: Path) -> float | None:
-        """Trains the text encoder, or takes over what an interrupted run had finished, and copies it to `folder`."""
-        scale, config, work = BUDGET_SCALE[self.budget], self.config.text, self.work / "text"
-        pairs, held_out, budget = _text_pairs(self.source, self.windows, scale, self.config)
-        examples = budget if config.examples is None else config.examples
-        data = (self.source.data.fingerprint, rendering_fingerprint(), pairs.digest(), held_out.digest())
-        run = fingerprint(config.model_dump(), self.config.seed, examples, self.teacher is not None, *data)
-        done = work / "model"
-        if not (claim(work, run) and done.exists()):
-            self._fit_text(pairs, held_out, examples, work, done)
-        shutil.copytree(done, folder, dirs_exist_ok=True)
-        best = json.loads((work / "best.json").read_text("utf-8"))
-        return None if best is None else float(best)
-
-    def _fit_text(self, pairs: TextPairs, held_out: TextPairs, examples: int, work: Path, done: Path) -> None:
-        model = open_sentence_transformer(pretrained_source(self.config.text.model), device=self.device)
-        best = None
-        if len(pairs) and examples >= self.config.text.batch:
-            self.say(f"text encoder: {len(pairs):,} pairs, budget {examples:,} examples")
-            best = train_text(
-                model, pairs, held_out, item_texts(self.source.data.items), config=self.config.text,
-                examples=examples, work=work, seed=self.config.seed, device=self.device, teacher=self.teacher,
-            )  # fmt: skip
-        beside = done.with_suffix(".part")
-        shutil.rmtree(beside, ignore_errors=True)
-        model.save(str(beside), create_model_card=False)
-        (work / "best.json").write_text(json.dumps(best), "utf-8")
-        beside.rename(done)
-        for checkpoint in work.glob("checkpoint-*"):
-            shutil.rmtree(checkpoint)
+    def text_part(self, folder: Path) -> dict[str, float]:
+        """Trains the text encoder into `folder`, or takes over what an interrupted run had finished; its figures."""
+        data = TextData.of(self.source, self.windows, BUDGET_SCALE[self.budget], self.config)
+        items = item_texts(self.source.data.items)
+        training = TextTraining(data, items, self.config, self.work / "text", self.device, self.say, self.teacher)
+        return training.run(folder)
 
     def history_part(self, windows: Windows, text: TextPart, folder: Path) -> tuple[TowersConfig, float | None]:
         """Trains item head and history model into `folder`; returns their description and validation recall@20."""
@@ -216,7 +164,8 @@ class _Training:
             config, windows, catalogue, towers, pairs, validate, self.device, self.config.seed,
             self.work / CHECKPOINT,
         )  # fmt: skip
-        best = training.run(epochs)
+        with free_cores("history model", self.device, self.say):
+            best = training.run(epochs)
         identity_map, factors, mix = _init_cold_items(towers, catalogue), None, QueryHistoryMix(HISTORY_WEIGHT, False)
         if best is None or validate is None:
             default = IDENTITY_WEIGHTS[1] if config.identity_weight is None else config.identity_weight
@@ -269,40 +218,6 @@ class _Training:
         """Removes the checkpoints of the finished run."""
         shutil.rmtree(self.work / "text", ignore_errors=True)
         (self.work / CHECKPOINT).unlink(missing_ok=True)
-
-
-def _text_pairs(
-    source: TowerData, windows: Windows | None, scale: float, config: RetrievalConfig
-) -> tuple[TextPairs, TextPairs, int]:
-    """Training pairs, held-out pairs (whole queries; without judgements, whole shoppers), and the budget in examples.
-
-    The budget is 0 without queries: on histories alone, fine-tuning the text encoder did not improve recommendations.
-    Loss mse reads judgements alone, because purchases have no grades.
-    """
-    rng, graded = np.random.default_rng(config.seed), config.text.loss == "mse"
-    if graded and source.judgements is None:
-        raise BadConfig(
-            "retrieval.text.loss mse needs graded judgements, and the data set has none; take softmax or bce"
-        )
-    parts, held, n_history = [], [], 0
-    if source.judgements is not None and source.data.queries is not None:
-        queries = source.judgements.folds["train"]
-        out = hashed_share([source.data.queries.ids[query] for query in queries], HELD_OUT)
-        parts.append(judged_pairs(source.data, queries[~out], graded=graded))
-        held.append(judged_pairs(source.data, queries[out]))
-    if windows is not None and not graded:
-        queried = event_query_pairs(source.data, source.train)
-        read = history_pairs(windows, source.data.items["title"].to_pylist(), int(HISTORY_EXAMPLES * scale), rng)
-        parts += [part for part in (queried, read) if len(part)]
-        if not held and len(read):
-            out = hashed_share([source.data.user_ids[user] for user in read.owner], HELD_OUT)
-            parts[-1] = read.take(np.flatnonzero(~out))
-            held.append(read.take(np.flatnonzero(out)))
-        n_history = len(parts[-1]) if len(read) else 0
-    n_query = sum(map(len, parts)) - n_history
-    examples = int(min(QUERY_EXAMPLES, QUERY_ROUNDS * n_query) * scale) + n_history if n_query else 0
-    none = TextPairs((), np.empty(0, np.int64), np.empty(0, np.int64), CSR.from_lists([]))
-    return (TextPairs.join(parts) if parts else none), (TextPairs.join(held) if held else none), examples
 
 
 def new_towers(

@@ -27,6 +27,8 @@ from ranking.training.pairs import (
 from ranking.training.settings import RankerTraining
 from ranking.training.train import train_ranker
 from retrieval.data.requests import Requests
+from retrieval.encoders.free_cores import free_cores
+from retrieval.encoders.runtime import pick_device
 from retrieval.errors import BadConfig
 from retrieval.metrics.baselines import histories
 from retrieval.text.rendering import item_texts
@@ -183,16 +185,17 @@ def fit_ranker(
         return distil(data, teachers, settings, start=start, out=out, work=work, name="ranker", **training)
     settings = budgeted(data.train, config.training, training)
     training["say"](f"ranker: budget {settings.examples:,} examples")
-    run = train_ranker(
-        data.train,
-        valid=data.valid,
-        start=start,
-        out=out,
-        checkpoints=work / "labels",
-        settings=settings,
-        device=training["device"],
-        description="ranker",
-    )
+    with free_cores("ranker", pick_device(training["device"]), training["say"]):
+        run = train_ranker(
+            data.train,
+            valid=data.valid,
+            start=start,
+            out=out,
+            checkpoints=work / "labels",
+            settings=settings,
+            device=training["device"],
+            description="ranker",
+        )
     calibrate_int8(out, shown(data.train), say=training["say"])
     return run
 
@@ -238,16 +241,17 @@ def distil(
     assert data.proposed is not None
     settings = budgeted(data.proposed, settings, training)
     training["say"](f"{name}: distilled on {len(data.proposed):,} pairs, budget {settings.examples:,} examples")
-    run = train_ranker(
-        taught(data.proposed, teachers, training["device"]),
-        valid=data.valid,
-        start=start,
-        out=out,
-        checkpoints=work / "distilled",
-        settings=settings,
-        device=training["device"],
-        description=name,
-    )
+    with free_cores(name, pick_device(training["device"]), training["say"]):
+        run = train_ranker(
+            taught(data.proposed, teachers, training["device"]),
+            valid=data.valid,
+            start=start,
+            out=out,
+            checkpoints=work / "distilled",
+            settings=settings,
+            device=training["device"],
+            description=name,
+        )
     if not settings.late_interaction:
         calibrate_int8(out, shown(data.proposed), say=training["say"])
     return run

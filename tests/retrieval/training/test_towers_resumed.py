@@ -10,6 +10,7 @@ import torch
 from retrieval.data.dataset import DataSet
 from retrieval.data.split import EventSplit
 from retrieval.fingerprint import folder_fingerprint
+from retrieval.training import text_part
 from retrieval.training import towers as train_module
 from retrieval.training.towers import TextPart, TowerData
 from walks import config_of, fit
@@ -50,7 +51,7 @@ def test_an_interrupted_run_trains_nothing_twice_and_ends_as_it_would_have(
         with pytest.raises(Interrupted):
             fit(source, tmp_path / "other", config)
 
-    monkeypatch.setattr(train_module, "train_text", fails)  # it is done
+    monkeypatch.setattr(text_part, "train_text", fails)  # it is done
     resumed = fit(source, tmp_path / "other", config)
     assert folder_fingerprint(resumed.folder) == folder_fingerprint(whole.folder)
     assert resumed.figures == whole.figures
