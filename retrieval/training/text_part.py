@@ -151,9 +151,14 @@ class TextTraining:
         if not len(train) or self._examples < self._text.batch:
             return model, {}
         trial_pairs = queries.take(np.flatnonzero(held)) if len(queries) else self.data.held
+        chooses, few = self._text.tuned_share is None, len(queries) > 0 and not held.any()
+        if chooses and (n := len(np.unique((queries if few else trial_pairs).owner))) < MIN_QUERIES:
+            self.say(f"text encoder: left as pretrained, for {n} queries cannot show that training helps")
+            return model, {"text_tuned_share": 0.0}
         stopping = trial_pairs.take(np.flatnonzero(trial_pairs.grades >= GOOD_SHARE))
-        chooses = self._text.tuned_share is None
-        scores = self._cross_validated() if chooses and len(queries) and not held.any() else None
+        scores = self._cross_validated() if chooses and few else None
+        if scores is not None and not cautious_share(scores):
+            return model, self._chosen(scores)
         self.say(f"text encoder: {len(train):,} pairs, budget {self._examples:,} examples")
         pretrained = {name: value.detach().clone() for name, value in model.state_dict().items()}
         best = self._train(model, train, stopping, self._examples, self.work)
@@ -212,10 +217,7 @@ class TextTraining:
         """The share of the tuned weights that the figures speak for, with their means; a line says it in words."""
         share, known = cautious_share(scores), scores[:, ~np.isnan(scores).any(axis=0)]
         n = known.shape[1]
-        if n < MIN_QUERIES:
-            self.say(f"text encoder: left as pretrained, for {n} queries cannot show that training helps")
-            return {"text_tuned_share": share, "text_queries": float(n)}
-        means = dict(zip(SHARES, known.mean(axis=1).tolist(), strict=True))
+        means = dict(zip(SHARES, known.mean(axis=1).tolist() if n else [0.0] * len(SHARES), strict=True))
         how = "by cross-validation" if self.data.n_queries < FEW_QUERIES else "held out"
         self.say(
             f"text encoder: {in_words(share)}; nDCG@10 {means[share]:.4f}, pretrained {means[0.0]:.4f}, tuned "

@@ -169,6 +169,19 @@ def test_few_queries_with_many_judgements_are_not_read_again_and_again(
     assert 0 < few < dense < many, "what can be learned follows the queries more than their pairs"
 
 
+def test_queries_too_few_to_judge_by_cost_no_training(
+    load_shop: Shop, tiny_encoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_part, "MIN_QUERIES", N_QUERIES)
+    monkeypatch.delattr(text_part, "train_text")
+    told: list[str] = []
+    model, figures = fit(shop_of(load_shop, sensible=True), config_of(tiny_encoder_folder), tmp_path, told)
+    assert figures == {"text_tuned_share": 0.0}
+    assert moved(model, tiny_encoder_folder) == 0.0
+    assert len(told) == 1
+    assert "left as pretrained" in told[0]
+
+
 def test_folds_depend_on_the_text_alone() -> None:
     texts = [f"red {number}" for number in range(900)]
     folds = fold_of(texts, 3)
