@@ -1,4 +1,4 @@
-"""The catalogue of the generated shop: vocabulary, items and their attributes."""
+"""The catalogue of a generated shop: vocabulary, items and their attributes."""
 
 from __future__ import annotations
 
@@ -6,26 +6,46 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-__all__ = ["Category", "Shop", "Words", "below", "described", "item_words", "items_table", "load_words", "stock"]
+__all__ = [
+    "Category",
+    "Kind",
+    "Shop",
+    "Words",
+    "below",
+    "described",
+    "item_words",
+    "items_table",
+    "load_words",
+    "stock",
+]
 
 Codes = NDArray[np.int64]
 Reals = NDArray[np.float64]
+Kind = Literal["general", "groceries"]
+
+VOCABULARY: dict[Kind, str] = {"general": "sample_words.json", "groceries": "groceries_words.json"}
+SIZE_LASTS = np.array([0.75, 1.0, 1.3, 1.7])  # how long each size lasts, smallest first, in usual packs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Category:
-    """A category: nouns with a synonym that only queries use, traits with their description, sizes, looks."""
+    """A category: nouns with a synonym that no title has, traits with their description, sizes, looks.
+
+    `days_of_use` is how long a usual pack lasts, None for what is not used up; `peak_month` is when most is sold, None
+    for what sells alike all year.
+    """
 
     name: str
     department: str
     price: float
-    consumable: bool
+    days_of_use: float | None
+    peak_month: int | None
     goes_with: list[str]
     nouns: dict[str, str]
     traits: dict[str, str]
@@ -46,9 +66,9 @@ class Words(NamedTuple):
 
 
 @cache
-def load_words() -> Words:
-    """The vocabulary of `sample_words.json`, which is part of the package."""
-    raw = json.loads(resources.files("retrieval.sample_shop").joinpath("sample_words.json").read_text("utf-8"))
+def load_words(kind: Kind = "general") -> Words:
+    """The vocabulary of a kind of shop, a JSON file that is part of the package."""
+    raw = json.loads(resources.files("retrieval.sample_shop").joinpath(VOCABULARY[kind]).read_text("utf-8"))
     categories = [Category(**fields) for fields in raw["categories"]]
     departments = list(dict.fromkeys(category.department for category in categories))
     rows = {category.name: row for row, category in enumerate(categories)}
@@ -67,8 +87,9 @@ def load_words() -> Words:
 
 @dataclass(frozen=True, kw_only=True)
 class Shop:
-    """Items by attribute codes, each array [n_items]; `appeal`, `trend` and `first_day` are in no table."""
+    """Items by attribute codes, each array [n_items]; what follows `level` is in no table."""
 
+    words: Words
     ids: list[str]
     category: Codes
     brand: Codes
@@ -80,9 +101,11 @@ class Shop:
     series: Codes
     price: Reals
     level: Reals  # log price relative to the category's usual price
-    appeal: Reals
-    trend: Reals  # above 0: rises over the days
+    appeal: Reals  # popularity outside the item's fashion
+    fashion: Reals  # log of how much more popular it is at the height of its fashion
+    fashion_day: Reals  # the day of that
     first_day: Codes
+    days_of_use: Reals  # how long a pack lasts; NaN for what is not used up
     of_category: list[Codes]  # item rows of each category
 
 
@@ -91,18 +114,19 @@ def below(rng: np.random.Generator, bounds: Codes) -> Codes:
     return np.floor(rng.random(bounds.shape) * bounds).astype(np.int64)
 
 
-def stock(rng: np.random.Generator, n: int, days: int) -> Shop:
+def stock(rng: np.random.Generator, n: int, days: int, kind: Kind = "general") -> Shop:
     """A shop of `n` items over all categories; an eighth are added during the first three quarters of `days`."""
-    words = load_words()
+    words = load_words(kind)
     category = rng.permutation(np.arange(n) % len(words.categories))
     brand = words.brands_of[words.department[category], rng.integers(words.brands_of.shape[1], size=n)]
     counts = np.array([[len(c.nouns), len(c.traits), len(c.sizes), len(c.looks)] for c in words.categories])[category]
     noun, trait, size, look = below(rng, counts).T
-    price, level = _prices(rng, category, brand, size)
+    price, level = _prices(rng, words, category, brand, size)
     of_category = [np.flatnonzero(category == row) for row in range(len(words.categories))]
     first_day = np.where(rng.random(n) < 1 / 8, rng.integers(1, days * 3 // 4, size=n), 0)
     first_day[[rows[0] for rows in of_category]] = 0
     return Shop(
+        words=words,
         ids=[f"item-{row:05d}" for row in range(n)],
         category=category,
         brand=brand,
@@ -115,15 +139,20 @@ def stock(rng: np.random.Generator, n: int, days: int) -> Shop:
         price=price,
         level=level,
         appeal=np.power(1.0 + rng.permutation(n), -0.7),
-        trend=rng.normal(0.0, 0.8, size=n),
+        fashion=np.abs(rng.normal(0.0, 2.0, size=n)),
+        fashion_day=rng.uniform(0.0, 1.2 * days, size=n),
         first_day=first_day,
+        days_of_use=_days_of_use(words)[category] * SIZE_LASTS[size],
         of_category=of_category,
     )
 
 
-def _prices(rng: np.random.Generator, category: Codes, brand: Codes, size: Codes) -> tuple[Reals, Reals]:
+def _days_of_use(words: Words) -> Reals:
+    return np.array([np.nan if c.days_of_use is None else c.days_of_use for c in words.categories])
+
+
+def _prices(rng: np.random.Generator, words: Words, category: Codes, brand: Codes, size: Codes) -> tuple[Reals, Reals]:
     """Prices ending in 49 or 99, and the price level within the category; each float64 [n_items]."""
-    words = load_words()
     level = 0.7 * words.tiers[brand] + 0.35 * (size - 1.5) + rng.normal(0.0, 0.35, size=len(brand))
     usual = np.array([c.price for c in words.categories])[category]
     halves = np.maximum(np.round(2 * usual * np.exp(0.4 * level)), 2)
@@ -145,7 +174,7 @@ class ItemWords(NamedTuple):
 
 def item_words(shop: Shop, row: int) -> ItemWords:
     """The attributes of the item at `row` in words."""
-    words = load_words()
+    words = shop.words
     shelf = words.categories[shop.category[row]]
     nouns, traits = list(shelf.nouns), list(shelf.traits)
     return ItemWords(

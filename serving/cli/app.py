@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -221,6 +221,10 @@ def demo(
 @app.command()
 def sample(
     folder: Annotated[Path, typer.Argument(help="The folder to write the parquet files to.")],
+    kind: Annotated[
+        Literal["general", "groceries"],
+        typer.Option(help="A shop with carts and visits, or one with weekly baskets."),
+    ] = "general",
     seed: Annotated[int, typer.Option(help="The random seed of the shop.")] = 7,
 ) -> None:
     """Write a generated shop as a data set."""
@@ -228,7 +232,7 @@ def sample(
     from retrieval.sample_shop.write import write_sample
 
     with writing_to(folder):
-        write_sample(folder, seed=seed)
+        write_sample(folder, kind=kind, seed=seed)
     print(f"wrote a generated shop, in which nothing is real, to {folder}")
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from indexing.bundle.atomic_files import writing_to
 from indexing.bundle.bundle import Bundle
+from retrieval.data.time_units import DAY
 from retrieval.sample_shop.write import write_sample
 from serving.cli.show import console, say, show_answer, show_evaluation, show_seconds
 from serving.engine import Engine
@@ -25,7 +28,16 @@ SETTINGS = (
     "ranking.training.evaluations=3",
     "evaluation.rerank_sample=150",
 )
-SHOPPERS, K = 3, 5
+SHOPPERS, K, STEPS = 3, 5, 8
+LATELY = 7  # days
+DEEDS = {
+    "view": "viewed",
+    "click": "viewed",
+    "favourite": "liked",
+    "cart": "put into the cart",
+    "purchase": "bought",
+    "return": "sent back",
+}
 
 
 def show_demo(out: Path, *, device: str = "auto") -> None:
@@ -42,31 +54,88 @@ def show_demo(out: Path, *, device: str = "auto") -> None:
 
 
 def show_answers(engine: Engine) -> None:
-    """Recommendations for three shoppers, one search and one cart."""
-    recent = {user: recent_items(engine, user) for user in busiest(engine, SHOPPERS)}
-    for user, items in recent.items():
-        titles = engine.titles(items)
-        console().print(f"\nshopper {user}, newest first: {'; '.join(reversed(titles))}")
+    """What three shoppers did and what is recommended to each, one search and one cart."""
+    shoppers = busiest(engine, SHOPPERS)
+    for user in shoppers:
+        show_history(engine, user)
         show_answer(engine.recommend(user_id=user, k=K), f"for {user}")
-    text = next(iter(engine.state.user_store.query_texts), "gift")
+    text = asked_most(engine) or "gift"
     show_answer(engine.search(text, k=K), f"search: {text}")
-    cart = next(iter(recent.values()), [])[-2:]
+    cart = newest_items(engine, shoppers[0], 1) if shoppers else []
     show_answer(engine.complete_cart(cart, k=K), f"with {'; '.join(engine.titles(cart))} in the cart")
 
 
+def show_history(engine: Engine, user: str) -> None:
+    """What a shopper did last, newest first: what happened to each item, and how long before today."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(title=f"\nwhat {user} did", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
+    for name in ("when", "did", "title"):
+        table.add_column(name, overflow="ellipsis", no_wrap=name != "title")
+    for step in last_steps(engine, user):
+        table.add_row(days_ago(step.days), ", ".join(step.deeds), step.title)
+    console().print(table)
+
+
+class Step(NamedTuple):
+    """What a shopper did with one item on one day, `days` before the last day of the data."""
+
+    days: int
+    title: str
+    deeds: tuple[str, ...]
+
+
+def last_steps(engine: Engine, user: str, n: int = STEPS) -> list[Step]:
+    """The last `n` steps of a shopper, newest first; a step holds all that happened to an item on a day."""
+    store, events = engine.state.user_store, events_of(engine, user)
+    deeds: dict[tuple[int, int], list[str]] = {}
+    for at in events[::-1]:
+        row, days = int(store.timeline.item[at]), int(store.today - 1 - store.timeline.time[at] // DAY)
+        kind = store.timeline.kinds[store.timeline.kind[at]]
+        deeds.setdefault((days, row), []).insert(0, DEEDS.get(kind, kind))
+    steps = list(deeds.items())[:n]
+    titles = engine.titles(engine.state.version.ids_of(np.array([row for (_, row), _ in steps], np.int64)))
+    return [
+        Step(days, title, tuple(dict.fromkeys(done))) for ((days, _), done), title in zip(steps, titles, strict=True)
+    ]
+
+
+def days_ago(days: int) -> str:
+    """
+    >>> days_ago(0), days_ago(1), days_ago(12)
+    ('today', '1 day ago', '12 days ago')
+    """
+    return f"{days} day{'s' * (days > 1)} ago" if days else "today"
+
+
 def busiest(engine: Engine, n: int) -> list[str]:
-    """The shopper with the most events of each of n equal parts of the list."""
-    counts = np.diff(engine.state.user_store.timeline.offsets)
+    """The shopper with the most events of each of n equal parts of the list, of those who came lately if any did."""
+    store = engine.state.user_store
+    counts = np.diff(store.timeline.offsets)
+    last = store.timeline.time[np.maximum(store.timeline.offsets[1:] - 1, 0)]
+    counts = counts + counts.max(initial=0) * (last >= (store.today - LATELY) * DAY)
     parts = np.array_split(np.arange(len(counts)), n)
-    ids = engine.state.user_store.user_ids
-    return [str(ids[int(part[np.argmax(counts[part])])].as_py()) for part in parts if len(part)]
+    return [str(store.user_ids[int(part[np.argmax(counts[part])])].as_py()) for part in parts if len(part)]
 
 
-def recent_items(engine: Engine, user: str, n: int = 5) -> list[str]:
-    """The newest items of a shopper's events, oldest first, each once."""
-    code = engine.state.user_store.code(user)
+def asked_most(engine: Engine) -> str | None:
+    """The query that led to the most events, or None where nobody searched."""
+    store = engine.state.user_store
+    asked = store.timeline.query[store.timeline.query >= 0]
+    return store.query_texts[int(np.bincount(asked).argmax())] if len(asked) else None
+
+
+def newest_items(engine: Engine, user: str, n: int) -> list[str]:
+    """The newest items of a shopper's events, newest first, each once."""
+    rows = engine.state.user_store.timeline.item[events_of(engine, user)]
+    return engine.state.version.ids_of(np.array(list(dict.fromkeys(rows[::-1].tolist()))[:n], np.int64))
+
+
+def events_of(engine: Engine, user: str) -> NDArray[np.int64]:
+    """Where a shopper's events with an item of the index are in the timeline, oldest first; int64 [n_events]."""
+    store = engine.state.user_store
+    code = store.code(user)
     assert code is not None
-    timeline = engine.state.user_store.timeline
-    rows = timeline.item[timeline.offsets[code] : timeline.offsets[code + 1]]
-    newest = list(dict.fromkeys(rows[rows >= 0][::-1].tolist()))[:n]
-    return engine.state.version.ids_of(np.array(newest[::-1], np.int64))
+    at = np.arange(store.timeline.offsets[code], store.timeline.offsets[code + 1])
+    return at[store.timeline.item[at] >= 0]

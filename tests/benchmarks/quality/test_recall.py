@@ -156,7 +156,7 @@ def test_an_item_belongs_to_the_first_of_its_categories() -> None:
 
 
 def test_baselines_alone_are_measured_without_a_bundle(tmp_path: Path) -> None:
-    data = write_sample(tmp_path / "sample-shop", items=60, shoppers=80, events=1_500, queries=20)
+    data = write_sample(tmp_path / "sample-shop", items=120, shoppers=150, events=4_000, queries=20)
     out = tmp_path / "results.jsonl"
     ended = CliRunner().invoke(bench, ["recall", "--data", str(data), "--quick", "--out", str(out)])
     assert ended.exit_code == 0, ended.output

@@ -112,10 +112,11 @@ def test_check_prints_what_a_data_set_holds(sample_folder: Path) -> None:
 
 
 def test_a_sample_says_that_it_is_generated(tmp_path: Path) -> None:
-    told = shortlist("sample", tmp_path / "shop", "--seed", "3")
+    told = shortlist("sample", tmp_path / "shop", "--seed", "3", "--kind", "groceries")
     assert told.exit_code == 0
     assert "nothing is real" in told.stdout
     assert (tmp_path / "shop" / "items.parquet").exists()
+    assert "--kind groceries --seed 3" in (tmp_path / "shop" / "README.md").read_text()
 
 
 def test_a_missing_bundle_is_one_line_with_what_to_run(tmp_path: Path) -> None:
@@ -263,6 +264,9 @@ def test_a_demo_ends_with_three_shoppers_a_search_and_a_cart(
 ) -> None:
     show_answers(engine)
     told = capsys.readouterr().out
-    assert told.count("newest first:") == 3
+    assert told.count("what shopper-") == 3
+    assert "viewed" in told
+    assert "bought" in told
+    assert " ago" in told
     assert told.count("search: ") == 1
     assert told.count("in the cart") == 1

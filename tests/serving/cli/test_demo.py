@@ -1,0 +1,47 @@
+"""What `shortlist demo` shows of a shopper: what was done with which item, and how long ago."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from retrieval.data.dataset import DataSet
+from serving.cli.demo import DEEDS, asked_most, busiest, last_steps, newest_items, show_history
+from serving.engine import Engine
+
+
+def test_steps_are_what_the_data_hold_newest_first(engine: Engine, data: DataSet) -> None:
+    assert data.events is not None
+    user = busiest(engine, 1)[0]
+    steps = last_steps(engine, user, 5)
+    assert [step.days for step in steps] == sorted(step.days for step in steps)
+    mine = np.flatnonzero(data.events.user == list(data.user_ids).index(user))
+    newest = mine[-1]
+    assert steps[0].title in engine.titles([data.item_ids[data.events.item[newest]]])
+    assert steps[0].deeds[-1] == DEEDS[data.events.kinds[data.events.kind[newest]]]
+
+
+def test_one_step_holds_all_that_was_done_with_an_item_on_a_day_in_order(engine: Engine) -> None:
+    steps = [step for user in busiest(engine, 20) for step in last_steps(engine, user, 50)]
+    assert any(step.deeds == ("viewed", "put into the cart", "bought") for step in steps)
+    assert all(len(set(step.deeds)) == len(step.deeds) for step in steps)
+
+
+def test_a_history_says_how_long_ago_and_what_was_done(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    user = busiest(engine, 1)[0]
+    show_history(engine, user)
+    told = capsys.readouterr().out
+    assert f"what {user} did" in told
+    assert all(deed in told for step in last_steps(engine, user) for deed in step.deeds)
+    assert " ago" in told or "today" in told
+
+
+def test_the_newest_item_comes_first(engine: Engine) -> None:
+    user = busiest(engine, 1)[0]
+    items = newest_items(engine, user, 3)
+    assert len(set(items)) == 3
+    assert engine.titles(items[:1]) == [last_steps(engine, user)[0].title]
+
+
+def test_the_search_shown_is_one_that_a_shopper_made(engine: Engine) -> None:
+    assert asked_most(engine) in engine.state.user_store.query_texts
