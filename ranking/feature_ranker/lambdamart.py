@@ -62,7 +62,13 @@ class LambdaMARTRanker:
         except (KeyError, TypeError, ValueError) as error:
             raise not_of_this_version(folder, name, error) from error
         require_lightgbm()
+        ranker.open()
         return ranker
+
+    def open(self) -> None:
+        """Parses the trees, so that no request waits for that and for the import of LightGBM, a second or two."""
+        if self.trees:
+            _ = self.booster
 
     @cached_property
     def booster(self) -> Booster:

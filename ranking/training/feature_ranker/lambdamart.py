@@ -48,7 +48,7 @@ def fit_lambdamart(
     require_lightgbm()
     from lightgbm import early_stopping, train
 
-    lists = lists.canonical().informative()
+    lists = lists.informative().canonical()
     weight = base_weight(lists)
     data = _dataset(lists, weight)
     if not lists.n_lists or not any(data.construct().feature_num_bin(column) for column in range(len(lists.names))):

@@ -39,7 +39,7 @@ def fit_linear(
     PRIOR_SDS by cross-validation over lists if None. Without a list that has both a wanted and an unwanted candidate
     the weights are those of the prior.
     """
-    lists = lists.canonical().informative()
+    lists = lists.informative().canonical()
     inputs = _inputs(lists, prior)
     weight = base_weight(lists) if prior is None else prior.base_weight
     spread = spread_within_lists(lists)

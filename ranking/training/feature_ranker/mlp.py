@@ -24,7 +24,7 @@ BATCH = 64  # lists of one step
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 0.5
 DROPOUT = 0.15  # of hidden units
-MAX_EPOCHS, PATIENCE = 40, 4  # epochs in all, and in a row without a new best, after which training ends
+MAX_EPOCHS, PATIENCE = 40, 3  # epochs in all, and in a row without a new best, after which training ends
 EPOCHS = 8  # where nothing is validated
 
 
@@ -52,6 +52,11 @@ class _Data:
     target: Tensor
     indptr: NDArray[np.int64]
 
+    @property
+    def n_lists(self) -> int:
+        """The number of lists."""
+        return len(self.indptr) - 1
+
 
 def fit_mlp(
     lists: TrainingLists,
@@ -67,12 +72,10 @@ def fit_mlp(
     With `valid`, that of the highest nDCG@10 of the mean on it; else `epochs`. The base score is added with the weight
     that it has alone, and the last layer starts from 0, so that the order before is what training starts from.
     """
-    lists = lists.canonical().informative()
-    inputs, weight = Inputs.of(lists.features), base_weight(lists)
-    network = _initial(inputs.names(lists.names), seed, seeds)
-    if not lists.n_lists:
-        return _ranker(lists.names, inputs, network, weight), 0
-    data, generator = _data(lists, inputs, weight), torch.Generator().manual_seed(seed)
+    names, (data, inputs, weight) = lists.names, _data(lists.informative().canonical())
+    network, generator = _initial(inputs.names(names), seed, seeds), torch.Generator().manual_seed(seed)
+    if not data.n_lists:
+        return _ranker(names, inputs, network, weight), 0
     optimiser = torch.optim.AdamW(
         [
             {"params": [network.incoming, network.outgoing], "weight_decay": WEIGHT_DECAY},
@@ -80,14 +83,14 @@ def fit_mlp(
         ],
         lr=LEARNING_RATE,
     )
-    best, best_ndcg, best_epoch = _ranker(lists.names, inputs, network, weight), -1.0, 0
-    checked = None if valid is None else valid.informative().with_columns(lists.names)
+    best, best_ndcg, best_epoch = _ranker(names, inputs, network, weight), -1.0, 0
+    checked = None if valid is None else valid.informative().with_columns(names)
     for epoch in range(1, (epochs if valid is None else MAX_EPOCHS) + 1):
-        for batch in _batches(lists.n_lists, generator):
+        for batch in _batches(data.n_lists, generator):
             _step(network, optimiser, data, batch, generator)
         if checked is None:
             continue
-        ranker = _ranker(lists.names, inputs, network, weight)
+        ranker = _ranker(names, inputs, network, weight)
         ndcg = float(checked.ndcg(ranker.score(checked.features, checked.base)).mean()) if checked.n_lists else 0.0
         if say is not None:
             say(f"mlp: epoch {epoch}, nDCG@10 {ndcg:.4f}")
@@ -96,7 +99,7 @@ def fit_mlp(
         elif epoch - best_epoch >= PATIENCE:
             break
     if checked is None:
-        return _ranker(lists.names, inputs, network, weight), epochs
+        return _ranker(names, inputs, network, weight), epochs
     return best, best_epoch
 
 
@@ -111,15 +114,18 @@ def _initial(inputs: Sequence[str], seed: int, seeds: int) -> _Network:
     return _Network(*(layer.requires_grad_() for layer in layers))
 
 
-def _data(lists: TrainingLists, inputs: Inputs, weight: float) -> _Data:
+def _data(lists: TrainingLists) -> tuple[_Data, Inputs, float]:
+    """Informative lists as tensors, how their inputs are made, and the weight of the base."""
+    inputs, weight = Inputs.of(lists.features), base_weight(lists)
     wanted = np.maximum(lists.labels, 0)
     target = wanted / np.bincount(lists.owners, wanted, lists.n_lists)[lists.owners]
-    return _Data(
+    data = _Data(
         torch.from_numpy(inputs(lists.features)),
         torch.from_numpy(lists.base * np.float32(weight)),
         torch.from_numpy(target.astype(np.float32)),
         lists.indptr,
     )
+    return data, inputs, weight
 
 
 def _batches(n_lists: int, generator: torch.Generator) -> Iterator[NDArray[np.int64]]:
