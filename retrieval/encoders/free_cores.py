@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-
 from retrieval.encoders.runtime import available_cores
 
 STAT = Path("/proc/stat")
@@ -27,6 +25,8 @@ def free_cores(what: str, device: str, say: Callable[[str], None]) -> Iterator[N
 
     Never takes more threads than torch has now, and gives those back at the end. Does nothing on a GPU.
     """
+    import torch
+
     allowed = torch.get_num_threads()
     if device != "cpu" or allowed == 1:
         yield

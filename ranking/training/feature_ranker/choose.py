@@ -13,6 +13,8 @@ from ranking.feature_ranker.lists import TrainingLists
 from ranking.feature_ranker.protocol import FeatureRanker
 from ranking.training.feature_ranker.lambdamart import fit_lambdamart
 from ranking.training.feature_ranker.linear import fit_linear
+from retrieval.encoders.free_cores import busy_cores, free_cores, threads_beside
+from retrieval.encoders.runtime import available_cores
 from retrieval.errors import BadConfig, MissingDependency
 from retrieval.extras import require
 
@@ -172,7 +174,9 @@ def _linear(
 def _lambdamart(
     lists: TrainingLists, valid: TrainingLists | None, found: Hyperparameters, *, seed: int, say: Say
 ) -> tuple[FeatureRanker, Hyperparameters]:
-    ranker, trees = fit_lambdamart(lists, valid, seed=seed, **found)
+    cores = available_cores()
+    threads = threads_beside(busy_cores(), cores, cores)
+    ranker, trees = fit_lambdamart(lists, valid, seed=seed, threads=0 if threads == cores else threads, **found)
     return ranker, {"trees": trees}
 
 
@@ -181,7 +185,8 @@ def _mlp(
 ) -> tuple[FeatureRanker, Hyperparameters]:
     from ranking.training.feature_ranker.mlp import fit_mlp
 
-    ranker, epochs = fit_mlp(lists, valid, seed=seed, say=say, **found)
+    with free_cores("mlp", "cpu", say):
+        ranker, epochs = fit_mlp(lists, valid, seed=seed, say=say, **found)
     return ranker, {"epochs": epochs}
 
 
