@@ -14,7 +14,7 @@ from ranking.feature_ranker.linear import LinearRanker
 from ranking.feature_ranker.lists import TrainingLists
 from ranking.training.feature_ranker.listwise import ListwiseLoss, base_weight, spread_within_lists
 
-PRIOR_SDS = (0.02, 0.05, 0.15, 0.5, 1.5)  # of a weight, for an input of spread 1; in the order of being tried
+PRIOR_SDS = (0.02, 0.05, 0.1, 0.25, 1.0)  # of a weight, for an input of spread 1; in the order of being tried
 WIDEST = 0.02  # times the square root of the number of lists: the widest prior that few lists are trusted with
 FOLDS = 4
 FOLD_LISTS = 1_000  # lists that are enough to tell the strengths of the prior apart
