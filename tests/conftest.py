@@ -132,6 +132,7 @@ def events_of(users: Sequence[Sequence[Step]]) -> Events:
         basket=columns[:, 5].astype(np.int32),
         quantity=np.ones(len(flat), np.float32),
         price=np.full(len(flat), np.nan, np.float32),
+        rating=np.full(len(flat), np.nan, np.float32),
         offsets=np.concatenate(([0], np.cumsum([len(steps) for steps in users]))).astype(np.int64),
         kinds=("purchase", "view"),
         query_texts=tuple(f"red mug {code}" for code in range(int(columns[:, 4].max(initial=-1)) + 1)),

@@ -35,6 +35,7 @@ def dataset(rows: Sequence[Row]) -> DataSet:
         basket=np.array([-1 if row[4] is None else baskets.index(row[4]) for row in ordered], np.int32),
         quantity=np.ones(len(rows), np.float32),
         price=np.full(len(rows), np.nan, np.float32),
+        rating=np.full(len(rows), np.nan, np.float32),
         offsets=np.searchsorted(user, np.arange(len(users) + 1)).astype(np.int64),
         kinds=kinds,
         query_texts=(),

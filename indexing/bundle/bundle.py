@@ -5,7 +5,7 @@
       LOCK                           the writer lock, never deleted
       activations.jsonl              the log of live releases, one line a change of CURRENT
       releases/<id>.json             see Release
-      towers/<name>/                 immutable, with manifest.json; likewise ranker, index, shoppers, words, canaries
+      towers/<name>/                 immutable, with manifest.json; likewise the other kinds of parts
       runtime/<name>/                derived files, may be deleted
       .staging/                      unfinished files of a writer; emptied by the next writer
 

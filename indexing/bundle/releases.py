@@ -12,8 +12,8 @@ from pathlib import Path
 from indexing.bundle.manifest import JsonMap, Manifest, dump_json, load_json, sha256
 from retrieval.errors import BadBundle, CorruptBundle, StaleArtefact
 
-SCHEMA = 2
-KINDS = ("towers", "ranker", "index", "shoppers", "words", "canaries")
+SCHEMA = 3
+KINDS = ("towers", "ranker", "index", "shoppers", "words", "canaries", "second_stage")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _REMEDY = {
     "towers": "shortlist train towers {bundle} --data DATA",
@@ -22,6 +22,7 @@ _REMEDY = {
     "shoppers": "shortlist index build {bundle} --data DATA",
     "words": "shortlist index build {bundle} --data DATA",
     "canaries": "shortlist index build {bundle} --data DATA",
+    "second_stage": "shortlist run {bundle} --data DATA",
 }
 
 
@@ -29,7 +30,8 @@ _REMEDY = {
 class Release:
     """The parts that answer together, and how they were made.
 
-    `towers`, `ranker`, `index`, `shoppers`, `words` and `canaries` name folders of the bundle. `created` is an ISO 8601
+    `towers`, `ranker`, `index`, `shoppers`, `words`, `canaries` and `second_stage` (the rankers that read features) name
+    folders of the bundle. `created` is an ISO 8601
     time from the caller's clock. `parent` (the release that was live when this one was recorded) and `manifests` (the
     sha256 of each part's manifest) are filled in by `Bundle.record`.
     """
@@ -42,6 +44,7 @@ class Release:
     shoppers: str | None = None
     words: str | None = None
     canaries: str | None = None
+    second_stage: str | None = None
     figures: JsonMap = field(default_factory=dict)
     gates: JsonMap = field(default_factory=dict)
     settings: JsonMap = field(default_factory=dict)

@@ -19,7 +19,7 @@ MAX_KINDS = 1_000  # distinct kinds of events above which the column is taken fo
 RETURNS = frozenset({"return", "returned", "refund"})
 UNKNOWN_ITEM = "item_id not in items.parquet"
 Codes = NDArray[np.int32]
-_COLUMNS = ("user_id", "item_id", "event", "timestamp", "quantity", "price", "basket_id", "query")
+_COLUMNS = ("user_id", "item_id", "event", "timestamp", "quantity", "price", "basket_id", "query", "rating")
 _ROW = np.dtype(
     [
         ("user", np.int32),
@@ -30,6 +30,7 @@ _ROW = np.dtype(
         ("basket", np.int32),
         ("quantity", np.float32),
         ("price", np.float32),
+        ("rating", np.float32),
     ]
 )
 
@@ -41,8 +42,8 @@ class Events:
     Events of one user and time are sorted by item and kind where there are baskets, else they keep the file's order.
     `user` and `item` int32 are positions in the data set's `user_ids` and `item_ids`; `kind` int16 in `kinds`; `time`
     int64 is microseconds since 1970, UTC; `query` int32 is a position in `query_texts`, -1 where the event has none;
-    `basket` int32 numbers baskets, -1 where there is none; `quantity` float32 is 1 and `price` float32 NaN where not
-    given. The events of user u are `offsets[u]:offsets[u + 1]`, int64 [n_users + 1].
+    `basket` int32 numbers baskets, -1 where there is none; `quantity` float32 is 1, `price` and `rating` float32 NaN
+    where not given. The events of user u are `offsets[u]:offsets[u + 1]`, int64 [n_users + 1].
     """
 
     user: Codes
@@ -53,6 +54,7 @@ class Events:
     basket: Codes
     quantity: NDArray[np.float32]
     price: NDArray[np.float32]
+    rating: NDArray[np.float32]
     offsets: NDArray[np.int64]
     kinds: tuple[str, ...]
     query_texts: tuple[str, ...]
@@ -143,11 +145,13 @@ class EventReader:
         return rows[~screen.dropped]
 
     def _fill_optional(self, screen: Screen, rows: NDArray[np.void], kept: pa.Array, returns: Bools) -> None:
-        rows["quantity"], rows["price"], rows["basket"], rows["query"] = 1, np.nan, -1, -1
+        rows["quantity"], rows["price"], rows["rating"], rows["basket"], rows["query"] = 1, np.nan, np.nan, -1, -1
         if "quantity" in screen:
             rows["quantity"] = np.nan_to_num(screen_amount(screen, "quantity", signless=returns), nan=1.0)
         if "price" in screen:
             rows["price"] = screen_amount(screen, "price", signless=returns)
+        if "rating" in screen:
+            rows["rating"] = screen_amount(screen, "rating")
         if "basket_id" in screen:
             rows["basket"] = self._baskets.add(screen.column("basket_id").cast(pa.string()), kept)
         if "query" in screen:

@@ -49,7 +49,8 @@ class EventSplit:
     `train` bool [n_events] marks the events that the towers train on, a prefix of each user's; `train_target` those of
     them that are targets. `folds` are requests by the names of `EVENT_FOLDS`, any of them possibly empty. `windows`
     are, in a temporal split, the start (inclusive) and end (exclusive) of each fold in microseconds since 1970.
-    `reason` explains the choice of split in one sentence.
+    `reason` explains the choice of split in one sentence. `dated`: whether times are dates that all users share, rather
+    than positions that put each user's events in order.
     """
 
     kind: Literal["temporal", "leave_one_out"]
@@ -59,6 +60,7 @@ class EventSplit:
     train_target: Bools
     folds: Mapping[str, Requests]
     windows: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    dated: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +178,7 @@ def _leave_one_out(source: _Targets, user_ids: Sequence[str], why: str) -> Event
         train=train,
         train_target=train & source.alive(train),
         folds={**folds, "test": requests.select(test)},
+        dated=not _times_as_positions(events),
     )
 
 
@@ -231,10 +234,15 @@ def _window_folds(source: _Targets, edges: list[int]) -> dict[str, Requests]:
 
 def _why_not_temporal(events: Events, *, asked: bool) -> str:
     """Why the events cannot be split by time; empty where they can. A split that was `asked` for needs no baskets."""
-    users = np.flatnonzero(np.diff(events.offsets))
-    first, last = events.time[events.offsets[:-1][users]], events.time[events.offsets[1:][users] - 1]
     if not asked and not events.has_baskets:
         return "there are no baskets"
+    return _times_as_positions(events)
+
+
+def _times_as_positions(events: Events) -> str:
+    """Why the times put each user's events in order and date nothing; empty where they are dates."""
+    users = np.flatnonzero(np.diff(events.offsets))
+    first, last = events.time[events.offsets[:-1][users]], events.time[events.offsets[1:][users] - 1]
     for name, times in (("first", first), ("last", last)):
         share = np.unique(times, return_counts=True)[1].max() / len(users)
         if share > SAME_TIME and len(users) > 1:
@@ -252,15 +260,16 @@ def _target_names(events: Events, asked: Sequence[str] | None) -> tuple[str, ...
     if not counts.any():
         raise BadData("all events are returns; there is nothing to predict")
     for names in STRENGTH:
-        found = tuple(kind for kind, n in zip(events.kinds, counts, strict=True) if n and _bare(kind) in names)
+        found = tuple(kind for kind, n in zip(events.kinds, counts, strict=True) if n and bare(kind) in names)
         if found:
             return found
     return (events.kinds[int(counts.argmax())],)
 
 
-def _bare(kind: str) -> str:
-    """
-    >>> _bare("Add-to_Cart")
+def bare(kind: str) -> str:
+    """The name of a kind of event without punctuation and case.
+
+    >>> bare("Add-to_Cart")
     'addtocart'
     """
     return re.sub(r"[\W_]", "", kind.casefold())

@@ -192,6 +192,21 @@ class Timeline:
         indptr = np.searchsorted(owner[kept], np.arange(len(ends) + 1)).astype(np.int64)
         return CSR(indptr, self.item[at[kept]].astype(np.int64))
 
+    def events_before(
+        self, users: NDArray[np.integer], ends: NDArray[np.int64], most: int
+    ) -> tuple[CSR, NDArray[np.int64], NDArray[np.int64]]:
+        """The newest `most` events on items of each user before the timeline positions `ends`, int64 [n], oldest first:
+        item rows, and int64 codes of kinds and times of each."""
+        owner, at = ranges(self.offsets[users], ends)
+        kept = self.item[at] >= 0
+        owner, at = owner[kept], at[kept]
+        lists = CSR(np.searchsorted(owner, np.arange(len(ends) + 1)).astype(np.int64), at)
+        recent = lists.indptr[1:][owner] - np.arange(len(owner)) <= most
+        lists = lists.where(recent)
+        at = lists.rows
+        rows = self.item[at].astype(np.int64)
+        return CSR(lists.indptr, rows), self.kind[at].astype(np.int64), self.time[at].astype(np.int64)
+
     def items_browsed(self, users: NDArray[np.integer], ends: NDArray[np.int64], taken: Sequence[int]) -> CSR:
         """Distinct item rows before `ends` that each user browsed without taking them, the most recent last.
 

@@ -62,6 +62,18 @@ class TowersConfig:
         """Dimensions of an index vector: content, identity, target factors and bias; without events content alone."""
         return self.read_dim + self.linear + (1 if self.item_ids else 0)
 
+    @property
+    def parts(self) -> dict[str, slice]:
+        """The parts of an index vector that there are: content, identity, linear (item-to-item factors) and bias."""
+        ends = {
+            "content": self.dim,
+            "identity": self.read_dim,
+            "linear": self.read_dim + self.linear,
+            "bias": self.index_dim,
+        }
+        starts = dict(zip(ends, (0, *ends.values()), strict=False))
+        return {name: slice(starts[name], end) for name, end in ends.items() if end > starts[name]}
+
 
 @dataclass(frozen=True)
 class ItemTower:

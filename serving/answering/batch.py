@@ -16,6 +16,7 @@ from serving.answering.user_context import UserContexts
 
 if TYPE_CHECKING:
     from serving.answering.release_state import ReleaseState
+    from serving.answering.score import Scored
     from serving.answering.rerank_steps import Step
     from serving.answering.tasks import Task
     from serving.request import Answer, Filters
@@ -92,6 +93,7 @@ class Found(TypedDict, total=False):
     exclude: CSR | None
     allowed: Mask | None
     candidates: Candidates
+    scored: Scored | None
     ranker_texts: Sequence[str] | None
     ranking: Ranking | None
     order: Order | None
@@ -104,7 +106,8 @@ class Batch:
 
     read_user: `users`. read_query: `queries`. encode: `vectors` float32 [n, index_dim], zero where nothing is known.
     permit: `exclude`, a list of rows for each request, and `allowed`, bool [n_items] for all; None: nothing, all.
-    retrieve: `candidates`. rank: `ranker_texts`, what the cross-encoder reads of each request, and `ranking`; None:
+    retrieve: `candidates`. score: `candidates` in another order, and `scored`; None: no ranker read features. rank:
+    `ranker_texts`, what the cross-encoder reads of each request, and `ranking`; None:
     nothing was reranked. arrange: `order`. describe: `answers`.
 
     `logits_of` stands in for the steps' own models where logits are known already.
@@ -123,6 +126,7 @@ class Batch:
     exclude: CSR | None = None
     allowed: Mask | None = None
     candidates: Candidates = field(default_factory=Candidates.none)
+    scored: Scored | None = None
     ranker_texts: Sequence[str] | None = None
     logits_of: LogitsOf | None = None
     ranking: Ranking | None = None
@@ -152,6 +156,7 @@ class Batch:
             vectors=self.vectors[part],
             exclude=None if self.exclude is None else self.exclude.select(part),
             candidates=self.candidates.select(part),
+            scored=None if self.scored is None else self.scored.select(part),
             ranker_texts=None if texts is None else [texts[at] for at in part.tolist()],
             ranking=None,
             order=None,

@@ -26,12 +26,13 @@ from serving.answering.read_query import read_query
 from serving.answering.read_user import LiveRequests, read_user
 from serving.answering.release_state import ReleaseState
 from serving.answering.retrieve import retrieve
+from serving.answering.score import score
 from serving.answering.tasks import Task, task_of
 from serving.request import Answer, Request
 
 WARM_UP = "warmupp"  # a query; what it asks for does not matter, but no item should have its word
 Stage: TypeAlias = Callable[[ReleaseState, Batch, Deadline], Batch]
-STAGES: tuple[Stage, ...] = (read_user, read_query, encode, permit, retrieve, rank, arrange, describe)
+STAGES: tuple[Stage, ...] = (read_user, read_query, encode, permit, retrieve, score, rank, arrange, describe)
 
 
 def run(

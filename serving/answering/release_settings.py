@@ -101,7 +101,24 @@ def gates_passed(gates: Mapping[str, object]) -> frozenset[str]:
     >>> sorted(gates_passed({"search": {"on": False}, "recommend": {"verdict": "adopted", "on": True}}))
     ['complete_cart', 'recommend']
     """
-    on = {task for task, gate in gates.items() if isinstance(gate, Mapping) and gate.get("on") is True}
+    return _inherited(gates, {task for task, gate in gates.items() if _is_on(gate)})
+
+
+def features_passed(gates: Mapping[str, object]) -> frozenset[str]:
+    """The same for the order by features, whose gate stands within that of the task.
+
+    >>> sorted(features_passed({"recommend": {"on": False, "features": {"on": True}}, "complete_cart": {"on": False}}))
+    ['recommend']
+    """
+    on = {task for task, gate in gates.items() if isinstance(gate, Mapping) and _is_on(gate.get("features"))}
+    return _inherited(gates, on)
+
+
+def _is_on(gate: object) -> bool:
+    return isinstance(gate, Mapping) and gate.get("on") is True
+
+
+def _inherited(gates: Mapping[str, object], on: set[str]) -> frozenset[str]:
     return frozenset(on | {task for task, like in INHERITED.items() if task not in gates and like in on})
 
 

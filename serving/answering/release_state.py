@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -12,20 +12,25 @@ from numpy.typing import NDArray
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.releases import Release
 from indexing.version.index_version import IndexVersion
+from ranking.feature_ranker.protocol import FeatureRanker
+from ranking.features.facts import ShopFacts
+from ranking.features.registry import FeatureReader
 from retrieval.encoders.runtime import DEFAULT_RUNTIME, RuntimeOptions
 from retrieval.errors import ShortlistError
 from retrieval.sources.exact import EXACT
-from retrieval.sources.fusion import Fusion
+from retrieval.sources.fusion import TOWERS, Fusion
 from retrieval.sources.lexical import Lexical
 from retrieval.text.rendering import item_texts
 from retrieval.text.spelling import Spelling
 from retrieval.text.words import words
 from retrieval.towers.query_vectors import QueryVectors
 from retrieval.towers.serving import Towers, UserTower
-from serving.answering.release_settings import SHORTLIST, ReleaseSettings, gates_passed
+from serving.answering.release_settings import SHORTLIST, ReleaseSettings, features_passed, gates_passed
 from serving.answering.rerank_steps import Step, open_steps
 from serving.answering.retriever import FilterMasks, Retriever
+from serving.answering.second_stage import SecondStage
 from serving.answering.source_registry import OpenedParts, Sources
+from serving.answering.tasks import Task
 from serving.answering.user_context import UserContextReader
 from serving.answering.user_store import UserStore
 
@@ -48,6 +53,8 @@ class ReleaseState:
     user_store: UserStore
     user_contexts: UserContextReader
     reranks: frozenset[str]  # gates that the cross-encoder has passed: "recommend", "search"
+    scores: frozenset[str] = frozenset()  # gates that the order by features has passed
+    second_stage: SecondStage = field(default_factory=SecondStage)
     steps: tuple[Step, ...] = ()  # of reranking: each reorders the head of the previous step's order
     spelling: Spelling | None = None
     shortlist: int = SHORTLIST  # items that are retrieved, at least
@@ -94,7 +101,7 @@ class ReleaseState:
         sources = _used(Sources(OpenedParts(version, store, settings.targets, words)), fusions)
         longest = int(user_tower.config.history.get("longest", LONGEST))
         open_now = like.steps if like is not None and like.release.ranker == release.ranker else ()
-        return cls(
+        state = cls(
             release=release,
             settings=settings,
             user_tower=user_tower,
@@ -103,9 +110,14 @@ class ReleaseState:
             user_store=store,
             user_contexts=UserContextReader(version, store, longest, settings.targets),
             reranks=gates_passed(release.gates),
+            scores=features_passed(release.gates),
             steps=open_steps(bundle, release, version, options, like=open_now),
             spelling=_spelling(sources, user_tower),
         )
+        if release.second_stage is None:
+            return state
+        folder = bundle.path_of("second_stage", release.second_stage)
+        return replace(state, second_stage=SecondStage.open(folder, state.facts))
 
     def updated(self) -> ReleaseState:
         """With the updates that were appended to its index since; itself where there are none.
@@ -146,6 +158,39 @@ class ReleaseState:
     def filter_masks(self) -> FilterMasks:
         """The masks of requests' filters over the items."""
         return FilterMasks(self.version)
+
+    @cached_property
+    def facts(self) -> ShopFacts:
+        """The shop as features read it."""
+        version, store = self.version, self.user_store
+        return ShopFacts(
+            items=version.items_at(np.arange(version.size)),
+            timeline=store.timeline,
+            targets=self.settings.targets,
+            dated=store.dated,
+            figures=store.figures,
+            sources=(TOWERS, *(name for name in self.retriever.sources if name != EXACT)),
+            similarities=store.similarities,
+            vectors_at=version.vectors_at,
+            tower_parts=self.user_tower.config.parts,
+        )
+
+    def feature_ranker(self, task: Task) -> FeatureRanker | None:
+        """What orders the candidates of a task by features; None where the task's gate says no, or nothing does."""
+        if task.order is None or task.gate not in self.scores:
+            return None
+        return self.second_stage.ranker(task.order)
+
+    def feature_reader(self, ranker: FeatureRanker) -> FeatureReader:
+        """What computes the features that a ranker reads."""
+        known = self._readers.get(ranker.names)
+        if known is None:
+            known = self._readers[ranker.names] = FeatureReader.of(ranker.names, self.facts)
+        return known
+
+    @cached_property
+    def _readers(self) -> dict[tuple[str, ...], FeatureReader]:
+        return {}
 
     @property
     def depth(self) -> int:

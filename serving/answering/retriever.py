@@ -48,6 +48,14 @@ class Candidates(NamedTuple):
         """Those of some requests, by position."""
         return Candidates(self.hits.select(part), {name: mask[part] for name, mask in self.proposed.items()})
 
+    def permuted(self, order: NDArray[np.int64], scores: Scores) -> Candidates:
+        """The same candidates by their old places `order` int64 [n, k], with `scores` float32 [n, k] in the new
+        order."""
+        rows = np.take_along_axis(self.hits.rows, order, axis=1)
+        parts = {name: np.take_along_axis(part, order, axis=1) for name, part in self.hits.parts.items()}
+        proposed = {name: np.take_along_axis(mask, order, axis=1) for name, mask in self.proposed.items()}
+        return Candidates(Hits(rows, scores, parts), proposed)
+
     @classmethod
     def join(cls, parts: Sequence[Candidates]) -> Candidates:
         """The candidates of several parts, of the same k, one part after the other."""
@@ -160,6 +168,25 @@ class Retriever:
             read = {name: self.sources[name].read(behaviour.select(part)) for name in fusion.sources}
             found.append(fusion(self._all_scores(vectors[part], read, pairs.select(part))))
         return np.concatenate(found)
+
+    def score_hits(
+        self, vectors: Vectors, behaviour: RequestBatch, hits: Hits, names: Sequence[str]
+    ) -> dict[str, Scores]:
+        """What each of the named sources gives to the candidates, float32 [n, k], 0 for a pad; and `towers`, where the
+        hits do not hold that."""
+        present = hits.rows >= 0
+        pairs = CSR(np.concatenate(([0], np.cumsum(present.sum(axis=1)))), hits.rows[present])
+        found = {name: np.zeros(present.shape, np.float32) for name in names}
+        for part in self._parts(len(hits.rows)) if names else ():
+            of_part, asked = pairs.select(part), behaviour.select(part)
+            for name in names:
+                block = np.zeros((len(part), present.shape[1]), np.float32)
+                block[present[part]] = self.sources[name].read(asked).at(of_part)
+                found[name][part] = block
+        if TOWERS not in hits.parts:
+            found[TOWERS] = np.zeros(present.shape, np.float32)
+            found[TOWERS][present] = self.tower_scores(vectors, pairs)
+        return found
 
     def tower_scores(self, vectors: Vectors, pairs: CSR) -> Scores:
         """The towers' inner product of each pair, float32 [n_pairs]: list i holds index rows against user vector i."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.version.index_version import IndexVersion
+from ranking.features.shortlists import EVENTS, ShopperEvents
 from retrieval.data.time_units import DAY
 from retrieval.data.timeline import HistoryBatch, Timeline, gap_buckets
 from retrieval.sources.protocols import RequestBatch
@@ -27,6 +28,8 @@ class UserContexts:
 
     histories: HistoryBatch  # [n, l], l >= 1: the newest events, as the user tower reads them
     behaviour: RequestBatch  # the same as candidate sources read it, over the whole history
+    events: ShopperEvents  # the same as features read it
+    now: NDArray[np.int64]  # [n] when each asks, microseconds since 1970, UTC
     taken: CSR  # item rows that each user took before
     given: CSR  # item rows that came with each request: a history in place of the user's own, a cart
     gap: NDArray[np.int64]  # [n] bucket of the time since the newest event
@@ -43,6 +46,8 @@ class UserContexts:
         return cls(
             histories=HistoryBatch(missing, missing, zeros, zeros, np.zeros((n, 1), bool)),
             behaviour=RequestBatch.of_texts([""] * n),
+            events=ShopperEvents.none(n),
+            now=zeros[:, 0],
             taken=nothing,
             given=nothing,
             gap=zeros[:, 0],
@@ -56,6 +61,8 @@ class UserContexts:
             self,
             histories=self.histories.each(lambda column: column[part]),
             behaviour=self.behaviour.select(part),
+            events=self.events.select(part),
+            now=self.now[part],
             taken=self.taken.select(part),
             given=self.given.select(part),
             gap=self.gap[part],
@@ -73,6 +80,8 @@ class UserContexts:
             parts[0],
             histories=HistoryBatch.join([part.histories for part in parts]),
             behaviour=RequestBatch.join(behaviours),
+            events=ShopperEvents.join([part.events for part in parts]),
+            now=np.concatenate([part.now for part in parts]),
             taken=CSR.join([part.taken for part in parts]),
             given=CSR.join([part.given for part in parts]),
             gap=np.concatenate([part.gap for part in parts]),
@@ -91,6 +100,7 @@ class UserContexts:
             self,
             histories=self.histories.followed_by(cart, longest),
             behaviour=behaviour,
+            events=self.events.then(rows, kind, self.now),
             given=rows,
             gap=np.where(np.diff(rows.indptr) > 0, 0, self.gap),
             named=np.ones(rows.n_lists, bool),
@@ -131,6 +141,8 @@ class UserContextReader:
         return UserContexts(
             histories=items_batch(rows, self._given_kind, self.longest),
             behaviour=self._nobody.behaviour._replace(history=rows, taken=rows),
+            events=ShopperEvents.none(1).then(rows, self._given_kind, self._nobody.now),
+            now=self._nobody.now,
             taken=CSR(np.array([0, len(distinct)]), distinct),
             given=rows,
             gap=self._nobody.gap,
@@ -173,6 +185,7 @@ class UserContextReader:
         return replace(
             nobody,
             behaviour=nobody.behaviour._replace(day=self.today),
+            now=self.today * DAY,
             kinds=self.store.timeline.kinds,
             query_texts=self.store.query_texts,
         )
@@ -208,6 +221,8 @@ def contexts_at(
             now // DAY,
             [""] * n,
         ),
+        events=ShopperEvents(*timeline.events_before(users, ends, EVENTS)),
+        now=now,
         taken=taken,
         gap=gap_buckets(now - timeline.time[np.maximum(ends - 1, 0)]) if len(timeline.time) else nothing.gap,
         named=np.ones(n, bool),

@@ -17,6 +17,7 @@ from indexing.bundle.atomic_files import write_array
 from indexing.version.hash_index import HashIndex, hash_keys, rows_of
 from indexing.version.index_version import IndexVersion
 from indexing.version.item_columns import read_table, write_table
+from ranking.features.facts import ItemFigures, item_figures
 from retrieval.data.dataset import DataSet
 from retrieval.data.time_units import DAY
 from retrieval.data.timeline import Timeline
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 ARRAYS = ("item", "query", "kind", "time", "offsets")
 SIMILARITIES = ("together", "lately", "after")  # cosines; those of the last RECENT_DAYS; how often right after
 PARTS = ("{}", "{}_rows", "{}_indptr")  # files of a similarity: values, their columns, where each item's begin
-TOGETHERNESS = (RECENT_DAYS, SHRINKAGE, NEIGHBOURS, LONGEST, "and right after")  # what decides the stored similarities
+TOGETHERNESS = (RECENT_DAYS, SHRINKAGE, NEIGHBOURS, LONGEST, "and right after", "and figures")  # what decides the rest
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class UserStore:
     `timeline` holds every user's events, `popularity` float32 [n_items] counts the target events of each item.
     `similarities` read a sparse float32 [n_items, n_items] of what goes with what: `together` of
     `retrieval.sources.cooccurrence`, `after` of `right_after`, `lately` of `RecentCoOccurrence` on the day after the
-    last event. Events of items that the index lacks are read as absent.
+    last event. Events of items that the index lacks are read as absent. `figures` are what training events say of
+    items; `dated` tells whether times are dates that all users share.
     """
 
     timeline: Timeline
@@ -49,7 +51,9 @@ class UserStore:
     query_texts: tuple[str, ...]
     popularity: NDArray[np.float32]
     lookup: HashIndex
+    figures: ItemFigures
     similarities: Mapping[str, Callable[[], csr_array]] = field(default_factory=dict)
+    dated: bool = True
 
     def code(self, user_id: str) -> int | None:
         """The position of a shopper in the timeline, or None for one who is not known."""
@@ -69,9 +73,7 @@ class UserStore:
         ids = read_table(folder / "items.arrow")["item_id"]
         rows = version.rows_of(ids.to_pylist()).astype(np.int32)
         item = np.where(arrays["item"] >= 0, rows[np.maximum(arrays["item"], 0)], -1).astype(np.int32)
-        popularity = np.zeros(version.size, np.float32)
-        counts = np.load(folder / "counts.npy")
-        popularity[rows[rows >= 0]] = counts[rows >= 0]
+        popularity = np.nan_to_num(_by_row(folder / "counts.npy", rows, version.size))
         users = read_table(folder / "users.arrow")["user_id"]
         texts = tuple(read_table(folder / "queries.arrow")["text"].to_pylist())
         timeline = Timeline(kinds=tuple(map(str, kinds)), **(arrays | {"item": item}))
@@ -81,7 +83,10 @@ class UserStore:
             for name in SIMILARITIES
             if (folder / f"{name}.npy").exists()
         }
-        return cls(timeline, users, texts, popularity, lookup, similarities)
+        figures = ItemFigures(*(_by_row(folder / f"item_{name}.npy", rows, version.size) for name in ItemFigures._fields))
+        return cls(
+            timeline, users, texts, popularity, lookup, figures, similarities, dated=about.get("dated") is not False
+        )
 
     @property
     def today(self) -> int:
@@ -97,17 +102,22 @@ class UserStore:
             offsets=np.zeros(1, np.int64), kinds=(),
         )  # fmt: skip
         users = pa.chunked_array([pa.array([], pa.string())])
-        return cls(timeline, users, (), np.zeros(n_items, np.float32), HashIndex.build(hash_keys([])))
+        popularity, lookup = np.zeros(n_items, np.float32), HashIndex.build(hash_keys([]))
+        return cls(timeline, users, (), popularity, lookup, ItemFigures.none(n_items))
 
     def recoded(self, kinds: tuple[str, ...]) -> UserStore:
         """The same with event kinds in the order that a tower knows."""
         return replace(self, timeline=self.timeline.recoded(kinds))
 
 
-def write_users(folder: Path, data: DataSet, targets: Sequence[str], train: NDArray[np.bool_]) -> None:
+def write_users(
+    folder: Path, data: DataSet, targets: Sequence[str], train: NDArray[np.bool_], *, dated: bool = True
+) -> None:
     """Writes every event of the data set, how often each item was taken, by events of the kinds `targets`, what was
-    recently taken together, and the co-occurrence and succession of items in the events `train`, bool [n_events]."""
+    recently taken together, and of the events `train`, bool [n_events], the co-occurrence and succession of items and
+    their figures. `dated`: whether times are dates that all users share."""
     assert data.events is not None
+    events = data.events
     timeline, _ = Timeline.from_events(data.events)
     for name in ARRAYS:
         write_array(folder / f"{name}.npy", getattr(timeline, name))
@@ -120,10 +130,28 @@ def write_users(folder: Path, data: DataSet, targets: Sequence[str], train: NDAr
     for name, similar in zip(SIMILARITIES, (together, lately, after), strict=True):
         for part, array in zip(PARTS, (similar.data, similar.indices, similar.indptr), strict=True):
             write_array(folder / f"{part.format(name)}.npy", array)
+    figures = item_figures(
+        events.item[train],
+        events.user[train],
+        events.time[train],
+        events.rating[train],
+        events.is_kind(targets)[train],
+        data.n_items,
+    )
+    for name, values in figures._asdict().items():
+        write_array(folder / f"item_{name}.npy", values)
     write_table(folder / "items.arrow", pa.table({"item_id": pa.array(data.item_ids, pa.string())}))
     write_table(folder / "users.arrow", pa.table({"user_id": pa.array(data.user_ids, pa.string())}))
     write_table(folder / "queries.arrow", pa.table({"text": pa.array(data.events.query_texts, pa.string())}))
-    (folder / "about.json").write_text(json.dumps({"kinds": list(timeline.kinds)}, ensure_ascii=False), "utf-8")
+    (folder / "about.json").write_text(json.dumps({"kinds": list(timeline.kinds), "dated": dated}, ensure_ascii=False), "utf-8")
+
+
+def _by_row(path: Path, rows: NDArray[np.integer], n_items: int) -> NDArray[np.float32]:
+    """Numbers that were written by item, at the rows of an index, float32 [n_items]; 0 or, of means, nan elsewhere."""
+    values = np.load(path)
+    found = np.full(n_items, 0.0 if np.isfinite(values).all() else np.nan, np.float32)
+    found[rows[rows >= 0]] = values[rows >= 0]
+    return found
 
 
 def _similar(folder: Path, name: str, rows: NDArray[np.int64], n_items: int) -> csr_array:

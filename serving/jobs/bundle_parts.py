@@ -166,11 +166,12 @@ class Assembly:
         if shop.data.events is None or shop.events is None:
             return None
         train = shop.events.train if train is None else train
-        name = fingerprint(shop.data.fingerprint, shop.target_events, array_sha256(train), TOGETHERNESS)
+        dated = shop.events.dated
+        name = fingerprint(shop.data.fingerprint, shop.target_events, array_sha256(train), TOGETHERNESS, dated)
         if self.bundle.has("shoppers", name):
             return name
         with self.bundle.stage("shoppers") as folder:
-            write_users(folder, shop.data, shop.target_events, train)
+            write_users(folder, shop.data, shop.target_events, train, dated=dated)
             self.bundle.add("shoppers", name, folder)
         return name
 

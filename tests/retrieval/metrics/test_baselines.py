@@ -38,6 +38,7 @@ def shop(seed=0, n_users=7, n_events=60):
         basket=none,
         quantity=np.ones(n_events, np.float32),
         price=np.full(n_events, np.nan, np.float32),
+        rating=np.full(n_events, np.nan, np.float32),
         offsets=np.searchsorted(user, np.arange(n_users + 1)),
         kinds=("purchase", "view"),
         query_texts=(),

@@ -34,6 +34,7 @@ def windows_of(walks: Sequence[Sequence[int]], n_items: int = ITEMS) -> Windows:
     events = Events(
         user=user.astype(np.int32), item=item, kind=np.zeros(len(item), np.int16), time=nth * DAY, query=none,
         basket=none, quantity=np.ones(len(item), np.float32), price=np.full(len(item), np.nan, np.float32),
+        rating=np.full(len(item), np.nan, np.float32),
         offsets=np.concatenate(([0], np.cumsum([len(walk) for walk in walks]))).astype(np.int64),
         kinds=("purchase",), query_texts=(),
     )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Features of candidates: what the second stage orders a shortlist by."""

@@ -1,0 +1,54 @@
+"""The second stage of a release: for each order a ranker that reads features, as a part of the bundle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ranking.feature_ranker.protocol import FeatureRanker
+from ranking.feature_ranker.registry import load
+from ranking.features.facts import ShopFacts
+from ranking.features.registry import FeatureReader
+from retrieval.encoders.text_encoder import read_json
+from retrieval.errors import StaleArtefact
+from serving.answering.release_settings import OrderName, weights_for_task
+
+ABOUT = "about.json"
+
+
+@dataclass(frozen=True)
+class SecondStage:
+    """Rankers by the name of an order."""
+
+    rankers: Mapping[OrderName, FeatureRanker] = field(default_factory=dict)
+
+    def ranker(self, order: OrderName) -> FeatureRanker | None:
+        """That of an order; for new things that of any recommendation, where they have none of their own."""
+        return weights_for_task(self.rankers, order, None)
+
+    def write(self, folder: Path, facts: ShopFacts) -> None:
+        """Writes the rankers, and the fingerprint of the features that each reads of a shop."""
+        prints = {}
+        for order, ranker in self.rankers.items():
+            ranker.save(folder, order)
+            prints[order] = FeatureReader.of(ranker.names, facts).fingerprint
+        (folder / ABOUT).write_text(json.dumps({"features": prints}, indent=1) + "\n", "utf-8")
+
+    @classmethod
+    def open(cls, folder: Path, facts: ShopFacts) -> SecondStage:
+        """What `write` wrote. Raises StaleArtefact, naming the order, where features are computed in another way now,
+        and what `ranking.feature_ranker.registry.load` raises."""
+        prints = read_json(folder / ABOUT).get("features")
+        rankers: dict[OrderName, FeatureRanker] = {}
+        for order, recorded in (prints if isinstance(prints, dict) else {}).items():
+            ranker = load(folder, order)
+            now = FeatureReader.of(ranker.names, facts).fingerprint
+            if now != recorded:
+                raise StaleArtefact(
+                    f"{folder} orders {order} by features of another version ({recorded}, this is {now}); "
+                    "run: shortlist run BUNDLE --data DATA"
+                )
+            rankers[order] = ranker
+        return cls(rankers)
