@@ -18,6 +18,7 @@ Filters: TypeAlias = str | Sequence[Condition] | Sequence[Sequence[Condition]]
 """`"price < 20 and brand in (Acme, Other)"`; conditions that all have to hold; or lists of which any one has to."""
 
 
+FEATURES, CROSS_ENCODER = "features", "cross-encoder"  # what can order a shortlist anew
 FOREVER = 1e12  # milliseconds
 
 
@@ -107,7 +108,7 @@ class Answer:
     items: tuple[Hit, ...]
     release: str
     fallbacks: tuple[str, ...] = ()  # what stood in for what was missing, such as "popular items"
-    reranked: bool = False
+    reranked: tuple[str, ...] = ()  # what ordered the shortlist anew: "features", "cross-encoder"
     timings_ms: dict[str, float] = field(default_factory=dict)  # by stage
     index_revision: int = 0  # how many updates the release's index has had
     degraded: tuple[str, ...] = ()  # what the deadline cut, such as "rerank, full model: 12 of 30 places"
@@ -122,7 +123,7 @@ class Answer:
             "fallbacks": list(self.fallbacks),
             "degraded": list(self.degraded),
             "corrected_query": self.corrected_query,
-            "reranked": self.reranked,
+            "reranked": list(self.reranked),
             "timings_ms": self.timings_ms,
         }
 

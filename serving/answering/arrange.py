@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 
 def arrange(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
-    """Reads `candidates` and `ranking`, writes `order`."""
-    if batch.ranking is None:
-        rows, scores = batch.candidates.hits.rows, batch.candidates.hits.scores
-        places = np.broadcast_to(np.arange(rows.shape[1]), rows.shape)
-        return batch.having(order=Order(rows, scores, places))
-    ranking = batch.ranking
-    return batch.having(order=Order(ranking.hits.rows, shown_scores(state, ranking), ranking.places))
+    """Reads `candidates`, `scored` and `ranking`, writes `order`."""
+    hits, ranking = batch.candidates.hits, batch.ranking
+    if ranking is None:
+        rows, scores, places = hits.rows, hits.scores, np.broadcast_to(np.arange(hits.rows.shape[1]), hits.rows.shape)
+    else:
+        rows, scores, places = ranking.hits.rows, shown_scores(state, ranking), ranking.places
+    before = places if batch.scored is None else np.take_along_axis(batch.scored.places, places, axis=1)
+    return batch.having(order=Order(rows, scores, places, before))
 
 
 def shown_scores(state: ReleaseState, ranking: Ranking) -> NDArray[np.float32]:

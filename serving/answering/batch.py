@@ -81,7 +81,8 @@ class Order(NamedTuple):
 
     rows: Rows  # [n, k]
     scores: Scores  # [n, k], never rising from place to place where anything was reranked
-    places: NDArray[np.int64]  # [n, k] places before reranking, from 0
+    places: NDArray[np.int64]  # [n, k] places among the candidates, from 0
+    retrieval_places: NDArray[np.int64]  # [n, k] places that retrieval gave, from 0
 
 
 class Found(TypedDict, total=False):
@@ -165,7 +166,7 @@ class Batch:
 
     @classmethod
     def retrieved(cls, requests: RequestSource, parts: Sequence[Batch]) -> Batch:
-        """The retrieved batches of one task, which are `requests` block by block, as one."""
+        """The retrieved batches of one task, which are `requests` block by block, as one; without features."""
         excluded = [CSR.empty(len(part)) if part.exclude is None else part.exclude for part in parts]
         return replace(
             parts[0],
@@ -175,4 +176,5 @@ class Batch:
             vectors=np.concatenate([part.vectors for part in parts]),
             exclude=None if all(part.exclude is None for part in parts) else CSR.join(excluded),
             candidates=Candidates.join([part.candidates for part in parts]),
+            scored=None if parts[0].scored is None else parts[0].scored.join([part.scored for part in parts]),
         )

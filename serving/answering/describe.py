@@ -9,7 +9,7 @@ import numpy as np
 
 from serving.answering.batch import Batch, Order
 from serving.answering.deadline import Deadline
-from serving.request import Answer, Hit
+from serving.request import CROSS_ENCODER, FEATURES, Answer, Hit
 
 if TYPE_CHECKING:
     from serving.answering.release_state import ReleaseState
@@ -33,21 +33,28 @@ def _answer(state: ReleaseState, batch: Batch, order: Order, line: int, deadline
     rows, typed, corrected = order.rows[line], batch.queries.typed[line], batch.queries.corrected[line]
     kept = np.flatnonzero(rows >= 0)[: batch.k]
     ids, titles = state.version.ids_of(rows[kept]), state.version.values_at("title", rows[kept]).to_pylist()
-    before = order.places[line][kept].tolist()
-    sources = [batch.candidates.sources_of(line, place) for place in before]
-    ranks = [place + 1 for place in before]
+    sources = [batch.candidates.sources_of(line, place) for place in order.places[line][kept].tolist()]
+    ranks = [place + 1 for place in order.retrieval_places[line][kept].tolist()]
     columns = zip(ids, titles, order.scores[line][kept].tolist(), ranks, sources, strict=True)
     items = tuple(Hit(*column) for column in columns)
     return Answer(
         items,
         state.release.id,
         fallbacks=(*_fallbacks(state, batch, line), *((FEWER,) if len(items) < batch.k else ())),
-        reranked=batch.ranking is not None and any(batch.ranking.depths) and _read(batch, line),
+        reranked=tuple(_decided(batch, line)),
         timings_ms=deadline.timings_ms,
         index_revision=state.version.revision,
         degraded=tuple(_cut(state, batch, line)),
         corrected_query=corrected if corrected != typed else "",
     )
+
+
+def _decided(batch: Batch, line: int) -> Iterator[str]:
+    """What changed the order that retrieval gave."""
+    if batch.scored is not None:
+        yield FEATURES
+    if batch.ranking is not None and any(batch.ranking.depths) and _read(batch, line):
+        yield CROSS_ENCODER
 
 
 def _read(batch: Batch, line: int) -> bool:

@@ -14,7 +14,7 @@ from ranking.features.registry import FeatureReader
 from ranking.features.shortlists import Shortlists
 from ranking.ordering.permute import rerank_order
 from retrieval.sources.fusion import TOWERS
-from retrieval.topk import Scores
+from retrieval.topk import Hits, Scores
 from serving.answering.batch import Batch
 from serving.answering.deadline import Deadline
 
@@ -28,18 +28,35 @@ PARTS = ("_score", "_rank", "_gap")  # endings of the features of a source
 class Scored:
     """What the feature ranker made of n shortlists, in the new order.
 
-    `features` float32 [n, k, n_features] are those that the ranker reads, `fused` float32 [n, k] the score before,
-    `places` int64 [n, k] the places before, from 0.
+    `places` int64 [n, k] are the places before, from 0, `fused` float32 [n, k] the scores before, `features` float32
+    [n, k, n_features] what the ranker read; None where many requests are evaluated, to whom they would be too large.
     """
 
     ranker: FeatureRanker
-    features: NDArray[np.float32]
-    fused: Scores
     places: NDArray[np.int64]
+    fused: Scores
+    features: NDArray[np.float32] | None = None
 
     def select(self, part: NDArray[np.int64]) -> Scored:
         """That of some requests, by position."""
-        return Scored(self.ranker, self.features[part], self.fused[part], self.places[part])
+        features = None if self.features is None else self.features[part]
+        return Scored(self.ranker, self.places[part], self.fused[part], features)
+
+    def before(self, hits: Hits) -> Hits:
+        """The hits, which are in the new order, as they were before."""
+        back = np.argsort(self.places, axis=1)
+        parts = {name: np.take_along_axis(part, back, axis=1) for name, part in hits.parts.items()}
+        return Hits(*(np.take_along_axis(one, back, axis=1) for one in (hits.rows, self.fused)), parts)
+
+    @classmethod
+    def join(cls, parts: Sequence[Scored | None]) -> Scored | None:
+        """Those of several parts, one after the other, without their features; None where nothing was scored."""
+        known = [part for part in parts if part is not None]
+        if not known:
+            return None
+        return cls(
+            known[0].ranker, np.concatenate([one.places for one in known]), np.concatenate([one.fused for one in known])
+        )
 
 
 def score(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
@@ -67,9 +84,9 @@ def ordered(batch: Batch, ranker: FeatureRanker, features: NDArray[np.float32], 
     candidates = given.permuted(order, np.minimum.accumulate(_front_raised(shown, exact, order), axis=1))
     found = Scored(
         ranker,
-        np.take_along_axis(features, order[:, :, None], axis=1),
-        np.take_along_axis(fused, order, axis=1),
         order,
+        np.take_along_axis(given.hits.scores, order, axis=1),
+        np.take_along_axis(features, order[:, :, None], axis=1),
     )
     return batch.having(candidates=candidates, scored=found)
 

@@ -21,6 +21,7 @@ from serving.answering.release_settings import SHORTLIST
 from serving.answering.release_state import ReleaseState
 from serving.answering.rerank_steps import Step
 from serving.answering.retrieve import retrieve
+from serving.answering.score import score
 from serving.answering.tasks import Task
 from serving.answering.user_context import UserContexts, contexts_at
 
@@ -129,13 +130,25 @@ class QueriesAlone:
 
 
 def retrieved(state: ReleaseState, requests: RequestSource, task: Task, *, k: int = SHORTLIST) -> Batch:
-    """Requests of one task with their candidates, block by block; see `pipeline.run`."""
+    """Requests of one task with their candidates, as the release orders them before any text is read, block by block;
+    see `pipeline.run`."""
     order = _by_day(requests)
     if not len(order):
-        return run(state, Batch(requests=requests, task=task, k=k), until=retrieve)
+        return run(state, Batch(requests=requests, task=task, k=k), until=score)
     blocks = (requests.select(order[start : start + BLOCK]) for start in range(0, len(order), BLOCK))
-    batches = [run(state, Batch(requests=block, task=task, k=k), until=retrieve) for block in blocks]
+    batches = [_lighter(run(state, Batch(requests=block, task=task, k=k), until=score)) for block in blocks]
     return Batch.retrieved(requests.select(order), batches).select(np.argsort(order))
+
+
+def _lighter(batch: Batch) -> Batch:
+    """The batch without its features."""
+    return batch if batch.scored is None else replace(batch, scored=replace(batch.scored, features=None))
+
+
+def fused_hits(batch: Batch) -> Hits:
+    """The candidates of retrieved requests in the order of the fused sources."""
+    hits = batch.candidates.hits
+    return hits if batch.scored is None else batch.scored.before(hits)
 
 
 def by_towers(batch: Batch, state: ReleaseState) -> Hits:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ranking.ordering.gate import GateVerdict
 from ranking.training.pairs import GradeScale
 from retrieval.data.events import Events
 from retrieval.metrics.baselines import (
@@ -21,7 +22,7 @@ from retrieval.metrics.baselines import (
     popularity,
     query_baselines,
 )
-from retrieval.metrics.ranking import ndcg_at
+from retrieval.metrics.ranking import Ranked, Values, ndcg_at
 from retrieval.sources.cooccurrence import cooccurrence
 from retrieval.sources.protocols import RequestBatch
 from retrieval.text.rendering import item_texts
@@ -29,17 +30,27 @@ from retrieval.topk import CSR, Hits, Scores, Vectors
 from serving.answering.batch import Batch
 from serving.answering.rank import pair_logits
 from serving.answering.release_state import ReleaseState
+from serving.answering.rerank_steps import Step
 from serving.answering.tasks import TASKS, GateName
-from serving.evaluation.batch_requests import KnownLogits, QueriesAlone, by_towers, retrieved, with_texts
+from serving.evaluation.batch_requests import (
+    EVERY_GATE,
+    KnownLogits,
+    QueriesAlone,
+    by_towers,
+    fused_hits,
+    retrieved,
+    with_texts,
+)
 from serving.evaluation.figures import Example, Figures, JudgedTask, MeasuredTask, evaluate
 from serving.evaluation.labelled import LabelledRequests, LabelledShortlists
-from serving.evaluation.reranking import Gated, Ranked, gated, ranked
+from serving.evaluation.reranking import Gated, Reranked, compared, gated, ranked
 from serving.evaluation.slices import noisy_queries, request_slices
 from serving.shop import Shop
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
+GATES: tuple[GateName, ...] = ("recommend", "search", "personalised_search", "complete_cart")
 SHOWN = 5  # titles of an example
 NOISY = "noisy_queries"
 SEARCHED = 300  # places of a baseline's search, so that ties at 100 are seen whole
@@ -64,18 +75,62 @@ class Measurement:
     state: ReleaseState
     shop: Shop
     rerank_sample: int
+    control: tuple[Step, ...] = ()  # the steps of reranking with weights that were fitted without any logit
+
+    def feature_gates(self) -> dict[GateName, GateVerdict]:
+        """Of each task that the gate fold has requests of, and that a ranker reads features for: nDCG@10 of the fused
+        order and of the ranker's, whatever the release says of it."""
+        measured = replace(self, state=replace(self.state, scores=EVERY_GATE))
+        found: dict[GateName, GateVerdict] = {}
+        for name in GATES:
+            parts = measured.gate_requests(name)
+            if any(part.batch.scored is not None for part in parts):
+                found[name] = compared(parts, [fused_hits(part.batch) for part in parts], [part.hits for part in parts])
+        return found
 
     def gates(self) -> dict[GateName, Gated]:
-        """The gate of each task that the gate fold has requests of: nDCG@10 before and after reranking, as the engine
-        answers by default, and against what a shop would show otherwise."""
-        found: dict[GateName, Callable[[], Gated | None]] = {
-            "recommend": self._gate_recommend,
-            "search": self._gate_search,
-            "personalised_search": self._gate_personalised,
-            "complete_cart": self._gate_cart,
-        }
-        verdicts = {name: gate() for name, gate in found.items()} if self.state.steps else {}
-        return {name: verdict for name, verdict in verdicts.items() if verdict is not None}
+        """The gate of each task that the gate fold has requests of: nDCG@10 with the cross-encoder's logit and without
+        it, each side's weights fitted anew, as the engine answers by default; and against what a shop would show
+        otherwise."""
+        if not self.state.steps:
+            return {}
+        found: dict[GateName, Gated] = {}
+        for name in GATES:
+            parts = self.gate_requests(name)
+            verdict = gated(self.state, self.control, parts, f"gate: {name}", self._against(name, parts))
+            if verdict is not None:
+                found[name] = verdict
+        return found
+
+    def gate_requests(self, name: GateName) -> list[LabelledShortlists]:
+        """The requests of the gate fold that a task's gate is decided on, as the release orders them by features, where
+        that passed its own."""
+        most = self.rerank_sample
+        if name == "complete_cart":
+            return self.requests.carts("gate", most=most)
+        if name == "personalised_search":
+            found = self.requests.personalised_searches("gate", most=most)
+            return [] if found is None else [found]
+        if name == "search":
+            return [self.requests.searches("gate", most=most)] if self.shop.judgements is not None else []
+        return [self.requests.recommendations("gate", most=most)] if self.shop.events is not None else []
+
+    def _against(self, name: GateName, parts: Sequence[LabelledShortlists]) -> dict[str, Values]:
+        """What a shop would show otherwise: its nDCG@10 of every request, float [n]."""
+        others: dict[GateName, tuple[str, Callable[[LabelledShortlists], Ranked]]] = {
+            "recommend": ("popularity", self._popular),
+            "search": ("bm25", lambda part: bm25(part.batch.queries.typed, self.item_texts).places(part.targets)),
+            "personalised_search": ("query_alone", lambda part: self._query_alone(part.batch)),
+            "complete_cart": (
+                "item_knn", lambda part: self._cart_knn(part).places(part.targets, exclude=part.batch.exclude)
+            ),
+        }  # fmt: skip
+        other, order = others[name]
+        return {other: np.concatenate([np.empty(0), *(ndcg_at(order(part), part.targets, 10) for part in parts)])}
+
+    def _popular(self, part: LabelledShortlists) -> Ranked:
+        seen = part.batch.exclude if part.task.excludes_taken else None
+        return popularity(len(part), self.counts).places(part.targets, exclude=seen)
 
     def evaluate(
         self, untuned: Untuned | None, gates: Mapping[str, Figures], release: str, examples: int
@@ -108,37 +163,6 @@ class Measurement:
 
     def _others(self) -> dict[str, MeasuredTask | None]:
         return {"personalised_search": self._personalised(), "complete_cart": self._cart()}
-
-    def _gate_recommend(self) -> Gated | None:
-        if self.shop.events is None:
-            return None
-        found = self.requests.recommendations("gate", most=self.rerank_sample)
-        assert found.past is not None
-        seen = found.batch.exclude if found.task.excludes_taken else None
-        popular = popularity(len(found), self.counts).places(found.targets, exclude=seen)
-        return gated(self.state, [found], "gate: recommendation", {"popularity": ndcg_at(popular, found.targets, 10)})
-
-    def _gate_search(self) -> Gated | None:
-        if self.shop.judgements is None:
-            return None
-        found = self.requests.searches("gate", most=self.rerank_sample)
-        words = bm25(found.batch.queries.typed, self.item_texts).places(found.targets)
-        return gated(self.state, [found], "gate: search", {"bm25": ndcg_at(words, found.targets, 10)})
-
-    def _gate_personalised(self) -> Gated | None:
-        found = self.requests.personalised_searches("gate", most=self.rerank_sample)
-        if found is None:
-            return None
-        alone = ndcg_at(self._query_alone(found.batch), found.targets, 10)
-        return gated(self.state, [found], "gate: personalised search", {"query_alone": alone})
-
-    def _gate_cart(self) -> Gated | None:
-        parts = self.requests.carts("gate", most=self.rerank_sample)
-        knn = [
-            ndcg_at(self._cart_knn(one).places(one.targets, exclude=one.batch.exclude), one.targets, 10)
-            for one in parts
-        ]
-        return gated(self.state, parts, "gate: cart", {"item_knn": np.concatenate([np.empty(0), *knn])})
 
     def _recommend(
         self, untuned: Untuned | None, shown: list[Example], examples: int, heads: int = 0
@@ -276,16 +300,18 @@ class Measurement:
         return replace(search, variants={NOISY: noisy})
 
     def _given(self, case: LabelledShortlists) -> dict[str, Hits]:
-        """The order of the towers, and of all sources where there are several."""
-        hits, order = case.batch.candidates.hits._replace(parts={}), case.task.order
+        """The order of the towers, of all sources where there are several, and of the features where they count."""
+        fused, order = fused_hits(case.batch)._replace(parts={}), case.task.order
         if order is None or not self.state.retriever.fusion(order).sources:
-            return {"retrieval": hits}
-        return {"retrieval": by_towers(case.batch, self.state), "fused": hits}
+            found = {"retrieval": fused}
+        else:
+            found = {"retrieval": by_towers(case.batch, self.state), "fused": fused}
+        return found if case.batch.scored is None else {**found, "features": case.hits._replace(parts={})}
 
     def _searched(self, case: LabelledShortlists, baselines: Mapping[str, Baseline]) -> dict[str, Hits]:
         return {name: baseline.rank(SEARCHED) for name, baseline in baselines.items()} | self._given(case)
 
-    def _sampled(self, order: Ranked, gate: GateName) -> dict[str, Hits]:
+    def _sampled(self, order: Reranked, gate: GateName) -> dict[str, Hits]:
         stages = order.stages(on=gate in self.state.reranks and bool(self.state.steps))
         return stages if self.state.steps else {"final": order.hits.select(order.sample)._replace(parts={})}
 
@@ -312,7 +338,7 @@ class Measurement:
         return {"reranked": GradeScale.of(self.shop.data.judgements.grade).grade(blended)}
 
     def _examples(
-        self, kind: Literal["shopper", "search"], asked: Sequence[list[str]], order: Ranked, targets: CSR, examples: int
+        self, kind: Literal["shopper", "search"], asked: Sequence[list[str]], order: Reranked, targets: CSR, examples: int
     ) -> list[Example]:
         """Requests whose target was in the shortlist, spread over the sample."""
         picked = order.which[np.linspace(0, len(order.which) - 1, min(examples, len(order.which))).astype(int)]

@@ -1,8 +1,8 @@
-"""The gates of a release: for each task whether reranking is on, and what was measured to say so."""
+"""The gates of a release: for each task which parts of the second stage are on, and what was measured to say so."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from indexing.bundle.manifest import JsonMap
@@ -16,17 +16,37 @@ if TYPE_CHECKING:
 ADOPTED: JsonMap = {task: {"verdict": "adopted", "on": True} for task in ("recommend", "search")}  # nothing to judge by
 
 
-def decided(measured: Measurement, required: Verdict, *, say: Callable[[str], None]) -> dict[str, Figures]:
-    """The gate of each task that there is a gate fold of: its verdict, the last step's blend, its weights down to each
-    source, and whether reranking is `on`, which a verdict as good as `required` makes it. How the reranked order does
-    `against` BM25 or what is popular stands beside it and decides nothing: both orders that it decides between do."""
+def features_decided(
+    measured: Measurement, required: Verdict, *, say: Callable[[str], None]
+) -> dict[str, Figures]:
+    """Step 1 of the gate of each task that there is a gate fold of: the fused order against the order by features,
+    which is `on` where the verdict is as good as `required`; as `{task: {"features": ...}}`."""
     found: dict[str, Figures] = {}
+    for task, verdict in measured.feature_gates().items():
+        on = verdict.passes(required)
+        ranker = measured.state.second_stage.ranker(TASKS[task].order or "recommend")
+        kind = None if ranker is None else ranker.kind
+        found[task] = {"features": {**verdict.as_json(), "required": required, "on": on, "kind": kind}}
+        say(f"gate, {task}, features against fused: {in_words(verdict)}; the {kind} ranker is {'on' if on else 'off'}")
+    return found
+
+
+def decided(
+    measured: Measurement, required: Verdict, features: Mapping[str, Figures], *, say: Callable[[str], None]
+) -> dict[str, Figures]:
+    """Step 2, beside the `features` of step 1: the order with the cross-encoder's logit against that without it, each
+    side fitted anew; the last step's blend, its weights down to each source, and whether the cross-encoder is `on`,
+    which takes a verdict as good as `required` and a weight above 0. How the order does `against` BM25 or what is
+    popular stands beside it and decides nothing."""
+    found = {task: dict(figures) for task, figures in features.items()}
     for task, (verdict, others) in measured.gates().items():
-        order, on = TASKS[task].order or "recommend", verdict.passes(required)
+        order = TASKS[task].order or "recommend"
         blend = measured.state.steps[-1].blend(order)
+        on = verdict.passes(required) and any(step.blend(order).logit > 0 for step in measured.state.steps)
         weights = blend.source_weights(measured.state.retriever.fusion(order).weights)
         against: Figures = {name: other.as_json() for name, other in others.items()}
         found[task] = {
+            **found.get(task, {}),
             **verdict.as_json(),
             "required": required,
             "on": on,
@@ -34,13 +54,14 @@ def decided(measured: Measurement, required: Verdict, *, say: Callable[[str], No
             "weights": weights,
             "against": against,
         }
-        say(f"gate, {task}: {_in_words(verdict)}; the reranker is {'on' if on else 'off'}")
+        say(f"gate, {task}, with the cross-encoder against without: {in_words(verdict)}; it is {'on' if on else 'off'}")
         for name, other in others.items():
-            say(f"gate, {task}, against {name}: {_in_words(other)}")
+            say(f"gate, {task}, against {name}: {in_words(other)}")
     return found
 
 
-def _in_words(verdict: GateVerdict) -> str:
+def in_words(verdict: GateVerdict) -> str:
+    """A verdict with its figures, in a line."""
     return (
         f"{verdict.verdict} (nDCG@10 {verdict.mean:+.4f}, 95 % {verdict.low:+.4f} to {verdict.high:+.4f}, "
         f"n {verdict.n:,})"

@@ -14,7 +14,7 @@ from retrieval.data.events import Events
 from retrieval.data.requests import Requests
 from retrieval.data.split import EventSplit
 from retrieval.metrics.baselines import targets_of
-from retrieval.topk import CSR
+from retrieval.topk import CSR, Hits
 from serving.answering.batch import Batch
 from serving.answering.release_settings import OrderName
 from serving.answering.release_state import ReleaseState
@@ -39,6 +39,11 @@ class LabelledShortlists:
     targets: CSR
     owner: NDArray[np.integer]
     past: Requests | None = None
+
+    @property
+    def hits(self) -> Hits:
+        """The shortlists, best first, before any text is read."""
+        return self.batch.candidates.hits
 
     @property
     def task(self) -> Task:

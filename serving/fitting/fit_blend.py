@@ -29,14 +29,26 @@ from serving.shop import Shop
 
 LISTS = 300  # shortlists that hold a target: so few weights need no more
 PLATT_LISTS = 150  # of all shortlists, whatever they hold: a slope and an offset need no more
+NO_LOGIT = Blend(0.0, 1.0)  # the order that is given
 PAIRS = 9_000  # judged pairs, of as many queries as hold them
 
 
 class Blended(NamedTuple):
-    """The steps with their blends, and how well the last one's probabilities hold, by order."""
+    """The steps with their blends, and how well the last one's probabilities hold, by order. `control` are the steps
+    with weights that were fitted on the same lists without any logit: what that order has beside, the logit brings."""
 
     steps: tuple[Step, ...]
+    control: tuple[Step, ...]
     platt_scaling: dict[OrderName, PlattScaling]
+
+
+class FittedBlend(NamedTuple):
+    """A step's blend for one order, the weights of the same scores without the logit, and how well the probabilities
+    hold; None where nothing was fitted."""
+
+    blend: Blend
+    control: Blend
+    platt_scaling: PlattScaling | None = None
 
 
 class ScoredPairs(NamedTuple):
@@ -85,19 +97,21 @@ def fitted_steps(state: ReleaseState, shop: Shop, *, say: Callable[[str], None])
 def fitted_on(given: Sequence[ValidShortlists], state: ReleaseState, *, say: Callable[[str], None]) -> Blended:
     """The same for the orders of shortlists alone, without grades."""
     fitted: tuple[Step, ...] = ()
+    control: tuple[Step, ...] = ()
     held: dict[OrderName, PlattScaling] = {}
     for step in state.steps:
         found = {one.order: _of_shortlists(replace(state, steps=fitted), step, one) for one in given}
-        for order, (blend, _) in found.items():
-            say(f"blend, {step.model} model, {order}: {blend}")
-        fitted = (*fitted, replace(step, blends={order: blend for order, (blend, _) in found.items()}))
-        held = {order: platt_scaling for order, (_, platt_scaling) in found.items() if platt_scaling is not None}
+        for order, one in found.items():
+            say(f"blend, {step.model} model, {order}: {one.blend}")
+        fitted = (*fitted, replace(step, blends={order: one.blend for order, one in found.items()}))
+        control = (*control, replace(step, blends={order: one.control for order, one in found.items()}))
+        held = {order: one.platt_scaling for order, one in found.items() if one.platt_scaling is not None}
     for order, platt_scaling in held.items():
         say(
             f"Platt scaling, {order}: calibration error {platt_scaling.before.error:.4f} before, "
             f"{platt_scaling.after.error:.4f} after"
         )
-    return Blended(fitted, held)
+    return Blended(fitted, control, held)
 
 
 def valid_shortlists(state: ReleaseState, shop: Shop) -> list[ValidShortlists]:
@@ -109,8 +123,8 @@ def valid_shortlists(state: ReleaseState, shop: Shop) -> list[ValidShortlists]:
     ]
 
 
-def _of_shortlists(state: ReleaseState, step: Step, given: ValidShortlists) -> tuple[Blend, PlattScaling | None]:
-    """A step's blend for one order, and how well its probabilities hold.
+def _of_shortlists(state: ReleaseState, step: Step, given: ValidShortlists) -> FittedBlend:
+    """A step's blend for one order, see FittedBlend.
 
     The weights are fitted on shortlists that hold a target: only they tell one order from another. A slope and an
     offset, which change no order, are fitted on shortlists of all kinds, so that the sigmoid is the chance.
@@ -122,12 +136,14 @@ def _of_shortlists(state: ReleaseState, step: Step, given: ValidShortlists) -> t
     ordering = _scored(state, step, given, np.sort(shuffled[useful[shuffled]][:LISTS]))
     blend = fit_blend(ordering.logits, ordering.retrieval, ordering.labels, ordering.indptr, ordering.parts)
     if blend == Blend():
-        return blend, None
+        return FittedBlend(blend, NO_LOGIT)
+    nothing = np.zeros_like(ordering.logits)
+    control = fit_blend(nothing, ordering.retrieval, ordering.labels, ordering.indptr, ordering.parts)
     every = _scored(state, step, given, np.sort(shuffled[texts[shuffled]][:PLATT_LISTS]))
     if np.count_nonzero(every.labels) < MIN_LISTS:
-        return blend, None
+        return FittedBlend(blend, control)
     blended = blend(every.logits, every.retrieval, every.parts)
-    return blend.rescaled(*platt(blended, every.labels)), _platt_scaling(blended, every)
+    return FittedBlend(blend.rescaled(*platt(blended, every.labels)), control, _platt_scaling(blended, every))
 
 
 def _platt_scaling(blended: NDArray[np.float32], every: ScoredPairs) -> PlattScaling:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,20 +41,33 @@ class PermittedRequests:
     targets: CSR
 
 
-def fit_fusions(state: ReleaseState, shop: Shop) -> Iterator[tuple[OrderName, Fusion]]:
+def fit_fusions(state: ReleaseState, shop: Shop, folds: Sequence[str] = FOLDS) -> Iterator[tuple[OrderName, Fusion]]:
     """Each order's fusion, by its name. A shop that answers what was taken before has one more for those who ask not to
     have that: what is taken again drowns what tells of new things.
 
-    Which sources are weighed for an order says each source's own declaration, see `retrieval.sources.registry`.
+    Which sources are weighed for an order says each source's own declaration, see `retrieval.sources.registry`. `folds`
+    are the folds of events that are read.
     """
+    for order, case in orders_of(state, shop, judged=False):
+        if order == "search":
+            yield order, fit(state, _searches(state, shop), case)
+        else:
+            yield order, fit(state, _recommendations(state, shop, folds, unseen=case.unseen), case)
+
+
+def orders_of(state: ReleaseState, shop: Shop, *, judged: bool = True) -> list[tuple[OrderName, FitCase]]:
+    """Each order that is fitted, and the case that its sources count for; with `judged`, search where there are judged
+    queries alone."""
+    found: list[tuple[OrderName, FitCase]] = []
     if shop.events is not None:
         temporal = shop.events.kind == "temporal"
         orders: tuple[OrderName, ...] = ("recommend",) if state.filter_seen else ("recommend", "recommend_unseen")
         for order in orders:
             unseen = state.filter_seen or order == "recommend_unseen"
-            case = FitCase(order=order, temporal=temporal, unseen=unseen)
-            yield order, fit(state, _recommendations(state, shop, unseen=unseen), case)
-    yield "search", fit(state, _searches(state, shop), FitCase(order="search"))
+            found.append((order, FitCase(order=order, temporal=temporal, unseen=unseen)))
+    if shop.judgements is not None or not judged:
+        found.append(("search", FitCase(order="search")))
+    return found
 
 
 def fit(state: ReleaseState, found: PermittedRequests, case: FitCase) -> Fusion:
@@ -78,9 +91,9 @@ def fit(state: ReleaseState, found: PermittedRequests, case: FitCase) -> Fusion:
     return Fusion.of_towers()
 
 
-def _recommendations(state: ReleaseState, shop: Shop, *, unseen: bool) -> PermittedRequests:
+def _recommendations(state: ReleaseState, shop: Shop, folds: Sequence[str], *, unseen: bool) -> PermittedRequests:
     assert shop.events is not None
-    requests = Requests.join([_some(shop.events.folds[name]) for name in FOLDS])
+    requests = Requests.join([_some(shop.events.folds[name]) for name in folds])
     requests = requests.select(
         np.argsort(requests.time, kind="stable")
     )  # recent popularity and the like are computed once a day

@@ -1,0 +1,132 @@
+"""The second stage of a run: for each order a ranker over features, learned from shortlists with a known outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ranking.feature_ranker.lists import TrainingLists
+from ranking.features.facts import ShopFacts
+from ranking.features.registry import FeatureReader, features_of
+from ranking.training.feature_ranker.choose import Chosen, choose, refit
+from ranking.training.pairs import members
+from retrieval.progress import ProgressMeter
+from retrieval.sources.fusion import TOWERS
+from retrieval.sources.registry import FitCase, sources_for
+from serving.answering.release_settings import OrderName
+from serving.answering.release_state import ReleaseState
+from serving.answering.score import PARTS, read_features
+from serving.answering.second_stage import SecondStage
+from serving.evaluation.figures import needs_rerank, rerank_sample
+from serving.evaluation.labelled import LabelledRequests, LabelledShortlists
+from serving.fitting.fit_fusion import orders_of
+from serving.shop import Shop
+
+TRAIN = {"recommend": ("ranker_train",), "recommend_unseen": ("ranker_train",), "search": ("ranker_valid",)}
+REFITTED = {order: ("ranker_train", "ranker_valid", "gate") for order in ("recommend", "recommend_unseen")}
+REFITTED |= {"search": ("ranker_valid", "gate")}
+MOST = 10_000  # lists of a fold that hold a target; more bring little, see docs/experiments
+BLOCK = 1_024  # requests whose features are computed at once
+SEARCH_VALID = 0.3  # share of the lists of search that choose, for its fold is one
+
+
+@dataclass(frozen=True)
+class FeatureFitting:
+    """Fits and refits the second stage of a release over one shop; `state` orders by its fusion alone."""
+
+    state: ReleaseState
+    shop: Shop
+    seed: int
+    say: Callable[[str], None]
+
+    def chosen(self, kinds: Sequence[str]) -> dict[OrderName, Chosen]:
+        """The kind that each order is best served by, of `kinds`, chosen on ranker_valid; an order with too few lists
+        to learn from is left out."""
+        found: dict[OrderName, Chosen] = {}
+        for order, case in orders_of(self.state, self.shop):
+            names = feature_names(self.state.facts, case, self.state.retriever.sources)
+            train, valid = self._halves(order, names)
+            picked = choose(train, valid, kinds, seed=self.seed, say=lambda line, order=order: self.say(f"{order}: {line}"))
+            if picked is None:
+                self.say(f"second stage, {order}: left out, for {train.n_lists} lists hold what was wanted, too few")
+                continue
+            found[order] = picked
+        return found
+
+    def refitted(self, chosen: Mapping[OrderName, Chosen]) -> SecondStage:
+        """The same kinds fitted on every fold before test, as they were chosen and gated."""
+        return SecondStage(
+            {order: refit(one, self._lists(order, REFITTED[order], one.ranker.names)) for order, one in chosen.items()}
+        )
+
+    def _halves(self, order: OrderName, names: Sequence[str]) -> tuple[TrainingLists, TrainingLists]:
+        """The lists to learn from and those to choose on, with the features that differ within some list."""
+        train = self._lists(order, TRAIN[order], names)
+        train = train.with_columns(varying(train))
+        if order != "search":
+            return train, self._lists(order, ("ranker_valid",), train.names)
+        shuffled = np.random.default_rng(self.seed).permutation(train.n_lists)
+        cut = int(SEARCH_VALID * train.n_lists)
+        return train.select(np.sort(shuffled[cut:])), train.select(np.sort(shuffled[:cut]))
+
+    def _lists(self, order: OrderName, folds: Sequence[str], names: Sequence[str]) -> TrainingLists:
+        reader = FeatureReader.of(names, self.state.facts)
+        return TrainingLists.join([lists_of(self.state, self._found(order, fold), reader, order) for fold in folds])
+
+    def _found(self, order: OrderName, fold: str) -> LabelledShortlists:
+        requests = LabelledRequests(replace(self.state, scores=frozenset()), self.shop)
+        if order == "search":
+            return requests.searches(fold)
+        unseen = self.state.filter_seen or order == "recommend_unseen"
+        return requests.recommendations(fold, unseen=unseen)
+
+
+def lists_of(
+    state: ReleaseState, found: LabelledShortlists, reader: FeatureReader, what: str, most: int = MOST
+) -> TrainingLists:
+    """The shortlists that hold a target, at most `most` of them drawn evenly, with their features; exact matches, whose
+    place is fixed, are left out."""
+    useful = np.flatnonzero(needs_rerank(found.batch.candidates.hits, found.targets))
+    useful = useful[rerank_sample(len(useful), most)]
+    meter, parts = ProgressMeter(len(useful), f"features, {what}", unit="lists"), []
+    for block in _blocks(useful):
+        part = found.select(block)
+        parts.append(_labelled(state, part, reader))
+        meter.advance(len(block))
+    meter.close()
+    return TrainingLists.join(parts) if parts else _labelled(state, found.select(useful), reader)
+
+
+def _labelled(state: ReleaseState, found: LabelledShortlists, reader: FeatureReader) -> TrainingLists:
+    candidates = found.batch.candidates
+    rows = candidates.hits.rows
+    features, fused = read_features(state, found.batch, reader)
+    kept = (rows >= 0) & ~candidates.exact
+    labels = members(rows, found.targets)[kept].astype(np.float32)
+    indptr = np.concatenate(([0], np.cumsum(kept.sum(axis=1)))).astype(np.int64)
+    return TrainingLists(features[kept], fused[kept], labels, indptr, tuple(reader.names))
+
+
+def feature_names(facts: ShopFacts, case: FitCase, sources: Sequence[str]) -> list[str]:
+    """The features of an order: every one that the shop has, of the sources those that the order may weigh."""
+    counted = {"fused", TOWERS, *(name for name in sources_for(case) if name in sources)}
+    others = {name + part for name in facts.sources if name not in counted for part in PARTS}
+    return [name for name in features_of(facts, search=case.order == "search") if name not in others]
+
+
+def varying(lists: TrainingLists) -> list[str]:
+    """The features that are not the same for all pairs."""
+    if not len(lists.features):
+        return list(lists.names)
+    known = np.isfinite(lists.features)
+    low = np.where(known, lists.features, np.inf).min(axis=0)
+    high = np.where(known, lists.features, -np.inf).max(axis=0)
+    missing = known.any(axis=0) & ~known.all(axis=0)
+    return [name for name, one in zip(lists.names, (high > low) | missing, strict=True) if one]
+
+
+def _blocks(lines: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    return (lines[start : start + BLOCK] for start in range(0, len(lines), BLOCK))
