@@ -67,9 +67,15 @@ class IndexConfig(Settings):
 
 
 class RankConfig(Settings):
-    """The reranker, the texts it reads, and the gate that it has to pass."""
+    """The second stage: the ranker over features, the cross-encoder and the texts it reads, and the gate of both."""
 
-    enabled: bool = Field(default=True, description="whether a reranker is trained at all")
+    enabled: bool = Field(default=True, description="whether a cross-encoder is trained at all")
+    order: Literal["auto", "fused", "linear", "lambdamart", "mlp"] = Field(
+        default="auto",
+        description="what orders a shortlist before any text is read. fused: the weighted sum of the sources; linear, "
+        "lambdamart (extra `lambdamart`), mlp: a ranker of that kind over features, where its gate lets it; auto: the "
+        "simplest of them that none clearly beats on ranker_valid",
+    )
     model: str | None = Field(
         default=None,
         description="a pretrained BERT that the reranker starts from, a folder or a model id; none: the towers' own "

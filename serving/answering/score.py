@@ -46,7 +46,7 @@ class Scored:
         """The hits, which are in the new order, as they were before."""
         back = np.argsort(self.places, axis=1)
         parts = {name: np.take_along_axis(part, back, axis=1) for name, part in hits.parts.items()}
-        return Hits(*(np.take_along_axis(one, back, axis=1) for one in (hits.rows, self.fused)), parts)
+        return Hits(np.take_along_axis(hits.rows, back, axis=1), np.take_along_axis(self.fused, back, axis=1), parts)
 
     @classmethod
     def join(cls, parts: Sequence[Scored | None]) -> Scored | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +26,12 @@ class SecondStage:
 
     def ranker(self, order: OrderName) -> FeatureRanker | None:
         """That of an order; for new things that of any recommendation, where they have none of their own."""
-        return weights_for_task(self.rankers, order, None)
+        known: dict[str, FeatureRanker | None] = {name: ranker for name, ranker in self.rankers.items()}
+        return weights_for_task(known, order, None)
+
+    def only(self, orders: Collection[str]) -> SecondStage:
+        """That of some orders."""
+        return SecondStage({order: ranker for order, ranker in self.rankers.items() if order in orders})
 
     def write(self, folder: Path, facts: ShopFacts) -> None:
         """Writes the rankers, and the fingerprint of the features that each reads of a shop."""

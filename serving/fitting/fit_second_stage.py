@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +27,11 @@ from serving.fitting.fit_fusion import orders_of
 from serving.shop import Shop
 
 TRAIN = {"recommend": ("ranker_train",), "recommend_unseen": ("ranker_train",), "search": ("ranker_valid",)}
-REFITTED = {order: ("ranker_train", "ranker_valid", "gate") for order in ("recommend", "recommend_unseen")}
-REFITTED |= {"search": ("ranker_valid", "gate")}
+REFITTED = {
+    "recommend": ("ranker_train", "ranker_valid", "gate"),
+    "recommend_unseen": ("ranker_train", "ranker_valid", "gate"),
+    "search": ("ranker_valid", "gate"),
+}
 MOST = 10_000  # lists of a fold that hold a target; more bring little, see docs/experiments
 BLOCK = 1_024  # requests whose features are computed at once
 SEARCH_VALID = 0.3  # share of the lists of search that choose, for its fold is one
@@ -42,14 +46,14 @@ class FeatureFitting:
     seed: int
     say: Callable[[str], None]
 
-    def chosen(self, kinds: Sequence[str]) -> dict[OrderName, Chosen]:
-        """The kind that each order is best served by, of `kinds`, chosen on ranker_valid; an order with too few lists
+    def chosen(self, kinds: Sequence[str] | None) -> dict[OrderName, Chosen]:
+        """The kind that each order is best served by, of `kinds` (None: all), chosen on ranker_valid; an order with too few lists
         to learn from is left out."""
         found: dict[OrderName, Chosen] = {}
         for order, case in orders_of(self.state, self.shop):
-            names = feature_names(self.state.facts, case, self.state.retriever.sources)
+            names = feature_names(self.state.facts, case)
             train, valid = self._halves(order, names)
-            picked = choose(train, valid, kinds, seed=self.seed, say=lambda line, order=order: self.say(f"{order}: {line}"))
+            picked = choose(train, valid, kinds, seed=self.seed, say=partial(self._say, order))
             if picked is None:
                 self.say(f"second stage, {order}: left out, for {train.n_lists} lists hold what was wanted, too few")
                 continue
@@ -61,6 +65,9 @@ class FeatureFitting:
         return SecondStage(
             {order: refit(one, self._lists(order, REFITTED[order], one.ranker.names)) for order, one in chosen.items()}
         )
+
+    def _say(self, order: OrderName, line: str) -> None:
+        self.say(f"second stage, {order}: {line}")
 
     def _halves(self, order: OrderName, names: Sequence[str]) -> tuple[TrainingLists, TrainingLists]:
         """The lists to learn from and those to choose on, with the features that differ within some list."""
@@ -110,9 +117,9 @@ def _labelled(state: ReleaseState, found: LabelledShortlists, reader: FeatureRea
     return TrainingLists(features[kept], fused[kept], labels, indptr, tuple(reader.names))
 
 
-def feature_names(facts: ShopFacts, case: FitCase, sources: Sequence[str]) -> list[str]:
+def feature_names(facts: ShopFacts, case: FitCase) -> list[str]:
     """The features of an order: every one that the shop has, of the sources those that the order may weigh."""
-    counted = {"fused", TOWERS, *(name for name in sources_for(case) if name in sources)}
+    counted = {TOWERS, *sources_for(case)}
     others = {name + part for name in facts.sources if name not in counted for part in PARTS}
     return [name for name in features_of(facts, search=case.order == "search") if name not in others]
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -28,9 +29,9 @@ from retrieval.extras import require_extra
 from retrieval.fingerprint import fingerprint
 from retrieval.settings import Budget
 from retrieval.towers.serving import TEXT
-from serving.answering.release_settings import gates_passed, with_settings
+from serving.answering.release_settings import OrderName, with_settings
 from serving.answering.release_state import ReleaseState
-from serving.answering.rerank_steps import planned_steps, recorded_steps
+from serving.answering.rerank_steps import Step, planned_steps, recorded_steps
 from serving.evaluation.evaluator import Measurement, Untuned
 from serving.evaluation.figures import Example, Figures, as_object
 from serving.evaluation.gate_report import decided
@@ -45,6 +46,7 @@ from serving.shop import Shop
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ranking.training.feature_ranker.choose import Chosen
     from retrieval.training.towers import TextPart
     from serving.fitting.ranker_data import Training
 
@@ -74,13 +76,18 @@ class Pipeline:
     say: Callable[[str], None] = print
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     seconds: dict[str, float] = field(default_factory=dict)
+    control: tuple[Step, ...] = ()  # of the last ranker that was trained: see `fit_blend.Blended`
     scratch: Path | None = None  # for what is only worked on; none: a folder in the bundle, from which a run goes on
 
     def run(self) -> RunResult:
-        """All stages. A reranker below the gate is published switched off; the figures say what it would have done."""
+        """All stages. What its gate does not let on is published switched off; the figures say what it would have
+        done."""
         with self.writing() as (shop, bundle):
             draft = self.train_retriever(shop, bundle)
+            draft, chosen = self.fit_second_stage(shop, bundle, draft)
             draft = self.train_ranker(shop, bundle, draft)
+            draft = self.decide(shop, bundle, draft)
+            draft = self.refit(shop, bundle, draft, chosen)
             return self.finish(shop, bundle, draft)
 
     @contextmanager
@@ -120,7 +127,7 @@ class Pipeline:
         return shop
 
     def finish(self, shop: Shop, bundle: Bundle, draft: Release) -> RunResult:
-        """Gates, evaluates and publishes the draft, and writes the report; published last, for the disk may be full."""
+        """Evaluates and publishes the draft, and writes the report; published last, for the disk may be full."""
         release, evaluation, examples = self.evaluate(shop, bundle, draft)
         with self._timed("publish"), self.reporting(shop, release, evaluation, examples) as report:
             keep_untuned(shop, bundle, self.config, work=self._work)
@@ -149,6 +156,33 @@ class Pipeline:
         with self._timed("fuse sources"):
             fusions = self._fusions(shop, self._opened(bundle, draft))
         return with_settings(replace(draft, figures=plain(trained.figures)), fusion=fusions)
+
+    def fit_second_stage(
+        self, shop: Shop, bundle: Bundle, draft: Release
+    ) -> tuple[Release, Mapping[OrderName, Chosen]]:
+        """The draft with rankers over features and step 1 of its gates, and those rankers that it lets on, as they were
+        chosen."""
+        from serving.jobs.second_stage_job import fitted_second_stage
+
+        ranking = self.config.ranking
+        if ranking.order == "fused":
+            return draft, {}
+        opened, seed = self._opened(bundle, draft), self.config.retrieval.seed
+        measured = self._measurement(opened, shop)
+        with self._timed("second stage"):
+            return fitted_second_stage(bundle, draft, measured, ranking, seed=seed, say=self.say)
+
+    def refit(self, shop: Shop, bundle: Bundle, draft: Release, chosen: Mapping[OrderName, Chosen]) -> Release:
+        """The draft with fusion and rankers over features fitted again, as they were gated, on every fold up to the
+        newest before test."""
+        from serving.jobs.second_stage_job import refitted_second_stage
+
+        if not chosen:
+            return draft
+        open_draft, seed = partial(self._opened, bundle), self.config.retrieval.seed
+        with self._timed("second stage on all folds"):
+            draft = refitted_second_stage(bundle, draft, open_draft, shop, chosen, seed=seed, say=self.say)
+        return self.assembly(bundle).named(draft)
 
     def train_ranker(self, shop: Shop, bundle: Bundle, draft: Release) -> Release:
         """The draft with a ranker, where there is anything to learn from."""
@@ -198,6 +232,7 @@ class Pipeline:
             for step in opened.steps:
                 self.say(f"{step.model} model, {step.scorer.placement}")
             blended = fitted_steps(opened, shop, say=self.say)
+        self.control = blended.control
         platt_scaling = {task: found.as_json() for task, found in blended.platt_scaling.items()}
         figures = {**draft.figures, **plain({"platt_scaling": platt_scaling})}
         return assembly.named(with_settings(replace(draft, figures=figures), rerank=recorded_steps(blended.steps)))
@@ -209,17 +244,23 @@ class Pipeline:
             return str(tuned)
         return pretrained_source(self.config.ranking.model or self.config.retrieval.text.model)
 
+    def decide(self, shop: Shop, bundle: Bundle, draft: Release) -> Release:
+        """The draft with the gates of its cross-encoder."""
+        if draft.ranker is None:
+            return draft
+        measured = replace(self._measurement(self._opened(bundle, draft), shop), control=self.control)
+        with self._timed("gate of the cross-encoder"):
+            gates = decided(measured, self.config.ranking.gate, recorded_gates(draft), say=self.say)
+        return replace(draft, gates=plain(gates))
+
     def evaluate(self, shop: Shop, bundle: Bundle, draft: Release) -> tuple[Release, Figures, list[Example]]:
-        """The release with its gates and figures, the evaluation object and some real requests."""
+        """The release with its figures, the evaluation object and some real requests."""
         measured = self._measurement(self._opened(bundle, draft), shop)
-        with self._timed("gate"):
-            gates = decided(measured, self.config.ranking.gate, say=self.say)
-        untuned = self.untuned(shop, bundle)
-        measured = replace(measured, state=replace(measured.state, reranks=gates_passed(gates)))
+        untuned, gates = self.untuned(shop, bundle), recorded_gates(draft)
         with self._timed("evaluate"):
             evaluation, examples = measured.evaluate(untuned, gates, draft.id, self.config.evaluation.examples)
         figures = {**draft.figures, "evaluation": evaluation["tasks"]}
-        return replace(draft, gates=plain(gates), figures=plain(figures)), evaluation, examples
+        return replace(draft, figures=plain(figures)), evaluation, examples
 
     def evaluate_live(self, shop: Shop, bundle: Bundle) -> tuple[Figures, Path]:
         """The evaluation of the live release, as it is, and its report. Takes no lock."""
@@ -229,7 +270,7 @@ class Pipeline:
             aside = replace(self, scratch=Path(scratch))
             measured = aside._measurement(aside._opened(bundle, release), shop)
             untuned = aside.untuned(shop, bundle)
-            gates: dict[str, Figures] = json.loads(json.dumps(rerank_gates(release)))
+            gates = recorded_gates(release)
             with aside._timed("evaluate"):
                 evaluation, examples = measured.evaluate(untuned, gates, release.id, self.config.evaluation.examples)
         with self.reporting(shop, release, evaluation, examples) as report:
@@ -318,6 +359,12 @@ class Pipeline:
         self.say(f"-- {stage}")
         yield
         self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.monotonic() - begun, 1)
+
+
+def recorded_gates(release: Release) -> dict[str, Figures]:
+    """The gates of a release by task."""
+    found: dict[str, Figures] = json.loads(json.dumps(rerank_gates(release)))
+    return found
 
 
 @contextmanager

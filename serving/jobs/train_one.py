@@ -11,7 +11,8 @@ from indexing.version.index_version import IndexVersion
 from retrieval.errors import BadData
 from retrieval.towers.serving import TEXT
 from serving.answering.release_settings import ReleaseSettings
-from serving.jobs.run import Pipeline, RunResult
+from serving.jobs.bundle_parts import plain
+from serving.jobs.run import Pipeline, RunResult, recorded_gates
 from serving.settings import read_settings
 
 
@@ -38,14 +39,15 @@ def train_ranker(pipeline: Pipeline) -> RunResult:
         settings = planned.model_copy(update={name: getattr(recorded, name) for name in KEPT}).as_json()
         why = f"train ranker --budget {pipeline.budget} after {live.id}"
         figures = {name: value for name, value in live.figures.items() if name != "platt_scaling"}
-        draft = replace(live, ranker=None, gates={}, figures=figures, settings=settings, why=why)
+        gates = {task: {"features": gate["features"]} for task, gate in recorded_gates(live).items() if "features" in gate}
+        draft = replace(live, ranker=None, gates=plain(gates), figures=figures, settings=settings, why=why)
         draft = pipeline.train_ranker(shop, bundle, draft)
         if draft.ranker is None:
             raise BadData(
                 f"{pipeline.data_folder}: no ranker was trained: the towers of {live.id} retrieve no positive of the "
                 "ranker's training fold; first train them on more events or judgements. That release stays live"
             )
-        return pipeline.finish(shop, bundle, draft)
+        return pipeline.finish(shop, bundle, pipeline.decide(shop, bundle, draft))
 
 
 KEPT = ("fusion", "adopted", "item_vectors")  # recorded settings that a new ranker does not change

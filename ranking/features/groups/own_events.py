@@ -102,12 +102,14 @@ def _distinct_times(by_item: Grouped, times: NDArray[np.int64]) -> Numbers:
     ordered = times[by_item.order]
     new = np.append(True, ordered[1:] != ordered[:-1])
     new[by_item.starts] = True
-    return np.add.reduceat(new.astype(np.float64), by_item.starts)
+    found: Numbers = np.add.reduceat(new.astype(np.float64), by_item.starts)
+    return found
 
 
 def _days_before(events: ShopperEvents, now: NDArray[np.int64]) -> Numbers:
     """Days from each event to its request, float64 [m], at least 0."""
-    return np.maximum(now[events.items.owners] - events.times, 0) / DAY
+    days: Numbers = np.maximum(now[events.items.owners] - events.times, 0) / DAY
+    return days
 
 
 register_group(

@@ -94,7 +94,7 @@ def _cosines_of(
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     length = np.sqrt(np.einsum("...d,...d->...", vectors, vectors))[..., None]
-    return vectors / np.maximum(length, 1e-9)
+    return np.asarray(vectors / np.maximum(length, 1e-9), np.float32)
 
 
 def _blocks(n: int) -> Iterator[slice]:
