@@ -85,7 +85,9 @@ class Release:
 def rerank_gates(release: Release) -> JsonMap:
     """The gates of a release that switch the order by features and reranking on or off, by task."""
     return {
-        name: gate for name, gate in release.gates.items() if isinstance(gate, dict) and {"on", "features"} & gate.keys()
+        name: gate
+        for name, gate in release.gates.items()
+        if isinstance(gate, dict) and {"on", "features"} & gate.keys()
     }
 
 

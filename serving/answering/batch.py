@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from retrieval.topk import CSR, Hits, Mask, Rows, Scores, Vectors
 from serving.answering.release_settings import SHORTLIST
 from serving.answering.retriever import Candidates
+from serving.answering.scored import Scored
 from serving.answering.user_context import UserContexts
 
 if TYPE_CHECKING:
     from serving.answering.release_state import ReleaseState
-    from serving.answering.score import Scored
     from serving.answering.rerank_steps import Step
     from serving.answering.tasks import Task
     from serving.request import Answer, Filters
@@ -176,5 +176,5 @@ class Batch:
             vectors=np.concatenate([part.vectors for part in parts]),
             exclude=None if all(part.exclude is None for part in parts) else CSR.join(excluded),
             candidates=Candidates.join([part.candidates for part in parts]),
-            scored=None if parts[0].scored is None else parts[0].scored.join([part.scored for part in parts]),
+            scored=Scored.join([part.scored for part in parts]),
         )

@@ -25,12 +25,11 @@ from retrieval.text.spelling import Spelling
 from retrieval.text.words import words
 from retrieval.towers.query_vectors import QueryVectors
 from retrieval.towers.serving import Towers, UserTower
-from serving.answering.release_settings import SHORTLIST, ReleaseSettings, features_passed, gates_passed
+from serving.answering.release_settings import SHORTLIST, OrderName, ReleaseSettings, features_passed, gates_passed
 from serving.answering.rerank_steps import Step, open_steps
 from serving.answering.retriever import FilterMasks, Retriever
 from serving.answering.second_stage import SecondStage
 from serving.answering.source_registry import OpenedParts, Sources
-from serving.answering.tasks import Task
 from serving.answering.user_context import UserContextReader
 from serving.answering.user_store import UserStore
 
@@ -175,11 +174,10 @@ class ReleaseState:
             tower_parts=self.user_tower.config.parts,
         )
 
-    def feature_ranker(self, task: Task) -> FeatureRanker | None:
-        """What orders the candidates of a task by features; None where the task's gate says no, or nothing does."""
-        if task.order is None or task.gate not in self.scores:
-            return None
-        return self.second_stage.ranker(task.order)
+    def feature_ranker(self, order: OrderName | None, gate: str | None) -> FeatureRanker | None:
+        """What puts the candidates of an order in place by features; None where the task's gate says no, or nothing
+        does."""
+        return None if order is None or gate not in self.scores else self.second_stage.ranker(order)
 
     def feature_reader(self, ranker: FeatureRanker) -> FeatureReader:
         """What computes the features that a ranker reads."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,9 +13,10 @@ from ranking.features.registry import FeatureReader
 from ranking.features.shortlists import Shortlists
 from ranking.ordering.permute import rerank_order
 from retrieval.sources.fusion import TOWERS
-from retrieval.topk import Hits, Scores
+from retrieval.topk import Scores
 from serving.answering.batch import Batch
 from serving.answering.deadline import Deadline
+from serving.answering.scored import Scored
 
 if TYPE_CHECKING:
     from serving.answering.release_state import ReleaseState
@@ -24,46 +24,11 @@ if TYPE_CHECKING:
 PARTS = ("_score", "_rank", "_gap")  # endings of the features of a source
 
 
-@dataclass(frozen=True)
-class Scored:
-    """What the feature ranker made of n shortlists, in the new order.
-
-    `places` int64 [n, k] are the places before, from 0, `fused` float32 [n, k] the scores before, `features` float32
-    [n, k, n_features] what the ranker read; None where many requests are evaluated, to whom they would be too large.
-    """
-
-    ranker: FeatureRanker
-    places: NDArray[np.int64]
-    fused: Scores
-    features: NDArray[np.float32] | None = None
-
-    def select(self, part: NDArray[np.int64]) -> Scored:
-        """That of some requests, by position."""
-        features = None if self.features is None else self.features[part]
-        return Scored(self.ranker, self.places[part], self.fused[part], features)
-
-    def before(self, hits: Hits) -> Hits:
-        """The hits, which are in the new order, as they were before."""
-        back = np.argsort(self.places, axis=1)
-        parts = {name: np.take_along_axis(part, back, axis=1) for name, part in hits.parts.items()}
-        return Hits(np.take_along_axis(hits.rows, back, axis=1), np.take_along_axis(self.fused, back, axis=1), parts)
-
-    @classmethod
-    def join(cls, parts: Sequence[Scored | None]) -> Scored | None:
-        """Those of several parts, one after the other, without their features; None where nothing was scored."""
-        known = [part for part in parts if part is not None]
-        if not known:
-            return None
-        return cls(
-            known[0].ranker, np.concatenate([one.places for one in known]), np.concatenate([one.fused for one in known])
-        )
-
-
 def score(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
     """Reads `users`, `queries`, `vectors` and `candidates`, writes `candidates` in the ranker's order with its scores,
     and `scored`. What a query names by its id or code keeps its place in front. Nothing changes where the task's gate
     or the request says no."""
-    ranker = state.feature_ranker(batch.task) if batch.rerank else None
+    ranker = state.feature_ranker(batch.task.order, batch.task.gate) if batch.rerank else None
     if ranker is None or not len(batch):
         return batch
     reader = state.feature_reader(ranker)
@@ -132,5 +97,3 @@ def sources_read(names: Sequence[str], sources: Sequence[str]) -> list[str]:
     """
     wanted = set(names)
     return [name for name in sources if name != TOWERS and any(name + part in wanted for part in PARTS)]
-
-

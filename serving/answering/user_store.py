@@ -83,7 +83,9 @@ class UserStore:
             for name in SIMILARITIES
             if (folder / f"{name}.npy").exists()
         }
-        figures = ItemFigures(*(_by_row(folder / f"item_{name}.npy", rows, version.size) for name in ItemFigures._fields))
+        figures = ItemFigures(
+            *(_by_row(folder / f"item_{name}.npy", rows, version.size) for name in ItemFigures._fields)
+        )
         return cls(
             timeline, users, texts, popularity, lookup, figures, similarities, dated=about.get("dated") is not False
         )
@@ -143,7 +145,9 @@ def write_users(
     write_table(folder / "items.arrow", pa.table({"item_id": pa.array(data.item_ids, pa.string())}))
     write_table(folder / "users.arrow", pa.table({"user_id": pa.array(data.user_ids, pa.string())}))
     write_table(folder / "queries.arrow", pa.table({"text": pa.array(data.events.query_texts, pa.string())}))
-    (folder / "about.json").write_text(json.dumps({"kinds": list(timeline.kinds), "dated": dated}, ensure_ascii=False), "utf-8")
+    (folder / "about.json").write_text(
+        json.dumps({"kinds": list(timeline.kinds), "dated": dated}, ensure_ascii=False), "utf-8"
+    )
 
 
 def _by_row(path: Path, rows: NDArray[np.integer], n_items: int) -> NDArray[np.float32]:

@@ -338,7 +338,12 @@ class Measurement:
         return {"reranked": GradeScale.of(self.shop.data.judgements.grade).grade(blended)}
 
     def _examples(
-        self, kind: Literal["shopper", "search"], asked: Sequence[list[str]], order: Reranked, targets: CSR, examples: int
+        self,
+        kind: Literal["shopper", "search"],
+        asked: Sequence[list[str]],
+        order: Reranked,
+        targets: CSR,
+        examples: int,
     ) -> list[Example]:
         """Requests whose target was in the shortlist, spread over the sample."""
         picked = order.which[np.linspace(0, len(order.which) - 1, min(examples, len(order.which))).astype(int)]

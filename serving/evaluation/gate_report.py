@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 ADOPTED: JsonMap = {task: {"verdict": "adopted", "on": True} for task in ("recommend", "search")}  # nothing to judge by
 
 
-def features_decided(
-    measured: Measurement, required: Verdict, *, say: Callable[[str], None]
-) -> dict[str, Figures]:
+def features_decided(measured: Measurement, required: Verdict, *, say: Callable[[str], None]) -> dict[str, Figures]:
     """Step 1 of the gate of each task that there is a gate fold of: the fused order against the order by features,
     which is `on` where the verdict is as good as `required`; as `{task: {"features": ...}}`."""
     found: dict[str, Figures] = {}

@@ -39,7 +39,9 @@ def train_ranker(pipeline: Pipeline) -> RunResult:
         settings = planned.model_copy(update={name: getattr(recorded, name) for name in KEPT}).as_json()
         why = f"train ranker --budget {pipeline.budget} after {live.id}"
         figures = {name: value for name, value in live.figures.items() if name != "platt_scaling"}
-        gates = {task: {"features": gate["features"]} for task, gate in recorded_gates(live).items() if "features" in gate}
+        gates = {
+            task: {"features": gate["features"]} for task, gate in recorded_gates(live).items() if "features" in gate
+        }
         draft = replace(live, ranker=None, gates=plain(gates), figures=figures, settings=settings, why=why)
         draft = pipeline.train_ranker(shop, bundle, draft)
         if draft.ranker is None:

@@ -123,7 +123,9 @@ register_group(
             ),
             Feature("own_days", "log of 1 + days", "since the shopper's last event on the item", NEVER),
             Feature("own_visit", "log of 1 + a count", "events on the item in this visit"),
-            Feature("in_cart", "0 or 1", "put into the cart in this visit, or in the cart at hand, and not taken since"),
+            Feature(
+                "in_cart", "0 or 1", "put into the cart in this visit, or in the cart at hand, and not taken since"
+            ),
             Feature("left_in_cart", "0 or 1", "put into the cart in an earlier visit and not taken since"),
             Feature("last_was_look", "0 or 1", "whether the shopper's newest event on the item was a look"),
         ),
@@ -140,7 +142,9 @@ register_group(
             Feature("taken_before", "0 or 1", "whether the shopper took the item before"),
             Feature("times_taken", "log of 1 + a count", "at how many different times"),
             Feature("days_since_taken", "log of 1 + days", "since the shopper took it last", NEVER),
-            Feature("item_gap", "log of 1 + days", "typical time until anybody takes the item again", "too few repeats"),
+            Feature(
+                "item_gap", "log of 1 + days", "typical time until anybody takes the item again", "too few repeats"
+            ),
             Feature("own_gap", "log of 1 + days", "the shopper's own mean time between takings", "not taken twice"),
             Feature("overdue", "log of a ratio", "days since the last taking against the gap, own or typical", NEVER),
             Feature("off_rhythm", "log of a ratio", "how far that is from 1, either way", NEVER),

@@ -23,9 +23,7 @@ def _all_time(shortlists: Shortlists, facts: ShopFacts) -> Values:
 def _recent(shortlists: Shortlists, facts: ShopFacts) -> Values:
     rows, now = np.maximum(shortlists.rows, 0), shortlists.now[:, None]
     until = facts.taken.before(rows, np.broadcast_to(now, rows.shape))
-    counts = {
-        days: until - facts.taken.before(rows, np.broadcast_to(now - days * DAY, rows.shape)) for days in WINDOWS
-    }
+    counts = {days: until - facts.taken.before(rows, np.broadcast_to(now - days * DAY, rows.shape)) for days in WINDOWS}
     found = {f"takings_{days}d": np.log1p(count) for days, count in counts.items()}
     found["takings_until_now"] = np.log1p(until)
     found["trend"] = np.log((counts[SHORT] / SHORT + 0.1) / (counts[LONG] / LONG + 0.1))
