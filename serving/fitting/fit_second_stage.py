@@ -47,8 +47,8 @@ class FeatureFitting:
     say: Callable[[str], None]
 
     def chosen(self, kinds: Sequence[str] | None) -> dict[OrderName, Chosen]:
-        """The ranker that each order is best served by, of `kinds` (None: all), chosen on ranker_valid; an order with too
-        few lists to learn from is left out."""
+        """The ranker that each order is best served by, of `kinds` (None: all), chosen on ranker_valid; an order with
+        too few lists to learn from is left out."""
         found: dict[OrderName, Chosen] = {}
         for order, case in orders_of(self.state, self.shop):
             names = feature_names(self.state.facts, case)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -41,7 +42,7 @@ def _match(query: Sequence[str], title: Sequence[str], brand: Sequence[str]) -> 
     asked, has = set(query), set(title)
     numbers = {word for word in asked if word.isdigit()}
     matched = len(numbers & has)
-    pairs, of_title = set(zip(query, query[1:], strict=False)), set(zip(title, title[1:], strict=False))
+    pairs, of_title = set(pairwise(query)), set(pairwise(title))
     return (
         len(asked & has) / len(asked),
         len(asked & has) / max(1, len(has)),
