@@ -31,8 +31,9 @@ class Release:
     """The parts that answer together, and how they were made.
 
     `towers`, `ranker`, `index`, `shoppers`, `words`, `canaries` and `second_stage` (the rankers that read features)
-    name folders of the bundle. `created` is an ISO 8601 time from the caller's clock. `parent` (the release that was live when this one was recorded) and `manifests` (the
-    sha256 of each part's manifest) are filled in by `Bundle.record`.
+    name folders of the bundle. `created` is an ISO 8601 time from the caller's clock. `parent` (the release that was
+    live when this one was recorded) and `manifests` (the sha256 of each part's manifest) are filled in by
+    `Bundle.record`.
     """
 
     id: str
