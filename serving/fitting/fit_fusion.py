@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ranking.ordering.gate import gate
 from retrieval.data.requests import Requests
 from retrieval.metrics.baselines import targets_of
 from retrieval.metrics.ranking import ndcg_at
@@ -72,7 +73,7 @@ def orders_of(state: ReleaseState, shop: Shop, *, judged: bool = True) -> list[t
 
 def fit(state: ReleaseState, found: PermittedRequests, case: FitCase) -> Fusion:
     """The weights of the towers and of the sources that count for a case, those EXPECTED where no outcome is known; the
-    towers alone where they order the first places as well by themselves."""
+    towers alone where they are proven to order the first places better by themselves."""
     batch, targets, retriever = found.batch, found.targets, state.retriever
     names = tuple(name for name in sources_for(case) if name in retriever.sources)
     behaviour = batch.users.behaviour._replace(queries=batch.queries.corrected)
@@ -85,10 +86,10 @@ def fit(state: ReleaseState, found: PermittedRequests, case: FitCase) -> Fusion:
     fused = best_of_lists(lists, fusion(scored.scores), SHORTLIST, tie_breaker=scored.scores[TOWERS])
     alone = retriever.by_towers(batch.vectors, SHORTLIST, batch.exclude)
     known = batch.vectors.any(axis=1)  # of others the towers know nothing, and what is popular would answer for them
-    better, before = (ndcg_at(hits, targets, JUDGED_AT)[known] for hits in (fused, alone))
-    if np.isnan(better).all() or np.nanmean(better) > np.nanmean(before):
-        return fusion
-    return Fusion.of_towers()
+    by_all, by_towers = (ndcg_at(hits, targets, JUDGED_AT)[known] for hits in (fused, alone))
+    answered = ~np.isnan(by_all)
+    worse = gate(by_all[answered], by_towers[answered])  # what was expected stands until outcomes speak against it
+    return Fusion.of_towers() if worse.passes("proven") else fusion
 
 
 def _recommendations(state: ReleaseState, shop: Shop, folds: Sequence[str], *, unseen: bool) -> PermittedRequests:

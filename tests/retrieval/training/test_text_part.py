@@ -125,7 +125,7 @@ def test_a_share_that_was_set_is_taken_without_a_trial(
 def test_an_interrupted_cross_validation_goes_on_where_it_was(
     load_shop: Shop, tiny_encoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data, config = shop_of(load_shop, sensible=True), config_of(tiny_encoder_folder, examples=32)
+    data, config = shop_of(load_shop, sensible=True), config_of(tiny_encoder_folder)
     _, whole = fit(data, config, tmp_path / "whole")
     train, calls = text_part.train_text, list[int]()
 

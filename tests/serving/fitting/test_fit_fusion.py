@@ -50,13 +50,33 @@ def test_without_an_outcome_search_reads_words_as_loud_as_the_towers(engine: Eng
     assert titles["search"] != asked
 
 
-def test_a_fusion_that_orders_no_better_leaves_the_towers_alone(
-    engine: Engine, shop: Shop, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("n", "left_alone"), [(40, True), (15, False)])
+def test_a_fusion_that_is_proven_to_order_worse_leaves_the_towers_alone(
+    engine: Engine, shop: Shop, monkeypatch: pytest.MonkeyPatch, n: int, left_alone: bool
 ) -> None:
-    monkeypatch.setattr(fusing, "fit_fusion", lambda names, *_: Fusion(dict.fromkeys(names, 1e-9) | {TOWERS: 2.0}))
-    alone = Fusion.of_towers()
-    fitted = dict(fit_fusions(filtering_seen(engine.state, True), shop))
-    assert fitted == {"recommend": alone, "search": alone}
+    monkeypatch.setattr(fusing, "fit_fusion", lambda names, *_: Fusion(dict.fromkeys(names, 1.0)))
+    figures = iter((0.4, 0.5) * 2)  # by all sources, then by the towers alone
+    monkeypatch.setattr(
+        fusing, "ndcg_at", lambda hits, *_: np.where(np.arange(len(hits.rows)) < n, next(figures), np.nan)
+    )
+    assert shop.events is not None
+    only_search = replace(shop, events=None)
+    assert shop.judgements is not None
+    asked = np.concatenate(list(shop.judgements.folds.values()))
+    folds = {**shop.judgements.folds, "ranker_valid": np.sort(asked)}
+    fitted = dict(fit_fusions(engine.state, replace(only_search, judgements=replace(shop.judgements, folds=folds))))
+    assert (fitted["search"] == Fusion.of_towers()) == left_alone
+
+
+def test_a_few_outcomes_do_not_throw_away_what_was_expected(engine: Engine, shop: Shop) -> None:
+    assert shop.judgements is not None
+    folds = shop.judgements.folds
+    few = replace(shop.judgements, folds={**folds, "ranker_valid": folds["ranker_valid"][:5]})
+    fitted = dict(fit_fusions(engine.state, replace(shop, judgements=few)))["search"]
+    assert fitted.sources == ("words",)
+    none = dict(fit_fusions(engine.state, replace(shop, judgements=None)))["search"]
+    ratio = fitted.weights["words"] / fitted.weights[TOWERS]
+    assert ratio == pytest.approx(none.weights["words"] / none.weights[TOWERS], rel=1.0)
 
 
 Fitted = list[tuple[PermittedRequests, FitCase]]

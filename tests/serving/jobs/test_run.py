@@ -287,7 +287,11 @@ def test_small_and_odd_data_sets_just_work(
 ) -> None:
     (tmp_path / "data").mkdir()
     write(tmp_path / "data")
-    result = make_pipeline(tmp_path / "data", tmp_path / "bundle", quick_settings).run()
+    told: list[str] = []
+    pipeline = replace(make_pipeline(tmp_path / "data", tmp_path / "bundle", quick_settings), say=told.append)
+    result = pipeline.run()
+    assert any(line.startswith("ranker: left out, for a gate of") for line in told)
+    assert result.release.ranker is None
     engine = Engine.open(tmp_path / "bundle", device="cpu")
     everything = set(engine.state.version.ids.to_pylist())
     assert {hit.item_id for hit in engine.search("red mug", k=9).items} == everything
