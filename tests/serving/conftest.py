@@ -56,7 +56,7 @@ def quick_changes(tiny_encoder_folder: Path, tiny_bert_folder: Path) -> list[str
         f"ranking.model={tiny_bert_folder}",
         "ranking.depth=10",
         "ranking.cross_fit_below=0",
-        "ranking.min_gate=20",
+        "ranking.min_gate=5",
         "ranking.training.examples=64",
         "ranking.training.valid_pairs=64",
         "evaluation.rerank_sample=20",
