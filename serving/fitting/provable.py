@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ranking.ordering.gate import DETECTABLE
@@ -9,6 +11,14 @@ from serving.settings import RankConfig
 from serving.shop import Shop
 
 DEVIATION = 0.25  # of the change of a request's nDCG@10 by reranking: .2 to .3 on our data sets
+
+
+def gate_can_tell(shop: Shop, config: RankConfig, *, say: Callable[[str], None]) -> bool:
+    """Whether the shop's gate could show that a reranker helps; a line says so if not, where one is wanted."""
+    why = why_unprovable(shop, config)
+    if why is not None and config.enabled:
+        say(why)
+    return why is None
 
 
 def why_unprovable(shop: Shop, config: RankConfig) -> str | None:

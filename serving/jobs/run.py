@@ -37,6 +37,7 @@ from serving.evaluation.figures import Example, Figures, as_object
 from serving.evaluation.gate_report import decided
 from serving.evaluation.slices import noisy_queries
 from serving.evaluation.untuned_encoder import keep_untuned, untuned_text
+from serving.fitting.provable import gate_can_tell
 from serving.jobs.bundle_parts import Assembly, plain
 from serving.jobs.work_folder import Work
 from serving.reporting.report import Report, render_report, written
@@ -85,7 +86,7 @@ class Pipeline:
         with self.writing() as (shop, bundle):
             draft = self.train_retriever(shop, bundle)
             draft, chosen = self.fit_second_stage(shop, bundle, draft)
-            if not self._ranker_is_unprovable(shop):
+            if gate_can_tell(shop, self.config.ranking, say=self.say):
                 draft = self.train_ranker(shop, bundle, draft)
             draft = self.decide(shop, bundle, draft)
             draft = self.refit(shop, bundle, draft, chosen)
@@ -237,15 +238,6 @@ class Pipeline:
         platt_scaling = {task: found.as_json() for task, found in blended.platt_scaling.items()}
         figures = {**draft.figures, **plain({"platt_scaling": platt_scaling})}
         return assembly.named(with_settings(replace(draft, figures=figures), rerank=recorded_steps(blended.steps)))
-
-    def _ranker_is_unprovable(self, shop: Shop) -> bool:
-        """Whether a ranker is wanted that no gate could switch on; a line says so."""
-        from serving.fitting.provable import why_unprovable
-
-        why = why_unprovable(shop, self.config.ranking) if self.config.ranking.enabled else None
-        if why is not None:
-            self.say(why)
-        return why is not None
 
     def _ranker_start(self, bundle: Bundle, draft: Release) -> str:
         """What the cross-encoder starts from: the model that is configured, else the towers' own tuned text encoder."""
