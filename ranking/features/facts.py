@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from ranking.features.item_words import ItemWords
 from retrieval.data.events import RETURNS
 from retrieval.data.split import STRENGTH, bare
 from retrieval.text.words import stem, words
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 CATEGORIES = 6  # names of an item's category that are read: the first, and the last ones
 PATH = " > "  # between the parts of a category that is one string
-REMEMBERED = 200_000  # items whose title words are kept at hand
 REPEATS = 3  # gaps between takings of an item by one shopper that are needed to tell what is typical
 PRIOR_RATINGS = 5.0  # ratings at the shop's mean that are added to every item's own
 
@@ -87,7 +87,8 @@ class ShopFacts:
     items: the attributes by row. timeline: the events of all shoppers. targets: kinds by which an item is taken.
     dated: whether times are dates that all shoppers share; else they only put one shopper's events in order, and what
     is popular at a time cannot be told. figures: what training events say of items. similarities: item-to-item, by
-    name. vectors_at: index vectors of rows; tower_parts: the slices of those, by name.
+    name. vectors_at: index vectors of rows; tower_parts: the slices of those, by name. items_with: how many items have
+    a word, by its stem; None where nobody counted.
     """
 
     items: pa.Table
@@ -99,6 +100,7 @@ class ShopFacts:
     similarities: Mapping[str, Callable[[], csr_array]] = field(default_factory=dict)
     vectors_at: Callable[[Rows], Vectors]
     tower_parts: Mapping[str, slice] = field(default_factory=dict)
+    items_with: Callable[[str], int] | None = None
 
     @property
     def n_items(self) -> int:
@@ -156,14 +158,10 @@ class ShopFacts:
         """Item-to-item similarities with ascending columns, or None."""
         return self._similar.get(name)
 
-    def title_words(self, row: int) -> tuple[str, ...]:
-        """The words of an item's title."""
-        known = self._title_words.get(row)
-        if known is None:
-            if len(self._title_words) >= REMEMBERED:
-                self._title_words.clear()
-            known = self._title_words[row] = tuple(words(str(self.items["title"][row].as_py() or "")))
-        return known
+    @cached_property
+    def item_words(self) -> ItemWords:
+        """The words of the items."""
+        return ItemWords(self.items)
 
     @cached_property
     def _coded_brands(self) -> pa.DictionaryArray:
@@ -173,10 +171,6 @@ class ShopFacts:
     @cached_property
     def _brand_words(self) -> list[tuple[str, ...]]:
         return [tuple(map(stem, words(name))) for name in self._coded_brands.dictionary.to_pylist()]
-
-    @cached_property
-    def _title_words(self) -> dict[int, tuple[str, ...]]:
-        return {}
 
     @cached_property
     def _similar(self) -> dict[str, csr_array]:

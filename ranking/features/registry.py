@@ -118,6 +118,8 @@ class FeatureReader:
     def read(self, shortlists: Shortlists) -> NDArray[np.float32]:
         """The features of every candidate, float32 [n, k, len(names)]; nan where missing and at a pad."""
         found = np.full((*shortlists.rows.shape, len(self.names)), np.nan, np.float32)
+        if not (shortlists.rows >= 0).any():
+            return found
         for start in range(0, len(shortlists), BLOCK):
             part = np.arange(start, min(start + BLOCK, len(shortlists)))
             some = shortlists if len(part) == len(shortlists) else shortlists.select(part)

@@ -55,6 +55,11 @@ class Lexical:
         scores = np.concatenate([scores for _, scores in found] or [np.empty(0, np.float32)])
         return SparseScores(CSR(indptr, rows), scores)
 
+    def items_with(self, word: str) -> int:
+        """How many items have a word or another of its stem."""
+        code = self.codes.get(word, self.codes.get(stem(word)))
+        return 0 if code is None else int(self.indptr[code + 1] - self.indptr[code])
+
     def _query(self, text: str) -> tuple[NDArray[np.int64], Scores]:
         """The rows that share a word with the query, ascending, and their scores."""
         read = words(text)[:LONGEST_QUERY]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
@@ -172,7 +172,13 @@ class ReleaseState:
             similarities=store.similarities,
             vectors_at=version.vectors_at,
             tower_parts=self.user_tower.config.parts,
+            items_with=self._items_with,
         )
+
+    @cached_property
+    def _items_with(self) -> Callable[[str], int] | None:
+        lexical = self.retriever.sources.get("words")
+        return lexical.items_with if isinstance(lexical, Lexical) else None
 
     def feature_ranker(self, order: OrderName | None, gate: str | None) -> FeatureRanker | None:
         """What puts the candidates of an order in place by features; None where the task's gate says no, or nothing

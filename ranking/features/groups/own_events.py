@@ -36,7 +36,7 @@ def _compute(shortlists: Shortlists, facts: ShopFacts) -> Values:
     found = {
         f"own_{name}": at_groups(np.log1p(by_item.sums(does == kind)), groups, 0.0) for name, kind in COUNTED.items()
     }
-    found["own_days"] = at_groups(-np.log1p(-by_item.largest(-days)), groups, np.nan)
+    found["own_days"] = at_groups(np.log1p(-by_item.largest(-days)), groups, np.nan)
     found["own_visit"] = at_groups(np.log1p(by_item.sums(visit)), groups, 0.0)
     found["in_cart"] = np.maximum(
         at_groups(_in_cart(by_item, does, visit), groups, 0.0), shortlists_in_carts(shortlists, facts.n_items)

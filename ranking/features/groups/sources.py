@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ranking.features.facts import ShopFacts
 from ranking.features.registry import Feature, FeatureGroup, Values, register_group
@@ -40,21 +41,32 @@ def _compute(shortlists: Shortlists, facts: ShopFacts) -> Values:
 
 def _of_source(scores: Scores, present: Mask) -> tuple[Scores, Scores, Scores]:
     """Score, log2 of 1 + the place (ties share the mean place), and spreads below the best, float32 [n, k] each."""
-    low = np.where(present, scores, -np.inf)
-    ordered = np.sort(-low, axis=1)
-    rank = np.empty(scores.shape, np.float32)
-    for line in range(len(scores)):
-        first = np.searchsorted(ordered[line], -low[line], side="left")
-        last = np.searchsorted(ordered[line], -low[line], side="right")
-        rank[line] = (first + last - 1) / 2
     shown = np.where(present, scores, 0.0)
     n = np.maximum(present.sum(axis=1, keepdims=True), 1)
     mean = shown.sum(axis=1, keepdims=True) / n
-    spread = np.sqrt((np.where(present, scores - mean, 0.0) ** 2).sum(axis=1, keepdims=True) / n)
-    best = low.max(axis=1, keepdims=True)
-    best = np.where(np.isfinite(best), best, 0.0)
+    spread = np.sqrt((np.where(present, shown - mean, 0.0) ** 2).sum(axis=1, keepdims=True) / n)
+    best = np.where(present, scores, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
     gap = np.where(present, best - shown, 0.0) / np.maximum(spread, 1e-9) * (spread > 1e-9)
-    return shown.astype(np.float32), np.log2(1 + rank), gap.astype(np.float32)
+    rank = mean_places(np.where(present, scores, -np.inf))
+    return shown.astype(np.float32), np.log2(1 + rank).astype(np.float32), gap.astype(np.float32)
+
+
+def mean_places(scores: Scores) -> NDArray[np.float64]:
+    """The place of each score of its line from 0, the highest first, float64 [n, k]; ties share their mean place.
+
+    >>> mean_places(np.array([[2.0, 5.0, 2.0, 1.0]])).tolist()
+    [[1.5, 0.0, 1.5, 3.0]]
+    """
+    k = scores.shape[1]
+    order = np.argsort(-scores, axis=1, kind="stable")
+    ordered, places = np.take_along_axis(scores, order, axis=1), np.arange(k)
+    changes = ordered[:, 1:] != ordered[:, :-1]
+    edge = np.ones((len(scores), min(k, 1)), bool)
+    first = np.maximum.accumulate(np.where(np.hstack([edge, changes]), places, 0), axis=1)
+    last = np.minimum.accumulate(np.where(np.hstack([changes, edge]), places, k)[:, ::-1], axis=1)[:, ::-1]
+    found = np.empty(scores.shape)
+    np.put_along_axis(found, order, (first + last) / 2, axis=1)
+    return found
 
 
 register_group(

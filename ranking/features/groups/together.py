@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ from ranking.features.grouped import Numbers
 from ranking.features.registry import Feature, FeatureGroup, Values, register_group
 from ranking.features.shortlists import Shortlists
 from retrieval.topk import ranges
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 LAST = (1, 3, 10)  # newest items
 SIMILARITIES = {"together": "co-occurrence with", "after": "how often it came right after"}
@@ -45,7 +49,7 @@ def _together(shortlists: Shortlists, facts: ShopFacts) -> Values:
     return found
 
 
-def similarities(matrix, newest: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.float32]:  # type: ignore[no-untyped-def]
+def similarities(matrix: csr_array, newest: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """The entry of each (newest item, candidate), float32 [n, most, k], of a sparse matrix with ascending columns."""
     n, most = newest.shape
     flat = newest.ravel()
