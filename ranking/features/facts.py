@@ -38,31 +38,34 @@ class Does(IntEnum):
 
 @dataclass(frozen=True)
 class ItemEvents:
-    """When events happened on each item: `keys` int64 ascending are row * span + time, times microseconds from 0."""
+    """When events happened on each item: `keys` int64 ascending are row * span + time, times microseconds from 0; those
+    of row i begin at `starts[i]`, int64 [n_items + 1]."""
 
     keys: NDArray[np.int64]
+    starts: NDArray[np.int64]
     first: int  # the earliest time
     span: int
 
     @classmethod
-    def of(cls, items: NDArray[np.integer], times: NDArray[np.int64]) -> ItemEvents:
+    def of(cls, items: NDArray[np.integer], times: NDArray[np.int64], n_items: int) -> ItemEvents:
         """From item rows and times (microseconds since 1970), in any order."""
         first, last = (int(times.min()), int(times.max())) if len(times) else (0, 0)
         span = last - first + 2
-        return cls(np.sort(items.astype(np.int64) * span + (times - first)), first, span)
+        starts = np.concatenate(([0], np.cumsum(np.bincount(items, minlength=n_items))))
+        return cls(np.sort(items.astype(np.int64) * span + (times - first)), starts, first, span)
 
     def before(self, rows: Rows, times: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The number of events of each row strictly before a time, int64 of the shape of both."""
+        """The number of events of each row strictly before a time, int64 of the shape that both broadcast to."""
         offset = np.clip(times - self.first, 0, self.span - 1)
-        return np.searchsorted(self.keys, rows * self.span + offset) - np.searchsorted(self.keys, rows * self.span)
+        return np.searchsorted(self.keys, rows * self.span + offset) - self.starts[rows]
 
     def earliest(self, rows: Rows) -> NDArray[np.float64]:
         """The time of the first event of each row, float64 microseconds since 1970; nan for none."""
         if not len(self.keys):
             return np.full(rows.shape, np.nan)
-        at = np.minimum(np.searchsorted(self.keys, rows * self.span), len(self.keys) - 1)
-        there = self.keys[at] // self.span == rows
-        return np.where(there, self.keys[at] % self.span + self.first, np.nan)
+        there = self.starts[rows + 1] > self.starts[rows]
+        first = self.keys[np.where(there, self.starts[rows], 0)] - rows * self.span + self.first
+        return np.where(there, first, np.nan)
 
 
 class ItemFigures(NamedTuple):
@@ -181,7 +184,7 @@ class ShopFacts:
 
     def _when(self, kept: NDArray[np.bool_]) -> ItemEvents:
         at = np.flatnonzero(kept & (self.timeline.item >= 0))
-        return ItemEvents.of(self.timeline.item[at], self.timeline.time[at])
+        return ItemEvents.of(self.timeline.item[at], self.timeline.time[at], self.n_items)
 
 
 def meaning(kind: str, targets: Sequence[str]) -> Does:

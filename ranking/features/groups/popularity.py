@@ -10,6 +10,7 @@ from ranking.features.shortlists import Shortlists
 from retrieval.data.time_units import DAY
 
 WINDOWS = (1, 3, 7, 14, 30, 90)  # days
+SPANS = DAY * np.array((0, *WINDOWS), np.int64)
 SHORT, LONG = 7, 30  # days of the trend
 PRIOR_TAKINGS, PRIOR_LOOKS = 1.0, 10.0  # added to every item's own
 
@@ -22,8 +23,8 @@ def _all_time(shortlists: Shortlists, facts: ShopFacts) -> Values:
 
 def _recent(shortlists: Shortlists, facts: ShopFacts) -> Values:
     rows, now = np.maximum(shortlists.rows, 0), shortlists.now[:, None]
-    until = facts.taken.before(rows, np.broadcast_to(now, rows.shape))
-    counts = {days: until - facts.taken.before(rows, np.broadcast_to(now - days * DAY, rows.shape)) for days in WINDOWS}
+    until, *earlier = facts.taken.before(rows, now - SPANS[:, None, None])
+    counts = {days: until - before for days, before in zip(WINDOWS, earlier, strict=True)}
     found = {f"takings_{days}d": np.log1p(count) for days, count in counts.items()}
     found["takings_until_now"] = np.log1p(until)
     found["trend"] = np.log((counts[SHORT] / SHORT + 0.1) / (counts[LONG] / LONG + 0.1))
@@ -34,10 +35,10 @@ def _recent(shortlists: Shortlists, facts: ShopFacts) -> Values:
 
 
 def _conversion(shortlists: Shortlists, facts: ShopFacts) -> Values:
-    rows, now = np.maximum(shortlists.rows, 0), np.broadcast_to(shortlists.now[:, None], shortlists.rows.shape)
-    start = now - LONG * DAY
-    taken = facts.taken.before(rows, now) - facts.taken.before(rows, start)
-    looked = facts.looked.before(rows, now) - facts.looked.before(rows, start)
+    rows, now = np.maximum(shortlists.rows, 0), shortlists.now[:, None]
+    window = now - np.array((0, LONG * DAY))[:, None, None]
+    (taken, taken_before), (looked, looked_before) = (when.before(rows, window) for when in (facts.taken, facts.looked))
+    taken, looked = taken - taken_before, looked - looked_before
     return {
         f"looks_{LONG}d": np.log1p(looked),
         "conversion": np.log((taken + PRIOR_TAKINGS) / (looked + PRIOR_LOOKS)),

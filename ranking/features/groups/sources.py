@@ -28,15 +28,16 @@ def _named(facts: ShopFacts) -> tuple[Feature, ...]:
 
 def _compute(shortlists: Shortlists, facts: ShopFacts) -> Values:
     present = shortlists.rows >= 0
-    found: dict[str, Scores] = {}
-    for name in (FUSED, *facts.sources):
-        scores = shortlists.fused if name == FUSED else shortlists.scores.get(name)
-        if scores is None:
-            columns = (np.full(present.shape, np.nan, np.float32),) * len(KINDS)
-        else:
-            columns = _of_source(scores, present)
-        found |= {f"{name}_{kind}": column for kind, column in zip(KINDS, columns, strict=True)}
-    return found
+    given = {FUSED: shortlists.fused, **shortlists.scores}
+    ran = [name for name in (FUSED, *facts.sources) if name in given]
+    lines = np.concatenate([given[name] for name in ran])  # of all sources at once, one source after the other
+    columns = [np.split(column, len(ran)) for column in _of_source(lines, np.tile(present, (len(ran), 1)))]
+    unknown = np.full(present.shape, np.nan, np.float32)
+    return {
+        f"{name}_{kind}": column[ran.index(name)] if name in given else unknown
+        for name in (FUSED, *facts.sources)
+        for kind, column in zip(KINDS, columns, strict=True)
+    }
 
 
 def _of_source(scores: Scores, present: Mask) -> tuple[Scores, Scores, Scores]:

@@ -83,7 +83,9 @@ def _cosines_of(
     found: dict[str, Numbers] = {}
     for name in parts:
         part = facts.tower_parts[name]
-        product = _unit(theirs[:, :, part]) @ _unit(own[:, :, part]).transpose(0, 2, 1)  # [n, k, most]
+        left, right = theirs[:, :, part], own[:, :, part]
+        product = left @ right.transpose(0, 2, 1)  # [n, k, most]
+        product /= np.maximum(_length(left)[:, :, None] * _length(right)[:, None, :], 1e-9)
         for last in LAST:
             counted = ~missing[:, :, :last]
             known = counted.any(axis=2)
@@ -96,9 +98,9 @@ def _cosines_of(
     return found
 
 
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    length = np.sqrt(np.einsum("...d,...d->...", vectors, vectors))[..., None]
-    return np.asarray(vectors / np.maximum(length, 1e-9), np.float32)
+def _length(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    length: NDArray[np.float32] = np.sqrt(np.einsum("...d,...d->...", vectors, vectors))
+    return length
 
 
 def _blocks(n: int) -> Iterator[slice]:
