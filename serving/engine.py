@@ -16,7 +16,7 @@ from serving.answering import pipeline
 from serving.answering.deadline import Deadline
 from serving.answering.release_state import ReleaseState
 from serving.answering.reloader import ReleaseReloader
-from serving.request import Answer, Filters, Request
+from serving.request import Answer, Filters, Given, Request
 
 
 class Engine:
@@ -92,7 +92,7 @@ class Engine:
         self,
         *,
         user_id: str | None = None,
-        history: Sequence[str] | None = None,
+        history: Sequence[Given] | None = None,
         query: str | None = None,
         k: int = 10,
         filter_seen: bool | None = None,
@@ -128,7 +128,7 @@ class Engine:
         text: str,
         *,
         user_id: str | None = None,
-        history: Sequence[str] | None = None,
+        history: Sequence[Given] | None = None,
         k: int = 10,
         filter_seen: bool | None = False,
         rerank: bool = True,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any, Literal, Self, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, Self, TypeAlias, get_args
 
+from retrieval.data.time_units import SECOND
 from retrieval.errors import BadRequest
 from retrieval.text.rendering import query_text
 
@@ -20,14 +23,31 @@ Filters: TypeAlias = str | Sequence[Condition] | Sequence[Sequence[Condition]]
 
 FEATURES, CROSS_ENCODER = "features", "cross-encoder"  # what can order a shortlist anew
 FOREVER = 1e12  # milliseconds
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = (datetime.max.replace(tzinfo=UTC) - EPOCH).total_seconds()
+
+
+class GivenEvent(NamedTuple):
+    """An event of a history that comes with a request."""
+
+    item_id: str
+    event: str | None = None  # its kind, as in the data; None: the item was taken
+    time: int | None = None  # microseconds since 1970, UTC; None: when the one before it happened
+
+
+Given: TypeAlias = str | Sequence[Any]
+"""An item id, or (item id, event, time): the event's kind, and a datetime (UTC where it names no zone), an ISO 8601
+text or seconds since 1970; either may be None."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """One call of a `task`, by default a recommendation, or a search where there is a query.
 
-    A user, a history (item ids, oldest first) and a query can each be absent; a given history stands in for what is
-    known of the user. It is the cart where a cart is to be completed, and the item that others are to be similar to.
+    A user, a history and a query can each be absent; a given history stands in for what is known of the user. It is
+    a list of item ids, oldest first, which are read as taken now, or of (item id, event, time), which are read as
+    stored events are; see `Given`. It is the cart where a cart is to be completed, and the item that others are to be
+    similar to: then of item ids alone.
     `filter_seen`: True leaves out items that the user already took, False keeps them, None does as the release was
     built to. `filters` over the items' attributes: only items that pass are answered. They are text,
     `"price < 20 and category in (Mugs, Cups)"`, or lists, `[("price", "<", 20), ("category", "in", ["Mugs", "Cups"])]`;
@@ -39,7 +59,7 @@ class Request:
 
     task: TaskName | None = None
     user_id: str | None = None
-    history: Sequence[str] | None = None
+    history: Sequence[Given] | None = None
     query: str | None = None
     k: int = 10
     filter_seen: bool | None = None
@@ -58,8 +78,9 @@ class Request:
         for name, value in (("query", self.query), ("user_id", self.user_id)):
             if value is not None and not isinstance(value, str):
                 raise BadRequest(f"{name} is {type(value).__name__}; give a string")
-        if isinstance(self.history, str) or not all(isinstance(item, str) for item in self.history or ()):
-            raise BadRequest("history is not a list of item ids; give a list of strings, oldest first")
+        if self.task in ("complete_cart", "similar") and any(not isinstance(one, str) for one in self.history or ()):
+            raise BadRequest(f"{self.task} is asked with item ids alone; give a list of strings")
+        _ = self.events  # what cannot be read is refused here
         if self.filter_seen is not None and not isinstance(self.filter_seen, bool):
             raise BadRequest(f"filter_seen is {self.filter_seen!r}; give True, False or None")
         if self.deadline_ms is not None and not _is_time(self.deadline_ms):
@@ -73,6 +94,13 @@ class Request:
         if unknown:
             raise BadRequest(f"{unknown[0]} is no field of a request; it has {', '.join(cls.__dataclass_fields__)}")
         return cls(**fields)
+
+    @cached_property
+    def events(self) -> tuple[GivenEvent, ...]:
+        """The given history; empty where there is none."""
+        if isinstance(self.history, str) or not isinstance(self.history, Sequence | None):
+            raise BadRequest("history is not a list of item ids; give a list of strings, oldest first")
+        return tuple(map(_given, self.history or ()))
 
     @cached_property
     def text(self) -> str:
@@ -126,6 +154,33 @@ class Answer:
             "reranked": list(self.reranked),
             "timings_ms": self.timings_ms,
         }
+
+
+def _given(one: object) -> GivenEvent:
+    if isinstance(one, str):
+        return GivenEvent(one)
+    if not isinstance(one, list | tuple) or len(one) != 3 or not isinstance(one[0], str):
+        raise BadRequest(f"history holds {one!r:.80}; give item ids, or (item id, event, time), oldest first")
+    item, event, when = one
+    if event is not None and not isinstance(event, str):
+        raise BadRequest(f"history holds the event {event!r:.80} of {item}; give its kind as a string, or None")
+    return GivenEvent(item, event, None if when is None else _microseconds(when, item))
+
+
+def _microseconds(when: object, item: str) -> int:
+    try:
+        if isinstance(when, str):
+            when = datetime.fromisoformat(when)
+        if isinstance(when, datetime):
+            return ((when if when.tzinfo else when.replace(tzinfo=UTC)) - EPOCH) // timedelta(microseconds=1)
+    except (ValueError, OverflowError):
+        pass
+    if isinstance(when, int | float) and not isinstance(when, bool) and math.isfinite(when) and 0 <= when < LATEST:
+        return round(when * SECOND)
+    raise BadRequest(
+        f"history holds the time {when!r:.80} of {item}; give a datetime, a text such as 2026-01-31T12:00, "
+        "seconds since 1970, or None"
+    )
 
 
 def _is_time(value: object) -> bool:

@@ -9,8 +9,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from feature_shops import PARTS, SOURCES, FeatureShop
 
+from feature_shops import PARTS, SOURCES, FeatureShop
 from ranking.features.item_words import idf
 from retrieval.data.time_units import DAY, HOUR
 from retrieval.text.words import stem, words

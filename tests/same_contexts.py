@@ -25,7 +25,7 @@ def events_read(histories: HistoryBatch) -> list[list[tuple[int, ...]]]:
 
 def assert_same_contexts(found: UserContexts, wanted: UserContexts) -> None:
     assert events_read(found.histories) == events_read(wanted.histories)
-    for name in ("history", "taken", "browsed"):
+    for name in ("history", "taken", "browsed", "carted"):
         assert lists_of(getattr(found.behaviour, name)) == lists_of(getattr(wanted.behaviour, name)), name
     assert found.behaviour.day.tolist() == wanted.behaviour.day.tolist()
     assert list(found.behaviour.queries) == list(wanted.behaviour.queries)

@@ -91,7 +91,8 @@ class ShopFacts:
     dated: whether times are dates that all shoppers share; else they only put one shopper's events in order, and what
     is popular at a time cannot be told. figures: what training events say of items. similarities: item-to-item, by
     name. vectors_at: index vectors of rows; tower_parts: the slices of those, by name. items_with: how many items have
-    a word, by its stem; None where nobody counted.
+    a word, by its stem; None where nobody counted. today: microseconds since 1970, UTC, up to when the events of all
+    shoppers are known; None: always.
     """
 
     items: pa.Table
@@ -104,6 +105,7 @@ class ShopFacts:
     vectors_at: Callable[[Rows], Vectors]
     tower_parts: Mapping[str, slice] = field(default_factory=dict)
     items_with: Callable[[str], int] | None = None
+    today: int | None = None
 
     @property
     def n_items(self) -> int:

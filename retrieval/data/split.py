@@ -33,9 +33,10 @@ WIDER = (1.0, 1.5, 2.0, 3.0)  # factors of the windows' widths, tried in turn un
 MIN_TEST = 20  # requests that a temporal test window has to hold
 OUTLIERS = 0.01  # share of the target events that may lie before the span, so that one odd date does not stretch it
 SAME_TIME = 0.5  # share of users with the same first or last time above which times count as positions, not dates
-STRENGTH = (  # kinds of events by how strong an interest they show, without punctuation and case
+CART = ("cart", "addtocart", "basket")  # kinds of events, without punctuation and case
+STRENGTH = (  # the same by how strong an interest they show
     ("purchase", "purchased", "buy", "bought", "order", "transaction", "sale"),
-    ("cart", "addtocart", "basket"),
+    CART,
     ("favourite", "favorite", "fav", "wishlist", "like"),
     ("click",),
     ("view", "pageview", "pv"),

@@ -214,12 +214,37 @@ class Timeline:
         """
         owner, at = ranges(self.offsets[users], ends)
         owner, at = owner[self.item[at] >= 0], at[self.item[at] >= 0]
-        keys = owner * (int(self.item.max(initial=0)) + 1) + self.item[at]
-        last = len(keys) - 1 - np.unique(keys[::-1], return_index=True)[1]
-        excluded = [*taken, *(code for code, kind in enumerate(self.kinds) if kind.casefold() in RETURNS)]
-        newest = np.sort(last[~np.isin(self.kind[at[last]], np.asarray(excluded, np.int64))])
+        newest = self._newest(owner, at)
+        newest = newest[~np.isin(self.kind[at[newest]], np.asarray([*taken, *self._returns], np.int64))]
         indptr = np.searchsorted(owner[newest], np.arange(len(ends) + 1)).astype(np.int64)
         return CSR(indptr, self.item[at[newest]].astype(np.int64))
+
+    def items_carted(
+        self, users: NDArray[np.integer], ends: NDArray[np.int64], carts: Sequence[int], taken: Sequence[int]
+    ) -> CSR:
+        """Distinct item rows before `ends` that each user put in the cart, by events of the kinds `carts`, and neither
+        took, by events of the kinds `taken`, nor gave back since, the most recent last; looks in between do not count.
+        """
+        ended = [*taken, *self._returns]
+        owner, at = ranges(self.offsets[users], ends)
+        counted = (self.item[at] >= 0) & np.isin(self.kind[at], np.asarray([*carts, *ended], np.int64))
+        owner, at = owner[counted], at[counted]
+        newest = self._newest(owner, at)
+        newest = newest[~np.isin(self.kind[at[newest]], np.asarray(ended, np.int64))]
+        indptr = np.searchsorted(owner[newest], np.arange(len(ends) + 1)).astype(np.int64)
+        return CSR(indptr, self.item[at[newest]].astype(np.int64))
+
+    def _newest(self, owner: NDArray[np.int64], at: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Of events at positions `at` on items of each `owner`, int64 [n] each in order, the places of the newest on
+        each item, ascending."""
+        keys = owner * (int(self.item.max(initial=0)) + 1) + self.item[at]
+        places: NDArray[np.int64] = np.sort(len(keys) - 1 - np.unique(keys[::-1], return_index=True)[1])
+        return places
+
+    @property
+    def _returns(self) -> list[int]:
+        """The codes of the kinds of events by which an item is given back."""
+        return [code for code, kind in enumerate(self.kinds) if kind.casefold() in RETURNS]
 
     def codes_of(self, kinds: Iterable[str]) -> tuple[int, ...]:
         """The codes of the given kinds of events in `self.kinds`; unknown kinds are left out."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from retrieval.data.split import CART, bare
 from retrieval.sources.cooccurrence import incidence
 from retrieval.sources.protocols import RequestBatch, SparseScores
 from retrieval.sources.registry import FitCase, ReleaseParts, SourceSpec, register_source
@@ -71,10 +72,25 @@ class RecentlyBrowsed:
 
     def read(self, requests: RequestBatch) -> SparseScores:
         """See CandidateSource."""
-        browsed = requests.browsed
-        order = np.lexsort((browsed.rows, browsed.owners))
-        values = 1.0 / (browsed.indptr[1:][browsed.owners] - np.arange(len(browsed.rows)))
-        return SparseScores(CSR(browsed.indptr, browsed.rows[order]), values[order].astype(np.float32))
+        return _most_recent_first(requests.browsed)
+
+
+@dataclass(frozen=True)
+class InCart:
+    """Items the shopper put in the cart and has neither taken nor given back since: 1 for the most recent, then 1/2,
+    1/3, ..."""
+
+    def read(self, requests: RequestBatch) -> SparseScores:
+        """See CandidateSource."""
+        return _most_recent_first(requests.carted)
+
+
+def _most_recent_first(lists: CSR) -> SparseScores:
+    """1 for the last row of each list, which are distinct, 1/2 for the one before, ..."""
+    owners = lists.owners
+    order = np.lexsort((lists.rows, owners))
+    values = 1.0 / (lists.indptr[1:][owners] - np.arange(len(lists.rows)))
+    return SparseScores(CSR(lists.indptr, lists.rows[order]), values[order].astype(np.float32))
 
 
 def newest(lists: CSR, n: int) -> CSR:
@@ -94,6 +110,10 @@ def _recommends(case: FitCase) -> bool:
 
 def _repeats(case: FitCase) -> bool:
     return case.order == "recommend" and not case.unseen
+
+
+def _has_carts(parts: ReleaseParts) -> bool:
+    return any(bare(kind) in CART for kind in parts.timeline.kinds)
 
 
 def _similar(name: str, reads: int) -> dict[str, Any]:
@@ -128,6 +148,15 @@ register_source(
         name="looked_at",
         about="what the user looked at, or put in the cart, and did not take since",
         make=lambda parts: RecentlyBrowsed(),
+        counts_for=_recommends,
+    )
+)
+register_source(
+    SourceSpec(
+        name="in_cart",
+        about="what the user put in the cart, and did not take since",
+        make=lambda parts: InCart(),
+        available=_has_carts,
         counts_for=_recommends,
     )
 )

@@ -18,14 +18,17 @@ class RequestBatch(NamedTuple):
     history: CSR  # item rows of each shopper's earlier events, oldest first, repeats kept
     taken: CSR  # those of target events (purchases), oldest first, repeats kept
     browsed: CSR  # items seen or put in the cart but not taken since, each once, the most recent last
+    carted: CSR  # items put in the cart and neither taken nor given back since, each once, the most recent last
     day: NDArray[np.int64]  # [n] day of the request, in whole days since 1970, UTC
     queries: Sequence[str]  # [n] query texts, "" where the request has none
 
     def select(self, part: NDArray[np.int64]) -> RequestBatch:
         """The requests at the positions `part`, int64 [m]."""
         queries = [self.queries[i] for i in part.tolist()]
-        lists = (self.history.select(part), self.taken.select(part), self.browsed.select(part))
-        return RequestBatch(*lists, self.day[part], queries)
+        history, taken, browsed, carted = (
+            own.select(part) for own in (self.history, self.taken, self.browsed, self.carted)
+        )
+        return RequestBatch(history, taken, browsed, carted, self.day[part], queries)
 
     @classmethod
     def of_texts(cls, texts: Sequence[str]) -> RequestBatch:
@@ -35,16 +38,16 @@ class RequestBatch(NamedTuple):
         1
         """
         empty = CSR.empty(len(texts))
-        return cls(empty, empty, empty, np.zeros(len(texts), np.int64), texts)
+        return cls(empty, empty, empty, empty, np.zeros(len(texts), np.int64), texts)
 
     @classmethod
     def join(cls, parts: Sequence[RequestBatch]) -> RequestBatch:
         """The requests of several batches, one after another."""
-        history, taken, browsed = (
-            CSR.join([getattr(part, name) for part in parts]) for name in ("history", "taken", "browsed")
+        history, taken, browsed, carted = (
+            CSR.join([getattr(part, name) for part in parts]) for name in ("history", "taken", "browsed", "carted")
         )
         queries = [text for part in parts for text in part.queries]
-        return cls(history, taken, browsed, np.concatenate([part.day for part in parts]), queries)
+        return cls(history, taken, browsed, carted, np.concatenate([part.day for part in parts]), queries)
 
 
 class SourceScores(Protocol):

@@ -15,6 +15,7 @@ from indexing.version.index_version import IndexVersion
 from ranking.feature_ranker.protocol import FeatureRanker
 from ranking.features.facts import ShopFacts
 from ranking.features.registry import FeatureReader
+from retrieval.data.time_units import DAY
 from retrieval.encoders.runtime import DEFAULT_RUNTIME, RuntimeOptions
 from retrieval.errors import ShortlistError
 from retrieval.sources.exact import EXACT
@@ -173,6 +174,7 @@ class ReleaseState:
             vectors_at=version.vectors_at,
             tower_parts=self.user_tower.config.parts,
             items_with=self._items_with,
+            today=store.today * DAY,
         )
 
     @cached_property

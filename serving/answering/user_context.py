@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from indexing.version.index_version import IndexVersion
+from ranking.features.facts import Does, meaning
 from ranking.features.shortlists import EVENTS, ShopperEvents
 from retrieval.data.time_units import DAY
 from retrieval.data.timeline import HistoryBatch, Timeline, gap_buckets
@@ -19,7 +20,9 @@ from retrieval.topk import CSR, Mask
 from serving.answering.user_store import UserStore
 
 if TYPE_CHECKING:
-    from serving.request import Request
+    from serving.request import GivenEvent, Request
+
+UNKNOWN = -1  # code of a kind of event that the towers do not know
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,8 +124,8 @@ class UserContextReader:
         if request.history is None:
             return self.of_user(request.user_id)
         if request.task == "complete_cart":
-            return self.of_cart(request.history, request.user_id)
-        return self.of_items(request.history)
+            return self.of_cart([event.item_id for event in request.events], request.user_id)
+        return self.of_events(request.events)
 
     def of_user(self, user_id: str | None) -> UserContexts:
         """A user of the store; nothing is known of any other. n = 1."""
@@ -134,22 +137,38 @@ class UserContextReader:
         found = contexts_at(timeline, user, end, now, longest=self.longest, targets=self._target_codes)
         return replace(found, taken=CSR.from_lists([np.unique(found.taken.rows)]), query_texts=self.store.query_texts)
 
-    def of_items(self, items: Sequence[str]) -> UserContexts:
-        """Given items, oldest first, read as taken one right after the other; unknown ones are passed over. n = 1."""
-        rows, unknown = self._rows_of(items)
-        distinct = np.unique(rows.rows)
-        return UserContexts(
-            histories=items_batch(rows, self._given_kind, self.longest),
-            behaviour=self._nobody.behaviour._replace(history=rows, taken=rows),
-            events=ShopperEvents.none(1).then(rows, self._given_kind, self._nobody.now),
-            now=self._nobody.now,
-            taken=CSR(np.array([0, len(distinct)]), distinct),
+    def of_events(self, events: Sequence[GivenEvent]) -> UserContexts:
+        """Given events, oldest first, read as stored ones: as of the newest of their times, or of today where that is
+        later. What is unknown of an event stands as in `GivenEvent`; unknown items are passed over. n = 1."""
+        found = self.version.rows_of([event.item_id for event in events])
+        known = np.flatnonzero(found >= 0)
+        rows, unknown = CSR(np.array([0, len(known)]), found[known]), np.array([len(found) - len(known)])
+        now = np.maximum(self.today * DAY, max((event.time for event in events if event.time is not None), default=0))
+        timeline = self._timeline(rows.rows, [events[at] for at in known.tolist()], int(now[0]))
+        user, end, targets = np.zeros(1, np.int64), timeline.offsets[1:], self._given_targets
+        read = contexts_at(timeline, user, end, now, longest=self.longest, targets=targets)
+        return replace(
+            read,
+            behaviour=read.behaviour._replace(day=self.today),  # what other shoppers did later is not known
+            taken=CSR.from_lists([np.unique(read.taken.rows)]),
             given=rows,
-            gap=self._nobody.gap,
             unknown=unknown,
-            named=np.ones(1, bool),
-            kinds=self.store.timeline.kinds,
             query_texts=self.store.query_texts,
+        )
+
+    def _timeline(self, rows: NDArray[np.int64], events: Sequence[GivenEvent], now: int) -> Timeline:
+        """Given events on item rows as the timeline of one user; those with times stand in the order of these."""
+        code_of = {kind: code for code, kind in enumerate(self.store.timeline.kinds)}
+        kind = [self._given_kind if one.event is None else code_of.get(one.event, UNKNOWN) for one in events]
+        time = _filled([one.time for one in events], now)
+        order = np.argsort(time, kind="stable")
+        return Timeline(
+            item=rows[order].astype(np.int32),
+            query=np.full(len(rows), -1, np.int32),
+            kind=np.array(kind, np.int16)[order],
+            time=time[order],
+            offsets=np.array([0, len(rows)]),
+            kinds=self.store.timeline.kinds,
         )
 
     def of_cart(self, items: Sequence[str], user_id: str | None) -> UserContexts:
@@ -177,7 +196,12 @@ class UserContextReader:
 
     @property
     def _given_kind(self) -> int:
-        return next(iter(self._target_codes), -1)
+        return next(iter(self._target_codes), UNKNOWN)
+
+    @property
+    def _given_targets(self) -> tuple[int, ...]:
+        """The codes by which a given item is taken: in a shop without events all are."""
+        return self._target_codes or (UNKNOWN,)
 
     @cached_property
     def _nobody(self) -> UserContexts:
@@ -218,6 +242,7 @@ def contexts_at(
             timeline.items_before(users, ends),
             taken,
             timeline.items_browsed(users, ends, targets),
+            timeline.items_carted(users, ends, _cart_codes(timeline.kinds, tuple(targets)), targets),
             now // DAY,
             [""] * n,
         ),
@@ -228,6 +253,26 @@ def contexts_at(
         named=np.ones(n, bool),
         kinds=timeline.kinds,
     )
+
+
+@lru_cache(64)
+def _cart_codes(kinds: tuple[str, ...], targets: tuple[int, ...]) -> tuple[int, ...]:
+    """The codes of the kinds of events by which an item is put in the cart and not yet taken."""
+    return tuple(c for c, kind in enumerate(kinds) if c not in targets and meaning(kind, ()) == Does.CART)
+
+
+def _filled(times: Sequence[int | None], now: int) -> NDArray[np.int64]:
+    """Times without those that are absent: such an event happened when the one before it did, before the first with a
+    time when that did; all `now` where there is none, int64 [n].
+
+    >>> _filled([None, 3, None, 5], 9).tolist(), _filled([None], 9).tolist()
+    ([3, 3, 3, 5], [9])
+    """
+    found, time = [], next((one for one in times if one is not None), now)
+    for one in times:
+        time = time if one is None else one
+        found.append(time)
+    return np.array(found, np.int64)
 
 
 def items_batch(rows: CSR, kind: int, longest: int) -> HistoryBatch:

@@ -36,7 +36,7 @@ def test_every_given_item_is_left_out_and_read_as_taken(engine: Engine, data: Da
     history = list(data.item_ids[: engine.state.user_contexts.longest + 3])
     answer = engine.recommend(history=history, k=data.n_items, filter_seen=True)
     assert set(ids(answer)) == set(data.item_ids) - set(history)
-    batch = engine.state.user_contexts.of_items(history).histories
+    batch = engine.state.user_contexts.of_request(Request(history=history)).histories
     assert batch.items.shape == (1, engine.state.user_contexts.longest)
     kinds = engine.state.user_store.timeline.kinds
     assert {kinds[code - 1] for code in batch.kinds.ravel()} == {engine.state.user_contexts.targets[0]}

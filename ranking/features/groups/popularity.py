@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ranking.features.facts import ShopFacts
 from ranking.features.registry import Feature, FeatureGroup, Values, register_group
@@ -22,7 +23,7 @@ def _all_time(shortlists: Shortlists, facts: ShopFacts) -> Values:
 
 
 def _recent(shortlists: Shortlists, facts: ShopFacts) -> Values:
-    rows, now = np.maximum(shortlists.rows, 0), shortlists.now[:, None]
+    rows, now = np.maximum(shortlists.rows, 0), _as_of(shortlists, facts)
     until, *earlier = facts.taken.before(rows, now - SPANS[:, None, None])
     counts = {days: until - before for days, before in zip(WINDOWS, earlier, strict=True)}
     found = {f"takings_{days}d": np.log1p(count) for days, count in counts.items()}
@@ -35,7 +36,7 @@ def _recent(shortlists: Shortlists, facts: ShopFacts) -> Values:
 
 
 def _conversion(shortlists: Shortlists, facts: ShopFacts) -> Values:
-    rows, now = np.maximum(shortlists.rows, 0), shortlists.now[:, None]
+    rows, now = np.maximum(shortlists.rows, 0), _as_of(shortlists, facts)
     window = now - np.array((0, LONG * DAY))[:, None, None]
     (taken, taken_before), (looked, looked_before) = (when.before(rows, window) for when in (facts.taken, facts.looked))
     taken, looked = taken - taken_before, looked - looked_before
@@ -43,6 +44,13 @@ def _conversion(shortlists: Shortlists, facts: ShopFacts) -> Values:
         f"looks_{LONG}d": np.log1p(looked),
         "conversion": np.log((taken + PRIOR_TAKINGS) / (looked + PRIOR_LOOKS)),
     }
+
+
+def _as_of(shortlists: Shortlists, facts: ShopFacts) -> NDArray[np.int64]:
+    """When each request is made, int64 [n, 1], or up to when events are known, where that is earlier: a window that
+    ends in the unknown would call everything unpopular."""
+    now = shortlists.now[:, None]
+    return now if facts.today is None else np.minimum(now, facts.today)
 
 
 register_group(

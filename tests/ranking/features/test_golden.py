@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from feature_shops import PARTS, SOURCES, TARGETS
 from scipy.sparse import csr_array
 
+from feature_shops import PARTS, SOURCES, TARGETS
 from ranking.features import registry
 from ranking.features.facts import ItemFigures, ShopFacts
 from ranking.features.registry import FeatureReader, feature_groups, features_of, groups_fingerprint, register_group

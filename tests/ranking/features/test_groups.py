@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from feature_shops import FeatureShop, feature_shop, without_events
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive_features import Naive
 
+from feature_shops import FeatureShop, feature_shop, without_events
+from naive_features import Naive
 from ranking.features.facts import ShopFacts
 from ranking.features.registry import FeatureReader, feature_groups, features_of
 from ranking.features.shortlists import ShopperEvents

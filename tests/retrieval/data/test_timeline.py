@@ -99,6 +99,29 @@ def test_items_left_equal_a_naive_loop(make_events: Story, users: Steps, taken: 
         assert found.rows[found.indptr[i] : found.indptr[i + 1]].tolist() == expected
 
 
+@settings(max_examples=60, deadline=None)
+@given(users=USERS, taken=st.lists(st.integers(0, 2), max_size=2), carts=st.lists(st.integers(0, 2), max_size=2))
+def test_items_carted_equal_a_naive_loop(make_events: Story, users: Steps, taken: list[int], carts: list[int]) -> None:
+    events = make_events(users)
+    timeline, position = Timeline.from_events(events)
+    moments = every_moment(events)
+    ends = position[np.array([end for _, end in moments])]
+    found = timeline.items_carted(np.array([user for user, _ in moments]), ends, carts, taken)
+    for i, (user, end) in enumerate(moments):
+        cart = list[int]()
+        for item, _, kind, _ in told(events, user, end):
+            code = timeline.kinds.index(kind)
+            if item >= 0 and code in {*taken, *carts}:
+                cart = [other for other in cart if other != item] + [item] * (code not in taken)
+        assert found.rows[found.indptr[i] : found.indptr[i + 1]].tolist() == cart
+
+
+def test_what_was_given_back_is_not_in_the_cart(make_events: Story) -> None:
+    timeline, _ = Timeline.from_events(make_events([[(1, 0, 1), (2, 0, 1), (1, 1, 1)]]))
+    renamed = replace(timeline, kinds=tuple("Refund" if kind == "view" else kind for kind in timeline.kinds))
+    assert renamed.items_carted(np.array([0]), np.array([3]), [0], []).rows.tolist() == [2]
+
+
 def test_what_was_given_back_is_not_left_over(make_events: Story) -> None:
     events = make_events([[(1, 1, 0), (2, 0, 1)]])
     timeline, _ = Timeline.from_events(events)

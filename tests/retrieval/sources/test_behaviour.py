@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array
 
-from retrieval.sources.behaviour import CoOccurrence, OwnFrequency, RecentlyBrowsed, TakenBefore
+from retrieval.sources.behaviour import CoOccurrence, InCart, OwnFrequency, RecentlyBrowsed, TakenBefore
+from retrieval.topk import CSR
 from source_requests import asked, co_occurrence
 
 
@@ -34,3 +35,9 @@ def test_what_was_looked_at_last_stands_first() -> None:
     hits = RecentlyBrowsed().read(asked([[4, 1, 3], [], [2, 0]])).top(3)
     assert hits.rows.tolist() == [[3, 1, 4], [-1] * 3, [0, 2, -1]]
     np.testing.assert_allclose(hits.scores[0], [1, 1 / 2, 1 / 3], rtol=1e-6)
+
+
+def test_what_was_put_in_the_cart_last_stands_first_whatever_was_looked_at() -> None:
+    hits = InCart().read(asked([[4, 1], []])._replace(browsed=CSR.from_lists([[0, 2], [3]]))).top(3)
+    assert hits.rows.tolist() == [[1, 4, -1], [-1] * 3]
+    np.testing.assert_allclose(hits.scores[0, :2], [1, 1 / 2], rtol=1e-6)

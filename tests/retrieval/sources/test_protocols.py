@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from retrieval.sources.behaviour import OwnFrequency, RecentlyBrowsed
+from retrieval.sources.behaviour import InCart, OwnFrequency, RecentlyBrowsed
 from retrieval.sources.lexical import Lexical
 from retrieval.sources.protocols import best_of_lists
 from retrieval.sources.recent import RecentPopularity
@@ -13,7 +13,7 @@ from retrieval.topk import CSR
 from source_requests import N, asked, co_occurrence, every_pair, recent_together
 
 
-@pytest.mark.parametrize("name", ["together", "own", "looked", "recent", "lately", "lexical"])
+@pytest.mark.parametrize("name", ["together", "own", "looked", "carted", "recent", "lately", "lexical"])
 def test_a_source_scores_a_pair_as_it_scores_its_best(name: str) -> None:
     rng = np.random.default_rng(3)
     days = np.sort(rng.integers(0, 5, 40))
@@ -21,6 +21,7 @@ def test_a_source_scores_a_pair_as_it_scores_its_best(name: str) -> None:
         "together": co_occurrence(),
         "own": OwnFrequency(),
         "looked": RecentlyBrowsed(),
+        "carted": InCart(),
         "recent": RecentPopularity(days, rng.integers(0, N, 40), 2),
         "lately": recent_together(),
         "lexical": Lexical(

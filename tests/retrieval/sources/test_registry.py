@@ -11,7 +11,7 @@ from retrieval.sources import registry
 from retrieval.sources.behaviour import TakenBefore
 from retrieval.sources.registry import FitCase, SourceSpec, register_source, source_specs, sources_for
 
-OF_USERS = {"co_occurrence", "right_after", "looked_at"}
+OF_USERS = {"co_occurrence", "right_after", "looked_at", "in_cart"}
 OF_REPEATS = {"own_frequency", "taken_before"}
 OF_LATE = {"popularity_7d", "popularity_30d", "together_14d"}
 

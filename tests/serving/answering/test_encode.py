@@ -35,8 +35,8 @@ def users(engine: Engine, data: DataSet) -> UserContexts:
     """Those who did much, little and nothing; with a cart, and with one of unknown items alone."""
     reader = engine.state.user_contexts
     known = [reader.of_user(user) for user in (*data.user_ids[:6], "nobody", None)]
-    given = [reader.of_items(data.item_ids[:3]), reader.of_cart(data.item_ids[:2], data.user_ids[0])]
-    found = UserContexts.join([*known, *given, reader.of_items(["no such item"])])
+    given = [reader.of_request(Request(history=data.item_ids[:3])), reader.of_cart(data.item_ids[:2], data.user_ids[0])]
+    found = UserContexts.join([*known, *given, reader.of_request(Request(history=["no such item"]))])
     sizes = found.histories.present.sum(axis=1)
     assert len(set(sizes.tolist())) > 3
     assert (sizes == 0).any()
@@ -97,7 +97,7 @@ def test_a_search_is_heard_as_the_newest_event_where_the_towers_learned_to(engin
         loud = hearing(engine.state, hears=hears, weight=1e6)  # the query alone is not heard beside it
         return query_user_vectors(loud, replace(users, gap=np.array([gap])), [text])
 
-    nothing = engine.state.user_contexts.of_items(())
+    nothing = engine.state.user_contexts.of_request(Request(history=()))
     assert not np.allclose(vector(hears=True), vector(hears=False))
     assert not np.allclose(vector(hears=True), vector(hears=True, gap=9))
     assert not np.allclose(vector(hears=True), vector(hears=True, text="steel saw"), atol=1e-4)

@@ -14,6 +14,7 @@ from serving.answering.rank import pair_logits, rerank, step_logits, user_texts
 from serving.answering.rerank_steps import Step
 from serving.answering.user_context import UserContexts
 from serving.engine import Engine
+from serving.request import Request
 
 
 def paced(step: Step, milliseconds: float) -> Step:
@@ -88,7 +89,7 @@ def test_without_a_step_nothing_moves() -> None:
 
 def test_the_ranker_reads_the_query_then_the_newest_titles_of_each_user(engine: Engine, data: DataSet) -> None:
     state = with_markers(engine.state, marked=False)
-    contexts = [state.user_contexts.of_items(data.item_ids[:n]) for n in (6, 0, 1)]
+    contexts = [state.user_contexts.of_request(Request(history=data.item_ids[:n])) for n in (6, 0, 1)]
     titles, limit = state.titles(data.item_ids[:6]), state.settings.titles
     found = user_texts(state, UserContexts.join(contexts), ["red mug", "lamp", ""])
     assert found == [user_text(titles[::-1], "red mug", limit=limit), "lamp", user_text(titles[:1])]

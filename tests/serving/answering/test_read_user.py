@@ -42,7 +42,7 @@ def test_many_users_are_read_as_each_is_alone(engine: Engine, requests: list[Req
 
 def test_given_items_stand_in_for_the_users_own(engine: Engine, data: DataSet, requests: list[Request]) -> None:
     reader = engine.state.user_contexts
-    assert_same_contexts(reader.of_request(requests[-1]), reader.of_items(data.item_ids[:1]))
+    assert_same_contexts(reader.of_request(requests[-1]), reader.of_request(Request(history=data.item_ids[:1])))
 
 
 def test_some_of_the_requests_are_those_requests(engine: Engine, requests: list[Request]) -> None:

@@ -21,6 +21,7 @@ from retrieval.sources.registry import ReleaseParts, SourceSpec, register_source
 from serving.answering.source_registry import VOCABULARY, OpenedParts, Sources, write_words
 from serving.engine import Engine
 from serving.jobs.update_index import Update
+from serving.request import Request
 
 TEXTS = ["red mug", "blue mug mug", "a red lamp, 40w"]
 
@@ -139,7 +140,7 @@ def test_every_source_reads_users_of_new_items_after_an_update(
     if read_before:
         assert all(source is not None for source in sources.values())
     contexts = replace(state.user_contexts, version=updated_version)
-    behaviour = contexts.of_items(["new-item", "item-00003"]).behaviour
+    behaviour = contexts.of_request(Request(history=["new-item", "item-00003"])).behaviour
     every = np.ones(updated_version.size, bool)
     for name, source in sources.updated(updated_version).items():
         assert (source.read(behaviour).top(5, None, every).rows < updated_version.size).all(), name

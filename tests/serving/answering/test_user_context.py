@@ -15,6 +15,7 @@ from retrieval.data.timeline import Timeline, gap_buckets
 from retrieval.topk import CSR
 from serving.answering.user_context import UserContexts, contexts_at, items_batch
 from serving.engine import Engine
+from serving.request import Request
 
 PURCHASE = 0
 LONGEST = 4
@@ -149,7 +150,7 @@ def test_whoever_is_not_known_has_nothing_but_a_name_or_none(engine: Engine) -> 
 def test_given_items_are_read_as_taken_and_those_of_no_index_are_counted(engine: Engine, data: DataSet) -> None:
     reader = engine.state.user_contexts
     items = [data.item_ids[4], "no such item", data.item_ids[2], data.item_ids[4]]
-    found = reader.of_items(items)
+    found = reader.of_request(Request(history=items))
     kind = 1 + engine.state.user_store.timeline.codes_of(reader.targets)[0]
     assert events_read(found.histories) == [[(row, -1, kind, 0) for row in (4, 2, 4)]]
     assert lists_of(found.behaviour.history) == lists_of(found.behaviour.taken) == lists_of(found.given) == [[4, 2, 4]]
