@@ -74,6 +74,20 @@ class Shortlists:
     typed: Sequence[str] = ()
     corrected: Sequence[str] = ()
 
+    @classmethod
+    def of_nobody(cls, dim: int) -> Self:
+        """The first item, for one of whom nothing is known, with a user vector of `dim` zeros."""
+        return cls(
+            rows=np.zeros((1, 1), np.int64),
+            fused=np.zeros((1, 1), np.float32),
+            events=ShopperEvents.none(1),
+            now=np.zeros(1, np.int64),
+            carts=CSR.empty(1),
+            vectors=np.zeros((1, dim), np.float32),
+            typed=("",),
+            corrected=("",),
+        )
+
     def __len__(self) -> int:
         return len(self.rows)
 

@@ -51,7 +51,7 @@ def _answer(state: ReleaseState, batch: Batch, order: Order, line: int, deadline
 
 def _decided(batch: Batch, line: int) -> Iterator[str]:
     """What changed the order that retrieval gave."""
-    if batch.scored is not None:
+    if batch.scored is not None and batch.vectors[line].any():
         yield FEATURES
     if batch.ranking is not None and any(batch.ranking.depths) and _read(batch, line):
         yield CROSS_ENCODER

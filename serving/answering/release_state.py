@@ -15,6 +15,7 @@ from indexing.version.index_version import IndexVersion
 from ranking.feature_ranker.protocol import FeatureRanker
 from ranking.features.facts import ShopFacts
 from ranking.features.registry import FeatureReader
+from ranking.features.shortlists import Shortlists
 from retrieval.data.time_units import DAY
 from retrieval.encoders.runtime import DEFAULT_RUNTIME, RuntimeOptions
 from retrieval.errors import ShortlistError
@@ -117,7 +118,7 @@ class ReleaseState:
         if release.second_stage is None:
             return state
         folder = bundle.path_of("second_stage", release.second_stage)
-        return replace(state, second_stage=SecondStage.open(folder, state.facts))
+        return replace(state, second_stage=SecondStage.open(folder, state.facts))._warmed()
 
     def updated(self) -> ReleaseState:
         """With the updates that were appended to its index since; itself where there are none.
@@ -142,7 +143,15 @@ class ReleaseState:
             retriever=replace(retriever, version=version, popularity=popularity, sources=sources),
             spelling=spelling,
             user_contexts=replace(self.user_contexts, version=version),
-        )
+        )._warmed()
+
+    def _warmed(self) -> ReleaseState:
+        """Itself, with what features read of the shop computed, so that the first request does not wait for it."""
+        if self.version.size:
+            one = Shortlists.of_nobody(self.version.dim)
+            for ranker in self.second_stage.rankers.values():
+                self.feature_reader(ranker).read(one)
+        return self
 
     @property
     def version(self) -> IndexVersion:

@@ -27,9 +27,9 @@ PARTS = ("_score", "_rank", "_gap")  # endings of the features of a source
 def score(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
     """Reads `users`, `queries`, `vectors` and `candidates`, writes `candidates` in the ranker's order with its scores,
     and `scored`. What a query names by its id or code keeps its place in front. Nothing changes where the task's gate
-    or the request says no."""
+    or the request says no, and for requests of which nothing is known, to whom what is popular is answered."""
     ranker = state.feature_ranker(batch.task.order, batch.task.gate) if batch.rerank else None
-    if ranker is None or not len(batch):
+    if ranker is None or not batch.vectors.any():
         return batch
     reader = state.feature_reader(ranker)
     features, fused = read_features(state, batch, reader)
@@ -42,7 +42,7 @@ def ordered(batch: Batch, ranker: FeatureRanker, features: NDArray[np.float32], 
     given, exact = batch.candidates, batch.candidates.exact
     rows = given.hits.rows
     scores = np.full(rows.shape, np.nan, np.float32)
-    scored = (rows >= 0) & ~exact
+    scored = (rows >= 0) & ~exact & batch.vectors.any(axis=1, keepdims=True)
     scores[scored] = ranker.score(features[scored], fused[scored])
     order = rerank_order(given.hits, scores)
     shown = np.take_along_axis(np.where(scored, scores, given.hits.scores), order, axis=1)

@@ -96,7 +96,8 @@ def lists_of(
 ) -> TrainingLists:
     """The shortlists that hold a target, at most `most` of them drawn evenly, with their features; exact matches, whose
     place is fixed, are left out."""
-    useful = np.flatnonzero(needs_rerank(found.batch.candidates.hits, found.targets))
+    known = found.batch.vectors.any(axis=1)  # of others what is popular is answered
+    useful = np.flatnonzero(needs_rerank(found.batch.candidates.hits, found.targets) & known)
     useful = useful[rerank_sample(len(useful), most)]
     meter, parts = ProgressMeter(len(useful), f"features, {what}", unit="lists"), []
     for block in _blocks(useful):
