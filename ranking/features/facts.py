@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,6 +26,16 @@ if TYPE_CHECKING:
 
 CATEGORIES = 6  # names of an item's category that are read: the first, and the last ones
 PATH = " > "  # between the parts of a category that is one string
+OF_ITEMS = (
+    "does",
+    "log_price",
+    "categories",
+    "brands",
+    "item_words",
+    "_coded_brands",
+    "_brand_words",
+    "_similar",
+)  # what of ShopFacts does not depend on the events
 REPEATS = 3  # gaps between takings of an item by one shopper that are needed to tell what is typical
 PRIOR_RATINGS = 5.0  # ratings at the shop's mean that are added to every item's own
 
@@ -153,6 +163,12 @@ class ShopFacts:
             return np.full(self.n_items, -1), 0
         codes = self._coded_brands.indices.fill_null(-1).to_numpy(zero_copy_only=False)
         return codes.astype(np.int64), len(self._coded_brands.dictionary)
+
+    def with_timeline(self, timeline: Timeline) -> ShopFacts:
+        """The same items with other events of the same kinds; what was read of the items is kept."""
+        made = replace(self, timeline=timeline)
+        made.__dict__.update({name: self.__dict__[name] for name in OF_ITEMS if name in self.__dict__})
+        return made
 
     def brand_words(self, row: int) -> tuple[str, ...]:
         """The stems of an item's brand; empty for none."""

@@ -24,6 +24,7 @@ from serving.answering.second_stage import SecondStage
 from serving.evaluation.figures import needs_rerank, rerank_sample
 from serving.evaluation.labelled import LabelledRequests, LabelledShortlists
 from serving.fitting.fit_fusion import orders_of
+from serving.fitting.leak_check import require_no_leak
 from serving.shop import Shop
 
 TRAIN = {"recommend": ("ranker_train",), "recommend_unseen": ("ranker_train",), "search": ("ranker_valid",)}
@@ -48,10 +49,12 @@ class FeatureFitting:
 
     def chosen(self, kinds: Sequence[str] | None) -> dict[OrderName, Chosen]:
         """The ranker that each order is best served by, of `kinds` (None: all), chosen on ranker_valid; an order with
-        too few lists to learn from is left out."""
+        too few lists to learn from is left out. Raises BadConfig for a feature that knows the future."""
         found: dict[OrderName, Chosen] = {}
         for order, case in orders_of(self.state, self.shop):
             names = feature_names(self.state.facts, case)
+            if order == "recommend":
+                require_no_leak(self.state, self.shop, names, say=self.say)
             train, valid = self._halves(order, names)
             picked = choose(train, valid, kinds, seed=self.seed, say=partial(self._say, order))
             if picked is None:
