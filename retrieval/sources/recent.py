@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 RECENT_DAYS = 14  # window of the recent co-occurrence
-CACHED_DAYS = 32  # request days whose results a source caches
+CACHED_DAYS = 32  # request days whose popularity a source caches
+CACHED_VALUES = 40_000_000  # similarities that a source caches, 8 bytes each
 SHRINKAGE = 10.0  # shoppers added to every item, see `cosines`: a few weeks of events are little evidence
 
 
@@ -129,8 +130,8 @@ class RecentCoOccurrence:
         window = slice(*np.searchsorted(self.day, [today - self.days, today]))
         by_user = np.argsort(self.user[window], kind="stable")
         made = cosines(self.user[window][by_user], self.item[window][by_user], self.n_items, shrinkage=SHRINKAGE)
-        while len(self.known) >= CACHED_DAYS and (oldest := next(iter(tuple(self.known)), None)) is not None:
-            self.known.pop(oldest, None)
+        while self.known and sum(one.nnz for one in tuple(self.known.values())) + made.nnz > CACHED_VALUES:
+            self.known.pop(next(iter(tuple(self.known)), today), None)
         self.known[today] = made
         return made
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
@@ -22,6 +22,7 @@ from retrieval.errors import ShortlistError
 from retrieval.sources.exact import EXACT
 from retrieval.sources.fusion import TOWERS, Fusion
 from retrieval.sources.lexical import Lexical
+from retrieval.sources.protocols import CandidateSource
 from retrieval.text.rendering import item_texts
 from retrieval.text.spelling import Spelling
 from retrieval.text.words import words
@@ -87,7 +88,8 @@ class ReleaseState:
         *,
         like: ReleaseState | None = None,
     ) -> ReleaseState:
-        """Any release of a bundle, live or not, as it was built. Models that `like` has open already are shared.
+        """Any release of a bundle, live or not, as it was built. What `like` has open already is shared: models, and
+        the sources of the same index and shoppers.
 
         Raises BadConfig for int8 on CUDA and for what is not known; BadBundle, CorruptBundle or StaleArtefact, by name.
         """
@@ -95,11 +97,15 @@ class ReleaseState:
         settings.require_same_markers(release)
         shared = like is not None and like.release.towers == release.towers
         user_tower = like.user_tower if like is not None and shared else _user_tower(bundle, release, options)
-        version = IndexVersion.open(bundle.path_of("index", release.index), device=options.device)
-        store = _user_store(bundle, release, version, user_tower.config.kinds)
-        words = None if release.words is None else bundle.path_of("words", release.words)
-        fusions = settings.fusions
-        sources = _used(Sources(OpenedParts(version, store, settings.targets, words)), fusions)
+        fusions, alike = settings.fusions, like if like is not None and shared and _same_shop(like, release) else None
+        if alike is None:
+            version = IndexVersion.open(bundle.path_of("index", release.index), device=options.device)
+            store = _user_store(bundle, release, version, user_tower.config.kinds)
+            words = None if release.words is None else bundle.path_of("words", release.words)
+            sources: Mapping[str, CandidateSource] = Sources(OpenedParts(version, store, settings.targets, words))
+        else:
+            version, store, sources = alike.version, alike.user_store, alike.retriever.sources
+        sources = _used(sources, fusions)
         longest = int(user_tower.config.history.get("longest", LONGEST))
         open_now = like.steps if like is not None and like.release.ranker == release.ranker else ()
         state = cls(
@@ -234,7 +240,15 @@ class ReleaseState:
         return item_texts(self.version.items_at(rows))
 
 
-def _used(sources: Sources, fusions: dict[str, Fusion]) -> Sources:
+def _same_shop(like: ReleaseState, release: Release) -> bool:
+    """Whether an open release without updates has the items and the shoppers of another."""
+    own = like.release
+    parts = ((own.index, release.index), (own.shoppers, release.shoppers), (own.words, release.words))
+    targets = like.settings.targets == ReleaseSettings.of(release).targets
+    return like.version.delta is None and targets and all(one == other for one, other in parts)
+
+
+def _used(sources: Mapping[str, CandidateSource], fusions: dict[str, Fusion]) -> Mapping[str, CandidateSource]:
     """The sources, those that count read from the disk."""
     used = {EXACT}.union(*(fusion.weights for fusion in fusions.values()))
     for name in used & set(sources):
@@ -242,7 +256,7 @@ def _used(sources: Sources, fusions: dict[str, Fusion]) -> Sources:
     return sources
 
 
-def _spelling(sources: Sources, user_tower: UserTower) -> Spelling | None:
+def _spelling(sources: Mapping[str, CandidateSource], user_tower: UserTower) -> Spelling | None:
     lexical = sources.get("words")
     if not isinstance(lexical, Lexical):
         return None

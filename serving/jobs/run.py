@@ -78,6 +78,7 @@ class Pipeline:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     seconds: dict[str, float] = field(default_factory=dict)
     control: tuple[Step, ...] = ()  # of the last ranker that was trained: see `fit_blend.Blended`
+    _open_now: ReleaseState | None = field(default=None, init=False, repr=False)
     scratch: Path | None = None  # for what is only worked on; none: a folder in the bundle, from which a run goes on
 
     def run(self) -> RunResult:
@@ -339,7 +340,10 @@ class Pipeline:
         return Measurement(opened, shop, self.config.evaluation.rerank_sample)
 
     def _opened(self, bundle: Bundle, release: Release) -> ReleaseState:
-        return ReleaseState.of_release(bundle, release, RuntimeOptions(device=self.device))
+        """The release opened; what the one that was opened before has of it is shared."""
+        options = RuntimeOptions(device=self.device)
+        self._open_now = ReleaseState.of_release(bundle, release, options, like=self._open_now)
+        return self._open_now
 
     @property
     def _training(self) -> Training:
