@@ -22,12 +22,12 @@ from retrieval.training.text_pairs import TextPairs
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the way from the pretrained weights to the tuned ones
 MIN_QUERIES = 20  # below which no figure shows that tuning helped, as in the gate of the ranker
-TRIED_QUERIES, TRIED_ITEMS = 300, 1_000  # queries that are ranked at most, and random items beside the judged ones
+TRIED_QUERIES, TRIED_ITEMS = 300, 500  # queries that are ranked at most, and random items beside the judged ones
 State: TypeAlias = Mapping[str, Tensor]
 
 
 class SearchTrial:
-    """nDCG@10 of at most 300 queries, over their judged items and a sample of 1,000 others.
+    """nDCG@10 of at most 300 queries, over their judged items and a sample of 500 others.
 
     `pairs` are graded: the items that each owner's query should find, and others of grade 0.
     """

@@ -124,7 +124,8 @@ class TextTraining:
         )  # fmt: skip
         done = self.work / "model"
         if not (claim(self.work, run) and done.exists()):
-            model, figures = self._fitted()
+            with free_cores("text encoder", self.device, self.say):
+                model, figures = self._fitted()
             beside = done.with_suffix(".part")
             shutil.rmtree(beside, ignore_errors=True)
             model.save(str(beside), create_model_card=False)
@@ -232,11 +233,10 @@ class TextTraining:
     def _train(
         self, model: SentenceTransformer, train: TextPairs, stopping: TextPairs, examples: int, work: Path
     ) -> float | None:
-        with free_cores("text encoder", self.device, self.say):
-            return train_text(
-                model, train, stopping, self.items, config=self._text, examples=examples, work=work,
-                seed=self.config.seed, device=self.device, teacher=self.teacher,
-            )  # fmt: skip
+        return train_text(
+            model, train, stopping, self.items, config=self._text, examples=examples, work=work,
+            seed=self.config.seed, device=self.device, teacher=self.teacher,
+        )  # fmt: skip
 
     def _pretrained(self) -> SentenceTransformer:
         return open_sentence_transformer(pretrained_source(self._text.model), device=self.device)
