@@ -100,8 +100,10 @@ class Engine:
         filters: Filters | None = None,
         deadline_ms: float | None = None,
         spellcheck: bool = True,
+        explain: bool = False,
     ) -> Answer:
-        """The k best items for a shopper, known by `user_id` or by the item ids of a `history`, oldest first.
+        """The k best items for a shopper, known by `user_id` or by a `history` of item ids, or of (item id, event,
+        time), oldest first.
 
         With a query it is a personalised search. An unknown user or an empty history gets popular items; unknown items
         of a history are ignored; k beyond the catalogue gives the whole catalogue. The answer's `fallbacks` name what
@@ -120,6 +122,7 @@ class Engine:
                 filters=filters,
                 deadline_ms=deadline_ms,
                 spellcheck=spellcheck,
+                explain=explain,
             )
         )
 
@@ -135,6 +138,7 @@ class Engine:
         filters: Filters | None = None,
         deadline_ms: float | None = None,
         spellcheck: bool = True,
+        explain: bool = False,
     ) -> Answer:
         """The k best items for a query, personalised where a shopper or a history is given.
 
@@ -143,7 +147,7 @@ class Engine:
         """
         return self.recommend(
             user_id=user_id, history=history, query=text, k=k, filter_seen=filter_seen, rerank=rerank, filters=filters,
-            deadline_ms=deadline_ms, spellcheck=spellcheck,
+            deadline_ms=deadline_ms, spellcheck=spellcheck, explain=explain,
         )  # fmt: skip
 
     def similar(self, item_id: str, *, k: int = 10, filters: Filters | None = None) -> Answer:
@@ -160,6 +164,7 @@ class Engine:
         rerank: bool = True,
         filters: Filters | None = None,
         deadline_ms: float | None = None,
+        explain: bool = False,
     ) -> Answer:
         """The k items that best complete a cart of item ids, none of them in it.
 
@@ -175,6 +180,7 @@ class Engine:
                 rerank=rerank,
                 filters=filters,
                 deadline_ms=deadline_ms,
+                explain=explain,
             )
         )
 

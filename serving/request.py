@@ -54,7 +54,7 @@ class Request:
     see `indexing.version.filter_grammar`.
     `deadline_ms`: milliseconds from the call within which an answer is wanted; no more places are reranked than are
     expected to fit, by how long reranking took recently. `spellcheck`: whether words of the query that no item has may
-    be corrected.
+    be corrected. `explain`: whether hits say what each feature adds to their score.
     """
 
     task: TaskName | None = None
@@ -67,6 +67,7 @@ class Request:
     filters: Filters | None = None
     deadline_ms: float | None = None
     spellcheck: bool = True
+    explain: bool = False
 
     def __post_init__(self) -> None:
         if self.task is None:
@@ -83,6 +84,8 @@ class Request:
         _ = self.events  # what cannot be read is refused here
         if self.filter_seen is not None and not isinstance(self.filter_seen, bool):
             raise BadRequest(f"filter_seen is {self.filter_seen!r}; give True, False or None")
+        if not isinstance(self.explain, bool):
+            raise BadRequest(f"explain is {self.explain!r}; give True or False")
         if self.deadline_ms is not None and not _is_time(self.deadline_ms):
             raise BadRequest(f"deadline_ms is {self.deadline_ms!r}; give milliseconds above 0, or None")
 
@@ -119,7 +122,9 @@ class Hit:
     has a fusion (of popular items alone: how often they were taken). These are scales of their own, so behind items
     that a later model or any model read a score is capped by that of the place before, and what a search names by its
     id has at least the score of what follows. `retrieval_rank` is the place before reranking, from 1; `sources` are
-    those that proposed it.
+    those that proposed it. `contributions`, where the request asks for them and features ordered, are what each feature
+    adds to the score of the feature ranker, `retrieval` being the order before, and `cross-encoder` what that adds to
+    the blended logit of what it read.
     """
 
     item_id: str
@@ -127,6 +132,12 @@ class Hit:
     score: float
     retrieval_rank: int
     sources: tuple[str, ...] = ()
+    contributions: Mapping[str, float] = field(default_factory=dict, hash=False)
+
+    def to_dict(self) -> dict[str, object]:
+        """As JSON; contributions where there are any."""
+        told = {**vars(self), "sources": list(self.sources), "contributions": dict(self.contributions)}
+        return {name: value for name, value in told.items() if value or name != "contributions"}
 
 
 @dataclass(frozen=True)
@@ -145,7 +156,7 @@ class Answer:
     def to_dict(self) -> dict[str, object]:
         """As JSON."""
         return {
-            "items": [{**vars(hit), "sources": list(hit.sources)} for hit in self.items],
+            "items": [hit.to_dict() for hit in self.items],
             "release": self.release,
             "index_revision": self.index_revision,
             "fallbacks": list(self.fallbacks),

@@ -120,6 +120,7 @@ class Batch:
     rerank: bool = True
     spellcheck: bool = True
     filters: Filters | None = None
+    explain: bool = False
     query_is_empty: bool = False  # a search was asked for without saying what for
     users: UserContexts = field(default_factory=lambda: UserContexts.nobody(0))
     queries: Queries = NO_QUERIES

@@ -9,6 +9,7 @@ import numpy as np
 
 from serving.answering.batch import Batch, Order
 from serving.answering.deadline import Deadline
+from serving.answering.explain import contributions
 from serving.request import CROSS_ENCODER, FEATURES, Answer, Hit
 
 if TYPE_CHECKING:
@@ -35,8 +36,10 @@ def _answer(state: ReleaseState, batch: Batch, order: Order, line: int, deadline
     ids, titles = state.version.ids_of(rows[kept]), state.version.values_at("title", rows[kept]).to_pylist()
     sources = [batch.candidates.sources_of(line, place) for place in order.places[line][kept].tolist()]
     ranks = [place + 1 for place in order.retrieval_places[line][kept].tolist()]
-    columns = zip(ids, titles, order.scores[line][kept].tolist(), ranks, sources, strict=True)
-    items = tuple(Hit(*column) for column in columns)
+    columns = [ids, titles, order.scores[line][kept].tolist(), ranks, sources]
+    if batch.explain:
+        columns.append(contributions(state, batch, order, line, kept))
+    items = tuple(Hit(*column) for column in zip(*columns, strict=True))
     return Answer(
         items,
         state.release.id,

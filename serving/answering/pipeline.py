@@ -66,7 +66,10 @@ def answer_many(state: ReleaseState, requests: Sequence[Request], deadline: Dead
     tasks = [task_of(state, request) for request in requests]
     for at, (task, request) in enumerate(zip(tasks, requests, strict=True)):
         query = (request.query is None, not request.text)
-        alike = (request.k, request.rerank, request.spellcheck, repr(request.filters), request.deadline_ms, query)
+        alike = (
+            request.k, request.rerank, request.spellcheck, request.explain, repr(request.filters),
+            request.deadline_ms, query,
+        )  # fmt: skip
         groups[task, alike].append(at)
     answers: dict[int, Answer] = {}
     for lines in groups.values():
@@ -100,5 +103,6 @@ def _batch(task: Task, requests: Sequence[Request]) -> Batch:
         rerank=first.rerank,
         spellcheck=first.spellcheck,
         filters=first.filters,
+        explain=first.explain,
         query_is_empty=first.query is not None and not first.text,
     )

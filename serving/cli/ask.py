@@ -14,6 +14,7 @@ from serving.cli.options import (
     Bundle,
     DeadlineMs,
     Device,
+    Explain,
     Filter,
     FilterSeen,
     History,
@@ -22,7 +23,7 @@ from serving.cli.options import (
     NoSpellcheck,
     User,
 )
-from serving.cli.show import show_answer, show_json
+from serving.cli.show import show_answer, show_json, show_reasons
 
 if TYPE_CHECKING:
     from serving.engine import Engine
@@ -44,6 +45,7 @@ def recommend(
     filter_seen: FilterSeen = None,
     no_rerank: NoRerank = False,
     deadline_ms: DeadlineMs = None,
+    explain: Explain = False,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -51,7 +53,8 @@ def recommend(
     if user is None and history is None:
         raise BadRequest("recommend: give --user USER or --history ITEM,ITEM")
     items, filters = item_ids(history), filters_of(filter_)
-    answer = opened(bundle, device).recommend(
+    engine = opened(bundle, device)
+    answer = engine.recommend(
         user_id=user,
         history=items,
         k=k,
@@ -59,8 +62,9 @@ def recommend(
         filter_seen=filter_seen,
         rerank=not no_rerank,
         deadline_ms=deadline_ms,
+        explain=explain,
     )
-    show(answer, f"for {user or history}", as_json)
+    show(answer, f"for {user or history}", as_json, explained_by=engine if explain else None)
 
 
 def search(
@@ -73,13 +77,15 @@ def search(
     filter_seen: FilterSeen = None,
     no_rerank: NoRerank = False,
     deadline_ms: DeadlineMs = None,
+    explain: Explain = False,
     no_spellcheck: NoSpellcheck = False,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Search for items; with --user or --history the results are personalised."""
     items, filters = item_ids(history), filters_of(filter_)
-    answer = opened(bundle, device).search(
+    engine = opened(bundle, device)
+    answer = engine.search(
         text,
         user_id=user,
         history=items,
@@ -88,9 +94,10 @@ def search(
         filter_seen=filter_seen,
         rerank=not no_rerank,
         deadline_ms=deadline_ms,
+        explain=explain,
         spellcheck=not no_spellcheck,
     )
-    show(answer, f"search: {text}", as_json)
+    show(answer, f"search: {text}", as_json, explained_by=engine if explain else None)
 
 
 def similar(
@@ -115,12 +122,14 @@ def cart(
     filter_seen: FilterSeen = None,
     no_rerank: NoRerank = False,
     deadline_ms: DeadlineMs = None,
+    explain: Explain = False,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Find the items that best complete a cart."""
     cart, filters = item_ids(items) or [], filters_of(filter_)
-    answer = opened(bundle, device).complete_cart(
+    engine = opened(bundle, device)
+    answer = engine.complete_cart(
         cart,
         user_id=user,
         k=k,
@@ -128,8 +137,9 @@ def cart(
         filter_seen=filter_seen,
         rerank=not no_rerank,
         deadline_ms=deadline_ms,
+        explain=explain,
     )
-    show(answer, f"cart: {items}", as_json)
+    show(answer, f"cart: {items}", as_json, explained_by=engine if explain else None)
 
 
 def opened(bundle: Path, device: str) -> Engine:
@@ -139,9 +149,16 @@ def opened(bundle: Path, device: str) -> Engine:
     return Engine.open(bundle, device=device, auto_reload=False)
 
 
-def show(answer: Answer, title: str, as_json: bool) -> None:
-    """An answer on stdout."""
-    show_json(answer.to_dict()) if as_json else show_answer(answer, title)
+def show(answer: Answer, title: str, as_json: bool, *, explained_by: Engine | None = None) -> None:
+    """An answer on stdout, with what `explained_by` calls its contributions."""
+    if as_json:
+        show_json(answer.to_dict())
+        return
+    show_answer(answer, title)
+    if explained_by is not None:
+        from serving.answering.explain import about_contributions
+
+        show_reasons(answer, about_contributions(explained_by.state.facts))
 
 
 def item_ids(text: str | None) -> list[str] | None:

@@ -57,6 +57,9 @@ NoRerank: TypeAlias = Annotated[bool, typer.Option("--no-rerank", help="Do not r
 DeadlineMs: TypeAlias = Annotated[
     float | None, typer.Option("--deadline-ms", help="Milliseconds for the answer; reranking is cut to fit.")
 ]
+Explain: TypeAlias = Annotated[
+    bool, typer.Option("--explain", help="Say which features put each item in its place, where features did.")
+]
 NoSpellcheck: TypeAlias = Annotated[bool, typer.Option("--no-spellcheck", help="Search for the query as typed.")]
 FilterSeen: TypeAlias = Annotated[
     bool | None,

@@ -12,6 +12,13 @@ from ranking.features.shortlists import ShopperEvents, Shortlists
 from retrieval.data.time_units import DAY, HOUR
 
 COUNTED = {"taken": Does.TAKE, "carted": Does.CART, "liked": Does.LIKE, "looked": Does.LOOK, "returned": Does.RETURN}
+DID = {
+    "taken": "took the item",
+    "carted": "put the item in the cart",
+    "liked": "marked the item as a favourite",
+    "looked": "looked at the item",
+    "returned": "gave the item back",
+}
 NEVER = "the shopper never did"
 
 
@@ -118,8 +125,8 @@ register_group(
         reads="the shopper's events before the request",
         features=(
             *(
-                Feature(f"own_{name}", "log of 1 + a count", f"how often the shopper {name} the item")
-                for name in COUNTED
+                Feature(f"own_{name}", "log of 1 + a count", f"how often the shopper {did}")
+                for name, did in DID.items()
             ),
             Feature("own_days", "log of 1 + days", "since the shopper's last event on the item", NEVER),
             Feature("own_visit", "log of 1 + a count", "events on the item in this visit"),

@@ -13,7 +13,7 @@ from serving.engine import Engine
 from serving.request import Filters
 
 SHARED = ("--k", "--filter", "--device", "--json")
-RERANKED = ("--user", "--no-rerank", "--deadline-ms", "--filter-seen", "--keep-seen")
+RERANKED = ("--user", "--no-rerank", "--deadline-ms", "--filter-seen", "--keep-seen", "--explain")
 
 
 def shortlist(*arguments: str | Path) -> Result:
@@ -88,3 +88,11 @@ def test_recommend_wants_someone() -> None:
     told = shortlist("recommend", "nowhere")
     assert told.exit_code == 2
     assert told.stderr == "error: recommend: give --user USER or --history ITEM,ITEM\n"
+
+
+def test_an_answer_that_features_did_not_order_says_that_it_is_not_explained(bundle_path: Path) -> None:
+    plain = shortlist("search", bundle_path, "red mug", "--no-rerank", "--device", "cpu")
+    asked = shortlist("search", bundle_path, "red mug", "--no-rerank", "--device", "cpu", "--explain")
+    assert asked.exit_code == 0, asked.stderr
+    assert "not explained" not in plain.stdout
+    assert asked.stdout.rstrip().endswith("not explained: features did not order this answer")
