@@ -1,4 +1,4 @@
-"""The how-to's source and strategy, each one file: through fit, gate, evaluation, answer and explanation."""
+"""The how-to's source, strategy and feature, each one file: through fit, gate, evaluation, answer and explanation."""
 
 from __future__ import annotations
 
@@ -7,32 +7,40 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from engine_changes import with_fusion
+from plain_ranker import reading_every_feature
 from ranking import strategies
+from ranking.features import registry as features
 from retrieval.sources import registry
 from retrieval.sources.fusion import Fusion
 from serving.engine import Engine
 from serving.evaluation.figures import as_object
+from serving.fitting.leak_check import leaking_features
 from serving.jobs.run import Pipeline
 from serving.settings import RunSettings, read_settings
+from serving.shop import Shop
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
+EXAMPLE_FILES = ("last_brand", "wide_cascade", "rush")
 Make = Callable[[Path, Path, RunSettings], Pipeline]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)
 def extended(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both examples imported, and forgotten afterwards."""
+    """The examples imported, and forgotten afterwards."""
     registry.source_specs()  # ours are there before
     monkeypatch.setattr(registry, "_SPECS", dict(registry._SPECS))
     monkeypatch.setattr(strategies, "_STRATEGIES", dict(strategies._STRATEGIES))
-    for name in ("last_brand", "wide_cascade"):
+    features.feature_groups()
+    monkeypatch.setattr(features, "_GROUPS", dict(features._GROUPS))
+    for name in EXAMPLE_FILES:
         spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
         assert spec is not None
         assert spec.loader is not None
@@ -68,7 +76,21 @@ def test_a_source_and_a_strategy_of_one_file_each_go_through_a_whole_run(
     assert set(named) == {last}
 
 
-@pytest.mark.parametrize("example", ["last_brand", "wide_cascade"])
+def test_a_feature_of_one_file_is_computed_with_ours_and_knows_no_future(
+    engine: Engine, sample_folder: Path, quick_settings: RunSettings, open_shop: Callable[[Path, RunSettings], Shop]
+) -> None:
+    state = reading_every_feature(replace(engine.state))
+    shop = open_shop(sample_folder, quick_settings)
+    ranker = state.second_stage.ranker("recommend")
+    assert ranker is not None
+    assert "rush" in ranker.names
+    assert "rush" not in features.features_of(state.facts, search=True)
+    answer = Engine(state).recommend(user_id=shop.data.user_ids[0], explain=True)
+    assert all("rush" in hit.contributions for hit in answer.items)
+    assert leaking_features(state, shop, ["rush"], most=30) == {}
+
+
+@pytest.mark.parametrize("example", EXAMPLE_FILES)
 def test_an_example_is_one_file_of_at_most_forty_lines_that_passes_the_linter(example: str) -> None:
     path = EXAMPLES / f"{example}.py"
     assert len(path.read_text("utf-8").splitlines()) <= 40

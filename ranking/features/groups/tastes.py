@@ -11,6 +11,7 @@ from ranking.features.registry import Feature, FeatureGroup, Values, register_gr
 from ranking.features.shortlists import Shortlists
 
 RECENT = 10  # newest events of the recent share
+NO_EVENT = "the shopper has no event, or the item has none"
 NEVER = "the shopper has no event with it, or the item has none"
 
 
@@ -72,10 +73,10 @@ register_group(
         name="categories",
         reads="the shopper's events before the request, and the items' categories",
         features=(
-            Feature("leaf_share", "share", "of the shopper's events in the item's leaf category", NEVER),
-            Feature("parent_share", "share", "of the shopper's events in its first category", NEVER),
-            Feature("category_mean_share", "share", "mean over all categories of the item", NEVER),
-            Feature("leaf_recent_share", "share", f"of the newest {RECENT} events in the leaf category", NEVER),
+            Feature("leaf_share", "share", "of the shopper's events in the item's leaf category", NO_EVENT),
+            Feature("parent_share", "share", "of the shopper's events in its first category", NO_EVENT),
+            Feature("category_mean_share", "share", "mean over all categories of the item", NO_EVENT),
+            Feature("leaf_recent_share", "share", f"of the newest {RECENT} events in the leaf category", NO_EVENT),
             Feature("leaf_events_ago", "log of 1 + events", "since the newest event in the leaf category", NEVER),
             Feature("parent_events_ago", "log of 1 + events", "since the newest event in the first category", NEVER),
         ),
@@ -89,8 +90,8 @@ register_group(
         name="brands",
         reads="the shopper's events before the request, and the items' brands",
         features=(
-            Feature("brand_share", "share", "of the shopper's events with the item's brand", NEVER),
-            Feature("brand_recent_share", "share", f"of the newest {RECENT} events with the brand", NEVER),
+            Feature("brand_share", "share", "of the shopper's events with the item's brand", NO_EVENT),
+            Feature("brand_recent_share", "share", f"of the newest {RECENT} events with the brand", NO_EVENT),
             Feature("brand_events_ago", "log of 1 + events", "since the newest event with the brand", NEVER),
         ),
         compute=_brands,
