@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -161,11 +161,12 @@ def show(answer: Answer, title: str, as_json: bool, *, explained_by: Engine | No
         show_reasons(answer, about_contributions(explained_by.state.facts))
 
 
-def item_ids(text: str | None) -> list[str] | None:
-    """Ids separated by commas, or a JSON list where an id contains one; None without a text.
+def item_ids(text: str | None) -> list[Any] | None:
+    """Ids separated by commas, or a JSON list where an id contains one or where events stand among them, each a list of
+    its own; None without a text.
 
-    >>> item_ids("a, b"), item_ids('["a,b", "c"]'), item_ids("")
-    (['a', 'b'], ['a,b', 'c'], [])
+    >>> item_ids("a, b"), item_ids('["a,b", 7, ["c", "view", null]]'), item_ids("")
+    (['a', 'b'], ['a,b', '7', ['c', 'view', None]], [])
     """
     if text is None:
         return None
@@ -174,7 +175,7 @@ def item_ids(text: str | None) -> list[str] | None:
             found = json.loads(text)
         except ValueError as error:
             raise BadRequest(f"{text}: is not a JSON list of item ids ({error})") from error
-        return [str(item) for item in found]
+        return [item if isinstance(item, list) else str(item) for item in found]
     return [part.strip() for part in text.split(",") if part.strip()]
 
 

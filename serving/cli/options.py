@@ -51,7 +51,12 @@ Filter: TypeAlias = Annotated[
 ]
 User: TypeAlias = Annotated[str | None, typer.Option("--user", help="The id of a shopper in the data set.")]
 History: TypeAlias = Annotated[
-    str | None, typer.Option("--history", metavar="ITEM,ITEM", help="A shopper's items, oldest first.")
+    str | None,
+    typer.Option(
+        "--history",
+        metavar="ITEM,ITEM",
+        help='A shopper\'s items, oldest first; as a JSON list also events: \'["i1", ["i2", "view", null]]\'.',
+    ),
 ]
 NoRerank: TypeAlias = Annotated[bool, typer.Option("--no-rerank", help="Do not run the cross-encoder.")]
 DeadlineMs: TypeAlias = Annotated[

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_shops import FeatureShop, feature_shop, without_events
+from feature_shops import NOW, FeatureShop, feature_shop, without_events
 from naive_features import Naive
 from ranking.features.facts import ShopFacts
 from ranking.features.registry import FeatureReader, feature_groups, features_of
 from ranking.features.shortlists import ShopperEvents
+from retrieval.data.time_units import DAY
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -134,3 +135,16 @@ def test_events_that_follow_one_another_are_told_apart_by_shopper() -> None:
     again = ShopperEvents.join([events.select(np.array([line])) for line in range(len(shop.shortlists))])
     assert again.items.rows.tolist() == events.items.rows.tolist()
     assert again.times.tolist() == events.times.tolist()
+
+
+def test_popularity_after_the_newest_events_is_that_of_the_end_of_them() -> None:
+    shop = feature_shop(12, n_events=200)
+    asked, facts = shop.shortlists, replace(shop.facts, today=NOW)
+    recent = ("recent_popularity", "conversion")
+    names = [name for name, group in features_of(facts, search=False).items() if group.name in recent]
+    reader = FeatureReader.of(names, facts)
+    at_the_end, later = (reader.read(replace(asked, now=np.full(len(asked), now))) for now in (NOW, NOW + 9 * DAY))
+    np.testing.assert_array_equal(at_the_end, later)
+    assert (
+        at_the_end != FeatureReader.of(names, shop.facts).read(replace(asked, now=asked.now * 0 + NOW + 9 * DAY))
+    ).any()

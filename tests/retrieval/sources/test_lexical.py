@@ -55,3 +55,9 @@ def test_a_plural_finds_the_one_and_the_one_the_plural() -> None:
 def test_words_of_a_release_before_stems_are_read_as_they_were() -> None:
     source = Lexical({"hinges": 0, "door": 1}, np.array([0, 1, 2]), np.array([0, 0], np.int32), np.ones(2, np.float32))
     assert source.read(RequestBatch.of_texts(["hinges", "doors", "hinge"])).lists.indptr.tolist() == [0, 1, 2, 2]
+
+
+def test_items_with_a_word_are_counted_by_its_stem() -> None:
+    source = Lexical.of(["red mugs", "a blue mug, a mug", "lamp"])
+    counted = {word: source.items_with(word) for word in ("mug", "mugs", "red", "lamps", "drill")}
+    assert counted == {"mug": 2, "mugs": 2, "red": 1, "lamps": 1, "drill": 0}

@@ -96,3 +96,14 @@ def test_an_answer_that_features_did_not_order_says_that_it_is_not_explained(bun
     assert asked.exit_code == 0, asked.stderr
     assert "not explained" not in plain.stdout
     assert asked.stdout.rstrip().endswith("not explained: features did not order this answer")
+
+
+def test_a_history_on_the_shell_may_hold_events(bundle_path: Path, engine: Engine) -> None:
+    items = [hit.item_id for hit in engine.recommend(k=3).items]
+    history = [items[0], [items[1], "view", "2026-01-31T12:00"], [items[2], "cart", None]]
+    found = answered("recommend", bundle_path, "--history", json.dumps(history), "--no-rerank")
+    expected = engine.recommend(history=history, rerank=False).items
+    assert [hit["item_id"] for hit in found["items"]] == [hit.item_id for hit in expected]
+    wrong = shortlist("cart", bundle_path, json.dumps(history), "--device", "cpu")
+    assert wrong.exit_code == 2
+    assert "complete_cart is asked with item ids alone" in wrong.stderr
