@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
-from retrieval.encoders.free_cores import free_cores
 from retrieval.encoders.pretrained import pretrained_source
 from retrieval.encoders.text_encoder import open_sentence_transformer
 from retrieval.errors import BadConfig
@@ -124,8 +123,7 @@ class TextTraining:
         )  # fmt: skip
         done = self.work / "model"
         if not (claim(self.work, run) and done.exists()):
-            with free_cores("text encoder", self.device, self.say):
-                model, figures = self._fitted()
+            model, figures = self._fitted()
             beside = done.with_suffix(".part")
             shutil.rmtree(beside, ignore_errors=True)
             model.save(str(beside), create_model_card=False)

@@ -90,8 +90,9 @@ def train_towers(
     training = _Training(source, config, budget, rounds, pick_device(device), work, say, teacher)
     figures: dict[str, float | None] = {}
     if text is None:
-        figures |= training.text_part(folder / TEXT)
-        calibrate_encoder(folder / TEXT, ItemTexts(source.data.items))
+        with free_cores("text encoder", training.device, say):
+            figures |= training.text_part(folder / TEXT)
+            calibrate_encoder(folder / TEXT, ItemTexts(source.data.items))
         text = embed_catalogue(source.data, folder / TEXT, config.precision, training.device)
         if config.precision == "int8" and text.encoder.documents is None:
             say(NO_INT8)

@@ -196,7 +196,7 @@ def fit_ranker(
             device=training["device"],
             description="ranker",
         )
-    calibrate_int8(out, shown(data.train), say=training["say"])
+        calibrate_int8(out, shown(data.train), say=training["say"])
     return run
 
 
@@ -252,8 +252,8 @@ def distil(
             device=training["device"],
             description=name,
         )
-    if not settings.late_interaction:
-        calibrate_int8(out, shown(data.proposed), say=training["say"])
+        if not settings.late_interaction:
+            calibrate_int8(out, shown(data.proposed), say=training["say"])
     return run
 
 
