@@ -13,12 +13,14 @@ from ranking.features.shortlists import EVENTS, ShopperEvents
 from retrieval.data.requests import Requests
 from retrieval.data.timeline import Timeline
 from retrieval.errors import BadConfig
+from retrieval.sources.protocols import CandidateSource
 from retrieval.topk import Mask
 from serving.answering.batch import Batch
 from serving.answering.pipeline import run
 from serving.answering.release_state import ReleaseState
 from serving.answering.retrieve import retrieve
 from serving.answering.score import read_features, shortlists_of, sources_read
+from serving.answering.source_registry import OpenedParts, Sources
 from serving.answering.tasks import TASKS
 from serving.evaluation.batch_requests import PastEvents, PastRequests
 from serving.shop import Shop
@@ -58,12 +60,15 @@ class KnownThen:
         return replace(self.timeline, **columns, offsets=places[self.timeline.offsets]), int(places[end])
 
 
-def leaking_features(state: ReleaseState, shop: Shop, names: Sequence[str], *, most: int = CHECKED) -> dict[str, float]:
+def leaking_features(
+    state: ReleaseState, shop: Shop, names: Sequence[str], *, most: int = CHECKED, remake: bool = True
+) -> dict[str, float]:
     """The features, of `names`, that differ for some request from what they are in a shop that knows nothing later, and
     the share of the candidates for which they do.
 
-    At most `most` requests are drawn evenly from all folds but test. What sources score is taken as it is given; what
-    is computed from training events alone, such as similarities and ratings, is known to every request.
+    At most `most` requests are drawn evenly from all folds but test. With `remake`, sources that need no more than the
+    events and the items are made anew over that shop as well. What is computed from training events alone, such as
+    similarities and ratings, is known to every request, and so is what sources make of it.
     """
     split, events = shop.events, shop.data.events
     if split is None or events is None:
@@ -77,7 +82,8 @@ def leaking_features(state: ReleaseState, shop: Shop, names: Sequence[str], *, m
     batch = run(state, Batch(requests=asked, task=task), until=retrieve)
     reader = FeatureReader.of(names, state.facts)
     found, _ = read_features(state, batch, reader)
-    then = _recomputed(state, batch, asked, reader, KnownThen.of(past, split.train, dated=state.facts.dated))
+    known = KnownThen.of(past, split.train, dated=state.facts.dated)
+    then = _recomputed(state, batch, asked, reader, known, remake=remake)
     shown = batch.candidates.hits.rows >= 0
     differ = ~np.isclose(found, then, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)[shown]
     shares = differ.mean(axis=0) if len(differ) else np.zeros(len(reader.names))
@@ -87,11 +93,12 @@ def leaking_features(state: ReleaseState, shop: Shop, names: Sequence[str], *, m
 def require_no_leak(
     state: ReleaseState, shop: Shop, names: Sequence[str], *, say: Callable[[str], None], most: int = IN_A_RUN
 ) -> None:
-    """Says that no feature of `names` knows the future. Raises BadConfig, naming the worst one, where some do."""
+    """Says that no feature of `names` knows the future; what sources score is taken as it is given, for some take a
+    second to be made. Raises BadConfig, naming the worst one, where some do."""
     if shop.data.events is None:
         return
     most = int(np.clip(EVENTS_IN_A_RUN // max(1, len(shop.data.events.item)), 1, most))
-    leaks = leaking_features(state, shop, names, most=most)
+    leaks = leaking_features(state, shop, names, most=most, remake=False)
     if leaks:
         name = max(leaks, key=leaks.__getitem__)
         raise BadConfig(
@@ -103,18 +110,30 @@ def require_no_leak(
 
 
 def _recomputed(
-    state: ReleaseState, batch: Batch, asked: PastRequests, reader: FeatureReader, known: KnownThen
+    state: ReleaseState, batch: Batch, asked: PastRequests, reader: FeatureReader, known: KnownThen, *, remake: bool
 ) -> NDArray[np.float32]:
     """The features of each request alone, from the shop as it was known to it, float32 [n, k, n_features]."""
     sources, parts = sources_read(reader.names, state.facts.sources), []
     for line in range(len(batch)):
         user, end = int(asked.user[line]), int(asked.ends[line])
         timeline, cut_end = known.at(user, end, int(asked.now[line]))
-        shortlists = shortlists_of(state, batch.select(np.array([line])), sources)
+        one = batch.select(np.array([line]))
+        shortlists = shortlists_of(state, one, sources)
+        if remake:
+            made = replace(state.retriever, sources=_made_anew(state, timeline, sources))
+            again = made.score_hits(one.vectors, one.users.behaviour, one.candidates.hits, tuple(made.sources))
+            shortlists = replace(shortlists, scores={**shortlists.scores, **again})
         own = timeline.events_before(np.array([user]), np.array([cut_end]), EVENTS)
         cut = replace(reader, facts=state.facts.with_timeline(timeline))
         parts.append(cut.read(replace(shortlists, events=ShopperEvents(*own))))
     return np.concatenate(parts) if parts else np.empty((0, 0, len(reader.names)), np.float32)
+
+
+def _made_anew(state: ReleaseState, timeline: Timeline, names: Sequence[str]) -> dict[str, CandidateSource]:
+    """Those of the named sources that can be made of events and items, made of a timeline's."""
+    store = replace(state.user_store, timeline=timeline, similarities={})
+    sources = Sources(OpenedParts(state.version, store, state.settings.targets, None))
+    return {name: sources[name] for name in names if name in sources}
 
 
 def _drawn(folds: Sequence[Requests], most: int) -> Requests | None:

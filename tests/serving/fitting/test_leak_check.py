@@ -11,11 +11,16 @@ import pytest
 
 from ranking.features import registry
 from ranking.features.facts import ShopFacts
-from ranking.features.registry import Feature, FeatureGroup, Values, features_of, register_group
+from ranking.features.registry import Feature, FeatureGroup, Values, register_group
 from ranking.features.shortlists import Shortlists
 from retrieval.errors import BadConfig
+from retrieval.sources import registry as sources
+from retrieval.sources.recent import RecentPopularity
+from retrieval.sources.registry import FitCase, ReleaseParts, SourceSpec, register_source
 from serving.answering.release_state import ReleaseState
+from serving.answering.source_registry import OpenedParts, Sources
 from serving.engine import Engine
+from serving.fitting.fit_second_stage import feature_names
 from serving.fitting.leak_check import leaking_features, require_no_leak
 from serving.settings import RunSettings, read_settings
 from serving.shop import Shop
@@ -62,8 +67,9 @@ def without_dates(state: ReleaseState) -> ReleaseState:
     return replace(state, user_store=replace(state.user_store, dated=False))
 
 
-def names_of(state: ReleaseState) -> list[str]:
-    return list(features_of(state.facts, search=False))
+def names_of(state: ReleaseState, *, temporal: bool = True) -> list[str]:
+    """The features that a run fits the order of recommendations by."""
+    return feature_names(state.facts, FitCase(order="recommend", temporal=temporal, unseen=state.filter_seen))
 
 
 def test_no_feature_of_ours_knows_the_future(engine: Engine, shop: Shop) -> None:
@@ -78,9 +84,10 @@ def test_none_does_where_times_only_put_events_in_order(engine: Engine, undated:
     state = without_dates(engine.state)
     assert undated.events is not None
     assert undated.events.kind == "leave_one_out"
-    assert "takings" in names_of(state)
-    assert "takings_7d" not in names_of(state)
-    assert leaking_features(state, undated, names_of(state)) == {}
+    names = names_of(state, temporal=False)
+    assert "takings" in names
+    assert "takings_7d" not in names
+    assert leaking_features(state, undated, names) == {}
 
 
 @pytest.mark.usefixtures("planted")
@@ -96,7 +103,26 @@ def test_a_count_that_includes_the_target_is_found_and_named(engine: Engine, sho
 @pytest.mark.usefixtures("planted")
 def test_where_times_are_positions_a_count_of_what_others_did_later_is_a_leak(engine: Engine, undated: Shop) -> None:
     state = without_dates(engine.state)
-    assert {"takings_with_target", "takings_before"} == set(leaking_features(state, undated, names_of(state)))
+    names = names_of(state, temporal=False)
+    assert {"takings_with_target", "takings_before"} == set(leaking_features(state, undated, names))
+
+
+def test_a_source_that_counts_what_came_later_is_found(
+    engine: Engine, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "_SPECS", {spec.name: spec for spec in sources.source_specs()})
+    register_source(SourceSpec(name="sold_ever", about="a leak", make=sold_ever, counts_for=lambda case: True))
+    state = engine.state
+    parts = OpenedParts(state.version, state.user_store, state.settings.targets, None)
+    state = replace(state, retriever=replace(state.retriever, sources=Sources(parts)))
+    names = ["popularity_7d_score", "newness_score", "looked_at_rank", "sold_ever_score", "takings_7d"]
+    assert set(leaking_features(state, shop, names, most=40)) == {"sold_ever_score"}
+
+
+def sold_ever(parts: ReleaseParts) -> RecentPopularity:
+    """What sold at any time, whatever the request's day."""
+    rows = parts.timeline.item[parts.timeline.item >= 0].astype(np.int64)
+    return RecentPopularity(np.zeros(len(rows), np.int64), rows, 10**6)
 
 
 def test_a_shop_without_events_has_nothing_to_check(engine: Engine, shop: Shop) -> None:
