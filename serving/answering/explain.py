@@ -37,7 +37,7 @@ def contributions(
     places = order.places[line, kept]
     fused = scored.fused[line, places]
     fused = np.where(np.isfinite(fused), fused, 0).astype(np.float32)
-    shares = scored.ranker.contributions(scored.features[line, places], fused)
+    shares = scored.ranker.contributions(scored.features[line, scored.places[line, places]], fused)
     names, exact = (*scored.ranker.names, RETRIEVAL), batch.candidates.exact[line, places]
     found = [
         {} if named else dict(zip(names, row, strict=True))

@@ -51,10 +51,10 @@ class Candidates(NamedTuple):
     def permuted(self, order: NDArray[np.int64], scores: Scores) -> Candidates:
         """The same candidates by their old places `order` int64 [n, k], with `scores` float32 [n, k] in the new
         order."""
-        rows = np.take_along_axis(self.hits.rows, order, axis=1)
-        parts = {name: np.take_along_axis(part, order, axis=1) for name, part in self.hits.parts.items()}
-        proposed = {name: np.take_along_axis(mask, order, axis=1) for name, mask in self.proposed.items()}
-        return Candidates(Hits(rows, scores, parts), proposed)
+        lines = np.arange(len(order))[:, None]
+        parts = {name: part[lines, order] for name, part in self.hits.parts.items()}
+        proposed = {name: mask[lines, order] for name, mask in self.proposed.items()}
+        return Candidates(Hits(self.hits.rows[lines, order], scores, parts), proposed)
 
     @classmethod
     def join(cls, parts: Sequence[Candidates]) -> Candidates:

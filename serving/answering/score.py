@@ -44,21 +44,17 @@ def ordered(batch: Batch, ranker: FeatureRanker, features: NDArray[np.float32], 
     scores = np.full(rows.shape, np.nan, np.float32)
     scored = (rows >= 0) & ~exact & batch.vectors.any(axis=1, keepdims=True)
     scores[scored] = ranker.score(features[scored], fused[scored])
-    order = rerank_order(given.hits, scores)
-    shown = np.take_along_axis(np.where(scored, scores, given.hits.scores), order, axis=1)
-    candidates = given.permuted(order, np.minimum.accumulate(_front_raised(shown, exact, order), axis=1))
-    found = Scored(
-        ranker,
-        order,
-        np.take_along_axis(given.hits.scores, order, axis=1),
-        np.take_along_axis(features, order[:, :, None], axis=1),
-    )
+    order, lines = rerank_order(given.hits, scores), np.arange(len(rows))[:, None]
+    shown = np.where(scored, scores, given.hits.scores)[lines, order]
+    if exact.any():
+        shown = _front_raised(shown, exact[lines, order])
+    candidates = given.permuted(order, np.minimum.accumulate(shown, axis=1))
+    found = Scored(ranker, order, given.hits.scores[lines, order], features)
     return batch.having(candidates=candidates, scored=found)
 
 
-def _front_raised(shown: Scores, exact: NDArray[np.bool_], order: NDArray[np.int64]) -> Scores:
-    """Scores with those of exact matches raised to the best of all others."""
-    front = np.take_along_axis(exact, order, axis=1)
+def _front_raised(shown: Scores, front: NDArray[np.bool_]) -> Scores:
+    """Scores with those of exact matches, bool [n, k], raised to the best of all others."""
     best = np.where(front | ~np.isfinite(shown), -np.inf, shown).max(axis=1, keepdims=True)
     return np.where(front, np.maximum(shown, best), shown)
 

@@ -16,8 +16,9 @@ from retrieval.topk import Hits, Scores
 class Scored:
     """What the feature ranker made of n shortlists, in the new order.
 
-    `places` int64 [n, k] are the places before, from 0, `fused` float32 [n, k] the scores before, `features` float32
-    [n, k, n_features] what the ranker read; None where many requests are evaluated, to whom they would be too large.
+    `places` int64 [n, k] are the places before, from 0, `fused` float32 [n, k] the scores before. `features` float32
+    [n, k, n_features] are what the ranker read, still in the order before; None where many requests are evaluated, for
+    whom they would be too large.
     """
 
     ranker: FeatureRanker

@@ -30,8 +30,7 @@ def _recent(shortlists: Shortlists, facts: ShopFacts) -> Values:
     found["takings_until_now"] = np.log1p(until)
     found["trend"] = np.log((counts[SHORT] / SHORT + 0.1) / (counts[LONG] / LONG + 0.1))
     first = facts.taken.earliest(rows)
-    with np.errstate(invalid="ignore"):
-        found["age"] = np.where(first < now, np.log1p((now - first) / DAY), np.nan)
+    found["age"] = np.where(first < now, np.log1p(np.maximum(now - first, 0) / DAY), np.nan)
     return found
 
 
