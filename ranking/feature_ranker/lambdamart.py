@@ -24,10 +24,10 @@ LARGEST = np.float32(1e30)  # stands for infinity
 
 @dataclass(frozen=True)
 class LambdaMARTRanker:
-    """`base_weight` * base + the sum of the trees' outputs. Needs the extra `lambdamart`."""
+    """`base_weight` * base + the mean over models of the sum of their trees. Needs the extra `lambdamart`."""
 
     names: tuple[str, ...]
-    trees: str  # LightGBM's model text; empty: none
+    models: tuple[str, ...]  # LightGBM's model texts, one for each seed; none: the base alone
     base_weight: float
     threads: int = field(default=1, compare=False)
 
@@ -44,21 +44,19 @@ class LambdaMARTRanker:
         return shares
 
     def save(self, folder: Path, name: str) -> None:
-        """Writes `name`.json and `name`.trees.txt, which LightGBM opens."""
-        about = {"names": self.names, "base_weight": self.base_weight, "sha256": _sha256(self.trees)}
+        """Writes `name`.json and, for each model, `name`.trees-0.txt and so on, which LightGBM opens."""
+        about = {"names": self.names, "base_weight": self.base_weight, "sha256": [*map(_sha256, self.models)]}
         write_about(folder, name, self.kind, about)
-        (folder / f"{name}.trees.txt").write_text(self.trees, "utf-8")
+        for number, text in enumerate(self.models):
+            _path(folder, name, number).write_text(text, "utf-8")
 
     @classmethod
     def load(cls, folder: Path, name: str) -> Self:
         """See `FeatureRanker.load`. Raises MissingDependency where LightGBM is not installed."""
-        about, path = read_about(folder, name), folder / f"{name}.trees.txt"
-        if not path.exists():
-            raise BadBundle(f"{path} is missing; {REMEDY}")
+        about = read_about(folder, name)
         try:
-            ranker = cls(tuple(about["names"]), path.read_text("utf-8", "replace"), float(about["base_weight"]))
-            if about["sha256"] != _sha256(ranker.trees):  # LightGBM ends the process where a tree's text is cut off
-                raise CorruptBundle(f"{path} is changed; {REMEDY}")
+            texts = [_text(_path(folder, name, number), str(sum_)) for number, sum_ in enumerate(about["sha256"])]
+            ranker = cls(tuple(about["names"]), tuple(texts), float(about["base_weight"]))
         except (KeyError, TypeError, ValueError) as error:
             raise not_of_this_version(folder, name, error) from error
         require_lightgbm()
@@ -67,22 +65,40 @@ class LambdaMARTRanker:
 
     def open(self) -> None:
         """Parses the trees, so that no request waits for that and for the import of LightGBM, a second or two."""
-        if self.trees:
-            _ = self.booster
+        if self.models:
+            _ = self.boosters
 
     @cached_property
-    def booster(self) -> Booster:
-        """The trees as LightGBM holds them."""
+    def boosters(self) -> tuple[Booster, ...]:
+        """The models as LightGBM holds them."""
         from lightgbm import Booster
 
-        return Booster(model_str=self.trees)
+        return tuple(Booster(model_str=text) for text in self.models)
 
     def _predict(self, features: Features, *, pred_contrib: bool = False) -> NDArray[np.float64]:
-        if not self.trees or not len(features):
+        if not self.models or not len(features):
             return np.zeros((len(features), len(self.names) + 1) if pred_contrib else len(features))
         finite = np.clip(features, -LARGEST, LARGEST)
-        found = self.booster.predict(finite, raw_score=True, pred_contrib=pred_contrib, num_threads=self.threads)
-        return np.asarray(found)
+        found = [
+            booster.predict(finite, raw_score=True, pred_contrib=pred_contrib, num_threads=self.threads)
+            for booster in self.boosters
+        ]
+        return np.asarray(np.mean(found, axis=0), np.float64)
+
+
+def _path(folder: Path, name: str, number: int) -> Path:
+    return folder / f"{name}.trees-{number}.txt"
+
+
+def _text(path: Path, recorded: str) -> str:
+    """A model's text. Raises BadBundle where it is missing, CorruptBundle where its checksum is another: LightGBM ends
+    the process where a tree's text is cut off."""
+    if not path.exists():
+        raise BadBundle(f"{path} is missing; {REMEDY}")
+    text = path.read_text("utf-8", "replace")
+    if _sha256(text) != recorded:
+        raise CorruptBundle(f"{path} is changed; {REMEDY}")
+    return text
 
 
 def _sha256(text: str) -> str:

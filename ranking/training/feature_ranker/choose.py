@@ -177,7 +177,7 @@ def _lambdamart(
     cores = available_cores()
     threads = threads_beside(busy_cores(), cores, cores)
     ranker, trees = fit_lambdamart(lists, valid, seed=seed, threads=0 if threads == cores else threads, **found)
-    return ranker, {"trees": trees}
+    return ranker, {"trees": list(trees)}
 
 
 def _mlp(

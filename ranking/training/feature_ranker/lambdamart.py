@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from ranking.training.feature_ranker.listwise import ListwiseLoss, base_weight
 if TYPE_CHECKING:
     from lightgbm import Dataset
 
+SEEDS = 3  # models whose mean is the ranker: one alone differs by a tenth of what it brings
 MAX_TREES, PATIENCE = 500, 40  # trees in all, and in a row without a new best, after which training ends
 TREES = 100  # where nothing is validated
 PARAMS = {
@@ -36,12 +38,12 @@ def fit_lambdamart(
     valid: TrainingLists | None = None,
     *,
     seed: int = 0,
-    trees: int = TREES,
+    trees: Sequence[int] = (TREES,) * SEEDS,
     threads: int = 0,
-) -> tuple[LambdaMARTRanker, int]:
-    """Trees trained on `lists`, and their number.
+) -> tuple[LambdaMARTRanker, tuple[int, ...]]:
+    """SEEDS models of trees trained on `lists`, whose mean is the ranker, and the number of trees of each.
 
-    With `valid`, that of the highest nDCG@10 on it; else `trees`. They are added to the base score with the weight that
+    With `valid`, each has as many as give it the highest nDCG@10 on that; else `trees`. They are added to the base score with the weight that
     it has alone. `threads` of 0 are as many as there are cores. Raises MissingDependency without the extra
     `lambdamart`.
     """
@@ -52,7 +54,7 @@ def fit_lambdamart(
     weight = base_weight(lists)
     data = _dataset(lists, weight)
     if not lists.n_lists or not any(data.construct().feature_num_bin(column) for column in range(len(lists.names))):
-        return LambdaMARTRanker(lists.names, "", weight), 0
+        return LambdaMARTRanker(lists.names, (), weight), ()
     loss = ListwiseLoss.of(lists)
     checked = None if valid is None else valid.informative().with_columns(lists.names)
 
@@ -65,16 +67,19 @@ def fit_lambdamart(
         assert checked is not None
         return "ndcg", float(checked.ndcg(scores).mean()), True
 
-    booster = train(
-        {**PARAMS, "objective": objective, "seed": seed, "num_threads": threads},
-        data,
-        num_boost_round=trees if checked is None else MAX_TREES,
-        valid_sets=[] if checked is None else [_dataset(checked, weight)],
-        feval=None if checked is None else ndcg,
-        callbacks=[] if checked is None else [early_stopping(PATIENCE, verbose=False)],
-    )
-    kept = booster.best_iteration if checked is not None else booster.num_trees()
-    return LambdaMARTRanker(lists.names, booster.model_to_string(num_iteration=kept), weight), kept
+    models, kept = [], []
+    for number, wanted in enumerate(trees):
+        booster = train(
+            {**PARAMS, "objective": objective, "seed": SEEDS * seed + number, "num_threads": threads},
+            data,
+            num_boost_round=wanted if checked is None else MAX_TREES,
+            valid_sets=[] if checked is None else [_dataset(checked, weight)],
+            feval=None if checked is None else ndcg,
+            callbacks=[] if checked is None else [early_stopping(PATIENCE, verbose=False)],
+        )
+        kept.append(booster.best_iteration if checked is not None else booster.num_trees())
+        models.append(booster.model_to_string(num_iteration=kept[-1]))
+    return LambdaMARTRanker(lists.names, tuple(models), weight), tuple(kept)
 
 
 def _dataset(lists: TrainingLists, weight: float) -> Dataset:
