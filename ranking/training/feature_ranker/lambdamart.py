@@ -38,14 +38,14 @@ def fit_lambdamart(
     valid: TrainingLists | None = None,
     *,
     seed: int = 0,
-    trees: Sequence[int] = (TREES,) * SEEDS,
+    trees: int | Sequence[int] = TREES,
     threads: int = 0,
 ) -> tuple[LambdaMARTRanker, tuple[int, ...]]:
     """SEEDS models of trees trained on `lists`, whose mean is the ranker, and the number of trees of each.
 
-    With `valid`, each has as many as give it the highest nDCG@10 on that; else `trees`. They are added to the base score with the weight that
-    it has alone. `threads` of 0 are as many as there are cores. Raises MissingDependency without the extra
-    `lambdamart`.
+    With `valid`, each has as many as give it the highest nDCG@10 on that; else `trees`, one number or one for each.
+    They are added to the base score with the weight that it has alone. `threads` of 0 are as many as there are cores.
+    Raises MissingDependency without the extra `lambdamart`.
     """
     require_lightgbm()
     from lightgbm import early_stopping, train
@@ -68,7 +68,7 @@ def fit_lambdamart(
         return "ndcg", float(checked.ndcg(scores).mean()), True
 
     models, kept = [], []
-    for number, wanted in enumerate(trees):
+    for number, wanted in enumerate([trees] * SEEDS if isinstance(trees, int) else trees):
         booster = train(
             {**PARAMS, "objective": objective, "seed": SEEDS * seed + number, "num_threads": threads},
             data,
