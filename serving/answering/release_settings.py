@@ -23,7 +23,8 @@ Fitted = TypeVar("Fitted")
 
 
 class StepSettings(BaseModel):
-    """One step of reranking: which model of the ranker, over how many places, in which numbers, with which blends."""
+    """One step of reranking: which model of the ranker, over how many places, in which numbers, with which blends, and
+    the blends that were fitted beside them on the same lists without the model's logit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
@@ -31,11 +32,17 @@ class StepSettings(BaseModel):
     depth: int = Field(ge=1)
     precision: str = "auto"
     blend: Mapping[str, Mapping[str, Any]] = {}
+    control: Mapping[str, Mapping[str, Any]] = {}
 
     @property
     def blends(self) -> dict[str, Blend]:
         """By the name of an order, or `grade`. Raises BadBundle for one of another version."""
         return {name: Blend.of(weights) for name, weights in self.blend.items()}
+
+    @property
+    def controls(self) -> dict[str, Blend]:
+        """The blends without a logit, by the name of an order. Raises BadBundle for one of another version."""
+        return {name: Blend.of(weights) for name, weights in self.control.items()}
 
 
 class ReleaseSettings(BaseModel):

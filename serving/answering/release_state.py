@@ -224,6 +224,10 @@ class ReleaseState:
         later = tuple(replace(step, depth=min(step.depth, depth)) for step in self.steps[1:])
         return replace(self, steps=first + later)
 
+    def without_logits(self) -> ReleaseState:
+        """The same with steps of reranking that only weigh anew, as was fitted without any logit."""
+        return replace(self, steps=tuple(step.without_logit() for step in self.steps))
+
     def forget(self) -> None:
         """Empties the memory of queries and filters: the next that come are read as if for the first time."""
         self.query_vectors.forget()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.releases import Release
@@ -20,17 +20,19 @@ from retrieval.encoders.int8_file import holds_int8
 from retrieval.encoders.runtime import DEFAULT_RUNTIME, RuntimeOptions, pick_device, resolve_precision
 from retrieval.errors import BadBundle
 from serving.answering.deadline import LatencyModel
-from serving.answering.release_settings import SHORTLIST, ReleaseSettings, StepSettings, weights_for_task
+from serving.answering.release_settings import SHORTLIST, OrderName, ReleaseSettings, StepSettings, weights_for_task
 
 if TYPE_CHECKING:
     from serving.settings import RankConfig
 
 MODELS = (FULL, SHALLOW, LATE)
+GIVEN_ORDER = Blend(0.0, 1.0)  # what a blend without a logit leaves as it is
 
 
 @dataclass(frozen=True)
 class Step:
-    """One model over the first `depth` places of the order before it, with blends by the name of an order or `grade`.
+    """One model over the first `depth` places of the order before it, with blends by the name of an order or `grade`,
+    and those that were fitted without its logit (`controls`).
 
     `stored` is what the index holds of its tokens as built, None where that is nothing. `model` and `precision` name
     the scorer among those of the ranker. `latency` is what was observed of its calls.
@@ -43,10 +45,16 @@ class Step:
     model: str = FULL
     precision: str = "auto"
     latency: LatencyModel = field(default_factory=LatencyModel, compare=False)
+    controls: Mapping[str, Blend] = field(default_factory=dict)
 
     def blend(self, name: str) -> Blend:
         """What was fitted for an order or for grades; the logit alone where nothing was."""
         return weights_for_task(self.blends, name, Blend())
+
+    def without_logit(self) -> Step:
+        """The step that only weighs anew, as was fitted beside it; an order that nothing was fitted for stays."""
+        controls = {name: weights_for_task(self.controls, name, GIVEN_ORDER) for name in get_args(OrderName)}
+        return replace(self, blends=controls, controls={})
 
 
 def planned_steps(config: RankConfig) -> tuple[StepSettings, ...]:
@@ -64,6 +72,7 @@ def recorded_steps(steps: Sequence[Step]) -> tuple[StepSettings, ...]:
             depth=step.depth,
             precision=step.precision,
             blend={name: blend.as_json() for name, blend in step.blends.items()},
+            control={name: blend.as_json() for name, blend in step.controls.items()},
         )
         for step in steps
     )
@@ -135,5 +144,5 @@ def open_steps(
             scorer = scorer.with_stored(version)
         latency = shared.latency if shared else LatencyModel()
         stored = stored_tokens(version, scorer.tokenizer)
-        opened.append(Step(scorer, step.depth, step.blends, stored, step.model, step.precision, latency))
+        opened.append(Step(scorer, step.depth, step.blends, stored, step.model, step.precision, latency, step.controls))
     return tuple(opened)

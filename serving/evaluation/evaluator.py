@@ -24,13 +24,10 @@ from retrieval.metrics.baselines import (
 )
 from retrieval.metrics.ranking import Ranked, Values, ndcg_at
 from retrieval.sources.cooccurrence import cooccurrence
-from retrieval.sources.protocols import RequestBatch
 from retrieval.text.rendering import item_texts
-from retrieval.topk import CSR, Hits, Scores, Vectors
+from retrieval.topk import CSR, Hits, Vectors
 from serving.answering.batch import Batch
-from serving.answering.rank import pair_logits
 from serving.answering.release_state import ReleaseState
-from serving.answering.rerank_steps import Step
 from serving.answering.tasks import TASKS, GateName
 from serving.evaluation.batch_requests import (
     EVERY_GATE,
@@ -41,9 +38,17 @@ from serving.evaluation.batch_requests import (
     retrieved,
     with_texts,
 )
-from serving.evaluation.figures import Example, Figures, JudgedTask, MeasuredTask, evaluate
+from serving.evaluation.figures import (
+    Example,
+    Figures,
+    JudgedTask,
+    MeasuredTask,
+    evaluate,
+    rerank_sample,
+)
+from serving.evaluation.judged_order import judged_task
 from serving.evaluation.labelled import LabelledRequests, LabelledShortlists
-from serving.evaluation.reranking import Gated, Reranked, compared, gated, ranked
+from serving.evaluation.reranking import Gated, Reranked, compared, gated, joined_stages, ranked, sampled_stages
 from serving.evaluation.slices import noisy_queries, request_slices
 from serving.shop import Shop
 
@@ -75,12 +80,11 @@ class Measurement:
     state: ReleaseState
     shop: Shop
     rerank_sample: int
-    control: tuple[Step, ...] = ()  # the steps of reranking with weights that were fitted without any logit
 
     def feature_gates(self) -> dict[GateName, GateVerdict]:
         """Of each task that the gate fold has requests of, and that a ranker reads features for: nDCG@10 of the fused
-        order and of the ranker's, whatever the release says of it."""
-        measured = replace(self, state=replace(self.state, scores=EVERY_GATE))
+        order and of the ranker's, whatever the release says of it; of all requests, for both orders are cheap."""
+        measured = replace(self, state=replace(self.state, scores=EVERY_GATE), rerank_sample=0)
         found: dict[GateName, GateVerdict] = {}
         for name in GATES:
             parts = measured.gate_requests(name)
@@ -97,7 +101,7 @@ class Measurement:
         found: dict[GateName, Gated] = {}
         for name in GATES:
             parts = self.gate_requests(name)
-            verdict = gated(self.state, self.control, parts, f"gate: {name}", self._against(name, parts))
+            verdict = gated(self.state, parts, f"gate: {name}", self._against(name, parts))
             if verdict is not None:
                 found[name] = verdict
         return found
@@ -186,7 +190,7 @@ class Measurement:
             batch = with_texts(self.state, case.batch) if texts is None else replace(case.batch, ranker_texts=texts)
             texts, case = batch.ranker_texts, replace(case, batch=batch)
             what = f"test: recommendation, {mode}"
-            order = ranked(self.state, case, what, size=self.rerank_sample, logits=logits)
+            order = ranked(self.state, case, what, sample=self._sample(len(case)), logits=logits)
             if self.state.filter_seen == unseen:
                 asked = [text.split("; ") for text in texts or ()]
                 shown += self._examples("shopper", asked, order, case.targets, examples)
@@ -194,9 +198,9 @@ class Measurement:
                 targets=case.targets,
                 stages={
                     **{name: one.places(case.targets, exclude=exclude) for name, one in baselines.items()},
-                    **self._given(case),
+                    **self._given(case, "recommend"),
                 },
-                sampled=self._sampled(order, "recommend"),
+                sampled=self._sampled("recommend", order),
                 sample=order.sample,
                 users=requests.user,
                 counts=self.counts,
@@ -212,14 +216,14 @@ class Measurement:
         case = replace(case, batch=with_texts(self.state, case.batch))
         typed = case.batch.queries.typed
         baselines = self._query_baselines(typed, untuned, None if untuned is None else untuned.queries)
-        order = ranked(self.state, case, "test: search", size=self.rerank_sample)
+        order = ranked(self.state, case, "test: search", sample=self._sample(len(case)))
         shown += self._examples("search", [[text] for text in typed], order, case.targets, examples)
         misspelt = self.requests.searches("test", texts=noisy_queries(self.shop, queries))
         noisy = self._query_baselines(misspelt.batch.queries.typed, untuned, None if untuned is None else untuned.noisy)
         search = MeasuredTask(
             targets=case.targets,
             stages=self._searched(case, baselines),
-            sampled=self._sampled(order, "search"),
+            sampled=self._sampled("search", order),
             sample=order.sample,
             judged=judged,
             grades=grades,
@@ -229,25 +233,13 @@ class Measurement:
                 )
             },
         )
-        return search, self._judged(case.batch, judged, grades, baselines)
-
-    def _judged(
-        self, batch: Batch, judged: CSR, grades: NDArray[np.floating], baselines: Mapping[str, Baseline]
-    ) -> JudgedTask:
-        retriever = self.state.retriever
         scores = {name: baseline.pair_scores(judged) for name, baseline in baselines.items()}
-        scores["retrieval"] = retriever.tower_scores(batch.vectors, judged)
-        texts = batch.queries.corrected
-        given = retriever.pair_scores(batch.vectors, RequestBatch.of_texts(texts), judged, "search")
-        if retriever.fusion("search").sources:
-            scores["fused"] = given
-        predicted = self._predicted(batch.ranker_texts or (), judged, scores["retrieval"])
-        final = {"final": predicted["reranked"]} if "search" in self.state.reranks and predicted else {}
-        scores |= {} if final else {"final": given}
-        return JudgedTask(judged=judged, grades=grades, scores=scores, predicted=predicted | final)
+        assert self.shop.data.judgements is not None
+        scale = GradeScale.of(self.shop.data.judgements.grade)
+        return search, judged_task(self.state, case.batch, judged, grades, scores, scale)
 
     def _personalised(self) -> MeasuredTask | None:
-        case = self.requests.personalised_searches("test", most=self.rerank_sample)
+        case = self.requests.personalised_searches("test")
         if case is None:
             return None
         assert case.past is not None
@@ -257,36 +249,42 @@ class Measurement:
             "popularity": popularity(len(case), self.counts),
             "item_knn": item_knn(history, self._similar, self.counts),
         }
-        order = ranked(self.state, case, "test: personalised search")
+        sample = self._sample(len(case))
+        order = ranked(self.state, case, "test: personalised search", sample=sample)
         return MeasuredTask(
             targets=case.targets,
             stages={
                 **{name: one.places(case.targets) for name, one in baselines.items()},
                 "query_alone": self._query_alone(case.batch),
-                **self._given(case),
+                **self._given(case, "personalised_search"),
             },
-            sampled=self._sampled(order, "personalised_search"),
+            sampled=self._sampled("personalised_search", order),
+            sample=sample,
             users=case.owner,
         )
 
     def _cart(self) -> MeasuredTask | None:
-        parts = self.requests.carts("test", most=self.rerank_sample)
+        parts = self.requests.carts("test")
         if not parts:
             return None
         stages: list[dict[str, Hits]] = []
-        orders = [ranked(self.state, part, "test: cart") for part in parts]
+        sample, starts = self._sample(sum(map(len, parts))), np.cumsum([0, *map(len, parts)])
+        orders = []
+        for part, start in zip(parts, starts.tolist(), strict=False):
+            own = sample[(start <= sample) & (sample < start + len(part))] - start
+            orders.append(ranked(self.state, part, "test: cart", sample=own))
         for part in parts:
             popular = popularity(len(part), self.counts)
             found = {
                 name: one.rank(SEARCHED, exclude=part.batch.exclude)
                 for name, one in (("popularity", popular), ("item_knn", self._cart_knn(part)))
             }
-            stages.append(found | self._given(part))
-        sampled = [self._sampled(order, "complete_cart") for order in orders]
+            stages.append(found | self._given(part, "complete_cart"))
         return MeasuredTask(
             targets=CSR.join([part.targets for part in parts]),
             stages=joined_stages(stages),
-            sampled={name: Hits.join([one[name] for one in sampled]) for name in sampled[0]},
+            sampled=self._sampled("complete_cart", *orders),
+            sample=sample,
             users=np.concatenate([part.owner for part in parts]),
         )
 
@@ -295,25 +293,31 @@ class Measurement:
         assert self.shop.judgements is not None
         texts = noisy_queries(self.shop, self.shop.judgements.folds["test"])
         case = self.requests.searches("test", texts=texts)
-        order = ranked(self.state, case, "test: search, misspelt", size=self.rerank_sample)
-        noisy = replace(search.variants[NOISY], sampled=self._sampled(order, "search"), sample=order.sample)
+        order = ranked(self.state, case, "test: search, misspelt", sample=self._sample(len(case)))
+        noisy = replace(search.variants[NOISY], sampled=self._sampled("search", order), sample=order.sample)
         return replace(search, variants={NOISY: noisy})
 
-    def _given(self, case: LabelledShortlists) -> dict[str, Hits]:
-        """The order of the towers, of all sources where there are several, and of the features where they count."""
-        fused, order = fused_hits(case.batch)._replace(parts={}), case.task.order
-        if order is None or not self.state.retriever.fusion(order).sources:
-            found = {"retrieval": fused}
-        else:
-            found = {"retrieval": by_towers(case.batch, self.state), "fused": fused}
-        return found if case.batch.scored is None else {**found, "features": case.hits._replace(parts={})}
+    def _given(self, case: LabelledShortlists, gate: GateName) -> dict[str, Hits]:
+        """The order of the towers, of all sources where there are several, of the features where they count, and the
+        final one where no cross-encoder is run."""
+        fused, given = fused_hits(case.batch)._replace(parts={}), case.hits._replace(parts={})
+        several = case.task.order is not None and self.state.retriever.fusion(case.task.order).sources
+        found = {"retrieval": by_towers(case.batch, self.state), "fused": fused} if several else {"retrieval": fused}
+        found |= {} if case.batch.scored is None else {"features": given}
+        return found if self._reranks(gate) else {**found, "final": given}
 
     def _searched(self, case: LabelledShortlists, baselines: Mapping[str, Baseline]) -> dict[str, Hits]:
-        return {name: baseline.rank(SEARCHED) for name, baseline in baselines.items()} | self._given(case)
+        return {name: baseline.rank(SEARCHED) for name, baseline in baselines.items()} | self._given(case, "search")
 
-    def _sampled(self, order: Reranked, gate: GateName) -> dict[str, Hits]:
-        stages = order.stages(on=gate in self.state.reranks and bool(self.state.steps))
-        return stages if self.state.steps else {"final": order.hits.select(order.sample)._replace(parts={})}
+    def _sampled(self, gate: GateName, *orders: Reranked) -> dict[str, Hits]:
+        return sampled_stages(orders, on=self._reranks(gate)) if self.state.steps else {}
+
+    def _reranks(self, gate: GateName) -> bool:
+        return gate in self.state.reranks and bool(self.state.steps)
+
+    def _sample(self, n: int) -> NDArray[np.int64]:
+        """The requests that a cross-encoder is measured on, among n."""
+        return rerank_sample(n, self.rerank_sample)
 
     def _query_alone(self, batch: Batch) -> Hits:
         """The same queries asked by nobody known."""
@@ -329,13 +333,6 @@ class Measurement:
         """`vectors` are the untuned encoder's of the texts, float32 [n, dim]."""
         items = None if untuned is None else untuned.items
         return query_baselines(texts, self.item_texts, query_vectors=vectors, item_vectors=items)
-
-    def _predicted(self, texts: Sequence[str], judged: CSR, towers: Scores) -> dict[str, NDArray[np.float32]]:
-        """The grade that the cross-encoder and the towers' scores together give to each judged pair."""
-        if not self.state.steps or self.shop.data.judgements is None:
-            return {}
-        blended = self.state.steps[-1].blend("grade")(pair_logits(self.state, texts, judged), towers)
-        return {"reranked": GradeScale.of(self.shop.data.judgements.grade).grade(blended)}
 
     def _examples(
         self,
@@ -384,10 +381,3 @@ class Measurement:
     def _similar(self) -> csr_array:
         assert self.shop.events is not None
         return cooccurrence(self._events, self.shop.events.train, self.shop.data.n_items)
-
-
-def joined_stages(parts: Sequence[Mapping[str, Hits]]) -> dict[str, Hits]:
-    """The stages of all parts, their requests one part after the other. Where only some parts have several sources, the
-    fused order of the others is that of their towers."""
-    names = dict.fromkeys(name for part in parts for name in part)
-    return {name: Hits.join([part.get(name, part["retrieval"]) for part in parts]) for name in names}

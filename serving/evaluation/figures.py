@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -33,8 +34,8 @@ class MeasuredTask:
 
     targets: the rows each request is to find; a request without any is left out of every mean.
     stages: what each stage and baseline ranked, for all requests.
-    sampled: what was ranked only for the requests at `sample` (positions; None: all): the reranked and the final order.
-        Their order is taken as it stands, whatever scores they carry.
+    sampled: what was ranked only for the requests at `sample` (positions; None: all): what reads texts. Their order is
+        taken as it stands, whatever scores they carry.
     users: int [n_requests], whose requests are resampled together; each request by itself where None.
     counts: events of each item, int64 [n_items]; adds coverage, novelty and popularity bias to stages that are Hits.
     judged, grades: every judged row of each request and its grade, float [n_judged]: adds `judged_share@10` and
@@ -55,6 +56,38 @@ class MeasuredTask:
     slices: Mapping[str, Mask] = field(default_factory=dict)
     variants: Mapping[str, MeasuredTask] = field(default_factory=dict)
     heads: Mapping[str, Hits] = field(default_factory=dict)
+
+    def parts(self) -> list[tuple[Positions, MeasuredTask]]:
+        """Tasks whose stages are all of the same requests, with the positions of those: all requests with what was run
+        for each of them, then, where some stages were run for a sample alone, that sample with every stage."""
+        everyone = np.arange(self.targets.n_lists)
+        ranked = {name: metrics.without_ties(hits) for name, hits in self.sampled.items()}
+        if not ranked or self.sample is None or len(self.sample) == len(everyone):
+            return [(everyone, replace(self, stages=_final_last({**self.stages, **ranked}), sampled={}, sample=None))]
+        part = self.select(self.sample)
+        part = replace(part, stages=_final_last({**part.stages, **ranked}))
+        return [(everyone, replace(self, sampled={}, sample=None)), (self.sample, part)]
+
+    def select(self, part: Positions) -> MeasuredTask:
+        """Some of the requests, by position, with what was run for all; without slices and variants."""
+        at = self.target_positions(part)
+        pairs = None if self.judged is None else CSR(self.judged.indptr, np.arange(len(self.judged.rows))).select(part)
+        return MeasuredTask(
+            targets=self.targets.select(part),
+            stages={
+                name: ranked.select(part) if isinstance(ranked, Hits) else Places(ranked.above[at], ranked.tied[at])
+                for name, ranked in self.stages.items()
+            },
+            users=None if self.users is None else self.users[part],
+            counts=self.counts,
+            judged=None if self.judged is None else self.judged.select(part),
+            grades=None if self.grades is None or pairs is None else self.grades[pairs.rows],
+            heads={name: hits.select(part) for name, hits in self.heads.items()},
+        )
+
+    def target_positions(self, part: Positions) -> Positions:
+        """Where the targets of some requests stand among all targets."""
+        return CSR(self.targets.indptr, np.arange(len(self.targets.rows))).select(part).rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,20 +146,22 @@ def evaluate(
 
 
 def task_figures(task: MeasuredTask, *, seed: int = 0) -> Figures:
-    """`n`, `gain`, `stages`, under `reranking` the sampled stages against the order that they were given, and `slices`,
-    each with its own `n` and `stages`."""
-    everyone = np.arange(task.targets.n_lists)
-    sample = everyone if task.sample is None else task.sample
-    stages: dict[str, Figures] = {name: _stage(ranked, task, everyone) for name, ranked in task.stages.items()}
-    stages |= {
-        name: {**_stage(metrics.without_ties(hits), task, sample), "n": _answerable(task.targets.select(sample))}
-        for name, hits in task.sampled.items()
-    }
-    found: Figures = {"n": _answerable(task.targets), "gain": metrics.gain_name(), "stages": stages}
+    """`n`, `gain` and `stages`, all of them of the same requests, and `slices`, each with its own `n` and `stages`.
+
+    Where stages were run for a sample alone, they stand under `sample`, with its `n`, beside every other stage on that
+    sample. `changes` holds what each part of the second stage brought, see `steps_of`.
+    """
+    (_, whole), *sample = task.parts()
+    found: Figures = {"n": _answerable(task.targets), "gain": metrics.gain_name(), "stages": _stages(whole)}
     if task.grades is not None and len(task.grades):
         found["gain_judged"] = metrics.gain_name("exponential", float(task.grades.min()))
-    if task.sampled and "retrieval" in task.stages:
-        found["reranking"] = _against_retrieval(task, sample, seed)
+    for _, part in sample:
+        found["sample"] = {"n": _answerable(part.targets), "stages": _stages(part)}
+    changes: Figures = {}
+    for part in (whole, *(part for _, part in sample)):
+        steps = {after: before for before, after in steps_of(part.stages) if after not in changes}
+        changes |= {after: _change(part, before, after, seed) for after, before in steps.items()}
+    found["changes"] = changes
     found["slices"] = slice_figures(task)
     return found
 
@@ -136,10 +171,9 @@ def slice_figures(task: MeasuredTask) -> Figures:
     parts = {name: _cut(task, mask) for name, mask in task.slices.items()}
     found: Figures = {}
     for name, part in {**parts, **task.variants}.items():
-        n, everyone = _answerable(part.targets), np.arange(part.targets.n_lists)
+        n = _answerable(part.targets)
         if n >= MIN_SLICE:
-            stages = {stage: _stage(ranked, part, everyone) for stage, ranked in part.stages.items()}
-            found[name] = {"n": n, "stages": stages}
+            found[name] = {"n": n, "stages": _stages(part)}
     return found
 
 
@@ -172,12 +206,27 @@ def as_object(value: Json) -> Mapping[str, Json]:
 
 
 def given_stage(stages: Collection[str]) -> str:
-    """The stage whose order a reranker is given: all sources together where there are several, else the towers alone.
+    """The stage whose order a cross-encoder is given: that by features, else all sources together where there are
+    several, else the towers alone.
 
     >>> given_stage(["bm25", "retrieval"]), given_stage(["retrieval", "fused", "final"])
     ('retrieval', 'fused')
     """
-    return "fused" if "fused" in stages else "retrieval"
+    return next((stage for stage in ("features", "fused") if stage in stages), "retrieval")
+
+
+def steps_of(stages: Collection[str]) -> list[tuple[str, str]]:
+    """The stages before and after each part of the second stage, in the order in which they come: `features`, then
+    `reweighed` (weights that were fitted beside the cross-encoder, without it), then `reranked` (with it).
+
+    >>> steps_of(["bm25", "retrieval", "fused", "features", "reweighed", "reranked", "final"])
+    [('fused', 'features'), ('features', 'reweighed'), ('reweighed', 'reranked')]
+    >>> steps_of(["retrieval", "reranked"]), steps_of(["retrieval", "fused", "final"])
+    ([('retrieval', 'reranked')], [])
+    """
+    first = "fused" if "fused" in stages else "retrieval"
+    chain = [first, *(stage for stage in ("features", "reweighed", "reranked") if stage in stages)]
+    return list(pairwise(chain)) if first in stages else []
 
 
 def relevant_rows(judged: CSR, grades: NDArray[np.floating]) -> CSR:
@@ -231,16 +280,23 @@ def _cut(task: MeasuredTask, kept: Mask) -> MeasuredTask:
     return replace(task, targets=targets.select(part), stages=stages, judged=None, grades=None)
 
 
-def _stage(ranked: Ranked, task: MeasuredTask, part: Positions) -> Figures:
-    targets = task.targets.select(part)
-    found = _at_cuts(ranked, targets)
+def _final_last(stages: Mapping[str, Ranked]) -> dict[str, Ranked]:
+    """The stages with the order that is answered behind all others."""
+    return dict(sorted(stages.items(), key=lambda stage: stage[0] == "final"))
+
+
+def _stages(task: MeasuredTask) -> Figures:
+    return {name: _stage(ranked, task) for name, ranked in task.stages.items()}
+
+
+def _stage(ranked: Ranked, task: MeasuredTask) -> Figures:
+    found = _at_cuts(ranked, task.targets)
     if isinstance(ranked, Hits) and task.counts is not None:
         found["coverage@10"] = _number(metrics.coverage_at(ranked, len(task.counts), 10))
         found["novelty@10"] = _number(metrics.novelty_at(ranked, task.counts, 10))
         found["popularity_bias@10"] = _number(metrics.popularity_bias_at(ranked, task.counts, 10))
     if isinstance(ranked, Hits) and task.judged is not None and task.grades is not None:
-        pairs = CSR(task.judged.indptr, np.arange(len(task.grades))).select(part)
-        found |= _among_judged(ranked, task.judged.select(part), task.grades[pairs.rows], float(task.grades.min()))
+        found |= _among_judged(ranked, task.judged, task.grades, float(task.grades.min(initial=np.inf)))
     return found
 
 
@@ -266,15 +322,9 @@ def _among_judged(hits: Hits, judged: CSR, grades: NDArray[np.floating], lowest:
     return {"judged_share@10": _mean(share), **ndcg}
 
 
-def _against_retrieval(task: MeasuredTask, sample: Positions, seed: int) -> Figures:
-    targets = task.targets.select(sample)
-    before = metrics.ndcg_at(task.stages[given_stage(task.stages)], task.targets, 10)[sample]
-    users = None if task.users is None else task.users[sample]
-    found: Figures = {}
-    for name, hits in task.sampled.items():
-        after = metrics.ndcg_at(metrics.without_ties(hits), targets, 10)
-        found[name] = _before_and_after(before, after, users, seed)
-    return found
+def _change(task: MeasuredTask, before: str, after: str, seed: int) -> Figures:
+    first, then = (metrics.ndcg_at(task.stages[name], task.targets, 10) for name in (before, after))
+    return {"against": before, **_before_and_after(first, then, task.users, seed)}
 
 
 def _before_and_after(before: Values, after: Values, users: NDArray[np.integer] | None, seed: int) -> Figures:

@@ -20,7 +20,7 @@ from serving.answering.pipeline import run
 from serving.answering.rank import pair_logits, ranker_texts, rerank
 from serving.answering.release_settings import OrderName
 from serving.answering.release_state import ReleaseState
-from serving.answering.rerank_steps import Step
+from serving.answering.rerank_steps import GIVEN_ORDER, Step
 from serving.answering.tasks import TASKS
 from serving.evaluation.batch_requests import KnownLogits, QueriesAlone, with_texts
 from serving.evaluation.figures import needs_rerank
@@ -29,16 +29,14 @@ from serving.shop import Shop
 
 LISTS = 300  # shortlists that hold a target: so few weights need no more
 PLATT_LISTS = 150  # of all shortlists, whatever they hold: a slope and an offset need no more
-NO_LOGIT = Blend(0.0, 1.0)  # the order that is given
 PAIRS = 9_000  # judged pairs, of as many queries as hold them
 
 
 class Blended(NamedTuple):
-    """The steps with their blends, and how well the last one's probabilities hold, by order. `control` are the steps
-    with weights that were fitted on the same lists without any logit: what that order has beside, the logit brings."""
+    """The steps with their blends and, as their controls, the weights that were fitted on the same lists without any
+    logit; and how well the last one's probabilities hold, by order."""
 
     steps: tuple[Step, ...]
-    control: tuple[Step, ...]
     platt_scaling: dict[OrderName, PlattScaling]
 
 
@@ -97,21 +95,21 @@ def fitted_steps(state: ReleaseState, shop: Shop, *, say: Callable[[str], None])
 def fitted_on(given: Sequence[ValidShortlists], state: ReleaseState, *, say: Callable[[str], None]) -> Blended:
     """The same for the orders of shortlists alone, without grades."""
     fitted: tuple[Step, ...] = ()
-    control: tuple[Step, ...] = ()
     held: dict[OrderName, PlattScaling] = {}
     for step in state.steps:
         found = {one.order: _of_shortlists(replace(state, steps=fitted), step, one) for one in given}
         for order, one in found.items():
             say(f"blend, {step.model} model, {order}: {one.blend}")
-        fitted = (*fitted, replace(step, blends={order: one.blend for order, one in found.items()}))
-        control = (*control, replace(step, blends={order: one.control for order, one in found.items()}))
+        blends: dict[str, Blend] = {order: one.blend for order, one in found.items()}
+        controls: dict[str, Blend] = {order: one.control for order, one in found.items()}
+        fitted = (*fitted, replace(step, blends=blends, controls=controls))
         held = {order: one.platt_scaling for order, one in found.items() if one.platt_scaling is not None}
     for order, platt_scaling in held.items():
         say(
             f"Platt scaling, {order}: calibration error {platt_scaling.before.error:.4f} before, "
             f"{platt_scaling.after.error:.4f} after"
         )
-    return Blended(fitted, control, held)
+    return Blended(fitted, held)
 
 
 def valid_shortlists(state: ReleaseState, shop: Shop) -> list[ValidShortlists]:
@@ -136,7 +134,7 @@ def _of_shortlists(state: ReleaseState, step: Step, given: ValidShortlists) -> F
     ordering = _scored(state, step, given, np.sort(shuffled[useful[shuffled]][:LISTS]))
     blend = fit_blend(ordering.logits, ordering.retrieval, ordering.labels, ordering.indptr, ordering.parts)
     if blend == Blend():
-        return FittedBlend(blend, NO_LOGIT)
+        return FittedBlend(blend, GIVEN_ORDER)
     nothing = np.zeros_like(ordering.logits)
     control = fit_blend(nothing, ordering.retrieval, ordering.labels, ordering.indptr, ordering.parts)
     every = _scored(state, step, given, np.sort(shuffled[texts[shuffled]][:PLATT_LISTS]))

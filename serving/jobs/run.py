@@ -31,7 +31,7 @@ from retrieval.settings import Budget
 from retrieval.towers.serving import TEXT
 from serving.answering.release_settings import OrderName, with_settings
 from serving.answering.release_state import ReleaseState
-from serving.answering.rerank_steps import Step, planned_steps, recorded_steps
+from serving.answering.rerank_steps import planned_steps, recorded_steps
 from serving.evaluation.evaluator import Measurement, Untuned
 from serving.evaluation.figures import Example, Figures, as_object
 from serving.evaluation.gate_report import decided
@@ -77,7 +77,6 @@ class Pipeline:
     say: Callable[[str], None] = print
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     seconds: dict[str, float] = field(default_factory=dict)
-    control: tuple[Step, ...] = ()  # of the last ranker that was trained: see `fit_blend.Blended`
     _open_now: ReleaseState | None = field(default=None, init=False, repr=False)
     scratch: Path | None = None  # for what is only worked on; none: a folder in the bundle, from which a run goes on
 
@@ -235,7 +234,6 @@ class Pipeline:
             for step in opened.steps:
                 self.say(f"{step.model} model, {step.scorer.placement}")
             blended = fitted_steps(opened, shop, say=self.say)
-        self.control = blended.control
         platt_scaling = {task: found.as_json() for task, found in blended.platt_scaling.items()}
         figures = {**draft.figures, **plain({"platt_scaling": platt_scaling})}
         return assembly.named(with_settings(replace(draft, figures=figures), rerank=recorded_steps(blended.steps)))
@@ -251,7 +249,7 @@ class Pipeline:
         """The draft with the gates of its cross-encoder."""
         if draft.ranker is None:
             return draft
-        measured = replace(self._measurement(self._opened(bundle, draft), shop), control=self.control)
+        measured = self._measurement(self._opened(bundle, draft), shop)
         with self._timed("gate of the cross-encoder"):
             gates = decided(measured, self.config.ranking.gate, recorded_gates(draft), say=self.say)
         return replace(draft, gates=plain(gates))
