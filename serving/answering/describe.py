@@ -20,6 +20,7 @@ CATALOGUE = "items in the order of the catalogue"  # the same, and nothing is kn
 QUERY_ALONE = "the query alone"  # a shopper or a history is named, and nothing is known of it
 KNOWN_ITEMS = "the known items of the history"  # others of it are not in the index
 RECOMMENDATION = "a recommendation"  # the query is empty
+SOURCES = "the order of the sources"  # that by features cannot be made here; what to install follows
 FEWER = "all items that may be answered"  # they are fewer than k
 
 
@@ -67,6 +68,9 @@ def _read(batch: Batch, line: int) -> bool:
 
 def _fallbacks(state: ReleaseState, batch: Batch, line: int) -> Iterator[str]:
     users, text = batch.users, batch.queries.typed[line]
+    missing = state.missing_ranker(batch.task.order, batch.task.gate) if batch.rerank else None
+    if missing is not None:
+        yield f"{SOURCES} ({missing})"
     if batch.query_is_empty:
         yield RECOMMENDATION
     if users.histories.readable[line].any():

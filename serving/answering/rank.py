@@ -52,8 +52,11 @@ def rank(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
 
 
 def ranks(state: ReleaseState, batch: Batch) -> bool:
-    """Whether the cross-encoder is asked at all."""
-    return batch.rerank and batch.task.gate in state.reranks and bool(state.steps)
+    """Whether the cross-encoder is asked at all: not where it was blended with a ranker that cannot be asked here."""
+    task = batch.task
+    if not (batch.rerank and task.gate in state.reranks and state.steps):
+        return False
+    return state.missing_ranker(task.order, task.gate) is None
 
 
 def ranker_texts(state: ReleaseState, batch: Batch) -> list[str]:

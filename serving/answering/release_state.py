@@ -18,7 +18,7 @@ from ranking.features.registry import FeatureReader
 from ranking.features.shortlists import Shortlists
 from retrieval.data.time_units import DAY
 from retrieval.encoders.runtime import DEFAULT_RUNTIME, RuntimeOptions
-from retrieval.errors import ShortlistError
+from retrieval.errors import MissingDependency, ShortlistError
 from retrieval.sources.exact import EXACT
 from retrieval.sources.fusion import TOWERS, Fusion
 from retrieval.sources.lexical import Lexical
@@ -201,6 +201,11 @@ class ReleaseState:
         """What puts the candidates of an order in place by features; None where the task's gate says no, or nothing
         does."""
         return None if order is None or gate not in self.scores else self.second_stage.ranker(order)
+
+    def missing_ranker(self, order: OrderName | None, gate: str | None) -> MissingDependency | None:
+        """What has to be installed before the candidates of an order can be put in place by features, as the task's
+        gate would have it; None where nothing is missing. Such an order is answered as the sources give it."""
+        return None if order is None or gate not in self.scores else self.second_stage.lacks(order)
 
     def feature_reader(self, ranker: FeatureRanker) -> FeatureReader:
         """What computes the features that a ranker reads."""

@@ -12,7 +12,7 @@ from ranking.feature_ranker.registry import load
 from ranking.features.facts import ShopFacts
 from ranking.features.registry import FeatureReader
 from retrieval.encoders.text_encoder import read_json
-from retrieval.errors import StaleArtefact
+from retrieval.errors import CorruptBundle, MissingDependency, StaleArtefact
 from serving.answering.release_settings import OrderName, weights_for_task
 
 ABOUT = "about.json"
@@ -20,18 +20,28 @@ ABOUT = "about.json"
 
 @dataclass(frozen=True)
 class SecondStage:
-    """Rankers by the name of an order."""
+    """Rankers by the name of an order; of those that need a package that is not installed, what to install."""
 
     rankers: Mapping[OrderName, FeatureRanker] = field(default_factory=dict)
+    missing: Mapping[OrderName, MissingDependency] = field(default_factory=dict)
 
     def ranker(self, order: OrderName) -> FeatureRanker | None:
         """That of an order; for new things that of any recommendation, where they have none of their own."""
-        known: dict[str, FeatureRanker | None] = {name: ranker for name, ranker in self.rankers.items()}
-        return weights_for_task(known, order, None)
+        found = self._of(order)
+        return None if isinstance(found, MissingDependency) else found
+
+    def lacks(self, order: OrderName) -> MissingDependency | None:
+        """Why the ranker of an order cannot be asked here; None where it can, and where there is none."""
+        found = self._of(order)
+        return found if isinstance(found, MissingDependency) else None
 
     def only(self, orders: Collection[str]) -> SecondStage:
         """That of some orders."""
         return SecondStage({order: ranker for order, ranker in self.rankers.items() if order in orders})
+
+    def _of(self, order: OrderName) -> FeatureRanker | MissingDependency | None:
+        known: dict[str, FeatureRanker | MissingDependency | None] = {**self.missing, **self.rankers}
+        return weights_for_task(known, order, None)
 
     def write(self, folder: Path, facts: ShopFacts) -> None:
         """Writes the rankers, and the fingerprint of the features that each reads of a shop."""
@@ -43,12 +53,20 @@ class SecondStage:
 
     @classmethod
     def open(cls, folder: Path, facts: ShopFacts) -> SecondStage:
-        """What `write` wrote. Raises StaleArtefact, naming the order, where features are computed in another way now,
-        and what `ranking.feature_ranker.registry.load` raises."""
+        """What `write` wrote, without rankers whose package is not installed here. Raises CorruptBundle where the list
+        of orders is missing, StaleArtefact, naming the order, where features are computed in another way now, and what
+        else `ranking.feature_ranker.registry.load` raises."""
         prints = read_json(folder / ABOUT).get("features")
+        if not isinstance(prints, dict):
+            raise CorruptBundle(f"{folder / ABOUT} does not name its orders; run: shortlist run BUNDLE --data DATA")
         rankers: dict[OrderName, FeatureRanker] = {}
-        for order, recorded in (prints if isinstance(prints, dict) else {}).items():
-            ranker = load(folder, order)
+        missing: dict[OrderName, MissingDependency] = {}
+        for order, recorded in prints.items():
+            try:
+                ranker = load(folder, order)
+            except MissingDependency as error:
+                missing[order] = error
+                continue
             now = FeatureReader.of(ranker.names, facts).fingerprint
             if now != recorded:
                 raise StaleArtefact(
@@ -56,4 +74,4 @@ class SecondStage:
                     "run: shortlist run BUNDLE --data DATA"
                 )
             rankers[order] = ranker
-        return cls(rankers)
+        return cls(rankers, missing)

@@ -93,7 +93,8 @@ def reasons(contributions: Mapping[str, float], about: Mapping[str, str]) -> str
 def notes_on(answer: Answer) -> str:
     """How an answer came about, in one line."""
     revision = [f"index revision {answer.index_revision}"] if answer.index_revision else []
-    parts = [f"release {answer.release}", *revision, "reranked" if answer.reranked else "not reranked"]
+    ordered = f"ordered by {' and '.join(answer.reranked or ('retrieval alone',))}"
+    parts = [f"release {answer.release}", *revision, ordered]
     parts += [f"fallback: {what}" for what in answer.fallbacks]
     parts += answer.degraded
     parts += [f"searched for {answer.corrected_query!r}"] if answer.corrected_query else []
@@ -103,11 +104,15 @@ def notes_on(answer: Answer) -> str:
 
 def show_evaluation(evaluation: Mapping[str, Json], report: Path) -> None:
     """Every stage and baseline side by side, the gates, and the path of the report."""
+    from serving.evaluation.figures import as_object
+    from serving.reporting.gate_words import gate_sentences
     from serving.reporting.tables import tables
 
     out = console()
     for table in tables(evaluation):
         out.print(table)
+    for line in gate_sentences(as_object(evaluation.get("gate", {}))):
+        out.print(line)
     out.print(f"report: {report}")
 
 

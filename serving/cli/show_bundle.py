@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.filesize import decimal
 
 from serving.cli.show import console
+from serving.reporting.gate_words import gate_sentences
 
 if TYPE_CHECKING:
     from serving.jobs.bundle_status import ReleaseLine, Status
@@ -25,6 +26,8 @@ def status_lines(found: Status) -> Iterator[str]:
     yield f"index     {_index(live)}"
     if live.figures:
         yield f"nDCG@10   {_figures(live.figures)}"
+    for number, line in enumerate(gate_sentences(live.gates)):
+        yield f"{'' if number else 'gates':<10}{line}"
     yield f"updates   {found.updates:,} since the build: {found.upserted:,} items upserted, {found.deleted:,} deleted"
     yield f"releases  {found.releases:,}"
     yield f"writer    {'none' if found.writer is None else f'process {found.writer}'}"

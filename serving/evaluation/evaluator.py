@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,7 @@ from serving.evaluation.figures import (
     JudgedTask,
     MeasuredTask,
     evaluate,
+    needs_rerank,
     rerank_sample,
 )
 from serving.evaluation.judged_order import judged_task
@@ -193,7 +194,7 @@ class Measurement:
             order = ranked(self.state, case, what, sample=self._sample(len(case)), logits=logits)
             if self.state.filter_seen == unseen:
                 asked = [text.split("; ") for text in texts or ()]
-                shown += self._examples("shopper", asked, order, case.targets, examples)
+                shown += self._examples(asked, case, order, examples)
             found[mode] = MeasuredTask(
                 targets=case.targets,
                 stages={
@@ -217,7 +218,7 @@ class Measurement:
         typed = case.batch.queries.typed
         baselines = self._query_baselines(typed, untuned, None if untuned is None else untuned.queries)
         order = ranked(self.state, case, "test: search", sample=self._sample(len(case)))
-        shown += self._examples("search", [[text] for text in typed], order, case.targets, examples)
+        shown += self._examples([[text] for text in typed], case, order, examples)
         misspelt = self.requests.searches("test", texts=noisy_queries(self.shop, queries))
         noisy = self._query_baselines(misspelt.batch.queries.typed, untuned, None if untuned is None else untuned.noisy)
         search = MeasuredTask(
@@ -312,7 +313,7 @@ class Measurement:
     def _sampled(self, gate: GateName, *orders: Reranked) -> dict[str, Hits]:
         return sampled_stages(orders, on=self._reranks(gate)) if self.state.steps else {}
 
-    def _reranks(self, gate: GateName) -> bool:
+    def _reranks(self, gate: GateName | None) -> bool:
         return gate in self.state.reranks and bool(self.state.steps)
 
     def _sample(self, n: int) -> NDArray[np.int64]:
@@ -335,25 +336,28 @@ class Measurement:
         return query_baselines(texts, self.item_texts, query_vectors=vectors, item_vectors=items)
 
     def _examples(
-        self,
-        kind: Literal["shopper", "search"],
-        asked: Sequence[list[str]],
-        order: Reranked,
-        targets: CSR,
-        examples: int,
+        self, asked: Sequence[list[str]], case: LabelledShortlists, order: Reranked, examples: int
     ) -> list[Example]:
-        """Requests whose target was in the shortlist, spread over the sample."""
-        picked = order.which[np.linspace(0, len(order.which) - 1, min(examples, len(order.which))).astype(int)]
-        wanted = targets.select(order.sample[picked])
+        """Requests whose target was in the shortlist, spread over the sample: in the order of the sources, and in that
+        of what comes after them, where the gate lets it on or nothing else does."""
+        by_features = case.batch.scored is not None
+        if not (by_features or self.state.steps):
+            return []
+        reads = self.state.steps and (not by_features or self._reranks(case.task.gate))
+        after = order.reranked if reads else case.hits.select(order.sample)
+        useful = order.which if reads else np.flatnonzero(needs_rerank(after, case.targets.select(order.sample)))
+        picked = useful[np.linspace(0, len(useful) - 1, min(examples, len(useful))).astype(int)]
+        lines, before = order.sample[picked], fused_hits(case.batch)
+        wanted = case.targets.select(lines)
         return [
             Example(
-                kind=kind,
-                asked=asked[order.sample[at]],
-                before=self.shop.titles(order.hits.rows[order.sample[at]][:SHOWN]),
-                after=self.shop.titles(order.reranked.rows[at][:SHOWN]),
+                kind="search" if case.task.order == "search" else "shopper",
+                asked=asked[line],
+                before=self.shop.titles(before.rows[line][:SHOWN]),
+                after=self.shop.titles(after.rows[at][:SHOWN]),
                 targets=frozenset(self.shop.titles(wanted.rows[wanted.indptr[i] : wanted.indptr[i + 1]])),
             )
-            for i, at in enumerate(picked)
+            for i, (at, line) in enumerate(zip(picked.tolist(), lines.tolist(), strict=True))
         ]
 
     @cached_property

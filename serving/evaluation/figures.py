@@ -107,7 +107,7 @@ class JudgedTask:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A real request and the titles of its shortlist before and after reranking, best first.
+    """A real request and the titles of its shortlist as the sources order it and as it is then ordered, best first.
 
     asked: the query, or the titles that the shopper had last, newest first. targets: titles that were really wanted.
     """

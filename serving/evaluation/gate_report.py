@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from indexing.bundle.manifest import JsonMap
+from ranking.ordering.blend import Blend
 from ranking.ordering.gate import GateVerdict, Verdict
-from serving.answering.tasks import TASKS
+from serving.answering.tasks import TASKS, GateName
 
 if TYPE_CHECKING:
     from serving.evaluation.evaluator import Measurement
@@ -41,7 +42,7 @@ def decided(
         order = TASKS[task].order or "recommend"
         blend = measured.state.steps[-1].blend(order)
         on = verdict.passes(required) and any(step.blend(order).logit > 0 for step in measured.state.steps)
-        weights = blend.source_weights(measured.state.retriever.fusion(order).weights)
+        weights = blend.source_weights(_given_weights(measured, task, blend))
         against: Figures = {name: other.as_json() for name, other in others.items()}
         found[task] = {
             **found.get(task, {}),
@@ -56,6 +57,14 @@ def decided(
         for name, other in others.items():
             say(f"gate, {task}, against {name}: {in_words(other)}")
     return found
+
+
+def _given_weights(measured: Measurement, task: GateName, blend: Blend) -> Mapping[str, float]:
+    """What the score that a blend is given is made of: the ranker over features, else each source by its weight."""
+    order = TASKS[task].order or "recommend"
+    if measured.state.feature_ranker(order, task) is None:
+        return measured.state.retriever.fusion(order).weights
+    return {"features": 1.0, **dict.fromkeys(blend.sources, 0.0)}
 
 
 def in_words(verdict: GateVerdict) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.manifest import Json, JsonMap
-from indexing.bundle.releases import Release
+from indexing.bundle.releases import Release, rerank_gates
 from indexing.version.segments import segment_counts
 from retrieval.errors import BadBundle
 
@@ -23,7 +23,7 @@ TASKS: Mapping[str, tuple[str, ...]] = {
 class ReleaseLine:
     """A release in brief. `items`, `kind` and `recall` describe its index as built, None where that is missing or
     damaged. `figures` are the final nDCG@10 by task, if the release was evaluated. `refused_by` are the gates that kept
-    it from being published."""
+    it from being published. `gates` are those of the second stage by task, with the figures of both of their steps."""
 
     release: str
     live: bool
@@ -35,6 +35,7 @@ class ReleaseLine:
     recall: float | None
     figures: Mapping[str, float]
     refused_by: tuple[str, ...]
+    gates: JsonMap
     parts: Mapping[str, str]
 
 
@@ -107,6 +108,7 @@ def _release_line(bundle: Bundle, release: Release, live: str | None) -> Release
         recall=float(recall) if isinstance(recall, int | float) else None,
         figures=_figures(release),
         refused_by=tuple(name for name, gate in release.gates.items() if _refused(gate)),
+        gates=rerank_gates(release),
         parts=release.parts(),
     )
 
@@ -116,10 +118,14 @@ def _refused(gate: Json) -> bool:
 
 
 def _figures(release: Release) -> dict[str, float]:
-    found = {
-        task: _at(release.figures, "evaluation", *place, "stages", "final", FIGURE) for task, place in TASKS.items()
-    }
-    return {task: figure for task, figure in found.items() if isinstance(figure, float)}
+    """The final nDCG@10 by task: of all requests, or of the sample that the cross-encoder was measured on."""
+    found: dict[str, float] = {}
+    for task, place in TASKS.items():
+        for of in ((), ("sample",)):
+            figure = _at(release.figures, "evaluation", *place, *of, "stages", "final", FIGURE)
+            if isinstance(figure, float):
+                found.setdefault(task, figure)
+    return found
 
 
 def _at(value: Json, *names: str) -> Json:

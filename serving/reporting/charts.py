@@ -9,6 +9,7 @@ import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from ranking.ordering.platt import Reliability
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
 
 # matplotlib draws in these stand-ins, which then become the page's CSS variables
-NAMES = ("ink", "muted", "faint", "retrieval", "fused", "reranked", "final")
+NAMES = ("ink", "muted", "faint", "retrieval", "fused", "features", "reranked", "final")
 STAND_INS = tuple(f"#{n:02d}00{n:02d}" for n in range(1, len(NAMES) + 1))
-INK, MUTED, FAINT, RETRIEVAL, FUSED, RERANKED, FINAL = STAND_INS
-COLOURS = {"retrieval": RETRIEVAL, "fused": FUSED, "reranked": RERANKED, "final": FINAL}
-MARKERS = {"retrieval": "o", "fused": "^", "reranked": "D", "final": "s"}
+INK, MUTED, FAINT, RETRIEVAL, FUSED, FEATURES, RERANKED, FINAL = STAND_INS
+COLOURS = {"retrieval": RETRIEVAL, "fused": FUSED, "features": FEATURES, "reranked": RERANKED, "final": FINAL}
+MARKERS = {"retrieval": "o", "fused": "^", "features": "v", "reranked": "D", "final": "s"}
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (9, 3)), (0, (2, 3)))
+NO_STAGES: Mapping[str, str] = MappingProxyType({})
 HEIGHT = 3.9
 WIDTH = 5.2  # inches: wide enough for the labels, narrow enough to be read on a phone
 
@@ -38,12 +40,15 @@ class Palette(NamedTuple):
     faint: str
     retrieval: str
     fused: str
+    features: str
     reranked: str
     final: str
 
 
 PAGE = Palette(*STAND_INS)  # become those of the page, whatever they are there
-PRINT = Palette("#1a1c20", "#5a606b", "#dedbd3", "#1d5bb8", "#7a3ea8", "#bf3f0a", "#0d6e66")  # the page's by day
+PRINT = Palette(
+    "#1a1c20", "#5a606b", "#dedbd3", "#1d5bb8", "#7a3ea8", "#7d5a00", "#bf3f0a", "#0d6e66"
+)  # the page's by day
 PAPER = "#fbfaf7"
 
 
@@ -66,9 +71,12 @@ def stage_dots(values: Mapping[str, float], intervals: Mapping[str, Interval], l
     return as_svg(f"dots {values}", height, lambda axes: _draw_dots(axes, values, intervals, label))
 
 
-def change_bars(changes: Mapping[str, Interval], label: str) -> str:
-    """Changes with their 95 % intervals against the line of no change."""
-    return as_svg(f"change {changes}", 0.85 + 0.55 * len(changes), lambda axes: _draw_changes(axes, changes, label))
+def change_bars(changes: Mapping[str, Interval], label: str, stages: Mapping[str, str] = NO_STAGES) -> str:
+    """Changes with their 95 % intervals against the line of no change, in the colours of the `stages` that brought
+    them; in that of reranking without."""
+    return as_svg(
+        f"change {changes}", 0.85 + 0.75 * len(changes), lambda axes: _draw_changes(axes, changes, label, stages)
+    )
 
 
 def reliability_lines(before: Reliability, after: Reliability) -> str:
@@ -154,20 +162,22 @@ def _draw_dots(axes: Axes, values: Mapping[str, float], intervals: Mapping[str, 
     axes.tick_params(length=0)
 
 
-def _draw_changes(axes: Axes, changes: Mapping[str, Interval], label: str) -> None:
+def _draw_changes(axes: Axes, changes: Mapping[str, Interval], label: str, stages: Mapping[str, str]) -> None:
     names = list(changes)[::-1]
     axes.axvline(0, color=INK, linewidth=1)
     for line, name in enumerate(names):
         mean, low, high = changes[name]
-        axes.plot([low, high], [line, line], color=RERANKED, linewidth=2.4, solid_capstyle="round")
-        axes.plot(mean, line, "D", color=RERANKED, markersize=8)
+        stage = stages.get(name, "reranked")
+        colour = COLOURS.get(stage, MUTED)
+        axes.plot([low, high], [line, line], color=colour, linewidth=2.4, solid_capstyle="round")
+        axes.plot(mean, line, MARKERS.get(stage, "o"), color=colour, markersize=8)
         axes.annotate(
             f"{'+' if mean > 0 else ''}{short(mean)}",
             (mean, line),
             xytext=(0, 8),
             textcoords="offset points",
             ha="center",
-            color=RERANKED,
+            color=colour,
             fontweight="bold",
         )
     ends = [0.0, *(bound for change in changes.values() for bound in change)]

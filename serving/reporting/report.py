@@ -15,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from serving.evaluation.figures import Example, Json
-from serving.reporting import report_view
+from serving.reporting import gate_cards, report_view
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ def render_report(report: Report) -> str:
         generated=report.generated,
         tiles=report_view.tiles(tasks),
         sections=[report_view.section(name, task) for name, task in tasks.items()],
-        gates=report_view.gates(report.evaluation),
+        gates=gate_cards.gates(report.evaluation),
         change=report_view.change_chart(tasks),
         reliability=report_view.reliability_charts(report.platt_scaling),
         examples=[

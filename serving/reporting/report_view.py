@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ranking.ordering.blend import Blend
 from ranking.ordering.platt import PlattScaling
-from serving.evaluation.figures import CUTS, Json, as_object, given_stage
+from serving.evaluation.figures import CUTS, Json, as_object
 from serving.reporting.charts import COLOURS, Interval, change_bars, recall_curves, reliability_lines, short, stage_dots
 from serving.reporting.tables import (
+    OURS,
     SLICED,
+    TITLES,
     SliceRow,
     caption,
     heading,
@@ -18,20 +19,9 @@ from serving.reporting.tables import (
     shown,
     slice_rows,
     stage_label,
-    stage_name,
 )
 
 LISTED = 10  # places of an example that are shown
-TITLES = {
-    "seen_removed": "Recommending something new",
-    "recommend_unseen": "Recommending something new",
-    "seen_kept": "Recommending, seen items included",
-    "recommend": "Recommending",
-    "search": "Searching the whole catalogue",
-    "personalised_search": "Personalised search",
-    "complete_cart": "Completing a cart",
-    "judged": "Ordering judged items",
-}
 LEDES = {
     "seen_removed": "{n:,} requests: find what a shopper took next among all items that they had not taken before.",
     "seen_kept": "{n:,} requests: find what a shopper took next among all items, those taken before included.",
@@ -41,12 +31,6 @@ LEDES = {
     "had done before. The query alone is the same search without a shopper.",
     "complete_cart": "{n:,} baskets of two items or more: find one hidden item, given the others.",
     "judged": "{n:,} queries with at least 5 judged items of more than one grade: put those in order.",
-}
-VERDICTS = {
-    "proven": ("Proven", "The 95 % interval of the change lies above zero."),
-    "likely": ("Likely", "The mean change is above zero, and so are at least 80 % of its resamples."),
-    "no": ("Not shown", "These requests do not show an improvement."),
-    "adopted": ("Adopted", "The model was adopted as it was, without a gate."),
 }
 RECOMMENDED_TILE = ("of what shoppers took next is", "recommendation")  # what is found, and the name of the task
 TILES = {
@@ -88,27 +72,24 @@ class Row(NamedTuple):
     cells: list[Cell]
 
 
+class FigureTable(NamedTuple):
+    """All figures of some stages, of the same requests."""
+
+    title: str
+    columns: list[str]
+    rows: list[Row]
+
+
 class Section(NamedTuple):
-    """One task: its charts, its slices and the table of all its figures."""
+    """One task: its charts, its slices and the tables of all its figures."""
 
     title: str
     lede: str
     charts: list[Chart]
-    columns: list[str]
-    rows: list[Row]
+    tables: list[FigureTable]
     notes: list[str]
     sliced: list[str]  # columns of the slices
     slices: list[SliceRow]
-
-
-class GateCard(NamedTuple):
-    """A verdict, in words and figures."""
-
-    task: str
-    verdict: str
-    headline: str
-    meaning: str
-    facts: dict[str, str]
 
 
 class Line(NamedTuple):
@@ -155,53 +136,41 @@ def tiles(tasks: Mapping[str, Mapping[str, Json]]) -> list[Tile]:
         if name == "judged":
             found += _judged_tile(tasks[name])
         else:
-            found += [*_recall_tile(name, tasks[name]), *_reranking_tile(name, tasks[name])]
+            found += [*_recall_tile(name, tasks[name]), *_change_tiles(name, tasks[name])]
     return found
 
 
 def section(name: str, task: Mapping[str, Json]) -> Section:
     """The page's section about one task."""
-    stages = {stage: as_object(figures) for stage, figures in as_object(task["stages"]).items()}
-    drawn = _without_repeated_final(task, stages)
-    charts = [_dots(task, drawn)] if name == "judged" else [_curves(drawn), _dots(task, drawn)]
-    columns = list(dict.fromkeys(key for figures in stages.values() for key in figures if key != "n"))
-    rows = [
-        Row(
-            stage_name(stage, figures, task),
-            stage if stage in COLOURS else "",
-            [Cell(shown(figures.get(key)), is_best(key, stage, stages)) for key in columns],
-        )
-        for stage, figures in stages.items()
-    ]
+    parts = [task, *([as_object(task["sample"])] if "sample" in task else [])]
+    drawn = {**task, **parts[-1]}  # every stage of the same requests
+    charts = [_dots(drawn)] if name == "judged" else [_curves(drawn), _dots(drawn)]
     return Section(
         title=TITLES[name],
         lede=LEDES[name].format(n=task["n"]),
         charts=charts,
-        columns=[heading(key) for key in columns],
-        rows=rows,
+        tables=[_figures(part, sampled=number > 0) for number, part in enumerate(parts)],
         notes=caption(task).splitlines(),
         sliced=[heading(key) for key in SLICED],
         slices=slice_rows(task),
     )
 
 
-def gates(evaluation: Mapping[str, Json]) -> list[GateCard]:
-    """One card for each verdict of the gate fold."""
-    return [_gate(name, as_object(verdict)) for name, verdict in as_object(evaluation["gate"]).items()]
-
-
 def change_chart(tasks: Mapping[str, Mapping[str, Json]]) -> Chart | None:
-    """What reranking changed on the test requests of each task; None where nothing was reranked."""
-    changes = {
-        f"{TITLES[name]}\nn = {as_object(one)['n']:,}": _interval(as_object(one)["change"])
-        for name, task in tasks.items()
-        for stage, one in as_object(task.get("reranking", {})).items()
-        if stage == "reranked"
-    }
+    """What each part of the second stage changed on the test requests of each task; None where there is none."""
+    changes: dict[str, Interval] = {}
+    stages: dict[str, str] = {}
+    for name, task in tasks.items():
+        for stage, one in as_object(task.get("changes", {})).items():
+            title = f"{TITLES[name]}\n{stage_label(stage)}\nn = {as_object(one)['n']:,}"
+            changes[title], stages[title] = _interval(as_object(one)["change"]), stage
     if not changes:
         return None
-    text = "On test requests, on which nothing was tuned. Right of the line is better; bars are 95 % intervals."
-    return Chart("Change of nDCG@10 by reranking", text, change_bars(changes, "change of nDCG@10"))
+    text = (
+        "On test requests, on which nothing was tuned, each part against the order that it was given. "
+        "Right of the line is better; bars are 95 % intervals."
+    )
+    return Chart("What each part changes: nDCG@10", text, change_bars(changes, "change of nDCG@10", stages))
 
 
 def example(
@@ -229,12 +198,27 @@ def example(
 def folds(sizes: Mapping[str, int]) -> list[Fold]:
     """Bars for the sizes of folds."""
     most = max(sizes.values(), default=0) or 1
-    return [Fold(stage_label(name), f"{size:,}", round(100 * size / most, 1)) for name, size in sizes.items()]
+    return [Fold(name.replace("_", " "), f"{size:,}", round(100 * size / most, 1)) for name, size in sizes.items()]
+
+
+def _figures(part: Mapping[str, Json], *, sampled: bool) -> FigureTable:
+    stages = {stage: as_object(figures) for stage, figures in as_object(part["stages"]).items()}
+    columns = list(dict.fromkeys(key for figures in stages.values() for key in figures))
+    rows = [
+        Row(
+            stage_label(stage),
+            stage if stage in COLOURS else "",
+            [Cell(shown(figures.get(key)), is_best(key, stage, stages)) for key in columns],
+        )
+        for stage, figures in stages.items()
+    ]
+    title = f"The {part['n']:,} requests that the text model read" if sampled else f"All {part['n']:,} requests"
+    return FigureTable(title, [heading(key) for key in columns], rows)
 
 
 def _recall_tile(name: str, task: Mapping[str, Json]) -> Iterator[Tile]:
     found = _column(task, "recall@100")
-    given = given_stage(found)
+    given = "fused" if "fused" in found else "retrieval"
     if given in found:
         wanted, _ = TILES.get(name, RECOMMENDED_TILE)
         label = f"{wanted} among the 100 candidates"
@@ -242,63 +226,61 @@ def _recall_tile(name: str, task: Mapping[str, Json]) -> Iterator[Tile]:
         yield Tile([(f"{100 * found[given]:.1f} %", given)], label, beside)
 
 
-def _reranking_tile(name: str, task: Mapping[str, Json]) -> Iterator[Tile]:
-    changes = as_object(task.get("reranking", {}))
-    if "reranked" in changes:
-        one = as_object(changes["reranked"])
-        before, after, by = (_interval(one[part]) for part in ("before", "after", "change"))
+def _change_tiles(name: str, task: Mapping[str, Json]) -> Iterator[Tile]:
+    """What ordering by features and the text model change, each by itself."""
+    changes = as_object(task.get("changes", {}))
+    for stage, part in (("features", "ordering by features"), ("reranked", "the text model alone")):
+        if stage not in changes:
+            continue
+        one = as_object(changes[stage])
+        before, after, by = (_interval(one[side]) for side in ("before", "after", "change"))
         _, task_name = TILES.get(name, RECOMMENDED_TILE)
-        label = f"nDCG@10 of {task_name}, before and after reranking"
+        label = f"nDCG@10 of {task_name}, before and after {part}"
         note = f"change {_signed(by.mean)}, 95 % interval {_signed(by.low)} to {_signed(by.high)}, n = {one['n']:,}"
-        given = given_stage(as_object(task["stages"]))
-        parts = [(short(before.mean), given), (" → ", "quiet"), (short(after.mean), "reranked")]
-        yield Tile(parts, label, note)
+        given = str(one["against"])
+        tone = given if given in COLOURS else "quiet"
+        yield Tile([(short(before.mean), tone), (" → ", "quiet"), (short(after.mean), stage)], label, note)
 
 
 def _judged_tile(task: Mapping[str, Json]) -> Iterator[Tile]:
     found = _column(task, "ndcg@10")
-    for name in [stage for stage in ("final", "reranked", "fused", "retrieval") if stage in found][:1]:
+    for name in [stage for stage in ("final", "reranked", "features", "fused", "retrieval") if stage in found][:1]:
         figures = as_object(as_object(task["stages"])[name])
         extra = [f"{heading(key)} {shown(figures[key])}" for key in ("rmse", "spearman") if key in figures]
         note = "; ".join(part for part in (_best_baseline(found, short), *extra) if part)
         yield Tile([(short(found[name]), name)], f"nDCG@10 in ordering judged items, {stage_label(name)}", note)
 
 
-def _curves(stages: Mapping[str, Mapping[str, Json]]) -> Chart:
+def _curves(part: Mapping[str, Json]) -> Chart:
     curves: dict[str, dict[int, float]] = {}
-    for stage, figures in stages.items():
+    for stage, figures in _drawn(part).items():
         known = {k: figures.get(f"recall@{k}") for k in CUTS}
         curves[stage] = {k: value for k, value in known.items() if isinstance(value, int | float)}
     text = (
-        "The share of the wanted items among the first k. "
-        "Reranking permutes the candidates, so its curve ends where theirs does."
+        f"The share of the wanted items among the first k, of {part['n']:,} requests. "
+        "The second stage permutes the candidates, so its curves end where theirs does."
     )
     return Chart("Recall by length of the list", text, recall_curves(curves))
 
 
-def _without_repeated_final(
-    task: Mapping[str, Json], stages: Mapping[str, Mapping[str, Json]]
-) -> Mapping[str, Mapping[str, Json]]:
-    """The stages without a final order that equals another one; tables show it all the same."""
-    changes = as_object(task.get("reranking", {}))
-    kept = "final" in changes and _interval(as_object(changes["final"])["change"]) == Interval(0, 0, 0)
-    if "final" not in stages or not (kept or stages["final"] == stages.get("reranked")):
-        return stages
-    return {name: figures for name, figures in stages.items() if name != "final"}
+def _drawn(part: Mapping[str, Json]) -> Mapping[str, Mapping[str, Json]]:
+    """The stages but a final order that equals another of ours; tables show it all the same."""
+    stages = {stage: as_object(figures) for stage, figures in as_object(part["stages"]).items()}
+    alike = any(stages[name] == stages.get("final") for name in OURS if name in stages and name != "final")
+    return {name: figures for name, figures in stages.items() if name != "final" or not alike}
 
 
-def _dots(task: Mapping[str, Json], stages: Mapping[str, Mapping[str, Json]]) -> Chart:
-    changes = {name: as_object(one) for name, one in as_object(task.get("reranking", {})).items()}
-    intervals = {name: _interval(one["after"]) for name, one in changes.items()}
-    for one in list(changes.values())[:1]:
-        intervals[given_stage(stages)] = _interval(one["before"])
-    values = _column(task, "ndcg@10") | {name: interval.mean for name, interval in intervals.items()}
-    values = {name: value for name, value in values.items() if name in stages}
-    intervals = {name: interval for name, interval in intervals.items() if name in stages}
-    text = f"nDCG with {task['gain']}."
-    if changes:
-        n = next(iter(changes.values()))["n"]
-        text += f" Before and after reranking on the same {n:,} requests, with 95 % intervals."
+def _dots(part: Mapping[str, Json]) -> Chart:
+    drawn = _drawn(part)
+    intervals: dict[str, Interval] = {}
+    for stage, found in as_object(part.get("changes", {})).items():
+        change = as_object(found)
+        if change["n"] == part["n"]:  # else of other requests than the rest of the drawing
+            sides = {str(change["against"]): "before", stage: "after"}
+            intervals |= {name: _interval(change[side]) for name, side in sides.items() if name in drawn}
+    values = {name: value for name, value in _column(part, "ndcg@10").items() if name in drawn}
+    text = f"nDCG with {part['gain']}, of {part['n']:,} requests."
+    text += " Bars are 95 % intervals." if intervals else ""
     return Chart("How high the right items stand: nDCG@10", text, stage_dots(values, intervals, "nDCG@10"))
 
 
@@ -316,40 +298,6 @@ def reliability_charts(platt_scaling: Mapping[str, Json]) -> list[Chart]:
     return charts
 
 
-def _gate(name: str, verdict: Mapping[str, Json]) -> GateCard:
-    headline, meaning = VERDICTS[str(verdict["verdict"])]
-    facts = {} if "mean" not in verdict else _gate_facts(verdict)
-    return GateCard(TITLES.get(name, stage_label(name).capitalize()), str(verdict["verdict"]), headline, meaning, facts)
-
-
-def _gate_facts(verdict: Mapping[str, Json]) -> dict[str, str]:
-    return {
-        "change of nDCG@10": _signed(verdict["mean"]),
-        "95 % interval": f"{_signed(verdict['low'])} to {_signed(verdict['high'])}",
-        "requests": f"{verdict['n']:,}",
-        "resamples above zero": f"{100 * share:.1f} %"
-        if isinstance(share := verdict["share_positive"], float)
-        else "–",
-        "smallest detectable change": shown(verdict["mde"]),
-        **({"order": str(Blend.of(as_object(verdict["blend"])))} if "blend" in verdict else {}),
-        **{
-            f"against {stage_label(name)}": _against(as_object(one))
-            for name, one in as_object(verdict.get("against", {})).items()
-        },
-        **({"weight of each score": _weights(as_object(verdict["weights"]))} if "weights" in verdict else {}),
-    }
-
-
-def _against(verdict: Mapping[str, Json]) -> str:
-    return f"{_signed(verdict['mean'])} ({verdict['verdict']}, {_signed(verdict['low'])} to {_signed(verdict['high'])})"
-
-
-def _weights(terms: Mapping[str, Json]) -> str:
-    return "; ".join(
-        f"{stage_label(name)} {weight:.3g}" for name, weight in terms.items() if isinstance(weight, int | float)
-    )
-
-
 def _column(task: Mapping[str, Json], key: str) -> dict[str, float]:
     """One figure of every stage that has it."""
     stages = as_object(task["stages"])
@@ -358,7 +306,7 @@ def _column(task: Mapping[str, Json], key: str) -> dict[str, float]:
 
 
 def _best_baseline(values: Mapping[str, float], written: Callable[[float], str]) -> str:
-    baselines = {stage: value for stage, value in values.items() if stage not in COLOURS}
+    baselines = {stage: value for stage, value in values.items() if stage not in OURS}
     if not baselines:
         return ""
     best = max(baselines, key=lambda stage: baselines[stage])

@@ -33,9 +33,22 @@ TASKS = {
     "personalised_search": "personalised search",
     "complete_cart": "cart, one item of the basket hidden",
 }
-OURS = ("retrieval", "fused", "reranked", "final")
+TITLES = {
+    "seen_removed": "Recommending something new",
+    "recommend_unseen": "Recommending something new",
+    "seen_kept": "Recommending, seen items included",
+    "recommend": "Recommending",
+    "search": "Searching the whole catalogue",
+    "personalised_search": "Personalised search",
+    "complete_cart": "Completing a cart",
+    "judged": "Ordering judged items",
+}
+OURS = ("retrieval", "fused", "features", "reweighed", "reranked", "final")
 
 STAGE_LABELS = {
+    "features": "by features",
+    "reweighed": "weighed anew, without the text model",
+    "reranked": "with the text model",
     "popularity_7d": "popularity, 7 days",
     "popularity_30d": "popularity, 30 days",
     "looked_at": "looked at, not taken",
@@ -78,22 +91,27 @@ def tables(evaluation: Mapping[str, Json]) -> list[Table]:
     ranked |= {title: tasks[name] for name, title in TASKS.items() if name in tasks}
     found = []
     for title, task in ranked.items():
-        found.append(stage_table(title, as_object(task), SEARCHED if title.startswith("search") else RANKED))
+        columns = SEARCHED if title.startswith("search") else RANKED
+        found.append(stage_table(title, as_object(task), columns, caption(as_object(task))))
+        if "sample" in as_object(task):
+            sample = as_object(as_object(task)["sample"])
+            found.append(stage_table(f"{title}, the requests that the text model read", sample, columns))
         found += [slice_table(title, rows)] if (rows := slice_rows(as_object(task))) else []
     if "judged" in tasks:
-        found.append(stage_table("order of judged items", as_object(tasks["judged"]), JUDGED))
+        judged = as_object(tasks["judged"])
+        found.append(stage_table("order of judged items", judged, JUDGED, caption(judged)))
     return found
 
 
-def stage_table(title: str, task: Mapping[str, Json], columns: Sequence[str]) -> Table:
-    """Stages as rows, figures as columns; a missing figure is a dash."""
+def stage_table(title: str, task: Mapping[str, Json], columns: Sequence[str], note: str = "") -> Table:
+    """Stages as rows, all of the same `n` requests, figures as columns; a missing figure is a dash."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     stages = {name: as_object(figures) for name, figures in as_object(task["stages"]).items()}
     columns = [column for column in columns if any(column in figures for figures in stages.values())]
-    table = Table(title=f"{title}, n = {task['n']:,}", caption=caption(task), box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=f"{title}, n = {task['n']:,}", caption=note or None, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.title_justify = table.caption_justify = "left"
     table.add_column("stage", no_wrap=True)
     for column in columns:
@@ -102,7 +120,7 @@ def stage_table(title: str, task: Mapping[str, Json], columns: Sequence[str]) ->
         cells = [
             Text(shown(figures.get(column)), "bold" if is_best(column, name, stages) else "") for column in columns
         ]
-        table.add_row(Text(stage_name(name, figures, task), "cyan" if name in OURS else ""), *cells)
+        table.add_row(Text(stage_label(name), "cyan" if name in OURS else ""), *cells)
     return table
 
 
@@ -122,8 +140,8 @@ def slice_table(title: str, rows: Sequence[SliceRow]) -> Table:
 
 
 def slice_rows(task: Mapping[str, Json]) -> list[SliceRow]:
-    """The whole task and each of its slices: retrieval, the fused order and the baseline of the best nDCG@10; none
-    where there are no slices."""
+    """The whole task and each of its slices: retrieval, the fused order, that by features and the baseline of the best
+    nDCG@10; none where there are no slices."""
     slices = as_object(task.get("slices", {}))
     if not slices:
         return []
@@ -140,17 +158,8 @@ def slice_rows(task: Mapping[str, Json]) -> list[SliceRow]:
 def _compared(stages: Mapping[str, Mapping[str, Json]]) -> list[str]:
     ndcg = {name: value for name, one in stages.items() if isinstance(value := one.get("ndcg@10"), int | float)}
     baselines = [name for name in ndcg if name not in OURS]
-    ours = [name for name in ("retrieval", "fused") if name in stages]
+    ours = [name for name in ("retrieval", "fused", "features") if name in stages]
     return [*ours, *([max(baselines, key=ndcg.__getitem__)] if baselines else [])]
-
-
-def stage_name(name: str, figures: Mapping[str, Json], task: Mapping[str, Json]) -> str:
-    """The stage, and on how many requests where that is a sample.
-
-    >>> stage_name("own_frequency", {}, {"n": 9}), stage_name("reranked", {"n": 4}, {"n": 9})
-    ('own frequency', 'reranked, n=4')
-    """
-    return stage_label(name) if figures.get("n", task["n"]) == task["n"] else f"{stage_label(name)}, n={figures['n']:,}"
 
 
 def stage_label(stage: str) -> str:
@@ -163,19 +172,22 @@ def stage_label(stage: str) -> str:
 
 
 def caption(task: Mapping[str, Json]) -> str:
-    """How nDCG was computed, and what reranking changed, with its interval and the number of requests."""
+    """How nDCG was computed, and what each part of the second stage changed, with its interval and the number of
+    requests."""
     lines = [f"nDCG with {task['gain']}"]
     if "gain_judged" in task:
         lines[0] += f"; nDCG judged ignores unjudged items, {task['gain_judged']}"
     if "gain_plain" in task:
         lines[0] += f"; nDCG plain with {task['gain_plain']}; {task['pairs']:,} pairs"
-    for name, change in as_object(task.get("reranking", {})).items():
-        lines.append(f"{name} against the retrieved order: {change_line(as_object(change))}")
+    for name, found in as_object(task.get("changes", {})).items():
+        change = as_object(found)
+        before = stage_label(str(change["against"]))
+        lines.append(f"{stage_label(name)} against {before}: {change_line(change)}")
     return "\n".join(lines)
 
 
 def change_line(change: Mapping[str, Json]) -> str:
-    """What reranking changed, in one line.
+    """What a part of the second stage changed, in one line.
 
     >>> side = lambda mean: {"mean": mean, "low": mean - 0.01, "high": mean + 0.01}
     >>> change_line({"n": 4000, "before": side(.05), "after": side(.06), "change": side(.01)})
