@@ -40,7 +40,8 @@ class SecondStage:
         return SecondStage({order: ranker for order, ranker in self.rankers.items() if order in orders})
 
     def _of(self, order: OrderName) -> FeatureRanker | MissingDependency | None:
-        known: dict[str, FeatureRanker | MissingDependency | None] = {**self.missing, **self.rankers}
+        known: dict[str, FeatureRanker | MissingDependency | None] = {one: why for one, why in self.missing.items()}
+        known |= {one: ranker for one, ranker in self.rankers.items()}
         return weights_for_task(known, order, None)
 
     def write(self, folder: Path, facts: ShopFacts) -> None:

@@ -79,20 +79,29 @@ def test_requests_without_a_target_are_left_out_of_n_and_of_every_mean():
     hits = lists_of([1, 2], [1, 2], [1, 2])
     task = MeasuredTask(targets=CSR.from_lists([[1], [], [9]]), stages={"retrieval": hits}, sampled={"reranked": hits})
     found = task_figures(task)
-    assert found["n"] == found["stages"]["reranked"]["n"] == found["reranking"]["reranked"]["n"] == 2
+    assert found["n"] == found["changes"]["reranked"]["n"] == 2
     assert found["stages"]["retrieval"]["recall@5"] == 0.5
 
 
-def test_sampled_stages_are_compared_with_retrieval_on_the_same_requests():
+def test_what_was_run_for_a_sample_stands_beside_every_stage_on_that_sample():
     targets = CSR.from_lists([[row] for row in range(10)] * 4)
     third = lists_of(*([31, 30, row] for row in range(10))).select(np.tile(np.arange(10), 4))
     sample = rerank_sample(40, 25, seed=3)
     best = rerank(third.select(sample), np.tile([0, 0, 1], (25, 1)).astype(np.float32))
-    task = MeasuredTask(targets=targets, stages={"retrieval": third}, sampled={"reranked": best}, sample=sample)
+    stages = {"retrieval": third, "popularity": metrics.places_in(third, targets)}  # ranked lists, and places alone
+    task = MeasuredTask(targets=targets, stages=stages, sampled={"reranked": best}, sample=sample)
     found = task_figures(task)
-    change = found["reranking"]["reranked"]
+    change = found["changes"]["reranked"]
     assert found["n"] == 40
-    assert change["n"] == found["stages"]["reranked"]["n"] == 25
+    assert set(found["stages"]) == {"retrieval", "popularity"}
+    assert change["n"] == found["sample"]["n"] == 25
+    assert set(found["sample"]["stages"]) == {"retrieval", "popularity", "reranked"}
+    own = metrics.without_ties(third.select(sample))
+    for stage in ("retrieval", "popularity"):
+        assert found["sample"]["stages"][stage]["mrr@10"] == pytest.approx(
+            metrics.mrr_at(own, targets.select(sample), 10).mean()
+        )
+    assert change["against"] == "retrieval"
     assert change["before"]["mean"] == pytest.approx(0.5)
     assert change["after"]["mean"] == pytest.approx(1.0)
     assert change["change"] == pytest.approx({"mean": 0.5, "low": 0.5, "high": 0.5})
@@ -109,10 +118,10 @@ def test_the_interval_holds_the_mean_and_users_are_resampled_together():
         MeasuredTask(targets=targets, stages={"retrieval": hits}, sampled={"reranked": order}, users=users)
     )
     for found in (apart, together):
-        after = found["reranking"]["reranked"]["after"]
+        after = found["changes"]["reranked"]["after"]
         assert after["low"] < after["mean"] < after["high"]
         assert after["mean"] == pytest.approx(found["stages"]["reranked"]["ndcg@10"])
-    assert apart["reranking"] != together["reranking"]
+    assert apart["changes"] != together["changes"]
 
 
 def test_the_rerank_sample_is_fixed_and_whole_where_asked():
@@ -152,7 +161,7 @@ def test_sampled_search_reads_the_judgements_of_its_own_queries():
         judged=judged,
         grades=grades,
     )
-    stage = task_figures(task)["stages"]["reranked"]
+    stage = task_figures(task)["sample"]["stages"]["reranked"]
     assert stage["ndcg_judged@10"] == stage["recall@5"] == stage["judged_share@10"] == 1.0
 
 
@@ -242,7 +251,8 @@ def test_tables_show_every_stage_its_gain_and_the_interval():
     for expected in (
         "popularity",
         "retrieval",
-        "reranked",
+        "with the text model",
+        "with the text model against retrieval: nDCG@10",
         "BM25",
         "random",
         "linear gain",

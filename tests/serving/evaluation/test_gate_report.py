@@ -22,39 +22,46 @@ BETTER, WORSE = gate(np.zeros(40), np.full(40, 0.1)), gate(np.full(40, 0.1), np.
 def measured(**gates: Gated) -> Measurement:
     """What gave these verdicts, with weights of search that differ from those of recommendation."""
     step = SimpleNamespace(blend=lambda order: Blend(1.0, 2.0 if order == "search" else 0.5))
+    first = SimpleNamespace(blend=lambda order: Blend(0.0, 1.0))
     fusions = SimpleNamespace(fusion=lambda order: Fusion({"towers": 3.0, "words": 1.0 * (order == "search")}))
-    state = SimpleNamespace(steps=(SimpleNamespace(), step), retriever=fusions)
+    state = SimpleNamespace(steps=(first, step), retriever=fusions, feature_ranker=lambda order, gate: None)
     return cast("Measurement", SimpleNamespace(state=state, gates=lambda: gates))
 
 
 def test_a_task_without_a_gate_fold_has_no_gate() -> None:
-    assert decided(measured(), "likely", say=lambda _: None) == {}
+    assert decided(measured(), "likely", {}, say=lambda _: None) == {}
 
 
 @pytest.mark.parametrize(("required", "on"), [("likely", {"search"}), ("no", {"search", "recommend"})])
 def test_reranking_is_on_where_the_verdict_is_as_good_as_required(required: Verdict, on: set[str]) -> None:
     said: list[str] = []
     gated = measured(recommend=Gated(WORSE, {}), search=Gated(BETTER, {"bm25": WORSE}))
-    gates = decided(gated, required, say=said.append)
+    gates = decided(gated, required, {}, say=said.append)
     assert {task for task, found in gates.items() if found["on"]} == on
     assert on <= gates_passed(gates)
     assert gates["search"]["blend"] == Blend(1.0, 2.0).as_json()  # that of the last step
     assert gates["search"]["weights"] == {"logit": 1.0, "towers": 6.0, "words": 2.0}
     assert gates["recommend"]["weights"] == {"logit": 1.0, "towers": 1.5}
     assert gates["search"]["against"] == {"bm25": WORSE.as_json()}  # which decides nothing
-    assert [line.split(": ")[0] for line in said] == ["gate, recommend", "gate, search", "gate, search, against bm25"]
+    assert [line.split(": ")[0] for line in said] == [
+        f"gate, {task}"
+        for task in (
+            *(f"{one}, with the cross-encoder against without" for one in ("recommend", "search")),
+            "search, against bm25",
+        )
+    ]
 
 
 def test_a_task_is_gated_with_the_weights_of_the_order_that_it_is_answered_in() -> None:
     gated = measured(personalised_search=Gated(BETTER, {}), complete_cart=Gated(WORSE, {}))
-    gates = decided(gated, "likely", say=lambda _: None)
+    gates = decided(gated, "likely", {}, say=lambda _: None)
     assert gates["personalised_search"]["weights"] == {"logit": 1.0, "towers": 6.0, "words": 2.0}
     assert gates["complete_cart"]["weights"] == {"logit": 1.0, "towers": 1.5}
     assert gates_passed(gates) == {"personalised_search"}
 
 
 def test_a_task_without_a_gate_of_its_own_follows_the_one_that_it_is_like() -> None:
-    shut = decided(measured(personalised_search=Gated(WORSE, {})), "likely", say=lambda _: None)
-    opened = decided(measured(search=Gated(BETTER, {}), recommend=Gated(BETTER, {})), "likely", say=lambda _: None)
+    shut = decided(measured(personalised_search=Gated(WORSE, {})), "likely", {}, say=lambda _: None)
+    opened = decided(measured(search=Gated(BETTER, {}), recommend=Gated(BETTER, {})), "likely", {}, say=lambda _: None)
     assert gates_passed(opened) == {"search", "personalised_search", "recommend", "complete_cart"}
     assert gates_passed(opened | shut) == {"search", "recommend", "complete_cart"}

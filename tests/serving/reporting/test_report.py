@@ -33,7 +33,7 @@ def evaluation():
     task = MeasuredTask(
         targets=CSR(np.arange(61), rng.integers(0, 30, 60)),
         stages={"popularity": hits, "item_knn": hits, "retrieval": hits},
-        sampled={"reranked": order, "final": order},
+        sampled={"reweighed": hits, "reranked": order, "final": order},
     )
     judged, grades = CSR.from_lists([[0, 1, 2, 3, 4]] * 4), np.array([1.0, 2, 3, 1, 1] * 4)
     search = MeasuredTask(
@@ -54,11 +54,13 @@ def evaluation():
         gates={
             "recommend": {
                 **gate(np.zeros(30), rng.random(30)).as_json(),
+                "on": True,
+                "features": {**gate(np.zeros(30), rng.random(30)).as_json(), "on": True, "kind": "mlp"},
                 "blend": Blend(0.5, 12.0, -3.0).as_json(),
                 "weights": {"logit": 0.5, "towers": 36.0, "popularity_7d": 0.125},
                 "against": {"popularity": gate(np.full(30, 0.25), np.full(30, 0.75)).as_json()},
             },
-            "search": gate(np.zeros(0), np.zeros(0)).as_json(),
+            "search": {**gate(np.zeros(0), np.zeros(0)).as_json(), "on": False},
         },
         release="r1",
     )
@@ -160,7 +162,7 @@ def test_given_texts_are_escaped_and_never_run_as_a_template(report):
 
 def test_the_page_shows_the_figures_the_interval_the_gate_and_what_moved(report, page):
     task = report.evaluation["tasks"]["recommend"]["seen_removed"]
-    change = task["reranking"]["reranked"]
+    change = task["changes"]["reranked"]
     for value in (change["before"]["mean"], change["after"]["mean"], task["stages"]["popularity"]["recall@5"]):
         assert f"{value:.4f}".replace("0.", ".", 1) in page
     assert f"{100 * task['stages']['retrieval']['recall@100']:.1f} %" in page
@@ -173,6 +175,9 @@ def test_the_page_shows_the_figures_the_interval_the_gate_and_what_moved(report,
         "0.5 * logit + 12 * retrieval",
         "logit 0.5; towers 36; popularity, 7 days 0.125",
         "against popularity",
+        "Recommending: Ordering by features",
+        "Recommending: Text model",
+        "kind of ranker",
         "+.5000 (proven, +.5000 to +.5000)",
         "▲ 1",
         "▼ 1",
@@ -254,16 +259,24 @@ def test_the_figures_to_remember_name_their_task() -> None:
     interval = {"mean": 0.1, "low": 0.0, "high": 0.2}
     change = {"n": 10, "before": interval, "after": interval, "change": interval}
     stages = {"retrieval": {"recall@100": 0.5}, "fused": {"recall@100": 0.6}}
-    task = {"n": 10, "stages": stages, "reranking": {"reranked": change}}
+    task = {
+        "n": 10,
+        "stages": stages,
+        "changes": {"features": change | {"against": "fused"}, "reranked": change | {"against": "features"}},
+    }
     names = ("seen_kept", "search", "personalised_search", "complete_cart")
     labels = [tile.label for tile in report_view.tiles(dict.fromkeys(names, task))]
     assert labels == [
-        "of what shoppers took next is among the 100 candidates",
-        "nDCG@10 of recommendation, before and after reranking",
-        "of the best-graded items are among the 100 candidates",
-        "nDCG@10 of search, before and after reranking",
-        "of what was taken after a search is among the 100 candidates",
-        "nDCG@10 of personalised search, before and after reranking",
-        "of hidden cart items are among the 100 candidates",
-        "nDCG@10 of cart completion, before and after reranking",
+        label
+        for found, task in (
+            ("of what shoppers took next is", "recommendation"),
+            ("of the best-graded items are", "search"),
+            ("of what was taken after a search is", "personalised search"),
+            ("of hidden cart items are", "cart completion"),
+        )
+        for label in (
+            f"{found} among the 100 candidates",
+            f"nDCG@10 of {task}, before and after ordering by features",
+            f"nDCG@10 of {task}, before and after the text model alone",
+        )
     ]
