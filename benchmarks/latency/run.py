@@ -71,7 +71,9 @@ class LatencyRun:
 
     def _sweep_lines(self, sweep: Sweep) -> Iterator[Line]:
         """One kind of call at every value of a setting."""
-        if sweep.name in EFFECT_WITHOUT_RERANKING and not is_reranked(self._engine.state.reranks, self.kind):
+        state = self._engine.state
+        second_stage = state.reranks | state.scores if sweep.name == "rerank" else state.reranks
+        if sweep.name in EFFECT_WITHOUT_RERANKING and not is_reranked(second_stage, self.kind):
             say(f"-- {sweep.name}: {self.kind} is not reranked, so {sweep.name} {EFFECT_WITHOUT_RERANKING[sweep.name]}")
         for value, options in zip(sweep.values, sweep.options(), strict=True):
             say(f"-- {sweep.name} {value}")

@@ -19,7 +19,7 @@ from ranking.strategies import FULL, LATE, SHALLOW
 from retrieval.encoders.blas_threads import ONE_BLAS_THREAD
 from retrieval.encoders.int8_file import holds_int8
 from retrieval.encoders.runtime import RuntimeOptions, pick_device, resolve_precision
-from retrieval.metrics.ranking import ndcg_at
+from retrieval.metrics.ranking import ndcg_at, without_ties
 from serving.internals import (
     EVERY_GATE,
     SHORTLIST,
@@ -59,14 +59,16 @@ class StrategyVariant(NamedTuple):
 class Point:
     """The measurement of one strategy.
 
-    milliseconds: of each timed request. lift: gain in nDCG@10 after the blend, as the gate measures it. share: its part
-    of the first strategy's lift, nan where that is not positive. faster: how many times faster than
+    milliseconds: of each timed request. lift: what the logits add in nDCG@10 to the weights that were fitted without
+    them, step 2 of the gate. reweighed: what those weights alone change of the order that was given. share: the lift as
+    a part of the first strategy's, nan where that is not positive. faster: how many times faster than
     `CrossEncoder.predict` it is, the median over requests, nan where that was not timed.
     """
 
     name: str
     milliseconds: tuple[float, ...]
     lift: GateVerdict
+    reweighed: GateVerdict
     share: float
     faster: float = float("nan")
 
@@ -150,9 +152,9 @@ def open_strategies(
     most: int | None = None,
     say: Callable[[str], None] = print,
 ) -> list[ReleaseState]:
-    """The release with the rerank steps of every strategy in place of its own, each with blends of its own, fitted on
-    ranker_valid (the first `most` requests of each order). A model that several strategies share is opened once and
-    scores no pair twice."""
+    """The release with the rerank steps of every strategy in place of its own, each with blends and controls of its
+    own, fitted on ranker_valid (the first `most` requests of each order). A model that several strategies share is
+    opened once and scores no pair twice."""
     shortlists = [one.first(most) for one in valid_shortlists(state, shop)]
     found = list[ReleaseState]()
     for variant in wanted:
@@ -185,14 +187,14 @@ def measure_strategies(
     """The points of all strategies (`opened` by `open_strategies`) on the same shortlists. All of them, and
     `reference`, are timed in turn, request by request."""
     known = KnownLogits(opened[0])
-    lifts = [lift(state, shortlists, known) for state in opened]
+    lifts, reweighed = zip(*(lift(state, shortlists, known) for state in opened), strict=True)
     work: list[Reranker] = [partial(_reranked, state) for state in opened]
     spent = np.array(_timed([*work, *([reference] if reference else [])], shortlists.batch, timed, clock))
     faster = np.median(spent[-1] / spent, axis=1) if reference and spent.size else np.full(len(spent), np.nan)
     return [
-        Point(variant.name, tuple(milliseconds), verdict, share_of_full_lift(verdict.mean, lifts[0].mean), times)
-        for variant, milliseconds, verdict, times in zip(
-            strategies, spent.tolist(), lifts, faster.tolist(), strict=False
+        Point(variant.name, tuple(milliseconds), own, weights, share_of_full_lift(own.mean, lifts[0].mean), times)
+        for variant, milliseconds, own, weights, times in zip(
+            strategies, spent.tolist(), lifts, reweighed, faster.tolist(), strict=False
         )
     ]
 
@@ -209,14 +211,16 @@ def reference_reranker(folder: Path, item_texts: Sequence[str], depth: int, devi
     return rerank
 
 
-def lift(state: ReleaseState, shortlists: LabelledShortlists, known: KnownLogits) -> GateVerdict:
-    """The change of nDCG@10 by reranking the shortlists; `known` holds the logits of their pairs."""
-    after = ranked(state, shortlists, f"lift: {shortlists.task.gate}", logits=known)
-    before = ndcg_at(after.hits, shortlists.targets, 10)
-    reranked = before.copy()
-    reranked[after.which] = ndcg_at(after.reranked, shortlists.targets, 10)[after.which]
-    counted = ~np.isnan(before)
-    return gate(before[counted], reranked[counted], users=shortlists.owner[counted])
+def lift(state: ReleaseState, shortlists: LabelledShortlists, known: KnownLogits) -> tuple[GateVerdict, GateVerdict]:
+    """The change of nDCG@10 by the logits of the steps, against the weights that were fitted without any, and that of
+    those weights against the order that is given; `known` holds the logits of the pairs."""
+    found = ranked(state, shortlists, f"lift: {shortlists.task.gate}", logits=known)
+    orders = (without_ties(found.hits), found.reweighed, found.reranked)
+    given, weighed, read = (ndcg_at(order, shortlists.targets, 10) for order in orders)
+    counted = ~np.isnan(given)
+    owner = shortlists.owner[counted]
+    own = gate(weighed[counted], read[counted], users=owner)
+    return own, gate(given[counted], weighed[counted], users=owner)
 
 
 def _reranked(state: ReleaseState, batch: Batch) -> object:

@@ -80,5 +80,6 @@ def _line(task: str, point: Point) -> Line:
     line = sampled("frontier", {"task": task, "way": point.name}, "ms", point.milliseconds)
     share = None if math.isnan(point.share) else point.share
     lift = {"lift": point.lift.mean, "low": point.lift.low, "high": point.lift.high, "kept": share}
+    lift |= {"reweighed": point.reweighed.mean}
     faster = None if math.isnan(point.faster) else point.faster
     return replace(line, summary={**line.summary, "times faster": faster, **lift, "lists": float(point.lift.n)})

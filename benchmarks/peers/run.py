@@ -16,6 +16,7 @@ from benchmarks.peers.peers import FEW_TIMED, QUERIES, TIMED, WIDTH, Peers, Rera
 from benchmarks.peers.recommenders import Grids
 from benchmarks.peers.sequences import request_histories
 from benchmarks.peers.text_pipelines import Find
+from benchmarks.quality.parts import OF
 from benchmarks.quality.run import RecallRun
 from benchmarks.quality.tasks import events_and_split
 from benchmarks.result_lines import Line
@@ -76,7 +77,8 @@ class PeersRun:
     def _ours(self, bundle: Path, engine: Engine, peers: Peers) -> Iterator[Line]:
         if peers.shop.events is not None:
             measured = RecallRun(self.data, bundle, self.device, self.quick, quality_alone=True).lines()
-            yield from (line for line in measured if line.labels["task"] != "search" and line.labels["stage"] in OURS)
+            ours = (line for line in measured if line.labels["task"] != "search" and line.labels["stage"] in OURS)
+            yield from (line for line in ours if OF not in line.labels)
         say("-- shortlist")
         for kind, calls in engine_calls(engine, peers).items():
             task = "search" if kind == "search" else "recommend"

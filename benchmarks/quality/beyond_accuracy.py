@@ -43,7 +43,7 @@ class ListFigures:
         """Every stage whose lists are known, with all figures that its task has."""
         for part in parts_of(task):
             for stage, hits in part.lists.items():
-                labels = {"task": name, "stage": stage}
+                labels = {"task": name, "stage": stage, **part.of}
                 for figure, value in self._figures(hits, part, recommends=name != "search"):
                     yield figure_line({**labels, "figure": f"{figure}@{ANSWERED}"}, value)
                 for column, groups in self._groups.items():
@@ -106,7 +106,8 @@ def diversity_lines(tasks: Mapping[str, MeasuredTask], state: ReleaseState) -> I
         for part in parts_of(task):
             for stage, hits in part.lists.items():
                 value = mean(beyond.diversity_at(hits, vectors, ANSWERED))
-                yield figure_line({"task": name, "stage": stage, "figure": f"diversity@{ANSWERED}"}, value)
+                labels = {"task": name, "stage": stage, **part.of, "figure": f"diversity@{ANSWERED}"}
+                yield figure_line(labels, value)
 
 
 def groups_of(items: pa.Table, column: str) -> Groups | None:

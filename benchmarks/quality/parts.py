@@ -1,4 +1,4 @@
-"""The requests of a task in two parts: all of them, and the sample that was reranked."""
+"""The requests of a task in two parts: all of them, and the sample that was reranked; each with every stage it has."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.metrics.ranking import Places, Ranked, places_in, without_ties
+from retrieval.metrics.ranking import Places, places_in
 from retrieval.topk import CSR, Hits, Mask
 from serving.internals import MeasuredTask, Positions
 
+OF = "requests"  # label of what was measured on a sample of a task's requests
+
 
 class Part(NamedTuple):
-    """Some requests of a task, and the stages that were run for them.
+    """Some requests of a task, and every stage that was run for all of them.
 
     at: positions of the requests in the task. target_at: positions of their targets among the task's. stages: places of
-    the targets in every stage. lists: the first items of a stage, where they are known.
+    the targets in every stage. lists: the first items of a stage, where they are known. of: labels that tell a sample's
+    figures from those of all requests.
     """
 
     at: Positions
@@ -26,6 +29,7 @@ class Part(NamedTuple):
     users: NDArray[np.integer] | None
     stages: Mapping[str, Places]
     lists: Mapping[str, Hits]
+    of: Mapping[str, str]
 
     def slice(self, mask: Mask) -> Part:
         """The same requests with some of the task's targets only, bool [n_targets of the task]; some may have none
@@ -36,19 +40,12 @@ class Part(NamedTuple):
 
 
 def parts_of(task: MeasuredTask) -> Iterator[Part]:
-    """All requests, then the reranked sample, if there is one."""
-    everyone = np.arange(task.targets.n_lists)
-    lists = {name: ranked for name, ranked in task.stages.items() if isinstance(ranked, Hits)}
-    yield _part(task, everyone, task.stages, {**lists, **task.heads})
-    if task.sampled:
-        shown = {name: without_ties(hits) for name, hits in task.sampled.items()}
-        yield _part(task, everyone if task.sample is None else task.sample, shown, shown)
-
-
-def _part(task: MeasuredTask, at: Positions, stages: Mapping[str, Ranked], lists: Mapping[str, Hits]) -> Part:
-    targets = task.targets.select(at)
-    target_at = CSR(task.targets.indptr, np.arange(len(task.targets.rows))).select(at).rows
-    placed = {
-        name: places_in(ranked, targets) if isinstance(ranked, Hits) else ranked for name, ranked in stages.items()
-    }
-    return Part(at, target_at, targets, None if task.users is None else task.users[at], placed, lists)
+    """All requests; then, where the cross-encoder read a sample alone, that sample with every stage."""
+    for number, (at, part) in enumerate(task.parts()):
+        placed = {
+            name: places_in(ranked, part.targets) if isinstance(ranked, Hits) else ranked
+            for name, ranked in part.stages.items()
+        }
+        lists = {name: ranked for name, ranked in part.stages.items() if isinstance(ranked, Hits)}
+        of = {OF: f"sample of {len(at):,}"} if number else {}
+        yield Part(at, task.target_positions(at), part.targets, part.users, placed, {**lists, **part.heads}, of)

@@ -40,6 +40,7 @@ CUTS = {"recall": (1, 5, 10, 20, 50, 100), "ndcg": (10, 100), "mrr": (10,), "hit
 UNSEEN = "seen_removed"
 RECOMMENDED = (UNSEEN, "seen_kept")  # tasks over every request of the test fold
 SAMPLED_METRICS = ("ndcg@10", "recall@100")  # whose value for every user is kept, so that two runs can be compared
+NONE = (np.empty(0, np.int64), None)  # a final order
 SLICED = ("recall@10", "recall@100", "ndcg@10")
 
 
@@ -65,7 +66,9 @@ class Quality:
             repeats = task.slices.get("repeats")
             for part in parts_of(task):
                 for stage, places in part.stages.items():
-                    yield from self._stage({"task": name, "stage": stage}, places, part, worth[part.target_at], repeats)
+                    yield from self._stage(
+                        {"task": name, "stage": stage, **part.of}, places, part, worth[part.target_at], repeats
+                    )
 
     def _stage(
         self, labels: Mapping[str, str], places: Places, part: Part, worth: Values, repeats: Mask | None
@@ -95,10 +98,10 @@ class Quality:
     def _slices(self, name: str, task: MeasuredTask) -> Iterator[Line]:
         for slice_name, mask in self._masks(name, task).items():
             for part in parts_of(task):
-                yield from self._slice({"task": name, "slice": slice_name}, part.slice(mask))
+                yield from self._slice({"task": name, "slice": slice_name, **part.of}, part.slice(mask))
         for variant, other in task.variants.items():
             for part in parts_of(other):
-                yield from self._slice({"task": name, "slice": variant}, part)
+                yield from self._slice({"task": name, "slice": variant, **part.of}, part)
 
     def _slice(self, labels: Mapping[str, str], part: Part) -> Iterator[Line]:
         """Every stage of a part, unless too few of its requests have a target. All stages share their bootstrap
@@ -141,11 +144,10 @@ class Quality:
 def funnel_lines(measured: Measurement, tasks: Mapping[str, MeasuredTask]) -> Iterator[Line]:
     """At which step each task lost the targets that it did not answer, over the requests that were reranked."""
     for name, task in tasks.items():
-        final = task.sampled.get("final")
+        sample, final = next(((at, part.stages["final"]) for at, part in task.parts() if "final" in part.stages), NONE)
         retrieved = task.stages[given_stage(task.stages)]
-        if name not in (*RECOMMENDED, "search") or final is None or not isinstance(retrieved, Hits):
+        if name not in (*RECOMMENDED, "search") or not isinstance(final, Hits) or not isinstance(retrieved, Hits):
             continue
-        sample = np.arange(task.targets.n_lists) if task.sample is None else task.sample
         targets, removed = _targets_and_removed(measured.shop, name, task)
         exact = _exact_lists(measured, name, retrieved)
         funnel = Funnel(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.latency.by_stage import WHOLE
+from benchmarks.quality.parts import OF
 from benchmarks.result_lines import Line, latest, read
 from benchmarks.terminal import number
 from retrieval.errors import BadData
@@ -62,9 +63,10 @@ def _is_whole(line: Line, call: str) -> bool:
 def _by_stage(lines: Sequence[Line], task: str, metric: str) -> dict[str, float]:
     """The mean of each stage over all requests of a task; what was measured on a sample is left out."""
     wanted = {"task": task, "metric": metric}
-    found = [line for line in lines if line.measured == "quality" and wanted.items() <= line.labels.items()]
-    whole = max((line.summary["n"] or 0.0 for line in found), default=0.0)
-    return {line.labels["stage"]: line.summary["mean"] or 0.0 for line in found if line.summary["n"] == whole}
+    whole = [line for line in lines if line.measured == "quality" and OF not in line.labels]
+    found = [line for line in whole if wanted.items() <= line.labels.items()]
+    most = max((line.summary["n"] or 0.0 for line in found), default=0.0)
+    return {line.labels["stage"]: line.summary["mean"] or 0.0 for line in found if line.summary["n"] == most}
 
 
 def _best(stages: Mapping[str, float], ours: bool) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from benchmarks.latency.by_stage import WHOLE
+from benchmarks.quality.parts import OF
 from benchmarks.quality.recall import SLICED
 from benchmarks.reporting.headline import headline
 from benchmarks.result_lines import PERCENTILES, Line, Recorded, Run, latest, read
@@ -59,7 +60,7 @@ def _table(marker: re.Match[str], stem: Path) -> str:
         raise BadData(f"<!-- bench {kind} ... -->: unknown kind of table; use one of {', '.join([*TABLES, HEADLINE])}")
     kinds = MADE_OF.get(kind, (kind,))
     lines = [one for one in latest(read(stem.with_name(f"{stem.name}.jsonl"))) if one.line.measured in kinds]
-    lines = [one for one in _of_all_requests(lines) if only == [""] or one.line.labels.get("slice") in only]
+    lines = [one for one in _of_whole_tables(lines) if only == [""] or one.line.labels.get("slice") in only]
     if not any(one.line.measured == kinds[0] for one in lines):
         named = "" if only == [""] else f" of {marker['only']}"
         raise BadData(f"{stem}.jsonl: has no results of {kinds[0]}{named}; measure them, or remove the table")
@@ -74,18 +75,23 @@ def _run_line(run: Run) -> str:
     return f"`{run.command}`; commit {run.commit}, {run.date[:10]}, {', '.join(filter(None, machine))}."
 
 
-def _of_all_requests(recorded: Sequence[Recorded]) -> list[Recorded]:
-    """Without qualities of stages that were run for a sample of a task's requests only, or for none."""
-    most: dict[str, float] = {}
+def _of_whole_tables(recorded: Sequence[Recorded]) -> list[Recorded]:
+    """Without qualities of stages that were run for other requests than the rows beside them, or for none."""
+    most: dict[tuple[str, str], float] = {}
     for one in recorded:
         if one.line.measured == "quality":
-            most[one.line.labels["task"]] = max(most.get(one.line.labels["task"], 0.0), one.line.summary["n"] or 0.0)
+            most[_requests(one)] = max(most.get(_requests(one), 0.0), one.line.summary["n"] or 0.0)
     return [
         one
         for one in recorded
         if one.line.measured != "quality"
-        or (one.line.summary["mean"] is not None and one.line.summary["n"] == most[one.line.labels["task"]])
+        or (one.line.summary["mean"] is not None and one.line.summary["n"] == most[_requests(one)])
     ]
+
+
+def _requests(one: Recorded) -> tuple[str, str]:
+    """The task of a line, and whether it is of all of its requests or of the sample that was reranked."""
+    return one.line.labels["task"], one.line.labels.get(OF, "")
 
 
 def _latency(recorded: Sequence[Recorded]) -> list[list[str]]:
@@ -117,21 +123,25 @@ def _load(recorded: Sequence[Recorded]) -> list[list[str]]:
 def _quality(recorded: Sequence[Recorded]) -> list[list[str]]:
     """Every task and stage, the best of each task first; stages with equal figures share a row."""
     rows = [["task", "stage", *map(heading, QUALITY)]]
-    for task, (n, stages) in _qualities(recorded).items():
+    for (task, of), (n, stages) in _qualities(recorded).items():
         names: dict[tuple[str, ...], list[str]] = {}
         for stage, means in stages.items():
             figures = tuple(shown(means.get(metric)) for metric in QUALITY)
             names.setdefault(figures, []).append(_stage_name(stage))
         for figures, alike in names.items():
-            rows.append([f"{task.replace('_', ' ')}, n = {n:,.0f}", ", ".join(alike), *figures])
+            title = ", ".join(filter(None, (task.replace("_", " "), of and f"{of} that was reranked", f"n = {n:,.0f}")))
+            rows.append([title, ", ".join(alike), *figures])
     return rows
 
 
-def _qualities(recorded: Sequence[Recorded]) -> dict[str, tuple[float, dict[str, dict[str, float]]]]:
-    """By task the number of its requests, and the means of each stage, the best stage first."""
-    tasks: dict[str, tuple[float, dict[str, dict[str, float]]]] = {}
-    for line in (one.line for one in recorded if one.line.measured == "quality"):
-        _, stages = tasks.setdefault(line.labels["task"], (line.summary["n"] or 0.0, {}))
+def _qualities(
+    recorded: Sequence[Recorded],
+) -> dict[tuple[str, str], tuple[float, dict[str, dict[str, float]]]]:
+    """By task and sample the number of requests, and the means of each stage, the best stage first."""
+    tasks: dict[tuple[str, str], tuple[float, dict[str, dict[str, float]]]] = {}
+    for one in (one for one in recorded if one.line.measured == "quality"):
+        line = one.line
+        _, stages = tasks.setdefault(_requests(one), (line.summary["n"] or 0.0, {}))
         stages.setdefault(line.labels["stage"], {})[line.labels["metric"]] = line.summary["mean"] or 0.0
     return {task: (n, _best_first(stages)) for task, (n, stages) in tasks.items()}
 
@@ -152,7 +162,7 @@ def _peers(recorded: Sequence[Recorded]) -> list[list[str]]:
         (one.line.labels["task"], one.line.labels["peer"]): one.line for one in recorded if one.line.measured == "peer"
     }
     listed = set()
-    for task, (_, stages) in _qualities(recorded).items():
+    for (task, _), (_, stages) in _qualities(recorded).items():
         for stage, means in stages.items():
             key = ("search" if task == "search" else "recommend", stage)
             found = [shown(means.get(metric)) for metric in metrics]
@@ -174,14 +184,16 @@ def _cost(line: Line | None, found: Sequence[str]) -> list[str]:
 def _slices(recorded: Sequence[Recorded]) -> list[list[str]]:
     """Every slice: our stages that were run for all its requests, and the best baseline."""
     parts: dict[tuple[str, str], dict[str, Line]] = {}
-    for line in (one.line for one in recorded):
+    for line in (one.line for one in recorded if OF not in one.line.labels):
         parts.setdefault((line.labels["task"], line.labels["slice"]), {})[line.labels["stage"]] = line
     rows = [["task", "slice", "n", "stage", *map(heading, SLICED)]]
     for (task, part), stages in parts.items():
         others = sorted(set(stages) - set(OURS), key=lambda stage: -(stages[stage].summary["ndcg@10"] or 0.0))
         n = max(line.summary["n"] or 0.0 for line in stages.values())
         own = [
-            stage for stage in ("retrieval", "fused", "final") if stage in stages and stages[stage].summary["n"] == n
+            stage
+            for stage in ("retrieval", "fused", "features", "final")
+            if stage in stages and stages[stage].summary["n"] == n
         ]
         for stage in [*own, *others[:1]]:
             summary = stages[stage].summary
@@ -201,12 +213,15 @@ def _slices(recorded: Sequence[Recorded]) -> list[list[str]]:
 def _frontier(recorded: Sequence[Recorded]) -> list[list[str]]:
     """Every task: the first strategy, which the others are compared with, and the Pareto front."""
     heads = ["task", "strategy", "median ms", "times faster", "nDCG@10 lift", "low", "high", "share of full lift"]
+    weighed = any("reweighed" in one.line.summary for one in recorded)
+    heads += ["weights alone"] if weighed else []
     rows, tasks = [heads], dict[str, list[Line]]()
     for line in (one.line for one in recorded):
         tasks.setdefault(line.labels["task"], []).append(line)
     for task, lines in tasks.items():
         for line in [lines[0], *pareto_front(lines)]:
-            figures = [line.summary.get(name) for name in ("times faster", "lift", "low", "high", "kept")]
+            names = ("times faster", "lift", "low", "high", "kept", *(["reweighed"] if weighed else []))
+            figures = [line.summary.get(name) for name in names]
             row = [task, line.labels["way"], number(line.median), *map(number, figures)]
             rows += [row] if row not in rows else []
     return rows

@@ -32,7 +32,7 @@ def test_what_a_deadline_cuts_is_named_and_nobody_else_notices(reranking: Engine
         assert hurried.degraded == (f"rerank, full model: 0 of {depth} places",)
         assert hurried.to_dict()["degraded"] == list(hurried.degraded)
         assert notes_on(hurried).endswith(
-            f"not reranked, {hurried.degraded[0]}, {sum(hurried.timings_ms.values()):.0f} ms"
+            f"ordered by retrieval alone, {hurried.degraded[0]}, {sum(hurried.timings_ms.values()):.0f} ms"
         )
     assert reranking.complete_cart(["item-00003"], deadline_ms=1e-3).degraded
     assert reranking.search("red mug", rerank=False, deadline_ms=1e-3).degraded == ()
