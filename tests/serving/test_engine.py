@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine_changes import changed, ids, taken
+from engine_changes import by_towers_alone, changed, ids, taken
 from retrieval.data.dataset import DataSet
 from retrieval.errors import BadRequest
 from serving.answering.describe import CATALOGUE, FEWER, KNOWN_ITEMS, POPULAR, QUERY_ALONE, RECOMMENDATION
@@ -44,10 +44,15 @@ def test_every_given_item_is_left_out_and_read_as_taken(engine: Engine, data: Da
 
 def test_an_unknown_shopper_is_answered_by_what_is_popular(engine: Engine) -> None:
     answer = engine.recommend(user_id="nobody")
-    counts = engine.state.user_store.popularity
     assert answer.fallbacks == (POPULAR,)
-    assert not answer.reranked
-    assert [hit.score for hit in answer.items] == sorted(counts.tolist(), reverse=True)[:10]
+    assert "cross-encoder" not in answer.reranked
+    assert {name for hit in answer.items for name in hit.sources} <= {"popularity_30d", "popularity_7d"}
+    scores = [hit.score for hit in answer.items]
+    assert scores == sorted(scores, reverse=True)
+    alone = Engine(by_towers_alone(engine.state)).recommend(user_id="nobody")  # without sources of what sold of late
+    counts = engine.state.user_store.popularity
+    assert [hit.score for hit in alone.items] == sorted(counts.tolist(), reverse=True)[:10]
+    assert (alone.fallbacks, alone.reranked) == ((POPULAR,), ())
 
 
 @pytest.mark.parametrize("history", [[], ["no such item"], ["", "\udcff"]])
@@ -105,7 +110,8 @@ def test_similar_items_leave_the_item_itself_out(engine: Engine, data: DataSet) 
     vectors = engine.state.version.vectors[:, :dim]
     cosines = vectors @ vectors[5]
     np.testing.assert_allclose([hit.score for hit in answer.items], np.sort(np.delete(cosines, 5))[::-1], atol=1e-5)
-    assert engine.similar("no such item").items == engine.recommend().items
+    by_counts = Engine(by_towers_alone(engine.state)).recommend()
+    assert engine.similar("no such item").items == by_counts.items
     assert engine.similar("no such item").fallbacks == (POPULAR,)
 
 

@@ -22,7 +22,7 @@ TAKINGS = by_one("takings", -1.0)  # what was taken least first
 
 def taken(engine: Engine, items: list[str]) -> list[int]:
     rows = engine.state.version.rows_of(items)
-    return [int(engine.state.user_store.popularity[row]) for row in rows]
+    return [int(engine.state.facts.figures.takings[row]) for row in rows]
 
 
 def stage_folder(bundle: Path) -> Path:
@@ -109,7 +109,7 @@ def test_a_second_stage_that_names_no_order_is_damaged_and_other_features_are_st
 def test_what_a_query_names_by_its_id_stays_in_front_of_what_features_say(own_bundle: Path, data: DataSet) -> None:
     published(own_bundle, {"search": TAKINGS})
     engine = Engine.open(own_bundle, device="cpu")
-    most = data.item_ids[int(engine.state.user_store.popularity.argmax())]
+    most = data.item_ids[int(engine.state.facts.figures.takings.argmax())]
     answer = engine.search(most, k=5)
     assert answer.items[0].item_id == most
     assert [hit.score for hit in answer.items] == sorted((hit.score for hit in answer.items), reverse=True)

@@ -100,7 +100,9 @@ def test_evaluate_prints_one_object_and_its_progress_elsewhere(
     assert told.exit_code == 0
     assert set(found) == {"tasks", "gate", "release"}
     assert found["release"] == run_result.release.id
-    assert found["tasks"]["recommend"]["seen_removed"]["stages"]["final"]["n"] <= 5
+    task = found["tasks"]["recommend"]["seen_removed"]
+    assert task["sample"]["n"] <= 5 < task["n"]
+    assert set(task["stages"]) < set(task["sample"]["stages"])  # every row of a table is of the same requests
     assert "-- evaluate" in told.stderr
 
 

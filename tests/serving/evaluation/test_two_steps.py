@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from second_stages import by_one
 
-from engine_changes import with_fusion
+from engine_changes import by_towers_alone, with_fusion
 from ranking.training.pairs import members
 from retrieval.data.requests import Requests
 from retrieval.sources.fusion import Fusion
@@ -101,8 +101,8 @@ def test_features_are_held_against_the_fused_order_of_all_requests_of_the_fold(m
     few = replace(measured, rerank_sample=5)
     assert few.feature_gates() == {}  # there is no ranker that reads features
     good, bad = (SecondStage({"recommend": by_one("towers_score", weight)}) for weight in (1.0, -1.0))
-    for stage, on in ((good, True), (bad, False)):
-        state = replace(few.state, second_stage=stage, scores=frozenset())
+    for given, stage, on in ((few.state, good, True), (by_towers_alone(few.state), bad, False)):
+        state = replace(given, second_stage=stage, scores=frozenset())
         said: list[str] = []
         found = features_decided(replace(few, state=state), "likely", say=said.append)
         gate = found["recommend"]["features"]
