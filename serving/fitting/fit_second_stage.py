@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ranking.feature_ranker.lists import TrainingLists
 from ranking.features.facts import ShopFacts
 from ranking.features.registry import FeatureReader, features_of
-from ranking.training.feature_ranker.choose import Chosen, choose, refit
+from ranking.training.feature_ranker.choose import Chosen, choose, orders_better, refit
 from ranking.training.pairs import members
 from retrieval.progress import ProgressMeter
 from retrieval.sources.fusion import TOWERS
@@ -60,8 +60,22 @@ class FeatureFitting:
             if picked is None:
                 self.say(f"second stage, {order}: left out, for {train.n_lists} lists hold what was wanted, too few")
                 continue
-            found[order] = picked
+            found[order] = self._leaner(order, picked, train, valid)
         return found
+
+    def _leaner(self, order: OrderName, picked: Chosen, train: TrainingLists, valid: TrainingLists) -> Chosen:
+        """The chosen kind without the sources that have no weight in the fusion, where it orders as well: they would be
+        read for features alone, which takes time of every request."""
+        weights = self.state.retriever.fusion(order).weights
+        idle = [name for name in self.state.facts.sources if not weights.get(name, 0.0)]
+        names = [name for name in train.names if name not in {source + part for source in idle for part in PARTS}]
+        if len(names) == len(train.names):
+            return picked
+        lean = choose(train.with_columns(names), valid, (picked.kind,), seed=self.seed)
+        if lean is None or orders_better(picked.ranker, lean.ranker, valid):
+            return picked
+        self._say(order, f"{picked.kind} orders as well without the sources of weight 0: {', '.join(idle)}")
+        return replace(lean, figures={**picked.figures, "without": idle})
 
     def refitted(self, chosen: Mapping[OrderName, Chosen]) -> SecondStage:
         """The same kinds fitted on every fold before test, as they were chosen and gated."""

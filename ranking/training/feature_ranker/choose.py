@@ -120,6 +120,16 @@ def choose(
     return chosen
 
 
+def orders_better(ranker: FeatureRanker, other: FeatureRanker, valid: TrainingLists) -> bool:
+    """Whether a ranker orders lists better than another by more than MARGIN standard errors of the paired difference;
+    each reads its own features of them."""
+    values = []
+    for one in (ranker, other):
+        lists = valid.informative().with_columns(one.names)
+        values.append(lists.ndcg(one.score(lists.features, lists.base)))
+    return bool(len(values[0])) and _is_better(*values)
+
+
 def refit(chosen: Chosen, lists: TrainingLists, *, say: Say = lambda line: None) -> FeatureRanker:
     """A ranker of the chosen kind with the hyperparameters that were found, fitted on other, usually more, lists."""
     return _FITTERS[chosen.kind].fit(lists, None, chosen.hyperparameters, seed=chosen.seed, say=say)[0]

@@ -18,6 +18,7 @@ from ranking.training.feature_ranker.choose import (
     Fitter,
     choose,
     known_kinds,
+    orders_better,
     refit,
     register_fitter,
 )
@@ -152,3 +153,13 @@ def test_validation_lists_may_have_their_columns_in_another_order() -> None:
     assert chosen.figures["kinds"]["linear"]["gain"] > 0.3
     assert isinstance(chosen.ranker, LinearRanker)
     assert len(valid.base) == 50 * SIZE
+
+
+def test_a_ranker_orders_better_only_by_more_than_chance() -> None:
+    lists, valid = chosen_lists(300, interaction), chosen_lists(100, interaction, seed=1)
+    trees, linear = (choose(lists, valid, (kind,)) for kind in ("lambdamart", "linear"))
+    assert trees is not None
+    assert linear is not None
+    assert orders_better(trees.ranker, linear.ranker, valid)
+    assert not orders_better(linear.ranker, trees.ranker, valid)
+    assert not orders_better(trees.ranker, trees.ranker, valid)
