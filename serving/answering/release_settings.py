@@ -98,15 +98,19 @@ def with_settings(release: Release, **changes: object) -> Release:
     return replace(release, settings=settings.as_json())
 
 
-INHERITED = {"personalised_search": "search", "complete_cart": "recommend"}  # of a task without a gate of its own
+INHERITED = {  # of a task without a gate of its own
+    "recommend_unseen": "recommend",
+    "personalised_search": "search",
+    "complete_cart": "recommend",
+}
 
 
 def gates_passed(gates: Mapping[str, object]) -> frozenset[str]:
     """The tasks whose gate, as a release records it, lets the reranker on. A personalised search without a gate of its
-    own follows that of search, a cart that of recommendation.
+    own follows that of search, a cart and new things that of recommendation.
 
     >>> sorted(gates_passed({"search": {"on": False}, "recommend": {"verdict": "adopted", "on": True}}))
-    ['complete_cart', 'recommend']
+    ['complete_cart', 'recommend', 'recommend_unseen']
     """
     return _inherited(gates, {task for task, gate in gates.items() if _is_on(gate)})
 
@@ -115,7 +119,7 @@ def features_passed(gates: Mapping[str, object]) -> frozenset[str]:
     """The same for the order by features, whose gate stands within that of the task.
 
     >>> sorted(features_passed({"recommend": {"on": False, "features": {"on": True}}, "complete_cart": {"on": False}}))
-    ['recommend']
+    ['recommend', 'recommend_unseen']
     """
     on = {task for task, gate in gates.items() if isinstance(gate, Mapping) and _is_on(gate.get("features"))}
     return _inherited(gates, on)

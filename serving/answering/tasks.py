@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from serving.answering.release_state import ReleaseState
     from serving.request import Request
 
-GateName: TypeAlias = Literal["recommend", "search", "personalised_search", "complete_cart"]
+GateName: TypeAlias = Literal["recommend", "recommend_unseen", "search", "personalised_search", "complete_cart"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ TASKS: Mapping[TaskName, Task] = {
     task.name: task
     for task in (
         Task(name="recommend", order="recommend", gate="recommend"),
-        Task(name="recommend_unseen", order="recommend_unseen", gate="recommend", excludes_taken=True),
+        Task(name="recommend_unseen", order="recommend_unseen", gate="recommend_unseen", excludes_taken=True),
         Task(name="search", order="search", gate="search"),
         Task(name="personalised_search", order="search", gate="personalised_search"),
         Task(name="similar", order=None, gate=None, excludes_given=True, by_content=True),

@@ -27,7 +27,7 @@ from serving.answering.user_context import UserContexts, contexts_at
 
 BLOCK = 1024  # requests whose candidates are fetched at once
 SEARCH_WINDOW = 3_600_000_000  # microseconds after a query within which what was taken counts as its outcome
-EVERY_GATE = frozenset({"recommend", "search", "personalised_search", "complete_cart"})
+EVERY_GATE = frozenset({"recommend", "recommend_unseen", "search", "personalised_search", "complete_cart"})
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ from serving.shop import Shop
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-GATES: tuple[GateName, ...] = ("recommend", "search", "personalised_search", "complete_cart")
+GATES: tuple[GateName, ...] = ("recommend", "recommend_unseen", "search", "personalised_search", "complete_cart")
 SHOWN = 5  # titles of an example
 NOISY = "noisy_queries"
 SEARCHED = 300  # places of a baseline's search, so that ties at 100 are seen whole
@@ -118,12 +118,16 @@ class Measurement:
             return [] if found is None else [found]
         if name == "search":
             return [self.requests.searches("gate", most=most)] if self.shop.judgements is not None else []
-        return [self.requests.recommendations("gate", most=most)] if self.shop.events is not None else []
+        if self.shop.events is None or (name == "recommend_unseen" and self.state.filter_seen):
+            return []  # where recommendations leave out what was taken, their own gate is that of new things
+        unseen = True if name == "recommend_unseen" else None
+        return [self.requests.recommendations("gate", unseen=unseen, most=most)]
 
     def _against(self, name: GateName, parts: Sequence[LabelledShortlists]) -> dict[str, Values]:
         """What a shop would show otherwise: its nDCG@10 of every request, float [n]."""
         others: dict[GateName, tuple[str, Callable[[LabelledShortlists], Ranked]]] = {
             "recommend": ("popularity", self._popular),
+            "recommend_unseen": ("popularity", self._popular),
             "search": ("bm25", lambda part: bm25(part.batch.queries.typed, self.item_texts).places(part.targets)),
             "personalised_search": ("query_alone", lambda part: self._query_alone(part.batch)),
             "complete_cart": (
@@ -187,6 +191,7 @@ class Measurement:
         logits = KnownLogits(self.state)
         for mode, unseen in (("seen_removed", True), ("seen_kept", False)):
             exclude = seen if unseen else None
+            gate: GateName = "recommend_unseen" if unseen else "recommend"
             case = self.requests.recommendations("test", unseen=unseen)
             batch = with_texts(self.state, case.batch) if texts is None else replace(case.batch, ranker_texts=texts)
             texts, case = batch.ranker_texts, replace(case, batch=batch)
@@ -199,9 +204,9 @@ class Measurement:
                 targets=case.targets,
                 stages={
                     **{name: one.places(case.targets, exclude=exclude) for name, one in baselines.items()},
-                    **self._given(case, "recommend"),
+                    **self._given(case, gate),
                 },
-                sampled=self._sampled("recommend", order),
+                sampled=self._sampled(gate, order),
                 sample=order.sample,
                 users=requests.user,
                 counts=self.counts,

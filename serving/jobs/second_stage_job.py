@@ -69,13 +69,12 @@ def refitted_second_stage(
 ) -> Release:
     """The draft with fusion and the `chosen` rankers fitted on every fold before test: the procedure is what was gated.
     The fusion stays where a cross-encoder that passed its gate is blended with it."""
-    if "recommend" not in gates_passed(draft.gates):
-        fusions = dict(ReleaseSettings.of(draft).fusion)
-        for order, fusion in fit_fusions(open_draft(draft), shop, REFITTED["recommend"]):
-            if order != "search":
-                say(f"fusion on all folds, {order}: {fusion}")
-                fusions[order] = fusion.as_json()
-        draft = with_settings(draft, fusion=fusions)
+    read, fusions = gates_passed(draft.gates), dict(ReleaseSettings.of(draft).fusion)
+    for order, fusion in fit_fusions(open_draft(draft), shop, REFITTED["recommend"]):
+        if order != "search" and not _used(order, read):
+            say(f"fusion on all folds, {order}: {fusion}")
+            fusions[order] = fusion.as_json()
+    draft = with_settings(draft, fusion=fusions)
     state = open_draft(replace(draft, second_stage=None))
     stage = FeatureFitting(state, shop, seed, say).refitted(chosen)
     draft = replace(draft, figures={**draft.figures, "refitted_on": plain({o: list(REFITTED[o]) for o in chosen})})

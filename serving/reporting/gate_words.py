@@ -13,6 +13,7 @@ TASKS = {
     "search": "Search",
     "personalised_search": "Personalised search",
     "complete_cart": "Carts",
+    "recommend_unseen": "Recommendations of something new",
 }
 ADDS = {
     "proven": "is proven to put better items first",

@@ -26,7 +26,7 @@ from serving.settings import RunSettings
 from serving.shop import Shop
 
 Open = Callable[[Path, RunSettings], Shop]
-TASKS = ("recommend", "search", "personalised_search", "complete_cart")
+TASKS = ("recommend", "recommend_unseen", "search", "personalised_search", "complete_cart")
 MODES = [("recommend", "seen_removed"), ("recommend", "seen_kept"), *((task, None) for task in TASKS[1:])]
 
 
