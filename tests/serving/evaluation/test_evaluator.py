@@ -27,7 +27,7 @@ from serving.shop import Shop
 
 Open = Callable[[Path, RunSettings], Shop]
 TASKS = ("recommend", "recommend_unseen", "search", "personalised_search", "complete_cart")
-MODES = [("recommend", "seen_removed"), ("recommend", "seen_kept"), *((task, None) for task in TASKS[1:])]
+MODES = [("recommend", "seen_removed"), ("recommend", "seen_kept"), *((task, None) for task in TASKS[2:])]
 
 
 @pytest.fixture(scope="module")
