@@ -24,6 +24,7 @@ BLOCK = re.compile(r"^```(console|python|text)\n(.*?)^```$", re.MULTILINE | re.D
 RELEASE = re.compile(r"\b\d{8}[\dTZ-]*-[0-9a-f]+\b")
 NUMBER = re.compile(r"\d[\d,.]*")
 PLACE = re.compile(r"^\s*(\d+|\*)\s")
+ORDERED = re.compile(r"ordered by (retrieval alone|features and cross-encoder|features|cross-encoder)")
 RULE = re.compile("─+")
 SIZE = re.compile(r"\b[kMG]B\b")
 ANY = "..."
@@ -93,5 +94,5 @@ def varied(line: str) -> str:
     """One line so."""
     if PLACE.match(line):
         return "0 row"
-    line = RULE.sub("─", SIZE.sub("B", line)).replace("as retrieved", "reranked")
+    line = ORDERED.sub("ordered", RULE.sub("─", SIZE.sub("B", line)))
     return NUMBER.sub("0", RELEASE.sub("RELEASE", line))

@@ -119,8 +119,8 @@ def test_of_a_lift_that_is_none_nothing_can_be_kept(whole: float) -> None:
 def test_an_order_that_stays_lifts_nothing(engine: Engine, shop: Shop) -> None:
     state = filtering_seen(engine.state, True)
     lists = labelled_lists(state, shop, "test", most=10)
-    assert [one.task.gate for one in lists] == ["recommend", "search"]
+    assert [one.task.gate for one in lists] == ["recommend_unseen", "search"]
     for one in lists:
-        found = lift(replace(state, steps=()), one, KnownLogits(state))
-        assert found.mean == 0.0
+        found, reweighed = lift(replace(state, steps=()), one, KnownLogits(state))
+        assert found.mean == reweighed.mean == 0.0
         assert 0 < found.n <= len(one) == 10

@@ -51,7 +51,7 @@ def searched_only(bundle: Path, tmp_path: Path) -> Callable[[Sequence[str]], Pat
         with store.stage("canaries") as folder:
             write_canaries(folder, [Canary(wanted=(), query=query) for query in queries])
             store.add("canaries", "asked", folder)
-        store.record(replace(store.current(), id="searched", shoppers=None, canaries="asked"))
+        store.record(replace(store.current(), id="searched", shoppers=None, second_stage=None, canaries="asked"))
         store.activate("searched")
         return store.path
 
@@ -76,7 +76,8 @@ def test_a_shop_with_shoppers_reranks_what_its_engine_found_for_one_of_them(
 
 def test_after_a_short_shortlist_come_the_towers_next_items(engine: Engine) -> None:
     state = replace(engine.state, shortlist=10)  # the shop is so small that it would hold all of it
-    request = Request(user_id=state.user_store.user_ids[0].as_py())
+    users = state.user_store.user_ids.to_pylist()
+    request = Request(user_id=next(user for user in users if state.user_contexts.has_taken(user)))
     drawn = run(state, Batch(requests=LiveRequests([request]), task=TASKS["recommend_unseen"], k=10), until=retrieve)
     shortlist, rows = drawn.candidates.hits.rows[0].tolist(), candidates(state, drawn, 1_000)
     assert rows[:10].tolist() == shortlist
