@@ -95,9 +95,17 @@ class CSR(NamedTuple):
         if len(filled) < 2:
             return filled[0] if filled else parts[0]
         owners = np.concatenate([part.owners for part in parts])
-        sizes = np.bincount(owners, minlength=parts[0].n_lists)
-        rows = np.concatenate([part.rows for part in parts])[np.argsort(owners, kind="stable")]
-        return cls(np.concatenate(([0], np.cumsum(sizes))).astype(np.int64), rows)
+        return cls.grouped(owners, np.concatenate([part.rows for part in parts]), parts[0].n_lists)
+
+    @classmethod
+    def grouped(cls, owner: NDArray[np.integer], row: NDArray[np.integer], n: int) -> CSR:
+        """From (query, row) pairs in any order, int [n_pairs] each, of n queries; the order within a query is kept.
+
+        >>> CSR.grouped(np.array([2, 0, 2]), np.array([5, 3, 1]), 3).rows.tolist()
+        [3, 5, 1]
+        """
+        sizes, order = np.bincount(owner, minlength=n), np.argsort(owner, kind="stable")
+        return cls(np.concatenate(([0], np.cumsum(sizes))).astype(np.int64), row[order].astype(np.int64))
 
     @property
     def n_lists(self) -> int:

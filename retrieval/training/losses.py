@@ -53,7 +53,13 @@ def weighted_mean(losses: Tensor, weight: Tensor | None) -> Tensor:
 
 
 def in_batch_softmax(
-    queries: Tensor, items: Tensor, is_positive: Tensor, *, temperature: float, log_q: Tensor | None = None
+    queries: Tensor,
+    items: Tensor,
+    is_positive: Tensor,
+    *,
+    temperature: float,
+    log_q: Tensor | None = None,
+    weight: Tensor | None = None,
 ) -> Tensor:
     """Softmax cross-entropy of query i against item i, with all other candidates as negatives.
 
@@ -61,13 +67,14 @@ def in_batch_softmax(
     first, then any hard negatives. `is_positive` bool [b, n_candidates] is true where candidate j must not be a
     negative of query i: known positives, duplicates of item i, repeats of another candidate. `log_q` float
     [n_candidates] is subtracted from all logits, the target's included, which corrects for frequent items being
-    frequent in-batch negatives (Yi et al. 2019).
+    frequent in-batch negatives (Yi et al. 2019). Returns the mean over pairs, weighted by `weight` float [b] if given.
     """
     logits = queries @ items.T / temperature
     if log_q is not None:
         logits = logits - log_q
     masked = logits.masked_fill(is_positive & ~own_items(is_positive), -torch.inf)
-    return F.cross_entropy(masked, torch.arange(len(queries), device=queries.device))
+    own = torch.arange(len(queries), device=queries.device)
+    return weighted_mean(F.cross_entropy(masked, own, reduction="none"), weight)
 
 
 def own_items(is_positive: Tensor) -> Tensor:

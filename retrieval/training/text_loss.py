@@ -52,7 +52,8 @@ class BatchCandidates(NamedTuple):
 class TextLoss(nn.Module):
     """A loss of `retrieval.training.losses` in the form that the trainer calls.
 
-    `pairs` give the known positives of each owner and the item frequencies of the logQ correction.
+    `pairs` give the known positives of each owner and the item frequencies of the logQ correction. Pairs weigh by their
+    grades in a ranking loss.
     """
 
     def __init__(self, model: SentenceTransformer, pairs: TextPairs, n_items: int, config: TextConfig) -> None:
@@ -96,13 +97,14 @@ class TextLoss(nn.Module):
         self, queries: Tensor, vectors: Tensor, candidates: BatchCandidates, labels: dict[str, Tensor]
     ) -> Tensor:
         """The ranking loss of unit vectors, plus the weighted distillation loss where `distil` is set."""
-        temperature, masked = self.config.temperature, candidates.masked
+        temperature, masked, weight = self.config.temperature, candidates.masked, labels["grade"]
         if self.config.loss == "bce":
             own = torch.arange(len(queries), device=queries.device)
             pair, candidate = (masked | own_items(masked)).nonzero(as_tuple=True)
-            loss = catalogue_bce(queries @ vectors.T / temperature, own, own, (pair, candidate))
+            loss = catalogue_bce(queries @ vectors.T / temperature, own, own, (pair, candidate), weight)
         else:
-            loss = in_batch_softmax(queries, vectors, masked, temperature=temperature, log_q=candidates.log_q)
+            log_q = candidates.log_q
+            loss = in_batch_softmax(queries, vectors, masked, temperature=temperature, log_q=log_q, weight=weight)
         if not self.config.distil:
             return loss
         return loss + self.config.distil * self._distillation(queries, vectors, labels)

@@ -54,7 +54,7 @@ def judged_pairs(data: DataSet, queries: NDArray[np.integer], *, graded: bool = 
         tuple(data.queries.texts[query] for query in judged.query[taken]),
         judged.query[taken].astype(np.int64),
         judged.item[taken].astype(np.int64),
-        _lists(judged.query[fair], judged.item[fair], len(data.queries.texts)),
+        CSR.grouped(judged.query[fair], judged.item[fair], len(data.queries.texts)),
         scaled[taken].astype(np.float32) if graded else None,
     )
 
@@ -66,7 +66,7 @@ def event_query_pairs(data: DataSet, train: NDArray[np.bool_]) -> TextPairs:
     with_query = train & (events.query >= 0)
     query, item = events.query[with_query], events.item[with_query]
     texts = tuple(events.query_texts[code] for code in query)
-    known = _lists(query, item, len(events.query_texts))
+    known = CSR.grouped(query, item, len(events.query_texts))
     return TextPairs(texts, query.astype(np.int64), item.astype(np.int64), known)
 
 
@@ -86,9 +86,3 @@ def history_pairs(windows: Windows, titles: list[str], pairs: int, rng: np.rando
 
 def _recent(items: NDArray[np.int32], titles: list[str]) -> str:
     return user_text((titles[row] for row in items[::-1] if row >= 0), limit=TITLES_READ)
-
-
-def _lists(owner: NDArray[np.integer], item: NDArray[np.integer], n: int) -> CSR:
-    order = np.argsort(owner, kind="stable")
-    counts = np.bincount(owner, minlength=n)
-    return CSR(np.concatenate(([0], np.cumsum(counts))).astype(np.int64), item[order].astype(np.int64))

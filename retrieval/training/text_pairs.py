@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,8 @@ class TextPairs:
     """n pairs of a text (a search query, or a shopper's recent titles) and the item that it should find.
 
     `owner` groups the pairs of one query or one shopper. `known` lists, for each owner, all item rows known to be
-    relevant to it: those never count as its negatives. `grade` is the relevance of each pair, 0 to 1; None means 1.
+    relevant to it: those never count as its negatives. `grade` is the relevance of each pair, 0 to 1, by
+    which it weighs in the loss; None means 1.
     """
 
     text: tuple[str, ...]  # [n]
@@ -44,16 +45,29 @@ class TextPairs:
         text = tuple(self.text[i] for i in index)
         return TextPairs(text, self.owner[index], self.item[index], self.known, self.grades[index])
 
+    def grouped_by_text(self) -> TextPairs:
+        """The same pairs with one owner for each distinct text, which knows what any owner of that text did.
+
+        Each owner must have one text, as queries do. A query that is both judged and in events, or judged under two
+        ids, would repel its own positives otherwise.
+        """
+        owners, first = np.unique(self.owner, return_index=True)
+        texts, group = np.unique([self.text[at] for at in first], return_inverse=True)
+        known = self.known.select(owners)
+        return replace(
+            self,
+            owner=group[np.searchsorted(owners, self.owner)],
+            known=CSR.grouped(group[known.owners], known.rows, len(texts)),
+        )
+
     @classmethod
     def join(cls, parts: Sequence[TextPairs]) -> TextPairs:
         """Pairs from several sources, one after another; owners of different sources stay distinct."""
         starts = np.cumsum([0, *(part.known.n_lists for part in parts)])
-        sizes = np.concatenate([np.diff(part.known.indptr) for part in parts])
-        known = CSR(np.concatenate(([0], np.cumsum(sizes))), np.concatenate([part.known.rows for part in parts]))
         return cls(
             tuple(text for part in parts for text in part.text),
             np.concatenate([part.owner + start for part, start in zip(parts, starts, strict=False)]),
             np.concatenate([part.item for part in parts]),
-            known,
+            CSR.join([part.known for part in parts]),
             np.concatenate([part.grades for part in parts]),
         )

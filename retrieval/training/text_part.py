@@ -76,7 +76,7 @@ class TextData:
             parts.append(event_query_pairs(source.data, source.train))
             titles = source.data.items["title"].to_pylist()
             histories = history_pairs(windows, titles, int(HISTORY_EXAMPLES * scale), rng)
-        queries = TextPairs.join(parts) if parts else NO_PAIRS
+        queries = TextPairs.join(parts).grouped_by_text() if parts else NO_PAIRS
         if len(queries):
             found = cls(queries, histories, NO_PAIRS, 0)
             return replace(found, examples=found._budget(scale, graded))

@@ -117,6 +117,13 @@ def test_further_candidates_are_negatives_unless_they_are_known_to_be_good() -> 
     assert float(loss) == pytest.approx((-math.log(2 / 6) - math.log(5 / 15)) / 2)
 
 
+def test_pairs_of_a_batch_weigh_as_they_are_told() -> None:
+    logits = torch.log(torch.tensor([[2.0, 1.0], [1.0, 5.0]]))
+    weight, masked = torch.tensor([1.0, 0.5]), torch.zeros(2, 2, dtype=torch.bool)
+    loss = in_batch_softmax(logits, torch.eye(2), masked, temperature=1.0, weight=weight)
+    assert float(loss) == pytest.approx((-math.log(2 / 3) - 0.5 * math.log(5 / 6)) / 1.5)
+
+
 def test_log_q_is_taken_from_every_candidate_the_target_included() -> None:
     logits = torch.log(torch.tensor([[2.0, 1.0, 3.0], [1.0, 5.0, 2.0]]))
     log_q = torch.log(torch.tensor([0.5, 0.25, 1.0]))

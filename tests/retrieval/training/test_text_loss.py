@@ -38,7 +38,8 @@ def call(loss: TextLoss, owner: list[int], item: list[int], *, mined: list[list[
     own = torch.tensor(mined or [[] for _ in owner], dtype=torch.long).reshape(len(owner), -1)
     negative = own[own >= 0].unique()
     places = torch.where(own >= 0, torch.searchsorted(negative, own), -1)
-    labels = {"owner": torch.tensor(owner), "item": torch.tensor(item), "negative": negative, "mined": places, **more}
+    labels = {"owner": torch.tensor(owner), "item": torch.tensor(item), "negative": negative, "mined": places}
+    labels |= {"grade": torch.ones(len(owner))} | more
     features = [ASKED[owner], VECTORS[item], *([VECTORS[negative]] if len(negative) else [])]
     return loss([{"input_ids": part} for part in features], labels)
 
@@ -95,6 +96,30 @@ def test_a_target_that_is_not_known_to_be_good_is_no_negative_of_its_own_pair() 
     each = [(logits[1, 5], logits[1, 0]), (logits[0, 0], logits[0, 5])]
     by_hand = [math.log(1 + math.exp(-float(own))) + math.log(1 + math.exp(float(other))) for own, other in each]
     assert float(found) == pytest.approx(sum(by_hand) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["softmax", "bce"])
+def test_a_pair_of_higher_grade_pulls_harder_and_equal_grades_weigh_nothing(loss: str) -> None:
+    def pull(grades: list[float]) -> list[float]:
+        """How strongly each pair pulls its item towards its query."""
+        vectors = VECTORS[[0, 1]].clone().requires_grad_()
+        labels = {"owner": torch.tensor([0, 1]), "item": torch.tensor([0, 1]), "grade": torch.tensor(grades)}
+        labels |= {"negative": torch.empty(0, dtype=torch.long), "mined": torch.empty(2, 0, dtype=torch.long)}
+        loss_of(loss=loss)([{"input_ids": ASKED[:2]}, {"input_ids": vectors}], labels).backward()
+        return (-vectors.grad * ASKED[:2]).sum(dim=1).tolist()  # type: ignore[operator]
+
+    equal, graded = pull([1.0, 1.0]), pull([1.0, 0.5])
+    assert graded[0] > equal[0]
+    assert graded[1] < equal[1]
+    unweighted = float(call(loss_of(loss=loss), [0, 1], [0, 1]))
+    same = call(loss_of(loss=loss), [0, 1], [0, 1], grade=torch.tensor([0.7, 0.7]))
+    assert float(same) == pytest.approx(unweighted, rel=1e-6)
+
+
+def test_two_positives_of_a_query_do_not_repel_each_other_whatever_their_grades() -> None:
+    found = call(loss_of(), [0, 0, 1], [0, 4, 1], grade=torch.tensor([1.0, 0.5, 0.5]))
+    by_hand = [softmax([who], [rows]) for who, rows in ((0, [0, 1]), (0, [4, 1]), (1, [1, 0, 4]))]
+    assert float(found) == pytest.approx((by_hand[0] + 0.5 * by_hand[1] + 0.5 * by_hand[2]) / 2, rel=1e-5)
 
 
 def test_squared_error_is_of_cosines_against_grades() -> None:

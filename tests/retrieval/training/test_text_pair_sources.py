@@ -11,6 +11,7 @@ import pyarrow as pa
 from retrieval.data.dataset import DataSet
 from retrieval.data.events import Events
 from retrieval.text.rendering import user_text
+from retrieval.topk import CSR
 from retrieval.training.text_pair_sources import TITLES_READ, event_query_pairs, history_pairs, judged_pairs
 from retrieval.training.text_pairs import TextPairs
 from retrieval.training.windows import Windows
@@ -127,6 +128,17 @@ def test_of_a_basket_any_one_item_is_asked_for(make_events: Story) -> None:
     pairs = history_pairs(windows, list(ITEMS["title"]), 100, np.random.default_rng(0))
     assert told(pairs) == {("red mug", 1), ("red mug", 2)}
     assert len(pairs) == 30
+
+
+def test_owners_of_one_text_share_what_they_know() -> None:
+    judged = TextPairs(("mug", "oil"), np.array([1, 0]), np.array([0, 3]), CSR.from_lists([[3], [0, 1]]))
+    bought = TextPairs(("drill", "mug"), np.array([0, 2]), np.array([2, 1]), CSR.from_lists([[2], [0], [1, 2]]))
+    pairs = TextPairs.join([judged, bought]).grouped_by_text()
+    assert pairs.text == ("mug", "oil", "drill", "mug")
+    assert pairs.item.tolist() == [0, 3, 2, 1]
+    assert pairs.owner[0] == pairs.owner[3]
+    assert len(set(pairs.owner.tolist())) == 3
+    assert [known(pairs, owner) for owner in pairs.owner[:3]] == [{0, 1, 2}, {3}, {2}]
 
 
 def test_joined_pairs_keep_their_owners_apart(make_events: Story) -> None:

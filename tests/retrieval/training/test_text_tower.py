@@ -195,6 +195,21 @@ def test_grades_are_learned_as_cosines(tiny_encoder_folder: Path, tmp_path: Path
     assert bad < 0.25
 
 
+@pytest.mark.parametrize("grades", [(1.0, 0.1), (0.1, 1.0)])
+def test_of_two_positives_of_a_query_the_higher_grade_comes_nearer(
+    tiny_encoder_folder: Path, tmp_path: Path, grades: tuple[float, float]
+) -> None:
+    owner = np.repeat(np.arange(4), 2)
+    item, grade = np.arange(8), np.tile(np.array(grades, np.float32), 4)
+    known = CSR.from_lists([[2 * row, 2 * row + 1] for row in range(4)])
+    pairs = TextPairs(tuple(ASKED[row] for row in owner), owner, item, known, grade)
+    model, _ = fit(tiny_encoder_folder, tmp_path, config=changed(), examples=96, held=False, pairs=pairs)
+    queries = model.encode_query(list(pairs.text), normalize_embeddings=True)
+    items = model.encode_document(ITEM_TEXTS[:8], normalize_embeddings=True)
+    first, second = (queries * items).sum(axis=1).reshape(4, 2).mean(axis=0)
+    assert (first > second) == (grades[0] > grades[1])
+
+
 def test_an_interrupted_run_goes_on_with_what_it_had_mined(
     tiny_encoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
