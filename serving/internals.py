@@ -12,17 +12,17 @@ from retrieval.lazy import exports
 
 if TYPE_CHECKING:
     from serving.answering.batch import Batch as Batch
-    from serving.answering.encode import encode as encode
     from serving.answering.pipeline import run as run
-    from serving.answering.rank import rank as rank
-    from serving.answering.read_user import LiveRequests as LiveRequests
     from serving.answering.release_settings import SHORTLIST as SHORTLIST
     from serving.answering.release_settings import StepSettings as StepSettings
     from serving.answering.release_settings import with_settings as with_settings
     from serving.answering.release_state import LONGEST as LONGEST
     from serving.answering.release_state import ReleaseState as ReleaseState
     from serving.answering.rerank_steps import open_steps as open_steps
-    from serving.answering.retrieve import retrieve as retrieve
+    from serving.answering.stages.encode import encode as encode
+    from serving.answering.stages.rank import rank as rank
+    from serving.answering.stages.read_user import LiveRequests as LiveRequests
+    from serving.answering.stages.retrieve import retrieve as retrieve
     from serving.answering.tasks import TASKS as TASKS
     from serving.answering.tasks import GateName as GateName
     from serving.answering.tasks import Task as Task
@@ -72,14 +72,14 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "serving.answering.batch": "Batch",
-    "serving.answering.encode": "encode",
+    "serving.answering.stages.encode": "encode",
     "serving.answering.pipeline": "run",
-    "serving.answering.rank": "rank",
-    "serving.answering.read_user": "LiveRequests",
+    "serving.answering.stages.rank": "rank",
+    "serving.answering.stages.read_user": "LiveRequests",
     "serving.answering.release_settings": "SHORTLIST StepSettings with_settings",
     "serving.answering.release_state": "LONGEST ReleaseState",
     "serving.answering.rerank_steps": "open_steps",
-    "serving.answering.retrieve": "retrieve",
+    "serving.answering.stages.retrieve": "retrieve",
     "serving.answering.tasks": "GateName TASKS Task task_of",
     "serving.engine": "Engine",
     "serving.evaluation.batch_requests": "EVERY_GATE KnownLogits with_texts",

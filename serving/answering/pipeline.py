@@ -15,18 +15,18 @@ from typing import TypeAlias
 import numpy as np
 
 from retrieval.encoders.blas_threads import ONE_BLAS_THREAD
-from serving.answering.arrange import arrange
 from serving.answering.batch import Batch
 from serving.answering.deadline import Deadline
-from serving.answering.describe import describe
-from serving.answering.encode import encode
-from serving.answering.permit import permit
-from serving.answering.rank import rank, ranks
-from serving.answering.read_query import read_query
-from serving.answering.read_user import LiveRequests, read_user
 from serving.answering.release_state import ReleaseState
-from serving.answering.retrieve import retrieve
-from serving.answering.score import score
+from serving.answering.stages.arrange import arrange
+from serving.answering.stages.describe import describe
+from serving.answering.stages.encode import encode
+from serving.answering.stages.permit import permit
+from serving.answering.stages.rank import rank, ranks
+from serving.answering.stages.read_query import read_query
+from serving.answering.stages.read_user import LiveRequests, read_user
+from serving.answering.stages.retrieve import retrieve
+from serving.answering.stages.score import score
 from serving.answering.tasks import Task, task_of
 from serving.request import Answer, Request
 

@@ -156,7 +156,7 @@ def show(answer: Answer, title: str, as_json: bool, *, explained_by: Engine | No
         return
     show_answer(answer, title)
     if explained_by is not None:
-        from serving.answering.explain import about_contributions
+        from serving.answering.stages.explain import about_contributions
 
         show_reasons(answer, about_contributions(explained_by.state.facts))
 

@@ -16,12 +16,12 @@ from retrieval.progress import ProgressMeter
 from retrieval.topk import CSR, Hits, Mask
 from serving.answering.batch import Batch, LogitsOf, RequestSource
 from serving.answering.pipeline import run
-from serving.answering.rank import rank, ranker_texts, step_logits
 from serving.answering.release_settings import SHORTLIST
 from serving.answering.release_state import ReleaseState
 from serving.answering.rerank_steps import Step
-from serving.answering.retrieve import retrieve
-from serving.answering.score import score
+from serving.answering.stages.rank import rank, ranker_texts, step_logits
+from serving.answering.stages.retrieve import retrieve
+from serving.answering.stages.score import score
 from serving.answering.tasks import Task
 from serving.answering.user_context import UserContexts, contexts_at
 

@@ -13,10 +13,10 @@ from retrieval.sources.fusion import TOWERS
 from retrieval.sources.protocols import RequestBatch
 from retrieval.topk import CSR, Hits, Mask, Scores
 from serving.answering.batch import Batch
-from serving.answering.rank import pair_logits
 from serving.answering.release_state import ReleaseState
 from serving.answering.retriever import Candidates
-from serving.answering.score import read_features
+from serving.answering.stages.rank import pair_logits
+from serving.answering.stages.score import read_features
 from serving.evaluation.figures import JudgedTask
 
 Number = TypeVar("Number", np.int64, np.float32)

@@ -15,12 +15,12 @@ from ranking.ordering.blend import MIN_LISTS, Blend, fit_blend
 from ranking.ordering.platt import PlattScaling, platt, reliability
 from ranking.training.pairs import GradeScale, members
 from serving.answering.batch import Batch
-from serving.answering.encode import encode
 from serving.answering.pipeline import run
-from serving.answering.rank import pair_logits, ranker_texts, rerank
 from serving.answering.release_settings import OrderName
 from serving.answering.release_state import ReleaseState
 from serving.answering.rerank_steps import GIVEN_ORDER, Step
+from serving.answering.stages.encode import encode
+from serving.answering.stages.rank import pair_logits, ranker_texts, rerank
 from serving.answering.tasks import TASKS
 from serving.evaluation.batch_requests import KnownLogits, QueriesAlone, with_texts
 from serving.evaluation.figures import needs_rerank

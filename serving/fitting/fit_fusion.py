@@ -17,10 +17,10 @@ from retrieval.sources.registry import FitCase, sources_for
 from retrieval.text.words import words
 from retrieval.topk import CSR
 from serving.answering.batch import Batch
-from serving.answering.permit import permit
 from serving.answering.pipeline import run
 from serving.answering.release_settings import SHORTLIST, OrderName
 from serving.answering.release_state import ReleaseState
+from serving.answering.stages.permit import permit
 from serving.answering.tasks import TASKS
 from serving.evaluation.batch_requests import QueriesAlone
 from serving.evaluation.figures import relevant_rows

@@ -19,8 +19,8 @@ from retrieval.sources.fusion import TOWERS
 from retrieval.sources.registry import FitCase, sources_for
 from serving.answering.release_settings import OrderName
 from serving.answering.release_state import ReleaseState
-from serving.answering.score import PARTS, read_features
 from serving.answering.second_stage import SecondStage
+from serving.answering.stages.score import PARTS, read_features
 from serving.evaluation.figures import needs_rerank, rerank_sample
 from serving.evaluation.labelled import LabelledRequests, LabelledShortlists
 from serving.fitting.fit_fusion import orders_of

@@ -18,9 +18,9 @@ from retrieval.topk import Mask
 from serving.answering.batch import Batch
 from serving.answering.pipeline import run
 from serving.answering.release_state import ReleaseState
-from serving.answering.retrieve import retrieve
-from serving.answering.score import read_features, shortlists_of, sources_read
 from serving.answering.source_registry import OpenedParts, Sources
+from serving.answering.stages.retrieve import retrieve
+from serving.answering.stages.score import read_features, shortlists_of, sources_read
 from serving.answering.tasks import TASKS
 from serving.evaluation.batch_requests import PastEvents, PastRequests
 from serving.shop import Shop

@@ -34,8 +34,8 @@ from retrieval.metrics.baselines import histories
 from retrieval.text.rendering import item_texts
 from retrieval.topk import CSR
 from retrieval.training.text_batches import Teacher
-from serving.answering.rank import ranker_texts, user_texts
 from serving.answering.release_state import ReleaseState
+from serving.answering.stages.rank import ranker_texts, user_texts
 from serving.answering.tasks import TASKS
 from serving.answering.user_context import UserContexts
 from serving.evaluation.batch_requests import QueriesAlone, retrieved

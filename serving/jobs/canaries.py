@@ -18,11 +18,11 @@ from retrieval.errors import CorruptBundle
 from retrieval.text.rendering import query_text
 from retrieval.topk import Vectors
 from serving.answering.batch import Batch
-from serving.answering.encode import encode
 from serving.answering.pipeline import answer_many, run
-from serving.answering.read_user import LiveRequests
 from serving.answering.release_settings import SHORTLIST
 from serving.answering.release_state import ReleaseState
+from serving.answering.stages.encode import encode
+from serving.answering.stages.read_user import LiveRequests
 from serving.answering.tasks import TASKS
 from serving.evaluation.figures import relevant_rows
 from serving.request import Request

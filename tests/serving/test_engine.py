@@ -13,8 +13,8 @@ import pytest
 from engine_changes import by_towers_alone, changed, ids, taken
 from retrieval.data.dataset import DataSet
 from retrieval.errors import BadRequest
-from serving.answering.describe import CATALOGUE, FEWER, KNOWN_ITEMS, POPULAR, QUERY_ALONE, RECOMMENDATION
 from serving.answering.retriever import Retriever
+from serving.answering.stages.describe import CATALOGUE, FEWER, KNOWN_ITEMS, POPULAR, QUERY_ALONE, RECOMMENDATION
 from serving.answering.user_store import UserStore
 from serving.engine import Engine
 from serving.request import Request

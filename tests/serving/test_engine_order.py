@@ -13,10 +13,10 @@ from ranking.ordering.blend import Blend
 from retrieval.data.dataset import DataSet
 from serving.answering.batch import Batch
 from serving.answering.pipeline import run
-from serving.answering.read_user import LiveRequests
 from serving.answering.release_settings import ReleaseSettings
 from serving.answering.rerank_steps import recorded_steps
-from serving.answering.retrieve import retrieve
+from serving.answering.stages.read_user import LiveRequests
+from serving.answering.stages.retrieve import retrieve
 from serving.answering.tasks import TASKS
 from serving.engine import Engine
 from serving.request import Request

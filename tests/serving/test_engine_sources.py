@@ -10,7 +10,7 @@ import pytest
 from engine_changes import FUSIONS, by_towers_alone, changed, ids, taken, with_fusion
 from retrieval.data.dataset import DataSet
 from retrieval.sources.fusion import Fusion
-from serving.answering.describe import POPULAR
+from serving.answering.stages.describe import POPULAR
 from serving.engine import Engine
 
 

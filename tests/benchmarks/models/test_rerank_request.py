@@ -21,9 +21,9 @@ from benchmarks.result_lines import Line
 from indexing.bundle.bundle import Bundle
 from serving.answering.batch import Batch
 from serving.answering.pipeline import run
-from serving.answering.rank import user_texts
-from serving.answering.read_user import LiveRequests
-from serving.answering.retrieve import retrieve
+from serving.answering.stages.rank import user_texts
+from serving.answering.stages.read_user import LiveRequests
+from serving.answering.stages.retrieve import retrieve
 from serving.answering.tasks import TASKS
 from serving.engine import Engine
 from serving.jobs.canaries import Canary, write_canaries

@@ -14,8 +14,8 @@ from indexing.bundle.bundle import Bundle
 from indexing.version.index_version import IndexVersion
 from ranking.models.late_interaction import LateScorer
 from retrieval.topk import Hits
-from serving.answering.rank import rerank, step_logits
 from serving.answering.release_settings import SHORTLIST, ReleaseSettings
+from serving.answering.stages.rank import rerank, step_logits
 from serving.answering.tasks import TASKS
 from serving.engine import Engine
 from serving.evaluation.batch_requests import QueriesAlone, retrieved

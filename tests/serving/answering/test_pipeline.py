@@ -19,11 +19,11 @@ from serving.answering import pipeline
 from serving.answering.batch import Batch
 from serving.answering.deadline import Deadline
 from serving.answering.pipeline import STAGES, answer, answer_many, run
-from serving.answering.rank import rank
-from serving.answering.read_query import read_query
-from serving.answering.read_user import LiveRequests
 from serving.answering.release_state import ReleaseState
-from serving.answering.retrieve import retrieve
+from serving.answering.stages.rank import rank
+from serving.answering.stages.read_query import read_query
+from serving.answering.stages.read_user import LiveRequests
+from serving.answering.stages.retrieve import retrieve
 from serving.answering.tasks import TASKS, cart_task
 from serving.engine import Engine
 from serving.evaluation.batch_requests import PastEvents, PastRequests, retrieved

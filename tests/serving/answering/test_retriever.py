@@ -11,8 +11,8 @@ from retrieval.sources.protocols import RequestBatch
 from serving.answering import retriever
 from serving.answering.batch import Batch
 from serving.answering.pipeline import run
-from serving.answering.read_user import LiveRequests
-from serving.answering.retrieve import retrieve
+from serving.answering.stages.read_user import LiveRequests
+from serving.answering.stages.retrieve import retrieve
 from serving.answering.tasks import TASKS
 from serving.engine import Engine
 from serving.evaluation.batch_requests import QueriesAlone

@@ -16,7 +16,7 @@ from retrieval.metrics.ranking import ndcg_at, recall_at, without_ties
 from retrieval.sources.fusion import Fusion
 from retrieval.text.rendering import item_texts
 from retrieval.topk import CSR, Hits
-from serving.answering.rank import rerank
+from serving.answering.stages.rank import rerank
 from serving.answering.tasks import TASKS as TASKS_BY_NAME
 from serving.engine import Engine
 from serving.evaluation.batch_requests import QueriesAlone, retrieved, with_texts

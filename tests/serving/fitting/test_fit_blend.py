@@ -15,9 +15,9 @@ from ranking.ordering.blend import Blend
 from ranking.training.pairs import members
 from retrieval.metrics.baselines import targets_of
 from retrieval.topk import CSR, Hits
-from serving.answering.read_query import corrected
 from serving.answering.release_state import ReleaseState
 from serving.answering.rerank_steps import Step
+from serving.answering.stages.read_query import corrected
 from serving.engine import Engine
 from serving.evaluation.batch_requests import KnownLogits
 from serving.evaluation.figures import relevant_rows

@@ -16,7 +16,7 @@ from ranking.training.pairs import PairSet
 from retrieval.data.dataset import DataSet
 from retrieval.encoders.int8_file import holds_int8
 from retrieval.errors import BadBundle, BadConfig
-from serving.answering.rank import user_texts
+from serving.answering.stages.rank import user_texts
 from serving.answering.user_context import UserContexts
 from serving.engine import Engine
 from serving.fitting import train_ranker as ranker

@@ -22,8 +22,8 @@ from retrieval.errors import BadBundle, BadConfig, BadData, StaleArtefact
 from retrieval.text.rendering import field_markers_fingerprint, item_texts
 from retrieval.topk import CSR
 from retrieval.towers.serving import TEXT
-from serving.answering.describe import POPULAR
-from serving.answering.rank import pair_logits, ranker_texts, user_texts
+from serving.answering.stages.describe import POPULAR
+from serving.answering.stages.rank import pair_logits, ranker_texts, user_texts
 from serving.answering.user_context import UserContexts
 from serving.engine import Engine
 from serving.evaluation.labelled import LabelledRequests

@@ -19,8 +19,8 @@ from ranking.training.pairs import join_pairs
 from retrieval.errors import BadBundle, BadData
 from retrieval.text.rendering import field_markers_fingerprint
 from retrieval.topk import CSR
-from serving.answering.rank import pair_logits, rerank, user_texts
 from serving.answering.release_settings import ReleaseSettings
+from serving.answering.stages.rank import pair_logits, rerank, user_texts
 from serving.answering.tasks import TASKS
 from serving.engine import Engine
 from serving.evaluation.batch_requests import QueriesAlone, retrieved

@@ -27,8 +27,8 @@ from retrieval.sources.scorers import PriceFit
 from retrieval.text.rendering import item_texts
 from retrieval.topk import Rows
 from retrieval.towers.serving import Towers
-from serving.answering.encode import history_vectors
 from serving.answering.release_state import ReleaseState
+from serving.answering.stages.encode import history_vectors
 from serving.cli.app import app
 from serving.engine import Engine
 from serving.jobs.update_index import Update, Updated

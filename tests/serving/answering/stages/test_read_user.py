@@ -9,7 +9,7 @@ from same_contexts import assert_same_contexts
 from retrieval.data.dataset import DataSet
 from serving.answering.batch import Batch
 from serving.answering.deadline import Deadline
-from serving.answering.read_user import LiveRequests, read_user
+from serving.answering.stages.read_user import LiveRequests, read_user
 from serving.answering.tasks import TASKS
 from serving.engine import Engine
 from serving.request import Request

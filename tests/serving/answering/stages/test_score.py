@@ -10,9 +10,9 @@ from retrieval.data.dataset import DataSet
 from retrieval.data.time_units import DAY
 from serving.answering.batch import Batch
 from serving.answering.pipeline import run
-from serving.answering.read_user import LiveRequests
 from serving.answering.release_state import ReleaseState
-from serving.answering.score import score
+from serving.answering.stages.read_user import LiveRequests
+from serving.answering.stages.score import score
 from serving.answering.tasks import TASKS
 from serving.engine import Engine
 from serving.evaluation.batch_requests import PastEvents, PastRequests

@@ -11,9 +11,9 @@ from retrieval.data.dataset import DataSet
 from retrieval.topk import CSR, Vectors
 from serving.answering.batch import Batch, Queries
 from serving.answering.deadline import Deadline
-from serving.answering.encode import content_vectors, encode, history_vectors, query_user_vectors
-from serving.answering.read_user import LiveRequests
 from serving.answering.release_state import ReleaseState
+from serving.answering.stages.encode import content_vectors, encode, history_vectors, query_user_vectors
+from serving.answering.stages.read_user import LiveRequests
 from serving.answering.tasks import TASKS
 from serving.answering.user_context import UserContexts
 from serving.engine import Engine

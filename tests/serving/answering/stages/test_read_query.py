@@ -7,7 +7,7 @@ import pytest
 from engine_changes import changed
 from serving.answering.batch import Batch
 from serving.answering.deadline import Deadline
-from serving.answering.read_query import corrected, read_query
+from serving.answering.stages.read_query import corrected, read_query
 from serving.answering.tasks import TASKS
 from serving.engine import Engine
 from serving.evaluation.batch_requests import QueriesAlone

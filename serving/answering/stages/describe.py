@@ -9,7 +9,7 @@ import numpy as np
 
 from serving.answering.batch import Batch, Order
 from serving.answering.deadline import Deadline
-from serving.answering.explain import contributions
+from serving.answering.stages.explain import contributions
 from serving.request import CROSS_ENCODER, FEATURES, Answer, Hit
 
 if TYPE_CHECKING:

@@ -15,12 +15,12 @@ from ranking.ordering.blend import Blend
 from ranking.training.feature_ranker.choose import choose
 from retrieval.data.dataset import DataSet
 from serving.answering.batch import Batch
-from serving.answering.explain import about_contributions
 from serving.answering.pipeline import run
-from serving.answering.rank import rank
-from serving.answering.read_user import LiveRequests
 from serving.answering.release_state import ReleaseState
 from serving.answering.second_stage import SecondStage
+from serving.answering.stages.explain import about_contributions
+from serving.answering.stages.rank import rank
+from serving.answering.stages.read_user import LiveRequests
 from serving.answering.tasks import TASKS
 from serving.cli.show import reasons
 from serving.engine import Engine

@@ -13,9 +13,9 @@ from retrieval.errors import BadRequest
 from retrieval.topk import CSR
 from serving.answering.batch import Batch
 from serving.answering.deadline import Deadline
-from serving.answering.permit import permit
 from serving.answering.pipeline import run
-from serving.answering.read_user import LiveRequests
+from serving.answering.stages.permit import permit
+from serving.answering.stages.read_user import LiveRequests
 from serving.answering.tasks import TASKS, Task
 from serving.engine import Engine
 from serving.request import Request

@@ -9,8 +9,8 @@ from rerank_fakes import HITS, logits_of, state_of, step_of
 from ranking.models.cross_encoder import sigmoid
 from ranking.ordering.blend import Blend
 from retrieval.topk import Hits
-from serving.answering.arrange import shown_scores
-from serving.answering.rank import rerank
+from serving.answering.stages.arrange import shown_scores
+from serving.answering.stages.rank import rerank
 
 
 def test_scores_of_two_models_never_rise_down_the_list() -> None:

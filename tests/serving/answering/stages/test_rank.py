@@ -10,8 +10,8 @@ from ranking.ordering.blend import Blend
 from retrieval.data.dataset import DataSet
 from retrieval.text.rendering import user_text
 from retrieval.topk import CSR, Hits
-from serving.answering.rank import pair_logits, rerank, step_logits, user_texts
 from serving.answering.rerank_steps import Step
+from serving.answering.stages.rank import pair_logits, rerank, step_logits, user_texts
 from serving.answering.user_context import UserContexts
 from serving.engine import Engine
 from serving.request import Request

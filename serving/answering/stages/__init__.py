@@ -1,0 +1,1 @@
+"""The stages of an answer, one file each, in the order of `serving.answering.pipeline.STAGES`."""
