@@ -132,8 +132,9 @@ class RankConfig(Settings):
     min_gate: int = Field(
         default=50,
         ge=0,
-        description="shoppers or judged queries that the gate fold has to hold, or a run trains no reranker: 50 show a "
-        "change of nDCG@10 of .1 in four cases of five, twice what any reranker brought on our data sets",
+        description="shoppers or judged queries that the gate fold has to hold, or a run trains no reranker; a task of "
+        "fewer needs the verdict proven. 50 show a change of nDCG@10 of .1 in four cases of five, twice what any "
+        "reranker brought on our data sets",
     )
     gate: Literal["no", "likely", "proven"] = Field(
         default="likely",

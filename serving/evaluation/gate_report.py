@@ -31,17 +31,25 @@ def features_decided(measured: Measurement, required: Verdict, *, say: Callable[
 
 
 def decided(
-    measured: Measurement, required: Verdict, features: Mapping[str, Figures], *, say: Callable[[str], None]
+    measured: Measurement,
+    required: Verdict,
+    features: Mapping[str, Figures],
+    *,
+    min_users: int = 0,
+    say: Callable[[str], None],
 ) -> dict[str, Figures]:
     """Step 2, beside the `features` of step 1: the order with the cross-encoder's logit against that without it, each
     side fitted anew; the last step's blend, its weights down to each source, and whether the cross-encoder is `on`,
-    which takes a verdict as good as `required` and a weight above 0. How the order does `against` BM25 or what is
-    popular stands beside it and decides nothing."""
+    which takes a verdict as good as `required` and a weight above 0; of fewer than `min_users` users "likely" is not good
+    enough, for so few say little. How the order does `against` BM25 or what is popular stands beside it and decides
+    nothing."""
     found = {task: dict(figures) for task, figures in features.items()}
     for task, (verdict, others) in measured.gates().items():
         order = TASKS[task].order or "recommend"
         blend = measured.state.steps[-1].blend(order)
-        on = verdict.passes(required) and any(step.blend(order).logit > 0 for step in measured.state.steps)
+        few = required == "likely" and verdict.users < min_users
+        passed = verdict.passes("proven" if few else required)
+        on = passed and any(step.blend(order).logit > 0 for step in measured.state.steps)
         weights = blend.source_weights(_given_weights(measured, task, blend))
         against: Figures = {name: other.as_json() for name, other in others.items()}
         found[task] = {

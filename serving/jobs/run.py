@@ -251,7 +251,8 @@ class Pipeline:
             return draft
         measured = self._measurement(self._opened(bundle, draft), shop)
         with self._timed("gate of the cross-encoder"):
-            gates = decided(measured, self.config.ranking.gate, recorded_gates(draft), say=self.say)
+            ranking, before = self.config.ranking, recorded_gates(draft)
+            gates = decided(measured, ranking.gate, before, min_users=ranking.min_gate, say=self.say)
         return replace(draft, gates=plain(gates))
 
     def evaluate(self, shop: Shop, bundle: Bundle, draft: Release) -> tuple[Release, Figures, list[Example]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -28,6 +28,14 @@ from serving.shop import Shop
 FIRST_RUN = (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=look) for look in count())
 CLOCK = (datetime(2026, 1, 2, tzinfo=UTC) + timedelta(seconds=look) for look in count())
 LONGEST = 6  # events of a history: fewer than many shoppers have
+
+
+@pytest.fixture
+def quiet_trainers() -> Iterator[None]:
+    """For tests of whole runs: tracing and the trainers warn of what these are not about."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -52,6 +52,16 @@ def test_reranking_is_on_where_the_verdict_is_as_good_as_required(required: Verd
     ]
 
 
+@pytest.mark.parametrize(("values", "on"), [([0.1] * 30, True), ([0.1] * 5 + [-0.08] * 3 + [0.0] * 22, False)])
+def test_of_few_users_a_cross_encoder_has_to_be_proven(values: list[float], on: bool) -> None:
+    verdict = gate(np.zeros(30), np.array(values))
+    assert verdict.passes("likely")
+    gated = measured(search=Gated(verdict, {}))
+    assert decided(gated, "likely", {}, min_users=30, say=lambda _: None)["search"]["on"]
+    assert decided(gated, "likely", {}, min_users=31, say=lambda _: None)["search"]["on"] == on
+    assert decided(gated, "no", {}, min_users=31, say=lambda _: None)["search"]["on"]
+
+
 def test_a_task_is_gated_with_the_weights_of_the_order_that_it_is_answered_in() -> None:
     gated = measured(personalised_search=Gated(BETTER, {}), complete_cart=Gated(WORSE, {}))
     gates = decided(gated, "likely", {}, say=lambda _: None)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,14 +29,7 @@ from serving.jobs.train_one import index_ids, recorded_settings, train_ranker, t
 from serving.settings import RunSettings, read_settings
 
 Make = Callable[[Path, Path, RunSettings], Pipeline]
-
-
-@pytest.fixture(autouse=True)
-def warnings_of_trainers() -> Iterator[None]:
-    """Tracing and the trainers warn of what these tests are not about."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+pytestmark = pytest.mark.usefixtures("quiet_trainers")
 
 
 @pytest.fixture

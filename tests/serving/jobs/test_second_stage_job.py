@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,14 +21,7 @@ from serving.jobs.train_one import index_ids, train_ranker, train_towers
 from serving.settings import RunSettings, read_settings
 
 Make = Callable[[Path, Path, RunSettings], Pipeline]
-
-
-@pytest.fixture(autouse=True)
-def warnings_of_trainers() -> Iterator[None]:
-    """Tracing and the trainers warn of what these tests are not about."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+pytestmark = pytest.mark.usefixtures("quiet_trainers")
 
 
 @pytest.fixture

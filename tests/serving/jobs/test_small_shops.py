@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,14 +13,7 @@ from serving.jobs.run import Pipeline
 from serving.settings import RunSettings
 
 FEW = 50
-
-
-@pytest.fixture(autouse=True)
-def warnings_of_trainers() -> Iterator[None]:
-    """Tracing and the trainers warn of what these tests are not about."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+pytestmark = pytest.mark.usefixtures("quiet_trainers")
 
 
 def bought(n: int, shoppers: int, n_items: int) -> Columns:
