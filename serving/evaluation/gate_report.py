@@ -40,9 +40,9 @@ def decided(
 ) -> dict[str, Figures]:
     """Step 2, beside the `features` of step 1: the order with the cross-encoder's logit against that without it, each
     side fitted anew; the last step's blend, its weights down to each source, and whether the cross-encoder is `on`,
-    which takes a verdict as good as `required` and a weight above 0; of fewer than `min_users` users "likely" is not good
-    enough, for so few say little. How the order does `against` BM25 or what is popular stands beside it and decides
-    nothing."""
+    which takes a verdict as good as `required` and a weight above 0; of fewer than `min_users` users "likely" is not
+    good enough, for so few say little. How the order does `against` BM25 or what is popular stands beside it and
+    decides nothing."""
     found = {task: dict(figures) for task, figures in features.items()}
     for task, (verdict, others) in measured.gates().items():
         order = TASKS[task].order or "recommend"
