@@ -34,7 +34,7 @@ def test_each_package_in_the_wheel_says_that_it_is_typed(wheel: zipfile.ZipFile)
 
 
 def test_every_source_and_data_file_of_a_package_is_in_the_wheel(wheel: zipfile.ZipFile) -> None:
-    kept = {".py", ".json", ".j2", ".html", ".css", ".js", ".svg", ".typed"}
+    kept = {".py", ".json", ".toml", ".j2", ".html", ".css", ".js", ".svg", ".typed"}
     present = {
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
@@ -42,7 +42,7 @@ def test_every_source_and_data_file_of_a_package_is_in_the_wheel(wheel: zipfile.
         if path.is_file() and path.suffix in kept and "__pycache__" not in path.parts
     }
     assert present <= set(wheel.namelist())
-    assert "retrieval/sample_shop/sample_words.json" in present
+    assert "retrieval/sample_shop/words/groceries.zh.json" in present
 
 
 def test_the_wheel_leaves_out_the_recorded_results_that_the_documents_are_made_of(wheel: zipfile.ZipFile) -> None:

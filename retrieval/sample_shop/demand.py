@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.sample_shop.stock import Shop, Words
+from retrieval.sample_shop.stock import Shop
+from retrieval.sample_shop.vocabulary import Words
 
 __all__ = ["Crowd", "Taste", "crowd", "popularity", "seasons"]
 

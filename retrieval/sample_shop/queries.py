@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from retrieval.sample_shop.stock import Shop, described, item_words
-from retrieval.text.typos import misspelt
+from retrieval.sample_shop.phrases import PHRASES
+from retrieval.sample_shop.stock import Shop, item_words
 
 __all__ = ["judged_tables", "search_words"]
 
@@ -30,7 +30,7 @@ class _Intent(NamedTuple):
 def search_words(rng: np.random.Generator, shop: Shop, row: int) -> str:
     """A query for an item like the one at `row`; one query in eight is misspelt."""
     text = _phrase(rng, shop, _intent(rng, row))
-    return misspelt(text, rng, always=True) if rng.random() < 1 / 8 else text
+    return PHRASES[shop.words.language].misspelt(text, rng) if rng.random() < 1 / 8 else text
 
 
 def _intent(rng: np.random.Generator, row: int) -> _Intent:
@@ -38,16 +38,11 @@ def _intent(rng: np.random.Generator, row: int) -> _Intent:
 
 
 def _phrase(rng: np.random.Generator, shop: Shop, intent: _Intent) -> str:
-    """The query's words in lower case; one in seven uses a synonym that no title has."""
+    """The query's words; one in seven uses a synonym that no title has."""
     item = item_words(shop, intent.row)
     noun = item.shelf.nouns[item.noun] if rng.random() < 1 / 7 else item.noun
-    parts = [
-        item.brand if "brand" in intent.named else "",
-        described(noun, item.trait) if "trait" in intent.named else noun,
-        item.size if "size" in intent.named else "",
-        item.look if "look" in intent.named else "",
-    ]
-    return " ".join(part for part in parts if part).lower()
+    named = {name: str(getattr(item, name)) for name in intent.named}
+    return PHRASES[shop.words.language].query(rng, noun, named)
 
 
 def judged_tables(rng: np.random.Generator, shop: Shop, n: int) -> tuple[pa.Table, pa.Table]:
@@ -57,10 +52,11 @@ def judged_tables(rng: np.random.Generator, shop: Shop, n: int) -> tuple[pa.Tabl
     grade is the mean of three raters, who each give 1, 2 or 3, so it is a multiple of a third.
     """
     texts: dict[str, _Intent] = {}
+    phrases = PHRASES[shop.words.language]
     while len(texts) < n:
         intent = _intent(rng, int(rng.integers(len(shop.category))))
         text = _phrase(rng, shop, intent)
-        texts.setdefault(misspelt(text, rng, always=True) if len(texts) % 4 == 3 else text, intent)
+        texts.setdefault(phrases.misspelt(text, rng) if len(texts) % 4 == 3 else text, intent)
     splits = rng.permutation(np.repeat(list(SPLIT_SHARES), _shares(n)))
     ids = [f"query-{number:04d}" for number in range(n)]
     judged = [_judge(rng, shop, intent) for intent in texts.values()]

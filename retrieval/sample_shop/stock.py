@@ -1,88 +1,22 @@
-"""The catalogue of a generated shop: vocabulary, items and their attributes."""
+"""The catalogue of a generated shop: items and their attributes."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
-from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-__all__ = [
-    "Category",
-    "Kind",
-    "Shop",
-    "Words",
-    "below",
-    "described",
-    "item_words",
-    "items_table",
-    "load_words",
-    "stock",
-]
+from retrieval.sample_shop.phrases import PHRASES
+from retrieval.sample_shop.vocabulary import ItemWords, Kind, Language, Words, load_words
+
+__all__ = ["Shop", "below", "item_words", "items_table", "stock"]
 
 Codes = NDArray[np.int64]
 Reals = NDArray[np.float64]
-Kind = Literal["general", "groceries"]
 
-VOCABULARY: dict[Kind, str] = {"general": "sample_words.json", "groceries": "groceries_words.json"}
 SIZE_LASTS = np.array([0.75, 1.0, 1.3, 1.7])  # how long each size lasts, smallest first, in usual packs
-
-
-@dataclass(frozen=True, kw_only=True)
-class Category:
-    """A category: nouns with a synonym that no title has, traits with their description, sizes, looks.
-
-    `days_of_use` is how long a usual pack lasts, None for what is not used up; `peak_month` is when most is sold, None
-    for what sells alike all year.
-    """
-
-    name: str
-    department: str
-    price: float
-    days_of_use: float | None
-    peak_month: int | None
-    goes_with: list[str]
-    nouns: dict[str, str]
-    traits: dict[str, str]
-    sizes: list[str]
-    looks: list[str]
-
-
-class Words(NamedTuple):
-    """The vocabulary, and how its brands, categories and departments belong together."""
-
-    series: list[str]
-    brands: list[str]
-    tiers: Reals  # [n_brands] price level of a brand, -1 cheap to 1 expensive
-    categories: list[Category]
-    department: Codes  # [n_categories]
-    brands_of: Codes  # [n_departments, brands per department]
-    goes_with: list[Codes]  # per category: the categories bought with it
-
-
-@cache
-def load_words(kind: Kind = "general") -> Words:
-    """The vocabulary of a kind of shop, a JSON file that is part of the package."""
-    raw = json.loads(resources.files("retrieval.sample_shop").joinpath(VOCABULARY[kind]).read_text("utf-8"))
-    categories = [Category(**fields) for fields in raw["categories"]]
-    departments = list(dict.fromkeys(category.department for category in categories))
-    rows = {category.name: row for row, category in enumerate(categories)}
-    return Words(
-        series=raw["series"],
-        brands=[brand["name"] for brand in raw["brands"]],
-        tiers=np.array([brand["tier"] for brand in raw["brands"]]),
-        categories=categories,
-        department=np.array([departments.index(category.department) for category in categories]),
-        brands_of=np.array(
-            [[row for row, brand in enumerate(raw["brands"]) if brand["department"] == d] for d in departments]
-        ),
-        goes_with=[np.array([rows[name] for name in category.goes_with]) for category in categories],
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,9 +48,9 @@ def below(rng: np.random.Generator, bounds: Codes) -> Codes:
     return np.floor(rng.random(bounds.shape) * bounds).astype(np.int64)
 
 
-def stock(rng: np.random.Generator, n: int, days: int, kind: Kind = "general") -> Shop:
+def stock(rng: np.random.Generator, n: int, days: int, kind: Kind = "general", language: Language = "en") -> Shop:
     """A shop of `n` items over all categories; an eighth are added during the first three quarters of `days`."""
-    words = load_words(kind)
+    words = load_words(kind, language)
     category = rng.permutation(np.arange(n) % len(words.categories))
     brand = words.brands_of[words.department[category], rng.integers(words.brands_of.shape[1], size=n)]
     counts = np.array([[len(c.nouns), len(c.traits), len(c.sizes), len(c.looks)] for c in words.categories])[category]
@@ -152,24 +86,11 @@ def _days_of_use(words: Words) -> Reals:
 
 
 def _prices(rng: np.random.Generator, words: Words, category: Codes, brand: Codes, size: Codes) -> tuple[Reals, Reals]:
-    """Prices ending in 49 or 99, and the price level within the category; each float64 [n_items]."""
+    """Prices with the usual endings, such as .49 or .99, and the price level within the category; float64 [n_items]."""
     level = 0.7 * words.tiers[brand] + 0.35 * (size - 1.5) + rng.normal(0.0, 0.35, size=len(brand))
     usual = np.array([c.price for c in words.categories])[category]
-    halves = np.maximum(np.round(2 * usual * np.exp(0.4 * level)), 2)
-    return np.round(halves / 2 - 0.01, 2), level
-
-
-class ItemWords(NamedTuple):
-    """An item's attributes in words."""
-
-    shelf: Category
-    brand: str
-    series: str
-    noun: str
-    trait: str
-    second_trait: str
-    size: str
-    look: str
+    steps = np.maximum(np.round(usual * np.exp(0.4 * level) / words.price_step), 1 / words.price_step)
+    return np.round(steps * words.price_step - words.price_below, 2), level
 
 
 def item_words(shop: Shop, row: int) -> ItemWords:
@@ -189,39 +110,16 @@ def item_words(shop: Shop, row: int) -> ItemWords:
     )
 
 
-def described(noun: str, *traits: str) -> str:
-    """A noun with its traits before or after it, as English has them.
-
-    >>> described("writing desk", "narrow", "with drawers")
-    'narrow writing desk with drawers'
-    """
-    behind = [trait for trait in traits if trait.startswith(("with ", "for "))]
-    return " ".join([*(trait for trait in traits if trait not in behind), noun, *behind])
-
-
-def _headline(text: str) -> str:
-    return " ".join(word if word in {"with", "for"} else word[:1].upper() + word[1:] for word in text.split())
-
-
-def _title(item: ItemWords) -> str:
-    return f"{item.brand} {item.series} {_headline(described(item.noun, item.trait))} {item.size}, {item.look}"
-
-
-def _description(item: ItemWords) -> str:
-    first, second = item.shelf.traits[item.trait], item.shelf.traits[item.second_trait]
-    return f"{first[:1].upper()}{first[1:]}. {item.second_trait[:1].upper()}{item.second_trait[1:]}: {second}."
-
-
 def items_table(rng: np.random.Generator, shop: Shop) -> pa.Table:
     """`items.parquet`: one item in twenty has no description, one in twenty is out of stock."""
-    n = len(shop.category)
+    n, phrases = len(shop.category), PHRASES[shop.words.language]
     items = [item_words(shop, row) for row in range(n)]
     bare = rng.random(n) < 0.05
-    descriptions = [None if bare[row] else _description(item) for row, item in enumerate(items)]
+    descriptions = [None if bare[row] else phrases.description(item) for row, item in enumerate(items)]
     return pa.table(
         {
             "item_id": shop.ids,
-            "title": [_title(item) for item in items],
+            "title": [phrases.title(item) for item in items],
             "category": pa.array([[item.shelf.department, item.shelf.name] for item in items], pa.list_(pa.string())),
             "brand": [item.brand for item in items],
             "price": shop.price,

@@ -22,18 +22,20 @@ from retrieval.errors import BadConfig
 from retrieval.sample_shop.demand import crowd, seasons
 from retrieval.sample_shop.event_log import Event, events_table
 from retrieval.sample_shop.queries import judged_tables
-from retrieval.sample_shop.stock import Kind, items_table, load_words, stock
+from retrieval.sample_shop.stock import items_table, stock
 from retrieval.sample_shop.visits import general_visits
+from retrieval.sample_shop.vocabulary import Kind, Language, load_words
 from retrieval.sample_shop.weekly import weekly_visits
 
-__all__ = ["SampleTables", "sample_tables", "write_sample"]
+__all__ = ["SampleTables", "sample_language", "sample_tables", "write_sample"]
 
 README = """# sample-shop: generated data
 
-Everything here is invented by `shortlist sample --kind {kind} --seed {seed}`: brands, products, shoppers, queries and
+Everything here is invented by `shortlist sample {options}`: brands, products, shoppers, queries and
 grades.
 It shows that the pipeline runs. No figure measured on it says anything about a real shop.
 """
+LANGUAGE_MARK = "shortlist.sample.language"  # of a parquet file's metadata, where the shop is not in English
 
 
 class SampleTables(NamedTuple):
@@ -63,6 +65,7 @@ def write_sample(
     folder: Path,
     *,
     kind: Kind = "general",
+    language: Language = "en",
     seed: int = 7,
     items: int | None = None,
     shoppers: int | None = None,
@@ -73,27 +76,35 @@ def write_sample(
 ) -> Path:
     """Writes a generated shop as the parquet files of the data contract, with a README; returns `folder`.
 
-    The same arguments give the same tables; a size that is not given is that of `SIZES`. The number of events is within
-    a tenth of `events`, the other sizes are exact. The last of the `days` is `last_day`, in UTC. Each file is written
-    atomically.
+    Titles, descriptions and queries are in `language`: en, or zh for Chinese with prices in yuan. The same arguments
+    give the same tables; a size that is not given is that of `SIZES`. The number of events is within a tenth of
+    `events`, the other sizes are exact. The last of the `days` is `last_day`, in UTC. Each file is written atomically.
 
     Raises `BadConfig` where a size is too small for a shop.
     """
     given = {"items": items, "shoppers": shoppers, "events": events, "queries": queries}
     sizes = SIZES[kind]._replace(**{name: size for name, size in given.items() if size is not None})
-    tables = sample_tables(kind=kind, seed=seed, days=days, last_day=last_day, **sizes._asdict())
+    tables = sample_tables(kind=kind, language=language, seed=seed, days=days, last_day=last_day, **sizes._asdict())
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in tables._asdict().items():
         partial = folder / f".{name}.partial"
         pq.write_table(table, partial)
         partial.replace(folder / f"{name}.parquet")
-    (folder / "README.md").write_text(README.format(kind=kind, seed=seed), encoding="utf-8")
+    options = f"--kind {kind}{'' if language == 'en' else f' --language {language}'} --seed {seed}"
+    (folder / "README.md").write_text(README.format(options=options), encoding="utf-8")
     return folder
+
+
+def sample_language(folder: Path) -> str:
+    """The language of the generated shop that `write_sample` wrote to a folder."""
+    metadata = pq.read_schema(folder / "items.parquet").metadata or {}
+    return str(metadata.get(LANGUAGE_MARK.encode(), b"en").decode())
 
 
 def sample_tables(
     *,
     kind: Kind = "general",
+    language: Language = "en",
     seed: int,
     items: int,
     shoppers: int,
@@ -105,12 +116,13 @@ def sample_tables(
     """The tables that `write_sample` writes. Raises `BadConfig` as it does."""
     _refuse_small(kind, items=items, shoppers=shoppers, events=events, queries=queries, days=days)
     rng = np.random.default_rng(seed)
-    shop = stock(rng, items, days, kind)
+    shop = stock(rng, items, days, kind, language)
     first = last_day - timedelta(days=days - 1)
     people = crowd(rng, shop.words, shoppers, days)
     log = VISITS[kind](rng, shop, people, seasons(shop.words, first, days), events)
     midnight = datetime(first.year, first.month, first.day, tzinfo=UTC)
-    mark = {"shortlist.sample": f"generated shop, seed {seed}; invented brands, products, shoppers and grades"}
+    mark: dict[str, str] = {} if language == "en" else {LANGUAGE_MARK: language}
+    mark |= {"shortlist.sample": f"generated shop, seed {seed}; invented brands, products, shoppers and grades"}
     tables = (items_table(rng, shop), events_table(log, shop, midnight, days), *judged_tables(rng, shop, queries))
     return SampleTables(*(table.replace_schema_metadata(mark) for table in tables))
 

@@ -25,6 +25,7 @@ from serving.cli.options import (
     MaxUnknown,
     NewBundle,
     Sample,
+    ShopLanguage,
     Version,
     pipeline_of,
     quiet_libraries,
@@ -206,6 +207,7 @@ def demo(
     out: Annotated[Path, typer.Option("--out", help="The folder for the generated shop and its bundle.")] = Path(
         "demo"
     ),
+    language: ShopLanguage = "en",
     device: Device = "auto",
 ) -> None:
     """Run everything on a generated shop.
@@ -215,7 +217,7 @@ def demo(
     from serving.cli.demo import show_demo
 
     with quiet_libraries():
-        show_demo(out, device=device)
+        show_demo(out, language=language, device=device)
 
 
 @app.command()
@@ -225,6 +227,7 @@ def sample(
         Literal["general", "groceries"],
         typer.Option(help="A shop with carts and visits, or one with weekly baskets."),
     ] = "general",
+    language: ShopLanguage = "en",
     seed: Annotated[int, typer.Option(help="The random seed of the shop.")] = 7,
 ) -> None:
     """Write a generated shop as a data set."""
@@ -232,7 +235,7 @@ def sample(
     from retrieval.sample_shop.write import write_sample
 
     with writing_to(folder):
-        write_sample(folder, kind=kind, seed=seed)
+        write_sample(folder, kind=kind, language=language, seed=seed)
     print(f"wrote a generated shop, in which nothing is real, to {folder}")
 
 

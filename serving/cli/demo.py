@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from indexing.bundle.atomic_files import writing_to
 from indexing.bundle.bundle import Bundle
 from retrieval.data.time_units import DAY
-from retrieval.sample_shop.write import write_sample
+from retrieval.errors import BadConfig
+from retrieval.sample_shop.vocabulary import Language
+from retrieval.sample_shop.write import sample_language, write_sample
 from serving.cli.show import console, say, show_answer, show_evaluation, show_seconds
 from serving.engine import Engine
 from serving.jobs.run import SAMPLE_MARK, Pipeline
@@ -40,12 +42,19 @@ DEEDS = {
 }
 
 
-def show_demo(out: Path, *, device: str = "auto") -> None:
-    """Write the generated shop below `out` if it is missing, run the pipeline, and show some answers."""
+def show_demo(out: Path, *, language: Language = "en", device: str = "auto") -> None:
+    """Write the generated shop below `out` if it is missing, run the pipeline, and show some answers.
+
+    Raises BadConfig where the shop that is there is in another language.
+    """
     data, bundle = out / SAMPLE_MARK, out / "bundle"
     if not (data / "items.parquet").exists():
         with writing_to(data):
-            write_sample(data)
+            write_sample(data, language=language)
+    if (found := sample_language(data)) != language:
+        raise BadConfig(
+            f"{data} holds a generated shop in the language {found}; give another folder: --out {out}-{language}"
+        )
     result = Pipeline(data, bundle, read_settings(changes=SETTINGS), "quick", device, say=say).run()
     show_evaluation(result.evaluation, result.report)
     show_answers(Engine.of_release(Bundle.open(bundle), result.release, device=device))

@@ -35,6 +35,9 @@ MaxBad: TypeAlias = Annotated[
 MaxUnknown: TypeAlias = Annotated[
     float | None, typer.Option("--max-unknown", help="Largest share of events of unknown items, such as 0.1.")
 ]
+ShopLanguage: TypeAlias = Annotated[
+    Literal["en", "zh"], typer.Option("--language", help="The language of the generated shop: English or Chinese.")
+]
 Debug: TypeAlias = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the warnings of libraries.")]
 Version: TypeAlias = Annotated[
     bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from retrieval.sample_shop.demand import crowd, popularity, seasons
-from retrieval.sample_shop.stock import Kind, load_words, stock
+from retrieval.sample_shop.stock import stock
+from retrieval.sample_shop.vocabulary import Kind, load_words
 from retrieval.sample_shop.write import SampleTables
 
 DAYS = 180

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from retrieval.sample_shop.stock import load_words
+from retrieval.sample_shop.vocabulary import load_words
 from retrieval.sample_shop.write import SampleTables
 
 Row = dict[str, Any]

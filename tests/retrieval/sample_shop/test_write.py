@@ -14,7 +14,7 @@ import pytest
 
 from retrieval.data.dataset import load
 from retrieval.errors import BadConfig
-from retrieval.sample_shop.stock import Kind, load_words
+from retrieval.sample_shop.vocabulary import Kind, load_words
 from retrieval.sample_shop.write import SampleTables, write_sample
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from importlib.metadata import EntryPoint, version
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from typer.testing import CliRunner, Result
@@ -119,6 +120,14 @@ def test_a_sample_says_that_it_is_generated(tmp_path: Path) -> None:
     assert "nothing is real" in told.stdout
     assert (tmp_path / "shop" / "items.parquet").exists()
     assert "--kind groceries --seed 3" in (tmp_path / "shop" / "README.md").read_text()
+
+
+def test_a_sample_in_chinese_has_chinese_titles(tmp_path: Path) -> None:
+    told = shortlist("sample", tmp_path / "shop", "--language", "zh")
+    assert told.exit_code == 0
+    titles = pq.read_table(tmp_path / "shop" / "items.parquet")["title"].to_pylist()
+    assert any("防水" in title for title in titles)
+    assert "--language zh" in (tmp_path / "shop" / "README.md").read_text("utf-8")
 
 
 def test_a_missing_bundle_is_one_line_with_what_to_run(tmp_path: Path) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from retrieval.data.dataset import DataSet
-from serving.cli.demo import DEEDS, asked_most, busiest, last_steps, newest_items, show_history
+from retrieval.errors import BadConfig
+from retrieval.sample_shop.write import write_sample
+from serving.cli.demo import DEEDS, asked_most, busiest, last_steps, newest_items, show_demo, show_history
 from serving.engine import Engine
 
 
@@ -45,3 +49,11 @@ def test_the_newest_item_comes_first(engine: Engine) -> None:
 
 def test_the_search_shown_is_one_that_a_shopper_made(engine: Engine) -> None:
     assert asked_most(engine) in engine.state.user_store.query_texts
+
+
+def test_a_shop_that_is_there_in_another_language_is_not_taken_for_the_one_asked_for(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    write_sample(out / "sample-shop", items=40, shoppers=2, events=20, queries=4, days=14)
+    with pytest.raises(BadConfig, match=r"in the language en; give another folder: --out .*demo-zh"):
+        show_demo(out, language="zh")
+    assert not (out / "bundle").exists()
