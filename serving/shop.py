@@ -15,6 +15,7 @@ from retrieval.data.split import EventSplit, JudgementSplit, split_events, split
 from retrieval.data.timeline import Timeline
 from retrieval.errors import BadData
 from retrieval.metrics.baselines import targets_of
+from retrieval.text.analysis import Analyzer
 from retrieval.topk import CSR
 from serving.settings import DataConfig
 
@@ -58,6 +59,11 @@ class Shop:
         if data.has_recommend:
             events = split_events(data, kind=config.split, target_events=config.target_events)
         return cls(data, events, split_judgements(data) if data.has_search else None)
+
+    @property
+    def analyzer(self) -> Analyzer:
+        """Reads the words of the shop's texts."""
+        return Analyzer()
 
     @property
     def target_events(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from ranking.features.facts import ShopFacts, item_figures
 from ranking.features.shortlists import EVENTS, ShopperEvents, Shortlists
 from retrieval.data.time_units import DAY, HOUR
 from retrieval.data.timeline import Timeline
-from retrieval.text.words import stem, words
+from retrieval.text.analysis import Analyzer
 from retrieval.topk import CSR
 
 KINDS = ("add_to_cart", "favourite", "other", "purchase", "return", "view")
@@ -56,6 +56,7 @@ def feature_shop(
     known = max(n_items - 1, 0)  # the newest item came after the figures and the similarities were made
     facts = ShopFacts(
         items=items,
+        analyzer=Analyzer(),
         timeline=timeline,
         targets=TARGETS,
         dated=dated,
@@ -159,7 +160,7 @@ def similarity(n_items: int, seed: int) -> csr_array:
 
 def items_with(items: pa.Table, word: str) -> int:
     """How many titles have a word of a stem."""
-    return sum(word in map(stem, words(title)) for title in items["title"].to_pylist())
+    return sum(word in Analyzer().stems(title) for title in items["title"].to_pylist())
 
 
 def without_events(shop: FeatureShop) -> FeatureShop:

@@ -13,7 +13,7 @@ import numpy as np
 from feature_shops import PARTS, SOURCES, FeatureShop
 from ranking.features.item_words import idf
 from retrieval.data.time_units import DAY, HOUR
-from retrieval.text.words import stem, words
+from retrieval.text.analysis import Analyzer
 
 NAN = math.nan
 MEANS = {"purchase": "take", "add_to_cart": "cart", "favourite": "like", "view": "look", "return": "return"}
@@ -258,7 +258,7 @@ class Naive:
 
     def query(self, row: int, place: int) -> Mapping[str, float]:
         text = self.shortlists.corrected[self.line]
-        query, title = list(map(stem, words(text))), list(map(stem, words(self.items[row]["title"])))
+        query, title = Analyzer().stems(text), Analyzer().stems(self.items[row]["title"])
         found = {
             "query_length": math.log1p(len(query)),
             "query_corrected": float(text != self.shortlists.typed[self.line]),
@@ -272,7 +272,7 @@ class Naive:
         asked, has, pairs = set(query), set(title), set(pairwise(query))
         of_title = set(pairwise(title))
         numbers, measures = {w for w in asked if w.isdigit()}, {pair for pair in pairs if pair[0].isdigit()}
-        brand = set(map(stem, words(self.items[row]["brand"] or "")))
+        brand = set(Analyzer().stems(self.items[row]["brand"] or ""))
         values = (
             len(asked & has) / len(asked),
             len(asked & has) / max(1, len(has)),
@@ -288,13 +288,13 @@ class Naive:
         return found | dict(zip(names, map(float, values), strict=True))
 
     def bm25(self, row: int, place: int) -> Mapping[str, float]:
-        query = set(map(stem, words(self.shortlists.corrected[self.line])))
+        query = set(Analyzer().stems(self.shortlists.corrected[self.line]))
 
         def text(item: Mapping[str, object], name: str) -> list[str]:
             if name == "title":
-                return list(map(stem, words(str(item["title"]))))
+                return Analyzer().stems(str(item["title"]))
             parts = [item["brand"] or "", " ".join(item["category"] or ()), item["description"] or ""]  # type: ignore[call-overload]
-            return list(map(stem, words(" ".join(parts))))
+            return Analyzer().stems(" ".join(parts))
 
         found = {}
         for name in ("title", "fields"):

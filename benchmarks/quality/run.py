@@ -87,5 +87,5 @@ def _with_query_slices(shop: Shop, tasks: dict[str, MeasuredTask]) -> dict[str, 
     if shop.judgements is None:
         return tasks
     texts, search = shop.query_texts(shop.judgements.folds["test"]), tasks["search"]
-    own = query_slices(texts, item_texts(shop.data.items), search.targets)
+    own = query_slices(texts, item_texts(shop.data.items), search.targets, shop.analyzer)
     return {**tasks, "search": replace(search, slices={**search.slices, **own})}

@@ -13,7 +13,7 @@ from retrieval.data.events import Events
 from retrieval.data.requests import Requests
 from retrieval.metrics.beyond_accuracy import head_items
 from retrieval.metrics.ranking import Counts
-from retrieval.text.words import stem, words
+from retrieval.text.analysis import Analyzer
 from retrieval.topk import CSR, Mask
 
 BANDS = 4  # price bands with as many items each
@@ -46,13 +46,13 @@ def event_slices(events: Events, requests: Requests, targets: CSR, kinds: NDArra
     return {**_by_kind("of", kinds, events.kinds), **_by_kind("after", last, events.kinds)}
 
 
-def query_slices(texts: Sequence[str], item_texts: Sequence[str], targets: CSR) -> dict[str, Mask]:
+def query_slices(texts: Sequence[str], item_texts: Sequence[str], targets: CSR, analyzer: Analyzer) -> dict[str, Mask]:
     """By query: `long_queries` with LONG_QUERY words or more, and `short_queries`; `unknown_words`, of which one is in
     no item's text, as most misspelt ones are, and `known_words`; `one_relevant`, with a single relevant item."""
-    known = {stem(word) for text in item_texts for word in words(text)}
-    read = [words(text) for text in texts]
+    known = {stem for text in item_texts for stem in analyzer.stems(text)}
+    read = [analyzer.stems(text) for text in texts]
     long = np.array([len(one) >= LONG_QUERY for one in read], bool)
-    unknown = np.array([any(stem(word) not in known for word in one) for one in read], bool)
+    unknown = np.array([any(stem not in known for stem in one) for one in read], bool)
     single = np.diff(targets.indptr) == 1
     found = {
         "short_queries": ~long, "long_queries": long, "known_words": ~unknown, "unknown_words": unknown,

@@ -52,7 +52,9 @@ def search_task(shop: Shop) -> MeasuredTask:
     targets, items = relevant_rows(*shop.judged(queries)), item_texts(shop.data.items)
 
     def ranked(texts: Sequence[str]) -> dict[str, Hits]:
-        return {name: baseline.rank(SEARCHED) for name, baseline in query_baselines(texts, items).items()}
+        return {
+            name: baseline.rank(SEARCHED) for name, baseline in query_baselines(texts, items, shop.analyzer).items()
+        }
 
     misspelt = MeasuredTask(targets=targets, stages=ranked(noisy_queries(shop, queries)))
     return MeasuredTask(targets=targets, stages=ranked(shop.query_texts(queries)), variants={"noisy_queries": misspelt})

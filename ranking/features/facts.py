@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ranking.features.item_words import ItemWords
 from retrieval.data.events import RETURNS
 from retrieval.data.split import STRENGTH, bare
-from retrieval.text.words import stem, words
+from retrieval.text.analysis import Analyzer
 from retrieval.topk import Rows, Vectors
 
 if TYPE_CHECKING:
@@ -97,15 +97,17 @@ class ItemFigures(NamedTuple):
 class ShopFacts:
     """A shop as features read it, over the rows of one index version.
 
-    items: the attributes by row. timeline: the events of all shoppers. targets: kinds by which an item is taken.
-    dated: whether times are dates that all shoppers share; else they only put one shopper's events in order, and what
-    is popular at a time cannot be told. figures: what training events say of items. similarities: item-to-item, by
-    name. vectors_at: index vectors of rows; tower_parts: the slices of those, by name. items_with: how many items have
-    a word, by its stem; None where nobody counted. today: microseconds since 1970, UTC, up to when the events of all
-    shoppers are known; None: always.
+    items: the attributes by row. analyzer: reads their words and those of queries. timeline: the events of all
+    shoppers. targets: kinds by which an item is taken. dated: whether times are dates that all shoppers share; else
+    they only put one shopper's events in order, and what is popular at a time cannot be told. figures: what
+    training events say of items. similarities: item-to-item, by name. vectors_at: index vectors of rows;
+    tower_parts: the slices of those, by name. items_with: how many items have a word, by its stem; None where
+    nobody counted. today: microseconds since 1970, UTC, up to when the events of all shoppers are known; None:
+    always.
     """
 
     items: pa.Table
+    analyzer: Analyzer
     timeline: Timeline
     targets: tuple[str, ...]
     dated: bool
@@ -182,7 +184,7 @@ class ShopFacts:
     @cached_property
     def item_words(self) -> ItemWords:
         """The words of the items."""
-        return ItemWords(self.items)
+        return ItemWords(self.items, self.analyzer)
 
     @cached_property
     def _coded_brands(self) -> pa.DictionaryArray:
@@ -191,7 +193,7 @@ class ShopFacts:
 
     @cached_property
     def _brand_words(self) -> list[tuple[str, ...]]:
-        return [tuple(map(stem, words(name))) for name in self._coded_brands.dictionary.to_pylist()]
+        return [tuple(self.analyzer.stems(name)) for name in self._coded_brands.dictionary.to_pylist()]
 
     @cached_property
     def _similar(self) -> dict[str, csr_array]:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from retrieval.text.words import stem, words
+from retrieval.text.analysis import Analyzer
 from retrieval.topk import CSR
 
 DESCRIPTION = 200  # characters of a description that are read
@@ -35,12 +35,13 @@ class ItemWords:
     """Reads the words of `items`. Safe to read from several threads: what two of them read at once is the same."""
 
     items: pa.Table
+    analyzer: Analyzer
     _known: Mapping[Part, dict[int, Codes]] = field(default_factory=lambda: {"title": {}, "fields": {}})
     _codes: dict[str, int] = field(default_factory=dict)
 
     def query(self, text: str, longest: int) -> Query:
         """The first `longest` words of a query."""
-        stems = [stem(word) for word in words(text)[:longest]]
+        stems = [self.analyzer.stem(word) for word in self.analyzer.words(text)[:longest]]
         return Query(stems, np.array([code_of(one) for one in stems], np.int64))
 
     def at(self, part: Part, rows: Sequence[int]) -> CSR:
@@ -69,12 +70,12 @@ class ItemWords:
         return [" ".join(values) for values in zip(*found, strict=True)] if found else [""] * len(rows)
 
     def _read(self, text: str) -> Codes:
-        return np.array([self._code(word) for word in words(text)], np.int64)
+        return np.array([self._code(word) for word in self.analyzer.words(text)], np.int64)
 
     def _code(self, word: str) -> int:
         code = self._codes.get(word)
         if code is None:
-            code = self._codes[word] = code_of(stem(word))
+            code = self._codes[word] = code_of(self.analyzer.stem(word))
         return code
 
 

@@ -19,6 +19,7 @@ from retrieval.metrics.ranking import Counts, Places
 from retrieval.sources.cooccurrence import cooccurrence, incidence
 from retrieval.sources.lexical import Lexical
 from retrieval.sources.protocols import RequestBatch
+from retrieval.text.analysis import Analyzer
 from retrieval.topk import CSR, Hits, Mask, Scores, Vectors, best_columns
 
 if TYPE_CHECKING:
@@ -200,12 +201,12 @@ def targets_of(requests: Requests) -> CSR:
     return CSR(requests.target_ptr, requests.target_item.astype(np.int64))
 
 
-def bm25(texts: Sequence[str], item_texts: Sequence[str]) -> Baseline:
+def bm25(texts: Sequence[str], item_texts: Sequence[str], analyzer: Analyzer) -> Baseline:
     """BM25 (Lucene's variant, the default of `bm25s`) of query texts over item texts.
 
     Items that share no word with the query are never shown.
     """
-    source = Lexical.of(item_texts)
+    source = Lexical.of(item_texts, analyzer)
 
     def score(part: Positions) -> Scores:
         found = source.read(RequestBatch.of_texts([texts[query] for query in part]))
@@ -248,12 +249,13 @@ def event_baselines(
 def query_baselines(
     texts: Sequence[str],
     item_texts: Sequence[str],
+    analyzer: Analyzer,
     *,
     query_vectors: Vectors | None = None,
     item_vectors: Vectors | None = None,
 ) -> dict[str, Baseline]:
     """All baselines of search, by stage name; `untuned_encoder` if its vectors are given, float32 [n, dim] each."""
-    found = {"bm25": bm25(texts, item_texts)}
+    found = {"bm25": bm25(texts, item_texts, analyzer)}
     if query_vectors is not None and item_vectors is not None:
         found["untuned_encoder"] = inner_product(query_vectors, item_vectors)
     return found

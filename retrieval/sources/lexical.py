@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from retrieval.sources.protocols import CandidateSource, RequestBatch, SparseScores
 from retrieval.sources.registry import ReleaseParts, SourceSpec, register_source
-from retrieval.text.words import stem, words
+from retrieval.text.analysis import Analyzer
 from retrieval.topk import CSR, Scores
 
 LONGEST_QUERY = 64  # words of a query that are read: a longer text would outweigh every other source
@@ -20,31 +20,32 @@ LONGEST_QUERY = 64  # words of a query that are read: a longer text would outwei
 class Lexical:
     """A BM25 index: the items of a word and their scores are `indptr[code]:indptr[code + 1]` of `rows` and `scores`.
 
-    `codes` maps words and their stems to codes; words of one stem share a code. The arrays are taken from a `bm25s`
-    index, and reading them does not need that library.
+    `codes` maps words and their stems to codes; words of one stem share a code. `analyzer` reads queries as it read the
+    items. The arrays are taken from a `bm25s` index, and reading them does not need that library.
     """
 
     codes: Mapping[str, int]
     indptr: NDArray[np.int64]  # [n_codes + 1]
     rows: NDArray[np.int32]  # [indptr[-1]] item rows
     scores: Scores  # [indptr[-1]]
+    analyzer: Analyzer
 
     @classmethod
-    def of(cls, item_texts: Sequence[str]) -> Lexical:
+    def of(cls, item_texts: Sequence[str], analyzer: Analyzer) -> Lexical:
         """Indexes the items' texts, in row order, with the defaults of `bm25s` (Lucene's variant of BM25)."""
         import bm25s
 
         index, distinct = bm25s.BM25(), set[str]()
         stems = []
         for text in item_texts:
-            found = words(text)
+            found = analyzer.indexed_words(text)
             distinct.update(found)
             # every item gets the empty word, because bm25s cannot index a catalogue without any words
-            stems.append([*map(stem, found), ""])
+            stems.append([*map(analyzer.stem, found), ""])
         index.index(stems, show_progress=False)
         scores, codes = index.scores, dict(index.vocab_dict)
-        codes |= {word: codes[stem(word)] for word in sorted(distinct)}
-        return cls(codes, scores["indptr"].astype(np.int64), scores["indices"], scores["data"])
+        codes |= {word: codes[analyzer.stem(word)] for word in sorted(distinct)}
+        return cls(codes, scores["indptr"].astype(np.int64), scores["indices"], scores["data"], analyzer)
 
     def read(self, requests: RequestBatch) -> SparseScores:
         """See CandidateSource."""
@@ -57,13 +58,13 @@ class Lexical:
 
     def items_with(self, word: str) -> int:
         """How many items have a word or another of its stem."""
-        code = self.codes.get(word, self.codes.get(stem(word)))
+        code = self._code(word)
         return 0 if code is None else int(self.indptr[code + 1] - self.indptr[code])
 
     def _query(self, text: str) -> tuple[NDArray[np.int64], Scores]:
         """The rows that share a word with the query, ascending, and their scores."""
-        read = words(text)[:LONGEST_QUERY]
-        codes = [code for word in read if (code := self.codes.get(word, self.codes.get(stem(word)))) is not None]
+        read = self.analyzer.words(text)[:LONGEST_QUERY]
+        codes = [code for word in read if (code := self._code(word)) is not None]
         parts = [slice(self.indptr[code], self.indptr[code + 1]) for code in codes]
         if not parts:
             return np.empty(0, np.int64), np.empty(0, np.float32)
@@ -71,6 +72,9 @@ class Lexical:
         scores = np.concatenate([self.scores[part] for part in parts])
         distinct, which = np.unique(rows, return_inverse=True)
         return distinct.astype(np.int64), np.bincount(which, scores).astype(np.float32)
+
+    def _code(self, word: str) -> int | None:
+        return self.codes.get(word, self.codes.get(self.analyzer.stem(word)))
 
 
 def _words(parts: ReleaseParts) -> CandidateSource:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.text.words import WORD, stem
+from retrieval.text.analysis import Analyzer
 
 SHORTEST = 4  # letters of the shortest word that is corrected
 ONE_EDIT = 8  # letters below which a correction is at most one edit away, from there on two
@@ -28,24 +27,27 @@ class Spelling:
     model knows "gift" although no item has the word. Any other word of SHORTEST letters or more is replaced by the word
     at the least edit distance (optimal string alignment: insertions, deletions, substitutions and swaps), preferring
     one with the same first letter, then the one in most items; or by two words, if it is both without a space.
-    `items` counts the items that each word occurs in, in any of its forms.
+    `items` counts the items that each word occurs in, in any of its forms; `analyzer` read them.
     """
 
     items: Mapping[str, int]
     is_word: Callable[[str], bool] = lambda _: False
     extra_words: frozenset[str] = frozenset()
+    analyzer: Analyzer = field(default_factory=Analyzer)
     _by_length: dict[int, list[str]] = field(default_factory=dict, repr=False, compare=False)
     _cache: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def of(cls, codes: Mapping[str, int], indptr: NDArray[np.int64], is_word: Callable[[str], bool]) -> Spelling:
-        """From the `codes` and `indptr` of a `retrieval.sources.lexical.Lexical`."""
+    def of(
+        cls, codes: Mapping[str, int], indptr: NDArray[np.int64], is_word: Callable[[str], bool], analyzer: Analyzer
+    ) -> Spelling:
+        """From the `codes`, `indptr` and `analyzer` of a `retrieval.sources.lexical.Lexical`."""
         sizes = np.diff(indptr)
-        return cls({word: int(sizes[code]) for word, code in codes.items() if word}, is_word)
+        return cls({word: int(sizes[code]) for word, code in codes.items() if word}, is_word, analyzer=analyzer)
 
     def with_extra_words(self, words: Iterable[str]) -> Spelling:
         """A copy with other extra words."""
-        return Spelling(self.items, self.is_word, frozenset(words), self._by_length)
+        return replace(self, extra_words=frozenset(words), _cache={})
 
     def corrected(self, text: str) -> str:
         """The text with its first MOST_WORDS unknown words replaced and everything else unchanged.
@@ -53,21 +55,19 @@ class Spelling:
         >>> Spelling({"ratchet": 9, "screwdriver": 12}).corrected("Rachet screwdriver, 1/4")
         'ratchet screwdriver, 1/4'
         """
-        left = MOST_WORDS
-
-        def correct(found: re.Match[str]) -> str:
-            nonlocal left
-            word = found[0].lower()
+        left, parts, at = MOST_WORDS, list[str](), 0
+        for start, end, word in self.analyzer.spelt_words(text):
             if left == 0 or len(word) < SHORTEST or self._knows(word) or not _is_spelt(word):
-                return found[0]
+                continue
             left -= 1
             correction = self._corrected_word(word)
-            return found[0] if correction == word else correction
-
-        return WORD.sub(correct, text)
+            if correction != word:
+                parts += [text[at:start], correction]
+                at = end
+        return "".join([*parts, text[at:]])
 
     def _knows(self, word: str) -> bool:
-        return not {word, stem(word)}.isdisjoint(self.items) or word in self.extra_words
+        return not {word, self.analyzer.stem(word)}.isdisjoint(self.items) or word in self.extra_words
 
     def _corrected_word(self, word: str) -> str:
         correction = self._cache.get(word)

@@ -15,6 +15,7 @@ from indexing.bundle.releases import Release
 from ranking.ordering.blend import Blend
 from retrieval.errors import BadBundle, StaleArtefact
 from retrieval.sources.fusion import Fusion
+from retrieval.text.analysis import Analyzer
 from retrieval.text.rendering import field_markers_fingerprint
 
 SHORTLIST = 100  # candidates of a request, at least
@@ -52,6 +53,7 @@ class ReleaseSettings(BaseModel):
 
     filter_seen: bool  # whether recommendations leave out what was taken before, where a request does not say
     targets: tuple[str, ...] = ()  # kinds of events by which an item is taken
+    language: str = "en"  # of the texts, ISO 639-1
     titles: int = 3  # newest titles that the ranker reads
     field_markers: str | None = None  # of the ranker's texts: fingerprint of how their parts are marked; None: not
     rerank: tuple[StepSettings, ...] = ()
@@ -77,6 +79,11 @@ class ReleaseSettings(BaseModel):
         """As `Release.settings` holds it."""
         found: JsonMap = json.loads(self.model_dump_json())
         return found
+
+    @property
+    def analyzer(self) -> Analyzer:
+        """What reads the words of the release's items and of queries."""
+        return Analyzer(self.language)
 
     @property
     def fusions(self) -> dict[str, Fusion]:

@@ -23,9 +23,9 @@ from retrieval.sources.exact import EXACT
 from retrieval.sources.fusion import TOWERS, Fusion
 from retrieval.sources.lexical import Lexical
 from retrieval.sources.protocols import CandidateSource
+from retrieval.text.analysis import Analyzer
 from retrieval.text.rendering import item_texts
 from retrieval.text.spelling import Spelling
-from retrieval.text.words import words
 from retrieval.towers.query_vectors import QueryVectors
 from retrieval.towers.serving import Towers, UserTower
 from serving.answering.release_settings import SHORTLIST, OrderName, ReleaseSettings, features_passed, gates_passed
@@ -102,7 +102,9 @@ class ReleaseState:
             version = IndexVersion.open(bundle.path_of("index", release.index), device=options.device)
             store = _user_store(bundle, release, version, user_tower.config.kinds)
             words = None if release.words is None else bundle.path_of("words", release.words)
-            sources: Mapping[str, CandidateSource] = Sources(OpenedParts(version, store, settings.targets, words))
+            sources: Mapping[str, CandidateSource] = Sources(
+                OpenedParts(version, store, settings.targets, words, settings.analyzer)
+            )
         else:
             version, store, sources = alike.version, alike.user_store, alike.retriever.sources
         sources = _used(sources, fusions)
@@ -142,7 +144,7 @@ class ReleaseState:
         spelling = self.spelling
         if spelling is not None and version.delta is not None:
             spelling = spelling.with_extra_words(
-                word for text in item_texts(version.delta.items) for word in words(text)
+                word for text in item_texts(version.delta.items) for word in self.analyzer.words(text)
             )
         return replace(
             self,
@@ -165,6 +167,11 @@ class ReleaseState:
         return self.retriever.version
 
     @property
+    def analyzer(self) -> Analyzer:
+        """Reads the words of items and of queries."""
+        return self.settings.analyzer
+
+    @property
     def filter_seen(self) -> bool:
         """Whether recommendations leave out what was taken before, where a request does not say."""
         return self.settings.filter_seen
@@ -180,6 +187,7 @@ class ReleaseState:
         version, store = self.version, self.user_store
         return ShopFacts(
             items=version.items_at(np.arange(version.size)),
+            analyzer=self.analyzer,
             timeline=store.timeline,
             targets=self.settings.targets,
             dated=store.dated,
@@ -269,7 +277,7 @@ def _spelling(sources: Mapping[str, CandidateSource], user_tower: UserTower) -> 
     lexical = sources.get("words")
     if not isinstance(lexical, Lexical):
         return None
-    return Spelling.of(lexical.codes, lexical.indptr, user_tower.encoder.is_word)
+    return Spelling.of(lexical.codes, lexical.indptr, user_tower.encoder.is_word, lexical.analyzer)
 
 
 def _user_tower(bundle: Bundle, release: Release, options: RuntimeOptions) -> UserTower:

@@ -20,6 +20,7 @@ from retrieval.errors import CorruptBundle
 from retrieval.sources.lexical import Lexical
 from retrieval.sources.protocols import CandidateSource
 from retrieval.sources.registry import Lookup, SourceSpec, source_specs
+from retrieval.text.analysis import Analyzer
 from retrieval.topk import Mask, Rows
 from serving.answering.user_store import UserStore
 
@@ -31,9 +32,9 @@ VOCABULARY = "words.json"
 ARRAYS = ("indptr", "rows", "scores")
 
 
-def write_words(folder: Path, item_texts: Sequence[str]) -> None:
+def write_words(folder: Path, item_texts: Sequence[str], analyzer: Analyzer) -> None:
     """Writes the words of rendered items, in the order of an index."""
-    words = Lexical.of(item_texts)
+    words = Lexical.of(item_texts, analyzer)
     for name in ARRAYS:
         write_array(folder / f"{name}.npy", getattr(words, name))
     (folder / VOCABULARY).write_text(json.dumps(dict(words.codes), ensure_ascii=False), "utf-8")
@@ -43,13 +44,14 @@ def write_words(folder: Path, item_texts: Sequence[str]) -> None:
 class OpenedParts:
     """The parts of a release over one index version: see `retrieval.sources.registry.ReleaseParts`.
 
-    `words` is a folder of `write_words` for the version as it was built.
+    `words` is a folder of `write_words` by `analyzer` for the version as it was built.
     """
 
     version: IndexVersion
     store: UserStore
     targets: tuple[str, ...]
     words: Path | None
+    analyzer: Analyzer
 
     @property
     def n_items(self) -> int:
@@ -69,7 +71,7 @@ class OpenedParts:
     @property
     def lexical(self) -> Callable[[], Lexical] | None:
         """See ReleaseParts."""
-        return None if self.words is None else partial(_read_words, self.words)
+        return None if self.words is None else partial(_read_words, self.words, self.analyzer)
 
     def similarity(self, name: str) -> Callable[[], csr_array] | None:
         """See ReleaseParts."""
@@ -159,10 +161,10 @@ def _rows_of_codes(lookup: HashIndex, codes: pa.ChunkedArray, rows: Rows, texts:
     return np.where(found >= 0, np.append(rows, -1)[found], -1)
 
 
-def _read_words(folder: Path) -> Lexical:
+def _read_words(folder: Path, analyzer: Analyzer) -> Lexical:
     try:
         codes = json.loads((folder / VOCABULARY).read_text("utf-8"))
         arrays = [np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in ARRAYS]
     except (OSError, ValueError, EOFError) as error:
         raise CorruptBundle(f"{folder} cannot be read ({error}); restore it or build the index again") from error
-    return Lexical(codes, *arrays)
+    return Lexical(codes, *arrays, analyzer)

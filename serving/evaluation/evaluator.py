@@ -128,7 +128,7 @@ class Measurement:
         others: dict[GateName, tuple[str, Callable[[LabelledShortlists], Ranked]]] = {
             "recommend": ("popularity", self._popular),
             "recommend_unseen": ("popularity", self._popular),
-            "search": ("bm25", lambda part: bm25(part.batch.queries.typed, self.item_texts).places(part.targets)),
+            "search": ("bm25", lambda part: self._bm25(part.batch.queries.typed).places(part.targets)),
             "personalised_search": ("query_alone", lambda part: self._query_alone(part.batch)),
             "complete_cart": (
                 "item_knn", lambda part: self._cart_knn(part).places(part.targets, exclude=part.batch.exclude)
@@ -251,7 +251,7 @@ class Measurement:
         assert case.past is not None
         typed, history = case.batch.queries.typed, case.batch.users.behaviour.history
         baselines = {
-            "bm25": bm25(typed, self.item_texts),
+            "bm25": self._bm25(typed),
             "popularity": popularity(len(case), self.counts),
             "item_knn": item_knn(history, self._similar, self.counts),
         }
@@ -333,12 +333,15 @@ class Measurement:
     def _cart_knn(self, part: LabelledShortlists) -> Baseline:
         return item_knn(part.batch.users.given, self._similar, self.counts)
 
+    def _bm25(self, texts: Sequence[str]) -> Baseline:
+        return bm25(texts, self.item_texts, self.state.analyzer)
+
     def _query_baselines(
         self, texts: Sequence[str], untuned: Untuned | None, vectors: Vectors | None
     ) -> dict[str, Baseline]:
         """`vectors` are the untuned encoder's of the texts, float32 [n, dim]."""
         items = None if untuned is None else untuned.items
-        return query_baselines(texts, self.item_texts, query_vectors=vectors, item_vectors=items)
+        return query_baselines(texts, self.item_texts, self.state.analyzer, query_vectors=vectors, item_vectors=items)
 
     def _examples(
         self, asked: Sequence[list[str]], case: LabelledShortlists, order: Reranked, examples: int

@@ -14,7 +14,6 @@ from retrieval.metrics.ranking import ndcg_at
 from retrieval.sources.fusion import TOWERS, Fusion, fit_fusion
 from retrieval.sources.protocols import best_of_lists
 from retrieval.sources.registry import FitCase, sources_for
-from retrieval.text.words import words
 from retrieval.topk import CSR
 from serving.answering.batch import Batch
 from serving.answering.pipeline import run
@@ -118,10 +117,14 @@ def _searches(state: ReleaseState, shop: Shop) -> PermittedRequests:
         typed, targets = shop.query_texts(queries), relevant_rows(*shop.judged(queries))
     else:
         typed = list(shop.data.events.query_texts) if shop.data.events is not None else []
-        typed = _few(typed or [" ".join(words(text)[:TITLE_WORDS]) for text in shop.data.items["title"].to_pylist()])
+        typed = _few(typed or _first_words(state, shop))
         targets = CSR.empty(len(typed))
     batch = run(state, Batch(requests=QueriesAlone(typed), task=TASKS["search"]), until=permit)
     return PermittedRequests(batch, targets)
+
+
+def _first_words(state: ReleaseState, shop: Shop) -> list[str]:
+    return [" ".join(state.analyzer.words(text)[:TITLE_WORDS]) for text in shop.data.items["title"].to_pylist()]
 
 
 def _few(texts: list[str]) -> list[str]:

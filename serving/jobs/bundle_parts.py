@@ -32,8 +32,8 @@ from retrieval.encoders.runtime import RuntimeOptions
 from retrieval.extras import installed_versions
 from retrieval.fingerprint import array_sha256, fingerprint, folder_fingerprint
 from retrieval.progress import ProgressMeter
+from retrieval.text.analysis import Analyzer
 from retrieval.text.rendering import ItemTexts, field_markers_fingerprint
-from retrieval.text.words import ENDINGS, WORD
 from retrieval.topk import Vectors
 from retrieval.towers.serving import Towers, towers_fingerprint
 from serving.answering.release_settings import ReleaseSettings, StepSettings
@@ -180,14 +180,15 @@ class Assembly:
 
         `like` is another index of the same rows: the files of its words are shared, if it has any of this version.
         """
-        name, before = _words_of(index), None if like is None else _words_of(like)
+        name = _words_of(index, shop.analyzer)
+        before = None if like is None else _words_of(like, shop.analyzer)
         if self.bundle.has("words", name):
             return name
         with self.bundle.stage("words") as folder:
             if before is not None and self.bundle.has("words", before):
                 self.bundle.link_files("words", before, folder)
             else:
-                write_words(folder, ItemTexts(shop.data.items))
+                write_words(folder, ItemTexts(shop.data.items), shop.analyzer)
             self.bundle.add("words", name, folder, requires={"index": index})
         return name
 
@@ -303,6 +304,6 @@ def user_name() -> str:
         return "unknown"
 
 
-def _words_of(index: str) -> str:
-    """The name of the words of an index, as this version reads words."""
-    return fingerprint(index, WORD.pattern, ENDINGS, version("bm25s"))
+def _words_of(index: str, analyzer: Analyzer) -> str:
+    """The name of the words of an index, as an analyzer of this version reads them."""
+    return fingerprint(index, analyzer.fingerprint, version("bm25s"))

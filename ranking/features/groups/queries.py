@@ -12,7 +12,6 @@ from ranking.features.grouped import Numbers
 from ranking.features.item_words import Codes, Part, Query, code_of, idf
 from ranking.features.registry import Feature, FeatureGroup, Values, register_group
 from ranking.features.shortlists import Shortlists
-from retrieval.text.words import words
 from retrieval.topk import CSR, Mask
 
 LONGEST_QUERY = 64  # words of a query that are read
@@ -46,7 +45,7 @@ def _compute(shortlists: Shortlists, facts: ShopFacts) -> Values:
             rows = shortlists.rows[line, places].tolist()
             found[:, line, places] = _matches(query, facts.item_words.at("title", rows), _brands(rows, query, facts))
     changed = [typed != read for typed, read in zip(shortlists.typed, shortlists.corrected, strict=True)]
-    length = [len(words(text)) for text in shortlists.corrected]
+    length = [len(facts.analyzer.words(text)) for text in shortlists.corrected]
     return {
         **dict(zip(MATCHES, found, strict=True)),
         "query_length": np.log1p(np.array(length, np.float32))[:, None],

@@ -26,6 +26,7 @@ from retrieval.data.dataset import load
 from retrieval.data.requests import Requests
 from retrieval.metrics.ranking import recall_at
 from retrieval.sample_shop.write import write_sample
+from retrieval.text.analysis import Analyzer
 from retrieval.topk import CSR, Hits
 
 
@@ -87,11 +88,11 @@ def test_price_bands_and_head_and_tail_divide_the_targets() -> None:
 
 def test_queries_are_told_apart_by_length_and_by_words_that_no_item_has() -> None:
     found = query_slices(
-        ["deck screws", "a long grey screw"], ["Long grey screw", "A deck"], CSR.from_lists([[0], [0, 1]])
+        ["deck screws", "a long grey screw"], ["Long grey screw", "A deck"], CSR.from_lists([[0], [0, 1]]), Analyzer()
     )
     assert found["long_queries"].tolist() == [False, True, True]
     assert not found["unknown_words"].any()
-    assert query_slices(["skrew"], ["screw"], CSR.from_lists([[0]]))["unknown_words"].tolist() == [True]
+    assert query_slices(["skrew"], ["screw"], CSR.from_lists([[0]]), Analyzer())["unknown_words"].tolist() == [True]
     assert found["one_relevant"].tolist() == [True, False, False]
 
 

@@ -20,6 +20,7 @@ from ranking.features.registry import FeatureReader, feature_groups, features_of
 from ranking.features.shortlists import ShopperEvents, Shortlists
 from retrieval.data.timeline import Timeline
 from retrieval.errors import BadConfig, StaleArtefact
+from retrieval.text.analysis import Analyzer
 from retrieval.topk import CSR
 
 PATH = Path(__file__).parent / "golden" / "features.json"
@@ -42,6 +43,7 @@ def shop() -> tuple[ShopFacts, Shortlists]:
     columns: dict[str, Any] = {name: np.array(told["timeline"][name], kind) for name, kind in types.items()}
     facts = ShopFacts(
         items=pa.Table.from_pylist(told["items"]),
+        analyzer=Analyzer(),
         timeline=Timeline(kinds=kinds, **columns),
         targets=TARGETS,
         dated=True,

@@ -17,6 +17,7 @@ from retrieval.metrics import baselines
 from retrieval.metrics import ranking as metrics
 from retrieval.metrics.baselines import DAY, Baseline
 from retrieval.sources import cooccurrence as together
+from retrieval.text.analysis import Analyzer
 from retrieval.topk import CSR
 
 N_ITEMS = 9
@@ -206,12 +207,14 @@ def test_item_knn_sums_over_distinct_history_items_and_falls_back_to_popularity(
 
 
 def test_bm25_finds_words_and_answers_nothing_where_none_is_shared():
-    baseline = baselines.bm25(["3/4in SCREW", "unheard", ""], ["Deck screw, 3/4 in", "Deck board", "Wood screw", ""])
+    baseline = baselines.bm25(
+        ["3/4in SCREW", "unheard", ""], ["Deck screw, 3/4 in", "Deck board", "Wood screw", ""], Analyzer()
+    )
     assert baseline.rank(4).rows.tolist() == [[0, 2, -1, -1], [-1] * 4, [-1] * 4]
 
 
 def test_bm25_of_a_catalogue_without_words_answers_nothing():
-    assert baselines.bm25(["screw"], ["", "..."]).rank(2).rows.tolist() == [[-1, -1]]
+    assert baselines.bm25(["screw"], ["", "..."], Analyzer()).rank(2).rows.tolist() == [[-1, -1]]
 
 
 def test_the_untuned_encoder_ranks_by_inner_product_and_falls_back_without_a_history():
@@ -256,6 +259,6 @@ def test_every_baseline_of_recommendation_is_there_and_permuting_rows_changes_no
 
 def test_the_baselines_of_search_are_named():
     vectors = np.eye(2, dtype=np.float32)
-    assert list(baselines.query_baselines(["a"], ["a", "b"])) == ["bm25"]
-    both = baselines.query_baselines(["a"], ["a", "b"], query_vectors=vectors[:1], item_vectors=vectors)
+    assert list(baselines.query_baselines(["a"], ["a", "b"], Analyzer())) == ["bm25"]
+    both = baselines.query_baselines(["a"], ["a", "b"], Analyzer(), query_vectors=vectors[:1], item_vectors=vectors)
     assert list(both) == ["bm25", "untuned_encoder"]

@@ -9,6 +9,7 @@ from retrieval.sources.behaviour import InCart, OwnFrequency, RecentlyBrowsed
 from retrieval.sources.lexical import Lexical
 from retrieval.sources.protocols import best_of_lists
 from retrieval.sources.recent import RecentPopularity
+from retrieval.text.analysis import Analyzer
 from retrieval.topk import CSR
 from source_requests import N, asked, co_occurrence, every_pair, recent_together
 
@@ -25,7 +26,11 @@ def test_a_source_scores_a_pair_as_it_scores_its_best(name: str) -> None:
         "recent": RecentPopularity(days, rng.integers(0, N, 40), 2),
         "lately": recent_together(),
         "lexical": Lexical(
-            {"a": 0, "b": 1}, np.array([0, 3, 5]), np.array([0, 1, 4, 1, 2], np.int32), np.ones(5, np.float32)
+            {"a": 0, "b": 1},
+            np.array([0, 3, 5]),
+            np.array([0, 1, 4, 1, 2], np.int32),
+            np.ones(5, np.float32),
+            Analyzer(),
         ),
     }
     scored = sources[name].read(asked([[1, 0], [3], [0, 2, 4]], day=[1, 3, 3], texts=["a b", "b", "c"]))

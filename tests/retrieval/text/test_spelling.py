@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval.sources.lexical import Lexical
+from retrieval.text.analysis import Analyzer
 from retrieval.text.spelling import CACHED, FEWEST_ITEMS, PART_ITEMS, Spelling
-from retrieval.text.words import words
 
 ITEMS = {
     "ratchet": 9, "screwdriver": 12, "screwdrivers": 3, "shower": 40, "head": 60, "led": 80, "bulb": 30, "cream": 8,
@@ -64,8 +64,8 @@ def test_what_hardly_any_item_is_called_was_not_cache() -> None:
 
 def test_a_plural_of_a_known_word_is_no_misspelling() -> None:
     assert Spelling(ITEMS).corrected("lamps ratchets") == "lamps ratchets"
-    lexical = Lexical.of(["hinges", "hinges", "hinge"])
-    spelling = Spelling.of(lexical.codes, lexical.indptr, lambda _: False)
+    lexical = Lexical.of(["hinges", "hinges", "hinge"], Analyzer())
+    spelling = Spelling.of(lexical.codes, lexical.indptr, lambda _: False, lexical.analyzer)
     assert spelling.items == {"hinge": 3, "hinges": 3}
     assert spelling.corrected("hingges") == "hinges"
 
@@ -76,10 +76,15 @@ def test_words_that_a_model_knows_or_that_came_late_are_not_doubted() -> None:
 
 
 def test_the_counts_are_those_of_the_lexical_index() -> None:
-    lexical = Lexical.of(["red ratchet", "ratchet head ratchet", "head", "head"])
-    assert Spelling.of(lexical.codes, lexical.indptr, lambda _: False).items == {"red": 1, "ratchet": 2, "head": 3}
-    empty = Lexical.of(["", ""])
-    assert Spelling.of(empty.codes, empty.indptr, lambda _: False).corrected("anything") == "anything"
+    lexical = Lexical.of(["red ratchet", "ratchet head ratchet", "head", "head"], Analyzer())
+    spelling = Spelling.of(lexical.codes, lexical.indptr, lambda _: False, lexical.analyzer)
+    assert spelling.items == {
+        "red": 1,
+        "ratchet": 2,
+        "head": 3,
+    }
+    empty = Lexical.of(["", ""], Analyzer())
+    assert Spelling.of(empty.codes, empty.indptr, lambda _: False, empty.analyzer).corrected("anything") == "anything"
 
 
 def test_what_is_remembered_does_not_grow_without_end() -> None:
@@ -99,4 +104,4 @@ def test_a_corrected_text_is_not_corrected_again_and_has_no_other_signs(text: st
     assert [sign for sign in once if not sign.isalnum() and sign != " "] == [
         sign for sign in text if not sign.isalnum() and sign != " "
     ]
-    assert all(word in ITEMS for word in set(words(once)) - set(words(text)))
+    assert all(word in ITEMS for word in set(Analyzer().words(once)) - set(Analyzer().words(text)))

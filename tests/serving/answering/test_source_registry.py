@@ -18,6 +18,7 @@ from retrieval.sources.behaviour import TakenBefore
 from retrieval.sources.lexical import Lexical
 from retrieval.sources.protocols import CandidateSource, RequestBatch
 from retrieval.sources.registry import ReleaseParts, SourceSpec, register_source, source_specs
+from retrieval.text.analysis import Analyzer
 from serving.answering.source_registry import VOCABULARY, OpenedParts, Sources, write_words
 from serving.engine import Engine
 from serving.jobs.update_index import Update
@@ -27,7 +28,7 @@ TEXTS = ["red mug", "blue mug mug", "a red lamp, 40w"]
 
 
 def sources_over(engine: Engine, version: IndexVersion, *, words: Path | None) -> Sources:
-    return Sources(OpenedParts(version, engine.state.user_store, engine.state.settings.targets, words))
+    return Sources(OpenedParts(version, engine.state.user_store, engine.state.settings.targets, words, Analyzer()))
 
 
 @pytest.fixture
@@ -58,15 +59,15 @@ def updated_version(own_bundle: Path, sample_folder: Path, tmp_path: Path) -> In
 
 
 def test_words_are_read_as_they_were_written(engine: Engine, tmp_path: Path) -> None:
-    write_words(tmp_path, TEXTS)
+    write_words(tmp_path, TEXTS, Analyzer())
     found = sources_over(engine, engine.state.version, words=tmp_path)["words"]
     asked = RequestBatch.of_texts(["red mug", "lamp 40"])
-    for ours, theirs in zip(found.read(asked).top(3), Lexical.of(TEXTS).read(asked).top(3), strict=True):
+    for ours, theirs in zip(found.read(asked).top(3), Lexical.of(TEXTS, Analyzer()).read(asked).top(3), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
 def test_torn_words_are_named(engine: Engine, tmp_path: Path) -> None:
-    write_words(tmp_path, TEXTS)
+    write_words(tmp_path, TEXTS, Analyzer())
     (tmp_path / VOCABULARY).write_text("{", "utf-8")
     with pytest.raises(CorruptBundle, match=str(tmp_path)):
         sources_over(engine, engine.state.version, words=tmp_path)["words"]
@@ -136,7 +137,7 @@ def test_every_source_reads_users_of_new_items_after_an_update(
     engine: Engine, updated_version: IndexVersion, read_before: bool
 ) -> None:
     state = engine.state
-    sources = Sources(OpenedParts(state.version, state.user_store, state.settings.targets, None))
+    sources = Sources(OpenedParts(state.version, state.user_store, state.settings.targets, None, Analyzer()))
     if read_before:
         assert all(source is not None for source in sources.values())
     contexts = replace(state.user_contexts, version=updated_version)

@@ -14,6 +14,7 @@ from retrieval.data.requests import Requests
 from retrieval.metrics.baselines import event_baselines, histories, query_baselines, targets_of
 from retrieval.metrics.ranking import ndcg_at, recall_at, without_ties
 from retrieval.sources.fusion import Fusion
+from retrieval.text.analysis import Analyzer
 from retrieval.text.rendering import item_texts
 from retrieval.topk import CSR, Hits
 from serving.answering.stages.rank import rerank
@@ -204,7 +205,7 @@ def test_the_reranked_order_is_held_against_what_a_shop_would_show_otherwise_too
     popular = event_baselines(events, requests, shop.events, shop.data.n_items)["popularity"]
     queries = shop.judgements.folds["gate"]
     typed, judged = shop.query_texts(queries), relevant_rows(*shop.judged(queries))
-    words = query_baselines(typed, item_texts(shop.data.items))["bm25"]
+    words = query_baselines(typed, item_texts(shop.data.items), Analyzer())["bm25"]
     searches = asked.personalised_searches("gate")
     assert searches is not None
     alone = retrieved(measured.state, QueriesAlone(searches.batch.queries.typed), TASKS_BY_NAME["search"])

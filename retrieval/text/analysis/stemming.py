@@ -1,24 +1,12 @@
-"""Tokenising and stemming for lexical search."""
+"""Stemming for lexical search."""
 
 from __future__ import annotations
 
-import re
-
-WORD = re.compile(r"[^\W\d_]+|\d+")
 ENDINGS = (
     ("ies", "y"), ("xes", "x"), ("ches", "ch"), ("shes", "sh"), ("sses", "ss"), ("zes", "z"), ("ss", "ss"),
     ("us", "us"), ("is", "is"), ("s", ""),
 )  # fmt: skip
 STEMMED = 4  # letters of the shortest word that is stemmed
-
-
-def words(text: str) -> list[str]:
-    """Lower-case words, with digits and letters separated, so that "3/4in" matches "3/4 in".
-
-    >>> words("Deck screw, 3/4in.")
-    ['deck', 'screw', '3', '4', 'in']
-    """
-    return WORD.findall(text.lower())
 
 
 def stem(word: str) -> str:
