@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from retrieval.topk import Rows
+from retrieval.topk import CSR, Rows, ranges
 
 Hashes = NDArray[np.uint64]
 
@@ -61,6 +61,15 @@ class HashIndex:
             open_ = open_[~equal]
             place[open_] += 1
         return found
+
+    def find_all(self, wanted: Hashes) -> CSR:
+        """All rows of each wanted hash uint64 [m, 2], ascending; equal ones where it was built with such."""
+        begin = np.searchsorted(self.first, wanted[:, 0])
+        end = np.searchsorted(self.first, wanted[:, 0], side="right")
+        owner, place = ranges(begin, end)
+        rows = self.rows[place]
+        equal = self.hashes[rows, 1] == wanted[owner, 1]
+        return CSR.grouped(owner[equal], rows[equal], len(wanted))
 
 
 def rows_of(ids: Sequence[str], index: HashIndex, column: pa.ChunkedArray) -> Rows:

@@ -13,19 +13,26 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from retrieval.data.timeline import Timeline
 from retrieval.errors import BadConfig
 from retrieval.sources.protocols import CandidateSource
-from retrieval.topk import Rows
+from retrieval.topk import CSR
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from scipy.sparse import csr_array
 
 GROUP = "shortlist.sources"  # entry-point group
-Lookup: TypeAlias = Callable[[Sequence[str]], Rows]  # texts to item rows, int64 [n], -1 where a text names no item
+Lookup: TypeAlias = Callable[[Sequence[str]], CSR]  # texts to the rows of the items that each of them names
+
+
+class CodeLookups(NamedTuple):
+    """What finds items by what names them."""
+
+    texts: Sequence[Lookup]  # by ids and codes, letter by letter
+    keys: Sequence[Lookup]  # by keys of ids and codes: see `retrieval.text.codes`
 
 
 class ReleaseParts(Protocol):
@@ -67,8 +74,8 @@ class ReleaseParts(Protocol):
         """A column of the items by row; None if they have no such column."""
         ...
 
-    def lookups(self) -> Sequence[Lookup]:
-        """Look-ups of items by id and by each kind of product code."""
+    def lookups(self) -> CodeLookups:
+        """Look-ups of items by id and by product codes."""
         ...
 
 

@@ -13,21 +13,20 @@ import numpy as np
 import pyarrow as pa
 
 from indexing.bundle.atomic_files import write_array
-from indexing.version.hash_index import HashIndex, hash_keys, rows_of
 from indexing.version.index_version import IndexVersion
 from retrieval.data.timeline import Timeline
 from retrieval.errors import CorruptBundle
 from retrieval.sources.lexical import Lexical
 from retrieval.sources.protocols import CandidateSource
-from retrieval.sources.registry import Lookup, SourceSpec, source_specs
+from retrieval.sources.registry import CodeLookups, Lookup, SourceSpec, source_specs
 from retrieval.text.analysis import Analyzer
-from retrieval.topk import Mask, Rows
+from retrieval.topk import CSR, Mask
+from serving.answering.code_index import CodeIndex
 from serving.answering.user_store import UserStore
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-CODES = ("sku", "gtin", "ean", "upc", "mpn", "isbn")  # columns whose values name an item as its id does
 VOCABULARY = "words.json"
 ARRAYS = ("indptr", "rows", "scores")
 
@@ -83,25 +82,27 @@ class OpenedParts:
             return None
         return self.version.values_at(name, np.arange(self.version.size))
 
-    def lookups(self) -> list[Lookup]:
+    def lookups(self) -> CodeLookups:
         """See ReleaseParts."""
         version, delta = self.version, self.version.delta
+        built = self._built_codes
+        texts, keys = built.texts.find, built.keys.find
         if delta is None:
-            return [version.rows_of, *self._built_lookups]
-        replaced = delta.place[: delta.n_base] >= delta.n_base
-        built = [partial(_unless, replaced, lookup) for lookup in self._built_lookups]
+            return CodeLookups([partial(_by_id, version), texts], [keys])
+        unless = partial(partial, _unless, delta.place[: delta.n_base] >= delta.n_base)
         rows = delta.rows_now()
-        return [version.rows_of, *built, *_code_lookups(delta.items.filter(pa.array(rows >= 0)), rows[rows >= 0])]
+        added = CodeIndex.of(delta.items.filter(pa.array(rows >= 0)), rows[rows >= 0])
+        return CodeLookups([partial(_by_id, version), unless(texts), added.texts.find], [unless(keys), added.keys.find])
 
     @cached_property
-    def _built_lookups(self) -> list[Lookup]:
+    def _built_codes(self) -> CodeIndex:
         """What finds the items as they were built by their codes."""
-        return _code_lookups(self.version.items, np.arange(self.version.items.num_rows))
+        return CodeIndex.of(self.version.items, np.arange(self.version.items.num_rows))
 
     def updated(self, version: IndexVersion) -> OpenedParts:
         """The same over an updated version."""
         renewed = replace(self, version=version)
-        renewed.__dict__["_built_lookups"] = self._built_lookups
+        renewed.__dict__["_built_codes"] = self._built_codes
         return renewed
 
 
@@ -138,27 +139,15 @@ class Sources(Mapping[str, CandidateSource]):
         return len(self._specs)
 
 
-def _code_lookups(items: pa.Table, rows: Rows) -> list[Lookup]:
-    """What finds items by each column of codes that they have; `rows` int64 [n_items] are theirs."""
-    lookups: list[Lookup] = []
-    for name in items.column_names:
-        kind = items.schema.field(name).type
-        if name.lower() in CODES and (pa.types.is_string(kind) or pa.types.is_integer(kind)):
-            column = items[name].cast(pa.string())
-            known = column.is_valid().to_numpy(zero_copy_only=False)
-            codes = column.drop_null()
-            lookups.append(partial(_rows_of_codes, HashIndex.build(hash_keys(codes.to_pylist())), codes, rows[known]))
-    return lookups
-
-
-def _unless(replaced: Mask, lookup: Lookup, texts: Sequence[str]) -> Rows:
+def _unless(replaced: Mask, lookup: Lookup, texts: Sequence[str]) -> CSR:
     found = lookup(texts)
-    return np.where((found >= 0) & ~replaced[found], found, -1)
+    return found.where(~replaced[found.rows])
 
 
-def _rows_of_codes(lookup: HashIndex, codes: pa.ChunkedArray, rows: Rows, texts: Sequence[str]) -> Rows:
-    found = rows_of(texts, lookup, codes)
-    return np.where(found >= 0, np.append(rows, -1)[found], -1)
+def _by_id(version: IndexVersion, texts: Sequence[str]) -> CSR:
+    rows = version.rows_of(texts)
+    known = np.flatnonzero(rows >= 0)
+    return CSR.grouped(known, rows[known], len(texts))
 
 
 def _read_words(folder: Path, analyzer: Analyzer) -> Lexical:

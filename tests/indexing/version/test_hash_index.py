@@ -35,3 +35,11 @@ def test_an_id_whose_hash_is_another_s_is_not_answered() -> None:
 
 def test_of_equal_texts_the_first_row_is_found() -> None:
     assert HashIndex.build(hash_keys(["x", "y", "x"])).find(hash_keys(["x"])).tolist() == [0]
+
+
+def test_of_equal_texts_all_rows_can_be_found() -> None:
+    found = HashIndex.build(hash_keys(["x", "y", "x"])).find_all(hash_keys(["x", "z", "y"]))
+    assert (found.indptr.tolist(), found.rows.tolist()) == ([0, 2, 2, 3], [0, 2, 1])
+    half = HashIndex.build(np.array([[5, 1], [5, 2], [5, 1]], np.uint64))
+    assert half.find_all(np.array([[5, 1], [5, 3]], np.uint64)).rows.tolist() == [0, 2]
+    assert HashIndex.build(hash_keys([])).find_all(hash_keys(["x"])).rows.tolist() == []

@@ -50,10 +50,15 @@ def counted(name: str, made: list[tuple[str, int]], **how: bool) -> SourceSpec:
 @pytest.fixture
 def updated_version(own_bundle: Path, sample_folder: Path, tmp_path: Path) -> IndexVersion:
     """The index with one item more."""
-    store = Bundle.open(own_bundle)
+    return _updated(own_bundle, sample_folder, tmp_path, "KX-0011-B")
+
+
+def _updated(bundle: Path, sample_folder: Path, tmp_path: Path, item_id: str) -> IndexVersion:
+    """The index after the first item was upserted under an id."""
+    store = Bundle.open(bundle)
     items = pq.read_table(sample_folder / "items.parquet").slice(0, 1)
     at = items.schema.get_field_index("item_id")
-    pq.write_table(items.set_column(at, "item_id", pa.array(["new-item"])), tmp_path / "items.parquet")
+    pq.write_table(items.set_column(at, "item_id", pa.array([item_id])), tmp_path / "items.parquet")
     Update(upsert=tmp_path / "items.parquet", delete=None, max_bad=0.1).apply(store, device="cpu", say=lambda _: None)
     return IndexVersion.open(store.path_of("index", store.current().index), device="cpu").updated()
 
@@ -125,11 +130,27 @@ def test_an_update_makes_again_what_follows_updates_and_was_read_and_nothing_els
 
 def test_a_new_item_is_found_by_its_id_after_the_update_alone(engine: Engine, updated_version: IndexVersion) -> None:
     before = sources_over(engine, engine.state.version, words=None)
-    asked = RequestBatch.of_texts(["new-item"])
-    assert before["exact"].read(asked).top(1).rows.tolist() == [[-1]]
+    asked = RequestBatch.of_texts(["KX-0011-B", "kx 0011 b"])
+    assert before["exact"].read(asked).top(1).rows.tolist() == [[-1], [-1]]
     after = before.updated(updated_version)
-    assert after["exact"].read(asked).top(1).rows.tolist() == [[engine.state.version.size]]
-    assert before["exact"].read(asked).top(1).rows.tolist() == [[-1]]
+    assert after["exact"].read(asked).top(1).rows.tolist() == [[engine.state.version.size]] * 2
+    assert before["exact"].read(asked).top(1).rows.tolist() == [[-1], [-1]]
+
+
+def test_codes_of_an_item_follow_its_updates(
+    engine: Engine, own_bundle: Path, sample_folder: Path, tmp_path: Path
+) -> None:
+    store = Bundle.open(own_bundle)
+    before = IndexVersion.open(store.path_of("index", store.current().index), device="cpu")
+    coded = before.items.append_column("ean", pa.array([f"40063813{row:05d}" for row in range(before.size)]))
+    delta = _updated(own_bundle, sample_folder, tmp_path, "item-00000").delta
+    assert delta is not None
+    recoded = delta.items.append_column("ean", pa.array(["9780198526636"]))
+    version = replace(before, items=coded, delta=replace(delta, items=recoded))
+    exact = sources_over(engine, version, words=None)["exact"]
+    asked = RequestBatch.of_texts(["0978 019 852663 6", "40063813-00000", "40063813-00001"])
+    row = int(version.rows_of(["item-00000"])[0])
+    assert exact.read(asked).top(1).rows[:, 0].tolist() == [row, -1, 1]
 
 
 @pytest.mark.parametrize("read_before", [True, False])
@@ -141,7 +162,7 @@ def test_every_source_reads_users_of_new_items_after_an_update(
     if read_before:
         assert all(source is not None for source in sources.values())
     contexts = replace(state.user_contexts, version=updated_version)
-    behaviour = contexts.of_request(Request(history=["new-item", "item-00003"])).behaviour
+    behaviour = contexts.of_request(Request(history=["KX-0011-B", "item-00003"])).behaviour
     every = np.ones(updated_version.size, bool)
     for name, source in sources.updated(updated_version).items():
         assert (source.read(behaviour).top(5, None, every).rows < updated_version.size).all(), name
