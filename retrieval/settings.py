@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 Budget: TypeAlias = Literal["quick", "default", "long"]  # how much a training reads, relative to its default
 PRETRAINED = "sentence-transformers/all-MiniLM-L6-v2"
+MULTILINGUAL = "intfloat/multilingual-e5-small"
 
 
 class Settings(BaseModel):

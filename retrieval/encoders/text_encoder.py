@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from retrieval.encoders.batching import Encoded, run_batched
 from retrieval.encoders.int8_file import INT8, holds_int8
+from retrieval.encoders.packed_e5 import PROMPTS
+from retrieval.encoders.pretrained import offline_remedy
 from retrieval.encoders.runtime import (
     MULTIPLE,
     TOKEN_INPUTS,
@@ -29,6 +31,7 @@ from retrieval.encoders.runtime import (
 )
 from retrieval.errors import BadBundle
 from retrieval.fingerprint import fingerprint, folder_fingerprint
+from retrieval.settings import MULTILINGUAL
 from retrieval.topk import Vectors
 
 if TYPE_CHECKING:
@@ -40,10 +43,12 @@ if TYPE_CHECKING:
 TOKENISED_AT_ONCE = 8192  # texts, so that the tokens of a whole catalogue need not fit in memory
 LONGEST, NO_LIMIT = 512, 1_000_000  # tokens: default limit, and the number from which a limit means none
 Side = Literal["query", "document"]
+PROMPT_NAMES: dict[Side, tuple[str, ...]] = {"query": ("query",), "document": ("document", "passage", "corpus")}
 NO_INT8 = (
     "int8: this machine has no int8 instructions, or the text encoder has no int8 weights of this version (train or "
     "adopt it again); items' texts are embedded as with auto"
 )
+KNOWN_PROMPTS = {MULTILINGUAL: PROMPTS}  # of models on the hub whose folder does not name them
 WORD_MARKS = ("\u2581", "\u0120")  # prefixes of words in SentencePiece and byte-level BPE
 # Documents come by the thousand, so that more distinct shapes pay off: padded to 8, a fifth of a title is padding.
 PADDED_TO: dict[Side, int] = {"query": MULTIPLE, "document": 2}
@@ -61,7 +66,7 @@ class TextEncoder:
 
     tokenizer: tokenizers.Tokenizer
     runner: Runner
-    prompts: dict[str, str]
+    prompts: dict[Side, str]
     pad_id: int
     fingerprint: str
     documents: Runner | None = None
@@ -99,7 +104,7 @@ class TextEncoder:
             runner = TorchRunner(sentence_module(folder), where, kind)
         else:
             runner = openvino_model(cache and cache / "encoder.xml", partial(_openvino_graph, folder), kind)
-        found = cls(tokenizer, runner, _prompts(folder), pad_id, folder_fingerprint(folder, leave_out=INT8))
+        found = cls(tokenizer, runner, folder_prompts(folder), pad_id, folder_fingerprint(folder, leave_out=INT8))
         if (precision, where, runtime, kind) != ("int8", "cpu", "openvino", "bf16") or not holds_int8(folder):
             return found
         graph = partial(_openvino_graph, folder, int8=True)
@@ -214,23 +219,44 @@ def _parsed(path: Path) -> object:
     return value
 
 
-def _prompts(folder: Path) -> dict[str, str]:
-    found = read_json(folder / "config_sentence_transformers.json").get("prompts")
-    return {str(name): str(text) for name, text in found.items() if text} if isinstance(found, dict) else {}
+def folder_prompts(folder: Path) -> dict[Side, str]:
+    """The prompts of a model in sentence-transformers' layout by side; see `prompts_of`."""
+    about = read_json(folder / "config_sentence_transformers.json")
+    found = about.get("prompts")
+    return prompts_of(found, about.get("default_prompt_name")) if isinstance(found, dict) else {}
+
+
+def prompts_of(named: Mapping[str, str], default: object = None) -> dict[Side, str]:
+    """What is written before a query and before a document, out of sentence-transformers' prompts by name; without
+    what is empty. `default` names the prompt of a side that has none.
+
+    >>> prompts_of({"query": "query: ", "document": "", "passage": "passage: "})
+    {'query': 'query: ', 'document': 'passage: '}
+    """
+    found: dict[Side, str] = {}
+    for side, names in PROMPT_NAMES.items():
+        texts = [str(named[name]) for name in (*names, str(default)) if named.get(name)]
+        found |= {side: texts[0]} if texts else {}
+    return found
 
 
 def open_sentence_transformer(source: str | Path, *, device: str = "cpu") -> SentenceTransformer:
-    """Opens a sentence-transformers model from a folder or a model id. Raises BadBundle where it does not open."""
+    """Opens a sentence-transformers model from a folder or a model id, with its prompts named by side, or with those
+    that are known of a model that comes without. Raises BadBundle where it does not open."""
     from sentence_transformers import SentenceTransformer
 
     from retrieval.encoders.quiet import quiet_libraries
 
     try:
         with quiet_libraries():
-            return SentenceTransformer(str(source), device=device)
+            model = SentenceTransformer(str(source), device=device)
     except (OSError, ValueError, KeyError, ImportError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BadBundle(f"{source} does not open as a sentence-transformers model: {first}") from error
+        remedy = offline_remedy(str(source))
+        raise BadBundle(f"{source} does not open as a sentence-transformers model: {first}{remedy}") from error
+    found = prompts_of(model.prompts, model.default_prompt_name) or KNOWN_PROMPTS.get(str(source), {})
+    model.prompts, model.default_prompt_name = {str(side): text for side, text in found.items()}, None
+    return model
 
 
 def sentence_module(folder: Path, *, bf16: bool = False, int8: bool = False) -> torch.nn.Module:
