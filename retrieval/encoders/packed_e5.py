@@ -74,7 +74,7 @@ class Special(NamedTuple):
 
 class _Tensor(NamedTuple):
     kind: int
-    count: int
+    size: int
     start: int
 
 
@@ -121,9 +121,9 @@ class PackedModel:
             if found is None:
                 raise ValueError("missing")
             if found.kind == FLOAT32:
-                return np.frombuffer(self.data, "<f4", found.count, found.start)
+                return np.frombuffer(self.data, "<f4", found.size, found.start)
             if found.kind == Q4:
-                size = found.count // BLOCK * BLOCK_BYTES
+                size = found.size // BLOCK * BLOCK_BYTES
                 return unpacked_q4(np.frombuffer(self.data, np.uint8, size, found.start))
             raise ValueError(f"of the unknown kind {found.kind}")
         except ValueError as error:
@@ -136,7 +136,9 @@ class PackedModel:
         """
         width, inner = self.sizes.width, self.sizes.inner
         shapes = {"fi.w": (inner, width), "fo.w": (width, inner)}
-        found = {BODY[name]: self.tensor(name).reshape(-1, width) for name in ("emb.word", "emb.pos", "emb.type")}
+        found: dict[str, NDArray[np.float32]] = {
+            BODY[name]: self.tensor(name).reshape(-1, width) for name in ("emb.word", "emb.pos", "emb.type")
+        }
         found |= {
             "pooler.dense.weight": np.eye(width, dtype=np.float32),
             "pooler.dense.bias": np.zeros(width, np.float32),

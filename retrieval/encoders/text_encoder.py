@@ -226,7 +226,7 @@ def folder_prompts(folder: Path) -> dict[Side, str]:
     return prompts_of(found, about.get("default_prompt_name")) if isinstance(found, dict) else {}
 
 
-def prompts_of(named: Mapping[str, str], default: object = None) -> dict[Side, str]:
+def prompts_of(named: Mapping[str, str | None], default: object = None) -> dict[Side, str]:
     """What is written before a query and before a document, out of sentence-transformers' prompts by name; without
     what is empty. `default` names the prompt of a side that has none.
 
