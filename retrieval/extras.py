@@ -10,6 +10,7 @@ from retrieval.errors import MissingDependency
 EXTRA_OF = {
     "accelerate": "train",
     "datasets": "train",
+    "duckdb": "import",
     "lightgbm": "lambdamart",
     "matplotlib": "train",
     "sentence_transformers": "train",

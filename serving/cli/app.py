@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from serving.cli import ask
+from serving.cli import ask, importing
 from serving.cli.command_group import ShortlistGroup
 from serving.cli.index import index
 from serving.cli.options import (
@@ -48,6 +48,7 @@ app.add_typer(train, name="train")
 app.add_typer(index, name="index")
 app.add_typer(release, name="release")
 ask.add_commands(app)
+importing.add_command(app)
 
 
 @app.callback()
