@@ -21,7 +21,11 @@ RECORDS = (
     "contributing.md",
 )  # of their day, or included from the root
 PAGES = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")]
-PAGES += [page for page in sorted((ROOT / "docs").glob("*.md")) if page.name not in RECORDS]
+PAGES += [
+    page
+    for page in sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / "docs/import").glob("*.md")])
+    if page.name not in RECORDS
+]
 FENCED = re.compile(r"^```(?:sh|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`(shortlist [^`\n]+)`")
 OPEN_ENDED = re.compile(r"\.\.\.|\|")  # a family of commands: nothing to parse

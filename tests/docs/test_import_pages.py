@@ -1,0 +1,29 @@
+"""The page of each source shows what the import of its hand-made export prints, and is in the site's list."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from import_exports import EXPORTS
+from page_examples import run_page
+from retrieval.importing.registry import readers
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(page for page in (ROOT / "docs/import").glob("*.md") if page.name != "index.md")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_shows_what_is_printed(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(EXPORTS, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    wrong = run_page(page)
+    assert not wrong, "\n".join(wrong)
+    assert f"import/{page.name}" in (ROOT / "mkdocs.yml").read_text("utf-8")
+
+
+def test_every_reader_has_its_page() -> None:
+    told = "\n".join(page.read_text("utf-8") for page in PAGES)
+    assert [reader.name for reader in readers() if f"shortlist import {reader.name}" not in told] == []
