@@ -28,7 +28,12 @@ class DataConfig(Settings):
     target_events: tuple[str, ...] | None = Field(
         default=None,
         description="events that count as what a shopper wanted, such as purchase; none: purchases, else the "
-        "strongest event that the data has",
+        "strongest event that the data has, as far as names tell",
+    )
+    min_rating: Literal["auto"] | float | None = Field(
+        default="auto",
+        description="an event with a lower rating does not count as wanted. auto: 3 where ratings go up to 5, 5 up to "
+        "10, 50 up to 100, 0.5 up to 1; none (null): all count, whatever their rating",
     )
     max_bad: float = Field(
         default=0.01,

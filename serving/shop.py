@@ -57,7 +57,9 @@ class Shop:
         data = data if like is None else in_order(data, like, folder)
         events = None
         if data.has_recommend:
-            events = split_events(data, kind=config.split, target_events=config.target_events)
+            events = split_events(
+                data, kind=config.split, target_events=config.target_events, min_rating=config.min_rating
+            )
         return cls(data, events, split_judgements(data) if data.has_search else None)
 
     @property
@@ -71,9 +73,10 @@ class Shop:
         return () if self.events is None else self.events.target_events
 
     def split_lines(self) -> list[str]:
-        """The splits, described in a line each."""
+        """What is predicted, and the splits, described in a line each."""
         lines = []
         if self.events is not None:
+            lines.append(f"target events: {self.events.predicted}")
             sizes = ", ".join(f"{name} {len(fold):,}" for name, fold in self.events.folds.items())
             lines.append(f"split of events: {self.events.kind}, {self.events.reason}; requests: {sizes}")
         if self.judgements is not None:

@@ -29,7 +29,7 @@ def share_of(data: DataSet, share: float, config: DataConfig) -> Shop:
         data = replace(data, events=events_of(data.events, users[data.events.user]))
     events = judgements = None
     if data.events is not None:
-        events = split_events(data, kind=config.split, target_events=config.target_events)
+        events = split_events(data, kind=config.split, target_events=config.target_events, min_rating=config.min_rating)
     if data.queries is not None and data.judgements is not None:
         judgements = split_judgements(data)
         train = judgements.folds["train"]

@@ -14,8 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ranking.features.item_words import ItemWords
-from retrieval.data.events import RETURNS
-from retrieval.data.split import STRENGTH, bare
+from retrieval.data.event_kinds import Meaning, meaning
 from retrieval.text.analysis import Analyzer
 from retrieval.topk import Rows, Vectors
 
@@ -44,6 +43,18 @@ class Does(IntEnum):
     """What a kind of event means to features."""
 
     TAKE, CART, LIKE, LOOK, RETURN, OTHER = range(6)
+
+
+DOES = {
+    Meaning.PURCHASE: Does.TAKE,
+    Meaning.CHECKOUT: Does.CART,
+    Meaning.CART: Does.CART,
+    Meaning.FAVOURITE: Does.LIKE,
+    Meaning.CLICK: Does.LOOK,
+    Meaning.VIEW: Does.LOOK,
+    Meaning.RETURN: Does.RETURN,
+    Meaning.OTHER: Does.OTHER,
+}
 
 
 @dataclass(frozen=True)
@@ -127,7 +138,7 @@ class ShopFacts:
     @cached_property
     def does(self) -> NDArray[np.int64]:
         """The meaning of each code of a kind of event, int64 [n_kinds + 1]; the last is for -1, an unknown kind."""
-        return np.array([*(meaning(kind, self.targets) for kind in self.timeline.kinds), Does.OTHER], np.int64)
+        return np.array([*(does_of(kind, self.targets) for kind in self.timeline.kinds), Does.OTHER], np.int64)
 
     @cached_property
     def taken(self) -> ItemEvents:
@@ -207,18 +218,13 @@ class ShopFacts:
         return ItemEvents.of(self.timeline.item[at], self.timeline.time[at], self.n_items)
 
 
-def meaning(kind: str, targets: Sequence[str]) -> Does:
-    """What a kind of event means.
+def does_of(kind: str, targets: Sequence[str]) -> Does:
+    """What a kind of event means to features; the kinds `targets` are takings whatever their names.
 
-    >>> meaning("Add-to_Cart", ["purchase"]).name, meaning("refund", ["purchase"]).name, meaning("call", []).name
-    ('CART', 'RETURN', 'OTHER')
+    >>> does_of("Add-to_Cart", ["purchase"]).name, does_of("refund", ["purchase"]).name, does_of("call", ["call"]).name
+    ('CART', 'RETURN', 'TAKE')
     """
-    if kind in targets:
-        return Does.TAKE
-    if kind.casefold() in RETURNS:
-        return Does.RETURN
-    order = (Does.TAKE, Does.CART, Does.LIKE, Does.LOOK, Does.LOOK)
-    return next((does for names, does in zip(STRENGTH, order, strict=True) if bare(kind) in names), Does.OTHER)
+    return Does.TAKE if kind in targets else DOES[meaning(kind)]
 
 
 def category_codes(items: pa.Table) -> tuple[NDArray[np.int64], int]:

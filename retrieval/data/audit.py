@@ -10,11 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from retrieval.data.check_report import FileReport, Finding
+from retrieval.data.check_report import LEFT_OUT, SET_ASIDE, FileReport, Finding
 from retrieval.data.rejected import Found, RejectedRows, cells, shown
 from retrieval.data.schema import ParquetSource
 
-SET_ASIDE, LEFT_OUT, CLEANED = "row set aside", "value left out", "text cleaned"
 Bools = NDArray[np.bool_]
 
 
@@ -32,6 +31,7 @@ class Screen:
         self.unknown: Bools = np.zeros(self.n, bool)
         self.repaired: Bools = np.zeros(self.n, bool)
         self.found: list[Found] = []
+        self.remarks: list[Found] = []
         self._columns = dict(zip(batch.schema.names, batch.columns, strict=True))
         for name in batch.schema.names:
             self._refuse_broken_text(name, name in required)
@@ -56,6 +56,11 @@ class Screen:
         fresh = bad & ~self.dropped
         self.repaired |= fresh
         self._note(rule, action, False, column, fresh)
+
+    def remark(self, rule: str, rows: Bools, column: str, action: str) -> None:
+        """Counts the kept rows of the mask that are not bad, but are not read as they stand."""
+        found = Found(rule, action, column, np.flatnonzero(rows & ~self.dropped), False)
+        self.remarks += [found] * bool(len(found.rows))
 
     def _note(self, rule: str, action: str, unknown: bool, column: str, fresh: Bools) -> None:
         if fresh.any():
@@ -111,6 +116,7 @@ class FileAudit:
 
     def __post_init__(self) -> None:
         self._findings: dict[tuple[str, str], Finding] = {}
+        self._remarks: dict[tuple[str, str], Finding] = {}
 
     def screens(self, columns: tuple[str, ...]) -> Iterator[Screen]:
         """One screen per batch; its findings are recorded once the next one is requested."""
@@ -124,10 +130,11 @@ class FileAudit:
         self.unknown += int(screen.unknown.sum())
         self.dropped += int(screen.dropped.sum())
         self.bad += int(((screen.dropped | screen.repaired) & ~screen.unknown).sum())
-        for found in screen.found:
-            key = found.rule, found.action
-            earlier = self._findings.get(key) or _first_finding(screen, found)
-            self._findings[key] = replace(earlier, rows=earlier.rows + len(found.rows))
+        for counts, all_found in ((self._findings, screen.found), (self._remarks, screen.remarks)):
+            for found in all_found:
+                key = found.rule, found.action
+                earlier = counts.get(key) or _first_finding(screen, found)
+                counts[key] = replace(earlier, rows=earlier.rows + len(found.rows))
         self.rejected.add(self.source.path.name, screen.raw, screen.first_row, screen.found)
 
     def report(self) -> FileReport:
@@ -141,6 +148,7 @@ class FileAudit:
             max_bad=self.max_bad,
             max_unknown=self.max_unknown,
             findings=tuple(self._findings.values()),
+            remarks=tuple(self._remarks.values()),
             columns=self.source.columns,
             missing=self.source.missing,
             extra=self.source.extra,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TypeAlias
 
 from retrieval.errors import BadData
 
+SET_ASIDE, LEFT_OUT, CLEANED = "row set aside", "value left out", "text cleaned"
+GOING_ON = {SET_ASIDE: "without them", LEFT_OUT: "without these values", CLEANED: "with the text cleaned"}
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
 
@@ -35,7 +38,8 @@ class FileReport:
     """One file: its rows, the rows kept, the bad rows by rule, and the limits on them.
 
     `bad` counts each row once, however many rules it breaks; `unknown` counts rows that name an item or a query that
-    the data set does not hold. The limits are shares of `rows`: 1 bad row of 20 is 5 %.
+    the data set does not hold. The limits are shares of `rows`: 1 bad row of 20 is 5 %. `remarks` count rows that are
+    not bad, but are not read as they stand.
     """
 
     path: str
@@ -49,6 +53,7 @@ class FileReport:
     columns: tuple[str, ...]
     missing: tuple[str, ...]
     extra: tuple[str, ...]
+    remarks: tuple[Finding, ...] = ()
 
     @property
     def refusal(self) -> str | None:
@@ -78,7 +83,7 @@ class FileReport:
             lines.append(f"  missing optional columns: {', '.join(self.missing)}")
         if self.extra:
             lines.append(f"  further columns: {', '.join(self.extra)}")
-        return lines + [f"  {finding}: {finding.action}" for finding in self.findings]
+        return lines + [f"  {finding}: {finding.action}" for finding in (*self.findings, *self.remarks)]
 
     def raise_if_refused(self) -> None:
         """Raise `BadData` with the refusal, if there is one."""
@@ -88,9 +93,11 @@ class FileReport:
     def _over_limit(self, count: int, limit: float, option: str, *, unknown: bool) -> str:
         worst_first = sorted((f for f in self.findings if f.unknown == unknown), key=lambda f: -f.rows)
         causes = "; ".join(map(str, worst_first))
+        going_on = " and ".join(dict.fromkeys(GOING_ON[finding.action] for finding in worst_first))
         return (
             f"{self.path}: {count:,} of {self.rows:,} rows ({_percent(count / self.rows)}) are bad, more than "
-            f"{_percent(limit)}: {causes}; repair them, or raise {option} to go on without them"
+            f"{_percent(limit)}: {causes}; repair them, or raise {option} to {_above(count / self.rows)} to go on "
+            f"{going_on}"
         )
 
 
@@ -153,3 +160,13 @@ def _percent(share: float) -> str:
     ('1 %', '12.3 %', '0.001 %')
     """
     return f"{100 * share:.3g} %"
+
+
+def _above(share: float) -> str:
+    """A share with two digits that is not below the one given.
+
+    >>> _above(0.25), _above(0.1234), _above(0.00001), _above(1.0)
+    ('0.25', '0.13', '0.00001', '1')
+    """
+    digits = 1 - math.floor(math.log10(share))
+    return f"{math.ceil(round(share * 10**digits, 6)) / 10**digits:.{digits}f}".rstrip("0").rstrip(".")

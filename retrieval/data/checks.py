@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from retrieval.data.audit import CLEANED, Bools, Screen
+from retrieval.data.audit import Bools, Screen
+from retrieval.data.check_report import CLEANED
 from retrieval.data.schema import list_like
 from retrieval.data.time_units import SECOND
 

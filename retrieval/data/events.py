@@ -11,12 +11,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from retrieval.data.audit import Bools, Codebook, FileAudit, Screen
-from retrieval.data.checks import earliest_plausible, screen_amount, screen_ids, screen_times
+from retrieval.data.checks import LARGEST, earliest_plausible, numbers, screen_amount, screen_ids, screen_times
+from retrieval.data.event_kinds import Meaning, meaning
 from retrieval.errors import BadData
 from retrieval.text.rendering import query_text
 
 MAX_KINDS = 1_000  # distinct kinds of events above which the column is taken for something else
-RETURNS = frozenset({"return", "returned", "refund"})
+RETURN = "return"  # the kind of an event that is read as a return
+READ_AS_RETURN = "read as a return"
 UNKNOWN_ITEM = "item_id not in items.parquet"
 Codes = NDArray[np.int32]
 _COLUMNS = ("user_id", "item_id", "event", "timestamp", "quantity", "price", "basket_id", "query", "rating")
@@ -78,7 +80,7 @@ class Events:
 
     def is_return(self) -> Bools:
         """Mask of the events that are returns, bool [n]."""
-        return self.is_kind(name for name in self.kinds if name.casefold() in RETURNS)
+        return self.is_kind(name for name in self.kinds if meaning(name) is Meaning.RETURN)
 
 
 class EventReader:
@@ -133,7 +135,7 @@ class EventReader:
 
     def _rows(self, screen: Screen, first: int, latest: int) -> NDArray[np.void]:
         users, items = screen_ids(screen, "user_id"), screen_ids(screen, "item_id")
-        kinds = screen_ids(screen, "event")
+        kinds = _read_as_returns(screen, screen_ids(screen, "event"))
         rows = np.zeros(screen.n, _ROW)
         rows["time"] = screen_times(screen, "timestamp", first, latest)
         rows["item"] = self._items.look_up(items)
@@ -141,7 +143,7 @@ class EventReader:
         kept = pa.array(~screen.dropped)
         rows["user"] = self.users.add(users, kept)
         rows["kind"] = self._kinds.add(kinds, kept, str.strip)
-        self._fill_optional(screen, rows, kept, as_returns(kinds))
+        self._fill_optional(screen, rows, kept, _means(kinds, Meaning.RETURN))
         return rows[~screen.dropped]
 
     def _fill_optional(self, screen: Screen, rows: NDArray[np.void], kept: pa.Array, returns: Bools) -> None:
@@ -158,7 +160,25 @@ class EventReader:
             rows["query"] = self._queries.add(screen.column("query"), kept, query_text)
 
 
-def as_returns(kinds: pa.Array) -> Bools:
-    """Mask of the names of events that are returns, bool [n]."""
-    names = pc.utf8_lower(pc.utf8_trim_whitespace(kinds))
-    return np.asarray(pc.is_in(names, pa.array(sorted(RETURNS))).to_numpy(zero_copy_only=False), bool)
+def _read_as_returns(screen: Screen, kinds: pa.Array) -> pa.Array:
+    """The names of events, string [n], with `return` in place of those by which less than nothing was bought.
+
+    Rows that put less than nothing into a cart or a list are set aside.
+    """
+    if "quantity" not in screen:
+        return kinds
+    amount, _ = numbers(screen.column("quantity"))
+    below = (amount < 0) & (amount >= -LARGEST)
+    back = below & _means(kinds, Meaning.PURCHASE, Meaning.OTHER)
+    screen.remark("quantity negative in an event that is no return", back, "quantity", READ_AS_RETURN)
+    put = _means(kinds, Meaning.CHECKOUT, Meaning.CART, Meaning.FAVOURITE)
+    screen.drop("quantity negative of what was put into a cart or a list", below & put, "quantity")
+    return pc.if_else(pa.array(back), RETURN, kinds)
+
+
+def _means(kinds: pa.Array, *meanings: Meaning) -> Bools:
+    """Mask of the names of events with one of the meanings, bool [n]; False for null."""
+    coded = kinds.dictionary_encode()
+    found = [meaning(name.strip()) in meanings for name in coded.dictionary.to_pylist()]
+    codes = coded.indices.fill_null(len(found)).to_numpy(zero_copy_only=False)
+    return np.array([*found, False], bool)[codes]

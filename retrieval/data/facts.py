@@ -10,6 +10,8 @@ from retrieval.data.check_report import Json
 from retrieval.data.events import Events
 from retrieval.data.judgements import SPLITS, Judgements, Queries
 from retrieval.data.schema import CONTRACT
+from retrieval.data.targets import kind_counts, kinds_unknown, targets_of_events
+from retrieval.errors import ShortlistError
 
 GRADES_LISTED = 20
 
@@ -37,10 +39,27 @@ def notes_on(folder: Path, events: Events | None) -> tuple[str, ...]:
     if events is not None and len(events):
         if events.time.min() == events.time.max():
             notes.append("all events have the same timestamp: the order of rows stands for the order in time")
+        notes += _notes_on_kinds(events)
         repeats = exact_repeats(events)
         if repeats:
             notes.append(f"{repeats:,} events repeat another exactly (same user, item, event, time, basket); all count")
     return tuple(notes)
+
+
+def _notes_on_kinds(events: Events) -> list[str]:
+    """What a run would ask about the kinds of events, or which of them it does not know."""
+    try:
+        targets_of_events(events)
+    except ShortlistError as error:
+        return [f"a run stops here: {error}"]
+    unknown = kinds_unknown(events)
+    if not unknown or len(events.kinds) == 1:
+        return []
+    listed = ", ".join(f"{name} ({n:,})" for name, n in unknown.items())
+    return [
+        f"kinds of events whose names are not known: {listed}; they are part of histories, but nothing predicts them; "
+        "if they show what shoppers wanted, name them in data.target_events"
+    ]
 
 
 def exact_repeats(events: Events) -> int:
@@ -52,15 +71,29 @@ def exact_repeats(events: Events) -> int:
 
 
 def _event_facts(events: Events, n_items: int) -> dict[str, Json]:
-    counts = np.bincount(events.kind, minlength=len(events.kinds)).tolist()
     return {
         "events": len(events),
-        "events by kind": {name: count for count, name in sorted(zip(counts, events.kinds, strict=True), reverse=True)},
+        "events by kind": kind_counts(events),
         "first event": _iso(int(events.time.min())),
         "last event": _iso(int(events.time.max())),
         "items without an event": n_items - len(np.unique(events.item)),
         "baskets": len(np.unique(events.basket[events.basket >= 0])),
+        **_target_facts(events),
     }
+
+
+def _target_facts(events: Events) -> dict[str, Json]:
+    """What a run would predict, if it can tell, and how many returns there are."""
+    try:
+        targets = targets_of_events(events)
+    except ShortlistError:
+        return {}
+    facts: dict[str, Json] = {"target events": str(targets)}
+    returns = int(events.is_return().sum())
+    if returns:
+        matched = len(np.unique(targets.cancelled_by[targets.cancelled_by >= 0]))
+        facts["returns"] = {"in all": returns, "without an earlier event that they cancel": returns - matched}
+    return facts
 
 
 def _judgement_facts(judgements: Judgements) -> dict[str, Json]:

@@ -100,38 +100,39 @@ def group_targets(events: Events, target: Bools) -> Groups:
 def cancelled_by(events: Events, target: Bools) -> Positions:
     """For each event the position of the return that cancels it, int64 [n_events], -1 where none does.
 
-    A return cancels the latest earlier target event of the same user and item that is not yet cancelled.
+    A return cancels the latest earlier target event of the same user and item of which as much is left as it gives
+    back; of the same basket, where both name one. Where none has enough left, it cancels the latest until its quantity
+    is used up. What is left of a purchase that was given back in part takes further returns.
     """
     by = np.full(len(events), -1, np.int64)
     returns = events.is_return()
-    at = np.flatnonzero(target | returns)
-    if not returns.any() or not target.any():
-        return by
-    # purchases and returns of a user's item match like brackets: a return closes the latest open purchase
-    at = at[np.lexsort((returns[at], events.time[at], events.item[at], events.user[at]))]
-    pair = _numbered(events.user[at], events.item[at])
-    level = _levels(pair, ~returns[at])
-    closes = returns[at]
-    order = np.lexsort((np.arange(len(at)), level, pair))
-    left, right = order[:-1], order[1:]
-    matched = ~closes[left] & closes[right] & (level[left] == level[right]) & (pair[left] == pair[right])
-    by[at[left[matched]]] = at[right[matched]]
+    pair = events.user.astype(np.int64) << 32 | events.item
+    at = np.flatnonzero((target | returns) & np.isin(pair, pair[returns]))
+    at = at[np.lexsort((returns[at], events.time[at], pair[at]))]
+    starts = np.flatnonzero(np.diff(pair[at], prepend=-1))
+    for one in np.split(at, starts[1:]):
+        _give_back(events, one, returns, by)
     return by
 
 
-def _levels(pair: Positions, opens: Bools) -> Positions:
-    """The number of open purchases, after each purchase and before each return (0: nothing to cancel)."""
-    steps = np.where(opens, 1, -1)
-    running = np.cumsum(steps)
-    before_pair = np.concatenate(([0], running[:-1]))[np.searchsorted(pair, np.arange(pair[-1] + 1))]
-    depth = running - before_pair[pair]
-    apart = 2 * len(pair) * pair  # keeps the running minimum of one pair below that of the pair before
-    floor = np.minimum.accumulate(np.minimum(depth, 0) - apart) + apart
-    after = depth - floor
-    before = np.concatenate(([0], after[:-1]))
-    before[np.concatenate(([True], np.diff(pair) > 0))] = 0
-    levels: Positions = np.where(opens, after, before)
-    return levels
+def _give_back(events: Events, at: Positions, returns: Bools, by: Positions) -> None:
+    """Enters into `by` which of the purchases of one user and item, among the events `at` in order, are cancelled."""
+    left: dict[int, float] = {}  # of each purchase that is not given back whole, the latest last
+    for event in at.tolist():
+        if not returns[event]:
+            left[event] = float(events.quantity[event])
+            continue
+        amount, basket = float(events.quantity[event]), events.basket[event]
+        pool = [one for one in reversed(left) if basket >= 0 and events.basket[one] == basket] or [*reversed(left)]
+        enough = next((one for one in pool if left[one] >= amount), None)
+        for one in pool if enough is None else [enough]:
+            by[one] = event if by[one] < 0 else by[one]
+            used = min(amount, left[one])
+            left[one], amount = left[one] - used, amount - used
+            if left[one] <= 0:
+                del left[one]
+            if amount <= 0:
+                break
 
 
 def _linked(events: Events, at: Positions) -> Positions:

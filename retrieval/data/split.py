@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -15,7 +14,8 @@ from retrieval.data.audit import Bools
 from retrieval.data.dataset import DataSet
 from retrieval.data.events import Codes, Events
 from retrieval.data.judgements import SPLITS
-from retrieval.data.requests import Groups, Positions, Requests, cancelled_by, group_targets
+from retrieval.data.requests import Groups, Requests, group_targets
+from retrieval.data.targets import MinRating, Targets, targets_of_events
 from retrieval.data.time_units import DAY
 from retrieval.errors import BadConfig, BadData
 
@@ -33,14 +33,6 @@ WIDER = (1.0, 1.5, 2.0, 3.0)  # factors of the windows' widths, tried in turn un
 MIN_TEST = 20  # requests that a temporal test window has to hold
 OUTLIERS = 0.01  # share of the target events that may lie before the span, so that one odd date does not stretch it
 SAME_TIME = 0.5  # share of users with the same first or last time above which times count as positions, not dates
-CART = ("cart", "addtocart", "basket")  # kinds of events, without punctuation and case
-STRENGTH = (  # the same by how strong an interest they show
-    ("purchase", "purchased", "buy", "bought", "order", "transaction", "sale"),
-    CART,
-    ("favourite", "favorite", "fav", "wishlist", "like"),
-    ("click",),
-    ("view", "pageview", "pv"),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +43,7 @@ class EventSplit:
     them that are targets. `folds` are requests by the names of `EVENT_FOLDS`, any of them possibly empty. `windows`
     are, in a temporal split, the start (inclusive) and end (exclusive) of each fold in microseconds since 1970.
     `reason` explains the choice of split in one sentence. `dated`: whether times are dates that all users share, rather
-    than positions that put each user's events in order.
+    than positions that put each user's events in order. `predicted` tells of the targets: which, why, and how many.
     """
 
     kind: Literal["temporal", "leave_one_out"]
@@ -62,6 +54,7 @@ class EventSplit:
     folds: Mapping[str, Requests]
     windows: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     dated: bool = True
+    predicted: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +70,11 @@ class JudgementSplit:
 
 
 def split_events(
-    dataset: DataSet, *, kind: SplitKind = "auto", target_events: Sequence[str] | None = None
+    dataset: DataSet,
+    *,
+    kind: SplitKind = "auto",
+    target_events: Sequence[str] | None = None,
+    min_rating: MinRating = "auto",
 ) -> EventSplit:
     """Splits the events of a data set into folds.
 
@@ -86,9 +83,11 @@ def split_events(
             last request is test, the last but one goes to a fold by hash of the user id), or `auto`: temporal where
             there are baskets and timestamps differ across users.
         target_events: the kinds of events to predict; by default purchases, else the strongest kind there is.
+        min_rating: see `targets_of_events`.
 
     Raises:
-        BadConfig: an unknown kind of split or event, or a temporal split of times that do not allow it.
+        BadConfig: an unknown kind of split or event, several kinds of which no name is known, or a temporal split of
+            times that do not allow it.
         BadData: there are no events, or all are returns.
     """
     if kind not in ("auto", "temporal", "leave_one_out"):
@@ -96,11 +95,8 @@ def split_events(
     if dataset.events is None:
         raise BadData("the data set has no events to split; it needs events.parquet")
     events = dataset.events
-    names = _target_names(events, target_events)
-    target = events.is_kind(names) & ~events.is_return()
-    if not target.any():
-        raise BadConfig(f"target_events is {', '.join(names)}, which are returns; name a kind of event to predict")
-    source = _Targets(events, names, target, cancelled_by(events, target), group_targets(events, target))
+    targets = targets_of_events(events, target_events, min_rating)
+    source = _Source(events, targets, group_targets(events, targets.wanted))
     why_not = "asked for" if kind == "leave_one_out" else _why_not_temporal(events, asked=kind == "temporal")
     if not why_not:
         split = _temporal(source)
@@ -145,23 +141,17 @@ def split_judgements(dataset: DataSet) -> JudgementSplit:
 
 
 @dataclass(frozen=True)
-class _Targets:
+class _Source:
     """The input of both kinds of split."""
 
     events: Events
-    names: tuple[str, ...]
-    target: Bools
-    cancelled_by: Positions
+    targets: Targets
     groups: Groups
 
-    def alive(self, known: Bools) -> Bools:
-        """Mask of the target events that no return in the mask `known`, bool [n_events], cancels; bool [n_events]."""
-        return self.target & ~((self.cancelled_by >= 0) & known[self.cancelled_by])
 
-
-def _leave_one_out(source: _Targets, user_ids: Sequence[str], why: str) -> EventSplit:
+def _leave_one_out(source: _Source, user_ids: Sequence[str], why: str) -> EventSplit:
     events = source.events
-    requests = source.groups.requests(events, source.alive(np.ones(len(events), bool)))
+    requests = source.groups.requests(events, source.targets.alive())
     of_user = np.bincount(requests.user, minlength=len(user_ids))
     from_last = np.cumsum(of_user)[requests.user] - 1 - np.arange(len(requests))
     test = (from_last == 0) & (of_user[requests.user] >= 2)
@@ -175,24 +165,25 @@ def _leave_one_out(source: _Targets, user_ids: Sequence[str], why: str) -> Event
     return EventSplit(
         kind="leave_one_out",
         reason=f"leave_one_out: {why}",
-        target_events=source.names,
+        target_events=source.targets.names,
+        predicted=str(source.targets),
         train=train,
-        train_target=train & source.alive(train),
+        train_target=train & source.targets.alive(train),
         folds={**folds, "test": requests.select(test)},
         dated=not _times_as_positions(events),
     )
 
 
-def _temporal(source: _Targets) -> EventSplit | None:
+def _temporal(source: _Source) -> EventSplit | None:
     """The split into consecutive time windows; None where a fold would be empty or the test fold too small."""
     events = source.events
-    times = events.time[source.target]
+    times = events.time[source.targets.wanted]
     begin, end = int(np.quantile(times, OUTLIERS, method="lower")), int(times.max()) + 1
     for wider in WIDER:
         edges = _edges(begin, end, wider)
         folds = _window_folds(source, edges)
         train = events.time < edges[0]
-        train_target = train & source.alive(train)
+        train_target = train & source.targets.alive(train)
         if all(map(len, folds.values())) and len(folds["test"]) >= MIN_TEST and train_target.any():
             break
     else:
@@ -201,7 +192,8 @@ def _temporal(source: _Targets) -> EventSplit | None:
     return EventSplit(
         kind="temporal",
         reason=f"temporal: there are baskets and timestamps differ across users; the last {days:.3g} days are test",
-        target_events=source.names,
+        target_events=source.targets.names,
+        predicted=str(source.targets),
         train=train,
         train_target=train_target,
         folds=folds,
@@ -217,7 +209,7 @@ def _edges(begin: int, end: int, wider: float) -> list[int]:
     return [end - sum(widths[i:]) for i in range(len(widths))] + [end]
 
 
-def _window_folds(source: _Targets, edges: list[int]) -> dict[str, Requests]:
+def _window_folds(source: _Source, edges: list[int]) -> dict[str, Requests]:
     """The requests of each window.
 
     Returns cancel targets of the folds before the gate until the gate window begins, those of the gate until the test
@@ -228,7 +220,7 @@ def _window_folds(source: _Targets, edges: list[int]) -> dict[str, Requests]:
     folds = {}
     for i, (name, until) in enumerate(zip(EVENT_FOLDS, known_until, strict=True)):
         known = np.ones(len(events), bool) if until is None else events.time < until
-        requests = source.groups.requests(events, source.alive(known))
+        requests = source.groups.requests(events, source.targets.alive(known))
         folds[name] = requests.select((requests.time >= edges[i]) & (requests.time < edges[i + 1]))
     return folds
 
@@ -249,31 +241,6 @@ def _times_as_positions(events: Events) -> str:
         if share > SAME_TIME and len(users) > 1:
             return f"timestamps are positions rather than dates ({share:.0%} of the users share their {name} one)"
     return ""
-
-
-def _target_names(events: Events, asked: Sequence[str] | None) -> tuple[str, ...]:
-    if asked is not None:
-        unknown = sorted(set(asked) - set(events.kinds))
-        if unknown or not asked:
-            raise BadConfig(f"target_events names {unknown or 'nothing'}; the events are: {', '.join(events.kinds)}")
-        return tuple(sorted(set(asked)))
-    counts = np.bincount(events.kind[~events.is_return()], minlength=len(events.kinds))
-    if not counts.any():
-        raise BadData("all events are returns; there is nothing to predict")
-    for names in STRENGTH:
-        found = tuple(kind for kind, n in zip(events.kinds, counts, strict=True) if n and bare(kind) in names)
-        if found:
-            return found
-    return (events.kinds[int(counts.argmax())],)
-
-
-def bare(kind: str) -> str:
-    """The name of a kind of event without punctuation and case.
-
-    >>> bare("Add-to_Cart")
-    'addtocart'
-    """
-    return re.sub(r"[\W_]", "", kind.casefold())
 
 
 def _by_hash(

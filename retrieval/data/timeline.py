@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.data.events import RETURNS
+from retrieval.data.event_kinds import Meaning, meaning
 from retrieval.data.time_units import HOUR
 from retrieval.topk import CSR, ranges
 
@@ -244,7 +244,7 @@ class Timeline:
     @property
     def _returns(self) -> list[int]:
         """The codes of the kinds of events by which an item is given back."""
-        return [code for code, kind in enumerate(self.kinds) if kind.casefold() in RETURNS]
+        return [code for code, kind in enumerate(self.kinds) if meaning(kind) is Meaning.RETURN]
 
     def codes_of(self, kinds: Iterable[str]) -> tuple[int, ...]:
         """The codes of the given kinds of events in `self.kinds`; unknown kinds are left out."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retrieval.data.split import CART, bare
+from retrieval.data.event_kinds import Meaning, meaning
 from retrieval.sources.cooccurrence import incidence
 from retrieval.sources.protocols import RequestBatch, SparseScores
 from retrieval.sources.registry import FitCase, ReleaseParts, SourceSpec, register_source
@@ -113,7 +113,7 @@ def _repeats(case: FitCase) -> bool:
 
 
 def _has_carts(parts: ReleaseParts) -> bool:
-    return any(bare(kind) in CART for kind in parts.timeline.kinds)
+    return any(meaning(kind) in (Meaning.CART, Meaning.CHECKOUT) for kind in parts.timeline.kinds)
 
 
 def _similar(name: str, reads: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.version.index_version import IndexVersion
-from ranking.features.facts import Does, meaning
+from ranking.features.facts import Does, does_of
 from ranking.features.shortlists import EVENTS, ShopperEvents
 from retrieval.data.time_units import DAY
 from retrieval.data.timeline import HistoryBatch, Timeline, gap_buckets
@@ -258,7 +258,7 @@ def contexts_at(
 @lru_cache(64)
 def _cart_codes(kinds: tuple[str, ...], targets: tuple[int, ...]) -> tuple[int, ...]:
     """The codes of the kinds of events by which an item is put in the cart and not yet taken."""
-    return tuple(c for c, kind in enumerate(kinds) if c not in targets and meaning(kind, ()) == Does.CART)
+    return tuple(c for c, kind in enumerate(kinds) if c not in targets and does_of(kind, ()) == Does.CART)
 
 
 def _filled(times: Sequence[int | None], now: int) -> NDArray[np.int64]:

@@ -53,7 +53,7 @@ def test_other_items_are_refused_with_what_to_run(shop: Shop, change: Callable[[
 
 def test_the_splits_are_told_with_their_sizes(shop: Shop) -> None:
     lines = shop.split_lines()
-    assert [line.split(":")[0] for line in lines] == ["split of events", "split of judgements"]
+    assert [line.split(":")[0] for line in lines] == ["target events", "split of events", "split of judgements"]
     sizes = shop.fold_sizes()
     assert shop.events is not None
     assert sizes["test"] == len(shop.events.folds["test"])

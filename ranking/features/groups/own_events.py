@@ -122,6 +122,7 @@ def _days_before(events: ShopperEvents, now: NDArray[np.int64]) -> Numbers:
 register_group(
     FeatureGroup(
         name="own_events",
+        version=2,
         reads="the shopper's events before the request",
         features=(
             *(
@@ -144,6 +145,7 @@ register_group(
 register_group(
     FeatureGroup(
         name="due_again",
+        version=2,
         reads="the shopper's takings before the request, and typical gaps between takings from training events",
         features=(
             Feature("taken_before", "0 or 1", "whether the shopper took the item before"),

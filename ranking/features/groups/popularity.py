@@ -65,6 +65,7 @@ register_group(
 register_group(
     FeatureGroup(
         name="recent_popularity",
+        version=2,
         reads="events of all shoppers strictly before the request's time",
         features=(
             *(
@@ -83,6 +84,7 @@ register_group(
 register_group(
     FeatureGroup(
         name="conversion",
+        version=2,
         reads="events of all shoppers strictly before the request's time",
         features=(
             Feature(f"looks_{LONG}d", "log of 1 + a count", f"how often it was looked at in the {LONG} days before"),

@@ -53,6 +53,7 @@ def medians(owners: np.ndarray, values: Numbers, n: int) -> Numbers:
 register_group(
     FeatureGroup(
         name="prices",
+        version=2,
         reads="the items' prices, and the shopper's events before the request",
         features=(
             Feature("price_to_usual", "log of a ratio", "to the median price of what the shopper took", UNKNOWN),

@@ -40,6 +40,7 @@ def _clock(shortlists: Shortlists, facts: ShopFacts) -> Values:
 register_group(
     FeatureGroup(
         name="requests",
+        version=2,
         reads="the shopper's events before the request",
         features=(
             Feature("history_length", "log of 1 + a count", "events of the shopper"),

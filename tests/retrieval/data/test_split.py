@@ -100,7 +100,9 @@ def test_select_takes_masks_and_positions() -> None:
         (["view", "add_to_cart"], ("add_to_cart",)),
         (["click", "view"], ("click",)),
         (["view"], ("view",)),
-        (["listen", "listen", "skip"], ("listen",)),
+        (["listen", "listen"], ("listen",)),
+        (["Product Viewed", "Product Viewed", "Product Added", "Order Completed"], ("Order Completed",)),
+        (["listen", "clicks", "carts", "orders"], ("orders",)),
     ],
 )
 def test_the_strongest_event_is_predicted(kinds: list[str], targets: tuple[str, ...]) -> None:
