@@ -57,7 +57,7 @@ def test_the_splits_are_told_with_their_sizes(shop: Shop) -> None:
     sizes = shop.fold_sizes()
     assert shop.events is not None
     assert sizes["test"] == len(shop.events.folds["test"])
-    assert f"test {sizes['test']:,}" in lines[0]
+    assert f"test {sizes['test']:,}" in lines[1]
 
 
 def test_judged_items_are_given_query_by_query(shop: Shop) -> None:

@@ -10,13 +10,14 @@ NAMES = {
     Meaning.PURCHASE: (
         "purchase", "Purchased", "buy", "order", "orders", "transaction", "Order Completed", "checkout_completed",
         "sales_order_place", "orderPlaced", "ORDER-PLACED", "reorder", "Kauf", "Bestellung", "achat", "commande passée",
-        "compra", "pedido", "acquisto", "aankoop", "zamówienie", "köp", "заказ", "购买", "下单", "付款", "注文", "購入", "구매",
+        "compra", "pedido", "acquisto", "aankoop", "zamówienie", "köp",
+        "заказ", "购买", "下单", "付款", "注文", "購入", "구매",
     ),
     Meaning.CHECKOUT: ("begin_checkout", "Checkout Started", "payment_info_submitted", "add_payment_info", "checkout"),
     Meaning.CART: (
         "cart", "carts", "basket", "addtocart", "Add-to_Cart", "addToCart", "Product Added", "product_added_to_cart",
-        "checkout_cart_add_product", "view_cart", "Warenkorb", "ajout au panier", "añadido al carrito", "加购", "加入购物车",
-        "カートに追加", "장바구니",
+        "checkout_cart_add_product", "view_cart", "Warenkorb", "ajout au panier", "añadido al carrito",
+        "加购", "加入购物车", "カートに追加", "장바구니",
     ),
     Meaning.FAVOURITE: ("favourite", "fav", "like", "Added to wishlist", "Product Added to Wishlist", "Merkliste",
                         "favori", "收藏", "お気に入り"),
@@ -29,7 +30,8 @@ NAMES = {
         "remboursement", "annulation", "devolución", "reembolso", "nota de crédito", "退货", "退款", "取消订单", "返品",
     ),
     Meaning.OTHER: (
-        "purchase_intent", "purchase failed", "remove_from_cart", "cart cancelled", "checkout_cancelled", "cart abandoned",
+        "purchase_intent", "purchase failed", "remove_from_cart", "cart cancelled", "checkout_cancelled",
+        "cart abandoned",
         "refund requested", "取消收藏", "order_shipped", "Order Updated", "view_item_list", "impression", "search",
         "rating", "review", "call", "borders", "listen", "",
     ),

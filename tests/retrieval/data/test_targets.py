@@ -132,7 +132,16 @@ def test_a_cart_of_less_than_nothing_is_set_aside(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("ratings", "least"),
-    [([1, 5], 3), ([4.5, 4], 3), ([7, 2], 5), ([88, 1], 50), ([0, 1], 0.5), ([300], None), ([np.nan], None), ([0], None)],
+    [
+        ([1, 5], 3),
+        ([4.5, 4], 3),
+        ([7, 2], 5),
+        ([88, 1], 50),
+        ([0, 1], 0.5),
+        ([300], None),
+        ([np.nan], None),
+        ([0], None),
+    ],
 )
 def test_the_usual_threshold_follows_the_scale(ratings: list[float], least: float | None) -> None:
     assert usual_min_rating(rated(*ratings)) == least
