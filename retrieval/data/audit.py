@@ -152,6 +152,8 @@ class FileAudit:
             columns=self.source.columns,
             missing=self.source.missing,
             extra=self.source.extra,
+            unread=self.source.unread,
+            renames=self.source.renames,
         )
 
 

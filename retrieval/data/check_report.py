@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TypeAlias
 
 from retrieval.errors import BadData
@@ -39,7 +39,8 @@ class FileReport:
 
     `bad` counts each row once, however many rules it breaks; `unknown` counts rows that name an item or a query that
     the data set does not hold. The limits are shares of `rows`: 1 bad row of 20 is 5 %. `remarks` count rows that are
-    not bad, but are not read as they stand.
+    not bad, but are not read as they stand; `unread` are columns of the contract that no model reads; `renames` names,
+    by missing column, a further column that may be meant.
     """
 
     path: str
@@ -54,6 +55,8 @@ class FileReport:
     missing: tuple[str, ...]
     extra: tuple[str, ...]
     remarks: tuple[Finding, ...] = ()
+    unread: tuple[str, ...] = ()
+    renames: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def refusal(self) -> str | None:
@@ -83,6 +86,9 @@ class FileReport:
             lines.append(f"  missing optional columns: {', '.join(self.missing)}")
         if self.extra:
             lines.append(f"  further columns: {', '.join(self.extra)}")
+        lines += [f"  {theirs} may be {ours}; rename it to {ours} if it is" for ours, theirs in self.renames.items()]
+        if self.unread:
+            lines.append(f"  read by no model: {', '.join(self.unread)}")
         return lines + [f"  {finding}: {finding.action}" for finding in (*self.findings, *self.remarks)]
 
     def raise_if_refused(self) -> None:

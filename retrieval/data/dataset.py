@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from retrieval.data.audit import FileAudit
 from retrieval.data.check_report import CheckReport, FileReport
+from retrieval.data.column_names import file_renames
 from retrieval.data.events import EventReader, Events
 from retrieval.data.facts import facts_of, notes_on
 from retrieval.data.items import read_items
@@ -170,16 +171,25 @@ class _Reading:
             raise BadData(f"{self.folder}: no such folder; name the folder that holds {ITEMS}")
         found = ", ".join(sorted(path.name for path in self.folder.glob("*.parquet"))) or "no parquet file"
         if ITEMS not in names:
-            raise BadData(f"{self.folder}: has no {ITEMS} (item_id, title); it holds {found}")
+            raise BadData(f"{self.folder}: has no {ITEMS} (item_id, title); it holds {found}{self._meant(ITEMS)}")
         for one, other in ((QUERIES, JUDGEMENTS), (JUDGEMENTS, QUERIES)):
             if one in names and other not in names:
                 raise BadData(f"{self.folder}: has {one} but no {other}; add it, or take {one} away")
         if require_interactions and len(names) == 1:
             raise BadData(
                 f"{self.folder}: has neither {EVENTS} nor {QUERIES} with {JUDGEMENTS}, nothing to learn from or to "
-                f"measure with; it holds {found}"
+                f"measure with; it holds {found}{self._meant(EVENTS)}"
             )
         return names
+
+    def _meant(self, missing: str) -> str:
+        """Advice on which file of the folder may be `missing`; empty where none looks like it."""
+        others = sorted(path.name for path in self.folder.iterdir() if path.is_file() and path.name not in CONTRACT)
+        meant = file_renames(missing, [name for name in others if name.endswith(".parquet")])
+        if meant is not None:
+            return f"; rename {meant} to {missing} if it is that"
+        export = file_renames(missing, others)
+        return "" if export is None else f"; convert {export}: shortlist import {self.folder / export} --out FOLDER"
 
     def _audit(self, name: str) -> FileAudit:
         source = open_source(self.folder, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from retrieval.data.column_names import renames
 from retrieval.errors import BadData
 
 ITEMS, EVENTS, QUERIES, JUDGEMENTS = "items.parquet", "events.parquet", "queries.parquet", "judgements.parquet"
@@ -39,6 +40,7 @@ class Column:
     name: str
     holds: Holds
     required: bool = False
+    read: bool = True  # whether any model reads it
 
 
 CONTRACT: Mapping[str, tuple[Column, ...]] = {
@@ -50,7 +52,7 @@ CONTRACT: Mapping[str, tuple[Column, ...]] = {
         Column("price", Holds.NUMBER),
         Column("description", Holds.TEXT),
         Column("in_stock", Holds.FLAG),
-        Column("image", Holds.TEXT),
+        Column("image", Holds.TEXT, read=False),
     ),
     EVENTS: (
         Column("user_id", Holds.ID, required=True),
@@ -60,10 +62,10 @@ CONTRACT: Mapping[str, tuple[Column, ...]] = {
         Column("quantity", Holds.NUMBER),
         Column("price", Holds.NUMBER),
         Column("basket_id", Holds.ID),
-        Column("session_id", Holds.ID),
+        Column("session_id", Holds.ID, read=False),
         Column("query", Holds.TEXT),
         Column("rating", Holds.NUMBER),
-        Column("review", Holds.TEXT),
+        Column("review", Holds.TEXT, read=False),
     ),
     QUERIES: (
         Column("query_id", Holds.ID, required=True),
@@ -84,7 +86,8 @@ class ParquetSource:
     """A parquet file whose columns agree with the contract. It can be read any number of times.
 
     `columns` are the contract's columns that it has (one of type null counts as missing), `required` those that it must
-    have, `missing` the optional ones that it lacks, `extra` its further columns.
+    have, `missing` the optional ones that it lacks, `extra` its further columns, `unread` those of the contract that no
+    model reads, `renames` further columns by the missing one that each may be.
     """
 
     path: Path
@@ -93,6 +96,8 @@ class ParquetSource:
     required: tuple[str, ...]
     missing: tuple[str, ...]
     extra: tuple[str, ...]
+    unread: tuple[str, ...] = ()
+    renames: Mapping[str, str] = field(default_factory=dict)
 
     def batches(self, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
         """The rows in file order, in batches of BATCH_ROWS; all text is of type `string` or `list<string>`.
@@ -141,13 +146,17 @@ def open_file(path: Path, contract: tuple[Column, ...]) -> ParquetSource:
         raise BadData(f"{path}: holds no rows; write at least one, or remove the file if it is not needed")
     present = tuple(c.name for c in contract if c.name in schema.names and not _is_void(schema, c))
     known = {column.name for column in contract}
+    missing = tuple(c.name for c in contract if c.name not in present)
+    extra = tuple(column for column in schema.names if column not in known)
     return ParquetSource(
         path=path,
         rows=rows,
         columns=present,
         required=tuple(c.name for c in contract if c.required),
-        missing=tuple(c.name for c in contract if c.name not in present),
-        extra=tuple(column for column in schema.names if column not in known),
+        missing=missing,
+        extra=extra,
+        unread=tuple(c.name for c in contract if c.name in present and not c.read),
+        renames=renames(_kind_of(contract), missing, extra),
     )
 
 
@@ -189,17 +198,32 @@ def _check_columns(path: Path, schema: pa.Schema, columns: tuple[Column, ...]) -
     for name, times in Counter(schema.names).items():
         if times > 1:
             raise BadData(f"{path}: column {_printable(name)} occurs {times} times; keep one of them")
+    lacking = [column for column in columns if column.required and column.name not in schema.names]
+    if lacking:
+        raise BadData(_lacks(path, schema, columns, lacking))
     for column in columns:
         if column.name not in schema.names:
-            if column.required:
-                raise BadData(
-                    f"{path}: has no column {column.name} ({column.holds.value}); it has: {_listed(schema.names)}; "
-                    "rename or add it"
-                )
             continue
         fits = holds(schema.field(column.name).type, column.holds)
         if not fits and not _is_void(schema, column):
             raise BadData(_wrong_type(path, column, schema.field(column.name).type))
+
+
+def _lacks(path: Path, schema: pa.Schema, columns: tuple[Column, ...], lacking: list[Column]) -> str:
+    """What a file without some of its required columns is told, with the columns that may be meant by them."""
+    further = [name for name in schema.names if name not in {column.name for column in columns}]
+    meant = renames(_kind_of(columns), [column.name for column in lacking], further)
+    named = " and no column ".join(f"{column.name} ({column.holds.value})" for column in lacking)
+    advice = [f"rename {_printable(theirs)} to {ours}" for ours, theirs in meant.items()]
+    advice += ["rename or add " + ("it" if len(lacking) == 1 else "the others" if meant else "them")] * (
+        len(meant) < len(lacking)
+    )
+    return f"{path}: has no column {named}; it has: {_listed(schema.names)}; {', '.join(advice)}"
+
+
+def _kind_of(columns: tuple[Column, ...]) -> str:
+    """The contract's file with these columns; empty where there is none."""
+    return next((name for name, contract in CONTRACT.items() if contract == columns), "")
 
 
 def _is_void(schema: pa.Schema, column: Column) -> bool:
