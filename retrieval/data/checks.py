@@ -31,13 +31,13 @@ def screen_ids(screen: Screen, name: str) -> pa.Array:
     return ids
 
 
-def screen_repeats(screen: Screen, keys: Sequence[Hashable], seen: set[Hashable], rule: str, column: str) -> None:
-    """Sets aside the rows whose key an earlier row has; `seen` collects the keys over all batches."""
+def repeats(screen: Screen, keys: Sequence[Hashable], seen: set[Hashable]) -> Bools:
+    """Mask of the kept rows whose key an earlier row has, bool [n]; `seen` collects the keys over all batches."""
     repeated = np.zeros(screen.n, bool)
     for row in np.flatnonzero(~screen.dropped).tolist():
         repeated[row] = keys[row] in seen
         seen.add(keys[row])
-    screen.drop(rule, repeated, column)
+    return repeated
 
 
 def screen_text(screen: Screen, name: str) -> pa.Array:

@@ -181,4 +181,5 @@ def _means(kinds: pa.Array, *meanings: Meaning) -> Bools:
     coded = kinds.dictionary_encode()
     found = [meaning(name.strip()) in meanings for name in coded.dictionary.to_pylist()]
     codes = coded.indices.fill_null(len(found)).to_numpy(zero_copy_only=False)
-    return np.array([*found, False], bool)[codes]
+    mask: Bools = np.array([*found, False], bool)[codes]
+    return mask

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from retrieval.data.audit import Codebook, FileAudit, Screen
-from retrieval.data.checks import LARGEST, numbers, screen_ids, screen_repeats, screen_text
+from retrieval.data.checks import LARGEST, numbers, repeats, screen_ids, screen_text
 from retrieval.data.events import UNKNOWN_ITEM, Codes
 from retrieval.text.rendering import query_text
 
@@ -57,7 +57,7 @@ def read_queries(audit: FileAudit, users: Codebook) -> Queries:
     user: list[Codes] = [np.empty(0, np.int32)]
     for screen in audit.screens(columns):
         batch_ids, batch_texts = screen_ids(screen, "query_id"), screen_text(screen, "text")
-        screen_repeats(screen, batch_ids.to_pylist(), seen, "query_id repeated", "query_id")
+        screen.drop("query_id repeated", repeats(screen, batch_ids.to_pylist(), seen), "query_id")
         kept = pa.array(~screen.dropped)
         ids += batch_ids.filter(kept).to_pylist()
         texts += map(query_text, batch_texts.filter(kept).to_pylist())
@@ -66,18 +66,24 @@ def read_queries(audit: FileAudit, users: Codebook) -> Queries:
 
 
 def read_judgements(audit: FileAudit, item_ids: Sequence[str], query_ids: Sequence[str]) -> Judgements:
-    """Reads the usable judgements of known items and queries; a repeated pair keeps its first grade."""
+    """Reads the usable judgements of known items and queries. A pair that several assessors judged has their mean
+    grade, and of its splits the strictest: test, then valid."""
     columns = tuple(name for name in ("query_id", "item_id", "grade", "split") if name in audit.source.columns)
     queries, items = Codebook(query_ids), Codebook(item_ids)
     seen: set[Hashable] = set()
     parts = [_judgements(screen, queries, items, seen) for screen in audit.screens(columns)]
     query, item, grade, split = (np.concatenate(column) for column in zip(*parts, strict=True))
-    order = np.argsort(query, kind="stable")
+    pairs = (query.astype(np.int64) << 32) | item.astype(np.int64)
+    _, first, which = np.unique(pairs, return_index=True, return_inverse=True)
+    mean = np.bincount(which, grade) / np.bincount(which)
+    strictest = np.full(len(first), -1, np.int8)
+    np.maximum.at(strictest, which, split.astype(np.int8))
+    order = np.lexsort((first, query[first]))
     return Judgements(
-        query=query[order].astype(np.int32),
-        item=item[order].astype(np.int32),
-        grade=grade[order].astype(np.float32),
-        split=split[order].astype(np.int8),
+        query=query[first][order].astype(np.int32),
+        item=item[first][order].astype(np.int32),
+        grade=mean[order].astype(np.float32),
+        split=strictest[order],
     )
 
 
@@ -92,7 +98,8 @@ def _judgements(
     screen.drop(UNKNOWN_QUERY, query < 0, "query_id", unknown=True)
     screen.drop(UNKNOWN_ITEM, item < 0, "item_id", unknown=True)
     pairs = (query.astype(np.int64) << 32) | item.astype(np.int64)
-    screen_repeats(screen, pairs.tolist(), seen, "query and item judged before", "item_id")
+    again = repeats(screen, pairs.tolist(), seen)
+    screen.remark("query and item judged more than once", again, "item_id", "grades averaged")
     kept = ~screen.dropped
     return query[kept], item[kept], grade[kept], split[kept]
 

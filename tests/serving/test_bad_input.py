@@ -89,7 +89,7 @@ CASES: dict[str, tuple[Spoil, tuple[str, ...]]] = {
     "missing column": (without_column, ("items.parquet", "title")),
     "wrong type": (of_wrong_type, ("events.parquet", "timestamp")),
     "null ids": (with_column("items.parquet", "item_id", some(None)), ("items.parquet", "item_id", "--max-bad")),
-    "duplicate items": (repeated, ("items.parquet", "item_id repeated", "--max-bad")),
+    "duplicate items": (repeated, ("items.parquet", "item_id repeated; the last row counts", "--max-bad")),
     "unknown items": (
         with_column("events.parquet", "item_id", some("no such item")),
         ("events.parquet", "no such item", "--max-unknown"),

@@ -187,12 +187,12 @@ def test_the_fingerprint_follows_the_contents(tmp_path: Path) -> None:
 
 def test_files_of_many_batches_count_rows_from_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("retrieval.data.schema.BATCH_ROWS", 16)
-    ids = replaced(items()["item_id"], 150, "i3")
+    ids = replaced(items()["item_id"], 150, "i180")
     dataset = load(
         shop(tmp_path, items=items(item_id=ids), events=events(user_id=replaced(events()["user_id"], 250, None))),
         now=NOW,
     )
-    assert one_finding(dataset, 0)[3:] == (150, "'i3'")
+    assert one_finding(dataset, 0)[3:] == (150, "'i180'")
     assert one_finding(dataset, 1)[3:] == (250, "null")
     assert dataset.n_items == N_ITEMS - 1
 

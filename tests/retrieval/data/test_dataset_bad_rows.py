@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -32,7 +33,7 @@ from retrieval.data.dataset import load
     [
         ("item_id", None, "item_id null or empty", "row set aside", N_ITEMS - 1),
         ("item_id", "", "item_id null or empty", "row set aside", N_ITEMS - 1),
-        ("item_id", "i150", "item_id repeated", "row set aside", N_ITEMS - 1),
+        ("item_id", "i150", "item_id repeated; the last row counts", "row set aside", N_ITEMS - 1),
         ("title", None, "title null or blank", "row set aside", N_ITEMS - 1),
         ("title", " \t\u00a0", "title null or blank", "row set aside", N_ITEMS - 1),
         ("title", "\x00\x1b\u200b", "title null or blank", "row set aside", N_ITEMS - 1),
@@ -48,24 +49,53 @@ def test_a_bad_item_is_counted_and_shown(
 ) -> None:
     table = items(price=[2.0] * N_ITEMS)
     if value == "i150":
-        table["item_id"] = replaced(table["item_id"], 150, "other")
-        table["item_id"] = replaced(table["item_id"], 3, "i150")
         table["item_id"] = replaced(table["item_id"], 199, "i150")
     else:
         table[column] = replaced(table[column], 199, value)
     dataset = load(shop(tmp_path, items=table), now=NOW)
-    assert one_finding(dataset, 0)[:4] == (rule, action, 1, 199)
+    assert one_finding(dataset, 0)[:4] == (rule, action, 1, 150 if value == "i150" else 199)
     assert len(one_finding(dataset, 0)[4]) < 400
     assert dataset.n_items == kept
     assert dataset.report.files[0].verdict == "within limits"
 
 
-def test_of_repeated_items_the_first_usable_one_stays(tmp_path: Path) -> None:
+def test_of_repeated_items_the_last_usable_one_counts(tmp_path: Path) -> None:
     table = items(item_id=replaced(items()["item_id"], 180, "i4"), title=replaced(items()["title"], 180, "Other"))
-    assert load(shop(tmp_path, items=table), now=NOW).items["title"][4].as_py() == "Mug 4"
-    table["title"] = replaced(table["title"], 4, " ")
-    later = load(shop(tmp_path, items=table), now=NOW)
-    assert later.items["title"][later.item_ids.index("i4")].as_py() == "Other"
+
+    def title() -> object:
+        data = load(shop(tmp_path, items=table), now=NOW)
+        assert data.report.files[0].bad == 1
+        return data.items["title"][data.item_ids.index("i4")].as_py()
+
+    assert title() == "Other"
+    table["title"] = replaced(table["title"], 180, " ")
+    assert title() == "Mug 4"
+
+
+@pytest.mark.parametrize("kind", ["timestamp", "text", "integer", "date"])
+def test_of_repeated_items_the_newest_counts_where_rows_are_dated(tmp_path: Path, kind: str) -> None:
+    days = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=n) for n in range(N_ITEMS)]
+    days = replaced(days, 180, datetime(2023, 1, 1, tzinfo=UTC))  # type: ignore[arg-type]
+    moments = {
+        "timestamp": days,
+        "text": [day.isoformat() for day in days],
+        "integer": [int(day.timestamp()) for day in days],
+        "date": [day.date() for day in days],
+    }[kind]
+    table = items(item_id=replaced(items()["item_id"], 180, "i4"), Updated_At=moments)
+    data = load(shop(tmp_path, items=table), now=NOW, rejected=tmp_path / "rejected.parquet")
+    assert data.items["title"][data.item_ids.index("i4")].as_py() == "Mug 4"
+    assert one_finding(data, 0)[:4] == (
+        "item_id repeated; the row with the newest Updated_At counts", "row set aside", 1, 180,
+    )  # fmt: skip
+    assert pq.read_table(tmp_path / "rejected.parquet")["row"].to_pylist() == [180]
+
+
+def test_a_time_of_change_that_cannot_be_read_is_not_trusted(tmp_path: Path) -> None:
+    table = items(item_id=replaced(items()["item_id"], 180, "i4"), updated=["yesterday"] * N_ITEMS)
+    data = load(shop(tmp_path, items=table), now=NOW)
+    assert one_finding(data, 0)[0] == "item_id repeated; the last row counts (updated is no time)"
+    assert data.items["title"][data.item_ids.index("i4")].as_py() == "Mug 180"
 
 
 def test_an_item_with_an_impossible_price_stays_without_it(tmp_path: Path) -> None:
@@ -164,12 +194,22 @@ def test_a_bad_judgement_is_set_aside(tmp_path: Path, column: str, value: object
     assert len(dataset.judgements) == N_QUERIES - 1
 
 
-def test_a_pair_judged_twice_keeps_its_first_grade(tmp_path: Path) -> None:
+def test_a_pair_that_several_judged_has_their_mean_grade(tmp_path: Path) -> None:
     table = judgements(
-        query_id=replaced(judgements()["query_id"], 101, "q1"), item_id=replaced(judgements()["item_id"], 101, "i1")
+        query_id=replaced(judgements()["query_id"], 101, "q1"),
+        item_id=replaced(judgements()["item_id"], 101, "i1"),
+        split=["train"] * 101 + ["test"] * (N_QUERIES - 101),
     )
-    dataset = load(searches(tmp_path, judgements=table), now=NOW)
-    assert one_finding(dataset, 2)[0] == "query and item judged before"
+    data = load(searches(tmp_path, judgements=table), now=NOW, max_bad=0, rejected=tmp_path / "rejected.parquet")
+    assert data.judgements is not None
+    assert data.queries is not None
+    at = np.flatnonzero(data.judgements.query == data.queries.ids.index("q1"))
+    assert data.judgements.grade[at].tolist() == [(1 % 3 + 101 % 3) / 2]
+    assert data.judgements.split[at].tolist() == [2]
+    assert len(data.judgements) == N_QUERIES - 1
+    (remark,) = data.report.files[2].remarks
+    assert (remark.rule, remark.rows, remark.action) == ("query and item judged more than once", 1, "grades averaged")
+    assert data.report.files[2].verdict == "good"
 
 
 def test_a_blank_query_is_set_aside_and_its_judgements_with_it(tmp_path: Path) -> None:
