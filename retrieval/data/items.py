@@ -49,7 +49,8 @@ class NewestRows:
         if not self.rows:
             return np.zeros(len(ids), bool)
         counted = [self.rows.get(name, row) for row, name in enumerate(ids.to_pylist(), first_row)]
-        return np.array(counted, np.int64) != np.arange(first_row, first_row + len(ids))
+        older: Bools = np.array(counted, np.int64) != np.arange(first_row, first_row + len(ids))
+        return older
 
 
 def newest_rows(source: ParquetSource) -> NewestRows:
