@@ -156,4 +156,4 @@ def _read_words(folder: Path, analyzer: Analyzer) -> Lexical:
         arrays = [np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in ARRAYS]
     except (OSError, ValueError, EOFError) as error:
         raise CorruptBundle(f"{folder} cannot be read ({error}); restore it or build the index again") from error
-    return Lexical(codes, *arrays, analyzer)
+    return Lexical(codes, *arrays, analyzer=analyzer)
