@@ -15,6 +15,7 @@ from ranking.strategies import strategy_named
 from ranking.training.settings import RankerTraining
 from retrieval.errors import BadConfig
 from retrieval.settings import RetrievalConfig, Settings
+from retrieval.text.analysis import KNOWN, NONE
 
 
 class DataConfig(Settings):
@@ -48,6 +49,20 @@ class DataConfig(Settings):
         description="share of events that may name items which the catalogue does not have; raise it for shops that "
         "delist items often",
     )
+
+    language: str = Field(
+        default="auto",
+        description="language of the catalogue, as ISO 639-1 has it, such as en, de or zh: how words are stemmed and "
+        "compounds split. auto: that of the titles, as `shortlist check` tells; none: words are compared as they are "
+        "written, but for case and accents",
+    )
+
+    @field_validator("language")
+    @classmethod
+    def _known(cls, code: str) -> str:
+        if code not in ("auto", NONE, *KNOWN):
+            raise ValueError(f"{code!r} is no language that is known; give auto, none or one of {', '.join(KNOWN)}")
+        return code
 
 
 class IndexConfig(Settings):

@@ -29,6 +29,7 @@ class Shop:
     data: DataSet
     events: EventSplit | None
     judgements: JudgementSplit | None
+    stated_language: str | None = None  # none: that of the titles
 
     @classmethod
     def open(
@@ -60,12 +61,18 @@ class Shop:
             events = split_events(
                 data, kind=config.split, target_events=config.target_events, min_rating=config.min_rating
             )
-        return cls(data, events, split_judgements(data) if data.has_search else None)
+        stated = None if config.language == "auto" else config.language
+        return cls(data, events, split_judgements(data) if data.has_search else None, stated)
+
+    @property
+    def language(self) -> str:
+        """The language of the catalogue, ISO 639-1, as the settings or else its titles tell; `none`: not known."""
+        return self.stated_language or self.data.language.code
 
     @property
     def analyzer(self) -> Analyzer:
         """Reads the words of the shop's texts."""
-        return Analyzer()
+        return Analyzer(self.language)
 
     @property
     def target_events(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from retrieval.data.check_report import CheckReport
 from retrieval.data.dataset import DataSet
 from retrieval.data.events import Events
 from retrieval.data.split import Requests
+from retrieval.text.analysis import Language
 
 DAY = 86_400_000_000
 START = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
@@ -49,6 +50,7 @@ def dataset(rows: Sequence[Row]) -> DataSet:
         judgements=None,
         report=CheckReport(folder="", files=(), facts={}),
         fingerprint="",
+        language=Language("en", ""),
     )
 
 

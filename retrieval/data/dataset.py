@@ -20,6 +20,7 @@ from retrieval.data.schema import CONTRACT, EVENTS, ITEMS, JUDGEMENTS, QUERIES, 
 from retrieval.data.time_units import DAY
 from retrieval.errors import BadConfig, BadData
 from retrieval.fingerprint import file_sha256, fingerprint
+from retrieval.text.analysis import Language, language_of
 
 __all__ = ["SPLITS", "DataSet", "Events", "Judgements", "Queries", "check", "load"]
 
@@ -28,8 +29,9 @@ __all__ = ["SPLITS", "DataSet", "Events", "Judgements", "Queries", "check", "loa
 class DataSet:
     """The usable contents of a data set.
 
-    `items` is in file order: its row r is the item `item_ids[r]`. `user_ids` are the users of events and queries,
-    sorted, so that the order of rows has no meaning. `fingerprint` identifies the contents of the files.
+    `items` is in file order: its row r is the item `item_ids[r]`. `language` is that of their titles. `user_ids`
+    are the users of events and queries, sorted, so that the order of rows has no meaning. `fingerprint` identifies
+    the contents of the files.
     """
 
     items: pa.Table
@@ -40,6 +42,7 @@ class DataSet:
     judgements: Judgements | None
     report: CheckReport
     fingerprint: str
+    language: Language
 
     @property
     def n_items(self) -> int:
@@ -140,7 +143,7 @@ class _Reading:
             reader.read(audits[EVENTS], self.latest)
         queries = read_queries(audits[QUERIES], reader.users) if QUERIES in audits else None
         judgements = read_judgements(audits[JUDGEMENTS], item_ids, queries.ids) if queries else None
-        user_ids = tuple(sorted(reader.users.codes))
+        user_ids, language = tuple(sorted(reader.users.codes)), language_of(items["title"].to_pylist())
         events = reader.events(user_ids) if EVENTS in audits else None
         if queries is not None:
             queries = replace(queries, user=reader.users.recoded(user_ids)[queries.user])
@@ -154,9 +157,10 @@ class _Reading:
             report=CheckReport(
                 folder=str(self.folder),
                 files=tuple(audit.report() for audit in audits.values()),
-                facts=facts_of(len(item_ids), len(user_ids), events, queries, judgements),
+                facts=facts_of(len(item_ids), len(user_ids), events, queries, judgements, language),
                 notes=notes_on(self.folder, events),
             ),
+            language=language,
             fingerprint=fingerprint({name: file_sha256(self.folder / name) for name in names}),
         )
 

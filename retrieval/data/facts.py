@@ -12,15 +12,21 @@ from retrieval.data.judgements import SPLITS, Judgements, Queries
 from retrieval.data.schema import CONTRACT
 from retrieval.data.targets import kind_counts, kinds_unknown, targets_of_events
 from retrieval.errors import ShortlistError
+from retrieval.text.analysis import Language
 
 GRADES_LISTED = 20
 
 
 def facts_of(
-    n_items: int, n_users: int, events: Events | None, queries: Queries | None, judgements: Judgements | None
+    n_items: int,
+    n_users: int,
+    events: Events | None,
+    queries: Queries | None,
+    judgements: Judgements | None,
+    language: Language,
 ) -> dict[str, Json]:
     """Counts and spans of the data set by name, in JSON types."""
-    facts: dict[str, Json] = {"items": n_items, "users": n_users}
+    facts: dict[str, Json] = {"items": n_items, "language": str(language), "users": n_users}
     if events is not None and len(events):
         facts |= _event_facts(events, n_items)
     if queries is not None:

@@ -15,7 +15,7 @@ from indexing.bundle.releases import Release
 from ranking.ordering.blend import Blend
 from retrieval.errors import BadBundle, StaleArtefact
 from retrieval.sources.fusion import Fusion
-from retrieval.text.analysis import Analyzer
+from retrieval.text.analysis import NONE, Analyzer
 from retrieval.text.rendering import field_markers_fingerprint
 
 SHORTLIST = 100  # candidates of a request, at least
@@ -53,7 +53,8 @@ class ReleaseSettings(BaseModel):
 
     filter_seen: bool  # whether recommendations leave out what was taken before, where a request does not say
     targets: tuple[str, ...] = ()  # kinds of events by which an item is taken
-    language: str = "en"  # of the texts, ISO 639-1
+    language: str = NONE  # of the texts, ISO 639-1
+    analysis: str | None = None  # fingerprint of how words are read
     titles: int = 3  # newest titles that the ranker reads
     field_markers: str | None = None  # of the ranker's texts: fingerprint of how their parts are marked; None: not
     rerank: tuple[StepSettings, ...] = ()
@@ -96,6 +97,14 @@ class ReleaseSettings(BaseModel):
             raise StaleArtefact(
                 f"the ranker {release.ranker} reads users' texts of another rendering ({self.field_markers}, this is "
                 f"{field_markers_fingerprint()}); run: shortlist train ranker BUNDLE --data DATA (or adopt it again)"
+            )
+
+    def require_same_analysis(self, release: Release) -> None:
+        """Raises StaleArtefact where the release's words were read in another way than this version reads them."""
+        if release.words is not None and self.analysis != self.analyzer.fingerprint:
+            raise StaleArtefact(
+                f"release {release.id} reads words as another version of this package does; make one of this version: "
+                "shortlist run BUNDLE --data DATA (or adopt its models again)"
             )
 
 

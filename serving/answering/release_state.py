@@ -95,6 +95,7 @@ class ReleaseState:
         """
         settings = ReleaseSettings.of(release)
         settings.require_same_markers(release)
+        settings.require_same_analysis(release)
         shared = like is not None and like.release.towers == release.towers
         user_tower = like.user_tower if like is not None and shared else _user_tower(bundle, release, options)
         fusions, alike = settings.fusions, like if like is not None and shared and _same_shop(like, release) else None

@@ -154,7 +154,7 @@ class IndexJob:
         self.log.report("shoppers")
         shoppers = assembly.add_shoppers(shop) or like.shoppers
         self.log.report("words")
-        words = assembly.add_words(shop, like.index)
+        words = assembly.add_words(shop, like.index, ReleaseSettings.of(like).language)
         draft = replace(
             like,
             shoppers=shoppers,

@@ -104,7 +104,11 @@ class Assembly:
         )
         if index is None or index == draft.index:
             return draft
-        words = None if draft.words is None else self.add_words(shop, index, like=draft.index)
+        words = (
+            None
+            if draft.words is None
+            else self.add_words(shop, index, ReleaseSettings.of(draft).language, like=draft.index)
+        )
         discard(self.bundle, ({} if draft.words is None else {"words": draft.words}) | {"index": draft.index})
         return replace(draft, index=index, words=words)
 
@@ -175,20 +179,20 @@ class Assembly:
             self.bundle.add("shoppers", name, folder)
         return name
 
-    def add_words(self, shop: Shop, index: str, *, like: str | None = None) -> str:
-        """The words of the shop's items as a part of the bundle, by the rows of an index of it.
+    def add_words(self, shop: Shop, index: str, language: str, *, like: str | None = None) -> str:
+        """The words of the shop's items, in a language, as a part of the bundle, by the rows of an index of it.
 
         `like` is another index of the same rows: the files of its words are shared, if it has any of this version.
         """
-        name = _words_of(index, shop.analyzer)
-        before = None if like is None else _words_of(like, shop.analyzer)
+        analyzer = Analyzer(language)
+        name, before = _words_of(index, analyzer), None if like is None else _words_of(like, analyzer)
         if self.bundle.has("words", name):
             return name
         with self.bundle.stage("words") as folder:
             if before is not None and self.bundle.has("words", before):
                 self.bundle.link_files("words", before, folder)
             else:
-                write_words(folder, ItemTexts(shop.data.items), shop.analyzer)
+                write_words(folder, ItemTexts(shop.data.items), analyzer)
             self.bundle.add("words", name, folder, requires={"index": index})
         return name
 
@@ -231,7 +235,7 @@ class Assembly:
                 towers=towers.folder.name,
                 index=built.name,
                 shoppers=self.add_shoppers(shop, train),
-                words=self.add_words(shop, built.name) if train is None else None,
+                words=self.add_words(shop, built.name, shop.language) if train is None else None,
                 canaries=self.add_canaries(shop) if train is None else None,
                 settings=self.settings(shop).as_json(),
                 split=plain({"lines": shop.split_lines(), "folds": shop.fold_sizes()}),
@@ -245,6 +249,8 @@ class Assembly:
         return ReleaseSettings(
             filter_seen=not shop.shoppers_buy_again(),
             targets=shop.target_events,
+            language=shop.language,
+            analysis=shop.analyzer.fingerprint,
             titles=ranking.titles,
             field_markers=field_markers_fingerprint() if ranking.field_markers else None,
             rerank=planned_steps(ranking),

@@ -13,6 +13,7 @@ from retrieval.data.check_report import CheckReport
 from retrieval.data.dataset import DataSet, Judgements, Queries
 from retrieval.data.split import split_judgements
 from retrieval.errors import BadData
+from retrieval.text.analysis import Language
 
 
 def judged(splits: Sequence[str | None], per_query: int = 1) -> DataSet:
@@ -26,6 +27,7 @@ def judged(splits: Sequence[str | None], per_query: int = 1) -> DataSet:
         events=None,
         report=CheckReport(folder="", files=(), facts={}),
         fingerprint="",
+        language=Language("en", ""),
         queries=Queries(ids=tuple(f"q{k}" for k in range(n)), texts=("mug",) * n, user=np.full(n, -1, np.int32)),
         judgements=Judgements(
             query=np.repeat(np.arange(n), per_query).astype(np.int32),
