@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
@@ -40,3 +41,25 @@ def usable(out: Path) -> bool:
     """Whether `shortlist check` accepts the data set as it is, unknown items within their limit."""
     check(out).raise_if_refused()
     return True
+
+
+class Export(NamedTuple):
+    """What an import told, and the rows of each table that it wrote, without their nulls."""
+
+    report: ImportReport
+    tables: dict[str, Rows]
+
+
+ExportOf = Callable[[str], Export]
+
+
+def told(report: ImportReport, table: str) -> dict[str, int]:
+    """How many rows of a table were left out, set aside or noted, by what is said of them."""
+    found = one_table(report, table)
+    return {one.what: one.rows for one in (*found.left_out, *found.rejected, *found.lost, *found.notes)}
+
+
+def only(rows: Rows, *columns: str, **values: object) -> list[tuple[Any, ...]]:
+    """These columns, None where they are null, of the rows that have the given values, in order."""
+    wanted = [row for row in rows if all(row.get(name) == value for name, value in values.items())]
+    return [tuple(row.get(name) for name in columns) for row in wanted]

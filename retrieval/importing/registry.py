@@ -37,7 +37,7 @@ class Input:
     required: the columns of the view, separated by blanks, that a file must have to be read as this input.
     rows: in JSON, the key of the list whose elements are the rows, where the file is one object.
     file: for files without a header: a pattern of the file's name such as `ratings.dat`, whose columns are then named
-        by `header`, with `delimiter` between them.
+        by `header`, with `delimiter` between them and without quotes.
     optional: whether other sources have such files, too: the reader is not recognised by this input alone.
     typed: whether values of parquet keep their types.
     """

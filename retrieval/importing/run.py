@@ -163,12 +163,13 @@ class _Import:
     def _with_bad_lines(
         self, found: Sequence[tuple[StagedTable, TableReport]]
     ) -> list[tuple[StagedTable, TableReport]]:
-        """Adds the lines that could not be read to the reports of the first table that reads their input."""
+        """Adds the lines that could not be read to the report of the first table whose query names their input, else
+        the last: queries may read it through views of the reader's own."""
         by_input = bad_lines(self.connection, self.assignment)
         told = []
         for table, report in found:
-            query = self.assignment.reader.tables[table.name]
-            mine = [row for name in list(by_input) if name in query for row in by_input.pop(name)]
+            query, last = self.assignment.reader.tables[table.name], table is found[-1][0]
+            mine = [row for name in list(by_input) if last or name in query for row in by_input.pop(name)]
             insert = f"INSERT INTO {REJECTED} VALUES ('{TABLES[table.name]}', $1, $2, '{SET_ASIDE}', $3)"
             if mine:
                 self.connection.executemany(insert, mine)

@@ -100,9 +100,10 @@ def _csv(one: Input, file: SourceFile, n_columns: int) -> str:
     columns = ", ".join(f"'c{at}': 'VARCHAR'" for at in range(n_columns))
     skip = 0 if one.file else file.skipped_lines
     delimiter = one.delimiter or file.delimiter
+    quote = "" if one.file else '"'
     return (
         f"read_csv({literal(file.path)}, header = false, skip = {skip}, auto_detect = false, columns = {{{columns}}}, "
-        f"delim = {literal(delimiter)}, quote = '\"', escape = '\"', null_padding = true, parallel = false, "
+        f"delim = {literal(delimiter)}, quote = '{quote}', escape = '{quote}', null_padding = true, parallel = false, "
         f"store_rejects = true, max_line_size = {LINE_BYTES})"
     )
 
