@@ -70,8 +70,11 @@ def fit_fusion(
 ) -> Fusion:
     """Fits the weights of the sources `names`, the columns of `features`; see `listwise_weights`.
 
-    `expected` are prior weights by name, for features of spread 1; a source that it lacks has 0.
+    `expected` are prior weights by name, for features of spread 1; a source that it lacks has 0. Without any pair,
+    nothing tells how far scores spread, and the towers answer alone.
     """
+    if not len(features):
+        return Fusion.of_towers()
     weights = listwise_weights(features, labels, lists.indptr, [expected.get(name, 0.0) for name in names])
     return Fusion({name: round(float(weight), 6) for name, weight in zip(names, weights, strict=True)})
 

@@ -64,6 +64,11 @@ def test_a_fusion_reads_only_what_counts_and_survives_json() -> None:
     assert found[1] - found[0] == pytest.approx(fusion.weights["words"], rel=1e-5)
 
 
+def test_without_any_request_the_towers_answer_alone() -> None:
+    fusion = fit_fusion([TOWERS, "words"], np.zeros((0, 2)), np.zeros(0), CSR.empty(0), {TOWERS: 1.0, "words": 1.0})
+    assert fusion == Fusion.of_towers()
+
+
 @pytest.mark.parametrize("value", [-1.0, float("nan"), "1"])
 def test_an_impossible_weight_is_named(value: object) -> None:
     with pytest.raises(BadBundle, match="words"):
