@@ -14,7 +14,7 @@ from retrieval.importing.views import TEXT, quoted
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-ROW, LEFT_OUT, NOTE = "row_", "left_out", "note"  # columns that say something of a row
+ROW, LEFT_OUT, NOTE, LATER = "row_", "left_out", "note", "seconds_later"  # columns that say something of a row
 _CODE = re.compile(r"gtin|ean\d*\b|\bean|upc|bar_?code|isbn|mpn|sku|code|id\"$")  # names of columns of codes
 _WHOLE = r"^(0|-?[1-9]\d{0,17})$"
 _DECIMAL = r"^-?(0|[1-9]\d*)(\.\d+)?$"
@@ -45,7 +45,7 @@ def cleaned(
     unreadable: dict[str, str] = {}
     assumed: list[str] = []
     for name, kind in types.items():
-        if name in (ROW, LEFT_OUT, NOTE):
+        if name in (ROW, LEFT_OUT, NOTE, LATER):
             continue
         column = contract.get(name)
         if column is None:
@@ -55,9 +55,9 @@ def cleaned(
         assumed += told
         if kind == TEXT and column.holds in (Holds.NUMBER, Holds.TIME, Holds.FLAG):
             unreadable[name] = f"({quoted(name)} IS NOT NULL AND ({values[name]}) IS NULL)"
-    values = {
-        name: values[name] for name in (*contract, *values) if name in values
-    }  # the contract's order, then others
+    if LATER in types and "timestamp" in values:
+        values["timestamp"] = f"({values['timestamp']}) + to_seconds(coalesce({LATER}, 0))"
+    values = {name: values[name] for name in (*contract, *values) if name in values}  # ours first, in our order
     return Cleaned(values=values, unreadable=unreadable, assumed=tuple(assumed))
 
 

@@ -32,7 +32,7 @@ CREATE MACRO blank_to_null(x) AS nullif(regexp_replace(x, '^{SPACE}+|{SPACE}+$',
 
 -- A cell of a spreadsheet: without blanks around it, the apostrophe before a number, and the ="..." around a text.
 CREATE MACRO cell(x) AS blank_to_null(CASE
-  WHEN regexp_matches(x, '^''[0-9+=@-][^'' ]*$') THEN substr(x, 2)
+  WHEN regexp_matches(x, '^''([0-9][^'' ]*$|[+=@-])') THEN substr(x, 2)
   WHEN regexp_full_match(x, '="[^"]*"') THEN substr(x, 3, length(x) - 3)
   ELSE x END);
 
@@ -96,9 +96,13 @@ CREATE MACRO read_path(x) AS trimmed(CASE
   WHEN contains(x, '>') THEN string_split(x, '>')
   ELSE string_split(x, '|') END);
 
--- The deepest of several paths, the first of equal ones.
-CREATE MACRO deepest_path(paths) AS list_reduce(list_transform(paths, lambda path: trimmed(string_split(path, '>'))),
-  lambda best, path: CASE WHEN len(path) > len(best) THEN path ELSE best END);
+-- Several paths in one text, 'A > B, C' (a comma within a name is '\,'): each path, the deepest one, and the others.
+CREATE MACRO comma_paths(x) AS trimmed(list_transform(string_split(replace(x, '\,', chr(31)), ','),
+  lambda path: replace(path, chr(31), ',')));
+CREATE MACRO deepest(paths) AS list_reduce(paths,
+  lambda best, path: CASE WHEN len(string_split(path, '>')) > len(string_split(best, '>')) THEN path ELSE best END);
+CREATE MACRO other_paths(paths) AS nullif(array_to_string(list_filter(paths,
+  lambda path: NOT starts_with(deepest(paths), path)), '; '), '');
 
 -- The elements of a JSON list, one a row, as JSON.
 CREATE MACRO each(x) AS unnest(from_json(x, '["JSON"]'));

@@ -17,8 +17,6 @@ from retrieval.importing.views import literal, quoted
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-ROWS = "rows_of_files"  # the view of mapped files
-
 
 def read_mapping(text: str) -> dict[str, str]:
     """Column of the contract to column of the file. Raises BadConfig where the text is no mapping.
@@ -76,9 +74,11 @@ def mapped(files: Sequence[SourceFile], mapping: dict[str, str], table: str | No
     else:
         ours = {column.name for column in CONTRACT[TABLES[table]]}
         named = {name: column for name, column in named.items() if name in mapping or name in ours}
-    one = Input(name=ROWS, columns=named, typed=True)
-    reader = Reader(name="map", title="columns by --map", inputs=(one,), tables={table: f"SELECT * FROM {ROWS}"})
-    return Assignment(reader=reader, files={ROWS: reading}, unread=[f for f in files if f not in reading], score=(1, 1))
+    one = Input(name=table, columns=named, typed=True)
+    reader = Reader(name="map", title="columns by --map", inputs=(one,), tables={table: f"FROM {table}"})
+    return Assignment(
+        reader=reader, files={table: reading}, unread=[f for f in files if f not in reading], score=(1, 1)
+    )
 
 
 def queried(connection: DuckDBPyConnection, files: Sequence[SourceFile], query: str, table: str | None) -> Assignment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -72,9 +73,19 @@ def assigned(reader: Reader, files: Sequence[SourceFile]) -> Assignment:
 
 
 def spelling(wanted: str, columns: Sequence[str]) -> str | None:
-    """The column of a file that is meant by the spellings `A | B`, whatever its case; None where there is none."""
-    by_name = {" ".join(name.lower().split()): name for name in reversed(columns)}
-    return next((by_name[one.lower()] for one in spellings(wanted) if one.lower() in by_name), None)
+    """The column of a file that is meant by the spellings `A | B`; None where there is none.
+
+    Case does not count, and a blank, `_` and `-` are the same.
+
+    >>> spelling("Image link | Picture", ["id", "image_link"])
+    'image_link'
+    """
+    by_name = {_folded(name): name for name in reversed(columns)}
+    return next((by_name[_folded(one)] for one in spellings(wanted) if _folded(one) in by_name), None)
+
+
+def _folded(name: str) -> str:
+    return " ".join(re.split(r"[\s_-]+", name.lower().strip()))
 
 
 def spellings(wanted: str) -> list[str]:

@@ -35,7 +35,7 @@ class Input:
         JSON and in structs of parquet, dots lead inwards: `ecommerce.transaction_id`. A column that the files lack is
         null. Every value is text, nested ones are JSON text; blanks around it are gone, empty is null.
     required: the columns of the view, separated by blanks, that a file must have to be read as this input.
-    rows: in JSON, the key of the list whose elements are the rows, where the file is one object.
+    rows: in JSON, the key of the list whose elements are the rows; an object without that key is a row itself.
     file: for files without a header: a pattern of the file's name such as `ratings.dat`, whose columns are then named
         by `header`, with `delimiter` between them and without quotes.
     optional: whether other sources have such files, too: the reader is not recognised by this input alone.
@@ -62,7 +62,8 @@ class Reader:
     tables: for each table of the contract (`items`, `events`, `queries`, `judgements`) the query that makes its rows.
         A column of text where the contract wants a number, a time, a flag or a category is read as one, whatever its
         spelling. A row whose column `left_out` is not null is left out, and counted under that reason; one whose
-        column `note` is not null is kept, and counted. Further columns become attributes of items.
+        column `note` is not null is kept, and counted. A column `seconds_later` is added to the timestamp, for returns
+        whose own time is not told. Further columns become attributes of items.
     setup: statements that run before the queries, such as macros of this reader.
     """
 

@@ -146,9 +146,9 @@ class _Import:
         for table in written:
             write_table(self.connection, table, self.scratch / TABLES[table.name])
         rejected = self._write_rejected(names)
-        for name in [*names, *rejected]:
+        for name in names:
             _move(self.scratch / name, self.target / name)
-        return self._report(tuple(told for _, told in found), [str(self.target / name) for name in rejected])
+        return self._report(tuple(told for _, told in found), rejected)
 
     def _check(self, found: Sequence[tuple[StagedTable, TableReport]], overwrite: bool) -> None:
         """Refuses what would overwrite data, or leave no usable data set."""
@@ -179,20 +179,28 @@ class _Import:
         return told
 
     def _write_rejected(self, names: Sequence[str]) -> list[str]:
-        """Writes what could not be read beside the tables, with what earlier imports of other tables left there."""
+        """Writes what could not be read beside the tables, with what earlier imports of other tables left there.
+
+        Returns the file's path where this import adds to it.
+        """
         earlier = self.target / REJECTED_FILE
+        new = self._n_rejected()
         if earlier.exists():
             self.connection.execute(
                 f"INSERT INTO {REJECTED} SELECT * FROM read_parquet({literal(earlier)}) "
                 "WHERE NOT list_contains($1, file)",
                 [list(names)],
             )
-        row = self.connection.execute(f"SELECT count(*) FROM {REJECTED}").fetchone()
-        if not row or not row[0]:
+        if not self._n_rejected():
             earlier.unlink(missing_ok=True)
             return []
         self.connection.execute(f"COPY {REJECTED} TO {literal(self.scratch / REJECTED_FILE)} (FORMAT parquet)")
-        return [REJECTED_FILE]
+        _move(self.scratch / REJECTED_FILE, earlier)
+        return [str(earlier)] if new else []
+
+    def _n_rejected(self) -> int:
+        row = self.connection.execute(f"SELECT count(*) FROM {REJECTED}").fetchone()
+        return int(row[0]) if row else 0
 
     def _report(self, tables: tuple[TableReport, ...], rejected: Sequence[str]) -> ImportReport:
         reader, files = self.assignment.reader, self.assignment.files

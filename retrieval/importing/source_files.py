@@ -45,8 +45,8 @@ class SourceFile:
             return self.columns
         names: dict[str, None] = {}
         for document in self.documents:
-            elements = document.get(rows, []) if rows and isinstance(document, Mapping) else [document]
-            for element in elements if isinstance(elements, list) else ():
+            elements = document.get(rows) if rows and isinstance(document, Mapping) else None
+            for element in elements if isinstance(elements, list) else [document]:
                 names.update(dict.fromkeys(_paths(element)))
         return tuple(names)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +53,7 @@ def stage(connection: DuckDBPyConnection, name: str, query: str, day_first: bool
         if name_of_text not in types:
             connection.execute(f"ALTER TABLE {relation} ADD COLUMN {name_of_text} {TEXT}")
     required = [column for column in CONTRACT[TABLES[name]] if column.required]
+    types = _without_empty(connection, relation, types, {ROW, *(column.name for column in required)})
     lacking = [column.name for column in required if column.name not in types]
     if lacking:
         have = ", ".join(column for column in types if column != ROW)
@@ -65,6 +66,17 @@ def stage(connection: DuckDBPyConnection, name: str, query: str, day_first: bool
         what = f"empty or {UNREADABLE}" if column.name in columns.unreadable else "empty"
         missing[column.name] = f"{column.name} {what}", unusable
     return StagedTable(name=name, relation=relation, columns=columns, missing=missing)
+
+
+def _without_empty(
+    connection: DuckDBPyConnection, relation: str, types: Mapping[str, str], needed: Collection[str]
+) -> dict[str, str]:
+    """The columns without those that are null in all rows that are not left out; those that are needed stay."""
+    counts = connection.execute(
+        f"SELECT {', '.join(f'count({quoted(column)})' for column in types)} FROM {relation} WHERE {LEFT_OUT} IS NULL"
+    ).fetchone()
+    present = dict(zip(types, counts or (), strict=True))
+    return {column: kind for column, kind in types.items() if present[column] or column in needed}
 
 
 def report_on(connection: DuckDBPyConnection, table: StagedTable) -> TableReport:

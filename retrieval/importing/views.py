@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from retrieval.importing.macros import MACROS
@@ -47,7 +48,8 @@ def prepare(connection: DuckDBPyConnection, assignment: Assignment) -> None:
 def select_of(connection: DuckDBPyConnection, one: Input, file: SourceFile) -> str:
     """The query that reads one file as an input, without the rows that hold nothing."""
     if file.kind in ("json", "jsonl"):
-        values = {name: _json_value(wanted) for name, wanted in one.columns.items()}
+        columns = file.columns_of(one.rows)
+        values = {name: _json_value(wanted, columns) for name, wanted in one.columns.items()}
         return f"SELECT {_listed(values)} FROM {_json_rows(one, file)} WHERE json IS NOT NULL"
     if file.kind == "parquet":
         values = _parquet_values(connection, one, file)
@@ -72,6 +74,8 @@ def bad_lines(connection: DuckDBPyConnection, assignment: Assignment) -> dict[st
 
 
 def _bad_rows_of_csv(connection: DuckDBPyConnection, file: SourceFile) -> list[tuple[int, str, str]]:
+    if not connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'reject_errors'").fetchone():
+        return []  # no such file was read
     rows = connection.execute(
         "SELECT DISTINCT ON (line) line, CAST(error_type AS VARCHAR), error_message, csv_line FROM reject_errors "
         "JOIN reject_scans USING (scan_id, file_id) WHERE file_path = ? ORDER BY line",
@@ -140,8 +144,10 @@ def _plain(column: str, kind: str, typed: bool) -> str:
     return f"CAST({column} AS {TEXT})"
 
 
-def _json_value(wanted: str) -> str:
-    paths = [literal("$." + ".".join(quoted(step) for step in path.split("."))) for path in spellings(wanted)]
+def _json_value(wanted: str, columns: Sequence[str]) -> str:
+    """The first of the spellings that a document has; that which the first documents have comes first."""
+    found = dict.fromkeys([spelling(wanted, columns) or spellings(wanted)[0], *spellings(wanted)])
+    paths = [literal("$." + ".".join(quoted(step) for step in path.split("."))) for path in found]
     return f"cell(coalesce({', '.join(f'json_extract_string(json, {path})' for path in paths)}, NULL))"
 
 
@@ -149,7 +155,8 @@ def _json_rows(one: Input, file: SourceFile) -> str:
     if not one.rows:
         return _json_objects(file)
     key = literal(f"$.{quoted(one.rows)}")
-    return f"(SELECT unnest(from_json(json_extract(json, {key}), '[\"JSON\"]')) AS json FROM {_json_objects(file)})"
+    rows = f"from_json(coalesce(json_extract(json, {key}), json_array(json)), '[\"JSON\"]')"
+    return f"(SELECT unnest({rows}) AS json FROM {_json_objects(file)})"
 
 
 def _json_objects(file: SourceFile) -> str:

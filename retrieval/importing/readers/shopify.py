@@ -44,7 +44,7 @@ ITEMS = """SELECT item_id, full_title AS title, category, vendor AS brand, price
     WHEN NOT read_flag(published) THEN 'hidden product' END AS left_out FROM variants ORDER BY place"""
 EVENTS = """SELECT user_id, item_id, 'purchase' AS event, made AS timestamp, quantity, price, basket_id, left_out, note
 FROM lines UNION ALL BY NAME SELECT user_id, item_id, 'return' AS event, quantity, price, basket_id,
-  coalesce(ended, CAST(read_time(made, false) + INTERVAL 1 SECOND AS VARCHAR)) AS timestamp
+  coalesce(ended, made) AS timestamp, if(ended IS NULL, 1, 0) AS seconds_later
 FROM lines WHERE given_back AND left_out IS NULL"""
 
 INPUTS = (
