@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from import_exports import EXPORTS
 from page_examples import run_page
+from retrieval.importing import registry
 from retrieval.importing.registry import readers
 
 ROOT = Path(__file__).parents[2]
@@ -27,3 +29,16 @@ def test_a_page_shows_what_is_printed(page: Path, tmp_path: Path, monkeypatch: p
 def test_every_reader_has_its_page() -> None:
     told = "\n".join(page.read_text("utf-8") for page in PAGES)
     assert [reader.name for reader in readers() if f"shortlist import {reader.name}" not in told] == []
+
+
+def test_the_reader_of_the_how_to_prints_what_its_page_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readers()  # ours are there before
+    monkeypatch.setattr(registry, "_READERS", dict(registry._READERS))
+    spec = importlib.util.spec_from_file_location("my_shop_export", ROOT / "docs/examples/my_shop_export.py")
+    assert spec is not None
+    assert spec.loader is not None
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    shutil.copytree(EXPORTS, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    wrong = run_page(ROOT / "docs/add-a-reader.md")
+    assert not wrong, "\n".join(wrong)
