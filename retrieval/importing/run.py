@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retrieval.data.audit import SET_ASIDE
+from retrieval.data.check_report import SET_ASIDE
 from retrieval.errors import BadConfig, BadData
 from retrieval.extras import require
 from retrieval.importing.plain import mapped, queried, read_mapping, table_of

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retrieval.data.audit import LEFT_OUT as VALUE_LEFT_OUT
-from retrieval.data.audit import SET_ASIDE
+from retrieval.data.check_report import LEFT_OUT as VALUE_LEFT_OUT
+from retrieval.data.check_report import SET_ASIDE
 from retrieval.data.rejected import shown
 from retrieval.data.schema import CONTRACT, Holds
 from retrieval.errors import BadData
