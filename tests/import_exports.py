@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pyarrow.parquet as pq
 
 from retrieval.data.dataset import check
+from retrieval.data.schema import EVENTS, JUDGEMENTS
 from retrieval.importing.report import ImportReport
 from retrieval.importing.run import import_data
 
@@ -38,8 +39,9 @@ def one_table(report: ImportReport, table: str) -> Any:
 
 
 def usable(out: Path) -> bool:
-    """Whether `shortlist check` accepts the data set as it is, unknown items within their limit."""
-    check(out).raise_if_refused()
+    """Whether `shortlist check` accepts the data set as it is; a feed of products needs no events."""
+    has_more = any((out / name).exists() for name in (EVENTS, JUDGEMENTS))
+    check(out, require_interactions=has_more).raise_if_refused()
     return True
 
 

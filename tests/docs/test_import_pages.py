@@ -17,9 +17,15 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted(page for page in (ROOT / "docs/import").glob("*.md") if page.name != "index.md")
 
 
+def copy_exports(folder: Path) -> None:
+    """The exports of readers, and those that only pages have."""
+    for exports in (EXPORTS, Path(__file__).parent / "exports"):
+        shutil.copytree(exports, folder, dirs_exist_ok=True)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_shows_what_is_printed(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(EXPORTS, tmp_path, dirs_exist_ok=True)
+    copy_exports(tmp_path)
     monkeypatch.chdir(tmp_path)
     wrong = run_page(page)
     assert not wrong, "\n".join(wrong)
@@ -38,7 +44,7 @@ def test_the_reader_of_the_how_to_prints_what_its_page_shows(tmp_path: Path, mon
     assert spec is not None
     assert spec.loader is not None
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
-    shutil.copytree(EXPORTS, tmp_path, dirs_exist_ok=True)
+    copy_exports(tmp_path)
     monkeypatch.chdir(tmp_path)
     wrong = run_page(ROOT / "docs/add-a-reader.md")
     assert not wrong, "\n".join(wrong)
