@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from retrieval.data.timeline import Timeline
 from retrieval.errors import BadData
 from retrieval.metrics.baselines import targets_of
 from retrieval.text.analysis import Analyzer
+from retrieval.text.rendering import ItemTexts
 from retrieval.topk import CSR
 from serving.settings import DataConfig
 
@@ -69,10 +71,10 @@ class Shop:
         """The language of the catalogue, ISO 639-1, as the settings or else its titles tell; `none`: not known."""
         return self.stated_language or self.data.language.code
 
-    @property
+    @cached_property
     def analyzer(self) -> Analyzer:
         """Reads the words of the shop's texts."""
-        return Analyzer(self.language)
+        return Analyzer.of_catalogue(self.language, ItemTexts(self.data.items))
 
     @property
     def target_events(self) -> tuple[str, ...]:

@@ -202,7 +202,7 @@ def targets_of(requests: Requests) -> CSR:
 
 
 def bm25(texts: Sequence[str], item_texts: Sequence[str], analyzer: Analyzer) -> Baseline:
-    """BM25 (Lucene's variant, the default of `bm25s`) of query texts over item texts.
+    """BM25 (Lucene's variant and defaults) of query texts over item texts.
 
     Items that share no word with the query are never shown.
     """

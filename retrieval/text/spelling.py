@@ -43,7 +43,11 @@ class Spelling:
     ) -> Spelling:
         """From the `codes`, `indptr` and `analyzer` of a `retrieval.sources.lexical.Lexical`."""
         sizes = np.diff(indptr)
-        return cls({word: int(sizes[code]) for word, code in codes.items() if word}, is_word, analyzer=analyzer)
+        return cls(
+            {word: int(sizes[code]) for word, code in codes.items() if word and word[0] < SPELT},
+            is_word,
+            analyzer=analyzer,
+        )
 
     def with_extra_words(self, words: Iterable[str]) -> Spelling:
         """A copy with other extra words."""

@@ -83,7 +83,7 @@ class ReleaseSettings(BaseModel):
 
     @property
     def analyzer(self) -> Analyzer:
-        """What reads the words of the release's items and of queries."""
+        """What reads words in the release's language, but for compounds: see `ReleaseState.analyzer`."""
         return Analyzer(self.language)
 
     @property

@@ -104,7 +104,7 @@ class ReleaseState:
             store = _user_store(bundle, release, version, user_tower.config.kinds)
             words = None if release.words is None else bundle.path_of("words", release.words)
             sources: Mapping[str, CandidateSource] = Sources(
-                OpenedParts(version, store, settings.targets, words, settings.analyzer)
+                OpenedParts(version, store, settings.targets, words, settings.language)
             )
         else:
             version, store, sources = alike.version, alike.user_store, alike.retriever.sources
@@ -170,7 +170,8 @@ class ReleaseState:
     @property
     def analyzer(self) -> Analyzer:
         """Reads the words of items and of queries."""
-        return self.settings.analyzer
+        lexical = self.retriever.sources.get("words")
+        return lexical.analyzer if isinstance(lexical, Lexical) else self.settings.analyzer
 
     @property
     def filter_seen(self) -> bool:

@@ -36,21 +36,33 @@ def write_words(folder: Path, item_texts: Sequence[str], analyzer: Analyzer) -> 
     words = Lexical.of(item_texts, analyzer)
     for name in ARRAYS:
         write_array(folder / f"{name}.npy", getattr(words, name))
-    (folder / VOCABULARY).write_text(json.dumps(dict(words.codes), ensure_ascii=False), "utf-8")
+    vocabulary = {"codes": dict(words.codes), "exact": dict(words.exact), "parts": sorted(analyzer.parts)}
+    (folder / VOCABULARY).write_text(json.dumps(vocabulary, ensure_ascii=False), "utf-8")
+
+
+def read_words(folder: Path, language: str) -> Lexical:
+    """What `write_words` wrote of texts in a language. Raises CorruptBundle."""
+    try:
+        vocabulary = json.loads((folder / VOCABULARY).read_text("utf-8"))
+        codes, exact, parts = (vocabulary[name] for name in ("codes", "exact", "parts"))
+        indptr, rows, scores = (np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in ARRAYS)
+    except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
+        raise CorruptBundle(f"{folder} cannot be read ({error}); restore it or build the index again") from error
+    return Lexical(codes, indptr, rows, scores, Analyzer(language, frozenset(parts)), exact)
 
 
 @dataclass(frozen=True)
 class OpenedParts:
     """The parts of a release over one index version: see `retrieval.sources.registry.ReleaseParts`.
 
-    `words` is a folder of `write_words` by `analyzer` for the version as it was built.
+    `words` is a folder of `write_words` for the version as it was built, of texts in `language`.
     """
 
     version: IndexVersion
     store: UserStore
     targets: tuple[str, ...]
     words: Path | None
-    analyzer: Analyzer
+    language: str
 
     @property
     def n_items(self) -> int:
@@ -70,7 +82,7 @@ class OpenedParts:
     @property
     def lexical(self) -> Callable[[], Lexical] | None:
         """See ReleaseParts."""
-        return None if self.words is None else partial(_read_words, self.words, self.analyzer)
+        return None if self.words is None else partial(read_words, self.words, self.language)
 
     def similarity(self, name: str) -> Callable[[], csr_array] | None:
         """See ReleaseParts."""
@@ -148,12 +160,3 @@ def _by_id(version: IndexVersion, texts: Sequence[str]) -> CSR:
     rows = version.rows_of(texts)
     known = np.flatnonzero(rows >= 0)
     return CSR.grouped(known, rows[known], len(texts))
-
-
-def _read_words(folder: Path, analyzer: Analyzer) -> Lexical:
-    try:
-        codes = json.loads((folder / VOCABULARY).read_text("utf-8"))
-        arrays = [np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in ARRAYS]
-    except (OSError, ValueError, EOFError) as error:
-        raise CorruptBundle(f"{folder} cannot be read ({error}); restore it or build the index again") from error
-    return Lexical(codes, *arrays, analyzer=analyzer)

@@ -132,7 +132,7 @@ def _recomputed(
 def _made_anew(state: ReleaseState, timeline: Timeline, names: Sequence[str]) -> dict[str, CandidateSource]:
     """Those of the named sources that can be made of events and items, made of a timeline's."""
     store = replace(state.user_store, timeline=timeline, similarities={})
-    sources = Sources(OpenedParts(state.version, store, state.settings.targets, None, state.analyzer))
+    sources = Sources(OpenedParts(state.version, store, state.settings.targets, None, state.settings.language))
     return {name: sources[name] for name in names if name in sources}
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -184,15 +183,15 @@ class Assembly:
 
         `like` is another index of the same rows: the files of its words are shared, if it has any of this version.
         """
-        analyzer = Analyzer(language)
-        name, before = _words_of(index, analyzer), None if like is None else _words_of(like, analyzer)
+        name, before = _words_of(index, language), None if like is None else _words_of(like, language)
         if self.bundle.has("words", name):
             return name
         with self.bundle.stage("words") as folder:
             if before is not None and self.bundle.has("words", before):
                 self.bundle.link_files("words", before, folder)
             else:
-                write_words(folder, ItemTexts(shop.data.items), analyzer)
+                texts = ItemTexts(shop.data.items)
+                write_words(folder, texts, Analyzer.of_catalogue(language, texts))
             self.bundle.add("words", name, folder, requires={"index": index})
         return name
 
@@ -250,7 +249,7 @@ class Assembly:
             filter_seen=not shop.shoppers_buy_again(),
             targets=shop.target_events,
             language=shop.language,
-            analysis=shop.analyzer.fingerprint,
+            analysis=Analyzer(shop.language).fingerprint,
             titles=ranking.titles,
             field_markers=field_markers_fingerprint() if ranking.field_markers else None,
             rerank=planned_steps(ranking),
@@ -310,6 +309,6 @@ def user_name() -> str:
         return "unknown"
 
 
-def _words_of(index: str, analyzer: Analyzer) -> str:
-    """The name of the words of an index, as an analyzer of this version reads them."""
-    return fingerprint(index, analyzer.fingerprint, version("bm25s"))
+def _words_of(index: str, language: str) -> str:
+    """The name of the words of an index, as this version reads them in a language."""
+    return fingerprint(index, Analyzer(language).fingerprint)

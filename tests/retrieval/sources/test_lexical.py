@@ -37,7 +37,7 @@ def test_lexical_scores_are_those_of_the_library() -> None:
     import bm25s
 
     texts = ["red mug", "blue mug mug", "a red lamp, 40w", ""]
-    library = bm25s.BM25()
+    library = bm25s.BM25(k1=1.2, b=0.75)
     library.index([[*Analyzer().words(text), ""] for text in texts], show_progress=False)
     found = Lexical.of(texts, Analyzer()).read(RequestBatch.of_texts(["mug red mug", "40 w", "nothing"]))
     dense = found.at(CSR.from_lists([list(range(4))] * 3)).reshape(3, 4)
@@ -53,7 +53,7 @@ def test_a_plural_finds_the_one_and_the_one_the_plural() -> None:
     rows = [found.rows[found.indptr[line] : found.indptr[line + 1]].tolist() for line in range(len(asked))]
     assert rows == [[0, 1], [0, 1], [2], [3], [], [2]]
     assert set(source.codes) == {
-        "", "door", "hinge", "hinges", "glass", "boxes", "box", "batteries", "battery", "gas"
+        "door", "hinge", "hinges", "glass", "boxes", "box", "batteries", "battery", "gas"
     }  # fmt: skip
     assert source.codes["hinge"] == source.codes["hinges"]
 

@@ -28,7 +28,7 @@ TEXTS = ["red mug", "blue mug mug", "a red lamp, 40w"]
 
 
 def sources_over(engine: Engine, version: IndexVersion, *, words: Path | None) -> Sources:
-    return Sources(OpenedParts(version, engine.state.user_store, engine.state.settings.targets, words, Analyzer()))
+    return Sources(OpenedParts(version, engine.state.user_store, engine.state.settings.targets, words, "en"))
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_every_source_reads_users_of_new_items_after_an_update(
     engine: Engine, updated_version: IndexVersion, read_before: bool
 ) -> None:
     state = engine.state
-    sources = Sources(OpenedParts(state.version, state.user_store, state.settings.targets, None, Analyzer()))
+    sources = Sources(OpenedParts(state.version, state.user_store, state.settings.targets, None, "en"))
     if read_before:
         assert all(source is not None for source in sources.values())
     contexts = replace(state.user_contexts, version=updated_version)

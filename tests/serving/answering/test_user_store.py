@@ -16,7 +16,6 @@ from indexing.version.index_version import IndexVersion
 from retrieval.data.dataset import DataSet
 from retrieval.errors import BadBundle
 from retrieval.sources.recent import RecentCoOccurrence
-from retrieval.text.analysis import Analyzer
 from serving.answering.source_registry import OpenedParts, Sources
 from serving.answering.user_store import UserStore, write_users
 
@@ -86,7 +85,7 @@ def test_a_folder_from_before_what_comes_right_after_was_kept_opens_without_it(
     version = index_of(list(data.item_ids))
     before, now = UserStore.open(tmp_path, version), UserStore.open(folder, version)
     assert set(now.similarities) - set(before.similarities) == {"after"}
-    sources = [Sources(OpenedParts(version, store, ("purchase",), None, Analyzer())) for store in (now, before)]
+    sources = [Sources(OpenedParts(version, store, ("purchase",), None, "en")) for store in (now, before)]
     assert set(sources[0]) - set(sources[1]) == {"right_after"}
 
 

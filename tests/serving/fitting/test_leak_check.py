@@ -113,7 +113,7 @@ def test_a_source_that_counts_what_came_later_is_found(
     monkeypatch.setattr(sources, "_SPECS", {spec.name: spec for spec in sources.source_specs()})
     register_source(SourceSpec(name="sold_ever", about="a leak", make=sold_ever, counts_for=lambda case: True))
     state = engine.state
-    parts = OpenedParts(state.version, state.user_store, state.settings.targets, None, state.analyzer)
+    parts = OpenedParts(state.version, state.user_store, state.settings.targets, None, state.settings.language)
     state = replace(state, retriever=replace(state.retriever, sources=Sources(parts)))
     names = ["popularity_7d_score", "newness_score", "looked_at_rank", "sold_ever_score", "takings_7d"]
     assert set(leaking_features(state, shop, names, most=40)) == {"sold_ever_score"}
