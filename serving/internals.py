@@ -58,9 +58,9 @@ if TYPE_CHECKING:
     from serving.jobs.train_one import recorded_settings as recorded_settings
     from serving.reporting.report import write_whole as write_whole
     from serving.reporting.tables import OURS as OURS
-    from serving.reporting.tables import SLICES as SLICES
     from serving.reporting.tables import heading as heading
     from serving.reporting.tables import shown as shown
+    from serving.reporting.tables import slice_label as slice_label
     from serving.reporting.tables import stage_label as stage_label
     from serving.request import Answer as Answer
     from serving.request import Filters as Filters
@@ -96,7 +96,7 @@ _MODULES = {
     "serving.jobs.run": "Pipeline",
     "serving.jobs.train_one": "index_ids recorded_settings",
     "serving.reporting.report": "write_whole",
-    "serving.reporting.tables": "OURS SLICES heading shown stage_label",
+    "serving.reporting.tables": "OURS heading shown slice_label stage_label",
     "serving.request": "Answer Filters Request",
     "serving.settings": "DataConfig RunSettings read_settings",
     "serving.shop": "Shop",
@@ -107,7 +107,6 @@ __all__ = [
     "MIN_SLICE",
     "OURS",
     "SHORTLIST",
-    "SLICES",
     "TASKS",
     "Answer",
     "Batch",
@@ -151,6 +150,7 @@ __all__ = [
     "retrieve",
     "run",
     "shown",
+    "slice_label",
     "stage_label",
     "task_figures",
     "task_of",

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, Self, TypeAlias, get_args
 from retrieval.data.time_units import SECOND
 from retrieval.errors import BadRequest
 from retrieval.text.rendering import query_text
+from serving.texts.catalogue import Language, fallback_text, retold, text
 
 TaskName: TypeAlias = Literal[
     "recommend", "recommend_unseen", "search", "personalised_search", "similar", "complete_cart"
@@ -153,9 +154,17 @@ class Answer:
     degraded: tuple[str, ...] = ()  # what the deadline cut, such as "rerank, full model: 12 of 30 places"
     corrected_query: str = ""  # the query after spelling correction; empty where nothing was corrected
 
-    def to_dict(self) -> dict[str, object]:
-        """As JSON."""
-        return {
+    def notes(self, language: Language = "en") -> tuple[str, ...]:
+        """What a shopper may be told of how the answer came about: the query searched for, what stood in for what, what
+        the deadline cut. Raises BadRequest for a language without texts."""
+        searched = (text("note.searched", language, query=self.corrected_query),) if self.corrected_query else ()
+        stood_in = (fallback_text(code, language) for code in self.fallbacks)
+        return (*searched, *stood_in, *(retold(cut, language) for cut in self.degraded))
+
+    def to_dict(self, language: Language | None = None) -> dict[str, object]:
+        """As JSON; with a language also `notes`."""
+        told: dict[str, object] = {} if language is None else {"notes": list(self.notes(language))}
+        return told | {
             "items": [hit.to_dict() for hit in self.items],
             "release": self.release,
             "index_revision": self.index_revision,

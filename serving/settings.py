@@ -16,6 +16,7 @@ from ranking.training.settings import RankerTraining
 from retrieval.errors import BadConfig
 from retrieval.settings import RetrievalConfig, Settings
 from retrieval.text.analysis import KNOWN, NONE
+from serving.texts.catalogue import Language
 
 
 class DataConfig(Settings):
@@ -208,6 +209,9 @@ class EvaluationConfig(Settings):
         default=4_000,
         ge=0,
         description="requests that reranking is measured on; 0: all. Fewer are quicker, less certain",
+    )
+    language: Language = Field(
+        default="en", description="language of the report and of the tables in the terminal: en, or zh for Chinese"
     )
     examples: int = Field(
         default=6, ge=0, description="real requests that the report shows, before and after reranking"

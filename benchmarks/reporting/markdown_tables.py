@@ -20,7 +20,7 @@ from benchmarks.result_lines import PERCENTILES, Line, Recorded, Run, latest, re
 from benchmarks.terminal import number
 from benchmarks.vector_index.curves import K
 from retrieval.errors import BadData
-from serving.internals import OURS, SLICES, heading, shown, stage_label
+from serving.internals import OURS, heading, shown, slice_label, stage_label
 
 RESULTS = Path(__file__).parents[1] / "results"
 Table: TypeAlias = Callable[[Sequence[Recorded]], list[list[str]]]
@@ -201,7 +201,7 @@ def _slices(recorded: Sequence[Recorded]) -> list[list[str]]:
             rows.append(
                 [
                     task.replace("_", " "),
-                    SLICES.get(part, stage_label(part)),
+                    slice_label(part),
                     number(summary["n"]),
                     _stage_name(stage),
                     *figures,

@@ -24,6 +24,7 @@ from serving.cli.options import (
     MaxBad,
     MaxUnknown,
     NewBundle,
+    ReadLanguage,
     Sample,
     ShopLanguage,
     Version,
@@ -35,7 +36,7 @@ from serving.cli.release import release
 from serving.cli.show import say, show_evaluation, show_json, show_live, show_seconds
 
 if TYPE_CHECKING:
-    from serving.jobs.run import RunResult
+    from serving.jobs.run import Pipeline, RunResult
 
 app = typer.Typer(
     cls=ShortlistGroup,
@@ -78,6 +79,7 @@ def run(
     changes: Changes = None,
     budget: BudgetOption = "default",
     rerank_sample: Sample = None,
+    language: ReadLanguage = None,
     device: Device = "auto",
     max_bad: MaxBad = None,
     max_unknown: MaxUnknown = None,
@@ -88,11 +90,16 @@ def run(
     Checks the data, trains the towers, builds the index, fits the fusion of sources, trains the ranker, decides by the
     gate whether it reranks, evaluates, and makes the release live.
     """
-    limits: Limits = {"max_bad": max_bad, "max_unknown": max_unknown, "rerank_sample": rerank_sample}
+    limits: Limits = {
+        "max_bad": max_bad,
+        "max_unknown": max_unknown,
+        "rerank_sample": rerank_sample,
+        "language": language,
+    }
     pipeline = pipeline_of(bundle, data, config, changes, budget=budget, device=device, options=limits)
     with quiet_libraries():
         result = pipeline.run()
-    show_run(result, as_json)
+    show_run(result, pipeline, as_json)
 
 
 @app.command()
@@ -100,6 +107,7 @@ def evaluate(
     bundle: Bundle,
     data: Data,
     rerank_sample: Sample = None,
+    language: ReadLanguage = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -112,12 +120,16 @@ def evaluate(
     from serving.jobs.train_one import index_ids, recorded_settings
 
     releases = Releases.open(bundle)
-    settings = settings_of(base=recorded_settings(releases), options={"rerank_sample": rerank_sample})
+    options = {"rerank_sample": rerank_sample, "language": language}
+    settings = settings_of(base=recorded_settings(releases), options=options)
     pipeline = Pipeline(data, bundle, settings, device=device, say=say)
     with quiet_libraries():
         shop = pipeline.open_shop(like=index_ids(releases, releases.current()))
         evaluation, report = pipeline.evaluate_live(shop, releases)
-    show_json(evaluation) if as_json else show_evaluation(evaluation, report)
+    if as_json:
+        show_json(evaluation)
+    else:
+        show_evaluation(evaluation, report, settings.evaluation.language)
 
 
 @app.command()
@@ -200,7 +212,7 @@ def ranker(
     pipeline = pipeline_of(bundle, data, config, changes, budget=budget, device=device, base=base, options=options)
     with quiet_libraries():
         result = train_ranker(pipeline)
-    show_run(result, as_json)
+    show_run(result, pipeline, as_json)
 
 
 @app.command()
@@ -240,10 +252,10 @@ def sample(
     print(f"wrote a generated shop, in which nothing is real, to {folder}")
 
 
-def show_run(result: RunResult, as_json: bool) -> None:
+def show_run(result: RunResult, pipeline: Pipeline, as_json: bool) -> None:
     """The tables and the time of each stage, or the evaluation as JSON."""
     if as_json:
         show_json(result.evaluation)
     else:
-        show_evaluation(result.evaluation, result.report)
+        show_evaluation(result.evaluation, result.report, pipeline.config.evaluation.language)
         show_seconds(result.seconds)

@@ -10,6 +10,7 @@ import typer
 
 from retrieval.errors import BadRequest
 from serving.cli.options import (
+    AnswerLanguage,
     AsJson,
     Bundle,
     DeadlineMs,
@@ -28,6 +29,7 @@ from serving.cli.show import show_answer, show_json, show_reasons
 if TYPE_CHECKING:
     from serving.engine import Engine
     from serving.request import Answer, Filters
+    from serving.texts.catalogue import Language
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -48,6 +50,7 @@ def recommend(
     explain: Explain = False,
     device: Device = "auto",
     as_json: AsJson = False,
+    language: AnswerLanguage = None,
 ) -> None:
     """Recommend items to a shopper, or to anyone with a given history of items."""
     if user is None and history is None:
@@ -64,7 +67,7 @@ def recommend(
         deadline_ms=deadline_ms,
         explain=explain,
     )
-    show(answer, f"for {user or history}", as_json, explained_by=engine if explain else None)
+    show(answer, f"for {user or history}", as_json, language, explained_by=engine if explain else None)
 
 
 def search(
@@ -81,6 +84,7 @@ def search(
     no_spellcheck: NoSpellcheck = False,
     device: Device = "auto",
     as_json: AsJson = False,
+    language: AnswerLanguage = None,
 ) -> None:
     """Search for items; with --user or --history the results are personalised."""
     items, filters = item_ids(history), filters_of(filter_)
@@ -97,7 +101,7 @@ def search(
         explain=explain,
         spellcheck=not no_spellcheck,
     )
-    show(answer, f"search: {text}", as_json, explained_by=engine if explain else None)
+    show(answer, f"search: {text}", as_json, language, explained_by=engine if explain else None)
 
 
 def similar(
@@ -107,10 +111,11 @@ def similar(
     filter_: Filter = None,
     device: Device = "auto",
     as_json: AsJson = False,
+    language: AnswerLanguage = None,
 ) -> None:
     """Find the items most similar to an item."""
     filters = filters_of(filter_)
-    show(opened(bundle, device).similar(item, k=k, filters=filters), f"similar to {item}", as_json)
+    show(opened(bundle, device).similar(item, k=k, filters=filters), f"similar to {item}", as_json, language)
 
 
 def cart(
@@ -125,6 +130,7 @@ def cart(
     explain: Explain = False,
     device: Device = "auto",
     as_json: AsJson = False,
+    language: AnswerLanguage = None,
 ) -> None:
     """Find the items that best complete a cart."""
     cart, filters = item_ids(items) or [], filters_of(filter_)
@@ -139,7 +145,7 @@ def cart(
         deadline_ms=deadline_ms,
         explain=explain,
     )
-    show(answer, f"cart: {items}", as_json, explained_by=engine if explain else None)
+    show(answer, f"cart: {items}", as_json, language, explained_by=engine if explain else None)
 
 
 def opened(bundle: Path, device: str) -> Engine:
@@ -149,16 +155,19 @@ def opened(bundle: Path, device: str) -> Engine:
     return Engine.open(bundle, device=device, auto_reload=False)
 
 
-def show(answer: Answer, title: str, as_json: bool, *, explained_by: Engine | None = None) -> None:
+def show(
+    answer: Answer, title: str, as_json: bool, language: Language | None, *, explained_by: Engine | None = None
+) -> None:
     """An answer on stdout, with what `explained_by` calls its contributions."""
     if as_json:
-        show_json(answer.to_dict())
+        show_json(answer.to_dict(language))
         return
-    show_answer(answer, title)
+    read = language or "en"
+    show_answer(answer, title, read)
     if explained_by is not None:
         from serving.answering.stages.explain import about_contributions
 
-        show_reasons(answer, about_contributions(explained_by.state.facts))
+        show_reasons(answer, about_contributions(explained_by.state.facts, read), read)
 
 
 def item_ids(text: str | None) -> list[Any] | None:

@@ -55,23 +55,25 @@ def show_demo(out: Path, *, language: Language = "en", device: str = "auto") -> 
         raise BadConfig(
             f"{data} holds a generated shop in the language {found}; give another folder: --out {out}-{language}"
         )
-    result = Pipeline(data, bundle, read_settings(changes=SETTINGS), "quick", device, say=say).run()
-    show_evaluation(result.evaluation, result.report)
-    show_answers(Engine.of_release(Bundle.open(bundle), result.release, device=device))
+    result = Pipeline(
+        data, bundle, read_settings(changes=[*SETTINGS, f"evaluation.language={language}"]), "quick", device, say=say
+    ).run()
+    show_evaluation(result.evaluation, result.report, language)
+    show_answers(Engine.of_release(Bundle.open(bundle), result.release, device=device), language)
     show_seconds(result.seconds)
     console().print(f"all data above are generated; report: {result.report}")
 
 
-def show_answers(engine: Engine) -> None:
+def show_answers(engine: Engine, language: Language = "en") -> None:
     """What three shoppers did and what is recommended to each, one search and one cart."""
     shoppers = busiest(engine, SHOPPERS)
     for user in shoppers:
         show_history(engine, user)
-        show_answer(engine.recommend(user_id=user, k=K), f"for {user}")
+        show_answer(engine.recommend(user_id=user, k=K), f"for {user}", language)
     text = asked_most(engine) or "gift"
-    show_answer(engine.search(text, k=K), f"search: {text}")
+    show_answer(engine.search(text, k=K), f"search: {text}", language)
     cart = newest_items(engine, shoppers[0], 1) if shoppers else []
-    show_answer(engine.complete_cart(cart, k=K), f"with {'; '.join(engine.titles(cart))} in the cart")
+    show_answer(engine.complete_cart(cart, k=K), f"with {'; '.join(engine.titles(cart))} in the cart", language)
 
 
 def show_history(engine: Engine, user: str) -> None:

@@ -35,6 +35,13 @@ MaxBad: TypeAlias = Annotated[
 MaxUnknown: TypeAlias = Annotated[
     float | None, typer.Option("--max-unknown", help="Largest share of events of unknown items, such as 0.1.")
 ]
+ReadLanguage: TypeAlias = Annotated[
+    Literal["en", "zh"] | None, typer.Option("--language", help="The language of the report and the tables: en or zh.")
+]
+AnswerLanguage: TypeAlias = Annotated[
+    Literal["en", "zh"] | None,
+    typer.Option("--language", help="The language of notes and explanations; with --json they are added in it."),
+]
 ShopLanguage: TypeAlias = Annotated[
     Literal["en", "zh"], typer.Option("--language", help="The language of the generated shop: English or Chinese.")
 ]
@@ -82,6 +89,7 @@ OPTIONS = {
     "max_bad": "data.max_bad",
     "max_unknown": "data.max_unknown",
     "rerank_sample": "evaluation.rerank_sample",
+    "language": "evaluation.language",
     "recall": "index.recall",
     "memory": "index.memory",
     "precision": "retrieval.precision",

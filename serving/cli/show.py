@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from serving.texts.catalogue import Language, text
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -48,7 +50,7 @@ def show_json(value: Mapping[str, object]) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=1, default=str))
 
 
-def show_answer(answer: Answer, title: str) -> None:
+def show_answer(answer: Answer, title: str, language: Language = "en") -> None:
     """An answer as a table, with its notes below."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -61,59 +63,63 @@ def show_answer(answer: Answer, title: str) -> None:
         ("score", "right"),
         ("retrieved", "right"),
     ):
-        table.add_column(name, justify=justify, overflow="ellipsis", no_wrap=name != "title")  # type: ignore[arg-type]
+        heading = name and text(f"terminal.column_{name}", language)
+        table.add_column(heading, justify=justify, overflow="ellipsis", no_wrap=name != "title")  # type: ignore[arg-type]
     for place, hit in enumerate(answer.items, 1):
         table.add_row(str(place), hit.item_id, hit.title, f"{hit.score:.3f}", str(hit.retrieval_rank))
     out = console()
     out.print(table)
-    out.print(notes_on(answer))
+    out.print(notes_on(answer, language))
 
 
-def show_reasons(answer: Answer, about: Mapping[str, str]) -> None:
+def show_reasons(answer: Answer, about: Mapping[str, str], language: Language = "en") -> None:
     """What put each item in its place, in the words of `about`."""
     out = console()
     for place, hit in enumerate(answer.items, 1):
         if hit.contributions:
-            out.print(f"{place}. {hit.item_id}: {reasons(hit.contributions, about)}")
+            out.print(f"{place}. {hit.item_id}: {reasons(hit.contributions, about, language)}")
     if not any(hit.contributions for hit in answer.items):
-        out.print("not explained: features did not order this answer")
+        out.print(text("explained.none", language))
 
 
-def reasons(contributions: Mapping[str, float], about: Mapping[str, str]) -> str:
+def reasons(contributions: Mapping[str, float], about: Mapping[str, str], language: Language = "en") -> str:
     """The largest REASONS contributions in words.
 
     >>> reasons({"hour": 0.0, "age": -2.0, "takings": 1.5}, {"age": "since it was taken first"})
     '-2.00 age, since it was taken first; +1.50 takings'
     """
     largest = sorted(contributions.items(), key=lambda one: -abs(one[1]))[:REASONS]
-    named = ((f"{name}, {about[name]}" if name in about else name, value) for name, value in largest if value)
-    return "; ".join(f"{value:+.2f} {name}" for name, value in named)
+    named = {
+        name: text("explained.named", language, name=name, about=about[name]) if name in about else name
+        for name, _ in largest
+    }
+    told = [f"{value:+.2f} {named[name]}" for name, value in largest if value]
+    return text("note.also", language).join(told)
 
 
-def notes_on(answer: Answer) -> str:
+def notes_on(answer: Answer, language: Language = "en") -> str:
     """How an answer came about, in one line."""
-    revision = [f"index revision {answer.index_revision}"] if answer.index_revision else []
-    ordered = f"ordered by {' and '.join(answer.reranked or ('retrieval alone',))}"
-    parts = [f"release {answer.release}", *revision, ordered]
-    parts += [f"fallback: {what}" for what in answer.fallbacks]
-    parts += answer.degraded
-    parts += [f"searched for {answer.corrected_query!r}"] if answer.corrected_query else []
-    parts.append(f"{sum(answer.timings_ms.values()):.0f} ms")
-    return ", ".join(parts)
+    by = [text(f"note.{part}", language) for part in answer.reranked or ("retrieval_alone",)]
+    parts = [text("note.release", language, release=answer.release)]
+    parts += [text("note.revision", language, revision=answer.index_revision)] if answer.index_revision else []
+    parts.append(text("note.ordered", language, parts=text("note.and", language).join(by)))
+    parts += answer.notes(language)
+    parts.append(text("note.milliseconds", language, n=f"{sum(answer.timings_ms.values()):.0f}"))
+    return text("note.between", language).join(parts)
 
 
-def show_evaluation(evaluation: Mapping[str, Json], report: Path) -> None:
+def show_evaluation(evaluation: Mapping[str, Json], report: Path, language: Language = "en") -> None:
     """Every stage and baseline side by side, the gates, and the path of the report."""
     from serving.evaluation.figures import as_object
     from serving.reporting.gate_words import gate_sentences
     from serving.reporting.tables import tables
 
     out = console()
-    for table in tables(evaluation):
+    for table in tables(evaluation, language):
         out.print(table)
-    for line in gate_sentences(as_object(evaluation.get("gate", {}))):
+    for line in gate_sentences(as_object(evaluation.get("gate", {})), language):
         out.print(line)
-    out.print(f"report: {report}")
+    out.print(text("terminal.report", language, path=report))
 
 
 def show_live(release: Release, bundle: Path, as_json: bool) -> None:

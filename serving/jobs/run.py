@@ -43,6 +43,7 @@ from serving.jobs.work_folder import Work
 from serving.reporting.report import Report, render_report, written
 from serving.settings import RunSettings
 from serving.shop import Shop
+from serving.texts.catalogue import retold, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -284,23 +285,26 @@ class Pipeline:
     ) -> Iterator[Path]:
         """`report.html` and `evaluation.json` beside the bundle's folders; see `written`."""
         path = self.out / "report.html"
+        language = self.config.evaluation.language
         facts = {"items": f"{shop.data.n_items:,}", "shoppers": f"{shop.data.n_users:,}"}
         if shop.data.events is not None:
             facts["events"] = f"{len(shop.data.events):,}"
         if shop.data.judgements is not None:
             facts["judgements"] = f"{len(shop.data.judgements.query):,}"
-        environment = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "python": platform.python_version()}
+        machine = text("fact.cores", language, machine=platform.machine(), n=os.cpu_count())
+        environment = {text("fact.machine", language): machine, "python": platform.python_version()}
         report = Report(
             title=self.data_folder.name,
             created=self.now(),
             evaluation=evaluation,
-            facts=facts,
-            split=" ".join(shop.split_lines()),
+            facts={text(f"fact.{name}", language): value for name, value in facts.items()},
+            split=" ".join(retold(line, language) for line in shop.split_lines()),
             folds=shop.fold_sizes(),
             examples=examples,
             environment=environment | dict(release.libraries),
             generated=self.data_folder.name == SAMPLE_MARK,
             platt_scaling=as_object(release.figures.get("platt_scaling", {})),
+            language=language,
         )
         texts = {self.out / "evaluation.json": json.dumps(evaluation, indent=1), path: render_report(report)}
         with writing_to(self.out), written(texts):

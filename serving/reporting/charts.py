@@ -6,14 +6,17 @@ Colours are the page's own CSS variables, so that one drawing serves light and d
 from __future__ import annotations
 
 import io
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from ranking.ordering.platt import Reliability
 from serving.reporting.tables import stage_label
+from serving.texts.catalogue import Language, text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +31,15 @@ COLOURS = {"retrieval": RETRIEVAL, "fused": FUSED, "features": FEATURES, "rerank
 MARKERS = {"retrieval": "o", "fused": "^", "features": "v", "reranked": "D", "final": "s"}
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (9, 3)), (0, (2, 3)))
 NO_STAGES: Mapping[str, str] = MappingProxyType({})
+FONTS: Mapping[Language, Sequence[str]] = MappingProxyType(
+    {
+        "zh": (
+            "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Source Han Sans CN", "WenQuanYi Zen Hei",
+            "WenQuanYi Micro Hei", "PingFang SC", "Hiragino Sans GB", "Heiti SC", "Microsoft YaHei", "SimHei",
+            "Noto Sans CJK JP", "Arial Unicode MS",
+        )
+    }
+)  # fmt: skip
 HEIGHT = 3.9
 WIDTH = 5.2  # inches: wide enough for the labels, narrow enough to be read on a phone
 
@@ -60,32 +72,69 @@ class Interval(NamedTuple):
     high: float
 
 
-def recall_curves(stages: Mapping[str, Mapping[int, float]]) -> str:
-    """Recall against k of each stage (k -> recall), named at the line's end: ours in colour, baselines in grey."""
-    return as_svg(f"recall {stages}", HEIGHT, lambda axes: _draw_curves(axes, stages))
+def chart_language(language: Language) -> Language:
+    """The language that charts are labelled in: English where no font here has the signs of the one asked for."""
+    return language if language == "en" or chart_font(language) else "en"
 
 
-def stage_dots(values: Mapping[str, float], intervals: Mapping[str, Interval], label: str) -> str:
-    """One figure of every stage on a line of its own, best first, with its 95 % interval where it has one."""
-    height = max(0.8 + 0.34 * len(values), HEIGHT if len(values) > 3 else 0)
-    return as_svg(f"dots {values}", height, lambda axes: _draw_dots(axes, values, intervals, label))
-
-
-def change_bars(changes: Mapping[str, Interval], label: str, stages: Mapping[str, str] = NO_STAGES) -> str:
-    """Changes with their 95 % intervals against the line of no change, in the colours of the `stages` that brought
-    them; in that of reranking without."""
-    return as_svg(
-        f"change {changes}", 0.85 + 0.75 * len(changes), lambda axes: _draw_changes(axes, changes, label, stages)
+@cache
+def chart_font(language: Language) -> str | None:
+    """The name of an installed font with the signs of a language, or None; looked for once a process."""
+    wanted = FONTS.get(language, ())
+    return next((name for name in wanted if name in _font_names()), None) or next(
+        (name for name in wanted if name in _font_names(renew=True)), None
     )
 
 
-def reliability_lines(before: Reliability, after: Reliability) -> str:
+def _font_names(*, renew: bool = False) -> set[str]:
+    """The fonts that matplotlib knows; `renew`: with those that were installed since it looked for them first."""
+    from matplotlib.font_manager import findSystemFonts, fontManager
+
+    if renew:
+        for path in set(findSystemFonts()) - {font.fname for font in fontManager.ttflist}:
+            with suppress(OSError, RuntimeError):  # no font, or of a kind that matplotlib cannot read
+                fontManager.addfont(path)
+    return {font.name for font in fontManager.ttflist}
+
+
+def recall_curves(stages: Mapping[str, Mapping[int, float]], language: Language = "en") -> str:
+    """Recall against k of each stage (k -> recall), named at the line's end: ours in colour, baselines in grey."""
+    return as_svg(f"recall {stages}", HEIGHT, lambda axes: _draw_curves(axes, stages, language), language=language)
+
+
+def stage_dots(
+    values: Mapping[str, float], intervals: Mapping[str, Interval], label: str, language: Language = "en"
+) -> str:
+    """One figure of every stage on a line of its own, best first, with its 95 % interval where it has one."""
+    height = max(0.8 + 0.34 * len(values), HEIGHT if len(values) > 3 else 0)
+    return as_svg(
+        f"dots {values}", height, lambda axes: _draw_dots(axes, values, intervals, label, language), language=language
+    )
+
+
+def change_bars(
+    changes: Mapping[str, Interval], label: str, stages: Mapping[str, str] = NO_STAGES, language: Language = "en"
+) -> str:
+    """Changes with their 95 % intervals against the line of no change, in the colours of the `stages` that brought
+    them; in that of reranking without."""
+    height = 0.85 + 0.75 * len(changes)
+    return as_svg(
+        f"change {changes}", height, lambda axes: _draw_changes(axes, changes, label, stages), language=language
+    )
+
+
+def reliability_lines(before: Reliability, after: Reliability, language: Language = "en") -> str:
     """Observed shares against predicted probabilities, before and after Platt scaling, with the diagonal of a perfect
     fit."""
-    return as_svg(f"reliability {before} {after}", HEIGHT, lambda axes: _draw_reliability(axes, before, after))
+    return as_svg(
+        f"reliability {before} {after}",
+        HEIGHT,
+        lambda axes: _draw_reliability(axes, before, after, language),
+        language=language,
+    )
 
 
-def _draw_curves(axes: Axes, stages: Mapping[str, Mapping[int, float]]) -> None:
+def _draw_curves(axes: Axes, stages: Mapping[str, Mapping[int, float]], language: Language) -> None:
     from matplotlib.ticker import FuncFormatter, NullLocator
 
     baselines = [name for name in stages if name not in COLOURS]
@@ -107,19 +156,20 @@ def _draw_curves(axes: Axes, stages: Mapping[str, Mapping[int, float]]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("k: length of the list")
+    axes.set_xlabel(text("chart.curves_axis", language))
     axes.grid(axis="y", color=FAINT, linewidth=0.6)
     axes.tick_params(length=0)
-    _name_line_ends(axes, {name: (max(curve), curve[max(curve)]) for name, curve in stages.items() if curve})
+    ends = {name: (max(curve), curve[max(curve)]) for name, curve in stages.items() if curve}
+    _name_line_ends(axes, ends, language)
 
 
-def _name_line_ends(axes: Axes, ends: Mapping[str, tuple[int, float]]) -> None:
+def _name_line_ends(axes: Axes, ends: Mapping[str, tuple[int, float]], language: Language) -> None:
     top = axes.get_ylim()[1] or 1.0
     names = sorted(ends, key=lambda name: ends[name][1])
     heights = spread([ends[name][1] / top for name in names], gap=0.068)
     for name, height in zip(names, heights, strict=True):
         axes.annotate(
-            stage_label(name),
+            stage_label(name, language),
             ends[name],
             xytext=(1.05, height),
             textcoords="axes fraction",
@@ -136,7 +186,9 @@ def _name_line_ends(axes: Axes, ends: Mapping[str, tuple[int, float]]) -> None:
         )
 
 
-def _draw_dots(axes: Axes, values: Mapping[str, float], intervals: Mapping[str, Interval], label: str) -> None:
+def _draw_dots(
+    axes: Axes, values: Mapping[str, float], intervals: Mapping[str, Interval], label: str, language: Language
+) -> None:
     names = sorted(values, key=lambda name: (values[name], name))
     for line, name in enumerate(names):
         colour = COLOURS.get(name, MUTED)
@@ -148,7 +200,7 @@ def _draw_dots(axes: Axes, values: Mapping[str, float], intervals: Mapping[str, 
         axes.annotate(
             short(values[name]), (edge, line), xytext=(8, 0), textcoords="offset points", va="center", color=colour
         )
-    axes.set_yticks(range(len(names)), [stage_label(name) for name in names])
+    axes.set_yticks(range(len(names)), [stage_label(name, language) for name in names])
     for tick, name in zip(axes.get_yticklabels(), names, strict=True):
         tick.set_color(COLOURS.get(name, MUTED))
         tick.set_fontweight("bold" if name in COLOURS else "normal")
@@ -184,20 +236,21 @@ def _draw_changes(axes: Axes, changes: Mapping[str, Interval], label: str, stage
     reach = (max(ends) - min(ends)) or 0.001
     axes.set_xlim(min(ends) - 0.1 * reach, max(ends) + 0.3 * reach)
     axes.set_ylim(-0.6, len(names) - 0.2)
-    axes.set_yticks(range(len(names)), [stage_label(name) for name in names])
+    axes.set_yticks(range(len(names)), names)
     axes.set_xlabel(label)
     axes.grid(axis="x", color=FAINT, linewidth=0.6)
     axes.tick_params(length=0)
     axes.locator_params(axis="x", nbins=3)
 
 
-def _draw_reliability(axes: Axes, before: Reliability, after: Reliability) -> None:
+def _draw_reliability(axes: Axes, before: Reliability, after: Reliability, language: Language) -> None:
     from matplotlib.ticker import FuncFormatter
 
     end = max(max(bins) for one in (before, after) for bins in (one.predicted, one.observed)) or 1.0
     upper = max(before, after, key=lambda one: one.observed[-1])  # its name stands above its end, the other's below
     axes.plot([0, end], [0, end], color=FAINT, linewidth=1)
-    for one, name, colour, line in ((before, "before", MUTED, DASHES[1]), (after, "after", RERANKED, "-")):
+    names = (text("chart.before", language), text("chart.after", language))
+    for one, name, colour, line in ((before, names[0], MUTED, DASHES[1]), (after, names[1], RERANKED, "-")):
         axes.plot(one.predicted, one.observed, color=colour, linestyle=line, linewidth=2, marker="o", markersize=4)
         at, above = (one.predicted[-1], one.observed[-1]), one is upper
         axes.annotate(
@@ -206,8 +259,8 @@ def _draw_reliability(axes: Axes, before: Reliability, after: Reliability) -> No
         )  # fmt: skip
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
-    axes.set_xlabel("predicted chance")
-    axes.set_ylabel("share that came true", color=MUTED)
+    axes.set_xlabel(text("chart.predicted", language))
+    axes.set_ylabel(text("chart.observed", language), color=MUTED)
     axes.grid(color=FAINT, linewidth=0.6)
     axes.tick_params(length=0)
 
@@ -237,11 +290,16 @@ def short(value: float) -> str:
     return f"{value:.4f}".replace("0.", ".", 1)
 
 
-def as_svg(salt: str, height: float, draw: Callable[[Axes], None], *, width: float = WIDTH) -> str:
-    """Draw on a figure of its own, so many inches high; the salt keeps the ids of several drawings on a page apart."""
+def as_svg(
+    salt: str, height: float, draw: Callable[[Axes], None], *, width: float = WIDTH, language: Language = "en"
+) -> str:
+    """Draw on a figure of its own, so many inches high; the salt keeps the ids of several drawings on a page apart.
+
+    Text is measured in a font of `language`, and shown in the page's.
+    """
     written = io.StringIO()
     unsaid = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with _drawn((width, height), draw, _style(salt, PAGE)) as figure:
+    with _drawn((width, height), draw, _style(salt, PAGE, language)) as figure:
         figure.savefig(written, format="svg", transparent=True, metadata=unsaid)
     return _for_page(written.getvalue())
 
@@ -269,7 +327,7 @@ def _drawn(
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context():
+    with matplotlib.rc_context(), _missing_weights_unsaid():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(style)
         figure = Figure(figsize=size, layout="constrained")
@@ -277,11 +335,24 @@ def _drawn(
         yield figure
 
 
-def _style(salt: str, palette: Palette) -> dict[RcKeyType, object]:
+@contextmanager
+def _missing_weights_unsaid() -> Iterator[None]:
+    """Fonts of many signs often have one weight, which matplotlib would log at each text that is bold."""
+    log = logging.getLogger("matplotlib.font_manager")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def _style(salt: str, palette: Palette, language: Language = "en") -> dict[RcKeyType, object]:
+    font = chart_font(language)
     return {
         "svg.fonttype": "none",
         "svg.hashsalt": salt,
-        "font.family": "sans-serif",
+        "font.family": ["sans-serif", *([font] if font else [])],
         "font.size": 10.5,
         "text.color": palette.ink,
         "axes.facecolor": "none",

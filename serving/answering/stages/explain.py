@@ -12,15 +12,12 @@ from ranking.features.facts import ShopFacts
 from ranking.features.registry import feature_groups
 from serving.answering.batch import Batch, Order
 from serving.request import CROSS_ENCODER
+from serving.texts.catalogue import Language, retold, text
 
 if TYPE_CHECKING:
     from serving.answering.release_state import ReleaseState
 
 RETRIEVAL = "retrieval"  # the share of the order before, and of what is the same for all candidates
-ABOUT = {
-    RETRIEVAL: "the score of retrieval, and what is the same for all candidates",
-    CROSS_ENCODER: "what the cross-encoder thinks of the item's text for the request",
-}
 
 
 def contributions(
@@ -49,9 +46,11 @@ def contributions(
     return found
 
 
-def about_contributions(facts: ShopFacts) -> Mapping[str, str]:
-    """What each feature of a shop is, by its name, and what else contributions hold."""
-    return {one.name: one.about for group in feature_groups() for one in group.of(facts)} | ABOUT
+def about_contributions(facts: ShopFacts, language: Language = "en") -> Mapping[str, str]:
+    """What each feature of a shop is, by its name, and what else contributions hold; in a language, as far as the
+    catalogue of texts has it."""
+    features = {one.name: retold(one.about, language) for group in feature_groups() for one in group.of(facts)}
+    return features | {name: text(f"explained.{name}", language) for name in (RETRIEVAL, CROSS_ENCODER)}
 
 
 def _blend_in(state: ReleaseState, batch: Batch, hit: dict[str, float], line: int, place: int, at: int) -> None:

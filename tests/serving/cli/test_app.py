@@ -88,15 +88,26 @@ def test_a_table_shows_the_items_and_what_was_fallen_back_to(bundle_path: Path, 
     expected = engine.recommend(user_id="nobody", k=2)
     assert told.exit_code == 0
     assert all(hit.item_id in told.stdout and hit.title[:30] in told.stdout for hit in expected.items)
-    assert "fallback: popular items" in told.stdout
+    assert "popular items: nothing is known of who asks" in " ".join(told.stdout.split())
+
+
+def test_an_answer_says_how_it_came_about_in_the_language_asked_for(bundle_path: Path) -> None:
+    asked = ["recommend", bundle_path, "--user", "nobody", "-k", "2", "--language", "zh"]
+    told = shortlist(*asked).stdout
+    assert "热门商品：还不了解您的喜好" in "".join(told.split())
+    assert "召回名次" in told
+    found = json.loads(shortlist(*asked, "--json").stdout)
+    assert (found["fallbacks"], found["notes"]) == (["popular items"], ["热门商品：还不了解您的喜好"])
+    assert shortlist(*asked[:-1], "fr").exit_code == 2
 
 
 def test_evaluate_prints_one_object_and_its_progress_elsewhere(
     own_bundle: Path, sample_folder: Path, run_result: RunResult, recwarn: pytest.WarningsRecorder
 ) -> None:
     told = shortlist(
-        "evaluate", own_bundle, "--data", sample_folder, "--json", "--rerank-sample", "5", "--device", "cpu"
-    )
+        "evaluate", own_bundle, "--data", sample_folder, "--json", "--rerank-sample", "5", "--device", "cpu",
+        "--language", "zh",
+    )  # fmt: skip
     found = json.loads(told.stdout)
     assert told.exit_code == 0
     assert set(found) == {"tasks", "gate", "release"}
@@ -105,6 +116,11 @@ def test_evaluate_prints_one_object_and_its_progress_elsewhere(
     assert task["sample"]["n"] <= 5 < task["n"]
     assert set(task["stages"]) < set(task["sample"]["stages"])  # every row of a table is of the same requests
     assert "-- evaluate" in told.stderr
+    report = (own_bundle / "report.html").read_text("utf-8")
+    assert '<html lang="zh-CN">' in report
+    for text in ("<dt>商品</dt>", "<dt>机器</dt>", "行为的划分：", "评分的划分：", "排序训练"):
+        assert text in report
+    assert "split of" not in report
 
 
 def test_check_prints_what_a_data_set_holds(sample_folder: Path) -> None:

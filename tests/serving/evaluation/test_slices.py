@@ -21,7 +21,7 @@ from serving.evaluation.evaluator import Measurement, Untuned
 from serving.evaluation.figures import MIN_SLICE, MeasuredTask, as_object, evaluate, slice_figures
 from serving.evaluation.slices import noisy_queries, request_slices
 from serving.reporting.report import Report, render_report
-from serving.reporting.tables import SLICES, slice_rows, tables
+from serving.reporting.tables import slice_label, slice_rows, tables
 from serving.settings import RunSettings
 from serving.shop import Shop
 
@@ -118,7 +118,7 @@ def test_a_slice_is_shown_with_the_towers_the_fused_order_and_the_best_baseline(
     task = as_object(as_object(sliced_evaluation()["tasks"])["search"])
     rows = slice_rows(task)
     assert [row.stage for row in rows] == ["retrieval", "fused", "popularity"] * 3
-    assert [row.name for row in rows if row.name] == ["all", SLICES["new_items"], SLICES["noisy_queries"]]
+    assert [row.name for row in rows if row.name] == ["all", slice_label("new_items"), slice_label("noisy_queries")]
     assert rows[3].figures == ["1.0000", "1.0000", ".5000"]
     assert slice_rows({**task, "slices": {}}) == []
 
@@ -133,8 +133,8 @@ def test_report_and_terminal_show_the_slices() -> None:
         console.print(table)
     text = console.export_text()
     for shown in (page, text):
-        assert SLICES["new_items"] in shown
-        assert SLICES["noisy_queries"] in shown
+        assert slice_label("new_items") in shown
+        assert slice_label("noisy_queries") in shown
     assert page.count("<h3>By slice</h3>") == text.count("by slice") == 2
 
 

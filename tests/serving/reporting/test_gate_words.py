@@ -58,3 +58,11 @@ def test_beside_an_order_by_features_the_text_model_is_held_against_that() -> No
 def test_why_a_part_runs_or_does_not_is_said_where_the_verdict_does_not_tell(gate_of_text: Figures, why: str) -> None:
     (line,) = said({"search": gate_of_text})
     assert line.endswith(f"; {why}.")
+
+
+def test_the_same_is_said_in_chinese() -> None:
+    features: Figures = {**PROVEN, "on": True}
+    assert list(gate_sentences({"search": {"features": features, **NOTHING, "on": False}}, "zh")) == [
+        "搜索：已证明特征排序优于仅用来源（nDCG@10 +.0460，95 % 区间 +.0460 至 +.0460，228 个请求）。"
+        "文本模型没有带来可见的改进（nDCG@10 -.0460，95 % 区间 -.0460 至 -.0460，228 个请求）；未启用。"
+    ]

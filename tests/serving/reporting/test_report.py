@@ -18,7 +18,7 @@ from ranking.ordering.permute import rerank
 from ranking.ordering.platt import PlattScaling, reliability
 from retrieval.topk import CSR, Hits
 from serving.evaluation.figures import Example, JudgedTask, MeasuredTask, evaluate, relevant_rows
-from serving.reporting import report_view
+from serving.reporting import charts, report_view
 from serving.reporting.charts import Interval, change_bars, recall_curves, stage_dots
 from serving.reporting.report import Report, render_report, write_whole, written
 
@@ -280,3 +280,64 @@ def test_the_figures_to_remember_name_their_task() -> None:
             f"nDCG@10 of {task}, before and after the text model alone",
         )
     ]
+
+
+@pytest.fixture
+def fonts(monkeypatch):
+    """Sets the fonts that matplotlib is to find."""
+
+    def there_are(*names):
+        monkeypatch.setattr(charts, "_font_names", lambda renew=False: set(names))
+        charts.chart_font.cache_clear()
+
+    yield there_are
+    charts.chart_font.cache_clear()
+
+
+ENGLISH = re.compile(r"[a-z]{3,} [a-z]{2,} [a-z]{2,}")  # three plain words in a row
+
+
+def read_texts(page):
+    """The texts of a page between its tags, without style and drawings."""
+    page = re.sub(r"<style.*?</style>|<svg.*?</svg>", "", page, flags=re.DOTALL)
+    return [text.strip() for text in re.split(r"<[^>]*>", page) if text.strip()]
+
+
+def test_the_page_in_chinese_says_the_same_in_chinese(report, page, fonts):
+    fonts()
+    chinese = render_report(replace(report, language="zh", split="按时间。", facts={"商品": "30"}))
+    assert '<html lang="zh-CN">' in chinese
+    assert len(tags_of(chinese)) == len(tags_of(page)) + 1  # the note on fonts
+    told = read_texts(chinese)
+    assert [text for text in told if ENGLISH.search(text)] == []
+    for text in (
+        "推荐新商品",
+        "已证明",
+        "未见效果",
+        "有人搜索",
+        "全部数字（表格）",
+        "2025年3月1日 09:05",
+        "nDCG（已评分）@10",
+    ):
+        assert any(text in one for one in told), text
+    figures = [re.findall(r"[-+]?\.\d{4}", " ".join(read_texts(one))) for one in (page, chinese)]
+    assert sorted(figures[0]) == sorted(figures[1])
+
+
+def test_drawings_are_labelled_in_chinese_where_a_font_has_its_signs(report, fonts):
+    fonts("DejaVu Sans")
+    without = render_report(replace(report, language="zh"))
+    assert "没有安装中文字体" in without
+    assert "k: length of the list" in without
+    fonts("DejaVu Sans", "WenQuanYi Zen Hei")
+    assert charts.chart_font("zh") == "WenQuanYi Zen Hei"
+    assert charts.chart_language("zh") == "zh"
+    assert (charts.chart_language("en"), charts.chart_font("en")) == ("en", None)
+
+
+@pytest.mark.skipif(charts.chart_font("zh") is None, reason="needs a font with Chinese signs, such as Noto Sans CJK")
+def test_a_drawing_in_chinese_keeps_its_text_as_text(report):
+    chinese = render_report(replace(report, language="zh"))
+    for label in ("k：列表长度", "加上文本模型", "实际发生的比例"):
+        assert label in "".join(re.findall(r"<svg.*?</svg>", chinese, flags=re.DOTALL))
+    assert "没有安装中文字体" not in chinese

@@ -117,3 +117,10 @@ def test_reasons_are_the_largest_in_the_words_of_the_features(engine: Engine) ->
     assert "-0.50 takings_7d, how often it was taken in the 7 days before" in told
     assert "hour" not in told
     assert reasons({"takings_7d": 0.0}, about) == ""
+
+
+def test_reasons_can_be_read_in_chinese(engine: Engine) -> None:
+    told = reasons({"takings_7d": -0.5, "retrieval": 2.0}, about_contributions(engine.state.facts, "zh"), "zh")
+    assert (
+        told == "+2.00 召回得分，以及所有候选商品共有的部分（retrieval）；-0.50 此前 7 天内被购买的次数（takings_7d）"
+    )
