@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from retrieval.sample_shop.stock import Shop
 
-__all__ = ["DAY", "Event", "Visit", "events_table", "visits_of"]
+__all__ = ["DAY", "Event", "Visit", "Visitors", "events_table", "log_of_visits"]
 
 DAY = 86_400  # seconds
+Memory = TypeVar("Memory")
 FIRST_VISITS = 20  # visits that the expected number of events in a visit counts for
 
 
@@ -84,7 +85,47 @@ def events_table(events: Sequence[Event], shop: Shop, midnight: datetime, days: 
     )
 
 
-def visits_of(
+class Visitors(Protocol[Memory]):
+    """Draws the visits of a crowd to a shop; `Memory` is what a shopper carries from one visit to the next."""
+
+    def newcomer(self, shopper: int) -> Memory:
+        """What a shopper brings to the first visit."""
+        ...
+
+    def arrivals(self, n: int, memory: Memory) -> NDArray[np.int64]:
+        """Seconds of `n` visits as planned, ascending."""
+        ...
+
+    def next_visit(self, memory: Memory, last: int, planned: int) -> int:
+        """The second of the next visit, after that of the last."""
+        ...
+
+    def visit(self, visit: Visit, memory: Memory) -> None:
+        """Adds the events of one visit."""
+        ...
+
+
+def log_of_visits(
+    visitors: Visitors[Memory],
+    rng: np.random.Generator,
+    wanted: int,
+    per_visit: float,
+    activity: NDArray[np.float64],
+) -> list[Event]:
+    """About `wanted` events, shopper by shopper; every shopper has at least one visit. Other arguments as in
+    `_visits_of`."""
+    log: list[Event] = []
+    session = 0
+    for shopper, n in enumerate(_visits_of(rng, log, wanted, per_visit, activity)):
+        memory, second = visitors.newcomer(shopper), -DAY
+        for planned in visitors.arrivals(n, memory):
+            second = visitors.next_visit(memory, second, int(planned))
+            visitors.visit(Visit(shopper=shopper, session=session, second=second, events=log), memory)
+            session += 1
+    return log
+
+
+def _visits_of(
     rng: np.random.Generator, log: Sequence[Event], wanted: int, per_visit: float, activity: NDArray[np.float64]
 ) -> Iterator[int]:
     """How many visits each shopper in turn makes, at least one, for about `wanted` events in all.

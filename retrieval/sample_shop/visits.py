@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.sample_shop.demand import Crowd, Taste, popularity
-from retrieval.sample_shop.event_log import DAY, Event, Visit, visits_of
+from retrieval.sample_shop.event_log import DAY, Event, Visit, log_of_visits
 from retrieval.sample_shop.queries import search_words
 from retrieval.sample_shop.stock import Shop
 
@@ -51,16 +51,7 @@ def general_visits(rng: np.random.Generator, shop: Shop, crowd: Crowd, season: R
     `season` is that of `retrieval.sample_shop.demand.seasons`, float64 [days, n_categories].
     """
     visitors = _Visitors(rng=rng, shop=shop, crowd=crowd, season=season)
-    log: list[Event] = []
-    session = 0
-    for shopper, n in enumerate(visits_of(rng, log, events, EVENTS_PER_VISIT, crowd.activity)):
-        memory, second = _Memory(), -DAY
-        for planned in visitors.arrivals(n):
-            second = visitors.next_visit(memory, second, int(planned))
-            visit = Visit(shopper=shopper, session=session, second=second, events=log)
-            visitors.visit(visit, memory)
-            session += 1
-    return log
+    return log_of_visits(visitors, rng, events, EVENTS_PER_VISIT, crowd.activity)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +66,11 @@ class _Visitors:
     def chance(self, probability: float) -> bool:
         return bool(self.rng.random() < probability)
 
-    def arrivals(self, n: int) -> Codes:
+    def newcomer(self, shopper: int) -> _Memory:
+        """Nobody remembers anything before the first visit."""
+        return _Memory()
+
+    def arrivals(self, n: int, memory: _Memory) -> Codes:
         """Seconds of `n` visits, ascending: more on weekends, more towards the end, most in the evening."""
         day = np.arange(len(self.season))
         share = (1 + 1.2 * day / len(day)) * np.where(day % 7 >= 5, 1.5, 1.0)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.sample_shop.demand import Crowd, Taste, popularity
-from retrieval.sample_shop.event_log import DAY, Event, Visit, visits_of
+from retrieval.sample_shop.event_log import DAY, Event, Visit, log_of_visits
 from retrieval.sample_shop.queries import search_words
 from retrieval.sample_shop.stock import Shop
 
@@ -39,14 +39,7 @@ def weekly_visits(rng: np.random.Generator, shop: Shop, crowd: Crowd, season: Re
     `season` is that of `retrieval.sample_shop.demand.seasons`, float64 [days, n_categories].
     """
     grocer = _Grocer(rng=rng, shop=shop, crowd=crowd, season=season)
-    log: list[Event] = []
-    session = 0
-    for shopper, n in enumerate(visits_of(rng, log, events, EVENTS_PER_VISIT, crowd.activity)):
-        home = grocer.household(shopper)
-        for second in grocer.arrivals(n, home):
-            grocer.visit(Visit(shopper=shopper, session=session, second=int(second), events=log), home)
-            session += 1
-    return log
+    return log_of_visits(grocer, rng, events, EVENTS_PER_VISIT, crowd.activity)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +51,7 @@ class _Grocer:
     crowd: Crowd
     season: Reals
 
-    def household(self, shopper: int) -> _Household:
+    def newcomer(self, shopper: int) -> _Household:
         """A shopper's rhythm and a dozen and a half staples of different categories, few of them seasonal."""
         rng, taste = self.rng, self.crowd.taste(shopper, 0.0)
         seasonal = np.array([category.peak_month is not None for category in self.shop.words.categories])
@@ -75,26 +68,30 @@ class _Grocer:
             runs_out={item: float(rng.uniform(0.0, days)) for item, days in lasts.items()},
         )
 
-    def arrivals(self, n: int, home: _Household) -> Codes:
+    def arrivals(self, n: int, memory: _Household) -> Codes:
         """Seconds of `n` visits, ascending: one a week on the shopper's weekday, a fifth of them on another day."""
         rng, days = self.rng, len(self.season)
         weeks = np.concatenate([rng.permutation(days // WEEK) for _ in range(1 + n // (days // WEEK))])[:n]
         second_trip = np.arange(n) >= days // WEEK
         shifted = second_trip | (rng.random(n) < 0.2)
-        weekday = np.where(shifted, rng.integers(WEEK, size=n), home.weekday)
-        hour = (home.hour + rng.normal(0.0, 0.7, size=n)).clip(6.0, 22.0)
+        weekday = np.where(shifted, rng.integers(WEEK, size=n), memory.weekday)
+        hour = (memory.hour + rng.normal(0.0, 0.7, size=n)).clip(6.0, 22.0)
         return np.unique((weeks * WEEK + weekday) * DAY + (hour * 3600).astype(np.int64))
 
-    def visit(self, visit: Visit, home: _Household) -> None:
+    def next_visit(self, memory: _Household, last: int, planned: int) -> int:
+        """As planned."""
+        return planned
+
+    def visit(self, visit: Visit, memory: _Household) -> None:
         """One visit: the staples that run out, a few other things, most of them without a look."""
         taste = self.crowd.taste(visit.shopper, visit.day)
-        at_home = {item for item, day in home.runs_out.items() if day > visit.day + AHEAD_DAYS}
-        out = sorted(home.lasts.keys() - at_home, key=home.runs_out.__getitem__)
+        at_home = {item for item, day in memory.runs_out.items() if day > visit.day + AHEAD_DAYS}
+        out = sorted(memory.lasts.keys() - at_home, key=memory.runs_out.__getitem__)
         due = [item for item in out if self.rng.random() < 0.92]
         least = LEAST + int(self.rng.poisson(1.0)) - len(due)
         beside = self.for_a_change(taste, visit.day, max(int(self.rng.poisson(2.2)), least), at_home.union(due))
         self.look_around(visit, beside, taste)
-        self.check_out(visit, home, [*due, *beside][:MOST], taste)
+        self.check_out(visit, memory, [*due, *beside][:MOST], taste)
 
     def for_a_change(self, taste: Taste, day: float, n: int, needless: set[int]) -> list[int]:
         """Up to `n` items that are not in `needless`, each once."""
@@ -128,21 +125,21 @@ class _Grocer:
             query = search_words(rng, self.shop, item) if rng.random() < 0.2 else None
             visit.add("view", item, int(rng.integers(10, 90)), query)
 
-    def check_out(self, visit: Visit, home: _Household, bought: list[int], taste: Taste) -> None:
+    def check_out(self, visit: Visit, memory: _Household, bought: list[int], taste: Taste) -> None:
         """The purchases of one basket at one time; what a staple is may change."""
         visit.second += 60
         for item in bought:
             visit.buy(item, 1 + int(self.rng.poisson(0.4)))
-            lasts = home.lasts.get(item, float(self.shop.days_of_use[item]))
-            home.runs_out[item] = visit.day + lasts * self.rng.normal(1.0, 0.1)
-            if item in home.lasts and self.rng.random() < 0.02:
-                self.replace_staple(visit, home, item, taste)
+            lasts = memory.lasts.get(item, float(self.shop.days_of_use[item]))
+            memory.runs_out[item] = visit.day + lasts * self.rng.normal(1.0, 0.1)
+            if item in memory.lasts and self.rng.random() < 0.02:
+                self.replace_staple(visit, memory, item, taste)
 
-    def replace_staple(self, visit: Visit, home: _Household, item: int, taste: Taste) -> None:
+    def replace_staple(self, visit: Visit, memory: _Household, item: int, taste: Taste) -> None:
         """Another item of the same category from now on, which lasts as long for its size."""
         other = self.pick(taste, int(self.shop.category[item]), visit.day)
-        if other in home.lasts:
+        if other in memory.lasts:
             return
-        pace = home.lasts.pop(item) / self.shop.days_of_use[item]
-        home.runs_out[other] = home.runs_out[item]
-        home.lasts[other] = float(pace * self.shop.days_of_use[other])
+        pace = memory.lasts.pop(item) / self.shop.days_of_use[item]
+        memory.runs_out[other] = memory.runs_out[item]
+        memory.lasts[other] = float(pace * self.shop.days_of_use[other])
