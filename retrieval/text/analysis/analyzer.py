@@ -76,6 +76,8 @@ class Analyzer:
         >>> Analyzer().signs("连衣裙 XL")
         ['连', '衣', '裙']
         """
+        if text.isascii():
+            return []
         text = normalised(text)
         return [sign for rule, start, end in spans(text) for sign in rule.alone(text[start:end])]
 

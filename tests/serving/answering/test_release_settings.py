@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from indexing.bundle.releases import Release
 from retrieval.errors import BadBundle, StaleArtefact
 from retrieval.sources.fusion import Fusion
+from retrieval.text.analysis import Analyzer
 from retrieval.text.rendering import field_markers_fingerprint
 from serving.answering.release_settings import (
     ReleaseSettings,
@@ -66,6 +69,19 @@ def test_texts_of_another_rendering_are_refused_where_a_ranker_reads_them() -> N
     stale = release_of({"filter_seen": True, "field_markers": "another"})
     with pytest.raises(StaleArtefact, match="another rendering"):
         ReleaseSettings.of(stale).require_same_markers(stale)
+
+
+def test_words_that_another_version_read_are_refused_with_what_to_run() -> None:
+    same = replace(
+        release_of({"filter_seen": True, "language": "de", "analysis": Analyzer("de").fingerprint}), words="w"
+    )
+    ReleaseSettings.of(same).require_same_analysis(same)
+    for recorded in ({}, {"language": "de"}, {"language": "de", "analysis": Analyzer("en").fingerprint}):
+        stale = replace(release_of({"filter_seen": True} | recorded), words="w")
+        with pytest.raises(StaleArtefact, match="shortlist run BUNDLE"):
+            ReleaseSettings.of(stale).require_same_analysis(stale)
+        without_words = replace(stale, words=None)
+        ReleaseSettings.of(without_words).require_same_analysis(without_words)
 
 
 def test_a_task_without_a_gate_of_its_own_follows_the_one_it_is_like() -> None:
