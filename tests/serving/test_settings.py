@@ -67,6 +67,7 @@ def test_a_recorded_setting_that_this_version_lacks_is_passed_over() -> None:
         ("=3", "room.name=value"),
         ("ranking.depth.deeper=1", "ranking.depth"),
         ("data.max_bad=2", "data.max_bad"),
+        ("data.language=klingon", "data.language"),
         ("retrieval.seed=NaN", "retrieval.seed"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,12 @@ def judged(data: DataSet) -> set[tuple[str, str, float]]:
     assert data.queries is not None
     columns = zip(data.judgements.query, data.judgements.item, data.judgements.grade, strict=True)
     return {(data.queries.ids[query], data.item_ids[item], float(grade)) for query, item, grade in columns}
+
+
+def test_the_language_is_that_of_the_titles_unless_it_is_named(shop: Shop) -> None:
+    assert (shop.language, shop.analyzer.language) == ("en", "en")
+    named = replace(shop, stated_language="de")
+    assert (named.language, named.analyzer.language) == ("de", "de")
 
 
 def test_items_in_another_order_are_the_same_items(shop: Shop) -> None:

@@ -43,7 +43,7 @@ def stem(word: str, language: str) -> str:
     if language not in SNOWBALL:
         return word
     found: str = _stemmer(language).stemWord(_replaced(word, BEFORE_SNOWBALL.get(language, ())))
-    return found
+    return found or word
 
 
 def english_stem(word: str) -> str:

@@ -19,7 +19,7 @@ from retrieval.sources.lexical import Lexical
 from retrieval.sources.protocols import CandidateSource, RequestBatch
 from retrieval.sources.registry import ReleaseParts, SourceSpec, register_source, source_specs
 from retrieval.text.analysis import Analyzer
-from serving.answering.source_registry import VOCABULARY, OpenedParts, Sources, write_words
+from serving.answering.source_registry import VOCABULARY, OpenedParts, Sources, read_words, write_words
 from serving.engine import Engine
 from serving.jobs.update_index import Update
 from serving.request import Request
@@ -69,6 +69,14 @@ def test_words_are_read_as_they_were_written(engine: Engine, tmp_path: Path) -> 
     asked = RequestBatch.of_texts(["red mug", "lamp 40"])
     for ours, theirs in zip(found.read(asked).top(3), Lexical.of(TEXTS, Analyzer()).read(asked).top(3), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_compounds_are_split_by_the_words_of_the_release(tmp_path: Path) -> None:
+    texts = ["Regenjacke", "Jacke", "Regen", "Cafetière", "Cafetiere"]
+    write_words(tmp_path, texts, Analyzer.of_catalogue("de", texts))
+    read = read_words(tmp_path, "de")
+    assert read.analyzer.words("Regenjacken") == ["regenjacken", "regen", "jacken"]
+    assert read.read(RequestBatch.of_texts(["cafetière"])).top(2).rows.tolist() == [[3, 4]]
 
 
 def test_torn_words_are_named(engine: Engine, tmp_path: Path) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from retrieval.sources.lexical import Lexical
 from retrieval.sources.protocols import RequestBatch
 from retrieval.text.analysis import Analyzer
+from retrieval.text.analysis.stemming import SNOWBALL
 
 SHOP = (
     "红色连衣裙夏季新款",
@@ -164,3 +169,12 @@ def test_a_compound_is_split_only_where_the_catalogue_has_all_its_parts() -> Non
 def test_single_signs_count_less_than_pairs_of_them() -> None:
     titles = ("衣连裙子", "连衣长裤")
     assert found_by("连衣裙", titles=titles) == ["连衣长裤", "衣连裙子"]
+
+
+@given(st.text(max_size=40), st.sampled_from(["none", "en", *SNOWBALL]))
+def test_any_text_is_read_and_its_form_does_not_matter(text: str, language: str) -> None:
+    analyzer = Analyzer(language)
+    words = analyzer.words(text)
+    assert analyzer.words(unicodedata.normalize("NFD", text)) == words
+    assert all(map(analyzer.stem, words))
+    assert all(text[start:end] for start, end, _ in analyzer.spelt_words(text))
