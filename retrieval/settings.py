@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 Budget: TypeAlias = Literal["quick", "default", "long"]  # how much a training reads, relative to its default
 PRETRAINED = "sentence-transformers/all-MiniLM-L6-v2"
 MULTILINGUAL = "intfloat/multilingual-e5-small"
+AUTO = "auto"  # the one of these two that fits the catalogue's language
 
 
 class Settings(BaseModel):
@@ -21,9 +22,10 @@ class TextConfig(Settings):
     """Fine-tuning of the text encoder, which embeds items and queries. It is trained where there are queries."""
 
     model: str = Field(
-        default=PRETRAINED,
-        description="Pretrained encoder to start from: a sentence-transformers model id or folder. Take a larger one "
-        "where search matters more than the time that embedding takes, and a multilingual one for other languages",
+        default=AUTO,
+        description="Pretrained encoder to start from: a sentence-transformers model id or folder. auto: "
+        "all-MiniLM-L6-v2 for an English catalogue, multilingual-e5-small for any other. Take a larger one where "
+        "search matters more than the time that embedding takes",
     )
     examples: int | None = Field(
         default=None,
@@ -128,6 +130,11 @@ class TextConfig(Settings):
     )
     patience: PositiveInt = Field(
         default=3, description="Validations in a row without a better recall after which training stops"
+    )
+    trim_vocabulary: bool = Field(
+        default=True,
+        description="Leave out of a vocabulary of more than 100,000 pieces, as multilingual models have, what neither "
+        "the shop's texts nor everyday language use: smaller and quicker, and known texts are read as before",
     )
     freeze_word_embeddings: bool = Field(
         default=True,

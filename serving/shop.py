@@ -16,7 +16,7 @@ from retrieval.data.split import EventSplit, JudgementSplit, split_events, split
 from retrieval.data.timeline import Timeline
 from retrieval.errors import BadData
 from retrieval.metrics.baselines import targets_of
-from retrieval.text.analysis import Analyzer
+from retrieval.text.analysis import Analyzer, Language
 from retrieval.text.rendering import ItemTexts
 from retrieval.topk import CSR
 from serving.settings import DataConfig
@@ -31,7 +31,6 @@ class Shop:
     data: DataSet
     events: EventSplit | None
     judgements: JudgementSplit | None
-    stated_language: str | None = None  # none: that of the titles
 
     @classmethod
     def open(
@@ -57,19 +56,20 @@ class Shop:
             now=now,
             require_interactions=not catalogue_alone,
         )
+        if config.language != "auto":
+            data = replace(data, language=Language(config.language, "as data.language says"))
         data = data if like is None else in_order(data, like, folder)
         events = None
         if data.has_recommend:
             events = split_events(
                 data, kind=config.split, target_events=config.target_events, min_rating=config.min_rating
             )
-        stated = None if config.language == "auto" else config.language
-        return cls(data, events, split_judgements(data) if data.has_search else None, stated)
+        return cls(data, events, split_judgements(data) if data.has_search else None)
 
     @property
     def language(self) -> str:
         """The language of the catalogue, ISO 639-1, as the settings or else its titles tell; `none`: not known."""
-        return self.stated_language or self.data.language.code
+        return self.data.language.code
 
     @cached_property
     def analyzer(self) -> Analyzer:

@@ -268,15 +268,15 @@ def _late_reranker(folder: Path, models: OpenModels) -> Prepare:
     scorer = LateScorer.load(folder / LATE, device=models.device)
 
     def ready(pairs: Pairs) -> Callable[[], Rows]:
-        items = scorer.item_vectors(scorer.tokenizer.encode([item for _, item in pairs]))
-        return lambda: scorer.head.scores(scorer.query_tokens(scorer.tokenizer.encode([pairs[0][0]]))[0], items)
+        items = scorer.item_vectors(scorer.tokenizer.encode([item for _, item in pairs], "item"))
+        return lambda: scorer.head.scores(scorer.query_tokens(scorer.tokenizer.encode([pairs[0][0]], "user"))[0], items)
 
     return ready
 
 
 def _pair_scorer(scorer: CrossEncoderScorer, pairs: Pairs) -> Callable[[NDArray[np.int64]], Rows]:
     """Scores some pairs of one user text, by position, with items that are already tokenised."""
-    user, items = [pairs[0][0]], scorer.tokenizer.encode([item for _, item in pairs]).split()
+    user, items = [pairs[0][0]], scorer.tokenizer.encode([item for _, item in pairs], "item").split()
 
     def tokens(rows: NDArray[np.int64]) -> TokenLists:
         return TokenLists.of([items[row] for row in rows.tolist()])

@@ -18,6 +18,7 @@ from retrieval.encoders.pretrained import pretrained_source
 from retrieval.encoders.quiet import quiet_libraries
 from retrieval.progress import LoopRecord, record_loops
 from retrieval.settings import Budget
+from retrieval.text.text_model import text_model_for
 from serving.cli.show import say
 from serving.internals import Engine, Pipeline, RunSettings, Shop, fit_ranker, ranker_data
 
@@ -62,14 +63,17 @@ class TrainingRun:
     def _ranker(self, shop: Shop, bundle: Bundle, draft: Release, scratch: Path) -> None:
         """Trains a cross-encoder on what the towers propose, where they found anything to learn from."""
         state = Engine.of_release(bundle, draft, device=self.device).state
-        ranking = self.config.ranking
+        ranking, chosen = (
+            self.config.ranking,
+            text_model_for(self.config.retrieval.text.model, shop.data.language).model,
+        )
         pairs = ranker_data(
             shop, state, ranking, seed=self.config.retrieval.seed,
             device=self.device, cross_fit=list, say=say,
         )  # fmt: skip
         if len(pairs.train):
             fit_ranker(
-                pairs, ranking, start=pretrained_source(ranking.model or self.config.retrieval.text.model),
+                pairs, ranking, start=pretrained_source(ranking.model or chosen),
                 out=scratch / "ranker", work=scratch / "work", budget=self.budget, device=self.device, say=say,
             )  # fmt: skip
 

@@ -25,6 +25,8 @@ from indexing.bundle.bundle import Bundle
 from retrieval.encoders.pretrained import pretrained_source
 from retrieval.encoders.quiet import quiet_libraries
 from retrieval.encoders.runtime import pick_device
+from retrieval.settings import AUTO
+from retrieval.text.text_model import text_model_for
 from retrieval.topk import Hits
 from serving.cli.options import settings_of
 from serving.cli.show import say
@@ -55,7 +57,7 @@ class PeersRun:
         engine = None if self.bundle is None else open_engine(self.bundle, EngineOptions(), self.device)
         peers = Peers(
             shop, self.grids, pick_device(self.device), self.seed,
-            pretrained_source(self.model or settings_of().retrieval.text.model), self.reranker(),
+            pretrained_source(self.model or text_model_for(AUTO, shop.data.language).model), self.reranker(),
             own={} if engine is None else own_search(engine, shop),
             queries=FEW_TIMED if self.quick else QUERIES, timed=FEW_TIMED if self.quick else TIMED,
         )  # fmt: skip

@@ -215,7 +215,9 @@ def adopt_cross_encoder(source: str | Path, out: Path) -> None:
     with quiet_libraries():
         model.save_pretrained(str(out), create_model_card=False)
     pairs = [("red mug", "Acme Mug | Kitchen"), ("", "Argan Oil Mask"), ("drill 18v; screws", "a"), ("x", "")]
-    wanted = np.asarray(model.predict(pairs, activation_fn=torch.nn.Identity(), show_progress_bar=False), np.float32)
+    user, item = (model.prompts.get(side, "") for side in ("user", "item"))  # recorded by our own training
+    prompted = [(user + one, item + other) for one, other in pairs]
+    wanted = np.asarray(model.predict(prompted, activation_fn=torch.nn.Identity(), show_progress_bar=False), np.float32)
     ours = run_pairs_of(model, out, pairs)
     difference = float(np.abs(wanted - ours).max())
     if not difference <= TOLERANCE:

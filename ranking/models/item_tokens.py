@@ -38,7 +38,7 @@ class ItemTokenColumn:
 
     def compute(self, items: pa.Table, start: int, stop: int) -> pa.Array:
         """The token ids of rows start to stop, a list array [stop - start]."""
-        tokens = self.tokenizer.encode(item_texts(items.slice(start, stop - start)))
+        tokens = self.tokenizer.encode(item_texts(items.slice(start, stop - start)), "item")
         values = pa.array(tokens.ids).cast(self._kind)
         return pa.ListArray.from_arrays(pa.array(tokens.indptr, pa.int32()), values)
 
@@ -92,12 +92,12 @@ class ItemTokens:
     def __call__(self, rows: Rows) -> TokenLists:
         """The token ids of `rows` int64 [n], in that order."""
         if self.stored is None:
-            return self.tokenizer.encode(self.texts(rows))
+            return self.tokenizer.encode(self.texts(rows), "item")
         held = np.ones(len(rows), bool) if self.holds is None else self.holds(rows)
         if held.all():
             return TokenLists.of(self.stored.at(rows))
         kept = iter(self.stored.at(rows[held]))
-        made = iter(self.tokenizer.encode(self.texts(rows[~held])).split())
+        made = iter(self.tokenizer.encode(self.texts(rows[~held]), "item").split())
         return TokenLists.of([next(kept) if known else next(made) for known in held.tolist()])
 
 

@@ -16,8 +16,8 @@ from indexing.version.hash_index import HashIndex, hash_keys
 from indexing.version.index_version import IndexVersion
 from ranking.models.cross_encoder import Activation, scorer_fingerprint
 from ranking.models.item_tokens import ItemTokens, StoredTokens, stored_lists
-from ranking.models.late_layout import INT8_SCALE, SIMILARITY_SCALE, Side, text_tokens
-from ranking.models.pair_tokens import PairTokenizer, TokenisedPairs, TokenLists, TokensByRow
+from ranking.models.late_layout import INT8_SCALE, SIMILARITY_SCALE, text_tokens
+from ranking.models.pair_tokens import PairTokenizer, Side, TokenisedPairs, TokenLists, TokensByRow
 from ranking.models.placement import Placement, resolve_placement
 from retrieval.encoders.batching import batches_for, run_each
 from retrieval.encoders.runtime import (
@@ -149,7 +149,7 @@ class LateScorer:
         rows = hits.rows[:, :depth]
         scores = np.full(rows.shape, np.nan, np.float32)
         distinct = np.unique(rows[rows >= 0])
-        queries = self.query_tokens(self.tokenizer.encode(list(user_texts)))
+        queries = self.query_tokens(self.tokenizer.encode(list(user_texts), "user"))
         items = self._items(distinct, item_tokens, queries[0].vectors.shape[1]) if queries else []
         for line, query in enumerate(queries):
             place = np.flatnonzero(rows[line] >= 0)
@@ -237,7 +237,8 @@ class LateColumn:
         texts = item_texts(items.slice(start, stop - start))
         rows = np.full(len(texts), -1) if self._known is None else self._known.find(hash_keys(texts))
         new = np.flatnonzero(rows < 0)
-        made = iter(self.scorer.item_vectors(self.scorer.tokenizer.encode([texts[at] for at in new.tolist()])))
+        tokens = self.scorer.tokenizer.encode([texts[at] for at in new.tolist()], "item")
+        made = iter(self.scorer.item_vectors(tokens))
         kept = iter([] if self._stored is None else self._stored.at(rows[rows >= 0]))
         found = [np.asarray(next(kept if row >= 0 else made)).reshape(-1) for row in rows.tolist()]
         ends = np.concatenate(([0], np.cumsum([one.size for one in found])))

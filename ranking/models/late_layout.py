@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 from retrieval.encoders.text_encoder import max_tokens, read_json
 
@@ -12,8 +11,6 @@ TOKEN_WIDTH = 128  # dimensions of a token's vector
 HEAD_FEATURES, HEAD_HIDDEN = 5, 16  # inputs and hidden units of the head
 SIMILARITY_SCALE = 10.0  # multiplies the head's inputs, which differ by tenths
 INT8_SCALE = 127.0  # a stored component is this times the float one, rounded
-
-Side: TypeAlias = Literal["user", "item"]
 
 
 def text_tokens(folder: Path) -> int:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from retrieval.encoders.text_encoder import load_tokenizer, max_tokens
+from retrieval.encoders.text_encoder import load_tokenizer, max_tokens, named_prompts
 from retrieval.errors import BadBundle, ShortlistError
 from retrieval.fingerprint import fingerprint
 
 USER_SHARE = 4  # where a pair is too long, the user's text keeps at most 1 / USER_SHARE of the room
 TOKENISED_AT_ONCE = 8_192
+Side: TypeAlias = Literal["user", "item"]
 
 
 class TextByRow(Protocol):
@@ -96,46 +97,50 @@ class PairTokenizer:
     A longer pair loses the end of the user's text first, down to a quarter of the room, then the end of the item's.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, max_length: int, pad_id: int = 0) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, *, max_length: int, pad_id: int = 0, prompts: Mapping[str, str] | None = None
+    ) -> None:
         """`max_length` counts all tokens of a pair, with special ones. Switches off the tokenizer's padding and
-        truncation.
+        truncation. `prompts` are written before every text, by side.
 
         Raises BadBundle where `max_length` leaves no room for text.
         """
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer, self.max_length, self.pad_id = tokenizer, max_length, pad_id
-        self._template = _template(tokenizer)
+        self._prompts, self._template = dict(prompts or {}), _template(tokenizer)
         self._room = max_length - self._template.size
         if self._room < USER_SHARE:
             raise BadBundle(f"a pair of at most {max_length} tokens leaves no room for text; raise max_length")
 
     @classmethod
     def load(cls, folder: Path) -> PairTokenizer:
-        """The fast tokenizer of a model folder, with the model's maximum length; raises BadBundle without one."""
+        """The fast tokenizer of a model folder, with the model's maximum length and the prompts that are recorded for
+        `user` and `item`; raises BadBundle without one."""
         try:
             tokenizer, pad_id = load_tokenizer(folder, None)
         except ShortlistError:
             raise
         except Exception as error:  # the tokenizers library raises a bare Exception for what it cannot parse
             raise BadBundle(f"{folder}/tokenizer.json cannot be read ({error}); train or adopt the ranker") from error
-        return cls(tokenizer, max_length=max_tokens(folder), pad_id=pad_id)
+        return cls(tokenizer, max_length=max_tokens(folder), pad_id=pad_id, prompts=named_prompts(folder))
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes whenever `encode` would: with the tokenizer, and with the length that it keeps."""
-        return fingerprint(self._tokenizer.to_str(), self._room)
+        """Changes whenever `encode` would: with the tokenizer, the length that it keeps, and the prompts."""
+        return fingerprint(self._tokenizer.to_str(), self._room, *([self._prompts] if self._prompts else []))
 
     @property
     def largest_id(self) -> int:
         """The highest token id of the vocabulary."""
         return max(self._tokenizer.get_vocab(with_added_tokens=True).values())
 
-    def encode(self, texts: Sequence[str]) -> TokenLists:
-        """Tokenise texts without special tokens, each cut to what a pair can hold."""
+    def encode(self, texts: Sequence[str], side: Side) -> TokenLists:
+        """Tokenise texts under the prompt of their side without special tokens, each cut to what a pair can hold."""
         lists: list[NDArray[np.int32]] = []
+        prompt = self._prompts.get(side, "")
         for start in range(0, len(texts), TOKENISED_AT_ONCE):
-            part = list(texts[start : start + TOKENISED_AT_ONCE])
+            part = [prompt + text for text in texts[start : start + TOKENISED_AT_ONCE]]
             encoded = self._tokenizer.encode_batch_fast(part, add_special_tokens=False)
             lists += [np.asarray(one.ids[: self._room], np.int32) for one in encoded]
         return TokenLists.of(lists)
@@ -145,19 +150,19 @@ class PairTokenizer:
     ) -> TokenisedPairs:
         """Tokenise the pairs (user_texts[user[i]], item_texts[item[i]]), int64 [n] each, and each distinct text
         once."""
-        items, item = self._distinct(item_texts, item)
-        users, user = self._distinct(user_texts, user)
+        items, item = self._distinct(item_texts, item, "item")
+        users, user = self._distinct(user_texts, user, "user")
         return TokenisedPairs(users, items, user, item)
 
     def pairs_of_tokens(
         self, user_texts: TextByRow, item_tokens: TokensByRow, user: NDArray[np.int64], item: NDArray[np.int64]
     ) -> TokenisedPairs:
         """The same, where the items' token ids are known."""
-        users, user = self._distinct(user_texts, user)
+        users, user = self._distinct(user_texts, user, "user")
         rows, place = np.unique(item, return_inverse=True)
         return TokenisedPairs(users, item_tokens(rows), user, place)
 
-    def alone(self, ids: NDArray[np.integer], side: Literal["user", "item"], places: int) -> NDArray[np.int64]:
+    def alone(self, ids: NDArray[np.integer], side: Side, places: int) -> NDArray[np.int64]:
         """One text of a pair alone, with the special tokens around it; int64 [n], at most `places` of them."""
         before, between, after, _ = self._template
         first, last = (before, between) if side == "user" else (between[:0], after)
@@ -190,11 +195,13 @@ class PairTokenizer:
         user = np.minimum(user, np.maximum(self._room - item, self._room // USER_SHARE))
         return user, np.minimum(item, self._room - user)
 
-    def _distinct(self, texts: TextByRow, wanted: NDArray[np.int64]) -> tuple[TokenLists, NDArray[np.int64]]:
+    def _distinct(
+        self, texts: TextByRow, wanted: NDArray[np.int64], side: Side
+    ) -> tuple[TokenLists, NDArray[np.int64]]:
         rows, place = np.unique(wanted, return_inverse=True)
         first: dict[str, int] = {}
         number = np.fromiter((first.setdefault(texts[row], len(first)) for row in rows.tolist()), np.int64, len(rows))
-        return self.encode(list(first)), number[place]
+        return self.encode(list(first), side), number[place]
 
 
 def spans(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:

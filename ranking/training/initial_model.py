@@ -16,6 +16,7 @@ from ranking.models.late_network import make_late_interaction
 from ranking.models.pair_tokens import PairTokenizer
 from ranking.training.lora import add_lora
 from ranking.training.settings import RankerTraining
+from retrieval.encoders.text_encoder import named_prompts, source_folder, source_prompts
 from retrieval.errors import BadBundle, BadConfig
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 def new_cross_encoder(start: str | Path, settings: RankerTraining, *, device: str = "cpu") -> CrossEncoder:
     """A CrossEncoder with one output on a pretrained encoder, with a new head drawn from the seed.
 
+    An encoder's prompts for queries and documents become those of `user` and `item`, which are saved with the model.
     `start` is a folder or a model id. Raises BadBundle where it does not open, and what `cut_and_freeze` and
     `make_late_interaction` raise.
     """
@@ -34,6 +36,7 @@ def new_cross_encoder(start: str | Path, settings: RankerTraining, *, device: st
             model: CrossEncoder = CrossEncoder(str(start), num_labels=1, device=device)
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise BadBundle(f"{start} does not open as a pretrained encoder: {str(error).splitlines()[0]}") from error
+    model.prompts = pair_prompts(start)
     model.max_seq_length = min(settings.max_length, model.max_seq_length or settings.max_length)
     for name, module in model.named_modules():
         if isinstance(module, nn.Dropout):
@@ -78,7 +81,17 @@ def cut_and_freeze(network: PreTrainedModel, settings: RankerTraining) -> None:
         add_lora(network, stack, settings.lora)
 
 
+def pair_prompts(start: str | Path) -> dict[str, str]:
+    """The prompts of a pair's texts, `user` and `item`, of a cross-encoder or an encoder, a folder or a model id."""
+    folder = source_folder(start)
+    if folder is not None and (own := named_prompts(folder)).keys() & {"user", "item"}:
+        return own
+    sides = source_prompts(start)
+    return {name: sides[side] for name, side in (("user", "query"), ("item", "document")) if side in sides}
+
+
 def tokenizer_of(model: CrossEncoder) -> PairTokenizer:
     """The model's tokenizer, as serving will tokenise pairs."""
     tokenizer = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())
-    return PairTokenizer(tokenizer, max_length=model.max_seq_length or 512, pad_id=model.tokenizer.pad_token_id or 0)
+    pad_id = model.tokenizer.pad_token_id or 0
+    return PairTokenizer(tokenizer, max_length=model.max_seq_length or 512, pad_id=pad_id, prompts=model.prompts)

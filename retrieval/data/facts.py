@@ -12,7 +12,9 @@ from retrieval.data.judgements import SPLITS, Judgements, Queries
 from retrieval.data.schema import CONTRACT
 from retrieval.data.targets import kind_counts, kinds_unknown, targets_of_events
 from retrieval.errors import ShortlistError
+from retrieval.settings import AUTO
 from retrieval.text.analysis import Language
+from retrieval.text.text_model import text_model_for
 
 GRADES_LISTED = 20
 
@@ -27,6 +29,7 @@ def facts_of(
 ) -> dict[str, Json]:
     """Counts and spans of the data set by name, in JSON types."""
     facts: dict[str, Json] = {"items": n_items, "language": str(language), "users": n_users}
+    facts["text model"] = str(text_model_for(AUTO, language))
     if events is not None and len(events):
         facts |= _event_facts(events, n_items)
     if queries is not None:

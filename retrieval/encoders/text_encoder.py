@@ -48,6 +48,7 @@ NO_INT8 = (
     "int8: this machine has no int8 instructions, or the text encoder has no int8 weights of this version (train or "
     "adopt it again); items' texts are embedded as with auto"
 )
+SENTENCE_CONFIG = "config_sentence_transformers.json"
 KNOWN_PROMPTS = {MULTILINGUAL: PROMPTS}  # of models on the hub whose folder does not name them
 WORD_MARKS = ("\u2581", "\u0120")  # prefixes of words in SentencePiece and byte-level BPE
 # Documents come by the thousand, so that more distinct shapes pay off: padded to 8, a fifth of a title is padding.
@@ -221,9 +222,30 @@ def _parsed(path: Path) -> object:
 
 def folder_prompts(folder: Path) -> dict[Side, str]:
     """The prompts of a model in sentence-transformers' layout by side; see `prompts_of`."""
-    about = read_json(folder / "config_sentence_transformers.json")
-    found = about.get("prompts")
-    return prompts_of(found, about.get("default_prompt_name")) if isinstance(found, dict) else {}
+    default = read_json(folder / SENTENCE_CONFIG).get("default_prompt_name")
+    return prompts_of(named_prompts(folder), default)
+
+
+def named_prompts(folder: Path) -> dict[str, str]:
+    """The prompts that sentence-transformers records in a folder, by name, without what is empty."""
+    found = read_json(folder / SENTENCE_CONFIG).get("prompts")
+    return {str(name): str(text) for name, text in found.items() if text} if isinstance(found, dict) else {}
+
+
+def source_prompts(source: str | Path) -> dict[Side, str]:
+    """The prompts by side of a model in a folder or on the hub, or those that are known of it."""
+    folder = source_folder(source)
+    return (folder and folder_prompts(folder)) or KNOWN_PROMPTS.get(str(source), {})
+
+
+def source_folder(source: str | Path) -> Path | None:
+    """The folder of a model: `source` itself, or where the hub's files are kept; None where it records no prompts."""
+    if Path(source).is_dir():
+        return Path(source)
+    from sentence_transformers.util import load_file_path
+
+    path = load_file_path(str(source), SENTENCE_CONFIG)
+    return None if path is None else Path(path).parent
 
 
 def prompts_of(named: Mapping[str, str | None], default: object = None) -> dict[Side, str]:

@@ -51,6 +51,7 @@ class TowersConfig:
     history: dict[str, float] = field(default_factory=dict)  # arguments of HistoryModel; empty: there is none
     history_weight: float = HISTORY_WEIGHT  # of the history's vector, added to the query's
     query_as_event: bool = False  # the history model reads the query as the newest event
+    text_model: str = ""  # the pretrained model that the text encoder started from, and why; empty: not known
 
     @property
     def read_dim(self) -> int:

@@ -80,5 +80,5 @@ class TextBatches:
         return field_loss(self.item_texts[row], self.config.field_loss, rng)
 
     def _features(self, name: str, side: str, texts: list[str]) -> Batch:
-        features = self.model.preprocess(texts, prompt=self.model.prompts.get(side) or None)
+        features = self.model.preprocess(texts, prompt=self.model.prompts.get(side))
         return {f"{name}_{key}": value for key, value in features.items()}

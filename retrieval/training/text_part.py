@@ -33,6 +33,7 @@ from retrieval.training.text_batches import Teacher
 from retrieval.training.text_pair_sources import GOOD_SHARE, TowerData, event_query_pairs, history_pairs, judged_pairs
 from retrieval.training.text_pairs import TextPairs
 from retrieval.training.text_tower import hashed_share, train_text
+from retrieval.training.vocabulary import trim_vocabulary
 from retrieval.training.windows import Windows
 
 QUERY_EXAMPLES = 16_000  # query pairs that the text encoder reads at most
@@ -237,7 +238,10 @@ class TextTraining:
         )  # fmt: skip
 
     def _pretrained(self) -> SentenceTransformer:
-        return open_sentence_transformer(pretrained_source(self._text.model), device=self.device)
+        model = open_sentence_transformer(pretrained_source(self._text.model), device=self.device)
+        if self._text.trim_vocabulary:
+            trim_vocabulary(model, [*self.items, *self.data.queries.text, *self.data.histories.text])
+        return model
 
 
 def in_words(share: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from retrieval.encoders.text_encoder import NO_INT8, TextEncoder
 from retrieval.progress import ProgressMeter
 from retrieval.settings import Budget, HistoryConfig, RetrievalConfig
 from retrieval.text.rendering import ItemTexts, item_texts, rendering_fingerprint
+from retrieval.text.text_model import text_model_for, with_text_model
 from retrieval.topk import Vectors
 from retrieval.towers.cold_start import apply_linear_map, fit_linear_map
 from retrieval.towers.item_features import ItemFeatures
@@ -87,9 +88,12 @@ def train_towers(
 
     Raises BadConfig where the settings do not fit the data set.
     """
+    chosen = text_model_for(config.text.model, source.data.language)
+    config = with_text_model(config, chosen)
     training = _Training(source, config, budget, rounds, pick_device(device), work, say, teacher)
     figures: dict[str, float | None] = {}
     if text is None:
+        say(f"text model: {chosen}")
         with free_cores("text encoder", training.device, say):
             figures |= training.text_part(folder / TEXT)
             calibrate_encoder(folder / TEXT, ItemTexts(source.data.items))
@@ -102,7 +106,7 @@ def train_towers(
     about = TowersConfig(dim=dim, text_dim=dim, rendering=rendering_fingerprint())
     if training.windows is not None and len(training.windows.user) >= MIN_WINDOWS:
         about, figures["history_recall@20"] = training.history_part(training.windows, text, folder)
-    write_config(folder, about)
+    write_config(folder, replace(about, text_model=str(chosen)))
     training.remove_checkpoints()
     return TrainedTowers(folder, text.vectors, {name: value for name, value in figures.items() if value is not None})
 

@@ -14,6 +14,7 @@ from retrieval.encoders.pretrained import pretrained_source
 from retrieval.encoders.text_encoder import TextEncoder, open_sentence_transformer
 from retrieval.fingerprint import fingerprint
 from retrieval.text.rendering import item_texts
+from retrieval.text.text_model import text_model_for
 from serving.settings import RunSettings
 from serving.shop import Shop
 
@@ -35,7 +36,7 @@ def untuned_text(shop: Shop, bundle: Bundle | None, config: RunSettings, *, devi
     if not folder.exists():
         beside = folder.with_suffix(".part")
         shutil.rmtree(beside, ignore_errors=True)
-        model = open_sentence_transformer(pretrained_source(config.retrieval.text.model))
+        model = open_sentence_transformer(pretrained_source(pretrained_name(shop, config)))
         model.save(str(beside), create_model_card=False)
         beside.rename(folder)
     kept = (None if bundle is None else bundle.runtime(made.name)) or made
@@ -60,4 +61,9 @@ def keep_untuned(shop: Shop, bundle: Bundle, config: RunSettings, *, work: Path)
 
 def untuned_name(shop: Shop, config: RunSettings) -> str:
     """Changes with the model, the items' texts and their order."""
-    return f"untuned-{fingerprint(config.retrieval.text.model, item_texts(shop.data.items))}"
+    return f"untuned-{fingerprint(pretrained_name(shop, config), item_texts(shop.data.items))}"
+
+
+def pretrained_name(shop: Shop, config: RunSettings) -> str:
+    """The text model that the settings name, or that fits the shop's language."""
+    return text_model_for(config.retrieval.text.model, shop.data.language).model

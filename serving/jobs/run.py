@@ -36,7 +36,7 @@ from serving.evaluation.evaluator import Measurement, Untuned
 from serving.evaluation.figures import Example, Figures, as_object
 from serving.evaluation.gate_report import decided
 from serving.evaluation.slices import noisy_queries
-from serving.evaluation.untuned_encoder import keep_untuned, untuned_text
+from serving.evaluation.untuned_encoder import keep_untuned, pretrained_name, untuned_text
 from serving.fitting.provable import gate_can_tell
 from serving.jobs.bundle_parts import Assembly, plain
 from serving.jobs.work_folder import Work
@@ -219,7 +219,8 @@ class Pipeline:
             self.say("ranker: left out, for retrieval found none of the positives of its training fold")
             return draft
         with self._timed("train ranker"):
-            start, folder, rest = self._ranker_start(bundle, draft), work.fresh("ranker"), work.checkpoints("ranker")
+            start = self._ranker_start(shop, bundle, draft)
+            folder, rest = work.fresh("ranker"), work.checkpoints("ranker")
             fit_ranker(data, self.config.ranking, start=start, out=folder, work=rest, **self._training)
         assembly, steps = self.assembly(bundle), planned_steps(self.config.ranking)
         quick = strategy_named(self.config.ranking.strategy).distilled
@@ -239,12 +240,12 @@ class Pipeline:
         figures = {**draft.figures, **plain({"platt_scaling": platt_scaling})}
         return assembly.named(with_settings(replace(draft, figures=figures), rerank=recorded_steps(blended.steps)))
 
-    def _ranker_start(self, bundle: Bundle, draft: Release) -> str:
+    def _ranker_start(self, shop: Shop, bundle: Bundle, draft: Release) -> str:
         """What the cross-encoder starts from: the model that is configured, else the towers' own tuned text encoder."""
         tuned = bundle.path_of("towers", draft.towers) / TEXT
         if self.config.ranking.model is None and (tuned / "config.json").exists():
             return str(tuned)
-        return pretrained_source(self.config.ranking.model or self.config.retrieval.text.model)
+        return pretrained_source(self.config.ranking.model or pretrained_name(shop, self.config))
 
     def decide(self, shop: Shop, bundle: Bundle, draft: Release) -> Release:
         """The draft with the gates of its cross-encoder."""

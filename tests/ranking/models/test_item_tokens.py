@@ -42,7 +42,7 @@ def test_stored_tokens_are_those_of_the_text_whatever_part_they_lie_in(
     scorer: CrossEncoderScorer, stored: StoredTokens
 ) -> None:
     rows = np.array([6, 0, 2, 3, 2, 1])
-    wanted = scorer.tokenizer.encode(texts_of(rows))
+    wanted = scorer.tokenizer.encode(texts_of(rows), "item")
     found = ItemTokens(scorer.tokenizer, refuse, stored)(rows)
     np.testing.assert_array_equal(found.ids, wanted.ids)
     np.testing.assert_array_equal(found.indptr, wanted.indptr)
@@ -68,7 +68,7 @@ def test_rows_that_an_update_changed_are_tokenised_from_their_text(
 
     rows = np.array([7, 1, 3, 0])  # row 7 came later, row 1 was changed
     found = ItemTokens(scorer.tokenizer, texts, stored, lambda asked: ~np.isin(asked, (1, 7)))(rows)
-    wanted = scorer.tokenizer.encode(["large lamp 7", "large lamp 1", *texts_of(np.array([3, 0]))])
+    wanted = scorer.tokenizer.encode(["large lamp 7", "large lamp 1", *texts_of(np.array([3, 0]))], "item")
     np.testing.assert_array_equal(found.ids, wanted.ids)
     np.testing.assert_array_equal(found.indptr, wanted.indptr)
 

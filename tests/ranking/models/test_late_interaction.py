@@ -93,7 +93,7 @@ def test_no_token_reads_the_other_text(folder: Path) -> None:
     for user in ("red", "large steel drill saw"):
         tokens = tokenizer.pairs([user], ["blue lamp table"], np.zeros(1, int), np.zeros(1, int))
         logit_module(model)(*map(torch.from_numpy, tokenizer.batch(tokens)))
-    size = len(tokenizer.encode(["blue lamp table"]).ids) + 1
+    size = len(tokenizer.encode(["blue lamp table"], "item").ids) + 1
     torch.testing.assert_close(told[0][0, -size:], told[1][0, -size:], atol=1e-5, rtol=0)
 
 

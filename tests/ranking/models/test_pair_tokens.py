@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +92,7 @@ def test_widths_are_rounded_up() -> None:
 
 def test_empty_texts_leave_the_special_tokens() -> None:
     assert _one(_tokenizer(), "", "") == [2, 3, 3]
-    assert len(_tokenizer().encode([]).lengths) == 0
+    assert len(_tokenizer().encode([], "item").lengths) == 0
 
 
 def test_the_tokens_equal_those_of_sentence_transformers(tiny_ranker_folder: Path) -> None:
@@ -129,3 +131,24 @@ def test_a_folder_without_a_readable_tokenizer_is_refused(tmp_path: Path) -> Non
 def test_a_length_without_room_for_text_is_refused() -> None:
     with pytest.raises(BadBundle, match="no room"):
         _tokenizer(4)
+
+
+def test_each_side_is_read_under_its_own_prompt(tiny_ranker_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_ranker_folder, tmp_path / "prompted")
+    about = tmp_path / "prompted" / "config_sentence_transformers.json"
+    config = json.loads(about.read_text()) | {"prompts": {"user": "red drill ", "item": "large "}}
+    about.write_text(json.dumps(config))
+    plain, prompted = PairTokenizer.load(tiny_ranker_folder), PairTokenizer.load(tmp_path / "prompted")
+    assert _one(prompted, "mug", "saw") == _one(plain, "red drill mug", "large saw")
+    assert prompted.encode(["saw"], "item").ids.tolist() == plain.encode(["large saw"], "item").ids.tolist()
+    assert prompted.fingerprint != plain.fingerprint
+    assert PairTokenizer.load(tmp_path / "prompted").fingerprint == prompted.fingerprint
+
+
+def test_prompts_of_other_names_are_not_those_of_a_pair(tiny_ranker_folder: Path, tmp_path: Path) -> None:
+    """sentence-transformers writes them before a whole pair, and only where they are asked for."""
+    shutil.copytree(tiny_ranker_folder, tmp_path / "named")
+    about = tmp_path / "named" / "config_sentence_transformers.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"prompts": {"query": "red "}}))
+    plain, named = PairTokenizer.load(tiny_ranker_folder), PairTokenizer.load(tmp_path / "named")
+    assert _one(named, "mug", "saw") == _one(plain, "mug", "saw")

@@ -92,7 +92,7 @@ def test_a_build_reads_new_texts_alone_unless_what_it_knows_was_damaged(
     assert isinstance(late, LateScorer)
     assert late.stored is not None
     every = np.arange(state.version.size)
-    wanted = vectors(late, late.tokenizer.encode(state.item_texts(every)))
+    wanted = vectors(late, late.tokenizer.encode(state.item_texts(every), "item"))
     for kept, made in zip(late.stored.at(every), wanted, strict=True):
         np.testing.assert_array_equal(kept, made.reshape(-1))
 

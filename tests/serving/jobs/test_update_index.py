@@ -281,7 +281,7 @@ def test_a_build_after_updates_stores_the_tokens_of_the_items_as_they_are_then(
     rows = np.arange(version.size)
     assert (version.revision, version.ids.to_pylist()) == (0, changed["item_id"].to_pylist())
     assert step.stored is not None
-    expected = step.scorer.tokenizer.encode(item_texts(changed))
+    expected = step.scorer.tokenizer.encode(item_texts(changed), "item")
     np.testing.assert_array_equal(TokenLists.of(step.stored.at(rows)).ids, expected.ids)
 
 
