@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from benchmarks.models.onnx_reranker import OnnxReranker, import_onnxruntime
 from benchmarks.result_lines import Line, sampled
-from ranking.models.cross_encoder import CrossEncoderScorer, open_cross_encoder
+from ranking.models.cross_encoder import CrossEncoderScorer, open_cross_encoder, prompted
 from ranking.models.late_interaction import LateScorer
 from ranking.models.pair_tokens import PairTokenizer, TokenLists
 from ranking.models.placement import Placement, resolve_placement
@@ -209,15 +209,15 @@ def documented_logits(folder: Path, device: str) -> Callable[[Pairs], Rows]:
     model.max_seq_length = max_tokens(folder)
     plain = torch.nn.Identity()
     return lambda pairs: np.asarray(
-        model.predict(list(pairs), activation_fn=plain, show_progress_bar=False), np.float32
+        model.predict(prompted(model, pairs), activation_fn=plain, show_progress_bar=False), np.float32
     )
 
 
 def reference_encoder(folder: Path, device: str) -> Encoder:
-    """`SentenceTransformer.encode`, as documented, with unit vectors."""
+    """`SentenceTransformer.encode_document`, as documented, with unit vectors."""
     model = open_sentence_transformer(folder, device=pick_device(device))
     return lambda texts: np.asarray(
-        model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False), np.float32
+        model.encode_document(list(texts), normalize_embeddings=True, show_progress_bar=False), np.float32
     )
 
 

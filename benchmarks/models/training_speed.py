@@ -73,7 +73,7 @@ class TrainingRun:
         )  # fmt: skip
         if len(pairs.train):
             fit_ranker(
-                pairs, ranking, start=pretrained_source(ranking.model or chosen),
+                pairs, ranking, start=pretrained_source(ranking.model or chosen.model),
                 out=scratch / "ranker", work=scratch / "work", budget=self.budget, device=self.device, say=say,
             )  # fmt: skip
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.models.onnx_reranker import OnnxReranker
 from indexing.ann.faiss_index import import_faiss
-from ranking.models.cross_encoder import open_cross_encoder
+from ranking.models.cross_encoder import open_cross_encoder, prompted
 from retrieval.encoders.text_encoder import open_sentence_transformer
 from retrieval.errors import BadData
 from retrieval.topk import Hits, Scores, Vectors
@@ -65,13 +65,13 @@ def build_embeddings(texts: Sequence[str], model: str, *, device: str) -> tuple[
     dim]."""
     begun = time.perf_counter()
     faiss, encoder = import_faiss(), open_sentence_transformer(model, device=device)
-    vectors: Vectors = encoder.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
+    vectors: Vectors = encoder.encode_document(list(texts), normalize_embeddings=True, show_progress_bar=False)
     index = faiss.IndexFlatIP(int(vectors.shape[1]))
     index.add(vectors)
     seconds = time.perf_counter() - begun
 
     def find(queries: Sequence[str], k: int) -> Hits:
-        vectors_of_queries = encoder.encode(list(queries), normalize_embeddings=True, show_progress_bar=False)
+        vectors_of_queries = encoder.encode_query(list(queries), normalize_embeddings=True, show_progress_bar=False)
         scores, rows = index.search(vectors_of_queries, k)
         return Hits(rows, scores)
 
@@ -85,7 +85,7 @@ def with_cross_encoder(first: BuiltSearch, texts: Sequence[str], source: str, *,
     model = open_cross_encoder(source, device=device)
 
     def predict(pairs: Sequence[tuple[str, str]]) -> Scores:
-        return np.asarray(model.predict(list(pairs), show_progress_bar=False), np.float32)
+        return np.asarray(model.predict(prompted(model, pairs), show_progress_bar=False), np.float32)
 
     return _with_reranking(first, texts, predict, weights_megabytes(model), time.perf_counter() - begun)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -215,9 +215,8 @@ def adopt_cross_encoder(source: str | Path, out: Path) -> None:
     with quiet_libraries():
         model.save_pretrained(str(out), create_model_card=False)
     pairs = [("red mug", "Acme Mug | Kitchen"), ("", "Argan Oil Mask"), ("drill 18v; screws", "a"), ("x", "")]
-    user, item = (model.prompts.get(side, "") for side in ("user", "item"))  # recorded by our own training
-    prompted = [(user + one, item + other) for one, other in pairs]
-    wanted = np.asarray(model.predict(prompted, activation_fn=torch.nn.Identity(), show_progress_bar=False), np.float32)
+    read, plain = prompted(model, pairs), torch.nn.Identity()
+    wanted = np.asarray(model.predict(read, activation_fn=plain, show_progress_bar=False), np.float32)
     ours = run_pairs_of(model, out, pairs)
     difference = float(np.abs(wanted - ours).max())
     if not difference <= TOLERANCE:
@@ -225,6 +224,13 @@ def adopt_cross_encoder(source: str | Path, out: Path) -> None:
             f"{source}: our scores differ from CrossEncoder.predict by {difference:.2g}; a model with a prompt or a "
             "chat template cannot be adopted, fine-tune a plain one instead"
         )
+
+
+def prompted(model: CrossEncoder, pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Pairs (user text, item text) under the prompts of each side that our own training records with a model, for
+    `CrossEncoder.predict`, which knows of none."""
+    user, item = (model.prompts.get(side) or "" for side in ("user", "item"))
+    return [(user + one, item + other) for one, other in pairs]
 
 
 def run_pairs_of(model: CrossEncoder, folder: Path, pairs: Sequence[tuple[str, str]]) -> Scores:

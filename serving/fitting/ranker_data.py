@@ -12,7 +12,7 @@ from ranking.training.pairs import PairSet
 from ranking.training.settings import RankerTraining, budget_examples
 from retrieval.settings import Budget
 
-TOKENS_PER_CHARACTER = 0.25  # of English text under WordPiece, for the budget's estimate
+TOKENS_PER_BYTE = 0.25  # of English and of Chinese text, for the budget's estimate
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,9 @@ def budgeted(pairs: PairSet, settings: RankerTraining, training: Training) -> Ra
 
 
 def mean_tokens(pairs: PairSet, sample: int = 2_000) -> float:
-    """About how many tokens a pair has, from the lengths of a sample of its texts."""
+    """About how many tokens a pair has, from the bytes of a sample of its texts."""
     at = np.linspace(0, max(0, len(pairs) - 1), min(sample, len(pairs))).astype(int)
     group = pairs.group
-    lengths = [len(pairs.user_texts[group[i]]) + len(pairs.item_texts[pairs.item[i]]) for i in at]
-    return 3.0 + TOKENS_PER_CHARACTER * float(np.mean(lengths)) if lengths else 3.0
+    texts = (pairs.user_texts[group[i]] + pairs.item_texts[pairs.item[i]] for i in at)
+    lengths = [len(text.encode()) for text in texts]
+    return 3.0 + TOKENS_PER_BYTE * float(np.mean(lengths)) if lengths else 3.0
