@@ -29,7 +29,7 @@ def facts_of(
 ) -> dict[str, Json]:
     """Counts and spans of the data set by name, in JSON types."""
     facts: dict[str, Json] = {"items": n_items, "language": str(language), "users": n_users}
-    facts["text model"] = str(text_model_for(AUTO, language))
+    facts["default text model"] = str(text_model_for(AUTO, language))
     if events is not None and len(events):
         facts |= _event_facts(events, n_items)
     if queries is not None:
