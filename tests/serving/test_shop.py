@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from retrieval.data.dataset import DataSet
 from retrieval.errors import BadData
+from retrieval.settings import AUTO, MULTILINGUAL
+from retrieval.text.text_model import text_model_for
 from retrieval.topk import CSR
-from serving.settings import RunSettings
+from serving.settings import DataConfig, RunSettings
 from serving.shop import Shop, in_order, repeat_share
 
 Open = Callable[[Path, RunSettings], Shop]
@@ -38,10 +41,13 @@ def judged(data: DataSet) -> set[tuple[str, str, float]]:
     return {(data.queries.ids[query], data.item_ids[item], float(grade)) for query, item, grade in columns}
 
 
-def test_the_language_is_that_of_the_titles_unless_it_is_named(shop: Shop) -> None:
+def test_the_language_is_that_of_the_titles_unless_it_is_named(shop: Shop, tmp_path: Path) -> None:
     assert (shop.language, shop.analyzer.language) == ("en", "en")
-    named = replace(shop, stated_language="de")
+    pq.write_table(shop.data.items, tmp_path / "items.parquet")
+    settings = DataConfig(language="de")
+    named = Shop.open(tmp_path, settings, now=datetime(2026, 1, 1, tzinfo=UTC), catalogue_alone=True)
     assert (named.language, named.analyzer.language) == ("de", "de")
+    assert text_model_for(AUTO, named.data.language).model == MULTILINGUAL
 
 
 def test_items_in_another_order_are_the_same_items(shop: Shop) -> None:
