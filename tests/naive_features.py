@@ -14,6 +14,7 @@ from feature_shops import PARTS, SOURCES, FeatureShop
 from ranking.features.item_words import idf
 from retrieval.data.time_units import DAY, HOUR
 from retrieval.text.analysis import Analyzer
+from retrieval.text.analysis.measures import is_measure, is_number
 
 NAN = math.nan
 MEANS = {"purchase": "take", "add_to_cart": "cart", "favourite": "like", "view": "look", "return": "return"}
@@ -271,15 +272,16 @@ class Naive:
             return found | dict.fromkeys(names, NAN)
         asked, has, pairs = set(query), set(title), set(pairwise(query))
         of_title = set(pairwise(title))
-        numbers, measures = {w for w in asked if w.isdigit()}, {pair for pair in pairs if pair[0].isdigit()}
+        numbers, sizes = set(filter(is_number, asked)), set(filter(is_measure, asked))
+        counted = {pair for pair in pairs if pair[0] in numbers and pair[1] not in sizes}
         brand = set(Analyzer().stems(self.items[row]["brand"] or ""))
         values = (
             len(asked & has) / len(asked),
             len(asked & has) / max(1, len(has)),
             len(numbers & has),
             len(numbers - has),
-            len(measures & of_title),
-            len(measures - of_title),
+            len(sizes & has) + len(counted & of_title),
+            len(sizes - has) + len(counted - of_title),
             bool(brand) and brand <= asked,
             f" {' '.join(query)} " in f" {' '.join(title)} ",
             len(asked & set(title[: len(query) + 2])) / len(asked),

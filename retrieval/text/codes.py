@@ -11,6 +11,9 @@ import unicodedata
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from retrieval.text.analysis.measures import is_size
+from retrieval.text.analysis.normalisation import normalised
+
 BARCODE, PRINTED = (
     8,
     12,
@@ -131,8 +134,8 @@ def _inside(words: list[str]) -> Iterator[TypedCode]:
 
 
 def _key(text: str, signs: int, *, digits: int = FEWEST_DIGITS) -> str:
-    """The key of what may be a code, else empty."""
-    key = code_key(text)
+    """The key of what may be a code, else empty: a size is none."""
+    key = "" if is_size(normalised(text).strip()) else code_key(text)
     n_digits = sum(map(str.isdigit, key))
     if n_digits == len(key):
         typed = sum(map(str.isdigit, text))
@@ -140,7 +143,9 @@ def _key(text: str, signs: int, *, digits: int = FEWEST_DIGITS) -> str:
     if n_digits == 0 or len(key) < signs:
         return ""
     words = text.split()
-    if len(words) > 1 and (n_digits < DIGITS_SHARE * len(key) or any(map(_is_plain, words))):
+    if len(words) > 1 and (
+        n_digits < DIGITS_SHARE * len(key) or any(_is_plain(word) or is_size(word) for word in words)
+    ):
         return ""
     return key
 

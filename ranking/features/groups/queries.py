@@ -12,6 +12,7 @@ from ranking.features.grouped import Numbers
 from ranking.features.item_words import Codes, Part, Query, code_of, idf
 from ranking.features.registry import Feature, FeatureGroup, Values, register_group
 from ranking.features.shortlists import Shortlists
+from retrieval.text.analysis.measures import is_measure, is_number
 from retrieval.topk import CSR, Mask
 
 LONGEST_QUERY = 64  # words of a query that are read
@@ -23,8 +24,8 @@ MATCHES = {
     "title_in_words": ("share", "of the title's words that the query has"),
     "numbers_matched": ("count", "numbers of the query that the title has"),
     "numbers_missed": ("count", "numbers of the query that the title lacks"),
-    "measures_matched": ("count", "numbers of the query that the title has before the same word, such as 4 in"),
-    "measures_missed": ("count", "numbers of the query that the title lacks or has before another word"),
+    "measures_matched": ("count", "sizes and numbered words of the query, as 1/4 in and 12 pack, that the title has"),
+    "measures_missed": ("count", "sizes and numbered words of the query that the title lacks"),
     "brand_named": ("0 or 1", "whether the query names the item's brand"),
     "phrase_in_title": ("0 or 1", "whether the title holds the query as it stands"),
     "first_words": ("share", "of the query's words among the first of the title"),
@@ -61,18 +62,19 @@ def _matches(query: Query, titles: CSR, brands: Mask) -> NDArray[np.float64]:
     among_first = counts(titles.where(place < len(query.codes) + FIRST), asked) > 0
     keys = np.unique((titles.owners << 32) | titles.rows)
     distinct = np.bincount(keys >> 32, minlength=titles.n_lists)
-    numbers = np.isin(asked, [code_of(stem) for stem in query.stems if stem.isdigit()])
+    numbers, sizes = (np.isin(asked, list(map(code_of, filter(kind, query.stems)))) for kind in (is_number, is_measure))
     pairs = np.unique(np.stack([query.codes[:-1], query.codes[1:]], axis=1), axis=0)
     held = np.stack([holds(titles, pair) for pair in pairs], axis=1) if len(pairs) else np.zeros((len(brands), 0), bool)
-    measures = np.isin(pairs[:, 0], asked[numbers])
+    counted = np.isin(pairs[:, 0], asked[numbers]) & ~np.isin(pairs[:, 1], asked[sizes])
+    measures = np.concatenate((has[:, sizes], held[:, counted]), axis=1)
     return np.stack(
         [
             has.mean(axis=1),
             has.sum(axis=1) / np.maximum(distinct, 1),
             has[:, numbers].sum(axis=1),
             (~has[:, numbers]).sum(axis=1),
-            held[:, measures].sum(axis=1),
-            (~held[:, measures]).sum(axis=1),
+            measures.sum(axis=1),
+            (~measures).sum(axis=1),
             brands,
             holds(titles, query.codes),
             among_first.mean(axis=1),
@@ -147,6 +149,7 @@ register_group(
             Feature("query_corrected", "0 or 1", "whether the spelling was corrected"),
         ),
         compute=_compute,
+        version=2,
         searches=True,
     )
 )
@@ -157,6 +160,7 @@ register_group(
         features=tuple(Feature(name, "BM25", about, NO_QUERY) for name, (_, about) in BM25.items()),
         compute=_bm25,
         available=lambda facts: facts.items_with is not None,
+        version=2,
         searches=True,
     )
 )

@@ -14,7 +14,7 @@ from retrieval.text.analysis.normalisation import normalised
 from retrieval.text.analysis.rules import spans
 from retrieval.text.analysis.stemming import SNOWBALL, stem
 
-VERSION = 1  # of what an analyzer makes of a text: raise it whenever that changes
+VERSION = 2  # of what an analyzer makes of a text: raise it whenever that changes
 CACHED = 200_000  # words whose stems and parts are kept at hand
 
 
@@ -64,7 +64,7 @@ class Analyzer:
         `retrieval.text.analysis.rules`.
 
         >>> Analyzer().words("Deck screw, 3/4in."), Analyzer().words("红色连衣裙 XL")
-        (['deck', 'screw', '3', '4', 'in'], ['红色', '色连', '连衣', '衣裙', 'xl'])
+        (['deck', 'screw', '0.75', '19.05mm'], ['红色', '色连', '连衣', '衣裙', 'xl'])
         """
         text = normalised(text)
         found = [word for rule, start, end in spans(text) for word in rule.words(text[start:end])]

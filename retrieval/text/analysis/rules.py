@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from retrieval.text.analysis.characters import LETTERS, MARKS, UNSPACED
+from retrieval.text.analysis.measures import SIZE, size_words
 
 SIGN = re.compile(f"[{UNSPACED}][{MARKS}]*")
 
@@ -50,6 +51,7 @@ def whole(span: str) -> tuple[str, ...]:
 
 
 RULES = (
+    Rule("size", SIZE, size_words),
     Rule("unspaced", f"[{UNSPACED}][{UNSPACED}{MARKS}]*", pairs, signs),
     Rule("letters", f"[{LETTERS}]+(?:[{MARKS}]+[{LETTERS}]*)*", whole),
     Rule("number", r"\d+", whole),

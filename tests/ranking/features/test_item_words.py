@@ -27,7 +27,7 @@ def test_titles_and_other_fields_are_read_apart() -> None:
     words = ItemWords(ITEMS, Analyzer())
     titles = words.at("title", [2, 0, 1, 0])
     assert titles.indptr.tolist() == [0, 1, 5, 5, 9]
-    assert stems(titles.rows[1:5], "red", "mug", "4", "in") == ["red", "mug", "4", "in"]
+    assert stems(titles.rows[1:5], "red", "mug", "4", "101.6mm") == ["red", "mug", "4", "101.6mm"]
     fields = words.at("fields", [0, 1, 2])
     assert stems(fields.rows[:2], "home", "mug") == ["home", "mug"]
     assert np.diff(fields.indptr).tolist() == [3, 1, 1]  # what is far behind in a description is not read

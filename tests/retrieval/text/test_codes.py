@@ -88,6 +88,7 @@ def test_a_code_is_seen_inside_of_a_longer_query(query: str, inside: str) -> Non
     [
         "copper pipe 1/4 in", "calendar 2024", "usb c cable 2", "red mug 12", "bulb 60 w", "10 000 nails", "12",
         "iphone 14 pro", "4 pack of towels", "top 100 gifts 2023 2024", "shoes size 42", "2024/25",
+            "1/4 x 3/8", "1500 ml", "30x40 cm", "6' 2\"", "led 1200lm",
         "10-20-10 fertilizer", "$19.99", "mens rain jacket", "v8", "红色 连衣裙 2024",
     ],
 )  # fmt: skip
