@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retrieval.data.schema import CONTRACT
 from retrieval.errors import BadConfig
 from retrieval.importing.recognise import Assignment, described, spelling
 from retrieval.importing.registry import TABLES, Input, Reader
-from retrieval.importing.source_files import SourceFile
+from retrieval.importing.source_files import SourceFile, view_name
 from retrieval.importing.views import literal, quoted
 
 if TYPE_CHECKING:
@@ -100,15 +98,6 @@ def queried(connection: DuckDBPyConnection, files: Sequence[SourceFile], query: 
         name="query", title="a DuckDB query", inputs=tuple(inputs), tables={table or "": query.strip().rstrip(";")}
     )
     return Assignment(reader=reader, files=by_name, unread=[], score=(1, 1))
-
-
-def view_name(label: str) -> str:
-    """
-    >>> view_name("export.zip/My Items (2).csv.gz")
-    'My_Items_2'
-    """
-    stem = Path(label).name.removesuffix(".gz").rpartition(".")[0] or Path(label).name
-    return re.sub(r"\W+", "_", stem).strip("_") or "file"
 
 
 def _attach(connection: DuckDBPyConnection, name: str, file: SourceFile) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from retrieval.errors import BadData
+from retrieval.importing.proposal import proposed_options
 from retrieval.importing.registry import Input, Reader, readers
-from retrieval.importing.source_files import SourceFile
+from retrieval.importing.source_files import SourceFile, view_name
 
 COLUMNS_SHOWN = 12
+FILES_PROPOSED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +127,11 @@ def described(files: Sequence[SourceFile]) -> str:
 
 
 def advice(files: Sequence[SourceFile]) -> str:
-    """What to type for files that no reader knows."""
-    columns = next((columns for file in files if (columns := file.columns_of())), ("COLUMN", "COLUMN"))
-    first, second = (columns * 2)[:2]
-    return f"say which column is what, such as --map item_id={first},title={second}, or name a source by --from"
+    """What to type for files that no reader knows: for each the options that its columns suggest."""
+    commands = []
+    for file in files[:FILES_PROPOSED]:
+        columns = [name for name in file.columns_of() if "." not in name]
+        options = proposed_options(columns, view_name(file.label))
+        commands.append(f"shortlist import {shlex.quote(file.label)} --out DATA {options}")
+    packed = "" if all(Path(file.label).exists() for file in files) else "unpack the archive, "
+    return f"{packed}say which column is what, such as: {'; '.join(commands)}; or name a source by --from"

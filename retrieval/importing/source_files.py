@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -229,6 +230,16 @@ def _linked(path: Path, at: Path) -> Path:
     link = at.with_name(f"{at.name}-link{'.gz' if packed else ''}")
     link.symlink_to(path.resolve())
     return link
+
+
+def view_name(label: str) -> str:
+    """The name of the view of a file in queries.
+
+    >>> view_name("export.zip/My Items (2).csv.gz")
+    'My_Items_2'
+    """
+    stem = Path(label).name.removesuffix(".gz").rpartition(".")[0] or Path(label).name
+    return re.sub(r"\W+", "_", stem).strip("_") or "file"
 
 
 def xml_rows(label: str, path: Path, target: Path) -> Path:
