@@ -20,8 +20,8 @@ def proposed_options(columns: Sequence[str], view: str) -> str:
 
     >>> proposed_options(["SKU", "Product name", "Price", "colour"], "catalogue")
     "--map 'item_id=SKU,title=Product name,price=Price'"
-    >>> proposed_options(["customer", "sku", "order_date"], "orders")[:60]
-    '--query "SELECT customer AS user_id, sku AS item_id, order_da'
+    >>> print(proposed_options(["customer", "sku", "date"], "orders"))
+    --query "SELECT customer AS user_id, sku AS item_id, date AS timestamp, 'purchase' AS event FROM orders"
     """
     usable = [name for name in columns if name and not set(",=.") & set(name)]
     found = {table: renames(file, [column.name for column in CONTRACT[file]], usable) for table, file in TABLES.items()}
