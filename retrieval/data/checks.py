@@ -13,6 +13,7 @@ from retrieval.data.audit import Bools, Screen
 from retrieval.data.check_report import CLEANED
 from retrieval.data.schema import list_like
 from retrieval.data.time_units import SECOND
+from retrieval.text.markup import without_markup
 
 TEXT_BYTES = 100_000  # longest text that is accepted
 LARGEST = float(np.finfo(np.float32).max)  # larger numbers count as infinite
@@ -43,10 +44,10 @@ def repeats(screen: Screen, keys: Sequence[Hashable], seen: set[Hashable]) -> Bo
 def screen_text(screen: Screen, name: str) -> pa.Array:
     """A required column of text with blanks for control characters; rows without usable text are set aside.
 
-    Unusable is null, only white space and control characters, or more than 100,000 bytes. Text with characters of
-    binary data (NUL, ESC and the like) is counted as bad, but used once they are blanked.
+    Markup is taken out first. Unusable is null, only white space and control characters, or more than 100,000 bytes.
+    Text with characters of binary data (NUL, ESC and the like) is counted as bad, but used once they are blanked.
     """
-    text = screen.column(name)
+    text = screen_markup(screen, name)
     visible = pc.fill_null(pc.match_substring_regex(text, VISIBLE), False)
     screen.drop(f"{name} null or blank", ~as_mask(visible), name)
     long = pc.fill_null(pc.greater(pc.binary_length(text), TEXT_BYTES), False)
@@ -54,6 +55,36 @@ def screen_text(screen: Screen, name: str) -> pa.Array:
     binary = pc.fill_null(pc.match_substring_regex(text, BINARY_CONTROLS), False)
     screen.repair(f"{name} with control characters", as_mask(binary), name, CLEANED)
     return blank_controls(text)
+
+
+def screen_markup(screen: Screen, name: str) -> pa.Array:
+    """A column of `string` or `list<string>` without HTML's tags and with its entities read; the rows are counted."""
+    column = screen.column(name)
+    if pa.types.is_list(column.type):
+        values, changed = _without_markup(pc.list_flatten(column))
+        if not changed.any():
+            return column
+        owners = pc.list_parent_indices(column).to_numpy(zero_copy_only=False)
+        changed = np.bincount(owners[changed], minlength=screen.n) > 0
+        plain = list_like(column, values)
+    else:
+        plain, changed = _without_markup(column)
+    screen.remark(f"{name} with HTML", changed, name, "tags taken out, entities read")
+    return plain
+
+
+def _without_markup(column: pa.Array) -> tuple[pa.Array, Bools]:
+    """A column of text without markup, and the mask of the rows that had any, bool [n]."""
+    changed = np.zeros(len(column), bool)
+    maybe = np.flatnonzero(as_mask(pc.fill_null(pc.match_substring_regex(column, "[<&]"), False)))
+    if not len(maybe):
+        return column, changed
+    texts = column.take(pa.array(maybe)).to_pylist()
+    plain = list(map(without_markup, texts))
+    changed[maybe] = [before != after for before, after in zip(texts, plain, strict=True)]
+    mask = np.zeros(len(column), bool)
+    mask[maybe] = True
+    return pc.replace_with_mask(column, pa.array(mask), pa.array(plain, pa.string())), changed
 
 
 def screen_amount(screen: Screen, name: str, *, signless: Bools | None = None) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ from retrieval.data.time_units import DAY
 from retrieval.errors import BadConfig, BadData
 from retrieval.fingerprint import file_sha256, fingerprint
 from retrieval.text.analysis import Language, language_of
+from retrieval.text.descriptions import with_boilerplate
 
 __all__ = ["SPLITS", "DataSet", "Events", "Judgements", "Queries", "check", "load"]
 
@@ -29,9 +30,9 @@ __all__ = ["SPLITS", "DataSet", "Events", "Judgements", "Queries", "check", "loa
 class DataSet:
     """The usable contents of a data set.
 
-    `items` is in file order: its row r is the item `item_ids[r]`. `language` is that of their titles. `user_ids`
-    are the users of events and queries, sorted, so that the order of rows has no meaning. `fingerprint` identifies
-    the contents of the files.
+    `items` is in file order: its row r is the item `item_ids[r]`; its schema records the sentences that descriptions
+    share, which are not rendered. `language` is that of their titles. `user_ids` are the users of events and queries,
+    sorted, so that the order of rows has no meaning. `fingerprint` identifies the contents of the files.
     """
 
     items: pa.Table
@@ -136,7 +137,7 @@ class _Reading:
     def read(self, require_interactions: bool) -> DataSet:
         names = self._present(require_interactions)
         audits = {name: self._audit(name) for name in names}
-        items = read_items(audits[ITEMS])
+        items = with_boilerplate(read_items(audits[ITEMS]))
         item_ids = tuple(items["item_id"].to_pylist())
         reader = EventReader(item_ids)
         if EVENTS in audits:
@@ -158,7 +159,7 @@ class _Reading:
                 folder=str(self.folder),
                 files=tuple(audit.report() for audit in audits.values()),
                 facts=facts_of(len(item_ids), len(user_ids), events, queries, judgements, language),
-                notes=notes_on(self.folder, events),
+                notes=notes_on(self.folder, items, events),
             ),
             language=language,
             fingerprint=fingerprint({name: file_sha256(self.folder / name) for name in names}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from retrieval.data.check_report import Json
 from retrieval.data.events import Events
@@ -14,6 +15,7 @@ from retrieval.data.targets import kind_counts, kinds_unknown, targets_of_events
 from retrieval.errors import ShortlistError
 from retrieval.settings import AUTO
 from retrieval.text.analysis import Language
+from retrieval.text.descriptions import boilerplate_of
 from retrieval.text.text_model import text_model_for
 
 GRADES_LISTED = 20
@@ -39,12 +41,15 @@ def facts_of(
     return facts
 
 
-def notes_on(folder: Path, events: Events | None) -> tuple[str, ...]:
+def notes_on(folder: Path, items: pa.Table, events: Events | None) -> tuple[str, ...]:
     """Sentences about what is allowed but may be a mistake."""
     notes = []
     unread = sorted(path.name for path in folder.glob("*.parquet") if path.name not in CONTRACT)
     if unread:
         notes.append(f"not part of the contract and not read: {', '.join(unread)}")
+    if shared := sorted(boilerplate_of(items)):
+        example = f"{shared[0]!r} and {len(shared) - 1:,} more" if len(shared) > 1 else repr(shared[0])
+        notes.append(f"sentences that a tenth of the descriptions share are not read by models: {example}")
     if events is not None and len(events):
         if events.time.min() == events.time.max():
             notes.append("all events have the same timestamp: the order of rows stands for the order in time")

@@ -12,14 +12,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from retrieval.data.audit import Bools, FileAudit, Screen
-from retrieval.data.checks import as_mask, blank_controls, screen_amount, screen_ids, screen_text
+from retrieval.data.checks import as_mask, blank_controls, screen_amount, screen_ids, screen_markup, screen_text
 from retrieval.data.column_names import update_column
 from retrieval.data.schema import CONTRACT, ITEMS, MAGIC, Column, Holds, ParquetSource
 from retrieval.errors import BadData
 
 ITEM_IDS = (Column("item_id", Holds.ID, required=True),)
 _HOLDS = {column.name: column.holds for column in CONTRACT[ITEMS]}
-_SHOWN_TEXT = ("brand", "category")
+_ONE_LINE = ("brand", "category")
+_RENDERED = (*_ONE_LINE, "description")
 
 
 def read_items(audit: FileAudit) -> pa.Table:
@@ -27,9 +28,9 @@ def read_items(audit: FileAudit) -> pa.Table:
 
     Items without an id or a readable title are set aside. Of rows with the same id the newest counts, by a column such
     as `updated_at` where there is one, else the last; the others are set aside. An impossible price is left out, and
-    the item is kept. Control characters in titles, brands and categories become blanks. Types:
-    `item_id`, `title`, `brand`, `description`, `image` string; `price` double, null where unknown; `category` string or
-    list<string>; `in_stock` bool.
+    the item is kept. Titles, brands, categories and descriptions lose their markup, and all but descriptions have
+    blanks for control characters. Types: `item_id`, `title`, `brand`, `description`, `image` string; `price` double,
+    null where unknown; `category` string or list<string>; `in_stock` bool.
     """
     columns = (*audit.source.columns, *audit.source.extra)
     newest = newest_rows(audit.source)
@@ -152,7 +153,7 @@ def _clean(screen: Screen, columns: tuple[str, ...], newest: NewestRows, path: s
 
 
 def _column(screen: Screen, name: str) -> pa.Array:
-    column = screen.column(name)
-    if name in _SHOWN_TEXT:
+    column = screen_markup(screen, name) if name in _RENDERED else screen.column(name)
+    if name in _ONE_LINE:
         return blank_controls(column)
     return column.cast(pa.string()) if _HOLDS.get(name) is Holds.TEXT else column

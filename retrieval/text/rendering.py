@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import repeat
 from typing import overload
@@ -16,8 +16,10 @@ from typing import overload
 import pyarrow as pa
 
 from retrieval.fingerprint import fingerprint
+from retrieval.text.descriptions import boilerplate_of, without_shared
+from retrieval.text.markup import without_markup
 
-TEXT_VERSION = 1
+TEXT_VERSION = 2
 TITLE_LIMIT = 300
 CATEGORY_LIMIT = 200
 BRAND_LIMIT = 80
@@ -44,29 +46,32 @@ class Item:
     description: str | None = None
 
 
-def item_text(item: Item) -> str:
+def item_text(item: Item, boilerplate: Set[str] = frozenset()) -> str:
     """The known fields as `title | brand | categories | price band | description`.
 
-    Control characters and runs of white space become one blank. Categories are listed once each, in order. A brand that
-    the title begins with, or that is a category, is left out. Each field is cut at a word (title and description at 300
-    characters, categories at 200, brand at 80).
+    Markup is taken out. Control characters and runs of white space become one blank. Categories are listed once each,
+    in order. A brand that the title begins with, or that is a category, is left out, and so are sentences of the
+    description in `boilerplate` (see `retrieval.text.descriptions`). Each field is cut at a word (title and description
+    at 300 characters, categories at 200, brand at 80).
 
     >>> item_text(Item(title="Argan Oil Mask", brand="Moroccanoil", category=("Hair Care",)))
     'Argan Oil Mask | Moroccanoil | Hair Care'
     >>> item_text(Item(title="Acme  Mug\\n", brand="ACME", category=["Kitchen", "Mugs", "Kitchen"], price=7.5))
     'Acme Mug | Kitchen, Mugs | price 5 to 10'
     """
-    return _render(item.title, item.brand, item.category, item.price, item.description)
+    return _render(boilerplate, item.title, item.brand, item.category, item.price, item.description)
 
 
 def item_texts(table: pa.Table) -> list[str]:
     """`item_text` of each row of an items table, in row order; about 4 seconds for a million rows.
 
-    The table needs a `title`; `brand`, `category`, `price` and `description` are used where present.
+    The table needs a `title`; `brand`, `category`, `price` and `description` are used where present. Sentences that the
+    catalogue's descriptions share are left out, as the table's schema records them.
     """
     names = ("title", "brand", "category", "price", "description")
     columns = [table[name].to_pylist() if name in table.column_names else repeat(None) for name in names]
-    return [_render(*values) for values in zip(*columns, strict=False)]
+    boilerplate = boilerplate_of(table)
+    return [_render(boilerplate, *values) for values in zip(*columns, strict=False)]
 
 
 class ItemTexts(Sequence[str]):
@@ -158,26 +163,27 @@ def query_text(text: str) -> str:
 
 
 def clean(text: str) -> str:
-    """`text` with every run of white space and control characters as one blank, none at the ends.
+    """`text` without markup, with every run of white space and control characters as one blank, none at the ends.
 
-    >>> clean("  a\\x00b\\t c ")
-    'a b c'
+    >>> clean("  a\\x00b\\t <i>c</i> &amp; d ")
+    'a b c & d'
     """
+    text = without_markup(text)
     if not text.isprintable():
         text = text.translate(_CONTROLS)
     return " ".join(text.split())
 
 
 def trim(text: str, limit: int) -> str:
-    """`text` cut at a blank to at most `limit` characters; a single longer word is cut inside.
+    """`text` cut at a blank to at most `limit` characters; a word that is longer than half of them is cut inside.
 
-    >>> trim("one two three", 9), trim("abcdef", 4)
-    ('one two', 'abcd')
+    >>> trim("one two three", 9), trim("abcdef", 4), trim("a bcdefghi", 8)
+    ('one two', 'abcd', 'a bcdefg')
     """
     if len(text) <= limit:
         return text
-    head, blank, _ = text[: limit + 1].rpartition(" ")
-    return head if blank else text[:limit]
+    head = text[: limit + 1].rpartition(" ")[0]
+    return head if len(head) >= limit / 2 else text[:limit]
 
 
 def rendering_fingerprint() -> str:
@@ -196,10 +202,12 @@ def rendering_fingerprint() -> str:
         Item(title="  Acme\tMug \x00 red", brand="acme", category=["Kitchen", "Mugs", "Kitchen"], price=12.5),
         Item(title=words, brand=words, category=words, price=0.5, description=words),
         Item(title="Mask", brand="Argan", category=("Argan", "Hair"), price=1e12, description="x" * 400),
+        Item(title="<b>Mug</b> &amp; lid", description=f"<p>Free shipping today.</p>Blue.<br>{words}"),
     ]
+    texts = [item_text(item, frozenset({"free shipping today"})) for item in items]
     shoppers = [user_text([words, "Mug", "Mug", "a", "b", "c", "d"], words), user_text(["Mug"]), user_text([])]
     bands = [price_band(edge) for edge in _PRICE_EDGES]
-    return fingerprint(TEXT_VERSION, limits, bands, [item_text(item) for item in items], shoppers)
+    return fingerprint(TEXT_VERSION, limits, bands, texts, shoppers)
 
 
 def field_markers_fingerprint() -> str:
@@ -209,6 +217,7 @@ def field_markers_fingerprint() -> str:
 
 
 def _render(
+    boilerplate: Set[str],
     title: str | None,
     brand: str | None,
     category: str | Sequence[str | None] | None,
@@ -222,9 +231,14 @@ def _render(
         _unmentioned_brand(clean(brand or ""), name, categories),
         trim(", ".join(categories), CATEGORY_LIMIT),
         price_band(price),
-        trim(clean(description or ""), DESCRIPTION_LIMIT),
+        trim(_told(description or "", boilerplate), DESCRIPTION_LIMIT),
     ]
     return FIELD_SEPARATOR.join(part for part in parts if part)
+
+
+def _told(description: str, boilerplate: Set[str]) -> str:
+    """What a description tells of its item alone."""
+    return clean(without_shared(without_markup(description), boilerplate)) if boilerplate else clean(description)
 
 
 def _distinct(category: str | Sequence[str | None] | None) -> list[str]:

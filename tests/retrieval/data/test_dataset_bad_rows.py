@@ -26,6 +26,7 @@ from data_sets import (
     shop,
 )
 from retrieval.data.dataset import load
+from retrieval.text.rendering import item_texts
 
 
 @pytest.mark.parametrize(
@@ -102,6 +103,49 @@ def test_an_item_with_an_impossible_price_stays_without_it(tmp_path: Path) -> No
     dataset = load(shop(tmp_path, items=items(price=replaced([2.0] * N_ITEMS, 5, float("nan")))), now=NOW)
     assert dataset.items["price"][5].as_py() is None
     assert dataset.items["price"].null_count == 1
+
+
+def test_markup_is_taken_out_of_every_text_and_counted(tmp_path: Path) -> None:
+    table = items(
+        title=replaced(items()["title"], 4, "<b>Mug</b> &amp; lid"),
+        category=replaced([["Mugs"]] * N_ITEMS, 5, ["Kitchen &gt; Mugs", "<i>New</i>"]),
+        brand=replaced([None] * N_ITEMS, 6, "AT&amp;T"),
+        description=["<p>Holds &frac12; l</p>", "a < b"] * (N_ITEMS // 2),
+    )
+    data = load(shop(tmp_path, items=table), now=NOW, max_bad=0, rejected=tmp_path / "rejected.parquet")
+    assert data.items["title"][4].as_py() == "Mug & lid"
+    assert data.items["category"][5].as_py() == ["Kitchen > Mugs", "New"]
+    assert data.items["brand"][6].as_py() == "AT&T"
+    assert data.items["description"].to_pylist()[:2] == ["\nHolds ½ l\n", "a < b"]
+    told = {remark.rule: (remark.rows, remark.first_row) for remark in data.report.files[0].remarks}
+    assert told == {
+        "title with HTML": (1, 4),
+        "category with HTML": (1, 5),
+        "brand with HTML": (1, 6),
+        "description with HTML": (N_ITEMS // 2, 0),
+    }
+    assert data.report.files[0].verdict == "good"
+
+
+def test_a_title_of_markup_alone_is_blank(tmp_path: Path) -> None:
+    dataset = load(shop(tmp_path, items=items(title=replaced(items()["title"], 3, "<p>&nbsp;</p>"))), now=NOW)
+    assert one_finding(dataset, 0)[:4] == ("title null or blank", "row set aside", 1, 3)
+
+
+def test_a_query_has_no_markup(tmp_path: Path) -> None:
+    data = load(
+        searches(tmp_path, queries=queries(text=replaced(queries()["text"], 2, "<b>red</b> mug &lt;3"))), now=NOW
+    )
+    assert data.queries is not None
+    assert data.queries.texts[2] == "red mug <3"
+
+
+def test_sentences_that_many_descriptions_share_are_noted(tmp_path: Path) -> None:
+    told = [f"Free shipping today! Mug of {n} ml." for n in range(N_ITEMS)]
+    data = load(shop(tmp_path, items=items(description=told)), now=NOW)
+    assert any("'free shipping today'" in note for note in data.report.notes)
+    assert item_texts(data.items)[7] == "Mug 7 | Mug of 7 ml."
+    assert data.items["description"][7].as_py() == told[7]
 
 
 def test_control_characters_never_reach_a_title(tmp_path: Path) -> None:

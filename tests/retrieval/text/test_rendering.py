@@ -57,7 +57,7 @@ an_item = st.builds(
 
 @pytest.mark.parametrize("case", GOLDEN["items"], ids=lambda case: case["why"])
 def test_items_read_as_in_the_golden_file(case: dict[str, Any]) -> None:
-    assert item_text(Item(**case["item"])) == case["text"]
+    assert item_text(Item(**case["item"]), frozenset(case.get("boilerplate", []))) == case["text"]
 
 
 @pytest.mark.parametrize("case", GOLDEN["shoppers"], ids=lambda case: case["why"])

@@ -112,6 +112,27 @@ def test_new_prices_cost_no_transformer_pass_and_new_titles_one_each(
     np.testing.assert_allclose(version.readings, expected, atol=1e-5)
 
 
+def test_an_update_leaves_out_the_sentences_that_the_catalogue_shares(
+    job: Build, data: Path, own_bundle: Path, items: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = [f"Free shipping on every order. Own words, number {at}." for at in range(items.num_rows)]
+    catalogue(data, with_column(items, "description", told))
+    read = Read(monkeypatch)
+    job()
+    assert len(read.texts) == items.num_rows
+    assert not any("Free shipping" in text for text in read.texts)
+    changed = with_column(items, "description", [f"{one} They changed." for one in told]).slice(0, 1)
+    pq.write_table(changed, tmp_path / "upserts.parquet")
+    update = Update(upsert=tmp_path / "upserts.parquet", delete=None, max_bad=0.1)
+    update.apply(Bundle.open(own_bundle), device="cpu", say=lambda _: None)
+    assert read.texts[-1].endswith("Own words, number 0. They changed.")
+    assert "Free shipping" not in read.texts[-1]
+    state = Engine.open(own_bundle, device="cpu").state
+    row = state.version.rows_of(changed["item_id"].to_pylist())
+    assert state.item_texts(row) == read.texts[-1:]
+    assert "Free shipping" in str(state.version.values_at("description", row)[0])
+
+
 def test_what_an_update_embedded_is_not_embedded_again(
     job: Build, data: Path, own_bundle: Path, items: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
