@@ -109,6 +109,7 @@ class FileAudit:
     max_bad: float
     max_unknown: float
     rejected: RejectedRows
+    known_id: str = ""
     bad: int = 0
     unknown: int = 0
     dropped: int = 0
@@ -152,6 +153,7 @@ class FileAudit:
             columns=self.source.columns,
             missing=self.source.missing,
             extra=self.source.extra,
+            known_id=self.known_id,
             unread=self.source.unread,
             renames=self.source.renames,
         )

@@ -10,6 +10,10 @@ from typing import TypeAlias
 from retrieval.errors import BadData
 
 SET_ASIDE, LEFT_OUT, CLEANED = "row set aside", "value left out", "text cleaned"
+HINTS = {  # what is behind a rule that most rows of a file break
+    "timestamp in the future": "such times mostly count milliseconds or microseconds that were taken for seconds",
+    "timestamp before 1990": "such times mostly count seconds that were taken for milliseconds, or days",
+}
 GOING_ON = {SET_ASIDE: "without them", LEFT_OUT: "without these values", CLEANED: "with the text cleaned"}
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
@@ -39,8 +43,8 @@ class FileReport:
 
     `bad` counts each row once, however many rules it breaks; `unknown` counts rows that name an item or a query that
     the data set does not hold. The limits are shares of `rows`: 1 bad row of 20 is 5 %. `remarks` count rows that are
-    not bad, but are not read as they stand; `unread` are columns of the contract that no model reads; `renames` names,
-    by missing column, a further column that may be meant.
+    not bad, but are not read as they stand. `known_id` is an id of items.parquet, for comparison. `unread` are columns
+    of the contract that no model reads. `renames` names, by missing column, a further column that may be meant.
     """
 
     path: str
@@ -55,18 +59,19 @@ class FileReport:
     missing: tuple[str, ...]
     extra: tuple[str, ...]
     remarks: tuple[Finding, ...] = ()
+    known_id: str = ""
     unread: tuple[str, ...] = ()
     renames: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def refusal(self) -> str | None:
         """Why the file is refused and what to do, in one line; None where it is within its limits."""
+        if self.kept == 0:
+            return self._none_usable()
         if self.bad > self.max_bad * self.rows:
             return self._over_limit(self.bad, self.max_bad, "--max-bad", unknown=False)
         if self.unknown > self.max_unknown * self.rows:
             return self._over_limit(self.unknown, self.max_unknown, "--max-unknown", unknown=True)
-        if self.kept == 0:
-            return f"{self.path}: none of its {self.rows:,} rows is usable; repair the file"
         return None
 
     @property
@@ -96,14 +101,26 @@ class FileReport:
         if self.refusal:
             raise BadData(self.refusal)
 
+    def _none_usable(self) -> str:
+        causes = "; ".join(map(str, sorted(self.findings, key=lambda finding: -finding.rows)))
+        advice = "repair the file" + self._hint()
+        if self.unknown and self.known_id:
+            advice = f"items.parquet has ids such as {self.known_id}: write the same ids into both"
+        return f"{self.path}: none of its {self.rows:,} rows is usable: {causes}; {advice}"
+
+    def _hint(self) -> str:
+        """What may be behind a rule that most rows break, in brackets; empty where nothing is known of it."""
+        hints = [HINTS[one.rule] for one in self.findings if one.rule in HINTS and one.rows * 2 > self.rows]
+        return f" ({hints[0]})" if hints else ""
+
     def _over_limit(self, count: int, limit: float, option: str, *, unknown: bool) -> str:
         worst_first = sorted((f for f in self.findings if f.unknown == unknown), key=lambda f: -f.rows)
         causes = "; ".join(map(str, worst_first))
         going_on = " and ".join(dict.fromkeys(GOING_ON[finding.action] for finding in worst_first))
         return (
             f"{self.path}: {count:,} of {self.rows:,} rows ({_percent(count / self.rows)}) are bad, more than "
-            f"{_percent(limit)}: {causes}; repair them, or raise {option} to {_above(count / self.rows)} to go on "
-            f"{going_on}"
+            f"{_percent(limit)}: {causes}; repair them{self._hint()}, or raise {option} to "
+            f"{_above(count / self.rows)} to go on {going_on}"
         )
 
 

@@ -15,7 +15,7 @@ from retrieval.data.events import EventReader, Events
 from retrieval.data.facts import facts_of, notes_on
 from retrieval.data.items import read_items
 from retrieval.data.judgements import SPLITS, Judgements, Queries, read_judgements, read_queries
-from retrieval.data.rejected import RejectedRows
+from retrieval.data.rejected import RejectedRows, shown
 from retrieval.data.schema import CONTRACT, EVENTS, ITEMS, JUDGEMENTS, QUERIES, open_source
 from retrieval.data.time_units import DAY
 from retrieval.errors import BadConfig, BadData
@@ -139,6 +139,9 @@ class _Reading:
         audits = {name: self._audit(name) for name in names}
         items = with_boilerplate(read_items(audits[ITEMS]))
         item_ids = tuple(items["item_id"].to_pylist())
+        for name in (EVENTS, JUDGEMENTS):
+            if name in audits and item_ids:
+                audits[name].known_id = shown(item_ids[0])
         reader = EventReader(item_ids)
         if EVENTS in audits:
             reader.read(audits[EVENTS], self.latest)

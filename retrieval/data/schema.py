@@ -239,6 +239,8 @@ def _wrong_type(path: Path, column: Column, found: pa.DataType) -> str:
         advice = "it holds nothing but nulls; fill it"
     elif column.holds is Holds.ID and pa.types.is_floating(found):
         advice = "1.0 is no id: cast it to int64 or string, whichever the other files use"
+    elif column.holds is Holds.NUMBER and _is_text(found):
+        advice = "write numbers without currency and thousands separators, such as 12.99"
     return f"{path}: column {column.name} is {found}, wanted {column.holds.value}; {advice}"
 
 

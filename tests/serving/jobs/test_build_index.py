@@ -118,7 +118,7 @@ def test_an_update_leaves_out_the_sentences_that_the_catalogue_shares(
     told = [f"Free shipping on every order. Own words, number {at}." for at in range(items.num_rows)]
     catalogue(data, with_column(items, "description", told))
     read = Read(monkeypatch)
-    job()
+    job(force=True, why="all descriptions are new").require_live()
     assert len(read.texts) == items.num_rows
     assert not any("Free shipping" in text for text in read.texts)
     changed = with_column(items, "description", [f"{one} They changed." for one in told]).slice(0, 1)
