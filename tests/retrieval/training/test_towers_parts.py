@@ -14,7 +14,7 @@ from retrieval.data.dataset import DataSet
 from retrieval.data.split import EventSplit, split_events, split_judgements
 from retrieval.errors import BadConfig
 from retrieval.text.rendering import item_texts
-from retrieval.towers.serving import HEAD, HISTORY, Towers
+from retrieval.towers.serving import HEAD, HISTORY, Towers, read_config
 from retrieval.training.towers import TextPart, TowerData, history_epochs, train_towers
 from retrieval.training.windows import target_weights
 from walks import BOUGHT, ITEMS, WORDS, Shop, config_of, fit, walks
@@ -96,7 +96,9 @@ def test_judged_queries_alone_train_a_text_part_and_no_history(
     trained = fit(
         TowerData(data, None, split_judgements(data)), tmp_path, config_of(tiny_encoder_folder, examples=64), told=told
     )
-    assert [line.split(":")[0] for line in told] == ["text encoder"]
+    assert [line.split(":")[0] for line in told] == ["text model", "text encoder"]
+    assert told[0] == f"text model: {tiny_encoder_folder}, as the settings say"
+    assert read_config(trained.folder).text_model == f"{tiny_encoder_folder}, as the settings say"
     assert not (trained.folder / HEAD).exists()
     assert not (trained.folder / HISTORY).exists()
     towers = Towers.open(trained.folder, device="cpu")
