@@ -61,7 +61,7 @@ class TextConfig(Settings):
     loss: Literal["softmax", "bce", "mse"] = Field(
         default="softmax",
         description="softmax: cross-entropy over the items of the batch. bce: binary cross-entropy over the same. "
-        "mse: squared error of cosines against grades, on judged pairs alone",
+        "mse: squared error of cosines against grades and ratings, on judged pairs and rated events alone",
     )
     temperature: float = Field(
         default=0.05,

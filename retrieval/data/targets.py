@@ -69,7 +69,7 @@ def targets_of_events(events: Events, asked: Sequence[str] | None = None, min_ra
     if not taken.any():
         raise BadConfig(f"target_events is {', '.join(names)}, which are returns; name a kind of event to predict")
     least = usual_min_rating(events) if min_rating == "auto" else min_rating
-    low = np.zeros(len(events), bool) if least is None else taken & _rated(events) & (events.rating < least)
+    low = np.zeros(len(events), bool) if least is None else taken & rated(events) & (events.rating < least)
     if low.sum() == taken.sum():
         raise BadConfig(
             f"data.min_rating is {least:g}, and every event to predict has a lower rating; lower it, or set it to null"
@@ -88,8 +88,7 @@ def targets_of_events(events: Events, asked: Sequence[str] | None = None, min_ra
 def usual_min_rating(events: Events) -> float | None:
     """The lowest rating that counts as wanted on the scale that the ratings seem to have: 3 of 5, 5 of 10; None without
     ratings, or with one above 100."""
-    rated = events.rating[_rated(events)]
-    best = float(rated.max(initial=0.0))
+    best = float(events.rating[rated(events)].max(initial=0.0))
     return next((least for top, least in SCALES.items() if 0 < best <= top), None)
 
 
@@ -104,7 +103,7 @@ def kind_counts(events: Events) -> dict[str, int]:
     return dict(sorted(zip(events.kinds, counts, strict=True), key=lambda pair: (-pair[1], pair[0])))
 
 
-def _rated(events: Events) -> Bools:
+def rated(events: Events) -> Bools:
     """Mask of the events with a rating, bool [n]. Where ratings go beyond 1, many shops write 0 for none."""
     lowest = 0.0 if float(np.fmax.reduce(events.rating, initial=0.0)) > 1 else -1.0
     return np.asarray(events.rating > lowest)

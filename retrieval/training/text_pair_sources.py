@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from retrieval.data.dataset import DataSet
 from retrieval.data.split import EventSplit, JudgementSplit
+from retrieval.data.targets import rated
 from retrieval.text.rendering import user_text
 from retrieval.topk import CSR
 from retrieval.training.text_pairs import TextPairs
@@ -68,6 +69,32 @@ def event_query_pairs(data: DataSet, train: NDArray[np.bool_]) -> TextPairs:
     texts = tuple(events.query_texts[code] for code in query)
     known = CSR.grouped(query, item, len(events.query_texts))
     return TextPairs(texts, query.astype(np.int64), item.astype(np.int64), known)
+
+
+def rated_pairs(data: DataSet, train: NDArray[np.bool_]) -> TextPairs:
+    """Pairs of what led to a rated training event and its item, with the rating scaled to 0 (lowest of the data set) to
+    1 (highest) as grade. `train` bool [n_events]; at least one event has a rating.
+
+    What led to it is the event's query, or else the shopper's newest titles before; events without either make no pair.
+    """
+    assert data.events is not None
+    events, titles = data.events, data.items["title"].to_pylist()
+    known_rating = rated(events)
+    at = np.flatnonzero(train & known_rating)
+    starts = events.offsets[events.user[at]]
+    texts = [
+        events.query_texts[events.query[one]]
+        if events.query[one] >= 0
+        else _recent(events.item[max(start, one - 8) : one], titles)
+        for one, start in zip(at.tolist(), starts.tolist(), strict=True)
+    ]
+    told = np.array([bool(text) for text in texts], bool)
+    at, owner = at[told], np.arange(int(told.sum()))
+    lowest, span = events.rating[known_rating].min(), np.ptp(events.rating[known_rating])
+    grade = (events.rating[at] - lowest) / span if span > 0 else np.ones(len(at))
+    item = events.item[at].astype(np.int64)
+    known = CSR.grouped(owner, item, len(owner))
+    return TextPairs(tuple(filter(None, texts)), owner, item, known, grade.astype(np.float32))
 
 
 def history_pairs(windows: Windows, titles: list[str], pairs: int, rng: np.random.Generator) -> TextPairs:

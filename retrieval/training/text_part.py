@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
+from retrieval.data.targets import rated
 from retrieval.encoders.pretrained import pretrained_source
 from retrieval.encoders.text_encoder import open_sentence_transformer
 from retrieval.errors import BadConfig
@@ -30,7 +31,14 @@ from retrieval.training.interpolation import (
     trial_scores,
 )
 from retrieval.training.text_batches import Teacher
-from retrieval.training.text_pair_sources import GOOD_SHARE, TowerData, event_query_pairs, history_pairs, judged_pairs
+from retrieval.training.text_pair_sources import (
+    GOOD_SHARE,
+    TowerData,
+    event_query_pairs,
+    history_pairs,
+    judged_pairs,
+    rated_pairs,
+)
 from retrieval.training.text_pairs import TextPairs
 from retrieval.training.text_tower import hashed_share, train_text
 from retrieval.training.vocabulary import trim_vocabulary
@@ -63,16 +71,21 @@ class TextData:
 
     @classmethod
     def of(cls, source: TowerData, windows: Windows | None, scale: float, config: RetrievalConfig) -> TextData:
-        """The training data; `scale` multiplies the number of examples. Loss mse reads judgements alone, because
-        purchases have no grades; raises BadConfig where there are none."""
+        """The training data; `scale` multiplies the number of examples. Loss mse reads judgements and rated
+        events alone, because others have no grades; raises BadConfig where there are none."""
         graded, rng = config.text.loss == "mse", np.random.default_rng(config.seed)
-        if graded and source.judgements is None:
+        events = source.data.events
+        by_ratings = graded and events is not None and bool(rated(events).any())
+        if graded and source.judgements is None and not by_ratings:
             raise BadConfig(
-                "retrieval.text.loss mse needs graded judgements, and the data set has none; take softmax or bce"
+                "retrieval.text.loss mse needs graded judgements or events with a rating, and the data set has none; "
+                "take softmax or bce"
             )
         parts, histories = [], NO_PAIRS
         if source.judgements is not None and source.data.queries is not None:
             parts.append(judged_pairs(source.data, source.judgements.folds["train"], graded=True))
+        if by_ratings:
+            parts.append(rated_pairs(source.data, source.train))
         if windows is not None and not graded:
             parts.append(event_query_pairs(source.data, source.train))
             titles = source.data.items["title"].to_pylist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import TypeAlias
 
 import numpy as np
@@ -12,7 +13,13 @@ from retrieval.data.dataset import DataSet
 from retrieval.data.events import Events
 from retrieval.text.rendering import user_text
 from retrieval.topk import CSR
-from retrieval.training.text_pair_sources import TITLES_READ, event_query_pairs, history_pairs, judged_pairs
+from retrieval.training.text_pair_sources import (
+    TITLES_READ,
+    event_query_pairs,
+    history_pairs,
+    judged_pairs,
+    rated_pairs,
+)
 from retrieval.training.text_pairs import TextPairs
 from retrieval.training.windows import Windows
 
@@ -152,3 +159,23 @@ def test_joined_pairs_keep_their_owners_apart(make_events: Story) -> None:
     assert known(both, 1) == {0, 1}
     assert both.take(np.array([1])).owner.tolist() == [1]
     assert both.digest() != part.digest()
+
+
+def test_ratings_are_the_grades_of_what_led_to_an_event(load_shop: Shop) -> None:
+    days = [datetime(2024, 1, day, tzinfo=UTC) for day in (1, 2, 3, 4, 5)]
+    data = load_shop(
+        items=ITEMS,
+        events={
+            "user_id": ["ann"] * 5,
+            "item_id": ["a", "b", "c", "d", "a"],
+            "event": ["purchase"] * 5,
+            "timestamp": days,
+            "rating": [4.0, 5.0, 1.0, None, 3.0],
+            "query": [None, None, "drill", None, None],
+        },
+    )
+    pairs = rated_pairs(data, np.array([True, True, True, True, False]))
+    assert list(zip(pairs.text, pairs.item.tolist(), pairs.grades.tolist(), strict=True)) == [
+        ("red mug", 1, 1.0),  # the first event has nothing before it
+        ("drill", 2, 0.0),
+    ]
