@@ -40,7 +40,7 @@ def share_of(data: DataSet, share: float, config: DataConfig) -> Shop:
 
 def events_of(events: Events, kept: NDArray[np.bool_]) -> Events:
     """The events of a mask, bool [n_events]; the codes of users and kinds stay the same."""
-    columns = ("user", "item", "kind", "time", "query", "basket", "quantity", "price")
+    columns = ("user", "item", "kind", "time", "query", "basket", "quantity", "price", "rating")
     return replace(
         events,
         **{name: getattr(events, name)[kept] for name in columns},
