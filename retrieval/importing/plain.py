@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -21,9 +22,11 @@ def read_mapping(text: str) -> dict[str, str]:
 
     >>> read_mapping("item_id=sku, title=Product name")
     {'item_id': 'sku', 'title': 'Product name'}
+
+    A pair in quotation marks may have commas: `item_id=sku,"title=Name, long"`.
     """
     mapping: dict[str, str] = {}
-    for part in text.split(","):
+    for part in next(csv.reader([text], skipinitialspace=True), []):
         name, equals, column = (piece.strip() for piece in part.partition("="))
         if not (name and equals and column):
             raise BadConfig(f"--map {text}: {part.strip()!r} is no NAME=COLUMN; write such as item_id=sku,title=name")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -113,7 +114,11 @@ def _duckdb(scratch: Path) -> Iterator[DuckDBPyConnection]:
         connection.execute(f"SET temp_directory = {literal(scratch)}")
         connection.execute("SET enable_progress_bar = false")
         yield connection
+    except duckdb.OutOfMemoryException as error:
+        raise MemoryError(str(error)) from error
     except duckdb.Error as error:
+        if os.strerror(errno.ENOSPC) in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(scratch)) from error
         told = str(error).split("\n\n")[0].replace("\n", " ")
         raise BadData(
             f"DuckDB cannot read this: {told[:300]}; mend the query or the file, or read it by --map"

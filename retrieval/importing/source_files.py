@@ -98,10 +98,16 @@ def _walk(sources: Iterable[Path], scratch: Path) -> Iterator[tuple[str, Path]]:
         for path in inside:
             if any(part.startswith((".", "__MACOSX")) for part in path.relative_to(source).parts):
                 continue
-            if zipfile.is_zipfile(path):
+            if zipfile.is_zipfile(path) and not _is_workbook(path):
                 yield from _unpacked(path, scratch)
             else:
                 yield str(path), path
+
+
+def _is_workbook(path: Path) -> bool:
+    """Whether a zip archive is an Excel or OpenDocument file."""
+    with zipfile.ZipFile(path) as packed:
+        return not {"[Content_Types].xml", "mimetype"}.isdisjoint(packed.namelist())
 
 
 def _unpacked(archive: Path, scratch: Path) -> Iterator[tuple[str, Path]]:
@@ -130,6 +136,8 @@ def _told(label: str, path: Path, at: Path, encoding: str | None, delimiter: str
         return "is damaged gzip"
     if not head.strip(b"\x00 \r\n\t"):
         return "is empty"
+    if head.startswith(b"PK\x03\x04"):
+        return "is a workbook; save each of its sheets as CSV"
     if head.startswith(PARQUET):
         return _parquet(label, path, at)
     if head[8:12] == DUCKDB:

@@ -121,7 +121,11 @@ def test_nothing_is_overwritten_without_being_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({}, BadData, r"no reader knows these files \(.*sku, name.*--map item_id=sku,title=name"),
+        (
+            {},
+            BadData,
+            r"no reader knows these files \(.*sku, name.*--map item_id=sku,title=name; or name a source",
+        ),
         ({"reader": "shopify"}, BadData, "--from shopify: cannot read any of the files .*Handle, Title, Vendor"),
         ({"mapping": "item_id"}, BadConfig, "is no NAME=COLUMN"),
         ({"mapping": "item_id=sku,item_id=name"}, BadConfig, "names item_id twice"),
@@ -159,6 +163,24 @@ def test_a_damaged_file_is_one_line(tmp_path: Path, content: str | None, message
         source.write_text(content)
     with pytest.raises(BadData, match=message):
         import_data([source], tmp_path / "out")
+
+
+def test_a_workbook_is_told_from_an_archive(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "items.xlsx", "w") as archive:
+        archive.writestr("[Content_Types].xml", "<Types/>")
+        archive.writestr("xl/worksheets/sheet1.xml", "<worksheet/>")
+    with pytest.raises(BadData, match=r"items\.xlsx: is a workbook; save each of its sheets as CSV"):
+        import_data([tmp_path / "items.xlsx"], tmp_path / "out")
+
+
+def test_a_column_whose_name_has_a_comma_is_mapped_in_quotation_marks(tmp_path: Path) -> None:
+    source = written(tmp_path / "rows.csv", 'sku,"Name, long"\n1,Mug\n')
+    assert items(tmp_path, source, 'item_id=sku,"title=Name, long"') == [{"item_id": "1", "title": "Mug"}]
+
+
+def test_the_line_for_excel_alone_names_the_delimiter(tmp_path: Path) -> None:
+    source = written(tmp_path / "rows.csv", "sep=|\r\nsku|name\r\n1|A, B; C\r\n", "utf-16")
+    assert items(tmp_path, source) == [{"item_id": "1", "title": "A, B; C"}]
 
 
 def test_a_query_reads_files_by_their_names(tmp_path: Path) -> None:

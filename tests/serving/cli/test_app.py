@@ -26,6 +26,7 @@ from serving.jobs.run import RunResult
 ROOT = Path(__file__).parents[3]
 COMMANDS = [
     "check",
+    "import",
     "run",
     "train",
     "index",
