@@ -63,10 +63,8 @@ class TrainingRun:
     def _ranker(self, shop: Shop, bundle: Bundle, draft: Release, scratch: Path) -> None:
         """Trains a cross-encoder on what the towers propose, where they found anything to learn from."""
         state = Engine.of_release(bundle, draft, device=self.device).state
-        ranking, chosen = (
-            self.config.ranking,
-            text_model_for(self.config.retrieval.text.model, shop.data.language).model,
-        )
+        ranking = self.config.ranking
+        chosen = text_model_for(self.config.retrieval.text.model, shop.data.language)
         pairs = ranker_data(
             shop, state, ranking, seed=self.config.retrieval.seed,
             device=self.device, cross_fit=list, say=say,

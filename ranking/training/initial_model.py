@@ -36,7 +36,7 @@ def new_cross_encoder(start: str | Path, settings: RankerTraining, *, device: st
             model: CrossEncoder = CrossEncoder(str(start), num_labels=1, device=device)
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise BadBundle(f"{start} does not open as a pretrained encoder: {str(error).splitlines()[0]}") from error
-    model.prompts = pair_prompts(start)
+    model.prompts = {**pair_prompts(start)}
     model.max_seq_length = min(settings.max_length, model.max_seq_length or settings.max_length)
     for name, module in model.named_modules():
         if isinstance(module, nn.Dropout):
@@ -93,5 +93,5 @@ def pair_prompts(start: str | Path) -> dict[str, str]:
 def tokenizer_of(model: CrossEncoder) -> PairTokenizer:
     """The model's tokenizer, as serving will tokenise pairs."""
     tokenizer = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())
-    pad_id = model.tokenizer.pad_token_id or 0
-    return PairTokenizer(tokenizer, max_length=model.max_seq_length or 512, pad_id=pad_id, prompts=model.prompts)
+    pad_id, prompts = model.tokenizer.pad_token_id or 0, {side: text for side, text in model.prompts.items() if text}
+    return PairTokenizer(tokenizer, max_length=model.max_seq_length or 512, pad_id=pad_id, prompts=prompts)

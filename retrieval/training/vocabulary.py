@@ -37,14 +37,14 @@ def trim_vocabulary(model: SentenceTransformer, texts: Iterable[str]) -> int | N
     spec = json.loads(backend.to_str())
     if spec["model"].get("type") != "Unigram" or len(spec["model"]["vocab"]) <= LARGE:
         return None
-    kept = kept_pieces(spec, used_pieces(backend, model.prompts.values(), texts))
+    kept = kept_pieces(spec, used_pieces(backend, filter(None, model.prompts.values()), texts))
     trimmed = Tokenizer.from_str(json.dumps(trimmed_spec(spec, kept)))
-    model[0].processor = _like(tokenizer, trimmed)
+    model[0].processor = _like(tokenizer, trimmed)  # type: ignore[assignment]
     words = network.get_input_embeddings()
     assert isinstance(words, nn.Embedding)
     with torch.no_grad():
         rows = words.weight[torch.from_numpy(kept).to(words.weight.device)].clone()
-    network.set_input_embeddings(nn.Embedding.from_pretrained(rows, freeze=False, padding_idx=None))
+    network.set_input_embeddings(nn.Embedding(*rows.shape, _weight=rows))
     network.config.vocab_size = len(kept)
     network.config.pad_token_id = model.tokenizer.pad_token_id
     return len(kept)
@@ -92,7 +92,7 @@ def trimmed_spec(spec: Mapping[str, Any], kept: NDArray[np.int64]) -> dict[str, 
 
 def _like(tokenizer: PreTrainedTokenizerFast, backend: Tokenizer) -> PreTrainedTokenizerFast:
     """A tokenizer over another backend with the names, lengths and inputs of `tokenizer`."""
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=backend,
         model_max_length=tokenizer.model_max_length,
         model_input_names=tokenizer.model_input_names,
