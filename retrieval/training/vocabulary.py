@@ -44,7 +44,7 @@ def trim_vocabulary(model: SentenceTransformer, texts: Iterable[str]) -> int | N
     assert isinstance(words, nn.Embedding)
     with torch.no_grad():
         rows = words.weight[torch.from_numpy(kept).to(words.weight.device)].clone()
-    network.set_input_embeddings(nn.Embedding(*rows.shape, _weight=rows))
+    network.set_input_embeddings(nn.Embedding(len(rows), rows.shape[1], _weight=rows))
     network.config.vocab_size = len(kept)
     network.config.pad_token_id = model.tokenizer.pad_token_id
     return len(kept)
