@@ -143,7 +143,8 @@ class Engine:
         """The k best items for a query, personalised where a shopper or a history is given.
 
         Words that no item contains are corrected, unless `spellcheck` is false; the answer's `corrected_query` is then
-        what was searched for. An empty query is a recommendation.
+        what was searched for. Where a correction is in doubt both words are searched for, and `also_searched` is the
+        corrected query. An empty query is a recommendation.
         """
         return self.recommend(
             user_id=user_id, history=history, query=text, k=k, filter_seen=filter_seen, rerank=rerank, filters=filters,

@@ -152,12 +152,15 @@ class Answer:
     timings_ms: dict[str, float] = field(default_factory=dict)  # by stage
     index_revision: int = 0  # how many updates the release's index has had
     degraded: tuple[str, ...] = ()  # what the deadline cut, such as "rerank, full model: 12 of 30 places"
-    corrected_query: str = ""  # the query after spelling correction; empty where nothing was corrected
+    corrected_query: str = ""  # the query after spelling correction; empty where nothing was corrected, or in doubt
+    also_searched: str = ""  # where a correction is in doubt: the corrected query, searched for beside the one typed
 
     def notes(self, language: Language = "en") -> tuple[str, ...]:
         """What a shopper may be told of how the answer came about: the query searched for, what stood in for what, what
         the deadline cut. Raises BadRequest for a language without texts."""
         searched = (text("note.searched", language, query=self.corrected_query),) if self.corrected_query else ()
+        if self.also_searched:
+            searched = (text("note.also_searched", language, query=self.also_searched),)
         stood_in = (fallback_text(code, language) for code in self.fallbacks)
         return (*searched, *stood_in, *(retold(cut, language) for cut in self.degraded))
 
@@ -171,6 +174,7 @@ class Answer:
             "fallbacks": list(self.fallbacks),
             "degraded": list(self.degraded),
             "corrected_query": self.corrected_query,
+            "also_searched": self.also_searched,
             "reranked": list(self.reranked),
             "timings_ms": self.timings_ms,
         }

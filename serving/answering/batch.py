@@ -52,6 +52,7 @@ class Queries(NamedTuple):
 
     typed: Sequence[str] = ()
     corrected: Sequence[str] = ()  # as every model reads them: misspelt words taken for those that were meant
+    meant: Sequence[str] = ()  # what was meant, if what was typed is searched for as well; else empty
 
     def select(self, part: NDArray[np.int64]) -> Queries:
         """Those of some requests, by position."""

@@ -25,7 +25,7 @@ from retrieval.sources.lexical import Lexical
 from retrieval.sources.protocols import CandidateSource
 from retrieval.text.analysis import Analyzer
 from retrieval.text.rendering import item_texts
-from retrieval.text.spelling import Spelling
+from retrieval.text.spelling import Spelling, words_asked
 from retrieval.towers.query_vectors import QueryVectors
 from retrieval.towers.serving import Towers, UserTower
 from serving.answering.release_settings import SHORTLIST, OrderName, ReleaseSettings, features_passed, gates_passed
@@ -37,6 +37,7 @@ from serving.answering.user_context import UserContextReader
 from serving.answering.user_store import UserStore
 
 LONGEST = 50  # events of a history that are read where the towers do not say
+PAST_QUERIES = 20_000  # whose words are known, the most frequent
 TRIES = 5  # to open the live release, while others take its place
 
 
@@ -122,7 +123,7 @@ class ReleaseState:
             reranks=gates_passed(release.gates),
             scores=features_passed(release.gates),
             steps=open_steps(bundle, release, version, options, like=open_now),
-            spelling=_spelling(sources, user_tower),
+            spelling=_spelling(sources, user_tower, store),
         )
         if release.second_stage is None:
             return state
@@ -275,11 +276,12 @@ def _used(sources: Mapping[str, CandidateSource], fusions: dict[str, Fusion]) ->
     return sources
 
 
-def _spelling(sources: Mapping[str, CandidateSource], user_tower: UserTower) -> Spelling | None:
+def _spelling(sources: Mapping[str, CandidateSource], user_tower: UserTower, store: UserStore) -> Spelling | None:
     lexical = sources.get("words")
     if not isinstance(lexical, Lexical):
         return None
-    return Spelling.of(lexical.codes, lexical.indptr, user_tower.encoder.is_word, lexical.analyzer)
+    asked = words_asked(*store.frequent_queries(PAST_QUERIES), lexical.analyzer)
+    return Spelling.of(lexical.codes, lexical.indptr, user_tower.encoder.is_word, lexical.analyzer, asked)
 
 
 def _user_tower(bundle: Bundle, release: Release, options: RuntimeOptions) -> UserTower:

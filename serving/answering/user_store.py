@@ -95,6 +95,14 @@ class UserStore:
         """The day after the last event, in whole days since 1970, UTC: as of when a release answers."""
         return int(self.timeline.time.max(initial=0) // DAY + 1)
 
+    def frequent_queries(self, most: int) -> tuple[list[str], list[int]]:
+        """The texts of past queries that were asked most often, and how often each was."""
+        if not self.query_texts:
+            return [], []
+        asked = np.bincount(self.timeline.query[self.timeline.query >= 0], minlength=len(self.query_texts))
+        codes = np.argsort(-asked, kind="stable")[:most].tolist()
+        return [self.query_texts[code] for code in codes], asked[codes].tolist()
+
     @classmethod
     def nobody(cls, n_items: int) -> UserStore:
         """No shopper at all."""

@@ -11,7 +11,7 @@ import pytest
 
 from engine_changes import changed, ids, with_fusion
 from retrieval.sources.fusion import Fusion
-from retrieval.text.spelling import Spelling
+from retrieval.text.spelling import Reading, Spelling
 from serving.answering.release_state import ReleaseState
 from serving.cli.show import notes_on
 from serving.engine import Engine
@@ -45,11 +45,24 @@ def test_a_word_that_no_item_has_is_read_as_the_one_that_was_meant(engine: Engin
     assert engine.recommend(user_id=user, query="titanuim camp stoove", spellcheck=False).corrected_query == ""
 
 
+def test_where_a_word_may_be_right_both_are_searched_for_and_the_answer_says_so(engine: Engine) -> None:
+    assert engine.state.spelling is not None
+    spelling = replace(engine.state.spelling, items={**engine.state.spelling.items, "stovf": 1}, _cache={})
+    doubting = changed(engine, spelling=replace(spelling, is_word=lambda word: False))
+    answer = doubting.search("titanium stove xtove")
+    both = doubting.search("titanium stove xtove stove", spellcheck=False)
+    assert [hit.score for hit in answer.items] == [hit.score for hit in both.items]
+    assert (answer.corrected_query, answer.also_searched) == ("", "titanium stove stove")
+    assert answer.to_dict()["also_searched"] == "titanium stove stove"
+    assert "searched for 'titanium stove stove' as well" in notes_on(answer)
+    assert doubting.search("titanium stove").also_searched == ""
+
+
 class AllMean(Spelling):
     """Takes whatever is asked for the same."""
 
-    def corrected(self, text: str) -> str:
-        return MEANT
+    def read(self, text: str) -> Reading:
+        return Reading(MEANT, MEANT, MEANT)
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,8 @@ def describe(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
 
 
 def _answer(state: ReleaseState, batch: Batch, order: Order, line: int, deadline: Deadline) -> Answer:
-    rows, typed, corrected = order.rows[line], batch.queries.typed[line], batch.queries.corrected[line]
+    rows, queries = order.rows[line], batch.queries
+    typed, corrected, meant = queries.typed[line], queries.corrected[line], queries.meant[line]
     kept = np.flatnonzero(rows >= 0)[: batch.k]
     ids, titles = state.version.ids_of(rows[kept]), state.version.values_at("title", rows[kept]).to_pylist()
     sources = [batch.candidates.sources_of(line, place) for place in order.places[line][kept].tolist()]
@@ -49,7 +50,8 @@ def _answer(state: ReleaseState, batch: Batch, order: Order, line: int, deadline
         timings_ms=deadline.timings_ms,
         index_revision=state.version.revision,
         degraded=tuple(_cut(state, batch, line)),
-        corrected_query=corrected if corrected != typed else "",
+        corrected_query="" if meant or corrected == typed else corrected,
+        also_searched=meant,
     )
 
 

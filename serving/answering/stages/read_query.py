@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 def read_query(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
     """Reads `requests` and `spellcheck`, writes `queries`."""
     typed = list(batch.requests.texts)
-    return batch.having(queries=Queries(typed, corrected(state, typed) if batch.spellcheck else typed))
+    return batch.having(queries=read(state, typed) if batch.spellcheck else Queries(typed, typed, [""] * len(typed)))
 
 
-def corrected(state: ReleaseState, texts: Sequence[str]) -> list[str]:
+def read(state: ReleaseState, texts: Sequence[str]) -> Queries:
     """Queries with words that no item has taken for those that were meant, where a release knows its items' words."""
     if state.spelling is None:
-        return list(texts)
-    return [state.spelling.corrected(text) if text else text for text in texts]
+        return Queries(texts, texts, [""] * len(texts))
+    readings = [state.spelling.read(text) for text in texts]
+    meant = [reading.meant if reading.in_doubt else "" for reading in readings]
+    return Queries(texts, [reading.text for reading in readings], meant)
