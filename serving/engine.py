@@ -16,7 +16,7 @@ from serving.answering import pipeline
 from serving.answering.deadline import Deadline
 from serving.answering.release_state import ReleaseState
 from serving.answering.reloader import ReleaseReloader
-from serving.request import Answer, Filters, Given, Request
+from serving.request import Answer, DiversityMethod, Filters, Given, Request
 
 
 class Engine:
@@ -101,6 +101,8 @@ class Engine:
         deadline_ms: float | None = None,
         spellcheck: bool = True,
         explain: bool = False,
+        diversity: float = 0.0,
+        diversify_by: DiversityMethod = "mmr",
     ) -> Answer:
         """The k best items for a shopper, known by `user_id` or by a `history` of item ids, or of (item id, event,
         time), oldest first.
@@ -123,6 +125,8 @@ class Engine:
                 deadline_ms=deadline_ms,
                 spellcheck=spellcheck,
                 explain=explain,
+                diversity=diversity,
+                diversify_by=diversify_by,
             )
         )
 
@@ -139,6 +143,8 @@ class Engine:
         deadline_ms: float | None = None,
         spellcheck: bool = True,
         explain: bool = False,
+        diversity: float = 0.0,
+        diversify_by: DiversityMethod = "mmr",
     ) -> Answer:
         """The k best items for a query, personalised where a shopper or a history is given.
 
@@ -148,12 +154,30 @@ class Engine:
         """
         return self.recommend(
             user_id=user_id, history=history, query=text, k=k, filter_seen=filter_seen, rerank=rerank, filters=filters,
-            deadline_ms=deadline_ms, spellcheck=spellcheck, explain=explain,
+            deadline_ms=deadline_ms, spellcheck=spellcheck, explain=explain, diversity=diversity,
+            diversify_by=diversify_by,
         )  # fmt: skip
 
-    def similar(self, item_id: str, *, k: int = 10, filters: Filters | None = None) -> Answer:
+    def similar(
+        self,
+        item_id: str,
+        *,
+        k: int = 10,
+        filters: Filters | None = None,
+        diversity: float = 0.0,
+        diversify_by: DiversityMethod = "mmr",
+    ) -> Answer:
         """The k items most similar to an item, itself left out; popular ones for an unknown item."""
-        return self.answer(Request(task="similar", history=[item_id], k=k, filters=filters))
+        return self.answer(
+            Request(
+                task="similar",
+                history=[item_id],
+                k=k,
+                filters=filters,
+                diversity=diversity,
+                diversify_by=diversify_by,
+            )
+        )
 
     def complete_cart(
         self,
@@ -166,6 +190,8 @@ class Engine:
         filters: Filters | None = None,
         deadline_ms: float | None = None,
         explain: bool = False,
+        diversity: float = 0.0,
+        diversify_by: DiversityMethod = "mmr",
     ) -> Answer:
         """The k items that best complete a cart of item ids, none of them in it.
 
@@ -182,6 +208,8 @@ class Engine:
                 filters=filters,
                 deadline_ms=deadline_ms,
                 explain=explain,
+                diversity=diversity,
+                diversify_by=diversify_by,
             )
         )
 

@@ -17,6 +17,7 @@ from serving.texts.catalogue import Language, fallback_text, retold, text
 TaskName: TypeAlias = Literal[
     "recommend", "recommend_unseen", "search", "personalised_search", "similar", "complete_cart"
 ]
+DiversityMethod: TypeAlias = Literal["mmr", "dpp"]
 Condition: TypeAlias = tuple[str, str, object]  # column, operator, value
 Filters: TypeAlias = str | Sequence[Condition] | Sequence[Sequence[Condition]]
 """`"price < 20 and brand in (Acme, Other)"`; conditions that all have to hold; or lists of which any one has to."""
@@ -55,7 +56,9 @@ class Request:
     see `indexing.version.filter_grammar`.
     `deadline_ms`: milliseconds from the call within which an answer is wanted; no more places are reranked than are
     expected to fit, by how long reranking took recently. `spellcheck`: whether words of the query that no item has may
-    be corrected. `explain`: whether hits say what each feature adds to their score.
+    be corrected. `explain`: whether hits say what each feature adds to their score. `diversity`: how much relevance is
+    given up for unlike items next to each other, from 0, none, to 1; chosen by maximal marginal relevance (`mmr`) or a
+    determinantal point process (`dpp`, which looks at all items together, not at the nearest alone).
     """
 
     task: TaskName | None = None
@@ -69,6 +72,8 @@ class Request:
     deadline_ms: float | None = None
     spellcheck: bool = True
     explain: bool = False
+    diversity: float = 0.0
+    diversify_by: DiversityMethod = "mmr"
 
     def __post_init__(self) -> None:
         if self.task is None:
@@ -87,6 +92,16 @@ class Request:
             raise BadRequest(f"filter_seen is {self.filter_seen!r}; give True, False or None")
         if not isinstance(self.explain, bool):
             raise BadRequest(f"explain is {self.explain!r}; give True or False")
+        if (
+            isinstance(self.diversity, bool)
+            or not isinstance(self.diversity, int | float)
+            or not 0 <= self.diversity <= 1
+        ):
+            raise BadRequest(f"diversity is {self.diversity!r}; give a number from 0 (none) to 1")
+        if self.diversify_by not in get_args(DiversityMethod):
+            raise BadRequest(
+                f"diversify_by is {self.diversify_by!r}; give one of {', '.join(get_args(DiversityMethod))}"
+            )
         if self.deadline_ms is not None and not _is_time(self.deadline_ms):
             raise BadRequest(f"deadline_ms is {self.deadline_ms!r}; give milliseconds above 0, or None")
 
@@ -116,16 +131,16 @@ class Request:
 class Hit:
     """One answered item.
 
-    `score` never rises from place to place of a reranked answer. Of an item that was reranked it is the logit of the
-    last cross-encoder that read it, blended with the score before if the release has a blend, under the model's
-    activation: with a blend the chance that it is what is wanted, without one what `CrossEncoder.predict` gives. Of any
-    other it is the inner product of the towers' vectors, or the weighted sum of several sources' scores if the release
-    has a fusion (of popular items alone: how often they were taken). These are scales of their own, so behind items
-    that a later model or any model read a score is capped by that of the place before, and what a search names by its
-    id has at least the score of what follows. `retrieval_rank` is the place before reranking, from 1; `sources` are
-    those that proposed it. `contributions`, where the request asks for them and features ordered, are what each feature
-    adds to the score of the feature ranker, `retrieval` being the order before, and `cross-encoder` what that adds to
-    the blended logit of what it read.
+    `score` never rises from place to place of a reranked answer, but where it was made diverse. Of an item that was
+    reranked it is the logit of the last cross-encoder that read it, blended with the score before if the release
+    has a blend, under the model's activation: with a blend the chance that it is what is wanted, without one what
+    `CrossEncoder.predict` gives. Of any other it is the inner product of the towers' vectors, or the weighted sum
+    of several sources' scores if the release has a fusion (of popular items alone: how often they were taken).
+    These are scales of their own, so behind items that a later model or any model read a score is capped by that of
+    the place before, and what a search names by its id has at least the score of what follows. `retrieval_rank` is
+    the place before reranking, from 1; `sources` are those that proposed it. `contributions`, where the request
+    asks for them and features ordered, are what each feature adds to the score of the feature ranker, `retrieval`
+    being the order before, and `cross-encoder` what that adds to the blended logit of what it read.
     """
 
     item_id: str

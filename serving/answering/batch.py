@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from serving.answering.release_state import ReleaseState
     from serving.answering.rerank_steps import Step
     from serving.answering.tasks import Task
-    from serving.request import Answer, Filters
+    from serving.request import Answer, DiversityMethod, Filters
 
 
 class RequestSource(Protocol):
@@ -110,7 +110,7 @@ class Batch:
     permit: `exclude`, a list of rows for each request, and `allowed`, bool [n_items] for all; None: nothing, all.
     retrieve: `candidates`. score: `candidates` in another order, and `scored`; None: no ranker read features. rank:
     `ranker_texts`, what the cross-encoder reads of each request, and `ranking`; None:
-    nothing was reranked. arrange: `order`. describe: `answers`.
+    nothing was reranked. arrange: `order`. diversify: `order` in another order. describe: `answers`.
 
     `logits_of` stands in for the steps' own models where logits are known already.
     """
@@ -122,6 +122,8 @@ class Batch:
     spellcheck: bool = True
     filters: Filters | None = None
     explain: bool = False
+    diversity: float = 0.0  # see Request
+    diversify_by: DiversityMethod = "mmr"
     query_is_empty: bool = False  # a search was asked for without saying what for
     users: UserContexts = field(default_factory=lambda: UserContexts.nobody(0))
     queries: Queries = NO_QUERIES

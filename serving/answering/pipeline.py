@@ -20,6 +20,7 @@ from serving.answering.deadline import Deadline
 from serving.answering.release_state import ReleaseState
 from serving.answering.stages.arrange import arrange
 from serving.answering.stages.describe import describe
+from serving.answering.stages.diversify import diversify
 from serving.answering.stages.encode import encode
 from serving.answering.stages.permit import permit
 from serving.answering.stages.rank import rank, ranks
@@ -32,7 +33,9 @@ from serving.request import Answer, Request
 
 WARM_UP = "warmupp"  # a query; what it asks for does not matter, but no item should have its word
 Stage: TypeAlias = Callable[[ReleaseState, Batch, Deadline], Batch]
-STAGES: tuple[Stage, ...] = (read_user, read_query, encode, permit, retrieve, score, rank, arrange, describe)
+STAGES: tuple[Stage, ...] = (
+    read_user, read_query, encode, permit, retrieve, score, rank, arrange, diversify, describe
+)  # fmt: skip
 
 
 def run(
@@ -68,7 +71,7 @@ def answer_many(state: ReleaseState, requests: Sequence[Request], deadline: Dead
         query = (request.query is None, not request.text)
         alike = (
             request.k, request.rerank, request.spellcheck, request.explain, repr(request.filters),
-            request.deadline_ms, query,
+            request.deadline_ms, query, request.diversity, request.diversify_by,
         )  # fmt: skip
         groups[task, alike].append(at)
     answers: dict[int, Answer] = {}
@@ -104,5 +107,7 @@ def _batch(task: Task, requests: Sequence[Request]) -> Batch:
         spellcheck=first.spellcheck,
         filters=first.filters,
         explain=first.explain,
+        diversity=first.diversity,
+        diversify_by=first.diversify_by,
         query_is_empty=first.query is not None and not first.text,
     )

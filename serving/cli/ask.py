@@ -15,6 +15,7 @@ from serving.cli.options import (
     Bundle,
     DeadlineMs,
     Device,
+    Diversity,
     Explain,
     Filter,
     FilterSeen,
@@ -48,6 +49,7 @@ def recommend(
     no_rerank: NoRerank = False,
     deadline_ms: DeadlineMs = None,
     explain: Explain = False,
+    diversity: Diversity = 0.0,
     device: Device = "auto",
     as_json: AsJson = False,
     language: AnswerLanguage = None,
@@ -66,6 +68,7 @@ def recommend(
         rerank=not no_rerank,
         deadline_ms=deadline_ms,
         explain=explain,
+        diversity=diversity,
     )
     show(answer, f"for {user or history}", as_json, language, explained_by=engine if explain else None)
 
@@ -81,6 +84,7 @@ def search(
     no_rerank: NoRerank = False,
     deadline_ms: DeadlineMs = None,
     explain: Explain = False,
+    diversity: Diversity = 0.0,
     no_spellcheck: NoSpellcheck = False,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -99,6 +103,7 @@ def search(
         rerank=not no_rerank,
         deadline_ms=deadline_ms,
         explain=explain,
+        diversity=diversity,
         spellcheck=not no_spellcheck,
     )
     show(answer, f"search: {text}", as_json, language, explained_by=engine if explain else None)
@@ -109,13 +114,15 @@ def similar(
     item: Annotated[str, typer.Argument(help="An item id.")],
     k: K = 10,
     filter_: Filter = None,
+    diversity: Diversity = 0.0,
     device: Device = "auto",
     as_json: AsJson = False,
     language: AnswerLanguage = None,
 ) -> None:
     """Find the items most similar to an item."""
     filters = filters_of(filter_)
-    show(opened(bundle, device).similar(item, k=k, filters=filters), f"similar to {item}", as_json, language)
+    answer = opened(bundle, device).similar(item, k=k, filters=filters, diversity=diversity)
+    show(answer, f"similar to {item}", as_json, language)
 
 
 def cart(
@@ -128,6 +135,7 @@ def cart(
     no_rerank: NoRerank = False,
     deadline_ms: DeadlineMs = None,
     explain: Explain = False,
+    diversity: Diversity = 0.0,
     device: Device = "auto",
     as_json: AsJson = False,
     language: AnswerLanguage = None,
@@ -144,6 +152,7 @@ def cart(
         rerank=not no_rerank,
         deadline_ms=deadline_ms,
         explain=explain,
+        diversity=diversity,
     )
     show(answer, f"cart: {items}", as_json, language, explained_by=engine if explain else None)
 

@@ -75,6 +75,9 @@ DeadlineMs: TypeAlias = Annotated[
 Explain: TypeAlias = Annotated[
     bool, typer.Option("--explain", help="Say which features put each item in its place, where features did.")
 ]
+Diversity: TypeAlias = Annotated[
+    float, typer.Option("--diversity", help="How much relevance to give up for unlike items: 0 none, 1 all.")
+]
 NoSpellcheck: TypeAlias = Annotated[bool, typer.Option("--no-spellcheck", help="Search for the query as typed.")]
 FilterSeen: TypeAlias = Annotated[
     bool | None,

@@ -1,4 +1,4 @@
-"""Stage 7: the order that is answered, and the scores that are shown."""
+"""Stage 8: the order that is answered, and the scores that are shown."""
 
 from __future__ import annotations
 

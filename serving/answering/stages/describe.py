@@ -1,4 +1,4 @@
-"""Stage 8: answers in words: ids, titles, sources, what stood in for what was missing, what the deadline cut."""
+"""Stage 10: answers in words: ids, titles, sources, what stood in for what was missing, what the deadline cut."""
 
 from __future__ import annotations
 

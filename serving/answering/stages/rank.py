@@ -1,4 +1,4 @@
-"""Stage 6: the head of each shortlist in the order of the cross-encoder, blended with what retrieval gave."""
+"""Stage 7: the head of each shortlist in the order of the cross-encoder, blended with what retrieval gave."""
 
 from __future__ import annotations
 
