@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from retrieval.encoders.batching import Encoded, run_batched
 from retrieval.encoders.int8_file import INT8, holds_int8
 from retrieval.encoders.packed_e5 import PROMPTS
-from retrieval.encoders.pretrained import offline_remedy
+from retrieval.encoders.pretrained import offline_remedy, pretrained_source
 from retrieval.encoders.runtime import (
     MULTIPLE,
     TOKEN_INPUTS,
@@ -263,15 +263,16 @@ def prompts_of(named: Mapping[str, str | None], default: object = None) -> dict[
 
 
 def open_sentence_transformer(source: str | Path, *, device: str = "cpu") -> SentenceTransformer:
-    """Opens a sentence-transformers model from a folder or a model id, with its prompts named by side, or with those
-    that are known of a model that comes without. Raises BadBundle where it does not open."""
+    """Opens a sentence-transformers model from a folder or a model id (see `pretrained_source`), with its prompts named
+    by side, or with those that are known of a model that comes without. Raises BadBundle where it does not open."""
     from sentence_transformers import SentenceTransformer
 
     from retrieval.encoders.quiet import quiet_libraries
 
+    opened = pretrained_source(str(source))
     try:
         with quiet_libraries():
-            model = SentenceTransformer(str(source), device=device)
+            model = SentenceTransformer(opened, device=device)
     except (OSError, ValueError, KeyError, ImportError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         remedy = offline_remedy(str(source))

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from retrieval.data.targets import rated
-from retrieval.encoders.pretrained import pretrained_source
 from retrieval.encoders.text_encoder import open_sentence_transformer
 from retrieval.errors import BadConfig
 from retrieval.fingerprint import fingerprint
@@ -251,7 +250,7 @@ class TextTraining:
         )  # fmt: skip
 
     def _pretrained(self) -> SentenceTransformer:
-        model = open_sentence_transformer(pretrained_source(self._text.model), device=self.device)
+        model = open_sentence_transformer(self._text.model, device=self.device)
         if self._text.trim_vocabulary:
             trim_vocabulary(model, [*self.items, *self.data.queries.text, *self.data.histories.text])
         return model

@@ -10,7 +10,6 @@ import numpy as np
 
 from indexing.bundle.atomic_files import write_array
 from indexing.bundle.bundle import Bundle
-from retrieval.encoders.pretrained import pretrained_source
 from retrieval.encoders.text_encoder import TextEncoder, open_sentence_transformer
 from retrieval.fingerprint import fingerprint
 from retrieval.text.rendering import item_texts
@@ -36,7 +35,7 @@ def untuned_text(shop: Shop, bundle: Bundle | None, config: RunSettings, *, devi
     if not folder.exists():
         beside = folder.with_suffix(".part")
         shutil.rmtree(beside, ignore_errors=True)
-        model = open_sentence_transformer(pretrained_source(pretrained_name(shop, config)))
+        model = open_sentence_transformer(pretrained_name(shop, config))
         model.save(str(beside), create_model_card=False)
         beside.rename(folder)
     kept = (None if bundle is None else bundle.runtime(made.name)) or made

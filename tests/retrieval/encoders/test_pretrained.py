@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import sys
 from pathlib import Path
 
@@ -33,6 +34,16 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_default_model_comes_from_its_package(package: Path) -> None:
     assert pretrained_source(PRETRAINED) == str(package)
     assert "some_offline_model" not in sys.modules  # found, not imported
+
+
+def test_a_model_is_opened_by_its_name_from_its_package(
+    package: Path, tiny_encoder_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_encoder_folder, package, dirs_exist_ok=True)
+    sum_ = hashlib.sha256((package / "model.safetensors").read_bytes()).hexdigest()
+    monkeypatch.setitem(pretrained.PACKAGES, PRETRAINED, pretrained.PACKAGES[PRETRAINED]._replace(sha256=sum_))
+    vectors = [open_sentence_transformer(name).encode(["red mug"]) for name in (PRETRAINED, tiny_encoder_folder)]
+    assert (vectors[0] == vectors[1]).all()
 
 
 def test_changed_weights_are_refused_by_name(package: Path) -> None:
