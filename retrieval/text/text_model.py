@@ -1,4 +1,5 @@
-"""Which pretrained text model a catalogue is read by: an English one for English titles, else a multilingual one."""
+"""Which pretrained text model a catalogue is read by: an English one for English titles and for titles without text, of
+which a larger model would make no more, else a multilingual one."""
 
 from __future__ import annotations
 
@@ -26,6 +27,8 @@ def text_model_for(wanted: str, language: Language) -> TextModel:
     """
     if wanted != AUTO:
         return TextModel(wanted, "as the settings say")
+    if not language.has_text:
+        return TextModel(PRETRAINED, "for titles without words")
     return TextModel(PRETRAINED if language.code == "en" else MULTILINGUAL, f"for the language {language.code}")
 
 

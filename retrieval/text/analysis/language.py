@@ -26,10 +26,14 @@ REMEDY = "name it to a run by --set data.language=CODE, such as en"
 
 
 class Language(NamedTuple):
-    """The language of a catalogue, an ISO 639-1 code or NONE, and why it is taken for that."""
+    """The language of a catalogue, an ISO 639-1 code or NONE, and why it is taken for that.
+
+    `has_text`: False where the titles hold next to no letters, as where ids stand for them.
+    """
 
     code: str
     why: str
+    has_text: bool = True
 
     def __str__(self) -> str:
         return f"{self.code} ({self.why})"
@@ -43,7 +47,7 @@ def language_of(titles: Sequence[str | None]) -> Language:
     """
     samples = list(_samples(titles))
     if sum(map(_size, samples)) < FEWEST_BYTES:
-        return Language(NONE, f"the titles have too few letters to tell; {REMEDY}")
+        return Language(NONE, f"the titles have too few letters to tell; {REMEDY}", has_text=False)
     counts = Counter(_identifier().classify(sample)[0] for sample in samples)
     (code, most), *_ = counts.most_common(1)
     if most < LEAST_SHARE * len(samples):

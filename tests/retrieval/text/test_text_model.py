@@ -19,13 +19,16 @@ from retrieval.text.text_model import text_model_for, with_text_model
         (["红色连衣裙夏季新款", "蓝色牛仔裤男士"], MULTILINGUAL),
         (["Дрель аккумуляторная для дома"], MULTILINGUAL),
         (["เครื่องชงกาแฟ", "กาแฟคั่วบด"], MULTILINGUAL),
-        (["KX-0011"], MULTILINGUAL),  # nothing tells that it is English
     ],
 )
 def test_english_titles_have_a_model_of_their_own(titles: list[str], model: str) -> None:
     found = text_model_for(AUTO, language_of(titles))
     assert found.model == model
     assert language_of(titles).code in str(found)
+
+
+def test_titles_that_are_ids_have_the_smaller_model() -> None:
+    assert text_model_for(AUTO, language_of(["100234", "KX-0011", "77"])) == (PRETRAINED, "for titles without words")
 
 
 def test_a_model_that_is_set_is_taken_in_any_language() -> None:
