@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -127,3 +129,27 @@ def test_bf16_is_taken_only_where_hardware_multiplies_it(
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(BadConfig, match="int4"):
         resolve_precision("int4", "cpu")
+
+
+FIRST_READS = """
+import threading
+import openvino
+from retrieval.encoders.runtime import OpenVinoModel
+import numpy as np
+import openvino.opset13 as ops
+ids = ops.parameter([-1, -1], np.int64)
+ids.output(0).tensor.set_names({"input_ids"})
+model = OpenVinoModel.compile(openvino.Model([ops.result(ops.convert(ids, "f32"))], [ids]))
+start = threading.Barrier(2)
+def read():
+    start.wait()
+    model.infer({"input_ids": np.ones((2, 3), np.int64)})
+threads = [threading.Thread(target=read) for _ in range(2)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+"""
+
+
+def test_the_first_two_inferences_of_a_process_do_not_wait_for_each_other() -> None:
+    """They did now and then, for ever: OpenVINO fills a table at the first tensor that is read."""
+    subprocess.run([sys.executable, "-c", FIRST_READS], check=True, timeout=300, cwd=Path(__file__).parents[3])
