@@ -14,6 +14,7 @@ from retrieval.encoders.runtime import RuntimeName, RuntimeOptions
 from retrieval.errors import BadRequest
 from serving.answering import pipeline
 from serving.answering.deadline import Deadline
+from serving.answering.forked import FORK_GUARD
 from serving.answering.release_state import ReleaseState
 from serving.answering.reloader import ReleaseReloader
 from serving.request import Answer, DiversityMethod, Filters, Given, Request
@@ -26,6 +27,10 @@ class Engine:
 
         with Engine.open(path) as engine:
             answer = engine.search("red mug")
+
+    A forked child (of gunicorn --preload, uwsgi, Celery, multiprocessing) answers as its parent does and shares its
+    memory maps; it compiles the models again at its first request. A fork waits until requests of other threads are
+    answered. A GPU cannot be shared: there each process opens an engine of its own.
 
     An update of the index is answered from within a second of its end. A new live release is opened beside the one
     before it, which answers until then. Every answer comes from one release at one revision of its index, and names
@@ -51,11 +56,14 @@ class Engine:
         `runtime` runs the encoder and the cross-encoder on CPUs, openvino or torch; on CUDA torch does. `clock` gives
         monotonic seconds. Raises BadConfig for unknown or incompatible options, and BadBundle, CorruptBundle or
         StaleArtefact for a bundle that cannot be answered from.
+
+        May be called before or after a fork. Opened before it, for several worker processes, the files are read once
+        and the workers start sooner.
         """
         bundle = Bundle.open(Path(path))
         options = RuntimeOptions(device=device, precision=precision, runtime=runtime)
         open_live = partial(ReleaseState.live, bundle, options)
-        state = open_live()
+        state = FORK_GUARD.run(open_live)
         return cls(ReleaseReloader(bundle, state, open_live, clock) if auto_reload else state)
 
     @classmethod
@@ -70,7 +78,7 @@ class Engine:
     ) -> Engine:
         """Open any release of a bundle, live or not, as it was built; nothing is reloaded."""
         options = RuntimeOptions(device=device, precision=precision, runtime=runtime)
-        return cls(ReleaseState.of_release(bundle, release, options))
+        return cls(FORK_GUARD.run(lambda: ReleaseState.of_release(bundle, release, options)))
 
     def close(self) -> None:
         """Release the models and files, after a reload that is in progress. A second call does nothing.
@@ -216,7 +224,7 @@ class Engine:
     def answer(self, request: Request) -> Answer:
         """Any request."""
         deadline = Deadline(request.deadline_ms)  # the time to look for what is newer counts
-        return pipeline.answer(self.state, request, deadline)
+        return FORK_GUARD.run(lambda: pipeline.answer(self.state, request, deadline))
 
     def titles(self, items: Sequence[str]) -> list[str]:
         """The titles of items; unknown ones are left out."""

@@ -40,7 +40,7 @@ def test_naming_the_engine_or_a_run_leaves_the_training_frameworks_out() -> None
 
 def test_openvino_is_loaded_without_its_report_of_usage() -> None:
     code = (
-        "import sys\nfrom retrieval.encoders.runtime import _library\n_library()\n"
+        "import sys\nfrom retrieval.encoders.compiled_graph import openvino_library\nopenvino_library()\n"
         "print(sys.modules['openvino_telemetry'])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)

@@ -18,6 +18,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
+from retrieval.encoders.runtime import FORKED_GPU
 from retrieval.errors import BadConfig
 from retrieval.topk import Hits, Vectors
 
@@ -115,9 +116,7 @@ class Dispatcher:
 
     def _put(self, job: _Job) -> None:
         if os.getpid() != self._process:
-            raise BadConfig(
-                "a forked process cannot use its parent's GPU; start workers by spawn, or open the engine only in them"
-            )
+            raise BadConfig(FORKED_GPU)
         self._jobs.put(job)
 
     def _work(self) -> None:

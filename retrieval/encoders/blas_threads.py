@@ -7,6 +7,7 @@ needs: a search takes twice as long with them.
 
 from __future__ import annotations
 
+import os
 import threading
 from functools import cached_property
 from types import TracebackType
@@ -21,8 +22,17 @@ class OneThread:
     """
 
     def __init__(self) -> None:
-        self._lock, self._inside = threading.Lock(), 0
         self._before: list[int] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+
+    def after_fork_in_child(self) -> None:
+        """Lets out the threads that were inside, which a forked child does not have."""
+        if self._inside:
+            self._set(self._before)
+        self._begin()
 
     def __enter__(self) -> None:
         with self._lock:
@@ -33,7 +43,7 @@ class OneThread:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         with self._lock:
-            self._inside -= 1
+            self._inside = max(0, self._inside - 1)  # it is 0 already in a child that was forked inside
             if not self._inside:
                 self._set(self._before)
 
@@ -50,3 +60,4 @@ class OneThread:
 
 
 ONE_BLAS_THREAD = OneThread()
+os.register_at_fork(after_in_child=ONE_BLAS_THREAD.after_fork_in_child)

@@ -6,6 +6,7 @@ https://pytorch.org/docs/stable/notes/cuda.html#cuda-graphs.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -16,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from retrieval.encoders.batching import padded_length
-from retrieval.encoders.runtime import CUDA_TOKENS
+from retrieval.encoders.runtime import CUDA_TOKENS, FORKED_GPU
+from retrieval.errors import BadConfig
 
 GRAPH_TOKENS = 1 << 14  # largest batch that is replayed from a graph; larger ones keep the device busy anyway
 MAX_GRAPHS = 256  # graphs kept per model; the least recently used is dropped
@@ -35,7 +37,10 @@ class Graph(NamedTuple):
 
 
 class CudaRunner:
-    """A Runner over a module that maps (input_ids, attention_mask, token_type_ids) to one row per text."""
+    """A Runner over a module that maps (input_ids, attention_mask, token_type_ids) to one row per text.
+
+    A call raises BadConfig in a forked process.
+    """
 
     budget_tokens = CUDA_TOKENS
     streams = 1
@@ -46,10 +51,13 @@ class CudaRunner:
         self._graphs: OrderedDict[tuple[int, int], Graph] = OrderedDict()
         self._pool = torch.cuda.graph_pool_handle()  # shared, because graphs are replayed one at a time
         self._one_at_a_time = threading.Lock()
+        self._process = os.getpid()
 
     def __call__(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]
     ) -> NDArray[np.float32]:
+        if os.getpid() != self._process:
+            raise BadConfig(FORKED_GPU)
         inputs = graph_inputs(input_ids, attention_mask, token_type_ids, self._longest)
         if inputs[0].size <= self._graph_tokens:
             with self._one_at_a_time, torch.inference_mode():

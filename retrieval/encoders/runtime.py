@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.encoders.compiled_graph import GraphPerProcess, openvino_core, openvino_library
 from retrieval.errors import BadConfig, MissingDependency
 from retrieval.extras import require
 from retrieval.fingerprint import remembered_sha256
@@ -54,6 +51,9 @@ MAX_STREAMS = 8  # batches that run at once on a CPU
 CUDA_TOKENS = 1 << 16  # tokens of a batch on a GPU
 SUMS = ".sha256"  # suffix of the checksums beside a graph
 MULTIPLE = 4  # lengths are padded to a multiple of this, so that few distinct shapes are seen
+
+
+FORKED_GPU = "a forked process cannot use its parent's GPU; start workers by spawn, or open the engine only in them"
 
 
 class Runner(Protocol):
@@ -112,7 +112,7 @@ def _has_cuda() -> bool:
 @cache
 def has_fast_bf16() -> bool:
     """Whether this CPU multiplies bfloat16, and so int8 too, in hardware; emulation is hundreds of times slower."""
-    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def resolve_precision(precision: str, device: str) -> Literal["fp32", "bf16"]:
@@ -130,56 +130,33 @@ def training_bf16(device: str) -> bool:
     return device == "cuda" or has_fast_bf16()
 
 
-@cache
-def _library() -> ModuleType:
-    """The OpenVINO module with its telemetry disabled, by hiding the package that would send it.
-
-    One tensor is read before any thread does: the first read fills a static table of OpenVINO's, and of two threads
-    that come to it at once, one holds the table and waits for Python's lock, the other holds that and waits for the
-    table.
-    """
-    if "openvino" not in sys.modules:
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    library = import_module("openvino")
-    np.asarray(library.Tensor(np.zeros(1, np.int64)).data)
-    return library
-
-
-@cache
-def _core() -> openvino.Core:
-    core: openvino.Core = _library().Core()
-    return core
-
-
 @dataclass(frozen=True)
 class OpenVinoModel:
-    """A compiled OpenVINO graph; each thread has its own infer request, because they cannot be shared."""
+    """A compiled OpenVINO graph. Safe to call from many threads; a forked child compiles it again."""
 
-    compiled: openvino.CompiledModel
-    local: threading.local
+    graph: GraphPerProcess
     streams: int = 1
     budget_tokens: int = BUDGET_TOKENS
 
     @classmethod
     def compile(cls, model: openvino.Model | Path, precision: str = "fp32") -> OpenVinoModel:
-        """Compiles for the CPU with one stream per core, because cores sharing a batch wait for each other."""
+        """Compiles for the CPU with one stream per core, because cores sharing a batch wait for each other.
+
+        Raises RuntimeError where a file does not open.
+        """
         cores = available_cores()
         streams = min(cores, MAX_STREAMS)
-        hints = {
+        hints: dict[str, str | int] = {
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": cores,
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
         }
-        return cls(_core().compile_model(model, "CPU", hints), threading.local(), streams)
+        graph = openvino_core().read_model(model) if isinstance(model, Path) else model
+        return cls(GraphPerProcess(graph, hints), streams)
 
     def infer(self, inputs: dict[str, NDArray[np.generic]]) -> NDArray[np.float32]:
         """The first output for `inputs` by name, float32; inputs that the graph does not have are ignored."""
-        request = getattr(self.local, "request", None)
-        if request is None:
-            request = self.local.request = self.compiled.create_infer_request()
-        names = {name for port in self.compiled.inputs for name in port.names}
-        outputs = request.infer({name: value for name, value in inputs.items() if name in names})
-        return np.array(outputs[self.compiled.outputs[0]], np.float32)
+        return self.graph.compiled().infer(inputs)
 
     def __call__(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]
@@ -199,26 +176,26 @@ def openvino_model(path: Path | None, build: Callable[[], openvino.Model], preci
             return OpenVinoModel.compile(path, precision)
     require("torch", f"{path or 'a graph'}: there is no whole OpenVINO graph there, and making one")
     model = build()
-    if path is not None:
-        _save(model, path)
-    return OpenVinoModel.compile(model, precision)
+    saved = path is not None and _save(model, path)
+    return OpenVinoModel.compile(path if path is not None and saved else model, precision)
 
 
-def _save(model: openvino.Model, path: Path) -> None:
+def _save(model: openvino.Model, path: Path) -> bool:
     """Writes a graph to a temporary folder and renames it, the checksums last, so that it is never read half-written.
 
-    Does nothing where the folder is read-only or the disk is full.
+    Does nothing where the folder is read-only or the disk is full, and returns whether it is written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".making-") as folder:
             made = Path(folder) / path.name
-            _library().save_model(model, made, compress_to_fp16=False)
+            openvino_library().save_model(model, made, compress_to_fp16=False)
             made.with_suffix(SUMS).write_text(_sums(made), "utf-8")
             for suffix in (".bin", ".xml", SUMS):
                 made.with_suffix(suffix).replace(path.with_suffix(suffix))
     except (OSError, RuntimeError):  # RuntimeError is OpenVINO's
-        return
+        return False
+    return True
 
 
 def _is_whole(path: Path) -> bool:
@@ -243,7 +220,7 @@ def convert(module: torch.nn.Module, names: Sequence[str], example: Sequence[tor
 
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns of branches that do not depend on the data
-        model: openvino.Model = _library().convert_model(module.eval(), example_input=tuple(example))
+        model: openvino.Model = openvino_library().convert_model(module.eval(), example_input=tuple(example))
     for port, name in zip(model.inputs, names, strict=True):
         port.get_tensor().set_names({name})
     model.validate_nodes_and_infer_types()

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from indexing.bundle.bundle import Bundle
 from retrieval.errors import ShortlistError
+from serving.answering.forked import FORK_GUARD
 from serving.answering.pipeline import warm_up
 from serving.answering.release_state import ReleaseState
 
@@ -82,8 +83,10 @@ class ReleaseReloader:
 
     def poll(self, now: float) -> None:
         """Look for updates of the index and for another live release; the caller holds the lock of polling."""
-        if self._closed:
-            return
+        if not self._closed:
+            FORK_GUARD.run(lambda: self._poll(now))
+
+    def _poll(self, now: float) -> None:
         self._next_poll = now + POLL_EVERY
         state = self._state
         self._attempt(f"updates of release {state.release.id}", now, lambda: self.swap(state, state.updated()))
@@ -98,7 +101,7 @@ class ReleaseReloader:
         self._opening.start()
 
     def _open(self, name: str, now: float) -> None:
-        self._attempt(name, now, self._open_warm)
+        self._attempt(name, now, lambda: FORK_GUARD.run(self._open_warm))
 
     def _open_warm(self) -> None:
         before = self._state
