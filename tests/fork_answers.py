@@ -109,8 +109,8 @@ def main(bundle: str, runtime: str, method: str, when: str, folder: str) -> None
     print(json.dumps({"codes": codes, "alike": sum(alike), "reranked": read_by, "all": len(wanted)}))
 
 
-warnings.simplefilter("ignore")  # newer Pythons warn of a fork beside threads, which is what is tried here
 if __name__ == "__main__":
+    warnings.simplefilter("ignore")  # newer Pythons warn of a fork beside threads, which is what is tried here
     main(*sys.argv[1:])
 elif OPEN in os.environ and multiprocessing.current_process().name == "MainProcess":
     opened(*os.environ[OPEN].split(":"))

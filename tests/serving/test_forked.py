@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
+
+from fork_answers import answer, opened
 
 TESTS = Path(__file__).parents[1]
 ENVIRONMENT = os.environ | {
     "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]),
-    "OMP_NUM_THREADS": "2",  # threads that a child does not have
-    "TOKENIZERS_PARALLELISM": "true",
+    "OMP_NUM_THREADS": "2",  # threads that a child does not have,
+    "OMP_WAIT_POLICY": "passive",  # and that do not spin where cores are few
 }
-GIVEN_UP = 300  # seconds, after which children that never answer are ended
-WAYS = [("os", "opened"), ("os", "answering")] + [
-    (method, when) for method in ("fork", "spawn", "forkserver") for when in ("opened", "answered")
+GIVEN_UP = 900  # seconds, after which children that never answer are ended
+OFTEN = [("openvino", "os", "answering"), ("openvino", "fork", "answered"), ("torch", "fork", "answered")]
+EVERY = [
+    ("os", "answering"),
+    *((by, when) for by in ("fork", "spawn", "forkserver") for when in ("opened", "answered")),
 ]
+SELDOM = [(runtime, *way) for runtime in ("openvino", "torch") for way in EVERY if (runtime, *way) not in OFTEN]
 
 
-@pytest.mark.parametrize(("method", "when"), WAYS)
-@pytest.mark.parametrize("runtime", ["openvino", "torch"])
+@pytest.mark.parametrize(
+    ("runtime", "method", "when"), [*OFTEN, *(pytest.param(*one, marks=pytest.mark.slow) for one in SELDOM)]
+)
 def test_children_answer_as_their_parent_does(
     bundle_path: Path, tmp_path: Path, runtime: str, method: str, when: str
 ) -> None:
@@ -33,3 +48,60 @@ def test_children_answer_as_their_parent_does(
     told = json.loads(done.stdout)
     assert told == {"codes": [0] * 4, "alike": 200, "reranked": told["reranked"], "all": 200}, done.stderr
     assert told["reranked"] > 50
+
+
+@pytest.mark.parametrize("warm", ["", "yes"])
+@pytest.mark.parametrize("runtime", ["openvino", pytest.param("torch", marks=pytest.mark.slow)])
+def test_workers_of_gunicorn_with_a_preloaded_engine_answer(bundle_path: Path, runtime: str, warm: str) -> None:
+    engine, workers = opened(str(bundle_path), runtime), set[int]()
+    with _gunicorn(ENVIRONMENT | {"FORK_APP_OPEN": f"{bundle_path}:{runtime}", "FORK_APP_WARM": warm}) as address:
+        number = 0
+        while len(workers) < 2 or number < 50:
+            with ThreadPoolExecutor(4) as pool:
+                for found in pool.map(lambda at: _ask(address, at), range(number, number + 4)):
+                    workers.add(found["worker"])
+                    assert found["answer"] == json.loads(json.dumps(answer(engine, number)))
+                    number += 1
+    assert len(workers) == 2
+
+
+@contextmanager
+def _gunicorn(environment: dict[str, str]) -> Iterator[str]:
+    """Two preloaded workers; the address of their socket. At the end they go, and nothing was killed or crashed."""
+    with TemporaryDirectory() as folder, open(f"{folder}/log", "w+b") as log:  # a socket's path has to be short
+        address = f"{folder}/socket"
+        program = [
+            sys.executable,
+            "-m",
+            "gunicorn",
+            "--preload",
+            "-w",
+            "2",
+            "-t",
+            str(GIVEN_UP),
+            "-b",
+            f"unix:{address}",
+        ]
+        server = subprocess.Popen([*program, "--no-control-socket", "fork_app:app"], env=environment, stderr=log)
+        try:
+            while not Path(address).exists():
+                assert server.poll() is None, Path(log.name).read_text("utf-8")
+                time.sleep(0.05)
+            yield address
+        finally:
+            server.send_signal(signal.SIGTERM)
+            code = server.wait(GIVEN_UP)
+        told = Path(log.name).read_text("utf-8")
+    assert code == 0, told
+    assert not any(word in told for word in ("SIG", "[ERROR]", "terminate called")), told
+
+
+def _ask(address: str, number: int) -> dict[str, Any]:
+    connection = http.client.HTTPConnection("localhost", timeout=GIVEN_UP)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.settimeout(GIVEN_UP)
+    connection.sock.connect(address)
+    connection.request("GET", f"/{number}")
+    found: dict[str, Any] = json.loads(connection.getresponse().read())
+    connection.close()
+    return found
