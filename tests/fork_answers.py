@@ -3,8 +3,9 @@
     python fork_answers.py BUNDLE RUNTIME METHOD WHEN FOLDER
 
 METHOD is one of multiprocessing, or `os` for a bare fork; children end by `sys.exit`. WHEN they are started: after the
-parent opened its engine, after it `answered`, or while its threads are `answering`. The forkserver opens an engine as it
-starts. Children write to FOLDER. Prints a JSON object: the children that answered, and in how many requests none differs from the parent.
+parent opened its engine, after it `answered`, or while its threads are `answering`. The forkserver opens an engine as
+it starts. Children write to FOLDER. Prints a JSON object: how children ended, in how many of all requests none differs
+from the parent, and how many the cross-encoder read.
 """
 
 from __future__ import annotations
