@@ -111,13 +111,15 @@ class Engine:
         explain: bool = False,
         diversity: float = 0.0,
         diversify_by: DiversityMethod = "mmr",
+        one_per_group: bool = True,
     ) -> Answer:
         """The k best items for a shopper, known by `user_id` or by a `history` of item ids, or of (item id, event,
         time), oldest first.
 
         With a query it is a personalised search. An unknown user or an empty history gets popular items; unknown items
         of a history are ignored; k beyond the catalogue gives the whole catalogue. The answer's `fallbacks` name what
-        stood in for what was missing, its `degraded` what did not fit into `deadline_ms`. The arguments are those of
+        stood in for what was missing, its `degraded` what did not fit into `deadline_ms`. Of items with the same
+        `group_id` one is answered, unless `one_per_group` is false. The arguments are those of
         `Request`. Raises BadRequest for arguments that are out of range, and for filters over columns or values that
         the items do not have.
         """
@@ -135,6 +137,7 @@ class Engine:
                 explain=explain,
                 diversity=diversity,
                 diversify_by=diversify_by,
+                one_per_group=one_per_group,
             )
         )
 
@@ -153,6 +156,7 @@ class Engine:
         explain: bool = False,
         diversity: float = 0.0,
         diversify_by: DiversityMethod = "mmr",
+        one_per_group: bool = True,
     ) -> Answer:
         """The k best items for a query, personalised where a shopper or a history is given.
 
@@ -163,7 +167,7 @@ class Engine:
         return self.recommend(
             user_id=user_id, history=history, query=text, k=k, filter_seen=filter_seen, rerank=rerank, filters=filters,
             deadline_ms=deadline_ms, spellcheck=spellcheck, explain=explain, diversity=diversity,
-            diversify_by=diversify_by,
+            diversify_by=diversify_by, one_per_group=one_per_group,
         )  # fmt: skip
 
     def similar(
@@ -174,8 +178,10 @@ class Engine:
         filters: Filters | None = None,
         diversity: float = 0.0,
         diversify_by: DiversityMethod = "mmr",
+        one_per_group: bool = True,
     ) -> Answer:
-        """The k items most similar to an item, itself left out; popular ones for an unknown item."""
+        """The k items most similar to an item, itself and, unless `one_per_group` is false, its variants left out;
+        popular ones for an unknown item."""
         return self.answer(
             Request(
                 task="similar",
@@ -184,6 +190,7 @@ class Engine:
                 filters=filters,
                 diversity=diversity,
                 diversify_by=diversify_by,
+                one_per_group=one_per_group,
             )
         )
 
@@ -200,6 +207,7 @@ class Engine:
         explain: bool = False,
         diversity: float = 0.0,
         diversify_by: DiversityMethod = "mmr",
+        one_per_group: bool = True,
     ) -> Answer:
         """The k items that best complete a cart of item ids, none of them in it.
 
@@ -218,6 +226,7 @@ class Engine:
                 explain=explain,
                 diversity=diversity,
                 diversify_by=diversify_by,
+                one_per_group=one_per_group,
             )
         )
 

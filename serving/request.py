@@ -56,9 +56,11 @@ class Request:
     see `indexing.version.filter_grammar`.
     `deadline_ms`: milliseconds from the call within which an answer is wanted; no more places are reranked than are
     expected to fit, by how long reranking took recently. `spellcheck`: whether words of the query that no item has may
-    be corrected. `explain`: whether hits say what each feature adds to their score. `diversity`: how much relevance is
-    given up for unlike items next to each other, from 0, none, to 1; chosen by maximal marginal relevance (`mmr`) or a
-    determinantal point process (`dpp`, which looks at all items together, not at the nearest alone).
+    be corrected. `one_per_group`: whether of items with the same `group_id` the best alone is answered, its
+    `variants` naming the others. `explain`: whether hits say what each feature adds to their score. `diversity`: how
+    much relevance is given up for unlike items next to each other, from 0, none, to 1; chosen by maximal marginal
+    relevance (`mmr`) or a determinantal point process (`dpp`, which looks at all items together, not at the nearest
+    alone).
     """
 
     task: TaskName | None = None
@@ -74,6 +76,7 @@ class Request:
     explain: bool = False
     diversity: float = 0.0
     diversify_by: DiversityMethod = "mmr"
+    one_per_group: bool = True
 
     def __post_init__(self) -> None:
         if self.task is None:
@@ -140,7 +143,8 @@ class Hit:
     the place before, and what a search names by its id has at least the score of what follows. `retrieval_rank` is
     the place before reranking, from 1; `sources` are those that proposed it. `contributions`, where the request
     asks for them and features ordered, are what each feature adds to the score of the feature ranker, `retrieval`
-    being the order before, and `cross-encoder` what that adds to the blended logit of what it read.
+    being the order before, and `cross-encoder` what that adds to the blended logit of what it read. `variants` are
+    the ids of other items of its `group_id` that may be answered, where one item of a group is.
     """
 
     item_id: str
@@ -149,11 +153,17 @@ class Hit:
     retrieval_rank: int
     sources: tuple[str, ...] = ()
     contributions: Mapping[str, float] = field(default_factory=dict, hash=False)
+    variants: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON; contributions where there are any."""
-        told = {**vars(self), "sources": list(self.sources), "contributions": dict(self.contributions)}
-        return {name: value for name, value in told.items() if value or name != "contributions"}
+        """As JSON; contributions and variants where there are any."""
+        told = {
+            **vars(self),
+            "sources": list(self.sources),
+            "contributions": dict(self.contributions),
+            "variants": list(self.variants),
+        }
+        return {name: value for name, value in told.items() if value or name not in ("contributions", "variants")}
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from indexing.bundle.manifest import MANIFEST, JsonMap, Manifest, file_sum
 from indexing.version.delta import Delta
 from indexing.version.hash_index import Hashes, HashIndex, rows_of
 from indexing.version.item_columns import StoredColumn, read_column, read_table
+from indexing.version.item_groups import ItemGroups
 from indexing.version.segments import Segment, has_segment, read_segment
 from retrieval.errors import BadBundle, CorruptBundle, StaleArtefact
 from retrieval.topk import CSR, Hits, Mask, Rows, Vectors
@@ -159,6 +160,11 @@ class IndexVersion:
     def stored(self) -> pa.Table:
         """The attributes of the build, then those of every update, including replaced ones."""
         return self.items if self.delta is None else pa.concat_tables([self.items, self.delta.items])
+
+    @cached_property
+    def groups(self) -> ItemGroups | None:
+        """Which items are variants of one product; None where no item names one."""
+        return ItemGroups.of(self)
 
     def by_row(self, stored: Mask) -> Mask:
         """Turn a mask over `stored` into a mask over rows."""

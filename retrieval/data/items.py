@@ -29,8 +29,8 @@ def read_items(audit: FileAudit) -> pa.Table:
     Items without an id or a readable title are set aside. Of rows with the same id the newest counts, by a column such
     as `updated_at` where there is one, else the last; the others are set aside. An impossible price is left out, and
     the item is kept. Titles, brands, categories and descriptions lose their markup, and all but descriptions have
-    blanks for control characters. Types: `item_id`, `title`, `brand`, `description`, `image` string; `price` double,
-    null where unknown; `category` string or list<string>; `in_stock` bool.
+    blanks for control characters. Types: `item_id`, `title`, `brand`, `description`, `image`, `group_id` string;
+    `price` double, null where unknown; `category` string or list<string>; `in_stock` bool.
     """
     columns = (*audit.source.columns, *audit.source.extra)
     newest = newest_rows(audit.source)
@@ -156,4 +156,4 @@ def _column(screen: Screen, name: str) -> pa.Array:
     column = screen_markup(screen, name) if name in _RENDERED else screen.column(name)
     if name in _ONE_LINE:
         return blank_controls(column)
-    return column.cast(pa.string()) if _HOLDS.get(name) is Holds.TEXT else column
+    return column.cast(pa.string()) if _HOLDS.get(name) in (Holds.TEXT, Holds.ID) else column

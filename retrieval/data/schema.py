@@ -52,6 +52,7 @@ CONTRACT: Mapping[str, tuple[Column, ...]] = {
         Column("price", Holds.NUMBER),
         Column("description", Holds.TEXT),
         Column("in_stock", Holds.FLAG),
+        Column("group_id", Holds.ID),
         Column("image", Holds.TEXT, read=False),
     ),
     EVENTS: (

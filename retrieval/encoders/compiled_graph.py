@@ -32,7 +32,8 @@ def openvino_library() -> ModuleType:
     """The OpenVINO module with its telemetry disabled, by hiding the package that would send it.
 
     One tensor is read before any thread does: the first read fills a static table of OpenVINO's, and of two threads
-    that come to it at once, one holds the table and waits for Python's lock, the other the lock and waits for the table.
+    that come to it at once, one holds the table and waits for Python's lock, the other has that and waits for the
+    table.
     """
     if "openvino" not in sys.modules:
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

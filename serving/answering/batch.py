@@ -124,6 +124,7 @@ class Batch:
     explain: bool = False
     diversity: float = 0.0  # see Request
     diversify_by: DiversityMethod = "mmr"
+    one_per_group: bool = False  # of items of one `group_id` the best alone is answered
     query_is_empty: bool = False  # a search was asked for without saying what for
     users: UserContexts = field(default_factory=lambda: UserContexts.nobody(0))
     queries: Queries = NO_QUERIES

@@ -70,8 +70,8 @@ def answer_many(state: ReleaseState, requests: Sequence[Request], deadline: Dead
     for at, (task, request) in enumerate(zip(tasks, requests, strict=True)):
         query = (request.query is None, not request.text)
         alike = (
-            request.k, request.rerank, request.spellcheck, request.explain, repr(request.filters),
-            request.deadline_ms, query, request.diversity, request.diversify_by,
+            request.k, request.rerank, request.spellcheck, request.explain, request.one_per_group, request.diversity,
+            request.diversify_by, repr(request.filters), request.deadline_ms, query,
         )  # fmt: skip
         groups[task, alike].append(at)
     answers: dict[int, Answer] = {}
@@ -109,5 +109,6 @@ def _batch(task: Task, requests: Sequence[Request]) -> Batch:
         explain=first.explain,
         diversity=first.diversity,
         diversify_by=first.diversify_by,
+        one_per_group=first.one_per_group,
         query_is_empty=first.query is not None and not first.text,
     )

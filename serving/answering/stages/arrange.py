@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.version.item_groups import ItemGroups
 from ranking.models.cross_encoder import sigmoid
 from retrieval.topk import Mask
 from serving.answering.batch import Batch, Order, Ranking
@@ -17,14 +18,24 @@ if TYPE_CHECKING:
 
 
 def arrange(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
-    """Reads `candidates`, `scored` and `ranking`, writes `order`."""
+    """Reads `candidates`, `scored` and `ranking`, writes `order`: where the request asks for one item of each group,
+    the best of them."""
     hits, ranking = batch.candidates.hits, batch.ranking
     if ranking is None:
         rows, scores, places = hits.rows, hits.scores, np.broadcast_to(np.arange(hits.rows.shape[1]), hits.rows.shape)
     else:
         rows, scores, places = ranking.hits.rows, shown_scores(state, ranking), ranking.places
     before = places if batch.scored is None else np.take_along_axis(batch.scored.places, places, axis=1)
-    return batch.having(order=Order(rows, scores, places, before))
+    order, groups = Order(rows, scores, places, before), state.version.groups if batch.one_per_group else None
+    return batch.having(order=order if groups is None else _one_per_group(order, groups))
+
+
+def _one_per_group(order: Order, groups: ItemGroups) -> Order:
+    """The order with the best item of each group alone, the others out of it."""
+    first = groups.first_of_each(order.rows)
+    kept = np.argsort(~first, axis=1, kind="stable")
+    found = Order(*(np.take_along_axis(part, kept, axis=1) for part in order))
+    return found._replace(rows=np.where(np.take_along_axis(first, kept, axis=1), found.rows, -1))
 
 
 def shown_scores(state: ReleaseState, ranking: Ranking) -> NDArray[np.float32]:

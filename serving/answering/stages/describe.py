@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from retrieval.topk import Rows
 from serving.answering.batch import Batch, Order
 from serving.answering.deadline import Deadline
 from serving.answering.stages.explain import contributions
@@ -39,8 +40,8 @@ def _answer(state: ReleaseState, batch: Batch, order: Order, line: int, deadline
     sources = [batch.candidates.sources_of(line, place) for place in order.places[line][kept].tolist()]
     ranks = [place + 1 for place in order.retrieval_places[line][kept].tolist()]
     columns = [ids, titles, order.scores[line][kept].tolist(), ranks, sources]
-    if batch.explain:
-        columns.append(contributions(state, batch, order, line, kept))
+    columns.append(contributions(state, batch, order, line, kept) if batch.explain else [{}] * len(kept))
+    columns.append(list(_variants(state, batch, line, rows[kept])))
     items = tuple(Hit(*column) for column in zip(*columns, strict=True))
     return Answer(
         items,
@@ -53,6 +54,20 @@ def _answer(state: ReleaseState, batch: Batch, order: Order, line: int, deadline
         corrected_query="" if meant or corrected == typed else corrected,
         also_searched=meant,
     )
+
+
+def _variants(state: ReleaseState, batch: Batch, line: int, rows: Rows) -> Iterator[tuple[str, ...]]:
+    """Of each answered row the ids of the others of its group that may be answered."""
+    groups = state.version.groups if batch.one_per_group else None
+    if groups is None:
+        yield from ((),) * len(rows)
+        return
+    allowed, exclude = state.version.answerable(batch.allowed), batch.exclude
+    left_out = None if exclude is None else exclude.rows[exclude.indptr[line] : exclude.indptr[line + 1]]
+    for row in rows.tolist():
+        others = groups.variants(row)
+        others = others if allowed is None else others[allowed[others]]
+        yield tuple(state.version.ids_of(others if left_out is None else np.setdiff1d(others, left_out)))
 
 
 def _decided(batch: Batch, line: int) -> Iterator[str]:
