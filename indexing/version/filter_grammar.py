@@ -4,7 +4,7 @@
     group     = part { "and" part }
     part      = condition | "(" filter ")"
     condition = column ( "=" | "!=" | "<" | "<=" | ">" | ">=" ) value
-              | column [ "not" ] "in" "(" value { "," value } ")"
+              | column [ "not" ] "in" "(" [ value { "," value } ] ")", or with square brackets
     value     = number | "true" | "false" | text
 
 A column and a text are a bare word, or anything in single or double quotes, where a backslash keeps the character that
@@ -27,7 +27,7 @@ MAX_LISTS = 256  # of "or" inside "and", multiplied out
 KEYWORDS = ("and", "or", "in", "not", "true", "false", "null")
 COMPARISONS = ("=", "==", "!=", "<", "<=", ">", ">=")
 TOKEN = re.compile(
-    r"""(?P<space>\s+) | (?P<quoted>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*') | (?P<sign><=|>=|!=|==|[=<>(),])"""
+    r"""(?P<space>\s+) | (?P<quoted>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*') | (?P<sign><=|>=|!=|==|[=<>(),[\]])"""
     r"""| (?P<word>[^\s"'=<>!(),[\]]+)""",
     re.VERBOSE | re.DOTALL,
 )
@@ -133,11 +133,14 @@ class _Parser:
         return column, "=" if sign.text == "==" else sign.text, self.value()
 
     def values(self) -> list[object]:
-        self.require("(", '"(" and values with commas between them')
-        found = [self.value()]
-        while self.took(","):
+        closing = "]" if self.took("[") else ")"
+        if closing == ")":
+            self.require("(", '"(" and values with commas between them')
+        found: list[object] = []
+        while not self.took(closing):
+            if found:
+                self.require(",", f'"," or "{closing}"')
             found.append(self.value())
-        self.require(")", '"," or ")"')
         return found
 
     def value(self) -> object:

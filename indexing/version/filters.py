@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -43,7 +44,7 @@ def _mask(items: pa.Table, condition: Condition) -> Mask:
     name, operator, value = condition
     try:
         return _passing(items[name], operator, value)
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         told, reason = text_of([[condition]]), str(error).splitlines()[0]
         raise BadRequest(
             f"filters: {told}: {name} is of type {items[name].type} ({reason}); compare it with values of its own type"
@@ -66,6 +67,8 @@ def _passing(column: pa.ChunkedArray, operator: str, value: object) -> Mask:
 
 def _matching(column: pa.ChunkedArray, operator: str, value: object) -> Mask:
     """Where a condition holds in a column of plain values, bool [n], with pyarrow's own semantics."""
+    if operator in ("in", "not in") and not value:  # of no values
+        return np.zeros(len(column), np.bool_) if operator == "in" else column.is_valid().to_numpy()
     numbered = pa.table({"value": column, "row": np.arange(len(column))})
     mask = np.zeros(len(column), np.bool_)
     mask[numbered.filter(pq.filters_to_expression([("value", operator, value)]))["row"].to_numpy()] = True
@@ -146,7 +149,9 @@ def _checked(condition: Condition, schema: pa.Schema) -> Condition:
 
 
 def _typed(value: object, kind: pa.DataType) -> object:
-    """A date or time that is written as text, for a column of such."""
+    """A date or time that is written as text, for a column of such; a number beyond 64 bits as infinity."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return math.inf if value > 0 else -math.inf
     if not isinstance(value, str) or not (pa.types.is_date(kind) or pa.types.is_timestamp(kind)):
         return value
     try:

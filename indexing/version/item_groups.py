@@ -46,8 +46,8 @@ class ItemGroups:
         code = int(self.codes[row])
         if code >= self.members.n_lists:
             return np.empty(0, np.int64)
-        rows = self.members.rows[self.members.indptr[code] : self.members.indptr[code + 1]]
-        return rows[rows != row]
+        rows: Rows = self.members.rows[self.members.indptr[code] : self.members.indptr[code + 1]]
+        return np.asarray(rows[rows != row], np.int64)
 
     def first_of_each(self, rows: Rows) -> Mask:
         """Which places of rankings, int64 [n, k] with -1 at a pad, are the first of their group, bool [n, k].

@@ -44,6 +44,7 @@ USUAL: Mapping[str, Mapping[str, str]] = {
         "description": "description desc productdescription longdescription bodyhtml beschreibung descriptif "
         "descripcion descrizione descricao 描述 商品描述 说明 説明 설명",
         "in_stock": "instock available isavailable isinstock lagernd verfugbar enstock disponible 有货 在庫",
+        "group_id": "groupid itemgroupid parentid parentsku parentproductid productgroupid modelid styleid 款号",
         "image": "image imageurl imagelink imagesrc img imgurl picture photo bild bildurl imagen immagine 图片 画像",
     },
     "events": {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from retrieval.data.column_names import update_column
 from retrieval.data.schema import CONTRACT, ITEMS, MAGIC, Column, Holds, ParquetSource
 from retrieval.errors import BadData
 
+QUOTED = re.compile(r'"(?:[^"]|"")+"')
 ITEM_IDS = (Column("item_id", Holds.ID, required=True),)
 _HOLDS = {column.name: column.holds for column in CONTRACT[ITEMS]}
 _ONE_LINE = ("brand", "category")
@@ -111,13 +114,24 @@ def read_item_ids(audit: FileAudit) -> list[str]:
 
 
 def item_ids_of_lines(path: Path) -> list[str]:
-    """The distinct item ids of a text file, one per line. Raises BadData where it is not UTF-8 or holds none."""
+    """The distinct item ids of a text file, one per line, or of the column item_id of a CSV file.
+
+    A line in double quotes is read as CSV, too. Raises BadData where it is not UTF-8 or holds no ids.
+    """
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise BadData(f"{path}: cannot be read ({reason}); write one item id a line, or parquet of item_id") from error
-    ids = dict.fromkeys(line.strip() for line in lines if line.strip())
+    lines = [line.strip() for line in lines if line.strip()]
+    delimiter = max(",;\t", key=lines[0].count) if lines else ","
+    names = [name.strip() for name in next(csv.reader(lines[:1], delimiter=delimiter), [])]
+    if "item_id" in names:
+        at = names.index("item_id")
+        rows = csv.reader(lines[1:], delimiter=delimiter)
+        ids = dict.fromkeys(row[at].strip() for row in rows if len(row) > at and row[at].strip())
+    else:
+        ids = dict.fromkeys(next(csv.reader([line]))[0] if QUOTED.fullmatch(line) else line for line in lines)
     if not ids:
         raise BadData(f"{path}: holds no item ids; write one a line, or leave the file out")
     return list(ids)

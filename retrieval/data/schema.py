@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from retrieval.data.column_names import renames
 from retrieval.errors import BadData
 
 ITEMS, EVENTS, QUERIES, JUDGEMENTS = "items.parquet", "events.parquet", "queries.parquet", "judgements.parquet"
+PANDAS_INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+")  # row numbers that pandas adds are no attribute
 BATCH_ROWS = 1 << 17  # rows that are read at once
 MAGIC = b"PAR1"
 UNREADABLE = (OSError, ValueError, pa.ArrowException)
@@ -148,7 +150,7 @@ def open_file(path: Path, contract: tuple[Column, ...]) -> ParquetSource:
     present = tuple(c.name for c in contract if c.name in schema.names and not _is_void(schema, c))
     known = {column.name for column in contract}
     missing = tuple(c.name for c in contract if c.name not in present)
-    extra = tuple(column for column in schema.names if column not in known)
+    extra = tuple(name for name in schema.names if name not in known and not PANDAS_INDEX.fullmatch(name))
     return ParquetSource(
         path=path,
         rows=rows,
@@ -242,7 +244,20 @@ def _wrong_type(path: Path, column: Column, found: pa.DataType) -> str:
         advice = "1.0 is no id: cast it to int64 or string, whichever the other files use"
     elif column.holds is Holds.NUMBER and _is_text(found):
         advice = "write numbers without currency and thousands separators, such as 12.99"
+    elif column.holds is Holds.FLAG and _is_text(found):
+        advice = 'write true or false, such as column == "in stock" in pandas'
+    elif pa.types.is_nested(found):
+        advice = _flattened(column, found)
     return f"{path}: column {column.name} is {found}, wanted {column.holds.value}; {advice}"
+
+
+def _flattened(column: Column, found: pa.DataType) -> str:
+    """How a nested column becomes one that is accepted, where a cast would fail."""
+    if not _is_list(found):
+        return f"write one of its fields, as a column named {column.name}"
+    if column.holds is not Holds.TEXTS:
+        return "write one value instead of each list, such as its first, or its texts joined by blanks"
+    return "write each value of a list as one text" + (", an inner list joined by ' > '" * _is_list(found.value_type))
 
 
 def holds(found: pa.DataType, wanted: Holds) -> bool:

@@ -61,7 +61,11 @@ def update(
     ] = None,
     delete: Annotated[
         Path | None,
-        typer.Option(help="Ids of items to delete: a parquet file of item_id, or a text file of one id per line."),
+        typer.Option(help="Ids of items to delete: a parquet or CSV file of item_id, or a text file of an id a line."),
+    ] = None,
+    patch: Annotated[
+        Path | None,
+        typer.Option(help="A parquet or CSV file of item_id and columns to change, such as price; the rest stays."),
     ] = None,
     device: Device = "auto",
     max_bad: MaxBad = None,
@@ -77,7 +81,8 @@ def update(
 
     releases = Releases.open(bundle)
     limits = settings_of(base=recorded_settings(releases), options={"max_bad": max_bad}).data
-    found = Update(upsert=upsert, delete=delete, max_bad=limits.max_bad).apply(releases, device=device, say=say)
+    files = Update(upsert=upsert, delete=delete, patch=patch, max_bad=limits.max_bad)
+    found = files.apply(releases, device=device, say=say)
     show_json(found.to_dict()) if as_json else show_update(found)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -19,8 +19,9 @@ from indexing.version.segments import Upserts, append_segment, write_segment
 from retrieval.data.audit import FileAudit
 from retrieval.data.check_report import FileReport
 from retrieval.data.items import ITEM_IDS, is_parquet, item_ids_of_lines, read_item_ids, read_items
+from retrieval.data.patches import open_patch, patched, read_patch
 from retrieval.data.rejected import RejectedRows
-from retrieval.data.schema import CONTRACT, ITEMS, Column, open_file
+from retrieval.data.schema import CONTRACT, ITEMS, ParquetSource, open_file
 from retrieval.errors import BadBundle, BadConfig, BadData
 from retrieval.text.rendering import item_texts
 from retrieval.topk import Rows, Vectors
@@ -30,6 +31,7 @@ from serving.jobs.bundle_parts import encode_with_progress
 from serving.jobs.run import REJECTED
 from serving.settings import read_settings
 
+LISTED = 20  # unknown ids that are shown
 LARGE = 0.2  # share of the items; with more updated rows searches slow down so much that a build is due
 
 
@@ -44,7 +46,8 @@ class Updated:
     embedded: int  # of those, items whose text went through the encoder
     deleted: int
     unknown: int  # ids to delete that are not, or no longer, in the index
-    set_aside: int  # invalid rows of both files
+    set_aside: int  # invalid rows of all files
+    not_patched: tuple[str, ...] = ()  # ids of the patch that the index does not have
 
     def to_dict(self) -> dict[str, object]:
         """As JSON."""
@@ -53,28 +56,34 @@ class Updated:
 
 @dataclass(frozen=True, kw_only=True)
 class Update:
-    """The files of an update: new and changed items with the columns of items.parquet, and the ids of items to delete,
-    as parquet with item_id or as text, one per line. `max_bad` is the largest share of bad rows in each file."""
+    """The files of an update: new and changed items with the columns of items.parquet; the ids of items to delete, as
+    parquet with item_id, as CSV or as text, one per line; and a patch, parquet or CSV of item_id and columns to change
+    of items that are there. `max_bad` is the largest share of bad rows in each file."""
 
     upsert: Path | None
     delete: Path | None
     max_bad: float
+    patch: Path | None = None
 
     def apply(self, bundle: Bundle, *, device: str, say: Callable[[str], None]) -> Updated:
         """Append the update to the live index, where running engines find it.
 
         An item is replaced whole, except for columns that the file lacks: they keep their values, and are null for a
-        new item. Texts that were embedded before are not embedded again. Item columns are not updated;
+        new item. A patch replaces the columns that it has, of items that are there, where it has a value; other ids are
+        listed. Texts that were embedded before are not embedded again. Item columns are not updated;
         `IndexVersion.as_built` tells for which rows they still hold. Bad rows are written to the bundle's
         rejected.parquet. Raises BadConfig without any file, BadData for a file that cannot be used, BadBundle where the
         towers cannot make the vectors or another process is writing.
         """
-        if self.upsert is None and self.delete is None:
-            raise BadConfig("there is nothing to update: give --upsert FILE, --delete FILE or both")
+        if self.upsert is None and self.delete is None and self.patch is None:
+            raise BadConfig("there is nothing to update: give --upsert FILE, --patch FILE or --delete FILE")
+        if self.upsert is not None and self.patch is not None:
+            raise BadConfig("--upsert and --patch cannot be given together; run the one, then the other")
         with bundle.lock():
-            items, doomed, set_aside = self._read(bundle.path / REJECTED, say)
             release = bundle.current()
             version = IndexVersion.open(bundle.path_of("index", release.index), device="cpu").updated()
+            items, doomed, set_aside = self._read(bundle.path / REJECTED, version, say)
+            items, strange = (items, ()) if self.patch is None else self._patched(items, version, say)
             made = None if items is None else self._made(bundle, release, version, items, device)
             upserts = None if made is None else made.upserts
             upserted = version.rows_of([] if upserts is None else upserts.items["item_id"].to_pylist())
@@ -95,19 +104,26 @@ class Update:
             deleted=len(gone),
             unknown=len(doomed) - len(gone),
             set_aside=set_aside,
+            not_patched=tuple(strange),
         )
 
-    def _read(self, rejected: Path, say: Callable[[str], None]) -> tuple[pa.Table | None, list[str], int]:
-        """The items to upsert, the ids to delete, and how many rows of both files were rejected."""
+    def _read(
+        self, rejected: Path, version: IndexVersion, say: Callable[[str], None]
+    ) -> tuple[pa.Table | None, list[str], int]:
+        """The items to upsert or the patch, the ids to delete, and how many rows of all files were rejected."""
         reports: list[FileReport] = []
         items, ids = None, list[str]()
         with RejectedRows(rejected) as aside:
             if self.upsert is not None:
-                audit = self._audit(self.upsert, CONTRACT[ITEMS], aside)
+                audit = self._audit(open_file(self.upsert, CONTRACT[ITEMS]), aside)
                 items = read_items(audit)
                 reports.append(audit.report())
+            if self.patch is not None:
+                audit = self._audit(open_patch(self.patch, version.items.schema), aside)
+                items = read_patch(audit)
+                reports.append(audit.report())
             if self.delete is not None and is_parquet(self.delete):
-                audit = self._audit(self.delete, ITEM_IDS, aside)
+                audit = self._audit(open_file(self.delete, ITEM_IDS), aside)
                 ids = read_item_ids(audit)
                 reports.append(audit.report())
             elif self.delete is not None:
@@ -117,14 +133,31 @@ class Update:
                     say(line)
                 report.raise_if_refused()
             if items is not None:
-                _refuse_both(items, ids, f"{self.upsert} and {self.delete}")
+                _refuse_both(items, ids, f"{self.upsert or self.patch} and {self.delete}")
         return items, ids, sum(report.rows - report.kept for report in reports)
 
-    def _audit(self, path: Path, contract: tuple[Column, ...], aside: RejectedRows) -> FileAudit:
-        return FileAudit(source=open_file(path, contract), max_bad=self.max_bad, max_unknown=0.0, rejected=aside)
+    def _audit(self, source: ParquetSource, aside: RejectedRows) -> FileAudit:
+        return FileAudit(source=source, max_bad=self.max_bad, max_unknown=0.0, rejected=aside)
+
+    def _patched(
+        self, patch: pa.Table | None, version: IndexVersion, say: Callable[[str], None]
+    ) -> tuple[pa.Table | None, Sequence[str]]:
+        """The items that a patch changes, whole, or None; and the ids that the index does not have."""
+        assert patch is not None, "a patch was read"
+        ids = patch["item_id"].to_pylist()
+        there = set(version.held(ids))
+        known = pa.array([item in there for item in ids], pa.bool_())
+        strange = [item for item in ids if item not in there]
+        if strange:
+            say(f"{self.patch}: {len(strange):,} items are not in the index: {_listed(strange)}")
+        patch = patch.filter(known)
+        before = version.items_at(version.rows_of(patch["item_id"].to_pylist()))
+        return (patched(patch, before, str(self.patch)) if patch.num_rows else None), strange
 
     def _made(self, bundle: Bundle, release: Release, version: IndexVersion, items: pa.Table, device: str) -> Made:
         if ReleaseSettings.of(release).item_vectors == "given" or version.text_vectors is None:
+            if self.patch is not None:
+                return with_same_vectors(items, version)
             raise BadBundle(
                 f"{bundle.path}: the item vectors of release {release.id} were supplied from outside and cannot be "
                 "computed here; run: shortlist adopt with --vectors for all items"
@@ -161,6 +194,14 @@ def make_upserts(items: pa.Table, version: IndexVersion, towers: Towers) -> Made
     if len(bad):
         raise BadData(f"the vector of item {items['item_id'][int(bad[0])]} holds nan or infinity; check the model")
     return Made(Upserts(items, readings, vectors, hashes), len(new))
+
+
+def with_same_vectors(items: pa.Table, version: IndexVersion) -> Made:
+    """Items of a version, changed, with the vectors that they have."""
+    width = 0 if version.text_vectors is None else version.text_vectors.shape[1]
+    readings = version.readings_at(version.rows_of(items["item_id"].to_pylist()))
+    nothing = np.zeros((items.num_rows, width), np.float32)
+    return Made(Upserts(items, readings, nothing, hash_keys(item_texts(items))), 0)
 
 
 def known_texts(hashes: Hashes, version: IndexVersion, towers: Towers) -> tuple[Vectors, Rows]:
@@ -208,6 +249,10 @@ def _notes(version: IndexVersion) -> list[str]:
     if n <= LARGE * version.items.num_rows:
         return []
     return [f"note: every search scans the {n:,} items of all updates; build the index again soon"]
+
+
+def _listed(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:LISTED]) + (f" and {len(ids) - LISTED:,} more" if len(ids) > LISTED else "")
 
 
 def _refuse_both(items: pa.Table, doomed: list[str], paths: str) -> None:

@@ -34,8 +34,9 @@ def _one_per_group(order: Order, groups: ItemGroups) -> Order:
     """The order with the best item of each group alone, the others out of it."""
     first = groups.first_of_each(order.rows)
     kept = np.argsort(~first, axis=1, kind="stable")
-    found = Order(*(np.take_along_axis(part, kept, axis=1) for part in order))
-    return found._replace(rows=np.where(np.take_along_axis(first, kept, axis=1), found.rows, -1))
+    lines = np.arange(len(kept))[:, None]
+    rows = np.where(first[lines, kept], order.rows[lines, kept], -1)
+    return Order(rows, order.scores[lines, kept], order.places[lines, kept], order.retrieval_places[lines, kept])
 
 
 def shown_scores(state: ReleaseState, ranking: Ranking) -> NDArray[np.float32]:

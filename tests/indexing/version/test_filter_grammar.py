@@ -26,6 +26,8 @@ from retrieval.errors import BadRequest
         ("price == -1.5e3", [[("price", "=", -1500.0)]]),
         ('item_id = "123" or item_id = 123', [[("item_id", "=", "123")], [("item_id", "=", 123)]]),
         ("size = 2x4 and since >= 2026-01-05", [[("size", "=", "2x4"), ("since", ">=", "2026-01-05")]]),
+        ("brand in () or brand not in []", [[("brand", "in", [])], [("brand", "not in", [])]]),
+        ("brand in [Acme, 1]", [[("brand", "in", ["Acme", 1])]]),
         ("カテゴリ = マグ", [[("カテゴリ", "=", "マグ")]]),
         ("n = ١", [[("n", "=", "١")]]),  # a digit, but not one of a number
     ],
@@ -45,7 +47,8 @@ def test_a_text_stands_for_lists(text: str, lists: list[list[tuple[str, str, obj
         ("price < 20 and", "at character 15 is the end", "expected a column"),
         ("brand in Acme", "at character 10 is Acme", 'expected "("'),
         ("brand in (Acme Co)", "at character 16 is Co", 'expected "," or ")"'),
-        ("brand in ()", "at character 11 is )", "expected a value"),
+        ("brand in (Acme,)", "at character 16 is )", "expected a value"),
+        ("brand in [Acme)", "at character 15 is )", 'expected "," or "]"'),
         ("brand not Acme", "at character 11 is Acme", 'expected "in"'),
         ('brand = "Acme', "at character 9 is a quote that is not closed", "expected"),
         ("brand = L'Oreal", "at character 10 is a quote that is not closed", "expected"),
@@ -53,7 +56,7 @@ def test_a_text_stands_for_lists(text: str, lists: list[list[tuple[str, str, obj
         ("a = 1)", "at character 6 is )", "expected"),
         ("a ! 1", "at character 3 is '!'", "expected"),
         ("a = null", "at character 5 is null", "put it in quotes"),
-        ("a = [1]", "at character 5 is '['", "expected"),
+        ("a = [1]", "at character 5 is [", "expected"),
     ],
 )
 def test_a_wrong_text_is_told_with_its_place_and_what_would_be_right(text: str, at: str, wanted: str) -> None:

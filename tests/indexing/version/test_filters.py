@@ -30,6 +30,13 @@ ITEMS = pa.table(
         ([("in_stock", "=", True)], [0, 1, 3]),
         ("price < 20 and brand in (a, c)", [0]),
         ("price >= 30 or brand = b", [1, 2]),
+        ([("brand", "in", [])], []),
+        ("brand in []", []),
+        ([("brand", "not in", [])], [0, 1, 2]),
+        ("brand in () or price >= 30", [2]),
+        ([("price", "<", 10**400)], [0, 2, 3]),
+        ([("price", ">", -(10**400))], [0, 2, 3]),
+        (f"price = {10**400}", []),
         ('[[["price", ">=", 30]], [["brand", "=", "b"]]]', [1, 2]),
     ],
 )
@@ -109,6 +116,30 @@ def test_a_list_passes_by_one_of_its_values_and_a_negation_by_all(
     items = pa.table({"category": column})
     passed = parse_filters([("category", operator_, value)], items.schema).mask(items)
     assert passed.tolist() == [one is not None and meets(one) for one in lists] * chunks
+
+
+def test_whole_numbers_beyond_64_bits_are_compared_with_whole_numbers() -> None:
+    items = pa.table({"stock": [1, 2]})
+    assert parse_filters([("stock", "<", 2**64)], items.schema).mask(items).tolist() == [True, True]
+    assert parse_filters([("stock", "in", [2, -(10**400)])], items.schema).mask(items).tolist() == [False, True]
+
+
+def test_no_value_of_lists_passes_none_of_them() -> None:
+    items = pa.table({"category": [["a"], [], None]})
+    assert parse_filters("category in []", items.schema).mask(items).tolist() == [False, False, False]
+    assert parse_filters("category not in []", items.schema).mask(items).tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("value", [10**400, 2**64, "x", b"x", 1j, [[1]], {"a": 1}, float("nan"), object()])
+def test_whatever_a_value_is_there_is_a_mask_or_one_line(value: object) -> None:
+    for column in ITEMS.column_names:
+        for sign in ("=", "<", "in", "not in"):
+            told = ""
+            try:
+                parse_filters([(column, sign, value)], ITEMS.schema).mask(ITEMS)
+            except BadRequest as error:
+                told = str(error)
+            assert "\n" not in told
 
 
 def test_times_are_compared_with_times() -> None:

@@ -127,6 +127,37 @@ def test_integer_times_are_refused_with_the_cast_that_mends_them(tmp_path: Path)
     assert "pa.timestamp('s')" in refusal(tmp_path, EVENTS)
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "mended"),
+    [
+        ("category", [["Home", "Mugs"]], [" > ".join(path) for path in [["Home", "Mugs"]]]),
+        ("category", [3], ["3"]),
+        ("title", ["Red", "mug"], "Red mug"),
+        ("in_stock", "in stock", True),
+        ("brand", {"name": "Acme"}, "Acme"),
+    ],
+)
+def test_advice_about_a_column_of_another_kind_can_be_followed(
+    tmp_path: Path, column: str, value: object, mended: object
+) -> None:
+    good: dict[str, list[object]] = {"item_id": ["1"], "title": ["Mug"]}
+    line = refusal(written(tmp_path, **{**good, column: [value]}))
+    advice = {
+        "category": "as one text",
+        "title": "joined by blanks",
+        "in_stock": "in stock",
+        "brand": "one of its fields",
+    }
+    assert advice[column] in line
+    assert "cast" not in line
+    assert column in open_source(written(tmp_path, **{**good, column: [mended]}), ITEMS).columns
+
+
+def test_row_numbers_of_pandas_are_no_attribute(tmp_path: Path) -> None:
+    columns = {"item_id": ["1"], "title": ["Mug"], "Unnamed: 0": [0], "__index_level_0__": [7], "colour": ["red"]}
+    assert open_source(written(tmp_path, **columns), ITEMS).extra == ("colour",)
+
+
 def test_a_column_of_nulls_counts_as_a_missing_optional_one(tmp_path: Path) -> None:
     source = open_source(written(tmp_path, item_id=["1"], title=["Mug"], brand=pa.nulls(1), price=[1.0]), ITEMS)
     assert source.columns == ("item_id", "title", "price")
