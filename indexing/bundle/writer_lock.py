@@ -74,6 +74,13 @@ class WriterLock:
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
             os.close(descriptor)
             raise self._refusal(holder or "unknown") from None
+        except OSError as error:
+            os.close(descriptor)
+            raise BadBundle(
+                f"{self._path}: the file system cannot lock files ({error.strerror or error}), so that two writers "
+                "could spoil each other's work; keep the bundle on a local disk, or mount the share with locks "
+                "(NFS: version 4, without nolock)"
+            ) from error
         try:
             with writing_to(self._path):  # overwrites in place, which works on a full disk
                 os.ftruncate(descriptor, os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0))

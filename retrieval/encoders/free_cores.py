@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from retrieval.encoders.runtime import available_cores
+from retrieval.encoders.runtime import affinity_cores, available_cores
 
 STAT = Path("/proc/stat")
 WATCHED = 0.5  # seconds over which other programs are watched
@@ -27,19 +27,21 @@ def free_cores(what: str, device: str, say: Callable[[str], None]) -> Iterator[N
     """
     import torch
 
-    allowed = torch.get_num_threads()
-    if device != "cpu" or allowed == 1:
+    before = torch.get_num_threads()
+    if device != "cpu" or before == 1:
         yield
         return
-    busy = busy_cores()
-    threads = threads_beside(busy, available_cores(), allowed)
+    allowed, busy = min(before, available_cores()), busy_cores()
+    threads = threads_beside(busy, affinity_cores(), allowed)
+    if allowed < before:
+        say(f"{what}: {allowed} of {before} threads, because the CPU quota of this container allows no more")
     if threads < allowed:
         say(f"{what}: {threads} of {allowed} threads, because other programs keep {busy:.1f} cores busy")
     torch.set_num_threads(threads)
     try:
         yield
     finally:
-        torch.set_num_threads(allowed)
+        torch.set_num_threads(before)
 
 
 def threads_beside(busy: float, cores: int, allowed: int) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.encoders.compiled_graph import GraphPerProcess, openvino_core, openvino_library
+from retrieval.encoders.cpu_quota import quota_cores
 from retrieval.errors import BadConfig, MissingDependency
 from retrieval.extras import require
 from retrieval.fingerprint import remembered_sha256
@@ -74,7 +75,13 @@ class Runner(Protocol):
 
 
 def available_cores() -> int:
-    """The number of cores that this process may use."""
+    """The number of cores that this process may use at once: its affinity's, or fewer by a container's CPU quota."""
+    cores = affinity_cores()
+    return min(cores, quota_cores() or cores)
+
+
+def affinity_cores() -> int:
+    """The number of cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -45,8 +45,8 @@ LONGEST, NO_LIMIT = 512, 1_000_000  # tokens: default limit, and the number from
 Side = Literal["query", "document"]
 PROMPT_NAMES: dict[Side, tuple[str, ...]] = {"query": ("query",), "document": ("document", "passage", "corpus")}
 NO_INT8 = (
-    "int8: this machine has no int8 instructions, or the text encoder has no int8 weights of this version (train or "
-    "adopt it again); items' texts are embedded as with auto"
+    "int8: this machine has no int8 instructions, or the text encoder has no int8 weights of this version (train "
+    "it again, or adopt it again with --set retrieval.precision=int8); items' texts are embedded as with auto"
 )
 SENTENCE_CONFIG = "config_sentence_transformers.json"
 KNOWN_PROMPTS = {MULTILINGUAL: PROMPTS}  # of models on the hub whose folder does not name them

@@ -50,9 +50,14 @@ def fit_fusions(state: ReleaseState, shop: Shop, folds: Sequence[str] = FOLDS) -
     """
     for order, case in orders_of(state, shop, judged=False):
         if order == "search":
-            yield order, fit(state, _searches(state, shop), case)
+            yield order, fit_search(state, shop)
         else:
             yield order, fit(state, _recommendations(state, shop, folds, unseen=case.unseen), case)
+
+
+def fit_search(state: ReleaseState, shop: Shop) -> Fusion:
+    """The fusion of a search: of the towers and the words with the same weight, as far as no outcome is known."""
+    return fit(state, _searches(state, shop), FitCase(order="search"))
 
 
 def orders_of(state: ReleaseState, shop: Shop, *, judged: bool = True) -> list[tuple[OrderName, FitCase]]:

@@ -16,19 +16,23 @@ from indexing.bundle.bundle import Bundle
 from indexing.bundle.releases import Release
 from ranking.models.cross_encoder import adopt_cross_encoder
 from ranking.strategies import strategy_named
+from retrieval.encoders.runtime import RuntimeOptions, resolve_precision
 from retrieval.encoders.text_encoder import TextEncoder, open_sentence_transformer
 from retrieval.errors import BadBundle, BadConfig, BadData
 from retrieval.text.rendering import ItemTexts, rendering_fingerprint, user_text
 from retrieval.topk import Vectors
 from retrieval.towers.serving import TEXT, TowersConfig, unit, write_config
 from serving.answering.release_settings import with_settings
+from serving.answering.release_state import ReleaseState
 from serving.answering.rerank_steps import planned_steps
 from serving.evaluation.gate_report import ADOPTED
+from serving.fitting.fit_fusion import fit_search
 from serving.jobs.job_log import JobLog
 from serving.jobs.run import Pipeline
 from serving.settings import RankConfig
 from serving.shop import Shop
 
+PAIRS_PER_ITEM = 4  # that a cross-encoder is calibrated with, in a small catalogue
 TOLERANCE = 1e-4  # between our vectors and the library's
 PROBES = ("red mug", "", "Acme Mug | Kitchen | price 5 to 10", "drill " * 400)
 
@@ -42,7 +46,8 @@ class Adoption:
     vectors: Path | None = None
 
     def publish(self, pipeline: Pipeline) -> Release:
-        """Publish a release of them over the pipeline's data set; nothing is trained.
+        """Publish a release of them over the pipeline's data set; nothing is trained. A search reads the words of items
+        beside their vectors, both with the same weight.
 
         An adopted ranker reranks without a gate. Raises BadBundle for a model whose own scores cannot be reproduced,
         BadData for vectors that do not fit the items, BadConfig for a strategy of reranking that needs a second model.
@@ -58,20 +63,18 @@ class Adoption:
             return bundle.publish(draft)
 
     def _draft(self, pipeline: Pipeline, shop: Shop, bundle: Bundle, scratch: Path) -> Release:
-        from ranking.models.int8_calibration import PAIRS, calibrate_int8
+        from ranking.models.int8_calibration import FEW, PAIRS, calibrate_int8
         from retrieval.encoders.int8_calibration import calibrate_encoder
 
         with writing_to(scratch):
             dim = adopt_encoder(self.encoder, scratch / "towers")
-            if self.vectors is None:
+            if self.vectors is None and pipeline.config.retrieval.precision == "int8":
                 calibrate_encoder(scratch / "towers" / TEXT, ItemTexts(shop.data.items))
             if self.ranker is not None:
                 adopt_cross_encoder(self.ranker, scratch / "ranker")
-                calibrate_int8(
-                    scratch / "ranker",
-                    own_pairs(shop, PAIRS, pipeline.config.ranking),
-                    say=pipeline.say,
-                )
+                if serves_int8(pipeline.config.ranking):
+                    n = min(PAIRS, max(FEW, PAIRS_PER_ITEM * shop.data.n_items))
+                    calibrate_int8(scratch / "ranker", own_pairs(shop, n, pipeline.config.ranking), say=pipeline.say)
         given = None if self.vectors is None else read_vectors(self.vectors, shop.data.item_ids, dim)
         assembly = pipeline.assembly(bundle)
         towers = assembly.add_towers(scratch / "towers")
@@ -82,6 +85,8 @@ class Adoption:
             built = assembly.add_index(shop, towers, item_vectors=lookup, ranker=ranker, log=log)
         pipeline.say(built.line())
         draft = assembly.draft(shop, towers, built, f"adopt {self.encoder}")
+        state = ReleaseState.of_release(bundle, draft, RuntimeOptions(device=pipeline.device))
+        draft = with_settings(draft, fusion={"search": fit_search(state, shop).as_json()})
         gates = {} if ranker is None else ADOPTED
         return assembly.named(
             with_settings(
@@ -91,6 +96,12 @@ class Adoption:
                 item_vectors="made" if given is None else "given",
             )
         )
+
+
+def serves_int8(config: RankConfig) -> bool:
+    """Whether a cross-encoder is served in int8 by these settings: on a machine without int8 instructions not by
+    itself, and a calibration takes minutes."""
+    return config.precision == "int8" or (config.precision == "auto" and resolve_precision("auto", "cpu") == "bf16")
 
 
 def own_pairs(shop: Shop, n: int, config: RankConfig) -> list[tuple[str, str]]:

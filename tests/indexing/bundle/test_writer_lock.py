@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -10,10 +12,12 @@ import threading
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.writer_lock import WriterLock
 from retrieval.errors import BadBundle
+from serving.cli.app import app
 
 HOLDER = """
 import os, sys
@@ -43,6 +47,22 @@ def test_a_second_writer_is_refused_in_one_line_with_the_process_that_holds_the_
         pass
     assert "\n" not in str(caught.value)
     process.communicate("")
+    with WriterLock(tmp_path / "LOCK") as lock:
+        assert lock.held
+
+
+def test_a_file_system_without_locks_is_one_line_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(BadBundle, match=r"cannot lock files.*keep the bundle on a local disk") as caught:
+        WriterLock(tmp_path / "LOCK").__enter__()
+    assert "\n" not in str(caught.value)
+    Bundle.create(tmp_path / "bundle")
+    told = CliRunner().invoke(app, ["release", "prune", str(tmp_path / "bundle"), "--keep", "1"])
+    assert (told.exit_code, "cannot lock files" in told.stderr, told.stderr.count("\n")) == (2, True, 1)
+    monkeypatch.undo()
     with WriterLock(tmp_path / "LOCK") as lock:
         assert lock.held
 

@@ -28,11 +28,25 @@ def test_a_busy_machine_trains_on_fewer_threads_and_says_so(
 ) -> None:
     monkeypatch.setattr(threads, "busy_cores", lambda: busy)
     monkeypatch.setattr(threads, "available_cores", lambda: 2)
+    monkeypatch.setattr(threads, "affinity_cores", lambda: 2)
     told: list[str] = []
     with free_cores("ranker", "cpu", told.append):
         assert torch.get_num_threads() == chosen
     assert torch.get_num_threads() == two_threads
     assert told == ([] if chosen == 2 else [f"ranker: 1 of 2 threads, because other programs keep {busy} cores busy"])
+
+
+def test_a_containers_quota_is_not_exceeded_though_more_cores_are_free(
+    two_threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "busy_cores", lambda: 30.0)
+    monkeypatch.setattr(threads, "available_cores", lambda: 1)
+    monkeypatch.setattr(threads, "affinity_cores", lambda: 64)
+    told: list[str] = []
+    with free_cores("ranker", "cpu", told.append):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == two_threads
+    assert told == ["ranker: 1 of 2 threads, because the CPU quota of this container allows no more"]
 
 
 def test_a_gpu_needs_no_cores(two_threads: int, monkeypatch: pytest.MonkeyPatch) -> None:

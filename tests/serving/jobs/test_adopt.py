@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine_changes import with_markers
+from engine_changes import by_towers_alone, with_markers
 from indexing.bundle.bundle import Bundle
+from ranking.models import int8_calibration as ranker_calibration
 from retrieval.data.dataset import DataSet
 from retrieval.data.split import split_events
-from retrieval.encoders import runtime
+from retrieval.encoders import int8_calibration, runtime
 from retrieval.encoders.int8_file import holds_int8
 from retrieval.errors import BadBundle, BadConfig, BadData, StaleArtefact
 from retrieval.text.rendering import field_markers_fingerprint, item_texts
@@ -27,6 +28,7 @@ from serving.answering.stages.rank import pair_logits, ranker_texts, user_texts
 from serving.answering.user_context import UserContexts
 from serving.engine import Engine
 from serving.evaluation.labelled import LabelledRequests
+from serving.jobs import adopt
 from serving.jobs.adopt import Adoption, own_pairs, read_vectors
 from serving.jobs.build_index import IndexBuild
 from serving.jobs.run import Pipeline
@@ -57,7 +59,9 @@ def adopted(
 ) -> Path:
     out = tmp_path_factory.mktemp("adopted") / "bundle"
     pipeline = make_pipeline(sample_folder, out, RunSettings())
-    Adoption(str(tiny_encoder_folder), str(tiny_ranker_folder)).publish(pipeline)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adopt, "serves_int8", lambda _: True)  # as on a machine with int8 instructions
+        Adoption(str(tiny_encoder_folder), str(tiny_ranker_folder)).publish(pipeline)
     return out
 
 
@@ -82,11 +86,51 @@ def vectors_file(path: Path, ids: list[str], vectors: object, kind: pa.DataType 
     return path
 
 
+def test_a_search_finds_by_words_what_the_encoder_does_not_know(engine: Engine, data: DataSet) -> None:
+    assert set(engine.state.retriever.fusions["search"].weights) == {"towers", "words"}
+    answer = engine.search("red mug", k=50, rerank=False)
+    assert {"towers", "words"} <= {source for hit in answer.items for source in hit.sources}
+
+
+@pytest.mark.parametrize(
+    ("changes", "fast", "calibrated"),
+    [
+        ([], False, False),
+        ([], True, True),
+        (["ranking.precision=int8"], False, True),
+        (["ranking.precision=fp32"], True, False),
+    ],
+)
+def test_a_ranker_is_calibrated_where_int8_would_serve_it(
+    changes: list[str], fast: bool, calibrated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "has_fast_bf16", lambda: fast)
+    assert adopt.serves_int8(read_settings(changes=changes).ranking) is calibrated
+
+
+def test_nothing_is_calibrated_that_nothing_uses(
+    sample_folder: Path,
+    tiny_encoder_folder: Path,
+    tiny_ranker_folder: Path,
+    tmp_path: Path,
+    make_pipeline: Make,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a calibration")
+
+    monkeypatch.setattr(int8_calibration, "calibrate", refuse)
+    monkeypatch.setattr(ranker_calibration, "calibrate", refuse)
+    pipeline = make_pipeline(sample_folder, tmp_path / "bundle", RunSettings())
+    Adoption(str(tiny_encoder_folder), str(tiny_ranker_folder)).publish(pipeline)
+    assert Engine.open(tmp_path / "bundle", device="cpu").search("red mug", k=5).reranked
+
+
 @pytest.mark.parametrize("query", ["red mug", "large steel drill for the garden", "x"])
 def test_a_search_scores_as_the_encoder_does(
     engine: Engine, data: DataSet, cosines: Callable[[str], np.ndarray], query: str
 ) -> None:
-    answer = engine.search(query, k=50, rerank=False)
+    answer = Engine(by_towers_alone(engine.state)).search(query, k=50, rerank=False)
     wanted = dict(zip(data.item_ids, cosines(query).tolist(), strict=True))
     np.testing.assert_allclose(
         [hit.score for hit in answer.items], [wanted[hit.item_id] for hit in answer.items], atol=1e-4
@@ -234,6 +278,7 @@ def test_given_vectors_stand_for_the_items(
     pipeline = make_pipeline(tmp_path / "data", tmp_path / "bundle", RunSettings())
     Adoption(str(tiny_encoder_folder), vectors=file).publish(pipeline)
     engine = Engine.open(tmp_path / "bundle", device="cpu")
+    engine = Engine(by_towers_alone(engine.state))
     query = engine.state.user_tower.queries(["red mug"])[0]
     wanted = np.sort(given / np.linalg.norm(given, axis=1, keepdims=True) @ query)[::-1]
     np.testing.assert_allclose([hit.score for hit in engine.search("red mug", k=5).items], wanted[:5], atol=1e-4)
