@@ -85,6 +85,16 @@ class Order(NamedTuple):
     places: NDArray[np.int64]  # [n, k] places among the candidates, from 0
     retrieval_places: NDArray[np.int64]  # [n, k] places that retrieval gave, from 0
 
+    def permuted(self, order: NDArray[np.int64]) -> Order:
+        """The same with what stood at `order`, int64 [n, k] places from 0, at each place."""
+        lines = np.arange(len(order))[:, None]
+        return Order(
+            self.rows[lines, order],
+            self.scores[lines, order],
+            self.places[lines, order],
+            self.retrieval_places[lines, order],
+        )
+
 
 class Found(TypedDict, total=False):
     """What stages write, by the fields of a Batch."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ranking.ordering.diversity import diversified
-from serving.answering.batch import Batch, Order
+from serving.answering.batch import Batch
 from serving.answering.deadline import Deadline
 
 if TYPE_CHECKING:
@@ -28,4 +28,4 @@ def diversify(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
     scores = np.where(order.rows >= 0, order.scores, -np.inf).astype(np.float32)
     exact = np.take_along_axis(batch.candidates.exact, order.places, axis=1)
     new = diversified(batch.diversify_by, scores, vectors, batch.k, batch.diversity, pinned=exact)
-    return batch.having(order=Order(*(np.take_along_axis(column, new, axis=1) for column in order)))
+    return batch.having(order=order.permuted(new))
