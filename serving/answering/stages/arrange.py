@@ -34,9 +34,8 @@ def _one_per_group(order: Order, groups: ItemGroups) -> Order:
     """The order with the best item of each group alone, the others out of it."""
     first = groups.first_of_each(order.rows)
     kept = np.argsort(~first, axis=1, kind="stable")
-    lines = np.arange(len(kept))[:, None]
-    rows = np.where(first[lines, kept], order.rows[lines, kept], -1)
-    return Order(rows, order.scores[lines, kept], order.places[lines, kept], order.retrieval_places[lines, kept])
+    shown = order.permuted(kept)
+    return shown._replace(rows=np.where(np.take_along_axis(first, kept, axis=1), shown.rows, -1))
 
 
 def shown_scores(state: ReleaseState, ranking: Ranking) -> NDArray[np.float32]:
