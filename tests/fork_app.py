@@ -10,12 +10,14 @@ from typing import Any
 from fork_answers import answer, opened
 
 engine = opened(*os.environ["FORK_APP_OPEN"].split(":"))
-if os.environ.get("FORK_APP_WARM"):
-    answer(engine, 0)  # the parent answers before it forks
+REQUESTS = 25
+# where the parent answers before it forks, what it does
+parents = [answer(engine, number) for number in range(REQUESTS if os.environ.get("FORK_APP_WARM") else 0)]
 
 
 def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
     """The answer to request number N for the path /N, and who gave it."""
-    found = answer(engine, int(environ["PATH_INFO"].strip("/")))
+    number = int(environ["PATH_INFO"].strip("/"))
+    found = {"worker": os.getpid(), "answer": answer(engine, number), "parents": parents[number : number + 1]}
     start_response("200 OK", [("Content-Type", "application/json")])
-    return [json.dumps({"worker": os.getpid(), "answer": found}).encode("utf-8")]
+    return [json.dumps(found).encode("utf-8")]
