@@ -162,10 +162,11 @@ class RankConfig(Settings):
         description="verdict that switches reranking on, from nDCG@10 on the gate fold. proven: the 95 % interval of "
         "the gain lies above 0; likely: the gain and 80 % of its resamples are above 0; no: always on",
     )
-    judged_negatives: bool = Field(
-        default=False,
+    judged_negatives: bool | None = Field(
+        default=None,
         description="add candidates without a judgement as negatives to judged queries; for judgements that name only "
-        "what is relevant",
+        "what is relevant. None: where queries have fewer than two judged items on average, for then nothing else "
+        "shows which candidate of a query is the worse one",
     )
     cross_fit_below: int = Field(
         default=5_000,

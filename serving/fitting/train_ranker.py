@@ -45,6 +45,8 @@ from serving.fitting.ranker_data import RankerData, Training, budgeted, mean_tok
 from serving.settings import RankConfig, RunSettings
 from serving.shop import Shop
 
+FEWEST_JUDGED = 2  # judged items of a query on average, under which unjudged candidates are negatives
+
 
 @dataclass(frozen=True)
 class PairSource:
@@ -139,8 +141,10 @@ def ranker_data(
         usable = sum(pairs.n_groups for pairs in train)
         valid.append(miner.events(PairSource(state, shop.events.folds["ranker_valid"]), valid=True))
     if shop.judgements is not None:
-        negatives = config.judged_negatives
         judged = miner.judged(state, "train", candidates=False)
+        negatives = names_few_items(judged) if config.judged_negatives is None else config.judged_negatives
+        if negatives and config.judged_negatives is None:
+            say(f"ranker: {len(judged) / judged.n_groups:.1f} judged items a query; unjudged candidates are negatives")
         more = miner.judged(state, "train", candidates=True) if negatives or config.distils else judged
         train.append(veto(more, added_pairs(more, judged)) if negatives else judged)
         valid.append(miner.judged(state, "ranker_valid", candidates=negatives))
@@ -149,6 +153,12 @@ def ranker_data(
     if any(len(pairs) for pairs in proposed) and not any(len(pairs) for pairs in train):
         raise BadConfig(f"ranking.veto_margin={config.veto_margin} leaves no negative to learn from; lower it")
     return RankerData(join_pairs(train), join_pairs(valid), usable, join_pairs(proposed) if config.distils else None)
+
+
+def names_few_items(judged: PairSet) -> bool:
+    """Whether queries have fewer than FEWEST_JUDGED judged items on average: the pairs alone then show which query an
+    item suits, but not which of two candidates suits a query better."""
+    return len(judged) < FEWEST_JUDGED * judged.n_groups
 
 
 def teacher_of(config: RunSettings, device: str) -> Teacher | None:

@@ -12,7 +12,7 @@ import pytest
 
 from engine_changes import filtering_seen, with_markers
 from ranking.models.cross_encoder import CrossEncoderScorer
-from ranking.training.pairs import PairSet
+from ranking.training.pairs import GradeScale, PairSet, judged_pairs
 from retrieval.data.dataset import DataSet
 from retrieval.encoders.int8_file import holds_int8
 from retrieval.errors import BadBundle, BadConfig
@@ -22,7 +22,7 @@ from serving.engine import Engine
 from serving.fitting import train_ranker as ranker
 from serving.fitting.distillation import TEACHERS, at_hand, taught
 from serving.fitting.ranker_data import RankerData, Training
-from serving.fitting.train_ranker import PairSource, fit_ranker, ranker_data, teacher_of
+from serving.fitting.train_ranker import PairSource, fit_ranker, names_few_items, ranker_data, teacher_of
 from serving.settings import RunSettings, read_settings
 from serving.shop import Shop
 
@@ -142,6 +142,18 @@ def mined(
         return data, said
 
     return found
+
+
+@pytest.mark.parametrize(
+    ("items_of_queries", "few"), [([1, 1, 1], True), ([1, 2, 2], True), ([2, 2], False), ([], False)]
+)
+def test_queries_of_one_judged_item_show_no_worse_candidate(items_of_queries: list[int], few: bool) -> None:
+    query = np.repeat(np.arange(len(items_of_queries)), items_of_queries)
+    pairs = judged_pairs(
+        query, np.arange(len(query)), np.ones(len(query)), query_texts=["q"] * 3, item_texts=["i"] * 9,
+        scale=GradeScale(0.0, 2.0),
+    )  # fmt: skip
+    assert names_few_items(pairs) is few
 
 
 def test_a_veto_leaves_drawn_negatives_out_of_what_is_learned_and_out_of_nothing_else(
