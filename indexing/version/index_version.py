@@ -164,7 +164,7 @@ class IndexVersion:
     @cached_property
     def groups(self) -> ItemGroups | None:
         """Which items are variants of one product; None where no item names one."""
-        return ItemGroups.of(self)
+        return ItemGroups.of(self.stored, None if self.delta is None else self.delta.place)
 
     def by_row(self, stored: Mask) -> Mask:
         """Turn a mask over `stored` into a mask over rows."""

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from retrieval.topk import CSR, Hits, Mask, Rows
-
-if TYPE_CHECKING:
-    from indexing.version.index_version import IndexVersion
 
 GROUP = "group_id"
 
@@ -28,15 +24,14 @@ class ItemGroups:
     members: CSR
 
     @classmethod
-    def of(cls, version: IndexVersion) -> ItemGroups | None:
-        """Those of a version with its updates; None where its items have no groups."""
-        if GROUP not in version.stored.column_names:
+    def of(cls, items: pa.Table, place: Rows | None = None) -> ItemGroups | None:
+        """Those of items, where `place` int64 [size] locates each row in them; None where no item names a group."""
+        if GROUP not in items.column_names:
             return None
-        names = version.stored[GROUP].cast(pa.string()).combine_chunks().dictionary_encode()
+        names = items[GROUP].cast(pa.string()).combine_chunks().dictionary_encode()
         named = names.indices.fill_null(-1).to_numpy().astype(np.int64)
-        named = named if version.delta is None else named[version.delta.place]
-        rows, n = np.arange(version.size), len(names.dictionary)
-        kept = named >= 0
+        named = named if place is None else named[place]
+        rows, n, kept = np.arange(len(named)), len(names.dictionary), named >= 0
         if not kept.any():
             return None
         return cls(np.where(kept, named, n + rows), CSR.grouped(named[kept], rows[kept], n))

@@ -6,23 +6,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from indexing.version.index_version import IndexVersion
 from indexing.version.item_groups import ItemGroups
 from retrieval.topk import CSR, Hits
 
 
-class _Version:
-    """What ItemGroups reads of a version: rows 0 to 3 as built, row 1 replaced by an update, row 4 new."""
-
-    def __init__(self, names: list[object], place: list[int] | None = None) -> None:
-        self.stored = pa.table({"item_id": [str(at) for at in range(len(names))], "group_id": pa.array(names)})
-        self.delta = None if place is None else type("Delta", (), {"place": np.array(place)})()
-        self.size = len(names) if place is None else len(place)
-
-
 def of(names: list[object], place: list[int] | None = None) -> ItemGroups | None:
-    version: IndexVersion = _Version(names, place)  # type: ignore[assignment]
-    return ItemGroups.of(version)
+    """Those of items that name these groups; `place`: which of them each row is."""
+    items = pa.table({"item_id": [str(at) for at in range(len(names))], "group_id": pa.array(names)})
+    return ItemGroups.of(items, None if place is None else np.array(place))
 
 
 @pytest.mark.parametrize("names", [["a", "b", "a", None], [1, 2, 1, None]])
