@@ -15,6 +15,7 @@ from sentence_transformers import SentenceTransformer
 
 from retrieval.data.targets import rated
 from retrieval.encoders.text_encoder import open_sentence_transformer
+from retrieval.encoders.vocabulary import trim_vocabulary
 from retrieval.errors import BadConfig
 from retrieval.fingerprint import fingerprint
 from retrieval.settings import RetrievalConfig, TextConfig
@@ -40,7 +41,6 @@ from retrieval.training.text_pair_sources import (
 )
 from retrieval.training.text_pairs import TextPairs
 from retrieval.training.text_tower import hashed_share, train_text
-from retrieval.training.vocabulary import trim_vocabulary
 from retrieval.training.windows import Windows
 
 QUERY_EXAMPLES = 16_000  # query pairs that the text encoder reads at most

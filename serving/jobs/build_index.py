@@ -22,7 +22,8 @@ from serving.jobs.bundle_parts import Assembly
 from serving.jobs.canaries import read_canaries
 from serving.jobs.incumbent import Incumbent
 from serving.jobs.job_log import JobLog
-from serving.jobs.run import REJECTED, Pipeline, keep_rejected
+from serving.jobs.run import Pipeline
+from serving.jobs.work_folder import REJECTED, keep_rejected
 from serving.shop import Shop
 
 

@@ -39,7 +39,7 @@ from serving.evaluation.slices import noisy_queries
 from serving.evaluation.untuned_encoder import keep_untuned, pretrained_name, untuned_text
 from serving.fitting.provable import gate_can_tell
 from serving.jobs.bundle_parts import Assembly, plain
-from serving.jobs.work_folder import Work
+from serving.jobs.work_folder import REJECTED, Work, keep_rejected, removed_unless_begun
 from serving.reporting.report import Report, render_report, written
 from serving.settings import RunSettings
 from serving.shop import Shop
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from retrieval.training.towers import TextPart
     from serving.fitting.ranker_data import Training
 
-REJECTED = "rejected.parquet"
 SAMPLE_MARK = "sample-shop"
 
 
@@ -375,29 +374,3 @@ def recorded_gates(release: Release) -> dict[str, Figures]:
     """The gates of a release by task."""
     found: dict[str, Figures] = json.loads(json.dumps(rerank_gates(release)))
     return found
-
-
-@contextmanager
-def removed_unless_begun(out: Path) -> Iterator[None]:
-    """Removes the folder `out`, if it was not there before, after an error that came before any training."""
-    there = out.exists()
-    try:
-        yield
-    except BaseException:
-        if not there and not (out / WORK).exists():
-            shutil.rmtree(out, ignore_errors=True)
-        raise
-
-
-def keep_rejected(rejected: Path, out: Path) -> None:
-    """Puts the rows that were set aside beside the output; removes those of an earlier run where there are none."""
-    if rejected.exists():
-        beside = out / f".{REJECTED}"
-        try:
-            with writing_to(out):
-                shutil.copyfile(rejected, beside)
-                beside.replace(out / REJECTED)
-        finally:
-            beside.unlink(missing_ok=True)
-    else:
-        (out / REJECTED).unlink(missing_ok=True)

@@ -28,7 +28,7 @@ from retrieval.topk import Rows, Vectors
 from retrieval.towers.serving import Towers
 from serving.answering.release_settings import ReleaseSettings
 from serving.jobs.bundle_parts import encode_with_progress
-from serving.jobs.run import REJECTED
+from serving.jobs.work_folder import REJECTED
 from serving.settings import read_settings
 
 LISTED = 20  # unknown ids that are shown

@@ -10,10 +10,10 @@ from sentence_transformers import SentenceTransformer
 
 from packed_models import PIECES, VOCABULARY, write_packed
 from ranking.models.pair_tokens import PairTokenizer
+from retrieval.encoders import vocabulary
 from retrieval.encoders.packed_e5 import PackedModel, write_sentence_transformer
 from retrieval.encoders.text_encoder import TextEncoder, open_sentence_transformer
-from retrieval.training import vocabulary
-from retrieval.training.vocabulary import trim_vocabulary
+from retrieval.encoders.vocabulary import trim_vocabulary
 
 KNOWN = ["red mug", "红色 a", "unknown ǂ red"]
 
