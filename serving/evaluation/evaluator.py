@@ -38,6 +38,7 @@ from serving.evaluation.batch_requests import (
     retrieved,
     with_texts,
 )
+from serving.evaluation.by_group import by_group
 from serving.evaluation.figures import (
     Example,
     Figures,
@@ -146,11 +147,14 @@ class Measurement:
     ) -> tuple[Figures, list[Example]]:
         """The evaluation object of `serving.evaluation.figures`, on the test fold, and some real requests of it."""
         shown: list[Example] = []
-        recommend = self._recommend(untuned, shown, examples) if self.shop.events is not None else None
+        recommend, items = None, self.shop.data.items
+        if self.shop.events is not None:
+            recommend = by_group(self._recommend(untuned, shown, examples), items)
         search = judged = None
         if self.shop.judgements is not None:
             search, judged = self._search(untuned, shown, examples)
-        others = {name: task for name, task in self._others().items() if task is not None}
+            search = by_group({"search": search}, items)["search"]
+        others = by_group({name: task for name, task in self._others().items() if task is not None}, items)
         return evaluate(
             recommend=recommend, search=search, judged=judged, others=others, gates=gates, release=release
         ), shown
@@ -168,7 +172,8 @@ class Measurement:
         if self.shop.judgements is not None:
             search = self._search(untuned, [], 0)[0]
             found["search"] = self._noisy_reranked(search) if noisy_reranked else search
-        return found | {name: task for name, task in self._others().items() if task is not None}
+        others = {name: task for name, task in self._others().items() if task is not None}
+        return by_group(found | others, self.shop.data.items)
 
     def _others(self) -> dict[str, MeasuredTask | None]:
         return {"personalised_search": self._personalised(), "complete_cart": self._cart()}
