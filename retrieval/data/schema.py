@@ -54,8 +54,8 @@ CONTRACT: Mapping[str, tuple[Column, ...]] = {
         Column("price", Holds.NUMBER),
         Column("description", Holds.TEXT),
         Column("in_stock", Holds.FLAG),
-        Column("group_id", Holds.ID),
         Column("image", Holds.TEXT, read=False),
+        Column("group_id", Holds.ID),
     ),
     EVENTS: (
         Column("user_id", Holds.ID, required=True),
