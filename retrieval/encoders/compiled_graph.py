@@ -75,6 +75,10 @@ class CompiledGraph:
         finally:
             self._idle.append(request)
 
+    def executed(self) -> openvino.Model:
+        """The graph as OpenVINO runs it, with the precision of each of its layers."""
+        return self._compiled.get_runtime_model()
+
 
 class GraphPerProcess:
     """A graph that is compiled at once, and again by each forked child at its first inference."""

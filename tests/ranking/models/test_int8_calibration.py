@@ -49,7 +49,7 @@ def test_openvino_computes_what_torch_emulates(folder: Path) -> None:
 
 def test_openvino_multiplies_in_int8(folder: Path) -> None:
     scorer = CrossEncoderScorer.load(folder, device="cpu", precision="int8")
-    graph = scorer.runner.compiled.get_runtime_model()  # type: ignore[attr-defined]
+    graph = scorer.runner.graph.compiled().executed()  # type: ignore[attr-defined]
     told = [node.get_rt_info() for node in graph.get_ops()]
     products = [
         info["runtimePrecision"].astype(str) for info in told if info["layerType"].astype(str) == "FullyConnected"

@@ -17,7 +17,7 @@ from retrieval.metrics.baselines import targets_of
 from retrieval.topk import CSR, Hits
 from serving.answering.release_state import ReleaseState
 from serving.answering.rerank_steps import Step
-from serving.answering.stages.read_query import corrected
+from serving.answering.stages.read_query import read as read_queries
 from serving.engine import Engine
 from serving.evaluation.batch_requests import KnownLogits
 from serving.evaluation.figures import relevant_rows
@@ -108,7 +108,7 @@ def grades_of(shop: Shop, state: ReleaseState, texts: list[str], pairs: CSR) -> 
     judged, queries = shop.data.judgements, shop.data.queries
     assert judged is not None
     assert queries is not None
-    read = corrected(state, queries.texts)
+    read = read_queries(state, queries.texts).corrected
     grades = {(read[q], int(i)): g for q, i, g in zip(judged.query, judged.item, judged.grade, strict=True)}
     return np.array([grades[texts[owner], row] for owner, row in zip(pairs.owners, pairs.rows.tolist(), strict=True)])
 
