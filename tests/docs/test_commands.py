@@ -57,12 +57,13 @@ def parse(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_of_a_page_can_be_typed(page: Path) -> None:
+    wrong = {}
     for command in commands_of(page.read_text("utf-8")):
-        arguments = shlex.split(command)[1:]
         try:
-            parse(arguments)
+            parse(shlex.split(command)[1:])
         except Exception as error:
-            pytest.fail(f"{page.name}: {command}: {error!r}")
+            wrong[command] = repr(error)
+    assert not wrong
 
 
 @pytest.mark.parametrize("command", ["shortlist recomend bundle", "shortlist search bundle", "shortlist run b --dat x"])
