@@ -65,14 +65,14 @@ help: ## this list
 # A stamp inside the environment goes with it; a change of the pins or of the requirements installs again.
 $(RUNTIME): pyproject.toml constraints.txt
 	@$(make_venv)
-	@echo "installing shortlist with the extras $(FAISS), train, lambdamart and offline (some minutes the first time)"
-	@$(install) -e '.[$(FAISS),train,lambdamart,offline]'
+	@echo "installing shortlist with the extras $(FAISS), train, lambdamart, offline and offline-multilingual (some minutes the first time)"
+	@$(install) -e '.[$(FAISS),train,lambdamart,offline,offline-multilingual]'
 	@touch $@
 
 $(DEV): pyproject.toml constraints.txt
 	@$(make_venv)
-	@echo "installing shortlist with the extras $(FAISS), train, offline, dev and docs (some minutes the first time)"
-	@$(install) -e '.[$(FAISS),train,offline,dev,docs]'
+	@echo "installing shortlist with the extras $(FAISS), train, offline, offline-multilingual, dev and docs (some minutes the first time)"
+	@$(install) -e '.[$(FAISS),train,offline,offline-multilingual,dev,docs]'
 	@touch $@ $(RUNTIME)
 
 define make_venv

@@ -140,7 +140,8 @@ class RankConfig(Settings):
     precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
         default="auto",
         description="numbers of the models at serving. auto: bf16 where the hardware multiplies it; on CPUs that "
-        "multiply int8, int8 if the model passed its int8 calibration",
+        "multiply int8, int8 if the model was trained on such a CPU and passed its int8 calibration. int8: calibrated "
+        "on any CPU, for a bundle that is served elsewhere",
     )
     titles: PositiveInt = Field(
         default=3, description="how many of a shopper's newest titles the reranker reads, beside a query"

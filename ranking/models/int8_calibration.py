@@ -25,9 +25,14 @@ MIN_CORRELATION = 0.99  # of int8 logits with float logits
 
 
 def calibrate_int8(
-    folder: Path, pairs: Sequence[tuple[str, str]], *, say: Callable[[str], None] = lambda line: None
+    folder: Path,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    work: Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Add an int8 calibration, made on pairs (user text, item text), to a cross-encoder's folder.
+    """Add an int8 calibration, made on pairs (user text, item text), to a cross-encoder's folder. In `work` lies what
+    an interrupted calibration goes on from; the caller removes it.
 
     Where int8 logits correlate with float ones by less than 0.99, no calibration is written, so that the model is
     served in floats, and `say` is called with a line about it.
@@ -44,7 +49,7 @@ def calibrate_int8(
 
     module = logit_module(model)
     seen, others = batches(calibrating), batches(held_out)
-    calibrate(model, lambda: _logits(module, seen), folder, RECIPE)
+    calibrate(model, lambda: _logits(module, seen), folder, RECIPE, work=work)
     exact = _logits(module, others)
     quantise(model, folder)
     if not _correlate(exact, _logits(module, others)):

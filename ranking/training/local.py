@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -105,7 +104,6 @@ def train_here(pairs: PairSet, *, console: Console | None = None, **job: Unpack[
         trainer.accelerator.wait_for_everyone()
         if first:
             model.save_pretrained(str(job["out"]), create_model_card=False)
-            shutil.rmtree(checkpoints, ignore_errors=True)
     return _record(trainer, len(pairs) / (len(units) - 1), time.monotonic() - begun)
 
 

@@ -29,9 +29,10 @@ def train_ranker(
 
     `start` is a folder or model id, of an encoder or of a cross-encoder to train further. Validation ends the training
     early and picks the best checkpoint; it leaves out groups whose labels are all equal, which have no order. A killed
-    training resumes from its last checkpoint under `checkpoints` if pairs, settings and start are the same; the folder
-    is removed at the end. `console` shows the progress of a training in one process. Raises BadData where there is no
-    pair, what `new_cross_encoder` raises, and with several processes what `train_distributed` raises.
+    training resumes from its last checkpoint under `checkpoints` if pairs, settings and start are the same; so does
+    a finished one, from its last, until the caller removes that folder. `console` shows the progress of a training in
+    one process. Raises BadData where there is no pair, what `new_cross_encoder` raises, and with several processes what
+    `train_distributed` raises.
     """
     settings = settings or RankerTraining()
     if len(pairs) == 0:

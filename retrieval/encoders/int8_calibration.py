@@ -28,6 +28,7 @@ from retrieval.encoders.int8_layers import (
     replace_layer,
     save_int8,
 )
+from retrieval.encoders.kept_tensors import KeptTensors
 from retrieval.encoders.runtime import TorchRunner
 from retrieval.encoders.text_encoder import TextEncoder, encode_texts
 from retrieval.topk import Vectors
@@ -55,8 +56,9 @@ class Recipe(NamedTuple):
 OF_TEXTS = Recipe(smoothing=0.9, top=127, share=2 / 3)
 
 
-def calibrate_encoder(folder: Path, texts: Sequence[str]) -> None:
-    """Calibrates the model in a sentence-transformers folder on a random sample of `texts`, if there are any."""
+def calibrate_encoder(folder: Path, texts: Sequence[str], *, work: Path | None = None) -> None:
+    """Calibrates the model in a sentence-transformers folder on a random sample of `texts`, if there are any. In `work`
+    lies what an interrupted calibration goes on from."""
     drawn = np.random.default_rng(0).permutation(len(texts))[:TEXTS]
     encoder = TextEncoder.load(folder, runtime="torch", device="cpu", precision="fp32")
     runner, prompt = encoder.runner, encoder.prompts.get("document", "")
@@ -71,6 +73,7 @@ def calibrate_encoder(folder: Path, texts: Sequence[str]) -> None:
         lambda: [run_batched(part, runner, multiple=1) for part in parts],
         folder,
         OF_TEXTS,
+        work=work,
         embed_sample=lambda: run_batched(few, runner, pad_id=encoder.pad_id),
     )
 
@@ -101,26 +104,27 @@ def calibrate(
     folder: Path,
     recipe: Recipe,
     *,
+    work: Path | None = None,
     embed_sample: Callable[[], Vectors] | None = None,
 ) -> None:
     """Quantises the linear layers of a model and writes their int8 weights to `folder`.
 
     `run` runs the model on the calibration texts, without padding; it is called twice, while the inputs of the layers
-    are observed. `embed_sample` returns vectors of a few texts, float32 [n, dim], by which the error of each layer is
-    measured; it is needed if `recipe.share` is below 1.
+    are observed. What was observed is kept in the folder `work`, if one is given, from which an interrupted calibration
+    of the same model on the same texts goes on; the caller removes it. `embed_sample` returns vectors of a few texts,
+    float32 [n, dim], by which the error of each layer is measured; it is needed if `recipe.share` is below 1.
     """
     assert (embed_sample is None) == (recipe.share == 1)
-    layers = quantisable(model)
-    seen = {name: Ranges() for name in layers}
-    _observe(layers, seen, run)
-    ranges = {name: one.found for name, one in seen.items() if one.found is not None}
+    layers, kept = quantisable(model), KeptTensors.of(work, model)
+    seen = kept.get("ranges", lambda: _ranges(layers, run))
+    ranges = {name: seen[name] for name in layers if name in seen}  # files sort their names
     groups = _of_one_input(ranges)
     grids = {
         names[0]: grid(ranges[names[0]], [layers[name].weight.detach().float() for name in names], recipe.smoothing)
         for names in groups
     }
-    inputs = {name: InputStatistics(on) for name, on in grids.items()}
-    _observe(layers, inputs, run)
+    seen = kept.get("statistics", lambda: _statistics(layers, grids, run))
+    inputs = {name: InputStatistics.of(on, seen, name) for name, on in grids.items()}
     made = [{name: quantised(layers[name], inputs[names[0]], recipe.top) for name in names} for names in groups]
     chosen = made if embed_sample is None else _least_harmful(model, made, embed_sample, recipe.share)
     save_int8({name: own for group in chosen for name, own in group.items()}, folder)
@@ -144,6 +148,8 @@ class InputStatistics:
     """Statistics of a layer's inputs on its grid: `rows` observed, and means and covariances of the rounded inputs and
     of their rounding errors."""
 
+    SUMS = ("rows", "near", "sums", "products", "lost")
+
     def __init__(self, on: Grid) -> None:
         self.grid, self.rows, n_in = on, 0, len(on.shift)
         self._near: Tensor | None = None  # mean of the first rows; centring by it keeps the sums of products precise
@@ -161,6 +167,20 @@ class InputStatistics:
         self._products += around.T @ around
         self._lost += lost.T @ around
         self.rows += len(rows)
+
+    def named(self, layer: str) -> dict[str, Tensor]:
+        """The sums by name, prefixed by the layer's name, as a file holds them."""
+        assert self._near is not None
+        own = [torch.tensor(self.rows), self._near, self._sums, self._products, self._lost]
+        return {f"{layer}.{name}": values for name, values in zip(self.SUMS, own, strict=True)}
+
+    @classmethod
+    def of(cls, on: Grid, kept: Mapping[str, Tensor], layer: str) -> InputStatistics:
+        """From the result of `named`."""
+        found = cls(on)
+        rows, found._near, found._sums, found._products, found._lost = (kept[f"{layer}.{name}"] for name in cls.SUMS)
+        found.rows = int(rows)
+        return found
 
     @property
     def means(self) -> tuple[Tensor, Tensor]:
@@ -194,6 +214,22 @@ def _observe(
         run()
     for hook in hooks:
         hook.remove()
+
+
+def _ranges(layers: Mapping[str, nn.Linear], run: Callable[[], object]) -> dict[str, Tensor]:
+    """The range of each layer's inputs, float [2, n_in], by name; of layers that read none, nothing."""
+    seen = {name: Ranges() for name in layers}
+    _observe(layers, seen, run)
+    return {name: one.found for name, one in seen.items() if one.found is not None}
+
+
+def _statistics(
+    layers: Mapping[str, nn.Linear], grids: Mapping[str, Grid], run: Callable[[], object]
+) -> dict[str, Tensor]:
+    """The statistics of inputs on their grids, as `InputStatistics.named` gives them."""
+    seen = {name: InputStatistics(on) for name, on in grids.items()}
+    _observe(layers, seen, run)
+    return {key: values for name, one in seen.items() for key, values in one.named(name).items()}
 
 
 def _of_one_input(ranges: Mapping[str, Tensor]) -> list[list[str]]:

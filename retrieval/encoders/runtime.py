@@ -257,6 +257,13 @@ class TorchRunner:
 
     streams = 1
 
+    def __post_init__(self) -> None:
+        """Takes no more of torch's threads than a container's CPU quota allows."""
+        import torch
+
+        if torch.get_num_threads() > available_cores():
+            torch.set_num_threads(available_cores())
+
     @property
     def budget_tokens(self) -> int:
         """See Runner."""

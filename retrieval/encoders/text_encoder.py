@@ -46,7 +46,7 @@ Side = Literal["query", "document"]
 PROMPT_NAMES: dict[Side, tuple[str, ...]] = {"query": ("query",), "document": ("document", "passage", "corpus")}
 NO_INT8 = (
     "int8: this machine has no int8 instructions, or the text encoder has no int8 weights of this version (train "
-    "it again, or adopt it again with --set retrieval.precision=int8); items' texts are embedded as with auto"
+    "or adopt it again with --set retrieval.precision=int8); items' texts are embedded as with auto"
 )
 SENTENCE_CONFIG = "config_sentence_transformers.json"
 KNOWN_PROMPTS = {MULTILINGUAL: PROMPTS}  # of models on the hub whose folder does not name them

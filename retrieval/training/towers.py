@@ -96,7 +96,8 @@ def train_towers(
         say(f"text model: {chosen}")
         with free_cores("text encoder", training.device, say):
             figures |= training.text_part(folder / TEXT)
-            calibrate_encoder(folder / TEXT, ItemTexts(source.data.items))
+            if config.precision == "int8":
+                calibrate_encoder(folder / TEXT, ItemTexts(source.data.items), work=work / "int8")
         text = embed_catalogue(source.data, folder / TEXT, config.precision, training.device)
         if config.precision == "int8" and text.encoder.documents is None:
             say(NO_INT8)
@@ -221,7 +222,8 @@ class _Training:
 
     def remove_checkpoints(self) -> None:
         """Removes the checkpoints of the finished run."""
-        shutil.rmtree(self.work / "text", ignore_errors=True)
+        for part in ("text", "int8"):
+            shutil.rmtree(self.work / part, ignore_errors=True)
         (self.work / CHECKPOINT).unlink(missing_ok=True)
 
 

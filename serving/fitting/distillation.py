@@ -6,6 +6,7 @@ candidates that nobody judged comes near, at the cost of one (Hinton et al. 2015
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -51,18 +52,19 @@ def train_teachers(
         folders.append(folder)
         if folder.exists():
             continue
-        made = folder.with_suffix(".part")
+        made, checkpoints = folder.with_suffix(".part"), work / f"teacher-{number}"
         train_ranker(
             data.train,
             valid=data.valid,
             start=start,
             out=made,
-            checkpoints=work / f"teacher-{number}",
+            checkpoints=checkpoints,
             settings=settings.model_copy(update={"seed": settings.seed + number}),
             device=training["device"],
             description=f"teacher {number + 1} of {seeds}",
         )
         made.rename(folder)
+        shutil.rmtree(checkpoints, ignore_errors=True)
     return folders
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from ranking.training.settings import RankerTraining
 from ranking.training.train import train_ranker
 from retrieval.data.requests import Requests
 from retrieval.encoders.free_cores import free_cores
-from retrieval.encoders.runtime import pick_device
+from retrieval.encoders.runtime import pick_device, resolve_precision
 from retrieval.errors import BadConfig
 from retrieval.metrics.baselines import histories
 from retrieval.text.rendering import item_texts
@@ -192,7 +193,8 @@ def fit_ranker(
         teachers = train_teachers(data, config.training, seeds, start=start, work=work, **training)
     if teachers:
         settings = config.training.model_copy(update={"loss": "logit_mse"})
-        return distil(data, teachers, settings, start=start, out=out, work=work, name="ranker", **training)
+        int8 = serves_int8(config)
+        return distil(data, teachers, settings, start=start, out=out, work=work, name="ranker", int8=int8, **training)
     settings = budgeted(data.train, config.training, training)
     training["say"](f"ranker: budget {settings.examples:,} examples")
     with free_cores("ranker", pick_device(training["device"]), training["say"]):
@@ -206,7 +208,9 @@ def fit_ranker(
             device=training["device"],
             description="ranker",
         )
-        calibrate_int8(out, shown(data.train), say=training["say"])
+        if serves_int8(config):
+            calibrate_int8(out, shown(data.train), work=work / "int8", say=training["say"])
+    shutil.rmtree(work / "labels", ignore_errors=True)  # of a calibration that is interrupted the training goes on
     return run
 
 
@@ -216,8 +220,9 @@ def fit_shallow(
     """Distils the first layers of the full model in the folder `ranker`, by its own logits, to a folder below it."""
     out = ranker / SHALLOW
     return distil(
-        data, [ranker], config.shallow, start=str(ranker), out=out, work=work, name="shallow model", **training
-    )
+        data, [ranker], config.shallow, start=str(ranker), out=out, work=work, name="shallow model",
+        int8=serves_int8(config), **training,
+    )  # fmt: skip
 
 
 def fit_late(
@@ -232,6 +237,7 @@ def fit_late(
         out=ranker / LATE,
         work=work,
         name="late interaction",
+        int8=False,
         **training,
     )
 
@@ -245,9 +251,11 @@ def distil(
     out: Path,
     work: Path,
     name: str,
+    int8: bool,
     **training: Unpack[Training],
 ) -> RankerRun:
-    """A model that learns the mean logits of others on every pair that is proposed."""
+    """A model that learns the mean logits of others on every pair that is proposed; `int8`: with an int8
+    calibration."""
     assert data.proposed is not None
     settings = budgeted(data.proposed, settings, training)
     training["say"](f"{name}: distilled on {len(data.proposed):,} pairs, budget {settings.examples:,} examples")
@@ -262,9 +270,16 @@ def distil(
             device=training["device"],
             description=name,
         )
-        if not settings.late_interaction:
-            calibrate_int8(out, shown(data.proposed), say=training["say"])
+        if int8:
+            calibrate_int8(out, shown(data.proposed), work=work / "int8", say=training["say"])
+    shutil.rmtree(work / "distilled", ignore_errors=True)
     return run
+
+
+def serves_int8(config: RankConfig) -> bool:
+    """Whether a cross-encoder is served in int8 by these settings: on a machine without int8 instructions not by
+    itself, and a calibration takes minutes."""
+    return config.precision == "int8" or (config.precision == "auto" and resolve_precision("auto", "cpu") == "bf16")
 
 
 def shown(pairs: PairSet) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ from indexing.bundle.bundle import Bundle
 from indexing.bundle.releases import Release
 from ranking.models.cross_encoder import adopt_cross_encoder
 from ranking.strategies import strategy_named
-from retrieval.encoders.runtime import RuntimeOptions, resolve_precision
+from retrieval.encoders.runtime import RuntimeOptions
 from retrieval.encoders.text_encoder import TextEncoder, open_sentence_transformer
 from retrieval.errors import BadBundle, BadConfig, BadData
 from retrieval.text.rendering import ItemTexts, rendering_fingerprint, user_text
@@ -27,6 +27,7 @@ from serving.answering.release_state import ReleaseState
 from serving.answering.rerank_steps import planned_steps
 from serving.evaluation.gate_report import ADOPTED
 from serving.fitting.fit_fusion import fit_search
+from serving.fitting.train_ranker import serves_int8
 from serving.jobs.job_log import JobLog
 from serving.jobs.run import Pipeline
 from serving.settings import RankConfig
@@ -69,12 +70,15 @@ class Adoption:
         with writing_to(scratch):
             dim = adopt_encoder(self.encoder, scratch / "towers")
             if self.vectors is None and pipeline.config.retrieval.precision == "int8":
-                calibrate_encoder(scratch / "towers" / TEXT, ItemTexts(shop.data.items))
+                calibrate_encoder(
+                    scratch / "towers" / TEXT, ItemTexts(shop.data.items), work=_work(pipeline, shop, "encoder")
+                )
             if self.ranker is not None:
                 adopt_cross_encoder(self.ranker, scratch / "ranker")
                 if serves_int8(pipeline.config.ranking):
                     n = min(PAIRS, max(FEW, PAIRS_PER_ITEM * shop.data.n_items))
-                    calibrate_int8(scratch / "ranker", own_pairs(shop, n, pipeline.config.ranking), say=pipeline.say)
+                    pairs = own_pairs(shop, n, pipeline.config.ranking)
+                    calibrate_int8(scratch / "ranker", pairs, work=_work(pipeline, shop, "ranker"), say=pipeline.say)
         given = None if self.vectors is None else read_vectors(self.vectors, shop.data.item_ids, dim)
         assembly = pipeline.assembly(bundle)
         towers = assembly.add_towers(scratch / "towers")
@@ -98,10 +102,9 @@ class Adoption:
         )
 
 
-def serves_int8(config: RankConfig) -> bool:
-    """Whether a cross-encoder is served in int8 by these settings: on a machine without int8 instructions not by
-    itself, and a calibration takes minutes."""
-    return config.precision == "int8" or (config.precision == "auto" and resolve_precision("auto", "cpu") == "bf16")
+def _work(pipeline: Pipeline, shop: Shop, model: str) -> Path:
+    """Where an interrupted calibration goes on."""
+    return pipeline.work_on(shop).checkpoints(f"adopted {model}")
 
 
 def own_pairs(shop: Shop, n: int, config: RankConfig) -> list[tuple[str, str]]:

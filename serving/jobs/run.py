@@ -143,7 +143,7 @@ class Pipeline:
         from serving.fitting.train_ranker import teacher_of
 
         at_hand(self.config.ranking)  # before hours of training, not after
-        source, work = TowerData(shop.data, shop.events, shop.judgements), self._work_on(shop)
+        source, work = TowerData(shop.data, shop.events, shop.judgements), self.work_on(shop)
         with self._timed("train towers"):
             trained = train_towers(
                 source,
@@ -196,7 +196,7 @@ class Pipeline:
         if not self.config.ranking.enabled:
             return draft
         at_hand(self.config.ranking)
-        opened, work = self._opened(bundle, draft), self._work_on(shop)
+        opened, work = self._opened(bundle, draft), self.work_on(shop)
         with self._timed("mine pairs"):
             data = ranker_data(
                 shop,
@@ -358,7 +358,7 @@ class Pipeline:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def _work_on(self, shop: Shop) -> Work:
+    def work_on(self, shop: Shop) -> Work:
         """Where models are made; a training goes on there if data, settings and budget are the same."""
         return Work(self._work, fingerprint(shop.data.fingerprint, self.config.model_dump(mode="json"), self.budget))
 

@@ -32,7 +32,6 @@ def _trained(start: Path, folder: Path, **changes: object) -> RankerRun:
         colour_pairs(0), valid=colour_pairs(1), start=start, out=folder / "ranker", checkpoints=folder / "work",
         settings=SETTINGS.model_copy(update=changes), device="cpu",
     )  # fmt: skip
-    assert not (folder / "work").exists()
     return run
 
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import torch
 
 from retrieval.encoders import runtime
 from retrieval.encoders.cpu_quota import cores_within
-from retrieval.encoders.runtime import affinity_cores, available_cores
+from retrieval.encoders.runtime import TorchRunner, affinity_cores, available_cores
 
 V1 = {"cpu.cfs_quota_us": "250000", "cpu.cfs_period_us": "100000"}
 
@@ -43,3 +44,14 @@ def test_no_more_cores_are_used_than_the_quota_and_the_affinity_allow(
 ) -> None:
     monkeypatch.setattr(runtime, "quota_cores", lambda: quota)
     assert available_cores() == min(affinity_cores(), quota or affinity_cores())
+
+
+def test_a_torch_model_is_served_within_the_quota(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "quota_cores", lambda: 1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        TorchRunner(torch.nn.Identity(), "cpu", "fp32")
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)

@@ -252,6 +252,48 @@ def test_texts_are_read_as_the_model_reads_documents(
     assert sorted(read) == sorted(f"passage: {text}" for text in TEXTS)
 
 
+@pytest.mark.parametrize("killed_after", [1, 2])
+def test_an_interrupted_calibration_goes_on_to_the_same_weights(
+    killed_after: int, folder: Path, tiny_encoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_encoder_folder, copy := tmp_path / "text")
+    passes, observe = list[int](), int8_calibration._observe
+
+    def until_killed(*arguments: object) -> None:
+        if len(passes) == killed_after:
+            raise KeyboardInterrupt
+        passes.append(1)
+        observe(*arguments)
+
+    monkeypatch.setattr(int8_calibration, "_observe", until_killed)
+    if killed_after == 2:
+        monkeypatch.setattr(int8_calibration, "quantised", lambda *_: until_killed())
+    with pytest.raises(KeyboardInterrupt):
+        calibrate_encoder(copy, TEXTS, work=tmp_path / "work")
+    monkeypatch.undo()
+    monkeypatch.setattr(int8_calibration, "_observe", lambda *given: passes.append(1) or observe(*given))
+    calibrate_encoder(copy, TEXTS, work=tmp_path / "work")
+    assert len(passes) == 2  # none was made again
+    made, wanted = load_file(copy / INT8), load_file(folder / INT8)
+    assert made.keys() == wanted.keys()
+    assert all(torch.equal(made[key], wanted[key]) for key in wanted)
+
+
+def test_what_was_observed_of_another_model_or_cut_short_is_observed_anew(
+    folder: Path, tiny_encoder_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_encoder_folder, copy := tmp_path / "text")
+    model = open_sentence_transformer(copy)
+    with torch.no_grad():
+        model[0].model.embeddings.word_embeddings.weight.mul_(2)
+    model.save(str(tmp_path / "other"))
+    calibrate_encoder(tmp_path / "other", TEXTS, work=tmp_path / "work")
+    (tmp_path / "work" / "statistics.safetensors").write_bytes(b"cut short")
+    calibrate_encoder(copy, TEXTS, work=tmp_path / "work")
+    made, wanted = load_file(copy / INT8), load_file(folder / INT8)
+    assert all(torch.equal(made[key], wanted[key]) for key in wanted)
+
+
 def test_no_texts_make_no_whole_numbers(tiny_encoder_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_encoder_folder, copy := tmp_path / "text")
     calibrate_encoder(copy, [])

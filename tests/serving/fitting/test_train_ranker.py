@@ -100,7 +100,7 @@ def test_two_kinds_of_teacher_and_a_folder_without_a_model_are_refused(
 def test_a_ranker_learns_the_mean_logits_of_seeds(
     tiny_bert_folder: Path, tmp_path: Path, learned: list[PairSet]
 ) -> None:
-    changes = ["ranking.ensemble=2", "ranking.training.examples=96"]
+    changes = ["ranking.ensemble=2", "ranking.training.examples=96", "ranking.precision=int8"]
     config, said, work = read_settings(changes=changes).ranking, list[str](), tmp_path / "work"
     assert config.distils
     data = RankerData(train=pairs(12), valid=pairs(4), usable=12, proposed=pairs(20, label=9.0))

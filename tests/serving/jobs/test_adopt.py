@@ -28,6 +28,7 @@ from serving.answering.stages.rank import pair_logits, ranker_texts, user_texts
 from serving.answering.user_context import UserContexts
 from serving.engine import Engine
 from serving.evaluation.labelled import LabelledRequests
+from serving.fitting.train_ranker import serves_int8
 from serving.jobs import adopt
 from serving.jobs.adopt import Adoption, own_pairs, read_vectors
 from serving.jobs.build_index import IndexBuild
@@ -105,7 +106,7 @@ def test_a_ranker_is_calibrated_where_int8_would_serve_it(
     changes: list[str], fast: bool, calibrated: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runtime, "has_fast_bf16", lambda: fast)
-    assert adopt.serves_int8(read_settings(changes=changes).ranking) is calibrated
+    assert serves_int8(read_settings(changes=changes).ranking) is calibrated
 
 
 def test_nothing_is_calibrated_that_nothing_uses(
