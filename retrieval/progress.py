@@ -55,7 +55,8 @@ def record_loops(memory: Callable[[], dict[str, float]] = dict) -> Iterator[list
 class ProgressMeter:
     """Counts the units done and shows them with the rate, the time left and any named figures.
 
-    `total`, `done` and `advance` count `unit` (examples, texts, rows). `clock` is monotonic, in seconds.
+    `total`, `done` and `advance` count `unit` (examples, texts, rows); a total of 0 is not known. `clock` is monotonic,
+    in seconds.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class ProgressMeter:
         self._task: TaskID | None = None
         if self._bar is not None:
             self._bar.start()
-            self._task = self._bar.add_task(description, total=total, completed=done, state="")
+            self._task = self._bar.add_task(description, total=total or None, completed=done, state="")
 
     def advance(self, amount: int = 1, **figures: float) -> None:
         """Adds `amount` units; `figures`, such as `loss=0.41`, replace those of the same name."""
@@ -113,7 +114,7 @@ class ProgressMeter:
 
     def _print_line(self) -> None:
         self._shown_at = self._clock()
-        share = f"{self.done:,}/{self.total:,}"
+        share = f"{self.done:,}/{self.total:,}" if self.total else f"{self.done:,}"
         line = ", ".join(part for part in (f"{self.description}: {share}", self.state()) if part)
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 

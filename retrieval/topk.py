@@ -15,6 +15,7 @@ Rows: TypeAlias = NDArray[np.int64]  # positions in the index
 Scores: TypeAlias = NDArray[np.float32]
 Mask: TypeAlias = NDArray[np.bool_]  # [n_items], True where a row may be returned
 
+TABLE = 16_777_216  # (list, row) pairs that a table of bools may have
 ITEM_BLOCK = 32_768  # items scored at once, so that the block and its scores fit in the processor's cache
 SPARSE_SHARE = 0.25  # share of allowed rows below which copying them is cheaper than scoring all rows
 
@@ -107,6 +108,16 @@ class CSR(NamedTuple):
         sizes, order = np.bincount(owner, minlength=n), np.argsort(owner, kind="stable")
         return cls(np.concatenate(([0], np.cumsum(sizes))).astype(np.int64), row[order].astype(np.int64))
 
+    def distinct(self) -> CSR:
+        """The lists with each row once, ascending.
+
+        >>> CSR.from_lists([[3, 1, 3], [], [2]]).distinct().rows.tolist()
+        [1, 3, 2]
+        """
+        span = int(self.rows.max(initial=0)) + 1
+        keys = np.unique(self.owners * span + self.rows)
+        return CSR(np.searchsorted(keys, np.arange(self.n_lists + 1) * span).astype(np.int64), keys % span)
+
     @property
     def n_lists(self) -> int:
         """The number of queries."""
@@ -136,7 +147,8 @@ class CSR(NamedTuple):
     def listed_in(self, other: CSR) -> Mask:
         """Whether each row is in the other's list of the same query, bool [indptr[-1]]."""
         span = int(max(self.rows.max(initial=0), other.rows.max(initial=0))) + 1
-        return np.isin(self.owners * span + self.rows, other.owners * span + other.rows)
+        keys, others = self.owners * span + self.rows, other.owners * span + other.rows
+        return np.isin(keys, others, kind="table" if self.n_lists * span <= TABLE else None)
 
     def where(self, kept: Mask) -> CSR:
         """The lists with the rows of the mask `kept`, bool [indptr[-1]], alone.

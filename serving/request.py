@@ -117,6 +117,12 @@ class Request:
             raise BadRequest(f"{unknown[0]} is no field of a request; it has {', '.join(cls.__dataclass_fields__)}")
         return cls(**fields)
 
+    def alike(self, **fields: object) -> Self:
+        """The same request of another user, history or query; these are not checked again, and have to be texts."""
+        made = object.__new__(type(self))
+        made.__dict__.update({name: self.__dict__[name] for name in self.__dataclass_fields__}, **fields)
+        return made
+
     @cached_property
     def events(self) -> tuple[GivenEvent, ...]:
         """The given history; empty where there is none."""

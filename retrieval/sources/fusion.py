@@ -129,6 +129,7 @@ def joined_rows(lists: Sequence[Hits], n_items: int) -> CSR:
     for hits in lists:
         owner, place = np.nonzero(hits.rows >= 0)
         keys.append(owner * n_items + hits.rows[owner, place])
-    distinct = np.unique(np.concatenate(keys))
+    sorted_keys = np.sort(np.concatenate(keys))
+    distinct = sorted_keys[np.diff(sorted_keys, prepend=-1) > 0]
     indptr = np.searchsorted(distinct, np.arange(len(lists[0].rows) + 1) * n_items)
     return CSR(indptr.astype(np.int64), distinct % n_items)

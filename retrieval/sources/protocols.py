@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 
 from retrieval.topk import CSR, Hits, Mask, Scores
 
+PAD = np.uint64(0)
+ROW_BITS = np.uint64(2**32 - 1)
+SIGN = np.uint32(1 << 31)
+
 
 class RequestBatch(NamedTuple):
     """What candidate sources may read of n requests."""
@@ -107,8 +111,56 @@ def best_of_lists(lists: CSR, scores: Scores, k: int, *, tie_breaker: Scores | N
 
     `scores` float32 [len(lists.rows)]. Ties go to the higher `tie_breaker`, then to the lower row.
     """
-    ties = (lists.rows,) if tie_breaker is None else (lists.rows, -tie_breaker)
-    order = np.lexsort((*ties, -scores, lists.owners))
+    hits = Hits(np.full((lists.n_lists, k), -1, np.int64), np.full((lists.n_lists, k), -np.inf, np.float32))
+    keys = _padded_keys(lists, scores)
+    kept = min(k, keys.shape[1])
+    if not kept:
+        return hits
+    if kept < keys.shape[1]:
+        keys.partition(keys.shape[1] - kept, axis=1)
+    best = np.sort(keys[:, keys.shape[1] - kept :], axis=1)[:, ::-1]
+    found = best != PAD
+    hits.rows[:, :kept] = np.where(found, ROW_BITS - (best & ROW_BITS), -1)
+    hits.scores[:, :kept] = np.where(found, _floats((best >> 32).astype(np.uint32)), -np.inf)
+    if tie_breaker is not None:
+        tied = np.flatnonzero(_tied(keys, best))
+        if len(tied):
+            places = CSR(lists.indptr, np.arange(len(lists.rows))).select(tied)
+            hits.put(tied, _broken(lists.select(tied), scores[places.rows], k, tie_breaker[places.rows]))
+    return hits
+
+
+def _padded_keys(lists: CSR, scores: Scores) -> NDArray[np.uint64]:
+    """What sorts by the score, then from the highest row to the lowest, uint64 [n, longest list]; PAD where there is
+    no row, or one that is left out."""
+    sizes = np.diff(lists.indptr)
+    keys = np.zeros((lists.n_lists, int(sizes.max(initial=0))), np.uint64)
+    own = (_ordered(scores).astype(np.uint64) << 32) | (ROW_BITS - lists.rows.astype(np.uint64))
+    keys[np.arange(keys.shape[1]) < sizes[:, None]] = np.where(scores > -np.inf, own, PAD)
+    return keys
+
+
+def _ordered(scores: Scores) -> NDArray[np.uint32]:
+    """Whole numbers in the order of float32 numbers."""
+    bits = (np.asarray(scores, np.float32) + np.float32(0)).view(np.uint32)  # one zero: -0 is 0
+    return np.where(bits >> 31, ~bits, bits | SIGN)
+
+
+def _floats(ordered: NDArray[np.uint32]) -> Scores:
+    """The numbers that `_ordered` made whole."""
+    return np.where(ordered >> 31, ordered ^ SIGN, ~ordered).view(np.float32)
+
+
+def _tied(keys: NDArray[np.uint64], best: NDArray[np.uint64]) -> Mask:
+    """Of which lines, bool [n], any of the best has the score of another."""
+    score, last = best >> 32, best[:, -1:] >> 32
+    among = ((score[:, 1:] == score[:, :-1]) & (best[:, 1:] != PAD)).any(axis=1)
+    return among | (((keys >> 32) >= last).sum(axis=1) > best.shape[1]) & (last[:, 0] > 0)
+
+
+def _broken(lists: CSR, scores: Scores, k: int, tie_breaker: Scores) -> Hits:
+    """`best_of_lists` of lists with ties, in full."""
+    order = np.lexsort((lists.rows, -tie_breaker, -scores, lists.owners))
     owners = lists.owners[order]
     rank = np.arange(len(order)) - lists.indptr[owners]
     kept = (rank < k) & (scores[order] > -np.inf)

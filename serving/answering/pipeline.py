@@ -8,7 +8,7 @@ time. Who needs no answer but what leads to it stops after a stage (`until`) or 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import TypeAlias
 
@@ -57,7 +57,7 @@ def run(
 def answer(state: ReleaseState, request: Request, deadline: Deadline | None = None) -> Answer:
     """One request, whose time counts from when `deadline` was made, by default now. Raises BadRequest for filters that
     the items do not have."""
-    return _answers(state, task_of(state, request), [request], deadline)[0]
+    return _run_all(state, task_of(state, request), [request], deadline).answers[0]
 
 
 def answer_many(state: ReleaseState, requests: Sequence[Request], deadline: Deadline | None = None) -> list[Answer]:
@@ -65,30 +65,47 @@ def answer_many(state: ReleaseState, requests: Sequence[Request], deadline: Dead
 
     `deadline` is that of all of them together, by default each request's own from when its group begins.
     """
-    groups = defaultdict[Hashable, list[int]](list)
-    tasks = [task_of(state, request) for request in requests]
-    for at, (task, request) in enumerate(zip(tasks, requests, strict=True)):
-        query = (request.query is None, not request.text)
-        alike = (
-            request.k, request.rerank, request.spellcheck, request.explain, request.one_per_group, request.diversity,
-            request.diversify_by, repr(request.filters), request.deadline_ms, query,
-        )  # fmt: skip
-        groups[task, alike].append(at)
     answers: dict[int, Answer] = {}
-    for lines in groups.values():
-        found = _answers(state, tasks[lines[0]], [requests[at] for at in lines], deadline)
+    for task, lines in alike(state, requests):
+        found = _run_all(state, task, [requests[at] for at in lines], deadline).answers
         answers.update(zip(lines, found, strict=True))
     return [answers[at] for at in range(len(requests))]
 
 
-def _answers(
-    state: ReleaseState, task: Task, requests: Sequence[Request], deadline: Deadline | None
-) -> tuple[Answer, ...]:
-    """The answers of requests that differ in their user and query alone."""
+def order_many(state: ReleaseState, requests: Sequence[Request]) -> Iterator[tuple[list[int], Batch]]:
+    """The positions of requests that travel together, and their batch in its final order, without answers in words."""
+    for task, lines in alike(state, requests):
+        yield lines, _run_all(state, task, [requests[at] for at in lines], None, until=diversify)
+
+
+def alike(state: ReleaseState, requests: Sequence[Request]) -> Iterator[tuple[Task, list[int]]]:
+    """The positions of requests that differ in their user, history and query alone, with their task."""
+    groups = defaultdict[Hashable, list[int]](list)
+    tasks = [task_of(state, request) for request in requests]
+    for at, (task, request) in enumerate(zip(tasks, requests, strict=True)):
+        query = (request.query is None, not request.text)
+        same = (
+            request.k, request.rerank, request.spellcheck, request.explain, request.one_per_group, request.diversity,
+            request.diversify_by, repr(request.filters), request.deadline_ms, query,
+        )  # fmt: skip
+        groups[task, same].append(at)
+    for lines in groups.values():
+        yield tasks[lines[0]], lines
+
+
+def _run_all(
+    state: ReleaseState,
+    task: Task,
+    requests: Sequence[Request],
+    deadline: Deadline | None,
+    *,
+    until: Stage = STAGES[-1],
+) -> Batch:
+    """Requests that differ in their user and query alone, through the stages."""
     batch = _batch(task, requests)
     # threads of BLAS that wait for work would keep a core from the cross-encoder
     with ONE_BLAS_THREAD if ranks(state, batch) else nullcontext():
-        return run(state, batch, deadline or Deadline(requests[0].deadline_ms)).answers
+        return run(state, batch, deadline or Deadline(requests[0].deadline_ms), until=until)
 
 
 def warm_up(state: ReleaseState) -> None:

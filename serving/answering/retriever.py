@@ -21,7 +21,6 @@ from serving.request import Filters
 Value = TypeVar("Value", np.bool_, np.float32)
 CELLS = 8_388_608  # scores of items that sources may hold at once
 REMEMBERED = 32  # masks of filters, one byte an item each
-PAIRS = 65_536  # whose vectors are multiplied at once
 
 
 class Candidates(NamedTuple):
@@ -190,10 +189,9 @@ class Retriever:
 
     def tower_scores(self, vectors: Vectors, pairs: CSR) -> Scores:
         """The towers' inner product of each pair, float32 [n_pairs]: list i holds index rows against user vector i."""
-        found, owners = np.empty(len(pairs.rows), np.float32), pairs.owners
-        for part in _slices(len(found)):
-            items = self.version.vectors_at(pairs.rows[part])
-            found[part] = np.einsum("ij,ij->i", vectors[owners[part]], items)
+        found, ends = np.empty(len(pairs.rows), np.float32), pairs.indptr.tolist()
+        for vector, start, end in zip(vectors, ends[:-1], ends[1:], strict=True):
+            found[start:end] = self.version.vectors_at(pairs.rows[start:end]) @ vector
         return found
 
     def popular(self, n: int, k: int, exclude: CSR | None = None, allowed: Mask | None = None) -> Hits:
@@ -220,7 +218,7 @@ class Retriever:
         tops |= {name: scored.top(k, exclude, may) for name, scored in read.items()}
         pairs = joined_rows(list(tops.values()), self.version.size)
         keys = pairs.owners * self.version.size + pairs.rows
-        proposed = {name: np.isin(keys, _keys(hits, self.version.size)) for name, hits in tops.items()}
+        proposed = {name: _among(keys, _keys(hits, self.version.size)) for name, hits in tops.items()}
         return CandidateScores(pairs, self._all_scores(vectors, read, pairs), proposed)
 
     def _parts(self, n: int) -> Iterator[NDArray[np.int64]]:
@@ -303,8 +301,11 @@ def _at_places(values: NDArray[Value], places: NDArray[np.int64]) -> NDArray[Val
     return np.where(places >= 0, np.take_along_axis(values, places, axis=1), values.dtype.type(0))
 
 
-def _slices(n: int) -> Iterator[slice]:
-    return (slice(start, min(start + PAIRS, n)) for start in range(0, n, PAIRS))
+def _among(keys: NDArray[np.int64], some: NDArray[np.int64]) -> Mask:
+    """Which of ascending keys, int64 [m], are among `some` of them."""
+    found = np.zeros(len(keys), bool)
+    found[np.searchsorted(keys, some)] = True
+    return found
 
 
 def _joined(parts: Sequence[CandidateScores]) -> CandidateScores:

@@ -119,6 +119,15 @@ class UserContextReader:
     longest: int  # newest events that the user tower reads
     targets: tuple[str, ...]  # kinds of events by which an item is taken; given items are read as the first by name
 
+    def of_requests(self, requests: Sequence[Request]) -> UserContexts:
+        """Who asks each of several requests; users of the store are read together."""
+        stored = np.array([request.history is None for request in requests], bool)
+        if len(requests) == 1 or not stored.any():
+            return UserContexts.join([self.of_request(request) for request in requests])
+        parts = [self.of_users([request.user_id for request in requests if request.history is None])]
+        parts += [self.of_request(request) for request in requests if request.history is not None]
+        return UserContexts.join(parts).select(np.argsort(np.argsort(~stored, kind="stable")))
+
     def of_request(self, request: Request) -> UserContexts:
         """Who asks: items that are given stand in for the user's own history, or follow it where they are a cart."""
         if request.history is None:
@@ -129,13 +138,23 @@ class UserContextReader:
 
     def of_user(self, user_id: str | None) -> UserContexts:
         """A user of the store; nothing is known of any other. n = 1."""
-        code = None if user_id is None else self.store.code(user_id)
-        if code is None:
-            return replace(self._nobody, named=np.array([user_id is not None]))
-        timeline, user = self.store.timeline, np.array([code])
-        end, now = timeline.offsets[code + 1 : code + 2], self.today * DAY
-        found = contexts_at(timeline, user, end, now, longest=self.longest, targets=self._target_codes)
-        return replace(found, taken=CSR.from_lists([np.unique(found.taken.rows)]), query_texts=self.store.query_texts)
+        known = user_id is not None and self.store.code(user_id) is not None
+        return self.of_users([user_id]) if known else replace(self._nobody, named=np.array([user_id is not None]))
+
+    def of_users(self, user_ids: Sequence[str | None]) -> UserContexts:
+        """Users of the store, all at once; nothing is known of any other."""
+        timeline, codes = self.store.timeline, self.store.codes(user_ids)
+        users = np.maximum(codes, 0)
+        ends = timeline.offsets[users + (codes >= 0)]
+        now = np.repeat(self.today * DAY, len(codes))
+        found = contexts_at(timeline, users, ends, now, longest=self.longest, targets=self._target_codes)
+        return replace(
+            found,
+            taken=found.taken.distinct(),
+            gap=np.where(codes >= 0, found.gap, 0),
+            named=np.array([user_id is not None for user_id in user_ids], bool),
+            query_texts=self.store.query_texts,
+        )
 
     def of_events(self, events: Sequence[GivenEvent]) -> UserContexts:
         """Given events, oldest first, read as stored ones: as of the newest of their times, or of today where that is

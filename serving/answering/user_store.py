@@ -60,6 +60,11 @@ class UserStore:
         row = int(rows_of([user_id], self.lookup, self.user_ids)[0])
         return row if row >= 0 else None
 
+    def codes(self, user_ids: Sequence[str | None]) -> NDArray[np.int64]:
+        """The position of each shopper in the timeline, int64 [n]; -1 for one who is not known, and for nobody."""
+        rows = rows_of([user_id or "" for user_id in user_ids], self.lookup, self.user_ids)
+        return np.where([user_id is not None for user_id in user_ids], rows, -1)
+
     @classmethod
     def open(cls, folder: Path | None, version: IndexVersion) -> UserStore:
         """Opens what `write_users` wrote; without a folder, nobody is known and nothing is popular."""

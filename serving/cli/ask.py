@@ -1,14 +1,16 @@
-"""The commands that ask the live release: recommend, search, similar, cart."""
+"""The commands that ask the live release: recommend, search, similar, cart; one request or many."""
 
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from retrieval.errors import BadRequest
+from serving.cli.ask_many import AllItems, AllUsers, Items, Out, Queries, Users, answer_file, asks_many
 from serving.cli.options import (
     AnswerLanguage,
     AsJson,
@@ -51,14 +53,26 @@ def recommend(
     explain: Explain = False,
     diversity: Diversity = 0.0,
     device: Device = "auto",
+    users: Users = None,
+    everyone: AllUsers = False,
+    out: Out = None,
     as_json: AsJson = False,
     language: AnswerLanguage = None,
 ) -> None:
-    """Recommend items to a shopper, or to anyone with a given history of items."""
-    if user is None and history is None:
-        raise BadRequest("recommend: give --user USER or --history ITEM,ITEM")
+    """Recommend items to a shopper, to anyone with a given history of items, or to many shoppers at once."""
+    alone = {"--user": user, "--history": history, "--deadline-ms": deadline_ms, "--explain": explain}
+    many = asks_many(users, everyone, out, "--users", {**alone, "--language": language})
+    if user is None and history is None and not many:
+        raise BadRequest("recommend: give --user USER or --history ITEM,ITEM; for many --users FILE or --all")
     items, filters = item_ids(history), filters_of(filter_)
     engine = opened(bundle, device)
+    if many:
+        ask = partial(
+            engine.recommend_many, k=k, filters=filters, filter_seen=filter_seen, rerank=not no_rerank,
+            diversity=diversity, show_progress=True,
+        )  # fmt: skip
+        answer_file(engine, "user_id", ask, users, out, as_json=as_json)
+        return
     answer = engine.recommend(
         user_id=user,
         history=items,
@@ -75,7 +89,7 @@ def recommend(
 
 def search(
     bundle: Bundle,
-    text: Annotated[str, typer.Argument(help="The query.")],
+    text: Annotated[str | None, typer.Argument(help="The query.")] = None,
     user: User = None,
     history: History = None,
     k: K = 10,
@@ -87,12 +101,25 @@ def search(
     diversity: Diversity = 0.0,
     no_spellcheck: NoSpellcheck = False,
     device: Device = "auto",
+    queries: Queries = None,
+    out: Out = None,
     as_json: AsJson = False,
     language: AnswerLanguage = None,
 ) -> None:
-    """Search for items; with --user or --history the results are personalised."""
+    """Search for items; with --user or --history the results are personalised. Many queries come from a file."""
+    alone = {"TEXT": text, "--user": user, "--history": history, "--deadline-ms": deadline_ms, "--explain": explain}
+    many = asks_many(queries, False, out, "--queries", {**alone, "--language": language})
+    if text is None and not many:
+        raise BadRequest("search: give the query; for many --queries FILE")
     items, filters = item_ids(history), filters_of(filter_)
     engine = opened(bundle, device)
+    if many or text is None:
+        ask = partial(
+            engine.search_many, k=k, filters=filters, filter_seen=filter_seen, rerank=not no_rerank,
+            diversity=diversity, spellcheck=not no_spellcheck, show_progress=True,
+        )  # fmt: skip
+        answer_file(engine, "query", ask, queries, out, as_json=as_json)
+        return
     answer = engine.search(
         text,
         user_id=user,
@@ -111,17 +138,28 @@ def search(
 
 def similar(
     bundle: Bundle,
-    item: Annotated[str, typer.Argument(help="An item id.")],
+    item: Annotated[str | None, typer.Argument(help="An item id.")] = None,
     k: K = 10,
     filter_: Filter = None,
     diversity: Diversity = 0.0,
     device: Device = "auto",
+    items: Items = None,
+    every: AllItems = False,
+    out: Out = None,
     as_json: AsJson = False,
     language: AnswerLanguage = None,
 ) -> None:
-    """Find the items most similar to an item."""
+    """Find the items most similar to an item, or to each of many."""
+    many = asks_many(items, every, out, "--items", {"ITEM": item, "--language": language})
+    if item is None and not many:
+        raise BadRequest("similar: give an item id; for many --items FILE or --all")
     filters = filters_of(filter_)
-    answer = opened(bundle, device).similar(item, k=k, filters=filters, diversity=diversity)
+    engine = opened(bundle, device)
+    if many or item is None:
+        ask = partial(engine.similar_many, k=k, filters=filters, diversity=diversity, show_progress=True)
+        answer_file(engine, "item_id", ask, items, out, as_json=as_json)
+        return
+    answer = engine.similar(item, k=k, filters=filters, diversity=diversity)
     show(answer, f"similar to {item}", as_json, language)
 
 

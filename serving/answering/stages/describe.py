@@ -29,10 +29,14 @@ def describe(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
     """Reads all that the stages before wrote, writes `answers`."""
     order = batch.order
     assert order is not None, "describe comes after arrange"
-    return batch.having(answers=tuple(_answer(state, batch, order, line, deadline) for line in range(len(batch))))
+    stood_in = fallbacks_of(state, batch)
+    answers = (_answer(state, batch, order, line, stood_in[line], deadline) for line in range(len(batch)))
+    return batch.having(answers=tuple(answers))
 
 
-def _answer(state: ReleaseState, batch: Batch, order: Order, line: int, deadline: Deadline) -> Answer:
+def _answer(
+    state: ReleaseState, batch: Batch, order: Order, line: int, stood_in: tuple[str, ...], deadline: Deadline
+) -> Answer:
     rows, queries = order.rows[line], batch.queries
     typed, corrected, meant = queries.typed[line], queries.corrected[line], queries.meant[line]
     kept = np.flatnonzero(rows >= 0)[: batch.k]
@@ -46,7 +50,7 @@ def _answer(state: ReleaseState, batch: Batch, order: Order, line: int, deadline
     return Answer(
         items,
         state.release.id,
-        fallbacks=(*_fallbacks(state, batch, line), *((FEWER,) if len(items) < batch.k else ())),
+        fallbacks=(*stood_in, *((FEWER,) if len(items) < batch.k else ())),
         reranked=tuple(_decided(batch, line)),
         timings_ms=deadline.timings_ms,
         index_revision=state.version.revision,
@@ -83,20 +87,25 @@ def _read(batch: Batch, line: int) -> bool:
     return batch.ranker_texts is not None and bool(batch.ranker_texts[line])
 
 
-def _fallbacks(state: ReleaseState, batch: Batch, line: int) -> Iterator[str]:
-    users, text = batch.users, batch.queries.typed[line]
+def fallbacks_of(state: ReleaseState, batch: Batch) -> list[tuple[str, ...]]:
+    """What stood in for what was missing, of each request, but for FEWER."""
+    users, asked = batch.users, batch.queries.typed
     missing = state.missing_ranker(batch.task.order, batch.task.gate) if batch.rerank else None
-    if missing is not None:
-        yield f"{SOURCES} ({missing})"
-    if batch.query_is_empty:
-        yield RECOMMENDATION
-    if users.histories.readable[line].any():
-        if users.unknown[line]:
-            yield KNOWN_ITEMS
-    elif not text:
-        yield POPULAR if state.user_store.popularity.any() else CATALOGUE
-    elif users.named[line]:
-        yield QUERY_ALONE
+    of_all = () if missing is None else (f"{SOURCES} ({missing})",)
+    of_all = (*of_all, RECOMMENDATION) if batch.query_is_empty else of_all
+    popular = POPULAR if state.user_store.popularity.any() else CATALOGUE
+    lines = zip(
+        users.histories.readable.any(axis=1).tolist(), users.unknown.tolist(), users.named.tolist(), asked, strict=True
+    )
+    return [(*of_all, *_stood_in(popular, *line)) for line in lines]
+
+
+def _stood_in(popular: str, known: bool, unknown_items: int, named: bool, text: str) -> tuple[str, ...]:
+    if known:
+        return (KNOWN_ITEMS,) if unknown_items else ()
+    if not text:
+        return (popular,)
+    return (QUERY_ALONE,) if named else ()
 
 
 def _cut(state: ReleaseState, batch: Batch, line: int) -> Iterator[str]:

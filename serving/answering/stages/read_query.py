@@ -20,7 +20,7 @@ def read_query(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
 
 def read(state: ReleaseState, texts: Sequence[str]) -> Queries:
     """Queries with words that no item has taken for those that were meant, where a release knows its items' words."""
-    if state.spelling is None:
+    if state.spelling is None or not any(texts):
         return Queries(texts, texts, [""] * len(texts))
     readings = [state.spelling.read(text) for text in texts]
     meant = [reading.meant if reading.in_doubt else "" for reading in readings]

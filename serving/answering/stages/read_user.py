@@ -38,7 +38,7 @@ class LiveRequests:
 
     def users(self, state: ReleaseState) -> UserContexts:
         """See RequestSource."""
-        return UserContexts.join([state.user_contexts.of_request(request) for request in self.requests])
+        return state.user_contexts.of_requests(self.requests)
 
 
 def read_user(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:

@@ -59,3 +59,24 @@ def test_equal_scores_go_by_row() -> None:
         [4, 2],
         [1, -1],
     ]
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_best_are_those_of_a_whole_sort(tied: bool) -> None:
+    random = np.random.default_rng(0)
+    lists = CSR.from_lists([np.sort(random.choice(90, size, replace=False)) for size in (0, 1, 40, 7, 90, 3)])
+    for k in (1, 5, 60, 120):
+        scores = random.normal(size=len(lists.rows)).astype(np.float32)
+        scores = np.round(scores) if tied else scores
+        scores[random.random(len(scores)) < 0.1] = -np.inf
+        breaker = np.round(random.normal(size=len(scores))).astype(np.float32)
+        for tie_breaker in (None, breaker):
+            found = best_of_lists(lists, scores, k, tie_breaker=tie_breaker)
+            for line in range(lists.n_lists):
+                part = slice(lists.indptr[line], lists.indptr[line + 1])
+                ties = [0.0] * len(lists.rows[part]) if tie_breaker is None else (-tie_breaker[part]).tolist()
+                wanted = sorted(zip((-scores[part]).tolist(), ties, lists.rows[part].tolist(), strict=True))
+                wanted = [one for one in wanted if one[0] < np.inf][:k]
+                padding = k - len(wanted)
+                assert found.rows[line].tolist() == [row for *_, row in wanted] + [-1] * padding
+                assert found.scores[line].tolist() == [-score for score, *_ in wanted] + [-np.inf] * padding

@@ -18,7 +18,7 @@ from retrieval.topk import CSR
 from serving.answering import pipeline
 from serving.answering.batch import Batch
 from serving.answering.deadline import Deadline
-from serving.answering.pipeline import STAGES, answer, answer_many, run
+from serving.answering.pipeline import STAGES, Stage, answer, answer_many, run
 from serving.answering.release_state import ReleaseState
 from serving.answering.stages.rank import rank
 from serving.answering.stages.read_query import read_query
@@ -104,9 +104,9 @@ def test_requests_that_ask_alike_travel_together(
 ) -> None:
     sizes, run_one = list[int](), pipeline.run
 
-    def counted(state: ReleaseState, batch: Batch, deadline: Deadline | None = None) -> Batch:
+    def counted(state: ReleaseState, batch: Batch, deadline: Deadline | None = None, **ends: Stage) -> Batch:
         sizes.append(len(batch))
-        return run_one(state, batch, deadline)
+        return run_one(state, batch, deadline, **ends)
 
     monkeypatch.setattr(pipeline, "run", counted)
     users = [Request(user_id=user) for user in data.user_ids[:5]]

@@ -87,7 +87,7 @@ def test_a_deadline_is_given_in_milliseconds(bundle_path: Path) -> None:
 def test_recommend_wants_someone() -> None:
     told = shortlist("recommend", "nowhere")
     assert told.exit_code == 2
-    assert told.stderr == "error: recommend: give --user USER or --history ITEM,ITEM\n"
+    assert told.stderr == "error: recommend: give --user USER or --history ITEM,ITEM; for many --users FILE or --all\n"
 
 
 def test_an_answer_that_features_did_not_order_says_that_it_is_not_explained(bundle_path: Path) -> None:
