@@ -18,7 +18,7 @@ from serving.answering.forked import FORK_GUARD
 from serving.answering.many import Asked, ManyRequests, answer_many
 from serving.answering.release_state import ReleaseState
 from serving.answering.reloader import ReleaseReloader
-from serving.request import Answer, DiversityMethod, Filters, Given, Request
+from serving.request import Answer, DiversityMethod, Explain, Filters, Given, Request
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -112,7 +112,7 @@ class Engine:
         filters: Filters | None = None,
         deadline_ms: float | None = None,
         spellcheck: bool = True,
-        explain: bool = False,
+        explain: Explain = False,
         diversity: float = 0.0,
         diversify_by: DiversityMethod = "mmr",
         one_per_group: bool = True,
@@ -157,7 +157,7 @@ class Engine:
         filters: Filters | None = None,
         deadline_ms: float | None = None,
         spellcheck: bool = True,
-        explain: bool = False,
+        explain: Explain = False,
         diversity: float = 0.0,
         diversify_by: DiversityMethod = "mmr",
         one_per_group: bool = True,
@@ -180,6 +180,7 @@ class Engine:
         *,
         k: int = 10,
         filters: Filters | None = None,
+        explain: Explain = False,
         diversity: float = 0.0,
         diversify_by: DiversityMethod = "mmr",
         one_per_group: bool = True,
@@ -192,6 +193,7 @@ class Engine:
                 history=[item_id],
                 k=k,
                 filters=filters,
+                explain=explain,
                 diversity=diversity,
                 diversify_by=diversify_by,
                 one_per_group=one_per_group,
@@ -208,7 +210,7 @@ class Engine:
         rerank: bool = True,
         filters: Filters | None = None,
         deadline_ms: float | None = None,
-        explain: bool = False,
+        explain: Explain = False,
         diversity: float = 0.0,
         diversify_by: DiversityMethod = "mmr",
         one_per_group: bool = True,

@@ -12,18 +12,21 @@ from typing import Any, Literal, NamedTuple, Self, TypeAlias, get_args
 from retrieval.data.time_units import SECOND
 from retrieval.errors import BadRequest
 from retrieval.text.rendering import query_text
+from serving.explanation import Explanation
 from serving.texts.catalogue import Language, fallback_text, retold, text
 
 TaskName: TypeAlias = Literal[
     "recommend", "recommend_unseen", "search", "personalised_search", "similar", "complete_cart"
 ]
 DiversityMethod: TypeAlias = Literal["mmr", "dpp"]
+Explain: TypeAlias = bool | Literal["full"]
 Condition: TypeAlias = tuple[str, str, object]  # column, operator, value
 Filters: TypeAlias = str | Sequence[Condition] | Sequence[Sequence[Condition]]
 """`"price < 20 and brand in (Acme, Other)"`; conditions that all have to hold; or lists of which any one has to."""
 
 
 FEATURES, CROSS_ENCODER = "features", "cross-encoder"  # what can order a shortlist anew
+OPTIONAL = ("contributions", "variants", "explanation")  # fields of a hit that JSON has where they hold something
 FOREVER = 1e12  # milliseconds
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = (datetime.max.replace(tzinfo=UTC) - EPOCH).total_seconds()
@@ -57,7 +60,9 @@ class Request:
     `deadline_ms`: milliseconds from the call within which an answer is wanted; no more places are reranked than are
     expected to fit, by how long reranking took recently. `spellcheck`: whether words of the query that no item has may
     be corrected. `one_per_group`: whether of items with the same `group_id` the best alone is answered, its
-    `variants` naming the others. `explain`: whether hits say what each feature adds to their score. `diversity`: how
+    `variants` naming the others. `explain`: whether hits say why they stand where they do, in `contributions` and
+    `explanation`; "full": also what each event and word changes for the cross-encoder, which reads every hit again for
+    each of them. `diversity`: how
     much relevance is given up for unlike items next to each other, from 0, none, to 1; chosen by maximal marginal
     relevance (`mmr`) or a determinantal point process (`dpp`, which looks at all items together, not at the nearest
     alone).
@@ -73,7 +78,7 @@ class Request:
     filters: Filters | None = None
     deadline_ms: float | None = None
     spellcheck: bool = True
-    explain: bool = False
+    explain: Explain = False
     diversity: float = 0.0
     diversify_by: DiversityMethod = "mmr"
     one_per_group: bool = True
@@ -93,8 +98,8 @@ class Request:
         _ = self.events  # what cannot be read is refused here
         if self.filter_seen is not None and not isinstance(self.filter_seen, bool):
             raise BadRequest(f"filter_seen is {self.filter_seen!r}; give True, False or None")
-        if not isinstance(self.explain, bool):
-            raise BadRequest(f"explain is {self.explain!r}; give True or False")
+        if not isinstance(self.explain, bool) and self.explain != "full":
+            raise BadRequest(f'explain is {self.explain!r}; give True, False or "full"')
         if (
             isinstance(self.diversity, bool)
             or not isinstance(self.diversity, int | float)
@@ -160,16 +165,18 @@ class Hit:
     sources: tuple[str, ...] = ()
     contributions: Mapping[str, float] = field(default_factory=dict, hash=False)
     variants: tuple[str, ...] = ()
+    explanation: Explanation | None = None
 
-    def to_dict(self) -> dict[str, object]:
-        """As JSON; contributions and variants where there are any."""
+    def to_dict(self, language: Language | None = None) -> dict[str, object]:
+        """As JSON; contributions, variants and an explanation where there are any, its reasons in a language."""
         told = {
             **vars(self),
             "sources": list(self.sources),
             "contributions": dict(self.contributions),
             "variants": list(self.variants),
+            "explanation": None if self.explanation is None else self.explanation.to_dict(language or "en"),
         }
-        return {name: value for name, value in told.items() if value or name not in ("contributions", "variants")}
+        return {name: value for name, value in told.items() if value or name not in OPTIONAL}
 
 
 @dataclass(frozen=True)
@@ -199,7 +206,7 @@ class Answer:
         """As JSON; with a language also `notes`."""
         told: dict[str, object] = {} if language is None else {"notes": list(self.notes(language))}
         return told | {
-            "items": [hit.to_dict() for hit in self.items],
+            "items": [hit.to_dict(language) for hit in self.items],
             "release": self.release,
             "index_revision": self.index_revision,
             "fallbacks": list(self.fallbacks),

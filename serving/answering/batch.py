@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, TypedDict, Unpack
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from serving.answering.release_state import ReleaseState
     from serving.answering.rerank_steps import Step
     from serving.answering.tasks import Task
-    from serving.request import Answer, DiversityMethod, Filters
+    from serving.explanation import Explanation
+    from serving.request import Answer, DiversityMethod, Explain, Filters
 
 
 class RequestSource(Protocol):
@@ -67,6 +68,16 @@ class Queries(NamedTuple):
 NO_QUERIES = Queries()
 
 
+class Explained(NamedTuple):
+    """Why one hit stands where it does."""
+
+    contributions: Mapping[str, float]  # what each feature adds to its score; see Hit
+    explanation: Explanation | None
+
+
+NOT_EXPLAINED = Explained({}, None)
+
+
 class Ranking(NamedTuple):
     """Reranked shortlists of n requests."""
 
@@ -76,6 +87,14 @@ class Ranking(NamedTuple):
     read_by: NDArray[np.int64]  # [n, k] the number of the last step that read it; -1: none
     depths: tuple[int, ...] = ()  # of each step, the places that it was given time to read
 
+    def places_of(self, line: int, candidates: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where some candidates of a request, by their places before, stand now, int64 of their shape."""
+        return np.argsort(self.places[line])[candidates]
+
+    def read(self, line: int, candidates: NDArray[np.int64]) -> Mask:
+        """Which candidates of a request, by their places before, any step read, bool of their shape."""
+        return np.asarray(self.read_by[line, self.places_of(line, candidates)] >= 0)
+
 
 class Order(NamedTuple):
     """What is answered, best first; row -1 pads a short answer."""
@@ -84,6 +103,10 @@ class Order(NamedTuple):
     scores: Scores  # [n, k], never rising from place to place where anything was reranked
     places: NDArray[np.int64]  # [n, k] places among the candidates, from 0
     retrieval_places: NDArray[np.int64]  # [n, k] places that retrieval gave, from 0
+
+    def shown(self, line: int, k: int) -> NDArray[np.int64]:
+        """The places, from 0, of the at most k items that a request is answered with, int64 [m]."""
+        return np.flatnonzero(self.rows[line] >= 0)[:k]
 
     def permuted(self, order: NDArray[np.int64]) -> Order:
         """The same with what stood at `order`, int64 [n, k] places from 0, at each place."""
@@ -109,6 +132,8 @@ class Found(TypedDict, total=False):
     ranker_texts: Sequence[str] | None
     ranking: Ranking | None
     order: Order | None
+    trail: tuple[tuple[str, Rows], ...]
+    explained: Sequence[Sequence[Explained]]
     answers: tuple[Answer, ...]
 
 
@@ -120,7 +145,9 @@ class Batch:
     permit: `exclude`, a list of rows for each request, and `allowed`, bool [n_items] for all; None: nothing, all.
     retrieve: `candidates`. score: `candidates` in another order, and `scored`; None: no ranker read features. rank:
     `ranker_texts`, what the cross-encoder reads of each request, and `ranking`; None:
-    nothing was reranked. arrange: `order`. diversify: `order` in another order. describe: `answers`.
+    nothing was reranked. arrange: `order`. diversify: `order` in another order. explain: `explained`, of each request
+    why each of its hits stands where it does. describe: `answers`. Where a request asks to be explained, `trail` is
+    what stood where after each stage that put rows in a new order: the stage's name, and int64 [n, k] rows.
 
     `logits_of` stands in for the steps' own models where logits are known already.
     """
@@ -131,7 +158,7 @@ class Batch:
     rerank: bool = True
     spellcheck: bool = True
     filters: Filters | None = None
-    explain: bool = False
+    explain: Explain = False
     diversity: float = 0.0  # see Request
     diversify_by: DiversityMethod = "mmr"
     one_per_group: bool = False  # of items of one `group_id` the best alone is answered
@@ -147,6 +174,8 @@ class Batch:
     logits_of: LogitsOf | None = None
     ranking: Ranking | None = None
     order: Order | None = None
+    trail: tuple[tuple[str, Rows], ...] = ()
+    explained: Sequence[Sequence[Explained]] = ()
     answers: tuple[Answer, ...] = ()
 
     def __len__(self) -> int:
@@ -160,6 +189,20 @@ class Batch:
         made = object.__new__(Batch)
         made.__dict__.update(self.__dict__, **found)
         return made
+
+    @property
+    def standing(self) -> Rows:
+        """What stands where as of the last stage that ran, int64 [n, k]; -1 at a pad."""
+        if self.order is not None:
+            return self.order.rows
+        return self.candidates.hits.rows if self.ranking is None else self.ranking.hits.rows
+
+    def traced(self, stage: str) -> Batch:
+        """The batch with what stands where now in its trail, where the stage that ran changed that."""
+        rows = self.standing
+        if not rows.size or (self.trail and self.trail[-1][1] is rows):
+            return self
+        return self.having(trail=(*self.trail, (stage, rows)))
 
     def select(self, part: NDArray[np.int64]) -> Batch:
         """Some of the requests, by position, as they were retrieved; not yet ranked."""

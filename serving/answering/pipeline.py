@@ -17,6 +17,7 @@ import numpy as np
 from retrieval.encoders.blas_threads import ONE_BLAS_THREAD
 from serving.answering.batch import Batch
 from serving.answering.deadline import Deadline
+from serving.answering.explaining.explain import explain
 from serving.answering.release_state import ReleaseState
 from serving.answering.stages.arrange import arrange
 from serving.answering.stages.describe import describe
@@ -34,7 +35,7 @@ from serving.request import Answer, Request
 WARM_UP = "warmupp"  # a query; what it asks for does not matter, but no item should have its word
 Stage: TypeAlias = Callable[[ReleaseState, Batch, Deadline], Batch]
 STAGES: tuple[Stage, ...] = (
-    read_user, read_query, encode, permit, retrieve, score, rank, arrange, diversify, describe
+    read_user, read_query, encode, permit, retrieve, score, rank, arrange, diversify, explain, describe
 )  # fmt: skip
 
 
@@ -51,6 +52,8 @@ def run(
     for stage in STAGES[STAGES.index(since) : STAGES.index(until) + 1]:
         with deadline.stage(stage.__name__):
             batch = stage(state, batch, deadline)
+        if batch.explain:
+            batch = batch.traced(stage.__name__)
     return batch
 
 

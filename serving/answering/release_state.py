@@ -13,7 +13,7 @@ from indexing.bundle.bundle import Bundle
 from indexing.bundle.releases import Release
 from indexing.version.index_version import IndexVersion
 from ranking.feature_ranker.protocol import FeatureRanker
-from ranking.features.facts import ShopFacts
+from ranking.features.facts import Does, ShopFacts
 from ranking.features.registry import FeatureReader
 from ranking.features.shortlists import Shortlists
 from retrieval.data.time_units import DAY
@@ -38,6 +38,7 @@ from serving.answering.user_store import UserStore
 
 LONGEST = 50  # events of a history that are read where the towers do not say
 PAST_QUERIES = 20_000  # whose words are known, the most frequent
+POPULAR = 20  # items of a week, at least
 TRIES = 5  # to open the live release, while others take its place
 
 
@@ -202,6 +203,20 @@ class ReleaseState:
             items_with=self._items_with,
             today=store.today * DAY,
         )
+
+    @cached_property
+    def popular_this_week(self) -> frozenset[int]:
+        """The rows of the items that were taken most in the 7 days before the release: a hundredth of those that were,
+        POPULAR at least. Nothing where times are no dates."""
+        facts = self.facts
+        if not facts.dated or facts.today is None:
+            return frozenset()
+        timeline = facts.timeline
+        lately = (timeline.time >= facts.today - 7 * DAY) & (timeline.item >= 0)
+        taken = timeline.item[lately & (facts.does[timeline.kind] == Does.TAKE)]
+        rows, counts = np.unique(taken, return_counts=True)
+        most = np.argsort(-counts, kind="stable")[: max(POPULAR, len(rows) // 100)]
+        return frozenset(rows[most[counts[most] > 1]].tolist())
 
     @cached_property
     def _items_with(self) -> Callable[[str], int] | None:

@@ -16,7 +16,7 @@ from ranking.features.shortlists import EVENTS, ShopperEvents
 from retrieval.data.time_units import DAY
 from retrieval.data.timeline import HistoryBatch, Timeline, gap_buckets
 from retrieval.sources.protocols import RequestBatch
-from retrieval.topk import CSR, Mask
+from retrieval.topk import CSR, Mask, Rows
 from serving.answering.user_store import UserStore
 
 if TYPE_CHECKING:
@@ -159,11 +159,8 @@ class UserContextReader:
     def of_events(self, events: Sequence[GivenEvent]) -> UserContexts:
         """Given events, oldest first, read as stored ones: as of the newest of their times, or of today where that is
         later. What is unknown of an event stands as in `GivenEvent`; unknown items are passed over. n = 1."""
-        found = self.version.rows_of([event.item_id for event in events])
-        known = np.flatnonzero(found >= 0)
-        rows, unknown = CSR(np.array([0, len(known)]), found[known]), np.array([len(found) - len(known)])
-        now = np.maximum(self.today * DAY, max((event.time for event in events if event.time is not None), default=0))
-        timeline = self._timeline(rows.rows, [events[at] for at in known.tolist()], int(now[0]))
+        rows, unknown = self._rows_of([event.item_id for event in events])
+        timeline, now = self._given_timeline(events)
         user, end, targets = np.zeros(1, np.int64), timeline.offsets[1:], self._given_targets
         read = contexts_at(timeline, user, end, now, longest=self.longest, targets=targets)
         return replace(
@@ -175,8 +172,52 @@ class UserContextReader:
             query_texts=self.store.query_texts,
         )
 
+    def without(self, request: Request, left_out: Sequence[Rows]) -> UserContexts:
+        """Who asks, n times over, each time without the events on some items, whose rows are `left_out` [n]: otherwise
+        as `of_request` reads them, as of the same time."""
+        n, cart = len(left_out), request.task == "complete_cart"
+        own, now = self._stored_timeline(request.user_id), self.today * DAY
+        if request.history is not None and not cart:
+            own, now = self._given_timeline(request.events)
+        kept = np.array([~np.isin(own.item, rows) for rows in left_out])
+        at, offsets = np.nonzero(kept)[1], np.concatenate(([0], np.cumsum(kept.sum(axis=1))))
+        timeline = replace(
+            own, item=own.item[at], query=own.query[at], kind=own.kind[at], time=own.time[at], offsets=offsets
+        )
+        targets = self._target_codes if request.history is None or cart else self._given_targets
+        users, times = np.arange(n), np.repeat(now, n)
+        read = contexts_at(timeline, users, offsets[1:], times, longest=self.longest, targets=targets)
+        behaviour = read.behaviour._replace(day=np.repeat(self.today, n))
+        read = replace(read, behaviour=behaviour, query_texts=self.store.query_texts)
+        if not cart:
+            return read
+        rows = self._rows_of([event.item_id for event in request.events])[0].rows
+        given = CSR.from_lists([rows[~np.isin(rows, some)] for some in left_out])
+        return read.then_given(given, self._given_kind, self.longest)
+
+    def _stored_timeline(self, user_id: str | None) -> Timeline:
+        """The events of one user of the store; none of any other."""
+        timeline, code = self.store.timeline, None if user_id is None else self.store.code(user_id)
+        own = slice(0, 0) if code is None else slice(timeline.offsets[code], timeline.offsets[code + 1])
+        return replace(
+            timeline,
+            item=timeline.item[own],
+            query=timeline.query[own],
+            kind=timeline.kind[own],
+            time=timeline.time[own],
+            offsets=np.array([0, own.stop - own.start]),
+        )
+
+    def _given_timeline(self, events: Sequence[GivenEvent]) -> tuple[Timeline, NDArray[np.int64]]:
+        """Given events on known items as the timeline of one user, those with times in the order of these, and when the
+        user asks, int64 [1]."""
+        found = self.version.rows_of([event.item_id for event in events])
+        now = np.maximum(self.today * DAY, max((event.time for event in events if event.time is not None), default=0))
+        known = [event for event, row in zip(events, found.tolist(), strict=True) if row >= 0]
+        return self._timeline(found[found >= 0], known, int(now[0])), now
+
     def _timeline(self, rows: NDArray[np.int64], events: Sequence[GivenEvent], now: int) -> Timeline:
-        """Given events on item rows as the timeline of one user; those with times stand in the order of these."""
+        """Events on item rows as the timeline of one user who asks at `now`."""
         code_of = {kind: code for code, kind in enumerate(self.store.timeline.kinds)}
         kind = [self._given_kind if one.event is None else code_of.get(one.event, UNKNOWN) for one in events]
         time = _filled([one.time for one in events], now)

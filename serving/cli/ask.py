@@ -212,7 +212,7 @@ def show(
     read = language or "en"
     show_answer(answer, title, read)
     if explained_by is not None:
-        from serving.answering.stages.explain import about_contributions
+        from serving.answering.explaining.contributions import about_contributions
 
         show_reasons(answer, about_contributions(explained_by.state.facts, read), read)
 

@@ -1,4 +1,4 @@
-"""Stage 10: answers in words: ids, titles, sources, what stood in for what was missing, what the deadline cut."""
+"""Stage 11: answers in words: ids, titles, sources, what stood in for what was missing, what the deadline cut."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from retrieval.topk import Rows
-from serving.answering.batch import Batch, Order
+from serving.answering.batch import NOT_EXPLAINED, Batch, Order
 from serving.answering.deadline import Deadline
-from serving.answering.stages.explain import contributions
 from serving.request import CROSS_ENCODER, FEATURES, Answer, Hit
 
 if TYPE_CHECKING:
@@ -39,13 +38,15 @@ def _answer(
 ) -> Answer:
     rows, queries = order.rows[line], batch.queries
     typed, corrected, meant = queries.typed[line], queries.corrected[line], queries.meant[line]
-    kept = np.flatnonzero(rows >= 0)[: batch.k]
+    kept = order.shown(line, batch.k)
     ids, titles = state.version.ids_of(rows[kept]), state.version.values_at("title", rows[kept]).to_pylist()
     sources = [batch.candidates.sources_of(line, place) for place in order.places[line][kept].tolist()]
     ranks = [place + 1 for place in order.retrieval_places[line][kept].tolist()]
     columns = [ids, titles, order.scores[line][kept].tolist(), ranks, sources]
-    columns.append(contributions(state, batch, order, line, kept) if batch.explain else [{}] * len(kept))
+    explained = batch.explained[line] if batch.explain else [NOT_EXPLAINED] * len(kept)
+    columns.append([one.contributions for one in explained])
     columns.append(list(_variants(state, batch, line, rows[kept])))
+    columns.append([one.explanation for one in explained])
     items = tuple(Hit(*column) for column in zip(*columns, strict=True))
     return Answer(
         items,

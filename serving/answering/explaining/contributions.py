@@ -40,9 +40,9 @@ def contributions(
         {} if named else dict(zip(names, row, strict=True))
         for named, row in zip(exact.tolist(), shares.tolist(), strict=True)
     ]
-    for hit, place, at in zip(found, places.tolist(), kept.tolist(), strict=True):
+    for hit, place in zip(found, places.tolist(), strict=True):
         if hit:
-            _blend_in(state, batch, hit, line, place, at)
+            _blend_in(state, batch, hit, line, place)
     return found
 
 
@@ -53,12 +53,13 @@ def about_contributions(facts: ShopFacts, language: Language = "en") -> Mapping[
     return features | {name: text(f"explained.{name}", language) for name in (RETRIEVAL, CROSS_ENCODER)}
 
 
-def _blend_in(state: ReleaseState, batch: Batch, hit: dict[str, float], line: int, place: int, at: int) -> None:
-    """Weighs the contributions of one hit, candidate `place` and answered at the place `at`, as the blend of the step
-    that read it did, beside those of single sources and of the cross-encoder."""
+def _blend_in(state: ReleaseState, batch: Batch, hit: dict[str, float], line: int, place: int) -> None:
+    """Weighs the contributions of one hit, candidate `place`, as the blend of the step that read it did, beside those
+    of single sources and of the cross-encoder."""
     ranking, name = batch.ranking, batch.task.order
-    if ranking is None or name is None or ranking.read_by[line, at] < 0:
+    if ranking is None or name is None or not ranking.read(line, np.array([place]))[0]:
         return
+    at = ranking.places_of(line, np.array([place]))[0]
     blend, hits = state.steps[ranking.read_by[line, at]].blend(name), batch.candidates.hits
     rest = blend.retrieval * float(hits.scores[line, place]) - blend.retrieval * sum(hit.values())
     for feature in hit:

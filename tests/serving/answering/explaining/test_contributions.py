@@ -15,10 +15,10 @@ from ranking.ordering.blend import Blend
 from ranking.training.feature_ranker.choose import choose
 from retrieval.data.dataset import DataSet
 from serving.answering.batch import Batch
+from serving.answering.explaining.contributions import about_contributions
 from serving.answering.pipeline import run
 from serving.answering.release_state import ReleaseState
 from serving.answering.second_stage import SecondStage
-from serving.answering.stages.explain import about_contributions
 from serving.answering.stages.rank import rank
 from serving.answering.stages.read_user import LiveRequests
 from serving.answering.tasks import TASKS
@@ -67,7 +67,7 @@ def test_contributions_are_there_where_they_are_asked_for_alone(engine: Engine, 
     features = Engine(with_ranker(engine.state, "linear"))
     asked = {"user_id": data.user_ids[3], "k": 5}
     plain, explained = features.recommend(**asked), features.recommend(**asked, explain=True)  # type: ignore[arg-type]
-    assert [replace(hit, contributions={}) for hit in explained.items] == list(plain.items)
+    assert [replace(hit, contributions={}, explanation=None) for hit in explained.items] == list(plain.items)
     assert not any(hit.contributions for hit in plain.items)
     assert all("contributions" not in hit for hit in plain.to_dict()["items"])  # type: ignore[attr-defined]
     told = json.loads(json.dumps(explained.to_dict()))

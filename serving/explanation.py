@@ -1,0 +1,82 @@
+"""Why an item stands where it does: in numbers for engineers, in words for shoppers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from serving.texts.catalogue import Language, text
+
+
+class SourceScore(NamedTuple):
+    """What a candidate source gives an item."""
+
+    score: float  # the source's own; 0: it knows nothing of the item
+    weight: float  # in the weighted sum of the sources
+    share: float  # weight * score: its part of that sum
+    place: int  # among the candidates by this source alone, from 1; ties share the first
+    proposed: bool  # whether the item was among those that this source proposed
+
+
+class EventCause(NamedTuple):
+    """An item of the shopper's history or cart, and what all events on it change together."""
+
+    item_id: str
+    title: str
+    event: str  # the kind of the strongest of the events, as in the data; empty: unknown
+    time: int  # of that event, microseconds since 1970, UTC
+    effect: float  # the explained item's score less its score without these events
+    logit_effect: float | None = None  # the same of the cross-encoder's logit; None: not asked for, or not read
+
+
+class WordCause(NamedTuple):
+    """A word or a measure of the query, and what it changes."""
+
+    word: str
+    effect: float  # see EventCause
+    logit_effect: float | None = None
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A reason that a shopper may read: a key of the table `why` in `serving/texts`, and what it speaks of."""
+
+    key: str
+    values: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    def text(self, language: Language = "en") -> str:
+        """The reason in a language. Raises BadRequest for a language without texts.
+
+        >>> Reason("bought", {"title": "Red mug"}).text()
+        'because you bought Red mug'
+        """
+        return text(f"why.{self.key}", language, **self.values)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why one item stands where it does.
+
+    `places` are its places from 1 after each stage that ordered the answer, by the stage: `retrieval`, `features`,
+    `cross-encoder`, `groups`, `diversity`, and others that a release may have. `sources` are what the candidate sources
+    gave it. `events` and `words` are what it was scored for, the largest effect first: its score (of the feature
+    ranker where features ordered, else the weighted sum of the sources) less its score without these events or this
+    word, all else the same. `reasons` are what may be said to a shopper, the strongest first.
+    """
+
+    places: Mapping[str, int] = field(default_factory=dict, hash=False)
+    sources: Mapping[str, SourceScore] = field(default_factory=dict, hash=False)
+    events: tuple[EventCause, ...] = ()
+    words: tuple[WordCause, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+
+    def to_dict(self, language: Language = "en") -> dict[str, object]:
+        """As JSON, the reasons in a language."""
+        return {
+            "reasons": [reason.text(language) for reason in self.reasons],
+            "places": dict(self.places),
+            "sources": {name: given._asdict() for name, given in self.sources.items()},
+            "events": [cause._asdict() for cause in self.events],
+            "words": [cause._asdict() for cause in self.words],
+        }
