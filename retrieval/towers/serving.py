@@ -180,10 +180,10 @@ class UserTower:
     def _history_factors(self, batch: HistoryBatch, item_vectors: Vectors) -> Vectors:
         """The decayed mean of the source factors over each history, float32 [b, linear]."""
         source = item_vectors[:, item_vectors.shape[1] - self.config.linear :]
-        counts, out = batch.recency(self.config.linear_decay), np.zeros((len(batch.items), self.config.linear))
-        lines, places = np.nonzero(counts)
-        np.add.at(out, lines, counts[lines, places][:, None] * source[batch.items[lines, places]])
-        return out.astype(np.float32)
+        counts = batch.recency(self.config.linear_decay)  # 0 for what is no item
+        if not len(source):
+            return np.zeros((len(counts), self.config.linear), np.float32)
+        return np.matmul(counts[:, None, :], source[np.maximum(batch.items, 0)])[:, 0]
 
     def combine(self, queries: Vectors, histories: Vectors) -> Vectors:
         """The weighted sum of query and history vectors, scaled to unit content; an empty history changes nothing."""
