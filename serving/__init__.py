@@ -8,6 +8,7 @@ from retrieval.lazy import exports
 
 if TYPE_CHECKING:
     from serving.engine import Engine as Engine
+    from serving.explanation import Explanation as Explanation
     from serving.jobs.api import run as run
     from serving.jobs.run import RunResult as RunResult
     from serving.request import Answer as Answer
@@ -17,25 +18,30 @@ if TYPE_CHECKING:
     from serving.request import Request as Request
     from serving.settings import RunSettings as RunSettings
     from serving.settings import read_settings as read_settings
+    from serving.why_not.result import WhyNot as WhyNot
 
     __version__: str
 
 _MODULES = {
     "serving.engine": "Engine",
+    "serving.explanation": "Explanation",
     "serving.jobs.api": "run",
     "serving.jobs.run": "RunResult",
     "serving.request": "Answer Condition Filters Hit Request",
     "serving.settings": "RunSettings read_settings",
+    "serving.why_not.result": "WhyNot",
 }
 __all__ = [
     "Answer",
     "Condition",
     "Engine",
+    "Explanation",
     "Filters",
     "Hit",
     "Request",
     "RunResult",
     "RunSettings",
+    "WhyNot",
     "read_settings",
     "run",
 ]

@@ -19,6 +19,8 @@ from serving.answering.many import Asked, ManyRequests, answer_many
 from serving.answering.release_state import ReleaseState
 from serving.answering.reloader import ReleaseReloader
 from serving.request import Answer, DiversityMethod, Explain, Filters, Given, Request
+from serving.why_not.find import why_not
+from serving.why_not.result import WhyNot
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -307,6 +309,11 @@ class Engine:
         """Any request."""
         deadline = Deadline(request.deadline_ms)  # the time to look for what is newer counts
         return FORK_GUARD.run(lambda: pipeline.answer(self.state, request, deadline))
+
+    def why_not(self, request: Request, item_id: str) -> WhyNot:
+        """Why an item is not among the k answered, whatever the reason: which stage lost it, by how much, and the
+        smallest change of the request that would bring it in."""
+        return FORK_GUARD.run(lambda: why_not(self.state, request, item_id))
 
     def titles(self, items: Sequence[str]) -> list[str]:
         """The titles of items; unknown ones are left out."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from serving.texts.catalogue import Language, text
+from serving.texts.catalogue import Language, text, text_or
 
 
 class SourceScore(NamedTuple):
@@ -40,18 +40,19 @@ class WordCause(NamedTuple):
 
 @dataclass(frozen=True)
 class Reason:
-    """A reason that a shopper may read: a key of the table `why` in `serving/texts`, and what it speaks of."""
+    """A sentence that people read: its key in `serving/texts`, and what it speaks of; `stage` by its name there."""
 
     key: str
-    values: Mapping[str, str] = field(default_factory=dict, hash=False)
+    values: dict[str, str] = field(default_factory=dict, hash=False)
 
     def text(self, language: Language = "en") -> str:
-        """The reason in a language. Raises BadRequest for a language without texts.
+        """The sentence in a language. Raises BadRequest for a language without texts.
 
-        >>> Reason("bought", {"title": "Red mug"}).text()
+        >>> Reason("why.bought", {"title": "Red mug"}).text()
         'because you bought Red mug'
         """
-        return text(f"why.{self.key}", language, **self.values)
+        stage = self.values.get("stage", "")
+        return text(self.key, language, **self.values | {"stage": text_or(f"why_not.stage_{stage}", stage, language)})
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 
 from retrieval.data.dataset import DataSet
 from retrieval.sources.fusion import Fusion
@@ -36,6 +38,14 @@ def with_markers(state: ReleaseState, *, marked: bool) -> ReleaseState:
     """The state with the parts of what the ranker reads marked, or not."""
     changed_settings = state.settings.model_copy(update={"field_markers": "some rendering" if marked else None})
     return replace(state, settings=changed_settings)
+
+
+def with_groups(state: ReleaseState, group_of: Callable[[int], str | None]) -> ReleaseState:
+    """The state over items with the group of their rows."""
+    column = pa.array([group_of(row) for row in range(state.version.size)], pa.string())
+    version = replace(state.version, items=state.version.items.append_column("group_id", column))
+    contexts, retriever = replace(state.user_contexts, version=version), replace(state.retriever, version=version)
+    return replace(state, user_contexts=contexts, retriever=retriever)
 
 
 def filtering_seen(state: ReleaseState, filter_seen: bool) -> ReleaseState:

@@ -105,7 +105,7 @@ def _run_all(
     until: Stage = STAGES[-1],
 ) -> Batch:
     """Requests that differ in their user and query alone, through the stages."""
-    batch = _batch(task, requests)
+    batch = batch_of(task, requests)
     # threads of BLAS that wait for work would keep a core from the cross-encoder
     with ONE_BLAS_THREAD if ranks(state, batch) else nullcontext():
         return run(state, batch, deadline or Deadline(requests[0].deadline_ms), until=until)
@@ -116,8 +116,8 @@ def warm_up(state: ReleaseState) -> None:
     answer(state, Request(history=state.version.ids_of(np.arange(1)), query=WARM_UP, k=1))
 
 
-def _batch(task: Task, requests: Sequence[Request]) -> Batch:
-    """Requests that differ in their user and query alone."""
+def batch_of(task: Task, requests: Sequence[Request]) -> Batch:
+    """Requests that differ in their user and query alone, before any stage."""
     first = requests[0]
     return Batch(
         requests=LiveRequests(requests),

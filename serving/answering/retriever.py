@@ -168,6 +168,24 @@ class Retriever:
             found.append(fusion(self._all_scores(vectors[part], read, pairs.select(part))))
         return np.concatenate(found)
 
+    def last_proposed(
+        self,
+        vectors: Vectors,
+        behaviour: RequestBatch,
+        k: int,
+        names: Sequence[str],
+        exclude: CSR | None = None,
+        allowed: Mask | None = None,
+    ) -> dict[str, Scores]:
+        """The score of the last of the k items that the towers and each named source propose, float32 [n]; -inf where
+        they propose fewer, for then whatever they know of is among them."""
+        read = {name: self.sources[name].read(behaviour) for name in names}
+        tops = self._proposals(vectors, read, k, exclude, allowed)
+        full = {name: hits.rows.shape[1] >= k for name, hits in tops.items()}
+        return {
+            name: hits.scores[:, -1] if full[name] else np.full(len(vectors), -np.inf) for name, hits in tops.items()
+        }
+
     def score_hits(
         self, vectors: Vectors, behaviour: RequestBatch, hits: Hits, names: Sequence[str]
     ) -> dict[str, Scores]:
@@ -208,18 +226,24 @@ class Retriever:
         exclude: CSR | None,
         allowed: Mask | None,
     ) -> CandidateScores:
+        read = {name: self.sources[name].read(behaviour) for name in names}
+        tops = self._proposals(vectors, read, k, exclude, allowed)
+        pairs = joined_rows(list(tops.values()), self.version.size)
+        keys = pairs.owners * self.version.size + pairs.rows
+        proposed = {name: _among(keys, _keys(hits, self.version.size)) for name, hits in tops.items()}
+        return CandidateScores(pairs, self._all_scores(vectors, read, pairs), proposed)
+
+    def _proposals(
+        self, vectors: Vectors, read: Mapping[str, SourceScores], k: int, exclude: CSR | None, allowed: Mask | None
+    ) -> dict[str, Hits]:
+        """The k best items of the towers and of each source; none of the towers for a vector of zeros."""
         known = np.flatnonzero(vectors.any(axis=1))
         tops = {TOWERS: Hits(np.full((len(vectors), k), -1, np.int64), np.full((len(vectors), k), -np.inf, np.float32))}
         if len(known):
             without = None if exclude is None else exclude.select(known)
             tops[TOWERS].put(known, self.version.search(vectors[known], k, allowed=allowed, exclude=without))
-        read = {name: self.sources[name].read(behaviour) for name in names}
         may = self.version.answerable(allowed)
-        tops |= {name: scored.top(k, exclude, may) for name, scored in read.items()}
-        pairs = joined_rows(list(tops.values()), self.version.size)
-        keys = pairs.owners * self.version.size + pairs.rows
-        proposed = {name: _among(keys, _keys(hits, self.version.size)) for name, hits in tops.items()}
-        return CandidateScores(pairs, self._all_scores(vectors, read, pairs), proposed)
+        return tops | {name: scored.top(k, exclude, may) for name, scored in read.items()}
 
     def _parts(self, n: int) -> Iterator[NDArray[np.int64]]:
         """Requests whose scores of every item are few enough to be held at once."""

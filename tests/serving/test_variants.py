@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
-from engine_changes import ids
+from engine_changes import ids, with_groups
 from retrieval.data.dataset import DataSet
 from serving.engine import Engine
 from serving.request import Answer
@@ -23,11 +22,7 @@ def group_of(row: int) -> str | None:
 @pytest.fixture(scope="module")
 def grouped(reranking: Engine) -> Engine:
     """The engine over items with groups."""
-    state = reranking.state
-    column = pa.array([group_of(row) for row in range(state.version.size)])
-    version = replace(state.version, items=state.version.items.append_column("group_id", column))
-    contexts, retriever = replace(state.user_contexts, version=version), replace(state.retriever, version=version)
-    return Engine(replace(state, user_contexts=contexts, retriever=retriever))
+    return Engine(with_groups(reranking.state, group_of))
 
 
 def groups(engine: Engine, answer: Answer) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from retrieval.sources.fusion import Fusion
+from retrieval.sources.fusion import TOWERS, Fusion
 from retrieval.topk import Rows, Scores
 from serving.answering.batch import Batch, Explained, Order
 from serving.answering.deadline import Deadline
@@ -84,8 +84,8 @@ def source_scores(state: ReleaseState, batch: Batch, line: int, place: int) -> d
     fusion = Fusion.of_towers() if order is None else state.retriever.fusion(order)
     present = hits.rows[line] >= 0
     found = {}
-    for name, weight in fusion.weights.items():
-        scores = hits.parts.get(name, hits.scores)[line]
+    for name, part in (hits.parts or {TOWERS: hits.scores}).items():
+        scores, weight = part[line], fusion.weights.get(name, 0.0)
         score = float(scores[place])
         above = int((scores[present] > scores[place]).sum())
         by = name in proposed and bool(proposed[name][line, place])

@@ -22,8 +22,13 @@ if TYPE_CHECKING:
 
 LEAST_SPREADS = 0.01  # spreads of the candidates' scores that a cause has to bring to be named
 MOST_WORDS = 4  # that are named
-KEYS = {Does.TAKE: "bought", Does.CART: "in_cart", Does.LIKE: "liked", Does.LOOK: "looked_at"}
-AGAIN = {Does.TAKE: "bought_before", Does.CART: "put_in_cart", Does.LIKE: "liked_before", Does.LOOK: "looked_before"}
+KEYS = {Does.TAKE: "why.bought", Does.CART: "why.in_cart", Does.LIKE: "why.liked", Does.LOOK: "why.looked_at"}
+AGAIN = {
+    Does.TAKE: "why.bought_before",
+    Does.CART: "why.put_in_cart",
+    Does.LIKE: "why.liked_before",
+    Does.LOOK: "why.looked_before",
+}
 POPULARITY = "popularity"  # begins the names of the sources of what is popular, and is the group of such features
 
 
@@ -62,12 +67,12 @@ def reasons_of(
     popular = _popular(state, batch, line, rows, places, added)
     said = []
     for at, row in enumerate(rows.tolist()):
-        found = [Reason("named")] if exact[at] else []
+        found = [Reason("why.named")] if exact[at] else []
         if matched[at]:
-            found.append(Reason("matches", {"words": ", ".join(matched[at])}))
+            found.append(Reason("why.matches", {"words": ", ".join(matched[at])}))
         if batch.task.by_content:
             given = batch.users.given.select(np.array([line])).rows[:1].tolist()
-            found += [Reason("like", {"title": named[one]}) for one in given]
+            found += [Reason("why.like", {"title": named[one]}) for one in given]
         if effects.of_items.shape[1]:
             best = int(effects.of_items[at].argmax())
             if effects.of_items[at, best] > least:
@@ -82,10 +87,10 @@ def _of_event(
     """What a shopper is told of the item of the history that brought a hit up most."""
     does = events[item].does
     if batch.task.excludes_given and item in batch.users.given.select(np.array([line])).rows:
-        return Reason("goes_with", {"title": named[item]})
+        return Reason("why.goes_with", {"title": named[item]})
     if item == row:
-        return Reason(AGAIN.get(does, "known_before"))
-    return Reason(KEYS.get(does, "in_history"), {"title": named[item]})
+        return Reason(AGAIN.get(does, "why.known_before"))
+    return Reason(KEYS.get(does, "why.in_history"), {"title": named[item]})
 
 
 def _spread(batch: Batch, line: int) -> float:
@@ -100,7 +105,7 @@ def _popular(
 ) -> list[tuple[Reason, ...]]:  # fmt: skip
     """Of each hit whether it is answered for its popularity: of nobody known, or where that raised its score."""
     weekly = state.popular_this_week
-    this_week, ever = Reason("popular_this_week"), Reason("popular")
+    this_week, ever = Reason("why.popular_this_week"), Reason("why.popular")
     if not batch.vectors[line].any() and state.user_store.popularity.any():
         return [(this_week if row in weekly else ever,) for row in rows.tolist()]
     raised = _raised_by_popularity(state, batch, line, places, added)

@@ -29,7 +29,19 @@ from serving.engine import Engine
 from serving.evaluation.batch_requests import PastEvents, PastRequests, retrieved
 from serving.request import Answer, Request
 
-NAMES = ["read_user", "read_query", "encode", "permit", "retrieve", "score", "rank", "arrange", "diversify", "describe"]
+NAMES = [
+    "read_user",
+    "read_query",
+    "encode",
+    "permit",
+    "retrieve",
+    "score",
+    "rank",
+    "arrange",
+    "diversify",
+    "explain",
+    "describe",
+]
 USERS = 12
 
 
