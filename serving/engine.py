@@ -308,7 +308,7 @@ class Engine:
     def answer(self, request: Request) -> Answer:
         """Any request."""
         deadline = Deadline(request.deadline_ms)  # the time to look for what is newer counts
-        return FORK_GUARD.run(lambda: pipeline.answer(self.state, request, deadline))
+        return FORK_GUARD.run(lambda: pipeline.answer(self.state, request, deadline, degrade=True))
 
     def why_not(self, request: Request, item_id: str) -> WhyNot:
         """Why an item is not among the k answered, whatever the reason: which stage lost it, by how much, and the

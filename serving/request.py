@@ -57,15 +57,14 @@ class Request:
     built to. `filters` over the items' attributes: only items that pass are answered. They are text,
     `"price < 20 and category in (Mugs, Cups)"`, or lists, `[("price", "<", 20), ("category", "in", ["Mugs", "Cups"])]`;
     see `indexing.version.filter_grammar`.
-    `deadline_ms`: milliseconds from the call within which an answer is wanted; no more places are reranked than are
-    expected to fit, by how long reranking took recently. `spellcheck`: whether words of the query that no item has may
-    be corrected. `one_per_group`: whether of items with the same `group_id` the best alone is answered, its
-    `variants` naming the others. `explain`: whether hits say why they stand where they do, in `contributions` and
-    `explanation`; "full": also what each event and word changes for the cross-encoder, which reads every hit again for
-    each of them. `diversity`: how
-    much relevance is given up for unlike items next to each other, from 0, none, to 1; chosen by maximal marginal
-    relevance (`mmr`) or a determinantal point process (`dpp`, which looks at all items together, not at the nearest
-    alone).
+    `deadline_ms`: milliseconds from the call within which an answer is wanted; stages that are not expected to fit, by
+    how long they took recently, are left out, and no more places are reranked than fit.
+    `spellcheck`: whether words of the query that no item has may be corrected. `one_per_group`: whether of items with
+    the same `group_id` the best alone is answered, its `variants` naming the others. `explain`: whether hits say why
+    they stand where they do, in `contributions` and `explanation`; "full": also what each event and word changes for
+    the cross-encoder, which reads every hit again for each of them. `diversity`: how much relevance is given up for
+    unlike items next to each other, from 0, none, to 1; chosen by maximal marginal relevance (`mmr`) or a determinantal
+    point process (`dpp`, which looks at all items together, not at the nearest alone).
     """
 
     task: TaskName | None = None
@@ -189,7 +188,7 @@ class Answer:
     reranked: tuple[str, ...] = ()  # what ordered the shortlist anew: "features", "cross-encoder"
     timings_ms: dict[str, float] = field(default_factory=dict)  # by stage
     index_revision: int = 0  # how many updates the release's index has had
-    degraded: tuple[str, ...] = ()  # what the deadline cut, such as "rerank, full model: 12 of 30 places"
+    degraded: tuple[str, ...] = ()  # what had no time or failed: "rerank: failed", "rerank, full model: 2 of 30 places"
     corrected_query: str = ""  # the query after spelling correction; empty where nothing was corrected, or in doubt
     also_searched: str = ""  # where a correction is in doubt: the corrected query, searched for beside the one typed
 

@@ -155,7 +155,9 @@ def _tied(keys: NDArray[np.uint64], best: NDArray[np.uint64]) -> Mask:
     """Of which lines, bool [n], any of the best has the score of another."""
     score, last = best >> 32, best[:, -1:] >> 32
     among = ((score[:, 1:] == score[:, :-1]) & (best[:, 1:] != PAD)).any(axis=1)
-    return among | (((keys >> 32) >= last).sum(axis=1) > best.shape[1]) & (last[:, 0] > 0)
+    at_the_edge = (((keys >> 32) >= last).sum(axis=1) > best.shape[1]) & (last[:, 0] > 0)
+    tied: Mask = among | at_the_edge
+    return tied
 
 
 def _broken(lists: CSR, scores: Scores, k: int, tie_breaker: Scores) -> Hits:

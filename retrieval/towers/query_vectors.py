@@ -31,6 +31,10 @@ class QueryVectors:
             self._cache.update({text: vector for text in new if (vector := found[text]) is not None})
         return np.stack([vector for text in texts if (vector := found[text]) is not None])
 
+    def holds(self, texts: Sequence[str]) -> bool:
+        """Whether all texts but empty ones are cached."""
+        return all(text in self._cache for text in texts if text)
+
     def forget(self) -> None:
         """Empties the cache."""
         self._cache.clear()

@@ -134,6 +134,8 @@ class Found(TypedDict, total=False):
     order: Order | None
     trail: tuple[tuple[str, Rows], ...]
     explained: Sequence[Sequence[Explained]]
+    explain: Explain
+    degraded: tuple[str, ...]
     answers: tuple[Answer, ...]
 
 
@@ -176,6 +178,7 @@ class Batch:
     order: Order | None = None
     trail: tuple[tuple[str, Rows], ...] = ()
     explained: Sequence[Sequence[Explained]] = ()
+    degraded: tuple[str, ...] = ()  # of all requests: what was left out because of time, or because it failed
     answers: tuple[Answer, ...] = ()
 
     def __len__(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from statistics import median
 
@@ -11,6 +11,8 @@ MIN_PAIRS = 2  # places that can change their order
 COLD_START_PAIRS = 4  # read where nothing is known yet of how long they take
 OBSERVED_CALLS = 5  # whose median tells how long the next one takes
 PROBE_EVERY = 10  # calls in a row without time, after which one is tried all the same
+OBSERVED_STAGES = 9  # runs of a stage whose median tells how long the next one takes
+RETRY_STAGE = 200  # runs of a stage in a row that were left out, after which it is tried all the same
 QUICKEST = 1e-3  # milliseconds a pair: nothing is quicker
 DEADLINE_SHARE = 0.8  # of the time that is left: calls differ, and the answer has to be put together
 
@@ -18,11 +20,12 @@ DEADLINE_SHARE = 0.8  # of the time that is left: calls differ, and the answer h
 class Deadline:
     """The milliseconds that each stage of one call has taken, and how many are left of `deadline_ms` from now on.
 
-    Without `deadline_ms` the time is only measured.
+    Without `deadline_ms` the time is only measured. `reserved_ms` are kept for the stages that have to run later.
     """
 
     def __init__(self, deadline_ms: float | None = None) -> None:
         self.timings_ms: dict[str, float] = {}
+        self.reserved_ms = 0.0
         self._deadline_ms, self._begun = deadline_ms, time.perf_counter()
 
     @contextmanager
@@ -35,10 +38,10 @@ class Deadline:
 
     @property
     def left(self) -> Callable[[], float] | None:
-        """Tells at each call how many milliseconds are left; None without a deadline."""
+        """Tells at each call how many milliseconds are left, without those reserved; None without a deadline."""
         if (deadline_ms := self._deadline_ms) is None:
             return None
-        return lambda: deadline_ms - (time.perf_counter() - self._begun) * 1000
+        return lambda: deadline_ms - self.reserved_ms - (time.perf_counter() - self._begun) * 1000
 
 
 class LatencyModel:
@@ -73,3 +76,46 @@ class LatencyModel:
             return found
         self._refused = 0
         return MIN_PAIRS
+
+
+class StageTimes:
+    """How long each stage of a release lately took, in milliseconds, and which of its failures are known. Safe to use
+    from many threads.
+
+    Times are kept under any name that calls of the same length share. One slow run changes no median; a stage that
+    stays slow and is left out is tried again every RETRY_STAGE times, and what it takes then is all that counts.
+    """
+
+    def __init__(self) -> None:
+        self._times: dict[Hashable, tuple[float, ...]] = {}
+        self._left_out: dict[Hashable, int] = {}
+        self._failures: set[tuple[str, type[Exception]]] = set()
+
+    def observe(self, name: Hashable, milliseconds: float) -> None:
+        """Takes note of one run."""
+        self._times[name] = (*self._times.get(name, ())[1 - OBSERVED_STAGES :], milliseconds)
+
+    def expected(self, name: Hashable) -> float:
+        """How long the next run takes; 0 where nothing is known."""
+        known = self._times.get(name)
+        return median(known) if known else 0.0
+
+    def fits(self, name: Hashable, milliseconds: float) -> bool:
+        """Whether the next run is expected to end within a time, with some to spare."""
+        if self.expected(name) <= DEADLINE_SHARE * milliseconds:
+            self._left_out.pop(name, None)
+            return True
+        self._left_out[name] = self._left_out.get(name, 0) + 1
+        if self._left_out[name] < RETRY_STAGE or milliseconds <= 0:
+            return False
+        self._left_out.pop(name, None)
+        self._times.pop(name, None)
+        return True
+
+    def fails_anew(self, stage: str, error: Exception) -> bool:
+        """Whether this kind of failure of a stage has not been noted before; notes it."""
+        known, failure = self._failures, (stage, type(error))
+        if failure in known:
+            return False
+        known.add(failure)
+        return True

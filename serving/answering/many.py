@@ -50,9 +50,10 @@ class ManyRequests:
     @property
     def schema(self) -> pa.Schema:
         """The columns of what is answered, one row a hit: the key, `rank` from 1, `item_id`, `score`, and `fallbacks`
-        as in an Answer."""
-        hit = [("rank", pa.int32()), ("similar_item_id" if self.key == "item_id" else "item_id", pa.string())]
-        return pa.schema([(self.key, pa.string()), *hit, ("score", pa.float32()), ("fallbacks", STRINGS)])
+        and `degraded` as in an Answer."""
+        item = "similar_item_id" if self.key == "item_id" else "item_id"
+        hit = [("rank", pa.int32()), (item, pa.string()), ("score", pa.float32())]
+        return pa.schema([(self.key, pa.string()), *hit, ("fallbacks", STRINGS), ("degraded", STRINGS)])
 
     @property
     def total(self) -> int:
@@ -113,10 +114,11 @@ def _hits(state: ReleaseState, key: Key, block: list[Request], schema: pa.Schema
     k = min(block[0].k, state.version.size)
     rows, scores = np.full((len(block), k), -1, np.int64), np.zeros((len(block), k), np.float32)
     fallbacks: list[tuple[str, ...]] = [()] * len(block)
+    degraded: list[tuple[str, ...]] = [()] * len(block)
     for lines, batch in order_many(state, block):
         rows[lines], scores[lines] = _first(batch, k)
         for line, codes in zip(lines, fallbacks_of(state, batch), strict=True):
-            fallbacks[line] = codes
+            fallbacks[line], degraded[line] = codes, batch.degraded
     few = (rows >= 0).sum(axis=1) < block[0].k
     fallbacks = [(*codes, FEWER) if fewer else codes for codes, fewer in zip(fallbacks, few.tolist(), strict=True)]
     line, place = np.nonzero(rows >= 0)
@@ -126,6 +128,7 @@ def _hits(state: ReleaseState, key: Key, block: list[Request], schema: pa.Schema
         state.version.values_at("item_id", rows[line, place]).combine_chunks(),
         pa.array(scores[line, place]),
         _lists(fallbacks, line),
+        _lists(degraded, line),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 

@@ -8,35 +8,52 @@ time. Who needs no answer but what leads to it stops after a stage (`until`) or 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import nullcontext
-from typing import TypeAlias
 
 import numpy as np
 
 from retrieval.encoders.blas_threads import ONE_BLAS_THREAD
 from serving.answering.batch import Batch
 from serving.answering.deadline import Deadline
-from serving.answering.explaining.explain import explain
+from serving.answering.explaining.explain import explain, unexplained
+from serving.answering.in_time.otherwise import InTime, Otherwise, Stage
 from serving.answering.release_state import ReleaseState
 from serving.answering.stages.arrange import arrange
 from serving.answering.stages.describe import describe
-from serving.answering.stages.diversify import diversify
-from serving.answering.stages.encode import encode
+from serving.answering.stages.diversify import as_arranged, diversify
+from serving.answering.stages.encode import encode, reads_new_text, without_vectors
 from serving.answering.stages.permit import permit
-from serving.answering.stages.rank import rank, ranks
-from serving.answering.stages.read_query import read_query
-from serving.answering.stages.read_user import LiveRequests, read_user
-from serving.answering.stages.retrieve import retrieve
-from serving.answering.stages.score import score
+from serving.answering.stages.rank import rank, ranks, unranked
+from serving.answering.stages.read_query import as_typed, read_query
+from serving.answering.stages.read_user import LiveRequests, as_strangers, read_user
+from serving.answering.stages.retrieve import by_towers_alone, popular, retrieve
+from serving.answering.stages.score import as_fused, score
 from serving.answering.tasks import Task, task_of
 from serving.request import Answer, Request
 
 WARM_UP = "warmupp"  # a query; what it asks for does not matter, but no item should have its word
-Stage: TypeAlias = Callable[[ReleaseState, Batch, Deadline], Batch]
 STAGES: tuple[Stage, ...] = (
     read_user, read_query, encode, permit, retrieve, score, rank, arrange, diversify, explain, describe
 )  # fmt: skip
+
+# How stages are left out that have no time, or fail. `permit` never is: what may not be answered is not.
+IN_TIME = InTime(
+    {
+        read_user: (Otherwise(part="what is known of the shopper", without=as_strangers),),
+        read_query: (Otherwise(part="spelling correction", without=as_typed),),
+        encode: (Otherwise(part="text and history models", without=without_vectors, depends_on=reads_new_text),),
+        retrieve: (
+            Otherwise(part="sources beside the towers", without=by_towers_alone),
+            Otherwise(part="retrieval, so popular items", without=popular),
+        ),
+        score: (Otherwise(part="ordering by features", without=as_fused),),
+        rank: (Otherwise(part="rerank", without=unranked, in_time=False),),  # reads as many places as there is time for
+        diversify: (Otherwise(part="diversity", without=as_arranged),),
+        explain: (Otherwise(part="explanations", without=unexplained, depends_on=lambda _, batch: batch.explain),),
+    },
+    STAGES,
+)
 
 
 def run(
@@ -46,21 +63,26 @@ def run(
     *,
     since: Stage = STAGES[0],
     until: Stage = STAGES[-1],
+    degrade: bool = False,
 ) -> Batch:
-    """A batch after the stages from `since` to `until`, both included, each timed under its name."""
+    """A batch after the stages from `since` to `until`, both included, each timed under its name.
+
+    With `degrade` what fails or has no time is left out, and the batch says so; without, as where a release is judged,
+    errors are raised, and reranking alone heeds the deadline.
+    """
     deadline = deadline or Deadline(None)
     for stage in STAGES[STAGES.index(since) : STAGES.index(until) + 1]:
         with deadline.stage(stage.__name__):
-            batch = stage(state, batch, deadline)
+            batch = IN_TIME.run(stage, state, batch, deadline) if degrade else stage(state, batch, deadline)
         if batch.explain:
             batch = batch.traced(stage.__name__)
     return batch
 
 
-def answer(state: ReleaseState, request: Request, deadline: Deadline | None = None) -> Answer:
-    """One request, whose time counts from when `deadline` was made, by default now. Raises BadRequest for filters that
-    the items do not have."""
-    return _run_all(state, task_of(state, request), [request], deadline).answers[0]
+def answer(state: ReleaseState, request: Request, deadline: Deadline | None = None, *, degrade: bool = False) -> Answer:
+    """One request, whose time counts from when `deadline` was made, by default now; see `run`. Raises BadRequest for
+    filters that the items do not have."""
+    return _run_all(state, task_of(state, request), [request], deadline, degrade=degrade).answers[0]
 
 
 def answer_many(state: ReleaseState, requests: Sequence[Request], deadline: Deadline | None = None) -> list[Answer]:
@@ -76,9 +98,10 @@ def answer_many(state: ReleaseState, requests: Sequence[Request], deadline: Dead
 
 
 def order_many(state: ReleaseState, requests: Sequence[Request]) -> Iterator[tuple[list[int], Batch]]:
-    """The positions of requests that travel together, and their batch in its final order, without answers in words."""
+    """The positions of requests that travel together, and their batch in its final order, without answers in words.
+    What fails is left out, and the batch says so."""
     for task, lines in alike(state, requests):
-        yield lines, _run_all(state, task, [requests[at] for at in lines], None, until=diversify)
+        yield lines, _run_all(state, task, [requests[at] for at in lines], None, until=diversify, degrade=True)
 
 
 def alike(state: ReleaseState, requests: Sequence[Request]) -> Iterator[tuple[Task, list[int]]]:
@@ -103,12 +126,13 @@ def _run_all(
     deadline: Deadline | None,
     *,
     until: Stage = STAGES[-1],
+    degrade: bool = False,
 ) -> Batch:
     """Requests that differ in their user and query alone, through the stages."""
     batch = batch_of(task, requests)
     # threads of BLAS that wait for work would keep a core from the cross-encoder
     with ONE_BLAS_THREAD if ranks(state, batch) else nullcontext():
-        return run(state, batch, deadline or Deadline(requests[0].deadline_ms), until=until)
+        return run(state, batch, deadline or Deadline(requests[0].deadline_ms), until=until, degrade=degrade)
 
 
 def warm_up(state: ReleaseState) -> None:

@@ -28,6 +28,7 @@ from retrieval.text.rendering import item_texts
 from retrieval.text.spelling import Spelling, words_asked
 from retrieval.towers.query_vectors import QueryVectors
 from retrieval.towers.serving import Towers, UserTower
+from serving.answering.deadline import StageTimes
 from serving.answering.release_settings import SHORTLIST, OrderName, ReleaseSettings, features_passed, gates_passed
 from serving.answering.rerank_steps import Step, open_steps
 from serving.answering.retriever import FilterMasks, Retriever
@@ -62,6 +63,7 @@ class ReleaseState:
     steps: tuple[Step, ...] = ()  # of reranking: each reorders the head of the previous step's order
     spelling: Spelling | None = None
     shortlist: int = SHORTLIST  # items that are retrieved, at least
+    stage_times: StageTimes = field(default_factory=StageTimes, compare=False)
 
     @classmethod
     def live(

@@ -265,11 +265,15 @@ class UserContextReader:
 
     @cached_property
     def _nobody(self) -> UserContexts:
-        nobody = UserContexts.nobody(1)
+        return self.of_nobody(1)
+
+    def of_nobody(self, n: int) -> UserContexts:
+        """n requests of which nothing is known, asked today."""
+        nobody = UserContexts.nobody(n)
         return replace(
             nobody,
-            behaviour=nobody.behaviour._replace(day=self.today),
-            now=self.today * DAY,
+            behaviour=nobody.behaviour._replace(day=np.repeat(self.today, n)),
+            now=np.repeat(self.today * DAY, n),
             kinds=self.store.timeline.kinds,
             query_texts=self.store.query_texts,
         )

@@ -71,4 +71,4 @@ def told(done: AnsweredFile) -> list[str]:
     lines = [
         f"{done.answered:,} answered by release {done.release}, {rate:,.0f} a second; {done.hits:,} rows: {done.path}"
     ]
-    return lines + [f"{count:,} of them: {code}" for code, count in done.fallbacks.items()]
+    return lines + [f"{count:,} of them: {code}" for code, count in (*done.fallbacks.items(), *done.degraded.items())]

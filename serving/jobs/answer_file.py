@@ -23,7 +23,8 @@ AskMany = Callable[[Asked], Iterator[pa.RecordBatch]]
 
 @dataclass(frozen=True)
 class AnsweredFile:
-    """What was written to `path`: `answered` requests with at least one hit, how often what stood in for what."""
+    """What was written to `path`: `answered` requests with at least one hit; how often what stood in for what was
+    missing, and how often what was left out because it failed."""
 
     path: Path
     release: str
@@ -31,6 +32,7 @@ class AnsweredFile:
     hits: int
     seconds: float
     fallbacks: dict[str, int]
+    degraded: dict[str, int]
 
     def to_dict(self) -> dict[str, object]:
         """As JSON."""
@@ -63,7 +65,7 @@ def everything(state: ReleaseState, key: Key) -> pa.Table:
 def write_answers(ask: AskMany, asked: Asked, out: Path, release: str) -> AnsweredFile:
     """Writes the hits to a parquet file, which is there once all are. Raises BadRequest for a
     folder that is not there, BadBundle where the disk refuses."""
-    begun, fallbacks, answered, hits = time.perf_counter(), Counter[str](), 0, 0
+    begun, fallbacks, degraded, answered, hits = time.perf_counter(), Counter[str](), Counter[str](), 0, 0
     if not out.parent.is_dir():
         raise BadRequest(f"{out}: there is no such folder; make {out.parent} first")
     scratch = out.with_name(f".{out.name}.part")
@@ -76,6 +78,7 @@ def write_answers(ask: AskMany, asked: Asked, out: Path, release: str) -> Answer
                 writer.write_batch(batch)
                 first = batch.filter(pc.equal(batch["rank"], 1))
                 fallbacks.update(first["fallbacks"].flatten().to_pylist())
+                degraded.update(first["degraded"].flatten().to_pylist())
                 answered, hits = answered + first.num_rows, hits + batch.num_rows
             if writer is None:
                 raise BadData("there is nothing to answer: the file has no rows")
@@ -85,4 +88,4 @@ def write_answers(ask: AskMany, asked: Asked, out: Path, release: str) -> Answer
         finally:
             scratch.unlink(missing_ok=True)
         sync(out.parent)
-    return AnsweredFile(out, release, answered, hits, time.perf_counter() - begun, dict(fallbacks))
+    return AnsweredFile(out, release, answered, hits, time.perf_counter() - begun, dict(fallbacks), dict(degraded))

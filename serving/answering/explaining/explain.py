@@ -34,6 +34,11 @@ def explain(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
     return batch.having(explained=[_explained(state, batch, order, line) for line in range(len(batch))])
 
 
+def unexplained(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch | None:
+    """The batch without explanations; None where none were asked for."""
+    return batch.having(explain=False) if batch.explain else None
+
+
 def places_of(trail: Sequence[tuple[str, Rows]], line: int, row: int) -> dict[str, int]:
     """The places from 1 of an item of a request after each stage that left it one, by the name of the stage."""
     found = {}

@@ -55,7 +55,7 @@ def _answer(
         reranked=tuple(_decided(batch, line)),
         timings_ms=deadline.timings_ms,
         index_revision=state.version.revision,
-        degraded=tuple(_cut(state, batch, line)),
+        degraded=(*batch.degraded, *_cut(state, batch, line)),
         corrected_query="" if meant or corrected == typed else corrected,
         also_searched=meant,
     )

@@ -29,3 +29,8 @@ def diversify(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
     exact = np.take_along_axis(batch.candidates.exact, order.places, axis=1)
     new = diversified(batch.diversify_by, scores, vectors, batch.k, batch.diversity, pinned=exact)
     return batch.having(order=order.permuted(new))
+
+
+def as_arranged(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch | None:
+    """The batch in the order that it has; None where none was asked to be unlike another."""
+    return batch if batch.diversity else None

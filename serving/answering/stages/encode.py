@@ -29,6 +29,19 @@ def encode(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
     return batch.having(vectors=vectors)
 
 
+def without_vectors(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch | None:
+    """The batch with vectors of zero, for which the other sources and what is popular are answered; None where no text
+    and no history would be read."""
+    if not (batch.users.histories.present.any() or batch.users.given.rows.size or any(batch.queries.corrected)):
+        return None
+    return batch.having(vectors=np.zeros((len(batch), state.version.dim), np.float32))
+
+
+def reads_new_text(state: ReleaseState, batch: Batch) -> bool:
+    """Whether the text encoder has to run: a query is not remembered."""
+    return not state.query_vectors.holds(batch.queries.corrected)
+
+
 def history_vectors(state: ReleaseState, users: UserContexts) -> Vectors:
     """float32 [n, index_dim] of histories; zero for an empty one."""
     return _read_histories(state, users.histories, users.query_texts.__getitem__)

@@ -51,6 +51,11 @@ def rank(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
     )
 
 
+def unranked(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
+    """The batch as no cross-encoder has read it."""
+    return batch.having(ranking=None, ranker_texts=None)
+
+
 def ranks(state: ReleaseState, batch: Batch) -> bool:
     """Whether the cross-encoder is asked at all: not where it was blended with a ranker that cannot be asked here."""
     task = batch.task

@@ -18,6 +18,12 @@ def read_query(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
     return batch.having(queries=read(state, typed) if batch.spellcheck else Queries(typed, typed, [""] * len(typed)))
 
 
+def as_typed(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch | None:
+    """The batch with its queries as they are; None where none would be corrected."""
+    typed = list(batch.requests.texts)
+    return batch.having(queries=Queries(typed, typed, [""] * len(typed))) if batch.spellcheck and any(typed) else None
+
+
 def read(state: ReleaseState, texts: Sequence[str]) -> Queries:
     """Queries with words that no item has taken for those that were meant, where a release knows its items' words."""
     if state.spelling is None or not any(texts):

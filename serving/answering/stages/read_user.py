@@ -44,3 +44,8 @@ class LiveRequests:
 def read_user(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
     """Reads `requests`, writes `users`."""
     return batch.having(users=batch.requests.users(state))
+
+
+def as_strangers(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
+    """The batch as of shoppers of whom nothing is known; nothing is left out as taken before, or as given."""
+    return batch.having(users=state.user_contexts.of_nobody(len(batch)))

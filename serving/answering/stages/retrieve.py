@@ -22,12 +22,31 @@ def retrieve(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
     them where the catalogue has as many, by all sources that count for the task; what a query names by its id or code
     stands first. Where one item of each group is answered, as many as it takes for k groups."""
     groups, size = state.version.groups if batch.one_per_group else None, state.version.size
-    k = min(max(batch.k, state.shortlist), size)
+    k = _wanted(state, batch)
     found = _candidates(state, batch, k)
     while groups is not None and k < size and _lacks_groups(found.hits.rows, groups, batch.k):
         k = min(2 * k, size)
         found = _candidates(state, batch, k)
     return batch.having(candidates=found)
+
+
+def by_towers_alone(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch | None:
+    """The batch with the candidates of the towers, or what is popular where they know nothing; None where no other
+    source would be asked."""
+    if batch.task.order is None or not batch.vectors.any():
+        return None
+    return batch.having(candidates=_of_towers(state, batch, _wanted(state, batch)))
+
+
+def popular(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
+    """The batch with what is popular."""
+    hits = state.retriever.popular(len(batch), _wanted(state, batch), batch.exclude, batch.allowed)
+    return batch.having(candidates=Candidates(hits, {}))
+
+
+def _wanted(state: ReleaseState, batch: Batch) -> int:
+    """How many candidates are fetched."""
+    return min(max(batch.k, state.shortlist), state.version.size)
 
 
 def _lacks_groups(rows: Rows, groups: ItemGroups, k: int) -> bool:
@@ -38,12 +57,15 @@ def _lacks_groups(rows: Rows, groups: ItemGroups, k: int) -> bool:
 def _candidates(state: ReleaseState, batch: Batch, k: int) -> Candidates:
     retriever, vectors, task = state.retriever, batch.vectors, batch.task
     if task.order is None:
-        hits = retriever.by_towers(vectors, k, batch.exclude, batch.allowed)
-        proposed = np.broadcast_to(np.any(vectors, axis=1, keepdims=True), hits.rows.shape)
-        return Candidates(hits, {TOWERS: proposed})
+        return _of_towers(state, batch, k)
     behaviour = batch.users.behaviour._replace(queries=batch.queries.corrected)
     found = retriever.shortlists(vectors, behaviour, k, task.order, batch.exclude, batch.allowed)
     if any(batch.queries.typed):
         typed = behaviour._replace(queries=batch.queries.typed)
         found = retriever.pin_exact_matches(found, typed, batch.exclude, batch.allowed)
     return found
+
+
+def _of_towers(state: ReleaseState, batch: Batch, k: int) -> Candidates:
+    hits = state.retriever.by_towers(batch.vectors, k, batch.exclude, batch.allowed)
+    return Candidates(hits, {TOWERS: np.broadcast_to(batch.vectors.any(axis=1, keepdims=True), hits.rows.shape)})

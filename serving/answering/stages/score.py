@@ -36,6 +36,12 @@ def score(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
     return ordered(batch, ranker, features, fused)
 
 
+def as_fused(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch | None:
+    """The batch in the order of the sources; None where no ranker would read features."""
+    ranker = state.feature_ranker(batch.task.order, batch.task.gate) if batch.rerank else None
+    return None if ranker is None or not batch.vectors.any() else batch
+
+
 def ordered(batch: Batch, ranker: FeatureRanker, features: NDArray[np.float32], fused: Scores) -> Batch:
     """The batch with its shortlists in the order of a ranker, `features` float32 [n, k, n_features] being those it
     reads, and `fused` float32 [n, k]."""

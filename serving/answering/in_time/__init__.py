@@ -1,0 +1,1 @@
+"""Answers in time: what is left out where time is short or a part fails, and batches that callers share."""
