@@ -22,6 +22,8 @@ from retrieval.errors import BadBundle, BadConfig
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+MINILM_COST = 6 * 384**2  # layers times the square of their width
+
 
 def new_cross_encoder(start: str | Path, settings: RankerTraining, *, device: str = "cpu") -> CrossEncoder:
     """A CrossEncoder with one output on a pretrained encoder, with a new head drawn from the seed.
@@ -53,6 +55,19 @@ def new_cross_encoder(start: str | Path, settings: RankerTraining, *, device: st
     else:
         read_first_token_only(model)
     return model
+
+
+def relative_cost(start: str | Path, settings: RankerTraining) -> float:
+    """How many times as long as MiniLM-L6 an encoder takes for a token, by its layers and their width; at least 1, and
+    1 for one that does not tell them."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(str(start))
+        layers, width = settings.layers or config.num_hidden_layers, config.hidden_size
+    except (OSError, ValueError, AttributeError):  # opening the model says what is wrong with it
+        return 1.0
+    return max(1.0, float(layers * width**2 / MINILM_COST))
 
 
 def cut_and_freeze(network: PreTrainedModel, settings: RankerTraining) -> None:

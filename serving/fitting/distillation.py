@@ -44,7 +44,7 @@ def train_teachers(
 ) -> list[Path]:
     """Folders of as many models, each by the settings under a seed of its own; those that an interrupted run of the
     same pairs, settings and start has made are kept."""
-    settings, folders = budgeted(data.train, settings, training), []
+    settings, folders = budgeted(data.train, settings, start, training), []
     training["say"](f"teachers: {seeds} seeds, budget {settings.examples:,} examples each")
     claim(work / TEACHERS, fingerprint(settings.model_dump(), start, digest_of(data.train)))
     for number in range(seeds):

@@ -8,6 +8,7 @@ from typing import TypedDict
 
 import numpy as np
 
+from ranking.training.initial_model import relative_cost
 from ranking.training.pairs import PairSet
 from ranking.training.settings import RankerTraining, budget_examples
 from retrieval.settings import Budget
@@ -37,9 +38,11 @@ class Training(TypedDict):
     say: Callable[[str], None]
 
 
-def budgeted(pairs: PairSet, settings: RankerTraining, training: Training) -> RankerTraining:
-    """The settings with the number of pairs to read: their own, else what the budget reads of such pairs."""
-    reads = settings.examples or budget_examples(len(pairs), mean_tokens(pairs), training["budget"])
+def budgeted(pairs: PairSet, settings: RankerTraining, start: str, training: Training) -> RankerTraining:
+    """The settings with the number of pairs to read: their own, else what the budget reads of such pairs with a model
+    of the size of `start`."""
+    cost = relative_cost(start, settings)
+    reads = settings.examples or budget_examples(len(pairs), mean_tokens(pairs), training["budget"], cost=cost)
     return settings.model_copy(update={"examples": reads})
 
 

@@ -195,7 +195,7 @@ def fit_ranker(
         settings = config.training.model_copy(update={"loss": "logit_mse"})
         int8 = serves_int8(config)
         return distil(data, teachers, settings, start=start, out=out, work=work, name="ranker", int8=int8, **training)
-    settings = budgeted(data.train, config.training, training)
+    settings = budgeted(data.train, config.training, start, training)
     training["say"](f"ranker: budget {settings.examples:,} examples")
     with free_cores("ranker", pick_device(training["device"]), training["say"]):
         run = train_ranker(
@@ -257,7 +257,7 @@ def distil(
     """A model that learns the mean logits of others on every pair that is proposed; `int8`: with an int8
     calibration."""
     assert data.proposed is not None
-    settings = budgeted(data.proposed, settings, training)
+    settings = budgeted(data.proposed, settings, start, training)
     training["say"](f"{name}: distilled on {len(data.proposed):,} pairs, budget {settings.examples:,} examples")
     with free_cores(name, pick_device(training["device"]), training["say"]):
         run = train_ranker(
