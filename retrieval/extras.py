@@ -17,6 +17,7 @@ EXTRA_OF = {
     "torch": "train",
     "transformers": "train",
     "peft": "lora",
+    "redis": "redis",
 }  # import name: the extra of pyproject.toml that installs it
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.releases import Release
@@ -15,9 +14,12 @@ from retrieval.errors import BadRequest
 from serving.answering import pipeline
 from serving.answering.deadline import Deadline
 from serving.answering.forked import FORK_GUARD
+from serving.answering.live.forget import Forgotten
+from serving.answering.live.overlay import LiveShoppers
 from serving.answering.many import Asked, ManyRequests, answer_many
 from serving.answering.release_state import ReleaseState
 from serving.answering.reloader import ReleaseReloader
+from serving.live.events import EventDetails, now, recorded_event, recorded_events
 from serving.request import Answer, DiversityMethod, Explain, Filters, Given, Request
 from serving.why_not.find import why_not
 from serving.why_not.result import WhyNot
@@ -43,8 +45,9 @@ class Engine:
     both. Of a closed engine every call raises BadRequest.
     """
 
-    def __init__(self, source: ReleaseState | ReleaseReloader) -> None:
+    def __init__(self, source: ReleaseState | ReleaseReloader, live: LiveShoppers | None = None) -> None:
         self._source: ReleaseState | ReleaseReloader | None = source
+        self._live = live
 
     @classmethod
     def open(
@@ -55,6 +58,7 @@ class Engine:
         precision: str = "auto",
         runtime: RuntimeName = "openvino",
         auto_reload: bool = True,
+        events: str | Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> Engine:
         """Open the live release of a bundle, with its updates; `auto_reload=False` keeps it as it is now.
@@ -63,14 +67,21 @@ class Engine:
         monotonic seconds. Raises BadConfig for unknown or incompatible options, and BadBundle, CorruptBundle or
         StaleArtefact for a bundle that cannot be answered from.
 
+        `events` is where `record` keeps events and where those of other processes are read: a file, or a `redis://` URL
+        for several machines; by default `live/events.sqlite` in the bundle. Nothing is made before the first event.
+
         May be called before or after a fork. Opened before it, for several worker processes, the files are read once
         and the workers start sooner.
         """
         bundle = Bundle.open(Path(path))
         options = RuntimeOptions(device=device, precision=precision, runtime=runtime)
-        open_live = partial(ReleaseState.live, bundle, options)
+        live = LiveShoppers.of(bundle, events)
+
+        def open_live(*, like: ReleaseState | None = None) -> ReleaseState:
+            return live.prepare(ReleaseState.live(bundle, options, like=like))
+
         state = FORK_GUARD.run(open_live)
-        return cls(ReleaseReloader(bundle, state, open_live, clock) if auto_reload else state)
+        return cls(ReleaseReloader(bundle, state, open_live, clock) if auto_reload else state, live)
 
     @classmethod
     def of_release(
@@ -94,6 +105,8 @@ class Engine:
         source, self._source = self._source, None
         if isinstance(source, ReleaseReloader):
             source.close()
+        if self._live is not None:
+            FORK_GUARD.run(self._live.close)
 
     def __enter__(self) -> Self:
         self._open_source()
@@ -131,21 +144,11 @@ class Engine:
         """
         return self.answer(
             Request(
-                user_id=user_id,
-                history=history,
-                query=query,
-                k=k,
-                filter_seen=filter_seen,
-                rerank=rerank,
-                filters=filters,
-                deadline_ms=deadline_ms,
-                spellcheck=spellcheck,
-                explain=explain,
-                diversity=diversity,
-                diversify_by=diversify_by,
-                one_per_group=one_per_group,
+                user_id=user_id, history=history, query=query, k=k, filter_seen=filter_seen, rerank=rerank,
+                filters=filters, deadline_ms=deadline_ms, spellcheck=spellcheck, explain=explain, diversity=diversity,
+                diversify_by=diversify_by, one_per_group=one_per_group,
             )
-        )
+        )  # fmt: skip
 
     def search(
         self,
@@ -315,29 +318,75 @@ class Engine:
         smallest change of the request that would bring it in."""
         return FORK_GUARD.run(lambda: why_not(self.state, request, item_id))
 
+    def record(
+        self, user_id: str, item_id: str, event: str, timestamp: object = None, **details: Unpack[EventDetails]
+    ) -> bool:
+        """Keep an event of a shopper; False where it was kept before. Once this has returned, no crash loses it.
+
+        It counts for the next request, in every process that has the same store open, and a shopper who is not in the
+        release begins with it. `event` is the kind, as in the data; one by which things are given back undoes the last
+        purchase of the item. `timestamp`: a datetime or an ISO 8601 text (UTC without a zone), or seconds since 1970;
+        None: now; events may be late. `details` may be, as in events.parquet, `quantity`, `price`, `basket_id`, `query`
+        and `rating`; and `event_id`: an event whose id is kept already is not kept again. Without one, an event that
+        equals a kept one in everything is not. What the release does not know counts from the first that knows it.
+        Raises BadRequest, naming the argument, for what is no event, and BadBundle where it cannot be written.
+        """
+        given = {"user_id": user_id, "item_id": item_id, "event": event, "timestamp": timestamp, **details}
+        return self._recording().record([recorded_event(given, now())]) == 1
+
+    def record_many(self, events: Iterable[Mapping[str, Any]]) -> int:
+        """Keep several events at once, each a mapping of the arguments of `record`; returns how many are new.
+
+        All or none: BadRequest names the first that is no event, counted from 0, and then nothing is kept.
+        """
+        return self._recording().record(recorded_events(events, now()))
+
+    def forget(self, user_id: str) -> Forgotten:
+        """Remove a user: the recorded events, what the bundle's releases hold, and what is in memory.
+
+        The live release is published anew without the user, older ones are removed where any holds the user, and later
+        ones leave out what the user did up to now, whatever the data set still has; a hash of the id stays stored.
+        Raises BadBundle where another process writes to the bundle: forget the user again then.
+        """
+        found = self._recording().forget(user_id, now())
+        self.refresh()
+        self.state.forget()
+        return found
+
     def titles(self, items: Sequence[str]) -> list[str]:
         """The titles of items; unknown ones are left out."""
         return self.state.titles(items)
 
     def refresh(self) -> None:
-        """Look for updates and for another live release now; return once they answer.
+        """Look for updates, for another live release and for new events now; return once they answer.
 
         Without this call requests look twice a second by themselves.
         """
         source = self._open_source()
         if isinstance(source, ReleaseReloader):
             source.refresh()
+        self._with_live(at_once=True)
 
     @property
     def state(self) -> ReleaseState:
         """What answers now. It is immutable, and a caller may keep it."""
-        source = self._open_source()
-        return source.newest() if isinstance(source, ReleaseReloader) else source
+        return self._with_live()
+
+    def _with_live(self, *, at_once: bool = False) -> ReleaseState:
+        source, live = self._open_source(), self._live
+        state = source.newest() if isinstance(source, ReleaseReloader) else source
+        return state if live is None else FORK_GUARD.run(lambda: live.over(state, at_once=at_once))
 
     @property
     def release(self) -> Release:
         """The release that answers now."""
         return self.state.release
+
+    def _recording(self) -> LiveShoppers:
+        self._open_source()
+        if self._live is None:
+            raise BadRequest("this engine answers as its release was built, and keeps no events; use Engine.open(path)")
+        return self._live
 
     def _open_source(self) -> ReleaseState | ReleaseReloader:
         if self._source is None:

@@ -56,6 +56,9 @@ if TYPE_CHECKING:
     from serving.jobs.run import Pipeline as Pipeline
     from serving.jobs.train_one import index_ids as index_ids
     from serving.jobs.train_one import recorded_settings as recorded_settings
+    from serving.live.events import now as now
+    from serving.live.events import recorded_events as recorded_events
+    from serving.live.opening import open_store as open_store
     from serving.reporting.report import write_whole as write_whole
     from serving.reporting.tables import OURS as OURS
     from serving.reporting.tables import heading as heading
@@ -95,6 +98,8 @@ _MODULES = {
     "serving.jobs.canaries": "read_canaries",
     "serving.jobs.run": "Pipeline",
     "serving.jobs.train_one": "index_ids recorded_settings",
+    "serving.live.events": "now recorded_events",
+    "serving.live.opening": "open_store",
     "serving.reporting.report": "write_whole",
     "serving.reporting.tables": "OURS heading shown slice_label stage_label",
     "serving.request": "Answer Filters Request",
@@ -138,12 +143,15 @@ __all__ = [
     "heading",
     "index_ids",
     "noisy_queries",
+    "now",
     "open_steps",
+    "open_store",
     "rank",
     "ranked",
     "ranker_data",
     "read_canaries",
     "read_settings",
+    "recorded_events",
     "recorded_settings",
     "relevant_rows",
     "request_slices",

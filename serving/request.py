@@ -229,6 +229,22 @@ def _given(one: object) -> GivenEvent:
 
 
 def _microseconds(when: object, item: str) -> int:
+    found = read_time(when)
+    if found is None:
+        raise BadRequest(
+            f"history holds the time {when!r:.80} of {item}; give a datetime, a text such as 2026-01-31T12:00, "
+            "seconds since 1970, or None"
+        )
+    return found
+
+
+def read_time(when: object) -> int | None:
+    """Microseconds since 1970 of a datetime or an ISO 8601 text, UTC where they name no zone, or of seconds since 1970;
+    None for anything else.
+
+    >>> read_time("1970-01-01T00:00:01"), read_time(1.5), read_time("yesterday")
+    (1000000, 1500000, None)
+    """
     try:
         if isinstance(when, str):
             when = datetime.fromisoformat(when)
@@ -238,10 +254,7 @@ def _microseconds(when: object, item: str) -> int:
         pass
     if isinstance(when, int | float) and not isinstance(when, bool) and math.isfinite(when) and 0 <= when < LATEST:
         return round(when * SECOND)
-    raise BadRequest(
-        f"history holds the time {when!r:.80} of {item}; give a datetime, a text such as 2026-01-31T12:00, "
-        "seconds since 1970, or None"
-    )
+    return None
 
 
 def _is_time(value: object) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.data.dataset import DataSet, load
+from retrieval.data.recorded import RecordedEvents
 from retrieval.data.split import EventSplit, JudgementSplit, split_events, split_judgements
 from retrieval.data.timeline import Timeline
 from retrieval.errors import BadData
@@ -42,8 +43,10 @@ class Shop:
         rejected: Path | None = None,
         like: Sequence[str] | None = None,
         catalogue_alone: bool = False,
+        recorded: RecordedEvents | None = None,
     ) -> Shop:
-        """Read, validate and split a data set; raises BadData in one line. Bad rows are written to `rejected`.
+        """Read, validate and split a data set; raises BadData in one line. Bad rows are written to `rejected`. What was
+        `recorded` is read beside the files, see `retrieval.data.dataset.load`.
 
         `like` are the item ids of an index, whose row order the items then take. `catalogue_alone`: events and
         judgements may be missing.
@@ -55,6 +58,7 @@ class Shop:
             rejected=rejected,
             now=now,
             require_interactions=not catalogue_alone,
+            recorded=recorded,
         )
         if config.language != "auto":
             data = replace(data, language=Language(config.language, "as data.language says"))

@@ -59,6 +59,36 @@ def latency(
 
 
 @bench.command()
+def live(
+    bundle: Bundle,
+    rate: Annotated[float, typer.Option(min=1.0, help="Events a second.")] = 2_000.0,
+    call: Annotated[
+        str, typer.Option(metavar="KIND", help="The call beside: recommend, 'recommend, not reranked', search, cart.")
+    ] = "recommend, not reranked",
+    events: Annotated[
+        str | None, typer.Option(metavar="STORE", help="A file or a redis:// URL to write to.  [default: a new file]")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.0, help="Time for each measurement.")] = 10.0,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each is measured, in turn.")] = 4,
+    seed: Seed = 0,
+    threads: Threads = None,
+    device: Device = "auto",
+    out: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """How soon a recorded event counts, and how much longer requests take while events are recorded."""
+    from benchmarks.latency.live import LiveRun
+    from benchmarks.result_lines import begin_run
+    from benchmarks.sweep import use_cores
+    from benchmarks.terminal import record, run_context
+
+    with use_cores(threads):
+        measured = LiveRun(bundle, rate, seconds, rounds, kind=call, device=device, seed=seed, place=events)
+        run = begin_run(run_context(bundle=bundle, threads=threads, seed=seed or None, rate=f"{rate:g}"), device=device)
+        record(run, measured.lines(), out=out, as_json=as_json)
+
+
+@bench.command()
 def recall(
     data: Data,
     bundle: OptionalBundle = None,

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from ranking.features.item_events import EventCounts, ItemEvents
 from ranking.features.item_words import ItemWords
 from retrieval.data.event_kinds import Meaning, meaning
 from retrieval.text.analysis import Analyzer
@@ -55,38 +56,6 @@ DOES = {
     Meaning.RETURN: Does.RETURN,
     Meaning.OTHER: Does.OTHER,
 }
-
-
-@dataclass(frozen=True)
-class ItemEvents:
-    """When events happened on each item: `keys` int64 ascending are row * span + time, times microseconds from 0; those
-    of row i begin at `starts[i]`, int64 [n_items + 1]."""
-
-    keys: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    first: int  # the earliest time
-    span: int
-
-    @classmethod
-    def of(cls, items: NDArray[np.integer], times: NDArray[np.int64], n_items: int) -> ItemEvents:
-        """From item rows and times (microseconds since 1970), in any order."""
-        first, last = (int(times.min()), int(times.max())) if len(times) else (0, 0)
-        span = last - first + 2
-        starts = np.concatenate(([0], np.cumsum(np.bincount(items, minlength=n_items))))
-        return cls(np.sort(items.astype(np.int64) * span + (times - first)), starts, first, span)
-
-    def before(self, rows: Rows, times: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The number of events of each row strictly before a time, int64 of the shape that both broadcast to."""
-        offset = np.clip(times - self.first, 0, self.span - 1)
-        return np.searchsorted(self.keys, rows * self.span + offset) - self.starts[rows]
-
-    def earliest(self, rows: Rows) -> NDArray[np.float64]:
-        """The time of the first event of each row, float64 microseconds since 1970; nan for none."""
-        if not len(self.keys):
-            return np.full(rows.shape, np.nan)
-        there = self.starts[rows + 1] > self.starts[rows]
-        first = self.keys[np.where(there, self.starts[rows], 0)] - rows * self.span + self.first
-        return np.where(there, first, np.nan)
 
 
 class ItemFigures(NamedTuple):
@@ -141,19 +110,19 @@ class ShopFacts:
         return np.array([*(does_of(kind, self.targets) for kind in self.timeline.kinds), Does.OTHER], np.int64)
 
     @cached_property
-    def taken(self) -> ItemEvents:
+    def taken(self) -> EventCounts:
         """When items were taken."""
         return self._when(self.does[self.timeline.kind] == Does.TAKE)
 
     @cached_property
-    def looked(self) -> ItemEvents:
+    def looked(self) -> EventCounts:
         """When items were looked at, put into a cart or liked."""
         return self._when(np.isin(self.does[self.timeline.kind], (Does.CART, Does.LIKE, Does.LOOK)))
 
     @cached_property
     def has_looks(self) -> bool:
         """Whether there are events other than takings and returns."""
-        return len(self.looked.keys) > 0
+        return len(self.looked) > 0
 
     @cached_property
     def log_price(self) -> NDArray[np.float64]:
@@ -181,6 +150,13 @@ class ShopFacts:
         """The same items with other events of the same kinds; what was read of the items is kept."""
         made = replace(self, timeline=timeline)
         made.__dict__.update({name: self.__dict__[name] for name in OF_ITEMS if name in self.__dict__})
+        return made
+
+    def continued(self, taken: EventCounts, looked: EventCounts, today: int) -> ShopFacts:
+        """The same items, up to `today` (microseconds since 1970, UTC), with when they were taken and looked at by
+        then."""
+        made = replace(self, today=today)
+        made.__dict__.update(self.__dict__ | {"today": today, "taken": taken, "looked": looked})
         return made
 
     def brand_words(self, row: int) -> tuple[str, ...]:

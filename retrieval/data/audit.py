@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from retrieval.data.check_report import LEFT_OUT, SET_ASIDE, FileReport, Finding
 from retrieval.data.rejected import Found, RejectedRows, cells, shown
-from retrieval.data.schema import ParquetSource
+from retrieval.data.schema import RowSource
 
 Bools = NDArray[np.bool_]
 
@@ -105,7 +105,7 @@ def _is_utf8(value: bytes | None) -> bool:
 class FileAudit:
     """The running counts of one file, to be compared with its limits at the end."""
 
-    source: ParquetSource
+    source: RowSource
     max_bad: float
     max_unknown: float
     rejected: RejectedRows
@@ -195,9 +195,10 @@ class Codebook:
         return self._codes(column, lambda text: self.codes.get(text, -1))
 
     def recoded(self, names: Sequence[str]) -> NDArray[np.int32]:
-        """For each code the position of its string in `names`, int32 [n + 1]; the last entry, for code -1, is -1."""
+        """For each code the position of its string in `names`, -1 for one that is not there, int32 [n + 1]; the last
+        entry, for code -1, is -1."""
         position = {name: at for at, name in enumerate(names)}
-        return np.array([*(position[name] for name in self.codes), -1], np.int32)
+        return np.array([*(position.get(name, -1) for name in self.codes), -1], np.int32)
 
     def _code_of(self, text: str) -> int:
         return self.codes.setdefault(text, len(self.codes)) if text else -1

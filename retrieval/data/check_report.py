@@ -66,7 +66,7 @@ class FileReport:
     @property
     def refusal(self) -> str | None:
         """Why the file is refused and what to do, in one line; None where it is within its limits."""
-        if self.kept == 0:
+        if self.kept == 0 and math.isfinite(self.max_bad):
             return self._none_usable()
         if self.bad > self.max_bad * self.rows:
             return self._over_limit(self.bad, self.max_bad, "--max-bad", unknown=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from retrieval.data.events import EventReader, Events
 from retrieval.data.facts import facts_of, notes_on
 from retrieval.data.items import read_items
 from retrieval.data.judgements import SPLITS, Judgements, Queries, read_judgements, read_queries
+from retrieval.data.recorded import NEVER, RecordedEvents
 from retrieval.data.rejected import RejectedRows, shown
 from retrieval.data.schema import CONTRACT, EVENTS, ITEMS, JUDGEMENTS, QUERIES, open_source
 from retrieval.data.time_units import DAY
@@ -22,6 +24,8 @@ from retrieval.errors import BadConfig, BadData
 from retrieval.fingerprint import file_sha256, fingerprint
 from retrieval.text.analysis import Language, language_of
 from retrieval.text.descriptions import with_boilerplate
+
+RECORDED = "recorded events"  # beside the files of a data set
 
 __all__ = ["SPLITS", "DataSet", "Events", "Judgements", "Queries", "check", "load"]
 
@@ -32,7 +36,8 @@ class DataSet:
 
     `items` is in file order: its row r is the item `item_ids[r]`; its schema records the sentences that descriptions
     share, which are not rendered. `language` is that of their titles. `user_ids` are the users of events and queries,
-    sorted, so that the order of rows has no meaning. `fingerprint` identifies the contents of the files.
+    sorted, so that the order of rows has no meaning. `fingerprint` identifies the contents of the files, and of the
+    recorded events that were read beside them.
     """
 
     items: pa.Table
@@ -44,6 +49,7 @@ class DataSet:
     report: CheckReport
     fingerprint: str
     language: Language
+    recorded: RecordedEvents | None = None  # what was read beside the files
 
     @property
     def n_items(self) -> int:
@@ -74,6 +80,7 @@ def load(
     rejected: Path | None = None,
     now: datetime | None = None,
     require_interactions: bool = True,
+    recorded: RecordedEvents | None = None,
 ) -> DataSet:
     """Read and validate the data set in `folder`.
 
@@ -83,13 +90,16 @@ def load(
         rejected: the parquet file to write rows to that broke a rule; written only if there are any.
         now: events more than a day later are refused; the current time by default, UTC where it has no zone.
         require_interactions: refuse a catalogue without events or judgements.
+        recorded: events to read beside those of events.parquet, but for those that it holds already, and users whose
+            events are left out of both.
 
     Raises:
         BadData: a file breaks the contract; one line that says which, where, and what to do. Nothing is written.
         BadConfig: a limit is not between 0 and 1, or `rejected` cannot be written.
     """
     with RejectedRows(rejected) as aside:
-        dataset = _Reading(Path(folder), max_bad, max_unknown, _latest(now), aside).read(require_interactions)
+        reading = _Reading(Path(folder), max_bad, max_unknown, _latest(now), aside, recorded)
+        dataset = reading.read(require_interactions)
         dataset.report.raise_if_refused()
     return dataset
 
@@ -124,7 +134,15 @@ def _latest(now: datetime | None) -> int:
 class _Reading:
     """One pass over a folder's files, each after those that it refers to."""
 
-    def __init__(self, folder: Path, max_bad: float, max_unknown: float, latest: int, aside: RejectedRows) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        max_bad: float,
+        max_unknown: float,
+        latest: int,
+        aside: RejectedRows,
+        recorded: RecordedEvents | None = None,
+    ) -> None:
         for name, limit in (("max_bad", max_bad), ("max_unknown", max_unknown)):
             if not 0 <= limit <= 1:
                 raise BadConfig(f"{name} is {limit}; give a share between 0 and 1, such as 0.01 for 1 %")
@@ -132,6 +150,7 @@ class _Reading:
         self.max_bad, self.max_unknown = max_bad, max_unknown
         self.latest = latest
         self.aside = aside
+        self.recorded = recorded
         self.files: list[FileReport] = []
 
     def read(self, require_interactions: bool) -> DataSet:
@@ -145,10 +164,11 @@ class _Reading:
         reader = EventReader(item_ids)
         if EVENTS in audits:
             reader.read(audits[EVENTS], self.latest)
+        told = self._read_recorded(reader, audits)
         queries = read_queries(audits[QUERIES], reader.users) if QUERIES in audits else None
         judgements = read_judgements(audits[JUDGEMENTS], item_ids, queries.ids) if queries else None
-        user_ids, language = tuple(sorted(reader.users.codes)), language_of(items["title"].to_pylist())
-        events = reader.events(user_ids) if EVENTS in audits else None
+        user_ids, language = self._user_ids(reader), language_of(items["title"].to_pylist())
+        events = reader.events(user_ids) if audits.keys() & {EVENTS, RECORDED} else None
         if queries is not None:
             queries = replace(queries, user=reader.users.recoded(user_ids)[queries.user])
         return DataSet(
@@ -162,11 +182,37 @@ class _Reading:
                 folder=str(self.folder),
                 files=tuple(audit.report() for audit in audits.values()),
                 facts=facts_of(len(item_ids), len(user_ids), events, queries, judgements, language),
-                notes=notes_on(self.folder, items, events),
+                notes=(*notes_on(self.folder, items, events), *told),
             ),
             language=language,
-            fingerprint=fingerprint({name: file_sha256(self.folder / name) for name in names}),
+            fingerprint=self._fingerprint(names),
+            recorded=self.recorded,
         )
+
+    def _read_recorded(self, reader: EventReader, audits: dict[str, FileAudit]) -> list[str]:
+        """Reads what was recorded beside the files, and leaves out what forgotten users did; returns notes on it."""
+        if self.recorded is None:
+            return []
+        source, notes = self.recorded.source, []
+        if source is not None:
+            audits[RECORDED] = FileAudit(source=source, max_bad=math.inf, max_unknown=math.inf, rejected=self.aside)
+            held = reader.read_recorded(audits[RECORDED], self.latest)
+            notes += [f"{held:,} recorded events are in {EVENTS} already, and count once"] * bool(held)
+        gone = reader.leave_out(self.recorded.forgotten_at(list(reader.users.codes)))
+        return notes + [f"{gone:,} events of users who are to be forgotten are left out"] * bool(gone)
+
+    def _user_ids(self, reader: EventReader) -> tuple[str, ...]:
+        """The users, sorted, without those who are forgotten and did nothing since."""
+        names = list(reader.users.codes)
+        if self.recorded is not None:
+            forgotten, active = self.recorded.forgotten_at(names) != NEVER, reader.users_with_events()
+            names = [name for code, name in enumerate(names) if not forgotten[code] or code in active]
+        return tuple(sorted(names))
+
+    def _fingerprint(self, names: list[str]) -> str:
+        """Of the contents of the files, and of what was recorded."""
+        files = {name: file_sha256(self.folder / name) for name in names}
+        return fingerprint(files if self.recorded is None else files | {RECORDED: self.recorded.fingerprint})
 
     def _present(self, require_interactions: bool) -> list[str]:
         """The files that exist, in the order of `CONTRACT`. Raises BadData where they do not make a data set."""
@@ -183,7 +229,8 @@ class _Reading:
         for one, other in ((QUERIES, JUDGEMENTS), (JUDGEMENTS, QUERIES)):
             if one in names and other not in names:
                 raise BadData(f"{self.folder}: has {one} but no {other}; add it, or take {one} away")
-        if require_interactions and len(names) == 1:
+        recorded = self.recorded is not None and self.recorded.source is not None
+        if require_interactions and len(names) == 1 and not recorded:
             raise BadData(
                 f"{self.folder}: has neither {EVENTS} nor {QUERIES} with {JUDGEMENTS}, nothing to learn from or to "
                 f"measure with; it holds {found}{self._meant(EVENTS)}"

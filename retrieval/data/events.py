@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from retrieval.data.audit import Bools, Codebook, FileAudit, Screen
 from retrieval.data.checks import LARGEST, earliest_plausible, numbers, screen_amount, screen_ids, screen_times
 from retrieval.data.event_kinds import Meaning, meaning
+from retrieval.data.recorded import held_by
 from retrieval.errors import BadData
 from retrieval.text.rendering import query_text
 
 MAX_KINDS = 1_000  # distinct kinds of events above which the column is taken for something else
 RETURN = "return"  # the kind of an event that is read as a return
 READ_AS_RETURN = "read as a return"
+TAKES_BACK = (Meaning.PURCHASE, Meaning.OTHER)  # meanings of events by which less than nothing means a return
 UNKNOWN_ITEM = "item_id not in items.parquet"
 Codes = NDArray[np.int32]
 _COLUMNS = ("user_id", "item_id", "event", "timestamp", "quantity", "price", "basket_id", "query", "rating")
@@ -108,8 +110,29 @@ class EventReader:
                     "the kind of event: view, cart, purchase"
                 )
 
+    def read_recorded(self, audit: FileAudit, latest: int) -> int:
+        """Reads the usable events of a store; returns how many of them those read before hold already, which are left
+        out."""
+        known, self._parts = self._parts, []
+        self.read(audit, latest)
+        rows = np.concatenate([np.empty(0, _ROW), *self._parts])
+        held = held_by(rows, np.concatenate([np.empty(0, _ROW), *known]))
+        self._parts = [*known, rows[~held]]
+        return int(held.sum())
+
+    def leave_out(self, forgotten_at: NDArray[np.int64]) -> int:
+        """Leaves out what users did up to a time, int64 [n_users] by their code, microseconds since 1970; returns how
+        many events those were."""
+        before = sum(map(len, self._parts))
+        self._parts = [rows[rows["time"] > forgotten_at[rows["user"]]] for rows in self._parts]
+        return before - sum(map(len, self._parts))
+
+    def users_with_events(self) -> set[int]:
+        """The codes of the users of the events read."""
+        return {user for rows in self._parts for user in np.unique(rows["user"]).tolist()}
+
     def events(self, user_ids: Sequence[str]) -> Events:
-        """All events read, sorted, with users as positions in `user_ids`, which has to hold all of `users`."""
+        """All events read, sorted, with users as positions in `user_ids`, which has to hold all of theirs."""
         rows = np.concatenate(self._parts)
         self._parts = []
         user = self.users.recoded(user_ids)[rows["user"]]
@@ -117,13 +140,24 @@ class EventReader:
         user = np.sort(user)
         kinds = sorted(self._kinds.codes)
         columns = {name: np.ascontiguousarray(rows[name]) for name in _ROW.names or ()}
+        asked, columns["query"] = self._asked(columns["query"])
         columns |= {"user": user, "kind": self._kinds.recoded(kinds)[columns["kind"]].astype(np.int16)}
         return Events(
             **columns,
             offsets=np.searchsorted(user, np.arange(len(user_ids) + 1)).astype(np.int64),
             kinds=tuple(kinds),
-            query_texts=tuple(self._queries.codes),
+            query_texts=asked,
         )
+
+    def _asked(self, codes: Codes) -> tuple[tuple[str, ...], Codes]:
+        """The texts of the queries of events, and the events' codes into them."""
+        used = np.unique(codes[codes >= 0])
+        texts = tuple(self._queries.codes)
+        if len(used) == len(texts):
+            return texts, codes
+        place = np.full(len(texts) + 1, -1, np.int32)
+        place[used] = np.arange(len(used))
+        return tuple(texts[code] for code in used.tolist()), place[codes]
 
     def _tie_keys(self, rows: NDArray[np.void]) -> tuple[NDArray[np.integer], ...]:
         """Sort keys of events at one time, the least significant first: kind and item by name where there are baskets,
@@ -169,11 +203,20 @@ def _read_as_returns(screen: Screen, kinds: pa.Array) -> pa.Array:
         return kinds
     amount, _ = numbers(screen.column("quantity"))
     below = (amount < 0) & (amount >= -LARGEST)
-    back = below & _means(kinds, Meaning.PURCHASE, Meaning.OTHER)
+    back = below & _means(kinds, *TAKES_BACK)
     screen.remark("quantity negative in an event that is no return", back, "quantity", READ_AS_RETURN)
     put = _means(kinds, Meaning.CHECKOUT, Meaning.CART, Meaning.FAVOURITE)
     screen.drop("quantity negative of what was put into a cart or a list", below & put, "quantity")
     return pc.if_else(pa.array(back), RETURN, kinds)
+
+
+def kind_read(kind: str, quantity: float | None) -> str:
+    """The name of an event as it is read: `return` where by a purchase less than nothing was bought.
+
+    >>> kind_read("purchase", -1.0), kind_read("view", -1.0), kind_read("purchase", None)
+    ('return', 'view', 'purchase')
+    """
+    return RETURN if quantity is not None and quantity < 0 and meaning(kind) in TAKES_BACK else kind
 
 
 def _means(kinds: pa.Array, *meanings: Meaning) -> Bools:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from retrieval.data.audit import Bools, FileAudit, Screen
 from retrieval.data.checks import as_mask, blank_controls, screen_amount, screen_ids, screen_markup, screen_text
 from retrieval.data.column_names import update_column
-from retrieval.data.schema import CONTRACT, ITEMS, MAGIC, Column, Holds, ParquetSource
+from retrieval.data.schema import CONTRACT, ITEMS, MAGIC, Column, Holds, RowSource
 from retrieval.errors import BadData
 
 QUOTED = re.compile(r'"(?:[^"]|"")+"')
@@ -57,7 +57,7 @@ class NewestRows:
         return older
 
 
-def newest_rows(source: ParquetSource) -> NewestRows:
+def newest_rows(source: RowSource) -> NewestRows:
     """The rows that count of ids that a file has more than once; reads the ids, and more only where some repeat."""
     ids = [batch["item_id"].cast(pa.string()) for batch in source.batches(("item_id",))]
     counts = pa.chunked_array(ids, pa.string()).value_counts()
@@ -71,7 +71,7 @@ def newest_rows(source: ParquetSource) -> NewestRows:
         return NewestRows(_newest(source, repeated, None), f"item_id repeated; the last row counts ({by} is no time)")
 
 
-def _newest(source: ParquetSource, repeated: pa.Array, by: str | None) -> dict[str, int]:
+def _newest(source: RowSource, repeated: pa.Array, by: str | None) -> dict[str, int]:
     """The row of each of the ids `repeated` with the latest time `by`, among equal ones the last."""
     best: dict[str, tuple[int, int]] = {}
     first_row = 0

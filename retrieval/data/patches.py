@@ -14,7 +14,7 @@ import pyarrow.csv as pa_csv
 from retrieval.data.audit import FileAudit
 from retrieval.data.checks import LARGEST, as_mask, blank_controls, screen_ids
 from retrieval.data.items import NewestRows, is_parquet
-from retrieval.data.schema import CONTRACT, ITEMS, Column, ParquetSource, open_file
+from retrieval.data.schema import CONTRACT, ITEMS, Column, ParquetSource, RowSource, open_file
 from retrieval.errors import BadData
 
 PATCH: tuple[Column, ...] = tuple(replace(column, required=column.name == "item_id") for column in CONTRACT[ITEMS])
@@ -99,7 +99,7 @@ def patched(patch: pa.Table, before: pa.Table, path: str) -> pa.Table:
     return pa.table(columns, schema=before.schema)
 
 
-def _last_rows(source: ParquetSource) -> NewestRows:
+def _last_rows(source: RowSource) -> NewestRows:
     ids = [batch["item_id"].cast(pa.string()) for batch in source.batches(("item_id",))]
     last = {name: row for row, name in enumerate(pa.chunked_array(ids, pa.string()).to_pylist())}
     return NewestRows(last, "item_id repeated; the last row counts")

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -82,6 +83,31 @@ CONTRACT: Mapping[str, tuple[Column, ...]] = {
         Column("split", Holds.TEXT),
     ),
 }
+
+
+class RowSource(Protocol):
+    """Rows in the columns of a file of the contract, that can be read any number of times; see ParquetSource."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def columns(self) -> tuple[str, ...]: ...
+    @property
+    def required(self) -> tuple[str, ...]: ...
+    @property
+    def missing(self) -> tuple[str, ...]: ...
+    @property
+    def extra(self) -> tuple[str, ...]: ...
+    @property
+    def unread(self) -> tuple[str, ...]: ...
+    @property
+    def renames(self) -> Mapping[str, str]: ...
+
+    def batches(self, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
+        """Some columns of the rows, in batches."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)

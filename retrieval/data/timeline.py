@@ -192,6 +192,23 @@ class Timeline:
         indptr = np.searchsorted(owner[kept], np.arange(len(ends) + 1)).astype(np.int64)
         return CSR(indptr, self.item[at[kept]].astype(np.int64))
 
+    def items_taken(self, users: NDArray[np.integer], ends: NDArray[np.int64], taken: Sequence[int]) -> CSR:
+        """The item rows of each user's events of the kinds `taken` (codes) before the timeline positions `ends`, int64
+        [n], oldest first, without those that a return before `ends` undoes: each the latest before it of that item."""
+        if not self._returns:
+            return self.items_before(users, ends, taken)
+        owner, at = ranges(self.offsets[users], ends)
+        owner, at = owner[self.item[at] >= 0], at[self.item[at] >= 0]
+        takes = np.isin(self.kind[at], np.asarray(taken, np.int64))
+        undone = undone_by(owner, self.item[at], takes, self.is_return(at)) >= 0
+        kept = takes & ~undone
+        indptr = np.searchsorted(owner[kept], np.arange(len(ends) + 1)).astype(np.int64)
+        return CSR(indptr, self.item[at[kept]].astype(np.int64))
+
+    def is_return(self, at: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Mask of the events at positions `at` by which an item is given back, bool [len(at)]."""
+        return np.isin(self.kind[at], np.asarray(self._returns, np.int64))
+
     def events_before(
         self, users: NDArray[np.integer], ends: NDArray[np.int64], most: int
     ) -> tuple[CSR, NDArray[np.int64], NDArray[np.int64]]:
@@ -256,3 +273,30 @@ class Timeline:
         code_of = {kind: code for code, kind in enumerate(kinds)}
         codes = np.array([*(code_of.get(kind, -1) for kind in self.kinds), -1], np.int16)  # last: for code -1
         return replace(self, kind=codes[self.kind], kinds=kinds)
+
+
+def undone_by(
+    owners: NDArray[np.integer],
+    items: NDArray[np.integer],
+    takes: NDArray[np.bool_],
+    returns: NDArray[np.bool_],
+) -> NDArray[np.int64]:
+    """For each of n events of users, in the order of time, the place of the return that undoes it, int64 [n]; -1: none.
+
+    A return undoes the latest earlier taking of the same item by the same user that none has undone yet.
+
+    >>> undone_by(np.zeros(4, int), np.array([7, 7, 7, 8]), np.array([1, 1, 0, 1], bool), np.array([0, 0, 1, 0], bool))
+    array([-1,  2, -1, -1])
+    """
+    by = np.full(len(items), -1, np.int64)
+    if not returns.any():
+        return by
+    keys = owners.astype(np.int64) << 32 | items.astype(np.int64)
+    open_takings: dict[int, list[int]] = {}
+    for at in np.flatnonzero((takes | returns) & np.isin(keys, keys[returns])).tolist():
+        stack = open_takings.setdefault(int(keys[at]), [])
+        if takes[at]:
+            stack.append(at)
+        elif stack:
+            by[stack.pop()] = at
+    return by

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from retrieval.data.timeline import Timeline
 from retrieval.sources.behaviour import CoOccurrence
 from retrieval.sources.cooccurrence import cosines
 from retrieval.sources.protocols import RequestBatch, SparseScores
-from retrieval.sources.registry import FitCase, ReleaseParts, SourceSpec, register_source
+from retrieval.sources.registry import FitCase, LaterTakings, ReleaseParts, SourceSpec, register_source
 from retrieval.topk import CSR, Scores
 
 if TYPE_CHECKING:
@@ -25,6 +25,19 @@ RECENT_DAYS = 14  # window of the recent co-occurrence
 CACHED_DAYS = 32  # request days whose popularity a source caches
 CACHED_VALUES = 40_000_000  # similarities that a source caches, 8 bytes each
 SHRINKAGE = 10.0  # shoppers added to every item, see `cosines`: a few weeks of events are little evidence
+
+
+class Counts(NamedTuple):
+    """How often items were taken in a window of days."""
+
+    rows: NDArray[np.int64]  # [m] ascending
+    counts: NDArray[np.float64]  # [m] above 0
+    scores: Scores  # [m] log(1 + counts)
+
+    @classmethod
+    def of(cls, rows: NDArray[np.int64], counts: NDArray[np.integer] | NDArray[np.floating]) -> Counts:
+        """From rows and their counts."""
+        return cls(rows, counts.astype(np.float64), np.log1p(counts).astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -37,7 +50,7 @@ class RecentPopularity:
     day: NDArray[np.int64]
     item: NDArray[np.int64]
     days: int
-    _cache: dict[int, tuple[NDArray[np.int64], Scores]] = field(default_factory=dict, repr=False)
+    _cache: dict[int, Counts] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, time: NDArray[np.int64], item: NDArray[np.integer], *, days: int) -> RecentPopularity:
@@ -47,21 +60,40 @@ class RecentPopularity:
 
     def read(self, requests: RequestBatch) -> SparseScores:
         """See CandidateSource."""
-        lines = [self._line(int(today)) for today in requests.day]
-        lists = CSR.from_lists([rows for rows, _ in lines])
-        return SparseScores(lists, np.concatenate([np.empty(0, np.float32), *(values for _, values in lines)]))
+        lines = [self._counts(int(today)) for today in requests.day]
+        lists = CSR.from_lists([counts.rows for counts in lines])
+        return SparseScores(lists, np.concatenate([np.empty(0, np.float32), *(counts.scores for counts in lines)]))
 
-    def _line(self, today: int) -> tuple[NDArray[np.int64], Scores]:
-        """The rows for requests of one day, ascending, and their scores."""
+    def continued(self, later: LaterTakings) -> PopularityNow:
+        """With what was taken since, as of now."""
+        known = self._counts(later.today - later.shift)
+        inside = (later.day >= later.today - self.days) & (later.day < later.today)
+        rows, place = np.unique(np.concatenate([known.rows, later.item[inside]]), return_inverse=True)
+        counts = np.bincount(place, np.concatenate([known.counts, later.sign[inside]]), len(rows))
+        return PopularityNow(Counts.of(rows[counts > 0], counts[counts > 0]))
+
+    def _counts(self, today: int) -> Counts:
+        """What was taken before a day."""
         if (cached := self._cache.get(today)) is not None:
             return cached
         window = slice(*np.searchsorted(self.day, [today - self.days, today]))
-        rows, counts = np.unique(self.item[window], return_counts=True)
-        made = rows, np.log1p(counts).astype(np.float32)
+        made = Counts.of(*np.unique(self.item[window], return_counts=True))
         if len(self._cache) >= CACHED_DAYS:
             self._cache.clear()
         self._cache[today] = made
         return made
+
+
+@dataclass(frozen=True)
+class PopularityNow:
+    """Recent popularity as of now, the same for every request."""
+
+    counts: Counts
+
+    def read(self, requests: RequestBatch) -> SparseScores:
+        """See CandidateSource."""
+        n = len(requests.day)
+        return SparseScores(CSR.from_lists([self.counts.rows] * n), np.tile(self.counts.scores, n))
 
 
 @dataclass(frozen=True)
@@ -158,6 +190,7 @@ for _days in (7, 30):
             name=f"popularity_{_days}d",
             about=f"what sold in the {_days} days before",
             make=partial(_sold, _days),
+            continued=RecentPopularity.continued,
             counts_for=_of_late,
         )
     )

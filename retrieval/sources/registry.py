@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from retrieval.data.timeline import Timeline
 from retrieval.errors import BadConfig
@@ -33,6 +36,20 @@ class CodeLookups(NamedTuple):
 
     texts: Sequence[Lookup]  # by ids and codes, letter by letter
     keys: Sequence[Lookup]  # by keys of ids and codes: see `retrieval.text.codes`
+
+
+class LaterTakings(NamedTuple):
+    """What was taken after the events that a release was built of, over the rows of its index.
+
+    The days between the release's last event and the first later one, `shift` many, are left out, for nothing is known
+    of them: the release's events stand that much later.
+    """
+
+    item: NDArray[np.int64]  # [n] rows
+    day: NDArray[np.int64]  # [n] whole days since 1970, UTC
+    sign: NDArray[np.int64]  # [n] 1; -1 for a taking that was undone by a return
+    today: int  # the day after the newest event
+    shift: int  # days
 
 
 class ReleaseParts(Protocol):
@@ -103,6 +120,7 @@ class SourceSpec:
     available: whether a release has the parts that it needs.
     proposes: whether it proposes candidates, or only scores those of other sources.
     follows_updates: whether it is made again after an update of the index; otherwise it stays as of the build.
+    continued: adds to the source what was taken since the release; none: it stays as of the build.
     """
 
     name: str
@@ -112,6 +130,7 @@ class SourceSpec:
     available: Callable[[ReleaseParts], bool] = _always
     proposes: bool = True
     follows_updates: bool = False
+    continued: Callable[[Any, LaterTakings], CandidateSource] | None = None
 
 
 _SPECS: dict[str, SourceSpec] = {}

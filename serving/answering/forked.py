@@ -10,12 +10,21 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 T = TypeVar("T")
+
+
+class Closes(Protocol):
+    """What must not be open while a process forks."""
+
+    def close(self) -> None:
+        """Close it; it is opened again when it is next used."""
+        ...
 
 
 class ForkGuard:
@@ -27,6 +36,11 @@ class ForkGuard:
         self._forking = False
         self._forked: int | None = None  # in a child: the thread that forked, its only one at first
         self._own: ThreadPoolExecutor | None = None
+        self._closing: weakref.WeakSet[Closes] = weakref.WeakSet()
+
+    def close_before_fork(self, one: Closes) -> None:
+        """Close something before each fork from now on, when no call uses it."""
+        self._closing.add(one)
 
     def run(self, call: Callable[[], T]) -> T:
         """What a call returns or raises. A child runs the calls of the thread that forked on a thread of its own."""
@@ -58,6 +72,8 @@ class ForkGuard:
             self._changed.wait_for(lambda: not self._forking)
             self._forking = True
             self._changed.wait_for(lambda: self._running <= own)
+        for one in list(self._closing):
+            one.close()
 
     def after_fork_in_parent(self) -> None:
         """Lets go on what waited."""

@@ -46,6 +46,15 @@ class StepSettings(BaseModel):
         return {name: Blend.of(weights) for name, weights in self.control.items()}
 
 
+class EventsRead(BaseModel):
+    """Up to where a release has read a store of recorded events."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    store: str  # the store's identity
+    position: int  # of the last event that was read
+
+
 class ReleaseSettings(BaseModel):
     """How a release answers, and the settings that made it."""
 
@@ -62,6 +71,7 @@ class ReleaseSettings(BaseModel):
     config: Mapping[str, Any] = {}  # the tree of settings that made the release
     adopted: bool = False  # whether its models came from elsewhere
     item_vectors: Literal["made", "given"] = "made"
+    events_read: EventsRead | None = None  # of a store of recorded events; None: the data set alone
 
     @classmethod
     def of(cls, release: Release) -> Self:

@@ -29,12 +29,13 @@ from retrieval.text.spelling import Spelling, words_asked
 from retrieval.towers.query_vectors import QueryVectors
 from retrieval.towers.serving import Towers, UserTower
 from serving.answering.deadline import StageTimes
+from serving.answering.recorded.users import LiveUsers
 from serving.answering.release_settings import SHORTLIST, OrderName, ReleaseSettings, features_passed, gates_passed
 from serving.answering.rerank_steps import Step, open_steps
 from serving.answering.retriever import FilterMasks, Retriever
 from serving.answering.second_stage import SecondStage
 from serving.answering.source_registry import OpenedParts, Sources
-from serving.answering.user_context import UserContextReader
+from serving.answering.user_reader import UserContextReader
 from serving.answering.user_store import UserStore
 
 LONGEST = 50  # events of a history that are read where the towers do not say
@@ -157,6 +158,16 @@ class ReleaseState:
             spelling=spelling,
             user_contexts=replace(self.user_contexts, version=version),
         )._warmed()
+
+    def with_live(self, live: LiveUsers, retriever: Retriever, facts: Callable[[ShopFacts], ShopFacts]) -> ReleaseState:
+        """The same with what shoppers did since: `live` are their own events, `retriever` and `facts` count those of
+        all."""
+        made = replace(self, retriever=retriever, user_contexts=replace(self.user_contexts, live=live))
+        made.__dict__["filter_masks"] = self.filter_masks
+        if self.second_stage.rankers:
+            now = made.__dict__["facts"] = facts(self.facts)
+            made._readers.update({names: replace(reader, facts=now) for names, reader in self._readers.items()})
+        return made
 
     def _warmed(self) -> ReleaseState:
         """Itself, with what features read of the shop computed, so that the first request does not wait for it."""

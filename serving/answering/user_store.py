@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from retrieval.data.time_units import DAY
 from retrieval.data.timeline import Timeline
 from retrieval.encoders.text_encoder import read_json
 from retrieval.errors import BadBundle
+from retrieval.fingerprint import array_sha256, fingerprint
 from retrieval.sources.cooccurrence import LONGEST, NEIGHBOURS, cooccurrence, right_after
 from retrieval.sources.recent import RECENT_DAYS, SHRINKAGE, RecentCoOccurrence
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 ARRAYS = ("item", "query", "kind", "time", "offsets")
+OF_USERS = (*(f"{name}.npy" for name in ARRAYS), "users.arrow", "queries.arrow")  # files that tell shoppers apart
 SIMILARITIES = ("together", "lately", "after")  # cosines; those of the last RECENT_DAYS; how often right after
 PARTS = ("{}", "{}_rows", "{}_indptr")  # files of a similarity: values, their columns, where each item's begin
 TOGETHERNESS = (RECENT_DAYS, SHRINKAGE, NEIGHBOURS, LONGEST, "and right after", "and figures")  # what decides the rest
@@ -98,7 +100,12 @@ class UserStore:
     @property
     def today(self) -> int:
         """The day after the last event, in whole days since 1970, UTC: as of when a release answers."""
-        return int(self.timeline.time.max(initial=0) // DAY + 1)
+        return self.newest // DAY + 1
+
+    @cached_property
+    def newest(self) -> int:
+        """When the last event happened, microseconds since 1970, UTC; 0 without events."""
+        return int(self.timeline.time.max(initial=0))
 
     def frequent_queries(self, most: int) -> tuple[list[str], list[int]]:
         """The texts of past queries that were asked most often, and how often each was."""
@@ -161,6 +168,32 @@ def write_users(
     (folder / "about.json").write_text(
         json.dumps({"kinds": list(timeline.kinds), "dated": dated}, ensure_ascii=False), "utf-8"
     )
+
+
+def users_of(folder: Path) -> set[str]:
+    """The ids of the shoppers that `write_users` wrote."""
+    return set(read_table(folder / "users.arrow")["user_id"].to_pylist())
+
+
+def write_without(part: Path, folder: Path, user_id: str) -> str:
+    """Writes the files OF_USERS of a part of `write_users` without one of its shoppers, and without queries that nobody
+    else asked, to another folder; returns a fingerprint of them. What is counted of items is not of shoppers."""
+    users, texts = (read_table(part / f"{name}.arrow") for name in ("users", "queries"))
+    code = users["user_id"].to_pylist().index(user_id)
+    arrays = {name: np.load(part / f"{name}.npy") for name in ARRAYS}
+    begin, end = arrays["offsets"][code : code + 2]
+    columns = {name: np.delete(arrays[name], slice(begin, end)) for name in ARRAYS if name != "offsets"}
+    used, query = np.unique(columns["query"][columns["query"] >= 0], return_inverse=True)
+    columns["query"][columns["query"] >= 0] = query.astype(np.int32)
+    offsets = np.delete(arrays["offsets"], code + 1)
+    offsets[code + 1 :] -= end - begin
+    columns["offsets"] = offsets
+    for name, column in columns.items():
+        write_array(folder / f"{name}.npy", column)
+    kept = np.delete(np.arange(users.num_rows), code)
+    write_table(folder / "users.arrow", users.take(kept))
+    write_table(folder / "queries.arrow", texts.take(used))
+    return fingerprint({name: array_sha256(column) for name, column in columns.items()})
 
 
 def _by_row(path: Path, rows: NDArray[np.integer], n_items: int) -> NDArray[np.float32]:

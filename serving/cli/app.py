@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from serving.cli import ask, importing
+from serving.cli import ask, importing, shoppers
 from serving.cli.command_group import ShortlistGroup
 from serving.cli.index import index
 from serving.cli.options import (
@@ -20,6 +20,7 @@ from serving.cli.options import (
     DataArgument,
     Debug,
     Device,
+    EventsFrom,
     Limits,
     MaxBad,
     MaxUnknown,
@@ -50,6 +51,7 @@ app.add_typer(index, name="index")
 app.add_typer(release, name="release")
 ask.add_commands(app)
 importing.add_command(app)
+shoppers.add_command(app)
 
 
 @app.callback()
@@ -75,6 +77,7 @@ def check(data: DataArgument, max_bad: MaxBad = None, max_unknown: MaxUnknown = 
 def run(
     bundle: NewBundle,
     data: Data,
+    events_from: EventsFrom = None,
     config: ConfigFile = None,
     changes: Changes = None,
     budget: BudgetOption = "default",
@@ -96,7 +99,9 @@ def run(
         "rerank_sample": rerank_sample,
         "language": language,
     }
-    pipeline = pipeline_of(bundle, data, config, changes, budget=budget, device=device, options=limits)
+    pipeline = pipeline_of(
+        bundle, data, config, changes, budget=budget, device=device, options=limits, events_from=events_from
+    )
     with quiet_libraries():
         result = pipeline.run()
     show_run(result, pipeline, as_json)

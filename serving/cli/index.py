@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from serving.cli.options import AsJson, Bundle, Data, Device, MaxBad, pipeline_of, settings_of
+from serving.cli.options import AsJson, Bundle, Data, Device, EventsFrom, MaxBad, pipeline_of, settings_of
 from serving.cli.show import say, show_json, show_seconds, show_update
 
 index = typer.Typer(no_args_is_help=True, help="Build, update, inspect, tune and export the index.")
@@ -17,6 +17,7 @@ index = typer.Typer(no_args_is_help=True, help="Build, update, inspect, tune and
 def build(
     bundle: Bundle,
     data: Data,
+    events_from: EventsFrom = None,
     recall: Annotated[float | None, typer.Option(help="Recall@100 that the index must reach, such as 0.95.")] = None,
     memory: Annotated[str | None, typer.Option(help="Memory that the index may take, such as 4GiB.")] = None,
     precision: Annotated[
@@ -43,7 +44,9 @@ def build(
     options = {"recall": recall, "memory": memory, "precision": precision, "max_bad": max_bad}
     with JobLog(log) as job_log:  # first, so that it records a bundle that cannot be opened
         base = recorded_settings(Releases.open(bundle))
-        pipeline = pipeline_of(bundle, data, None, None, device=device, base=base, options=options)
+        pipeline = pipeline_of(
+            bundle, data, None, None, device=device, base=base, options=options, events_from=events_from
+        )
         made = IndexJob(pipeline=pipeline, log=job_log, max_change=max_change, force=force, why=why).run()
     if as_json:
         show_json(made.to_dict())

@@ -35,6 +35,14 @@ MaxBad: TypeAlias = Annotated[
 MaxUnknown: TypeAlias = Annotated[
     float | None, typer.Option("--max-unknown", help="Largest share of events of unknown items, such as 0.1.")
 ]
+EventsFrom: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--events-from",
+        metavar="STORE",
+        help="Recorded events to read beside the data set: a bundle, a file, or a redis:// URL.",
+    ),
+]
 ReadLanguage: TypeAlias = Annotated[
     Literal["en", "zh"] | None, typer.Option("--language", help="The language of the report and the tables: en or zh.")
 ]
@@ -109,11 +117,13 @@ def pipeline_of(
     device: str = "auto",
     base: Mapping[str, object] | None = None,
     options: Limits | None = None,
+    events_from: str | None = None,
 ) -> Pipeline:
     """A pipeline with the settings of a command line; it reports progress on stderr."""
     from serving.jobs.run import Pipeline
 
-    return Pipeline(data, bundle, settings_of(config, changes, base=base, options=options), budget, device, say=say)
+    settings = settings_of(config, changes, base=base, options=options)
+    return Pipeline(data, bundle, settings, budget, device, say=say, events_from=events_from)
 
 
 def settings_of(

@@ -18,7 +18,7 @@ from indexing.version.build import TEXT_PARTS, WORK, Built
 from retrieval.encoders.text_encoder import NO_INT8
 from retrieval.errors import BadBundle, BadConfig, GateRefused
 from serving.answering.release_settings import ReleaseSettings, with_settings
-from serving.jobs.bundle_parts import Assembly
+from serving.jobs.bundle_parts import Assembly, events_read
 from serving.jobs.canaries import read_canaries
 from serving.jobs.incumbent import Incumbent
 from serving.jobs.job_log import JobLog
@@ -163,7 +163,10 @@ class IndexJob:
             figures={name: value for name, value in like.figures.items() if name != "evaluation"},
             why=self.why.strip() or f"index build after {like.id}",
         )
-        return assembly.named(with_settings(draft, config=self.pipeline.config.model_dump(mode="json")))
+        read = ReleaseSettings.of(like).events_read if shop.data.events is None else events_read(shop)
+        return assembly.named(
+            with_settings(draft, config=self.pipeline.config.model_dump(mode="json"), events_read=read)
+        )
 
     def _gates(self, bundle: Bundle, draft: Release, built: Built, incumbent: Incumbent) -> list[Gate]:
         self.log.report("verify")

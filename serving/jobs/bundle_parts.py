@@ -35,7 +35,7 @@ from retrieval.text.analysis import Analyzer
 from retrieval.text.rendering import ItemTexts, field_markers_fingerprint
 from retrieval.topk import Vectors
 from retrieval.towers.serving import Towers, towers_fingerprint
-from serving.answering.release_settings import ReleaseSettings, StepSettings
+from serving.answering.release_settings import EventsRead, ReleaseSettings, StepSettings
 from serving.answering.rerank_steps import cpu_precisions, open_model, planned_steps
 from serving.answering.source_registry import write_words
 from serving.answering.user_store import TOGETHERNESS, write_users
@@ -254,6 +254,7 @@ class Assembly:
             field_markers=field_markers_fingerprint() if ranking.field_markers else None,
             rerank=planned_steps(ranking),
             config=self.config.model_dump(mode="json"),
+            events_read=events_read(shop),
         )
 
     def named(self, draft: Release) -> Release:
@@ -281,6 +282,16 @@ class Assembly:
             with self.bundle.stage("runtime") as folder:
                 open_with(folder)
                 self.bundle.keep_runtime(name, folder)
+
+
+def events_read(shop: Shop) -> EventsRead | None:
+    """Up to where a shop's events include those of a store."""
+    recorded = shop.data.recorded
+    return (
+        None
+        if recorded is None or not recorded.position
+        else EventsRead(store=recorded.store, position=recorded.position)
+    )
 
 
 def plain(value: Mapping[str, object]) -> JsonMap:

@@ -24,7 +24,7 @@ from indexing.version.build import WORK
 from ranking.strategies import LATE, strategy_named
 from retrieval.encoders.pretrained import pretrained_source
 from retrieval.encoders.runtime import RuntimeOptions
-from retrieval.errors import BadData
+from retrieval.errors import BadConfig, BadData
 from retrieval.extras import require_extra
 from retrieval.fingerprint import fingerprint
 from retrieval.settings import Budget
@@ -40,6 +40,8 @@ from serving.evaluation.untuned_encoder import keep_untuned, pretrained_name, un
 from serving.fitting.provable import gate_can_tell
 from serving.jobs.bundle_parts import Assembly, plain
 from serving.jobs.work_folder import REJECTED, Work, keep_rejected, removed_unless_begun
+from serving.live.export import exported
+from serving.live.opening import REDIS, open_store
 from serving.reporting.report import Report, render_report, written
 from serving.settings import RunSettings
 from serving.shop import Shop
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ranking.training.feature_ranker.choose import Chosen
+    from retrieval.data.recorded import RecordedEvents
     from retrieval.training.towers import TextPart
     from serving.fitting.ranker_data import Training
 
@@ -78,6 +81,9 @@ class Pipeline:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     seconds: dict[str, float] = field(default_factory=dict)
     _open_now: ReleaseState | None = field(default=None, init=False, repr=False)
+    events_from: str | None = (
+        None  # a store of recorded events to read beside the data set; None: only who is forgotten
+    )
     scratch: Path | None = None  # for what is only worked on; none: a folder in the bundle, from which a run goes on
 
     def run(self) -> RunResult:
@@ -123,10 +129,23 @@ class Pipeline:
                 rejected=rejected,
                 like=like,
                 catalogue_alone=catalogue_alone,
+                recorded=self._recorded(),
             )
         for line in [*shop.data.report.lines(), *shop.split_lines()]:
             self.say(line)
         return shop
+
+    def _recorded(self) -> RecordedEvents | None:
+        """The store's events, and who is forgotten. Raises BadConfig for a file that is not there."""
+        given = self.events_from
+        store = open_store(given, self.out)
+        found = exported(store, events=given is not None)
+        if given is not None and found is None and not given.startswith(REDIS) and not Path(given).is_dir():
+            raise BadConfig(
+                f"--events-from: there are no recorded events at {given}; name a bundle, or the file that engines keep "
+                "events in"
+            )
+        return found
 
     def finish(self, shop: Shop, bundle: Bundle, draft: Release) -> RunResult:
         """Evaluates and publishes the draft, and writes the report; published last, for the disk may be full."""

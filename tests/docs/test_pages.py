@@ -21,6 +21,7 @@ PAGES = [
     "README.md",
     "docs/quickstart.md",
     "docs/serving.md",
+    "docs/live-shoppers.md",
     "docs/your-own-data.md",
     "docs/nightly-job.md",
     "docs/add-an-item-column.md",

@@ -159,7 +159,7 @@ register_group(
             Feature("off_rhythm", "log of a ratio", "how far that is from 1, either way", NEVER),
         ),
         compute=_due,
-        available=lambda facts: len(facts.taken.keys) > 0,
+        available=lambda facts: len(facts.taken) > 0,
         searches=False,
     )
 )

@@ -76,7 +76,7 @@ register_group(
             Feature("trend", "log of a ratio", f"takings a day of the last {SHORT} days against the last {LONG}"),
             Feature("age", "log of 1 + days", "since the item was taken first", "it was never taken before"),
         ),
-        available=lambda facts: facts.dated and len(facts.taken.keys) > 0,
+        available=lambda facts: facts.dated and len(facts.taken) > 0,
         compute=_recent,
         searches=False,
     )

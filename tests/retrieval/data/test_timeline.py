@@ -122,6 +122,17 @@ def test_what_was_given_back_is_not_in_the_cart(make_events: Story) -> None:
     assert renamed.items_carted(np.array([0]), np.array([3]), [0], []).rows.tolist() == [2]
 
 
+def test_what_was_given_back_is_not_taken(make_events: Story) -> None:
+    bought_twice = [(1, 0, 1), (2, 0, 1), (1, 0, 1), (1, 1, 1), (2, 1, 1), (2, 1, 1), (1, 0, 1), (3, 1, 1), (3, 0, 1)]
+    timeline, _ = Timeline.from_events(make_events([bought_twice, [(2, 0, 1)]]))
+    renamed = replace(timeline, kinds=tuple("Refund" if kind == "view" else kind for kind in timeline.kinds))
+    users, ends = np.array([0, 0, 0, 0, 1]), np.array([3, 4, 6, 9, 10])
+    found = renamed.items_taken(users, ends, [0])
+    lists = [part.tolist() for part in np.split(found.rows, found.indptr[1:-1])]
+    assert lists == [[1, 2, 1], [1, 2], [1], [1, 1, 3], [2]]
+    assert timeline.items_taken(users, ends, [0]).rows.tolist() == timeline.items_before(users, ends, [0]).rows.tolist()
+
+
 def test_what_was_given_back_is_not_left_over(make_events: Story) -> None:
     events = make_events([[(1, 1, 0), (2, 0, 1)]])
     timeline, _ = Timeline.from_events(events)

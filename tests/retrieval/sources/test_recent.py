@@ -6,6 +6,7 @@ import numpy as np
 
 from retrieval.data.time_units import DAY
 from retrieval.sources.recent import SHRINKAGE, RecentCoOccurrence, RecentPopularity
+from retrieval.sources.registry import LaterTakings
 from source_requests import N, asked, every_pair, recent_together
 
 
@@ -46,3 +47,17 @@ def test_days_that_are_known_are_not_made_again() -> None:
 def test_times_become_days() -> None:
     source = RecentPopularity.of(np.array([3 * DAY + 5, DAY]), np.array([1, 2], np.int32), days=2)
     assert (source.day.tolist(), source.item.tolist()) == ([1, 3], [2, 1])
+
+
+def test_recent_popularity_goes_on_with_what_was_taken_since() -> None:
+    source = RecentPopularity(np.array([1, 1, 2, 2, 2, 9]), np.array([3, 3, 3, 0, 0, 5]), 2)
+    later = LaterTakings(
+        item=np.array([7, 7, 3, 0, 8]),
+        day=np.array([3, 3, 2, 2, 1]),
+        sign=np.array([1, 1, 1, -1, 1]),
+        today=4,
+        shift=1,
+    )
+    hits = source.continued(later).read(asked([[]] * 2, day=[0, 40])).top(9)  # as of now, whatever the request's day
+    assert hits.rows.tolist() == [[3, 7, 0, *[-1] * 6]] * 2
+    np.testing.assert_allclose(hits.scores[0, :3], np.log1p([4, 2, 1]), rtol=1e-6)

@@ -14,7 +14,7 @@ from same_contexts import assert_same_contexts, events_read, lists_of
 from retrieval.data.dataset import DataSet
 from retrieval.data.time_units import DAY, HOUR
 from retrieval.errors import BadRequest
-from serving.answering.user_context import UserContextReader
+from serving.answering.user_reader import UserContextReader
 from serving.engine import Engine
 from serving.request import GivenEvent, Request
 

@@ -1,0 +1,1 @@
+"""Keeps what a release counts up to date with the events that are recorded."""
