@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -20,7 +21,8 @@ from serving.answering.many import Asked, ManyRequests, answer_many
 from serving.answering.release_state import ReleaseState
 from serving.answering.reloader import ReleaseReloader
 from serving.live.events import EventDetails, now, recorded_event, recorded_events
-from serving.request import Answer, DiversityMethod, Explain, Filters, Given, Request
+from serving.request import Answer, Audience, DiversityMethod, Explain, Filters, Given, Request
+from serving.rules.watch import RULES_FILE, RulesWatch
 from serving.why_not.find import why_not
 from serving.why_not.result import WhyNot
 
@@ -60,6 +62,8 @@ class Engine:
         auto_reload: bool = True,
         events: str | Path | None = None,
         clock: Callable[[], float] = time.monotonic,
+        rules: str | Path | None = None,
+        wall_clock: Callable[[], float] = time.time,
     ) -> Engine:
         """Open the live release of a bundle, with its updates; `auto_reload=False` keeps it as it is now.
 
@@ -69,6 +73,11 @@ class Engine:
 
         `events` is where `record` keeps events and where those of other processes are read: a file, or a `redis://` URL
         for several machines; by default `live/events.sqlite` in the bundle. Nothing is made before the first event.
+
+        `rules` is a TOML file of merchandising rules, by default `rules.toml` in the bundle where there is one; their
+        dates are compared with `wall_clock`, seconds since 1970, UTC. Raises BadConfig, with all faults and their
+        lines, for rules that cannot be used. A file that becomes so later leaves those before it in force, see
+        `rules_error`.
 
         May be called before or after a fork. Opened before it, for several worker processes, the files are read once
         and the workers start sooner.
@@ -81,7 +90,10 @@ class Engine:
             return live.prepare(ReleaseState.live(bundle, options, like=like))
 
         state = FORK_GUARD.run(open_live)
-        return cls(ReleaseReloader(bundle, state, open_live, clock) if auto_reload else state, live)
+        file = bundle.path / RULES_FILE if rules is None else Path(rules)
+        watch = RulesWatch.open(file, state.version, state.analyzer, required=rules is not None, now=wall_clock)
+        state = replace(state, rules=watch.over(state.version, state.analyzer))
+        return cls(ReleaseReloader(bundle, state, open_live, clock, watch) if auto_reload else state, live)
 
     @classmethod
     def of_release(
@@ -131,6 +143,8 @@ class Engine:
         diversity: float = 0.0,
         diversify_by: DiversityMethod = "mmr",
         one_per_group: bool = True,
+        page: str | None = None,
+        audience: Audience | None = None,
     ) -> Answer:
         """The k best items for a shopper, known by `user_id` or by a `history` of item ids, or of (item id, event,
         time), oldest first.
@@ -146,7 +160,7 @@ class Engine:
             Request(
                 user_id=user_id, history=history, query=query, k=k, filter_seen=filter_seen, rerank=rerank,
                 filters=filters, deadline_ms=deadline_ms, spellcheck=spellcheck, explain=explain, diversity=diversity,
-                diversify_by=diversify_by, one_per_group=one_per_group,
+                diversify_by=diversify_by, one_per_group=one_per_group, page=page, audience=audience,
             )
         )  # fmt: skip
 
@@ -166,6 +180,8 @@ class Engine:
         diversity: float = 0.0,
         diversify_by: DiversityMethod = "mmr",
         one_per_group: bool = True,
+        page: str | None = None,
+        audience: Audience | None = None,
     ) -> Answer:
         """The k best items for a query, personalised where a shopper or a history is given.
 
@@ -176,34 +192,22 @@ class Engine:
         return self.recommend(
             user_id=user_id, history=history, query=text, k=k, filter_seen=filter_seen, rerank=rerank, filters=filters,
             deadline_ms=deadline_ms, spellcheck=spellcheck, explain=explain, diversity=diversity,
-            diversify_by=diversify_by, one_per_group=one_per_group,
+            diversify_by=diversify_by, one_per_group=one_per_group, page=page, audience=audience,
         )  # fmt: skip
 
     def similar(
-        self,
-        item_id: str,
-        *,
-        k: int = 10,
-        filters: Filters | None = None,
-        explain: Explain = False,
-        diversity: float = 0.0,
-        diversify_by: DiversityMethod = "mmr",
-        one_per_group: bool = True,
-    ) -> Answer:
+        self, item_id: str, *, k: int = 10, filters: Filters | None = None, explain: Explain = False,
+        diversity: float = 0.0, diversify_by: DiversityMethod = "mmr", one_per_group: bool = True,
+        page: str | None = None, audience: Audience | None = None,
+    ) -> Answer:  # fmt: skip
         """The k items most similar to an item, itself and, unless `one_per_group` is false, its variants left out;
         popular ones for an unknown item."""
         return self.answer(
             Request(
-                task="similar",
-                history=[item_id],
-                k=k,
-                filters=filters,
-                explain=explain,
-                diversity=diversity,
-                diversify_by=diversify_by,
-                one_per_group=one_per_group,
+                task="similar", history=[item_id], k=k, filters=filters, explain=explain, diversity=diversity,
+                diversify_by=diversify_by, one_per_group=one_per_group, page=page, audience=audience,
             )
-        )
+        )  # fmt: skip
 
     def complete_cart(
         self,
@@ -219,6 +223,8 @@ class Engine:
         diversity: float = 0.0,
         diversify_by: DiversityMethod = "mmr",
         one_per_group: bool = True,
+        page: str | None = None,
+        audience: Audience | None = None,
     ) -> Answer:
         """The k items that best complete a cart of item ids, none of them in it.
 
@@ -226,34 +232,18 @@ class Engine:
         """
         return self.answer(
             Request(
-                task="complete_cart",
-                user_id=user_id,
-                history=items,
-                k=k,
-                filter_seen=filter_seen,
-                rerank=rerank,
-                filters=filters,
-                deadline_ms=deadline_ms,
-                explain=explain,
-                diversity=diversity,
-                diversify_by=diversify_by,
-                one_per_group=one_per_group,
+                task="complete_cart", user_id=user_id, history=items, k=k, filter_seen=filter_seen, rerank=rerank,
+                filters=filters, deadline_ms=deadline_ms, explain=explain, diversity=diversity,
+                diversify_by=diversify_by, one_per_group=one_per_group, page=page, audience=audience,
             )
-        )
+        )  # fmt: skip
 
     def recommend_many(
-        self,
-        users: Asked,
-        *,
-        k: int = 10,
-        filter_seen: bool | None = None,
-        rerank: bool = True,
-        filters: Filters | None = None,
-        diversity: float = 0.0,
-        diversify_by: DiversityMethod = "mmr",
-        one_per_group: bool = True,
+        self, users: Asked, *, k: int = 10, filter_seen: bool | None = None, rerank: bool = True,
+        filters: Filters | None = None, diversity: float = 0.0, diversify_by: DiversityMethod = "mmr",
+        one_per_group: bool = True, page: str | None = None, audience: Audience | None = None,
         show_progress: bool = False,
-    ) -> Iterator[pa.RecordBatch]:
+    ) -> Iterator[pa.RecordBatch]:  # fmt: skip
         """What `recommend` answers to each of many shoppers, as record batches of one row a hit, in their order.
 
         `users` are ids: any iterable of strings, a pyarrow array, or a table or RecordBatchReader with a column
@@ -263,48 +253,34 @@ class Engine:
         """
         template = Request(
             k=k, filter_seen=filter_seen, rerank=rerank, filters=filters, diversity=diversity,
-            diversify_by=diversify_by, one_per_group=one_per_group,
+            diversify_by=diversify_by, one_per_group=one_per_group, page=page, audience=audience,
         )  # fmt: skip
         return answer_many(self.state, ManyRequests("user_id", users, template), show_progress=show_progress)
 
     def search_many(
-        self,
-        queries: Asked,
-        *,
-        k: int = 10,
-        filter_seen: bool | None = False,
-        rerank: bool = True,
-        filters: Filters | None = None,
-        spellcheck: bool = True,
-        diversity: float = 0.0,
-        diversify_by: DiversityMethod = "mmr",
-        one_per_group: bool = True,
-        show_progress: bool = False,
-    ) -> Iterator[pa.RecordBatch]:
+        self, queries: Asked, *, k: int = 10, filter_seen: bool | None = False, rerank: bool = True,
+        filters: Filters | None = None, spellcheck: bool = True, diversity: float = 0.0,
+        diversify_by: DiversityMethod = "mmr", one_per_group: bool = True, page: str | None = None,
+        audience: Audience | None = None, show_progress: bool = False,
+    ) -> Iterator[pa.RecordBatch]:  # fmt: skip
         """What `search` answers to each of many queries; see `recommend_many`. The column of the queries is `query`; a
         table may name the shopper who asks beside it, as `user_id`."""
         template = Request(
             query="", k=k, filter_seen=filter_seen, rerank=rerank, filters=filters, spellcheck=spellcheck,
-            diversity=diversity, diversify_by=diversify_by, one_per_group=one_per_group,
+            diversity=diversity, diversify_by=diversify_by, one_per_group=one_per_group, page=page, audience=audience,
         )  # fmt: skip
         return answer_many(self.state, ManyRequests("query", queries, template), show_progress=show_progress)
 
     def similar_many(
-        self,
-        items: Asked,
-        *,
-        k: int = 10,
-        filters: Filters | None = None,
-        diversity: float = 0.0,
-        diversify_by: DiversityMethod = "mmr",
-        one_per_group: bool = True,
-        show_progress: bool = False,
-    ) -> Iterator[pa.RecordBatch]:
+        self, items: Asked, *, k: int = 10, filters: Filters | None = None, diversity: float = 0.0,
+        diversify_by: DiversityMethod = "mmr", one_per_group: bool = True, page: str | None = None,
+        audience: Audience | None = None, show_progress: bool = False,
+    ) -> Iterator[pa.RecordBatch]:  # fmt: skip
         """What `similar` answers to each of many items; see `recommend_many`. `item_id` is the item that was asked for,
         `similar_item_id` one that is similar to it."""
         template = Request(
             task="similar", k=k, filters=filters, diversity=diversity, diversify_by=diversify_by,
-            one_per_group=one_per_group,
+            one_per_group=one_per_group, page=page, audience=audience,
         )  # fmt: skip
         return answer_many(self.state, ManyRequests("item_id", items, template), show_progress=show_progress)
 
@@ -376,6 +352,12 @@ class Engine:
         source, live = self._open_source(), self._live
         state = source.newest() if isinstance(source, ReleaseReloader) else source
         return state if live is None else FORK_GUARD.run(lambda: live.over(state, at_once=at_once))
+
+    @property
+    def rules_error(self) -> str:
+        """What is wrong with the rules file as it is now, whose former rules stay in force; empty where nothing is."""
+        source = self._open_source()
+        return source.rules_error if isinstance(source, ReleaseReloader) else ""
 
     @property
     def release(self) -> Release:

@@ -18,6 +18,7 @@ from serving.texts.catalogue import Language, fallback_text, retold, text
 TaskName: TypeAlias = Literal[
     "recommend", "recommend_unseen", "search", "personalised_search", "similar", "complete_cart"
 ]
+Audience: TypeAlias = Mapping[str, object]  # what is known of a shopper: a text, number, truth value or list by name
 DiversityMethod: TypeAlias = Literal["mmr", "dpp"]
 Explain: TypeAlias = bool | Literal["full"]
 Condition: TypeAlias = tuple[str, str, object]  # column, operator, value
@@ -26,7 +27,12 @@ Filters: TypeAlias = str | Sequence[Condition] | Sequence[Sequence[Condition]]
 
 
 FEATURES, CROSS_ENCODER = "features", "cross-encoder"  # what can order a shortlist anew
-OPTIONAL = ("contributions", "variants", "explanation")  # fields of a hit that JSON has where they hold something
+OPTIONAL = (
+    "contributions",
+    "variants",
+    "explanation",
+    "rules",
+)  # fields of a hit that JSON has where they hold something
 FOREVER = 1e12  # milliseconds
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = (datetime.max.replace(tzinfo=UTC) - EPOCH).total_seconds()
@@ -64,7 +70,9 @@ class Request:
     they stand where they do, in `contributions` and `explanation`; "full": also what each event and word changes for
     the cross-encoder, which reads every hit again for each of them. `diversity`: how much relevance is given up for
     unlike items next to each other, from 0, none, to 1; chosen by maximal marginal relevance (`mmr`) or a determinantal
-    point process (`dpp`, which looks at all items together, not at the nearest alone).
+    point process (`dpp`, which looks at all items together, not at the nearest alone). `page`, where the
+    answer is shown, and `audience`, what is known of the shopper, such as `{"country": "DE", "member": True}`, with a
+    value or a list of them for each name, decide which merchandising rules hold.
     """
 
     task: TaskName | None = None
@@ -81,6 +89,8 @@ class Request:
     diversity: float = 0.0
     diversify_by: DiversityMethod = "mmr"
     one_per_group: bool = True
+    page: str | None = None
+    audience: Audience | None = None
 
     def __post_init__(self) -> None:
         if self.task is None:
@@ -89,12 +99,14 @@ class Request:
             raise BadRequest(f"task is {self.task!r}; give one of {', '.join(get_args(TaskName))}")
         if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
             raise BadRequest(f"k is {self.k!r}; ask for 1 item or more")
-        for name, value in (("query", self.query), ("user_id", self.user_id)):
+        for name, value in (("query", self.query), ("user_id", self.user_id), ("page", self.page)):
             if value is not None and not isinstance(value, str):
                 raise BadRequest(f"{name} is {type(value).__name__}; give a string")
         if self.task in ("complete_cart", "similar") and any(not isinstance(one, str) for one in self.history or ()):
             raise BadRequest(f"{self.task} is asked with item ids alone; give a list of strings")
         _ = self.events  # what cannot be read is refused here
+        if self.audience is not None:
+            _check_audience(self.audience)
         if self.filter_seen is not None and not isinstance(self.filter_seen, bool):
             raise BadRequest(f"filter_seen is {self.filter_seen!r}; give True, False or None")
         if not isinstance(self.explain, bool) and self.explain != "full":
@@ -144,17 +156,18 @@ class Request:
 class Hit:
     """One answered item.
 
-    `score` never rises from place to place of a reranked answer, but where it was made diverse. Of an item that was
-    reranked it is the logit of the last cross-encoder that read it, blended with the score before if the release
-    has a blend, under the model's activation: with a blend the chance that it is what is wanted, without one what
-    `CrossEncoder.predict` gives. Of any other it is the inner product of the towers' vectors, or the weighted sum
-    of several sources' scores if the release has a fusion (of popular items alone: how often they were taken).
+    `score` never rises from place to place of a reranked answer, but where it was made diverse or rules moved items. Of
+    an item that was reranked it is the logit of the last cross-encoder that read it, blended with the score before if
+    the release has a blend, under the model's activation: with a blend the chance that it is what is wanted, without
+    one what `CrossEncoder.predict` gives. Of any other it is the inner product of the towers' vectors, or the weighted
+    sum of several sources' scores if the release has a fusion (of popular items alone: how often they were taken).
     These are scales of their own, so behind items that a later model or any model read a score is capped by that of
     the place before, and what a search names by its id has at least the score of what follows. `retrieval_rank` is
     the place before reranking, from 1; `sources` are those that proposed it. `contributions`, where the request
     asks for them and features ordered, are what each feature adds to the score of the feature ranker, `retrieval`
     being the order before, and `cross-encoder` what that adds to the blended logit of what it read. `variants` are
-    the ids of other items of its `group_id` that may be answered, where one item of a group is.
+    the ids of other items of its `group_id` that may be answered, where one item of a group is. `rules` are the names
+    of the merchandising rules that moved or placed it.
     """
 
     item_id: str
@@ -165,15 +178,17 @@ class Hit:
     contributions: Mapping[str, float] = field(default_factory=dict, hash=False)
     variants: tuple[str, ...] = ()
     explanation: Explanation | None = None
+    rules: tuple[str, ...] = ()
 
     def to_dict(self, language: Language | None = None) -> dict[str, object]:
-        """As JSON; contributions, variants and an explanation where there are any, its reasons in a language."""
+        """As JSON; contributions, variants, an explanation and rules where there are any, its reasons in a language."""
         told = {
             **vars(self),
             "sources": list(self.sources),
             "contributions": dict(self.contributions),
             "variants": list(self.variants),
             "explanation": None if self.explanation is None else self.explanation.to_dict(language or "en"),
+            "rules": list(self.rules),
         }
         return {name: value for name, value in told.items() if value or name not in OPTIONAL}
 
@@ -191,6 +206,7 @@ class Answer:
     degraded: tuple[str, ...] = ()  # what had no time or failed: "rerank: failed", "rerank, full model: 2 of 30 places"
     corrected_query: str = ""  # the query after spelling correction; empty where nothing was corrected, or in doubt
     also_searched: str = ""  # where a correction is in doubt: the corrected query, searched for beside the one typed
+    rules: str = ""  # the version of the merchandising rules in force; empty without any
 
     def notes(self, language: Language = "en") -> tuple[str, ...]:
         """What a shopper may be told of how the answer came about: the query searched for, what stood in for what, what
@@ -213,6 +229,7 @@ class Answer:
             "corrected_query": self.corrected_query,
             "also_searched": self.also_searched,
             "reranked": list(self.reranked),
+            "rules": self.rules,
             "timings_ms": self.timings_ms,
         }
 
@@ -255,6 +272,15 @@ def read_time(when: object) -> int | None:
     if isinstance(when, int | float) and not isinstance(when, bool) and math.isfinite(when) and 0 <= when < LATEST:
         return round(when * SECOND)
     return None
+
+
+def _check_audience(audience: object) -> None:
+    if not isinstance(audience, Mapping):
+        raise BadRequest(f"audience is {audience!r:.80}; give names with values, such as {{'country': 'DE'}}")
+    for name, value in audience.items():
+        several = value if isinstance(value, list | tuple) else (value,)
+        if not isinstance(name, str) or not all(isinstance(one, str | int | float | bool) for one in several):
+            raise BadRequest(f"audience holds {name!r}: {value!r:.80}; give a text, a number, true, false, or a list")
 
 
 def _is_time(value: object) -> bool:

@@ -16,15 +16,23 @@ LEAST_STRENGTH = 1e-3  # under which a determinant's part is nothing beside rele
 
 
 def diversified(
-    method: str, scores: Scores, vectors: Vectors, first: int, strength: float, *, pinned: Mask | None = None
+    method: str,
+    scores: Scores,
+    vectors: Vectors,
+    first: int,
+    strength: float,
+    *,
+    pinned: Mask | None = None,
+    pick: Callable[[int, Floats], Places] | None = None,
 ) -> Places:
     """The old place of what stands at each place of n shortlists, int64 [n, k], the first `first` places chosen anew.
 
     Of a shortlist, relevance is its `scores` float32 [n, k] stretched to 0 to 1, and likeness the cosine of `vectors`
     float32 [n, k, dim], at least 0. `strength` from 0, which changes nothing, to 1, for which relevance decides between
     equally unlike items alone. A score that is not finite is a pad and stays behind; `pinned` bool [n, k] are chosen
-    before all others. What is not chosen keeps its order. `method` is a name of METHODS. All loops are over places, so
-    that a batch costs little more than one request.
+    before all others. What is not chosen keeps its order. `pick`, given a place from 0 and what each item is worth
+    there, float64 [n, k], -inf for what was chosen, gives the item to stand there, int64 [n]; by default the one worth
+    most. `method` is a name of METHODS. All loops are over places, so that a batch costs little more than one request.
     """
     there = np.isfinite(scores)
     relevance = _stretched(scores, there)
@@ -37,7 +45,7 @@ def diversified(
         value = np.where(there, gain.values(), -1e9)
         value = np.where(front, 1e9 - np.arange(scores.shape[1]), value)
         value[chosen_so_far] = -np.inf
-        at = value.argmax(axis=1)
+        at = value.argmax(axis=1) if pick is None else pick(place, value)
         picked[:, place], chosen_so_far[lines, at], front[lines, at] = at, True, False
         gain.choose(lines, at)
     others = np.argsort(chosen_so_far, axis=1, kind="stable")[:, : scores.shape[1] - first]

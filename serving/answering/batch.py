@@ -14,6 +14,8 @@ from serving.answering.release_settings import SHORTLIST
 from serving.answering.retriever import Candidates
 from serving.answering.scored import Scored
 from serving.answering.user_context import UserContexts
+from serving.rules.compiled import ActiveRules
+from serving.rules.effects import RuleEffects
 
 if TYPE_CHECKING:
     from serving.answering.release_state import ReleaseState
@@ -131,11 +133,13 @@ class Found(TypedDict, total=False):
     scored: Scored | None
     ranker_texts: Sequence[str] | None
     ranking: Ranking | None
+    rules: ActiveRules | None
     order: Order | None
     trail: tuple[tuple[str, Rows], ...]
     explained: Sequence[Sequence[Explained]]
     explain: Explain
     degraded: tuple[str, ...]
+    rule_effects: RuleEffects | None
     answers: tuple[Answer, ...]
 
 
@@ -147,8 +151,9 @@ class Batch:
     permit: `exclude`, a list of rows for each request, and `allowed`, bool [n_items] for all; None: nothing, all.
     retrieve: `candidates`. score: `candidates` in another order, and `scored`; None: no ranker read features. rank:
     `ranker_texts`, what the cross-encoder reads of each request, and `ranking`; None:
-    nothing was reranked. arrange: `order`. diversify: `order` in another order. explain: `explained`, of each request
-    why each of its hits stands where it does. describe: `answers`. Where a request asks to be explained, `trail` is
+    nothing was reranked. arrange: `order`. apply_rules: `order` in another order, and `rule_effects`; None: no rule
+    moves or places items. diversify: `order` in another order. explain: `explained`, of each request why each of its
+    hits stands where it does. describe: `answers`. Where a request asks to be explained, `trail` is
     what stood where after each stage that put rows in a new order: the stage's name, and int64 [n, k] rows.
 
     `logits_of` stands in for the steps' own models where logits are known already.
@@ -165,6 +170,7 @@ class Batch:
     diversify_by: DiversityMethod = "mmr"
     one_per_group: bool = False  # of items of one `group_id` the best alone is answered
     query_is_empty: bool = False  # a search was asked for without saying what for
+    rules: ActiveRules | None = None  # the merchandising rules that hold for all of the requests
     users: UserContexts = field(default_factory=lambda: UserContexts.nobody(0))
     queries: Queries = NO_QUERIES
     vectors: Vectors = field(default_factory=lambda: np.empty((0, 0), np.float32))
@@ -179,6 +185,7 @@ class Batch:
     trail: tuple[tuple[str, Rows], ...] = ()
     explained: Sequence[Sequence[Explained]] = ()
     degraded: tuple[str, ...] = ()  # of all requests: what was left out because of time, or because it failed
+    rule_effects: RuleEffects | None = None
     answers: tuple[Answer, ...] = ()
 
     def __len__(self) -> int:
@@ -222,6 +229,7 @@ class Batch:
             ranker_texts=None if texts is None else [texts[at] for at in part.tolist()],
             ranking=None,
             order=None,
+            rule_effects=None,
             answers=(),
         )
 

@@ -19,22 +19,24 @@ from serving.answering.deadline import Deadline
 from serving.answering.explaining.explain import explain, unexplained
 from serving.answering.in_time.otherwise import InTime, Otherwise, Stage
 from serving.answering.release_state import ReleaseState
+from serving.answering.stages.apply_rules import apply_rules, without_rules
 from serving.answering.stages.arrange import arrange
 from serving.answering.stages.describe import describe
 from serving.answering.stages.diversify import as_arranged, diversify
 from serving.answering.stages.encode import encode, reads_new_text, without_vectors
 from serving.answering.stages.permit import permit
 from serving.answering.stages.rank import rank, ranks, unranked
-from serving.answering.stages.read_query import as_typed, read_query
+from serving.answering.stages.read_query import as_typed, read, read_query
 from serving.answering.stages.read_user import LiveRequests, as_strangers, read_user
 from serving.answering.stages.retrieve import by_towers_alone, popular, retrieve
 from serving.answering.stages.score import as_fused, score
 from serving.answering.tasks import Task, task_of
 from serving.request import Answer, Request
+from serving.rules.compiled import ActiveRules
 
 WARM_UP = "warmupp"  # a query; what it asks for does not matter, but no item should have its word
 STAGES: tuple[Stage, ...] = (
-    read_user, read_query, encode, permit, retrieve, score, rank, arrange, diversify, explain, describe
+    read_user, read_query, encode, permit, retrieve, score, rank, arrange, apply_rules, diversify, explain, describe
 )  # fmt: skip
 
 # How stages are left out that have no time, or fail. `permit` never is: what may not be answered is not.
@@ -49,6 +51,7 @@ IN_TIME = InTime(
         ),
         score: (Otherwise(part="ordering by features", without=as_fused),),
         rank: (Otherwise(part="rerank", without=unranked, in_time=False),),  # reads as many places as there is time for
+        apply_rules: (Otherwise(part="rules that move items", without=without_rules, in_time=False),),
         diversify: (Otherwise(part="diversity", without=as_arranged),),
         explain: (Otherwise(part="explanations", without=unexplained, depends_on=lambda _, batch: batch.explain),),
     },
@@ -112,11 +115,23 @@ def alike(state: ReleaseState, requests: Sequence[Request]) -> Iterator[tuple[Ta
         query = (request.query is None, not request.text)
         same = (
             request.k, request.rerank, request.spellcheck, request.explain, request.one_per_group, request.diversity,
-            request.diversify_by, repr(request.filters), request.deadline_ms, query,
+            request.diversify_by, repr(request.filters), request.deadline_ms, query, rules_for(state, request, task),
         )  # fmt: skip
         groups[task, same].append(at)
     for lines in groups.values():
         yield tasks[lines[0]], lines
+
+
+def rules_for(state: ReleaseState, request: Request, task: Task) -> ActiveRules | None:
+    """The merchandising rules that hold for a request; None where the release is opened without any."""
+    if state.rules is None:
+        return None
+
+    def texts() -> Sequence[str]:
+        queries = read(state, [request.text]) if request.spellcheck else ()
+        return (request.text, *(text for column in queries for text in column if text))
+
+    return state.rules.active(request, task.name, texts)
 
 
 def _run_all(
@@ -129,7 +144,7 @@ def _run_all(
     degrade: bool = False,
 ) -> Batch:
     """Requests that differ in their user and query alone, through the stages."""
-    batch = batch_of(task, requests)
+    batch = batch_of(state, task, requests)
     # threads of BLAS that wait for work would keep a core from the cross-encoder
     with ONE_BLAS_THREAD if ranks(state, batch) else nullcontext():
         return run(state, batch, deadline or Deadline(requests[0].deadline_ms), until=until, degrade=degrade)
@@ -140,8 +155,9 @@ def warm_up(state: ReleaseState) -> None:
     answer(state, Request(history=state.version.ids_of(np.arange(1)), query=WARM_UP, k=1))
 
 
-def batch_of(task: Task, requests: Sequence[Request]) -> Batch:
-    """Requests that differ in their user and query alone, before any stage."""
+def batch_of(state: ReleaseState, task: Task, requests: Sequence[Request]) -> Batch:
+    """Requests that differ in their user and query alone, and are of one task under the same rules, before any
+    stage."""
     first = requests[0]
     return Batch(
         requests=LiveRequests(requests),
@@ -155,4 +171,5 @@ def batch_of(task: Task, requests: Sequence[Request]) -> Batch:
         diversify_by=first.diversify_by,
         one_per_group=first.one_per_group,
         query_is_empty=first.query is not None and not first.text,
+        rules=rules_for(state, first, task),
     )

@@ -37,6 +37,7 @@ from serving.answering.second_stage import SecondStage
 from serving.answering.source_registry import OpenedParts, Sources
 from serving.answering.user_reader import UserContextReader
 from serving.answering.user_store import UserStore
+from serving.rules.compiled import CompiledRules
 
 LONGEST = 50  # events of a history that are read where the towers do not say
 PAST_QUERIES = 20_000  # whose words are known, the most frequent
@@ -65,6 +66,7 @@ class ReleaseState:
     spelling: Spelling | None = None
     shortlist: int = SHORTLIST  # items that are retrieved, at least
     stage_times: StageTimes = field(default_factory=StageTimes, compare=False)
+    rules: CompiledRules | None = None  # of merchandising, over the version
 
     @classmethod
     def live(
@@ -157,6 +159,7 @@ class ReleaseState:
             retriever=replace(retriever, version=version, popularity=popularity, sources=sources),
             spelling=spelling,
             user_contexts=replace(self.user_contexts, version=version),
+            rules=None if self.rules is None else self.rules.over(version),
         )._warmed()
 
     def with_live(self, live: LiveUsers, retriever: Retriever, facts: Callable[[ShopFacts], ShopFacts]) -> ReleaseState:

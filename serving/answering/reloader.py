@@ -11,6 +11,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from indexing.bundle.bundle import Bundle
@@ -18,6 +19,7 @@ from retrieval.errors import ShortlistError
 from serving.answering.forked import FORK_GUARD
 from serving.answering.pipeline import warm_up
 from serving.answering.release_state import ReleaseState
+from serving.rules.watch import RulesWatch
 
 POLL_EVERY = 0.5  # seconds
 RETRY_AFTER = 30.0  # seconds, of what could not be opened
@@ -38,8 +40,16 @@ class ReleaseReloader:
     `clock` gives seconds and never goes back.
     """
 
-    def __init__(self, bundle: Bundle, state: ReleaseState, open_live: OpenLive, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        state: ReleaseState,
+        open_live: OpenLive,
+        clock: Callable[[], float],
+        rules: RulesWatch | None = None,
+    ) -> None:
         self._bundle = bundle
+        self._rules = rules
         self._state = state
         self._open_live = open_live
         self._clock = clock
@@ -90,7 +100,21 @@ class ReleaseReloader:
         self._next_poll = now + POLL_EVERY
         state = self._state
         self._attempt(f"updates of release {state.release.id}", now, lambda: self.swap(state, state.updated()))
+        self._attempt("the rules", now, self._follow_rules)
         self._attempt("the live release's name", now, lambda: self._follow(now))
+
+    def _follow_rules(self) -> None:
+        if self._rules is None:
+            return
+        state = self._state
+        rules = self._rules.poll(state.version, state.analyzer, state.rules)
+        if rules is not state.rules:
+            self.swap(state, replace(state, rules=rules))
+
+    @property
+    def rules_error(self) -> str:
+        """What is wrong with the rules file, whose former rules stay in force; empty where nothing is."""
+        return "" if self._rules is None else self._rules.error
 
     def _follow(self, now: float) -> None:
         name = self._bundle.current_id()
@@ -106,6 +130,8 @@ class ReleaseReloader:
     def _open_warm(self) -> None:
         before = self._state
         state = self._open_live(like=before)
+        if self._rules is not None:
+            state = replace(state, rules=self._rules.over(state.version, state.analyzer))
         warm_up(state)
         self.swap(None, state)
         log.info("release %s answers in place of %s", state.release.id, before.release.id)

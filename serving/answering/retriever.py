@@ -14,7 +14,7 @@ from indexing.version.index_version import IndexVersion
 from retrieval.sources.exact import EXACT
 from retrieval.sources.fusion import TOWERS, Fusion, joined_rows
 from retrieval.sources.protocols import CandidateSource, RequestBatch, SourceScores, best_of_lists
-from retrieval.topk import CSR, Hits, Mask, Scores, Vectors, exact_topk
+from retrieval.topk import CSR, Hits, Mask, Rows, Scores, Vectors, exact_topk
 from serving.answering.release_settings import OrderName, weights_for_task
 from serving.request import Filters
 
@@ -54,6 +54,35 @@ class Candidates(NamedTuple):
         parts = {name: part[lines, order] for name, part in self.hits.parts.items()}
         proposed = {name: mask[lines, order] for name, mask in self.proposed.items()}
         return Candidates(Hits(self.hits.rows[lines, order], scores, parts), proposed)
+
+    def followed_by(self, more: Candidates, lines: NDArray[np.int64]) -> Candidates:
+        """The same, the shortlists `lines` int64 [m] with those of the m shortlists of `more` behind that they do not
+        hold; none of these scores more than the place before."""
+        rows, width = self.hits.rows, self.hits.rows.shape[1]
+        new = np.full((len(rows), more.hits.rows.shape[1]), -1, np.int64)
+        new[lines] = more.hits.rows
+        new[(new[:, :, None] == rows[:, None, :]).any(axis=2)] = -1
+        if not (new >= 0).any():
+            return self
+
+        def joined(own: NDArray[Value] | None, others: NDArray[Value] | None, empty: float) -> NDArray[Value]:
+            kind = next(one.dtype for one in (own, others) if one is not None)
+            both = np.full((len(rows), width + new.shape[1]), empty, kind)
+            if own is not None:
+                both[:, :width] = own
+            if others is not None:
+                both[lines, width:] = others
+            both[:, width:][new < 0] = empty
+            return both
+
+        parts = {name: joined(part, more.hits.parts.get(name), 0) for name, part in self.hits.parts.items()}
+        names = [*self.proposed, *(name for name in more.proposed if name not in self.proposed)]
+        proposed = {name: joined(self.proposed.get(name), more.proposed.get(name), 0) for name in names}
+        both = np.concatenate([rows, new], axis=1)
+        scores = joined(self.hits.scores, more.hits.scores, -np.inf)
+        order = np.argsort(both < 0, axis=1, kind="stable")
+        scores = np.minimum.accumulate(np.take_along_axis(scores, order, axis=1), axis=1)
+        return Candidates(Hits(both, scores, parts), proposed).permuted(order, scores)
 
     @classmethod
     def join(cls, parts: Sequence[Candidates]) -> Candidates:
@@ -185,6 +214,14 @@ class Retriever:
         return {
             name: hits.scores[:, -1] if full[name] else np.full(len(vectors), -np.inf) for name, hits in tops.items()
         }
+
+    def as_hits(self, vectors: Vectors, behaviour: RequestBatch, rows: Rows, order: OrderName | None) -> Hits:
+        """Items at rows int64 [n, k], -1 for none, in their order, with the scores that a shortlist would have; `order`
+        None: those of the towers alone."""
+        hits = Hits(rows, np.zeros(rows.shape, np.float32))
+        fusion = Fusion.of_towers() if order is None else self.fusion(order)
+        parts = self.score_hits(vectors, behaviour, hits, fusion.sources)
+        return Hits(rows, np.where(rows >= 0, fusion(parts), np.float32(-np.inf)), parts if order else {})
 
     def score_hits(
         self, vectors: Vectors, behaviour: RequestBatch, hits: Hits, names: Sequence[str]

@@ -216,6 +216,11 @@ class UserContextReader:
         return next(iter(self._target_codes), UNKNOWN)
 
     @property
+    def taking_codes(self) -> tuple[int, ...]:
+        """The codes of the events by which stored and given items are taken."""
+        return self._given_targets
+
+    @property
     def _given_targets(self) -> tuple[int, ...]:
         """The codes by which a given item is taken: in a shop without events all are."""
         return self._target_codes or (UNKNOWN,)

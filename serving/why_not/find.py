@@ -41,7 +41,7 @@ def why_not(state: ReleaseState, request: Request, item_id: str) -> WhyNot:
 
 def look(state: ReleaseState, request: Request, row: int) -> Finding:
     """What first stands between an item and the answer of a request."""
-    batch = pipeline.batch_of(task_of(state, request), [request]).having(explain=True)  # leaves a trail
+    batch = pipeline.batch_of(state, task_of(state, request), [request]).having(explain=True)  # leaves a trail
     permitted = pipeline.run(state, batch, until=permit)
     found = not_permitted(state, request, permitted, row)
     if found is not None:

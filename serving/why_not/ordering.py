@@ -76,6 +76,9 @@ def _dropped(state: ReleaseState, ordered: Batch, row: int, places: dict[str, in
     """Of a candidate that a stage left out."""
     stages = [STAGE_NAMES.get(stage, stage) for stage, _ in ordered.trail]
     stage, groups = next(stage for stage in stages if stage not in places), state.version.groups
+    held = None if ordered.rule_effects is None else ordered.rule_effects.places[0].held.get(row)
+    if stage == "rules" and held is not None:
+        return finding(stage, Reason("why_not.hidden_by_rules", {"rules": held}), places=places)
     if stage != "groups" or groups is None:
         return finding(stage, Reason("why_not.dropped", {"stage": stage}), places=places)
     rows = _rows_after(ordered, stage)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 def not_permitted(state: ReleaseState, request: Request, permitted: Batch, row: int) -> Finding | None:
     """Why an item may not be answered to a request; None where it may."""
+    rules = permitted.rules
+    if rules is not None and (names := rules.disallowing(row)):
+        return finding("rules", Reason("why_not.hidden_by_rules", {"rules": ", ".join(names)}))
     if permitted.allowed is not None and not permitted.allowed[row]:
         return _filtered(state, request, row)
     if permitted.exclude is None or row not in permitted.exclude.rows:
@@ -26,6 +29,8 @@ def not_permitted(state: ReleaseState, request: Request, permitted: Batch, row: 
     task, users = permitted.task, permitted.users
     if task.excludes_given and row in users.given.rows:
         return finding("excluded", Reason("why_not.given"), *_without(state, request, row))
+    if rules is not None and row in users.taken.rows and (names := rules.keeping_bought(row)):
+        return finding("rules", Reason("why_not.hidden_by_rules", {"rules": ", ".join(names)}))
     if task.excludes_taken and row in users.taken.rows:
         return finding("excluded", Reason("why_not.taken"), Fix({"filter_seen": False}))
     return finding("excluded", Reason("why_not.variant_given"), Fix({"one_per_group": False}))

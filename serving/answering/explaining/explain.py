@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from serving.answering.release_state import ReleaseState
 
 STAGE_NAMES = {
-    "retrieve": "retrieval", "score": FEATURES, "rank": CROSS_ENCODER, "arrange": "groups", "diversify": "diversity"
+    "retrieve": "retrieval", "score": FEATURES, "rank": CROSS_ENCODER, "arrange": "groups", "apply_rules": "rules",
+    "diversify": "diversity",
 }  # fmt: skip
 
 

@@ -19,14 +19,16 @@ if TYPE_CHECKING:
 
 def arrange(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
     """Reads `candidates`, `scored` and `ranking`, writes `order`: where the request asks for one item of each group,
-    the best of them."""
+    the best of them, which rules that move items choose later."""
     hits, ranking = batch.candidates.hits, batch.ranking
     if ranking is None:
         rows, scores, places = hits.rows, hits.scores, np.broadcast_to(np.arange(hits.rows.shape[1]), hits.rows.shape)
     else:
         rows, scores, places = ranking.hits.rows, shown_scores(state, ranking), ranking.places
     before = places if batch.scored is None else np.take_along_axis(batch.scored.places, places, axis=1)
-    order, groups = Order(rows, scores, places, before), state.version.groups if batch.one_per_group else None
+    later = batch.rules is not None and batch.rules.reorders
+    groups = state.version.groups if batch.one_per_group and not later else None
+    order = Order(rows, scores, places, before)
     return batch.having(order=order if groups is None else _one_per_group(order, groups))
 
 

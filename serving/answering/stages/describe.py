@@ -47,6 +47,7 @@ def _answer(
     columns.append([one.contributions for one in explained])
     columns.append(list(_variants(state, batch, line, rows[kept])))
     columns.append([one.explanation for one in explained])
+    columns.append([_rules(batch, line, row) for row in rows[kept].tolist()])
     items = tuple(Hit(*column) for column in zip(*columns, strict=True))
     return Answer(
         items,
@@ -58,7 +59,14 @@ def _answer(
         degraded=(*batch.degraded, *_cut(state, batch, line)),
         corrected_query="" if meant or corrected == typed else corrected,
         also_searched=meant,
+        rules="" if batch.rules is None else batch.rules.version,
     )
+
+
+def _rules(batch: Batch, line: int, row: int) -> tuple[str, ...]:
+    """The names of the rules that moved or placed an item."""
+    effects = batch.rule_effects
+    return () if effects is None else tuple(effect.rule for effect in effects.of(line, row))
 
 
 def _variants(state: ReleaseState, batch: Batch, line: int, rows: Rows) -> Iterator[tuple[str, ...]]:

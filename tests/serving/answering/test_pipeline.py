@@ -38,6 +38,7 @@ NAMES = [
     "score",
     "rank",
     "arrange",
+    "apply_rules",
     "diversify",
     "explain",
     "describe",
