@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from engine_changes import changed, ids, taken, with_fusion
+from engine_changes import changed, ids, with_fusion
 from retrieval.data.dataset import DataSet
 from retrieval.data.time_units import DAY, SECOND
 from ruled import ruled
@@ -69,15 +69,16 @@ def test_only_holds_beside_the_filters_of_a_request(fused: Engine) -> None:
 
 def test_what_was_bought_before_comes_back_after_its_days(engine: Engine, data: DataSet) -> None:
     state = engine.state
-    users = {user: taken(data, user, state.user_contexts.targets) for user in range(len(data.user_ids))}
-    user, bought = max(users.items(), key=lambda one: len(one[1]))
-    last = state.user_contexts.of_user(data.user_ids[user]).events
+    rows = {user: state.user_contexts.of_user(user).taken.rows for user in data.user_ids}
+    user = max(rows, key=lambda one: len(rows[one]))
+    bought = set(state.version.ids_of(rows[user]))
+    last = state.user_contexts.of_user(user).events
     now = float(last.times.max() / SECOND) + 3_600
     times = dict(zip(last.items.rows.tolist(), last.times.tolist(), strict=True))  # of each item the newest event
 
     def answered(rule: str, **more: bool) -> set[str]:
         asked = ruled(engine, f'\nkind = "bought_before"\n{rule}\n', lambda: now)
-        return set(ids(asked.recommend(user_id=data.user_ids[user], k=120, **more)))  # type: ignore[arg-type]
+        return set(ids(asked.recommend(user_id=user, k=120, **more)))  # type: ignore[arg-type]
 
     assert len(bought) > 2
     assert not answered("days = 100000", filter_seen=False) & bought
