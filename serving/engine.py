@@ -15,6 +15,8 @@ from retrieval.errors import BadRequest
 from serving.answering import pipeline
 from serving.answering.deadline import Deadline
 from serving.answering.forked import FORK_GUARD
+from serving.answering.in_time.shared_batches import Callers
+from serving.answering.in_time.shared_models import sharing
 from serving.answering.live.forget import Forgotten
 from serving.answering.live.overlay import LiveShoppers
 from serving.answering.many import Asked, ManyRequests, answer_many
@@ -47,9 +49,12 @@ class Engine:
     both. Of a closed engine every call raises BadRequest.
     """
 
-    def __init__(self, source: ReleaseState | ReleaseReloader, live: LiveShoppers | None = None) -> None:
+    def __init__(
+        self, source: ReleaseState | ReleaseReloader, live: LiveShoppers | None = None, callers: Callers | None = None
+    ) -> None:
         self._source: ReleaseState | ReleaseReloader | None = source
         self._live = live
+        self._callers = callers or Callers()
 
     @classmethod
     def open(
@@ -61,6 +66,7 @@ class Engine:
         runtime: RuntimeName = "openvino",
         auto_reload: bool = True,
         events: str | Path | None = None,
+        share_batches: bool = True,
         clock: Callable[[], float] = time.monotonic,
         rules: str | Path | None = None,
         wall_clock: Callable[[], float] = time.time,
@@ -79,21 +85,26 @@ class Engine:
         lines, for rules that cannot be used. A file that becomes so later leaves those before it in force, see
         `rules_error`.
 
+        With `share_batches` requests of several threads at the same time share batches of the text encoder and of the
+        cross-encoder; a request waits at most 2 ms for others, and a single one never. Where 64 wait for a model
+        already, a request is answered without it, and its `degraded` says so.
+
         May be called before or after a fork. Opened before it, for several worker processes, the files are read once
         and the workers start sooner.
         """
         bundle = Bundle.open(Path(path))
         options = RuntimeOptions(device=device, precision=precision, runtime=runtime)
-        live = LiveShoppers.of(bundle, events)
+        live, callers = LiveShoppers.of(bundle, events), Callers()
 
         def open_live(*, like: ReleaseState | None = None) -> ReleaseState:
-            return live.prepare(ReleaseState.live(bundle, options, like=like))
+            state = live.prepare(ReleaseState.live(bundle, options, like=like))
+            return sharing(state, callers) if share_batches else state
 
         state = FORK_GUARD.run(open_live)
         file = bundle.path / RULES_FILE if rules is None else Path(rules)
         watch = RulesWatch.open(file, state.version, state.analyzer, required=rules is not None, now=wall_clock)
         state = replace(state, rules=watch.over(state.version, state.analyzer))
-        return cls(ReleaseReloader(bundle, state, open_live, clock, watch) if auto_reload else state, live)
+        return cls(ReleaseReloader(bundle, state, open_live, clock, watch) if auto_reload else state, live, callers)
 
     @classmethod
     def of_release(
@@ -287,7 +298,8 @@ class Engine:
     def answer(self, request: Request) -> Answer:
         """Any request."""
         deadline = Deadline(request.deadline_ms)  # the time to look for what is newer counts
-        return FORK_GUARD.run(lambda: pipeline.answer(self.state, request, deadline, degrade=True))
+        with self._callers.one_more():
+            return FORK_GUARD.run(lambda: pipeline.answer(self.state, request, deadline, degrade=True))
 
     def why_not(self, request: Request, item_id: str) -> WhyNot:
         """Why an item is not among the k answered, whatever the reason: which stage lost it, by how much, and the

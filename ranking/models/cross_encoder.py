@@ -143,16 +143,29 @@ class CrossEncoderScorer:
         `user_texts` has one text for each query of `hits`; each distinct one is tokenised once. `item_tokens` returns
         the token ids of items, from this scorer's tokenizer. `done` is called with the number of pairs of each batch.
         """
-        rows = hits.rows[:, :depth]
-        user, place = np.nonzero(rows >= 0)
-        scores = np.full(rows.shape, np.nan, np.float32)
-        pairs = self.tokenizer.pairs_of_tokens(user_texts, item_tokens, user, rows[user, place])
-        scores[user, place] = self.score_tokenised(pairs, done=done)
-        return scores
+        return shortlist_logits(self, user_texts, item_tokens, hits, depth, done=done)
 
     def score_tokenised(self, pairs: TokenisedPairs, *, done: Callable[[int], None] | None = None) -> Scores:
         """The logit of each pair, float32 [n]; `done` is called with the number of pairs of each batch."""
         return run_pairs(self.tokenizer, self.runner, pairs, done=done)
+
+
+def shortlist_logits(
+    scorer: ShortlistScorer,
+    user_texts: Sequence[str],
+    item_tokens: TokensByRow,
+    hits: Hits,
+    depth: int,
+    *,
+    done: Callable[[int], None] | None = None,
+) -> Scores:
+    """See `CrossEncoderScorer.score_shortlists`; by `score_tokenised` of any scorer."""
+    rows = hits.rows[:, :depth]
+    user, place = np.nonzero(rows >= 0)
+    scores = np.full(rows.shape, np.nan, np.float32)
+    pairs = scorer.tokenizer.pairs_of_tokens(user_texts, item_tokens, user, rows[user, place])
+    scores[user, place] = scorer.score_tokenised(pairs, done=done)
+    return scores
 
 
 def run_pairs(

@@ -50,11 +50,22 @@ class TokenLists:
         return np.split(self.ids, self.indptr[1:-1]) if len(self.indptr) > 1 else []
 
     @classmethod
+    def join(cls, parts: Sequence[TokenLists]) -> TokenLists:
+        """The texts of several parts, one part after the other."""
+        sizes = np.concatenate([part.lengths for part in parts])
+        return cls(np.concatenate([part.ids for part in parts]), np.concatenate(([0], np.cumsum(sizes))))
+
+    @classmethod
     def of(cls, lists: Sequence[NDArray[np.integer]]) -> TokenLists:
         """From one array of token ids a text."""
         sizes = np.fromiter(map(len, lists), np.int64, len(lists))
         ids = np.concatenate(lists).astype(np.int32) if lists else np.empty(0, np.int32)
         return cls(ids, np.concatenate(([0], np.cumsum(sizes))))
+
+
+def _starts(parts: Sequence[TokenLists]) -> NDArray[np.int64]:
+    """How many texts there are before each part."""
+    return np.cumsum([0, *(len(part.indptr) - 1 for part in parts[:-1])])
 
 
 class PairBatch(NamedTuple):
@@ -76,6 +87,18 @@ class TokenisedPairs(NamedTuple):
     def select(self, pairs: NDArray[np.int64]) -> TokenisedPairs:
         """The pairs at some positions int64 [m]."""
         return self._replace(user=self.user[pairs], item=self.item[pairs])
+
+    @classmethod
+    def join(cls, parts: Sequence[TokenisedPairs]) -> TokenisedPairs:
+        """The pairs of several parts, one part after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        users, items = [part.users for part in parts], [part.items for part in parts]
+        user, item = (
+            np.concatenate([place + start for place, start in zip(places, _starts(lists), strict=True)])
+            for places, lists in (([part.user for part in parts], users), ([part.item for part in parts], items))
+        )
+        return cls(TokenLists.join(users), TokenLists.join(items), user, item)
 
 
 class _Template(NamedTuple):
