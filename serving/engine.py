@@ -19,7 +19,7 @@ from serving.answering.in_time.shared_batches import Callers
 from serving.answering.in_time.shared_models import sharing
 from serving.answering.live.forget import Forgotten
 from serving.answering.live.overlay import LiveShoppers
-from serving.answering.many import Asked, ManyRequests, answer_many
+from serving.answering.many import Asked, ForAll, ManyRequests, answer_many
 from serving.answering.release_state import ReleaseState
 from serving.answering.reloader import ReleaseReloader
 from serving.live.events import EventDetails, now, recorded_event, recorded_events
@@ -250,49 +250,32 @@ class Engine:
         )  # fmt: skip
 
     def recommend_many(
-        self, users: Asked, *, k: int = 10, filter_seen: bool | None = None, rerank: bool = True,
-        filters: Filters | None = None, diversity: float = 0.0, diversify_by: DiversityMethod = "mmr",
-        one_per_group: bool = True, page: str | None = None, audience: Audience | None = None,
-        show_progress: bool = False,
-    ) -> Iterator[pa.RecordBatch]:  # fmt: skip
+        self, users: Asked, *, show_progress: bool = False, **options: Unpack[ForAll]
+    ) -> Iterator[pa.RecordBatch]:
         """What `recommend` answers to each of many shoppers, as record batches of one row a hit, in their order.
 
         `users` are ids: any iterable of strings, a pyarrow array, or a table or RecordBatchReader with a column
-        `user_id`. The columns are `user_id`, `rank` (from 1), `item_id`, `score` and `fallbacks`; the schema's metadata
-        name the release, which answers all of them. A thousand shoppers at a time are read, answered and forgotten.
-        `show_progress` shows a bar on stderr. Raises BadRequest as `recommend` does, and for ids that are no text.
+        `user_id`. `options` are arguments of `recommend`, for all of them. The columns are `user_id`, `rank` (from 1),
+        `item_id`, `score`, `fallbacks` and `degraded`; the schema's metadata name the release, which answers all of
+        them. A thousand shoppers at a time are read, answered and forgotten. `show_progress` shows a bar on stderr.
+        Raises BadRequest as `recommend` does, and for ids that are no text.
         """
-        template = Request(
-            k=k, filter_seen=filter_seen, rerank=rerank, filters=filters, diversity=diversity,
-            diversify_by=diversify_by, one_per_group=one_per_group, page=page, audience=audience,
-        )  # fmt: skip
-        return answer_many(self.state, ManyRequests("user_id", users, template), show_progress=show_progress)
+        return answer_many(self.state, ManyRequests("user_id", users, Request(**options)), show_progress=show_progress)
 
     def search_many(
-        self, queries: Asked, *, k: int = 10, filter_seen: bool | None = False, rerank: bool = True,
-        filters: Filters | None = None, spellcheck: bool = True, diversity: float = 0.0,
-        diversify_by: DiversityMethod = "mmr", one_per_group: bool = True, page: str | None = None,
-        audience: Audience | None = None, show_progress: bool = False,
-    ) -> Iterator[pa.RecordBatch]:  # fmt: skip
+        self, queries: Asked, *, show_progress: bool = False, **options: Unpack[ForAll]
+    ) -> Iterator[pa.RecordBatch]:
         """What `search` answers to each of many queries; see `recommend_many`. The column of the queries is `query`; a
         table may name the shopper who asks beside it, as `user_id`."""
-        template = Request(
-            query="", k=k, filter_seen=filter_seen, rerank=rerank, filters=filters, spellcheck=spellcheck,
-            diversity=diversity, diversify_by=diversify_by, one_per_group=one_per_group, page=page, audience=audience,
-        )  # fmt: skip
+        template = Request(**{"filter_seen": False, "query": "", **options})  # type: ignore[arg-type]
         return answer_many(self.state, ManyRequests("query", queries, template), show_progress=show_progress)
 
     def similar_many(
-        self, items: Asked, *, k: int = 10, filters: Filters | None = None, diversity: float = 0.0,
-        diversify_by: DiversityMethod = "mmr", one_per_group: bool = True, page: str | None = None,
-        audience: Audience | None = None, show_progress: bool = False,
-    ) -> Iterator[pa.RecordBatch]:  # fmt: skip
+        self, items: Asked, *, show_progress: bool = False, **options: Unpack[ForAll]
+    ) -> Iterator[pa.RecordBatch]:
         """What `similar` answers to each of many items; see `recommend_many`. `item_id` is the item that was asked for,
         `similar_item_id` one that is similar to it."""
-        template = Request(
-            task="similar", k=k, filters=filters, diversity=diversity, diversify_by=diversify_by,
-            one_per_group=one_per_group, page=page, audience=audience,
-        )  # fmt: skip
+        template = Request(task="similar", **options)
         return answer_many(self.state, ManyRequests("item_id", items, template), show_progress=show_progress)
 
     def answer(self, request: Request) -> Answer:

@@ -12,6 +12,8 @@ from retrieval.lazy import exports
 
 if TYPE_CHECKING:
     from serving.answering.batch import Batch as Batch
+    from serving.answering.in_time.shared_batches import Callers as Callers
+    from serving.answering.in_time.shared_models import sharing as sharing
     from serving.answering.pipeline import run as run
     from serving.answering.release_settings import SHORTLIST as SHORTLIST
     from serving.answering.release_settings import StepSettings as StepSettings
@@ -76,6 +78,8 @@ if TYPE_CHECKING:
 _MODULES = {
     "serving.answering.batch": "Batch",
     "serving.answering.stages.encode": "encode",
+    "serving.answering.in_time.shared_batches": "Callers",
+    "serving.answering.in_time.shared_models": "sharing",
     "serving.answering.pipeline": "run",
     "serving.answering.stages.rank": "rank",
     "serving.answering.stages.read_user": "LiveRequests",
@@ -115,6 +119,7 @@ __all__ = [
     "TASKS",
     "Answer",
     "Batch",
+    "Callers",
     "DataConfig",
     "Engine",
     "Figures",
@@ -157,6 +162,7 @@ __all__ = [
     "request_slices",
     "retrieve",
     "run",
+    "sharing",
     "shown",
     "slice_label",
     "stage_label",

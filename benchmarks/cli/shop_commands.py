@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -86,6 +86,36 @@ def live(
         measured = LiveRun(bundle, rate, seconds, rounds, kind=call, device=device, seed=seed, place=events)
         run = begin_run(run_context(bundle=bundle, threads=threads, seed=seed or None, rate=f"{rate:g}"), device=device)
         record(run, measured.lines(), out=out, as_json=as_json)
+
+
+@bench.command("in-time")
+def in_time(
+    bundle: Bundle,
+    only: Annotated[
+        list[Literal["many", "shared", "deadlines"]] | None,
+        typer.Option(help="What to measure; may be repeated.  [default: all]"),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.0, help="Time for each measurement.")] = 10.0,
+    every_gate: Annotated[
+        bool, typer.Option("--every-gate", help="Let the cross-encoder rerank even where its gate says no.")
+    ] = False,
+    threads: Threads = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    out: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """Many requests at once against one by one, batches that 16 callers share or do not, and how deadlines are kept."""
+    from benchmarks.latency.in_time import InTimeRun
+    from benchmarks.result_lines import begin_run
+    from benchmarks.sweep import use_cores
+    from benchmarks.terminal import record, run_context
+
+    measured = InTimeRun(bundle, device, seconds, seed, every_gate)
+    with use_cores(threads):
+        about = run_context(bundle=bundle, threads=threads, seed=seed or None, every_gate=every_gate)
+        run = begin_run(about, device=device)
+        record(run, measured.lines(only or ["many", "shared", "deadlines"]), out=out, as_json=as_json)
 
 
 @bench.command()

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import count, islice
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,7 @@ from serving.answering.forked import FORK_GUARD
 from serving.answering.pipeline import order_many
 from serving.answering.release_state import ReleaseState
 from serving.answering.stages.describe import FEWER, fallbacks_of
-from serving.request import Request
+from serving.request import Audience, DiversityMethod, Filters, Request
 
 Asked: TypeAlias = Iterable[str] | pa.Table | pa.RecordBatchReader
 """Ids or queries: a list or any other iterable of strings, a pyarrow array of them, or a table with such a column."""
@@ -30,6 +30,21 @@ Key: TypeAlias = Literal["user_id", "query", "item_id"]
 BLOCK = 1024  # requests that travel together
 UNIT = {"user_id": "shoppers", "query": "queries", "item_id": "items"}
 STRINGS = pa.list_(pa.string())
+
+
+class ForAll(TypedDict, total=False):
+    """What many requests ask for alike; see Request."""
+
+    k: int
+    filter_seen: bool | None
+    rerank: bool
+    filters: Filters | None
+    spellcheck: bool
+    diversity: float
+    diversify_by: DiversityMethod
+    one_per_group: bool
+    page: str | None
+    audience: Audience | None
 
 
 @dataclass(frozen=True)
@@ -117,8 +132,8 @@ def _hits(state: ReleaseState, key: Key, block: list[Request], schema: pa.Schema
     degraded: list[tuple[str, ...]] = [()] * len(block)
     for lines, batch in order_many(state, block):
         rows[lines], scores[lines] = _first(batch, k)
-        for line, codes in zip(lines, fallbacks_of(state, batch), strict=True):
-            fallbacks[line], degraded[line] = codes, batch.degraded
+        for at, codes in zip(lines, fallbacks_of(state, batch), strict=True):
+            fallbacks[at], degraded[at] = codes, batch.degraded
     few = (rows >= 0).sum(axis=1) < block[0].k
     fallbacks = [(*codes, FEWER) if fewer else codes for codes, fewer in zip(fallbacks, few.tolist(), strict=True)]
     line, place = np.nonzero(rows >= 0)
@@ -157,7 +172,8 @@ def _key(key: Key, request: Request) -> str | None:
 def _texts(batch: pa.RecordBatch, name: str) -> list[Any]:
     """A column of texts, or of whole numbers as text."""
     column = batch[name]
-    return (column.cast(pa.string()) if pa.types.is_integer(column.type) else column).to_pylist()
+    texts: list[Any] = (column.cast(pa.string()) if pa.types.is_integer(column.type) else column).to_pylist()
+    return texts
 
 
 def _nobody_looks(_: int) -> None:

@@ -103,9 +103,8 @@ def fallbacks_of(state: ReleaseState, batch: Batch) -> list[tuple[str, ...]]:
     of_all = () if missing is None else (f"{SOURCES} ({missing})",)
     of_all = (*of_all, RECOMMENDATION) if batch.query_is_empty else of_all
     popular = POPULAR if state.user_store.popularity.any() else CATALOGUE
-    lines = zip(
-        users.histories.readable.any(axis=1).tolist(), users.unknown.tolist(), users.named.tolist(), asked, strict=True
-    )
+    known: list[bool] = np.any(users.histories.readable, axis=1).tolist()
+    lines = zip(known, users.unknown.tolist(), users.named.tolist(), asked, strict=True)
     return [(*of_all, *_stood_in(popular, *line)) for line in lines]
 
 

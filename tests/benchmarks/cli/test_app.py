@@ -32,6 +32,29 @@ def measured(out: Path, *arguments: str | Path) -> list[Line]:
     return lines
 
 
+def test_many_shared_batches_and_deadlines_are_told_beside_what_they_are_held_against(
+    bundle: Path, tmp_path: Path
+) -> None:
+    lines = measured(tmp_path / "lines.jsonl", "in-time", bundle, "--seconds", "0", "--every-gate")
+    many, *shared = lines[:5]
+    assert many.summary["ratio"] == pytest.approx(many.summary["many at once"] / many.summary["one by one"])
+    assert many.summary["n"] == 120
+    assert [line.labels["batches"] for line in shared] == ["shared", "own"] * 2
+    rates = [line.summary["answered per second"] for line in shared]
+    assert shared[0].summary["times the rate of own batches"] == pytest.approx(rates[0] / rates[1])
+    deadlines = lines[5:]
+    assert [
+        (line.labels["call"], line.labels["deadline ms"], line.labels["share of capacity"]) for line in deadlines
+    ] == [
+        (call, deadline, share)
+        for call in ("search", "recommend")
+        for deadline in ("10", "25", "50")
+        for share in ("0.5", "0.9")
+    ]
+    assert all(0 <= line.summary["share within 5 ms of it"] <= 1 for line in deadlines)
+    assert measured(tmp_path / "one.jsonl", "in-time", bundle, "--seconds", "0", "--only", "many")[0].key == many.key
+
+
 def test_latency_is_told_by_stage_under_load_and_by_setting(bundle: Path, tmp_path: Path) -> None:
     options = (
         "--quick",
