@@ -20,6 +20,7 @@ from retrieval.encoders.runtime import available_cores
 from serving.cli.show import say
 from serving.internals import EVERY_GATE, Answer, Callers, Engine, sharing
 
+PARTS = ("many", "shared", "deadlines")
 CALLERS = 16
 ROUNDS = 4  # in which sides of a comparison take turns
 DEADLINES = (10.0, 25.0, 50.0)  # milliseconds
@@ -44,7 +45,7 @@ class InTimeRun:
     every_gate: bool = False
 
     def lines(self, wanted: Sequence[str]) -> Iterator[Line]:
-        """The lines of the parts that are wanted: many, shared, deadlines."""
+        """The lines of those of PARTS that are wanted."""
         if "many" in wanted:
             say("-- many at once")
             yield self.many()
