@@ -68,9 +68,11 @@ class RecentPopularity:
         """With what was taken since, as of now."""
         known = self._counts(later.today - later.shift)
         inside = (later.day >= later.today - self.days) & (later.day < later.today)
-        rows, place = np.unique(np.concatenate([known.rows, later.item[inside]]), return_inverse=True)
-        counts = np.bincount(place, np.concatenate([known.counts, later.sign[inside]]), len(rows))
-        return PopularityNow(Counts.of(rows[counts > 0], counts[counts > 0]))
+        size = int(max(known.rows.max(initial=-1), later.item.max(initial=-1))) + 1
+        counts = np.bincount(later.item[inside], later.sign[inside], size)
+        counts[known.rows] += known.counts
+        rows = np.flatnonzero(counts > 0)
+        return PopularityNow(Counts.of(rows, counts[rows]))
 
     def _counts(self, today: int) -> Counts:
         """What was taken before a day."""

@@ -72,7 +72,7 @@ class RedisStore:
         self._identity = ""
         self._keys = [f"{PREFIX}{name}" for name in KEYS]
         try:
-            self._client = redis.Redis.from_url(
+            self._client: Any = redis.Redis.from_url(  # whose types allow for answers that come later
                 url, decode_responses=True, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT
             )
         except ValueError as error:

@@ -11,9 +11,10 @@ import pytest
 from same_contexts import assert_same_contexts
 
 from engine_changes import ids, taken
+from forking import succeeds_in_child
 from retrieval.data.dataset import DataSet
 from retrieval.data.time_units import DAY, SECOND
-from retrieval.errors import BadRequest
+from retrieval.errors import BadBundle, BadRequest
 from serving.answering.stages.describe import POPULAR, QUERY_ALONE
 from serving.answering.user_context import UserContexts
 from serving.engine import Engine
@@ -207,3 +208,38 @@ def test_what_is_taken_of_late_becomes_popular(live: Engine, data: DataSet, late
     live.refresh()  # however much there is to count
     assert live.state.retriever.popularity[row(live, least)] == before
     assert ids(live.recommend())[0] != least
+
+
+def test_a_forked_child_records_and_reads_beside_its_parent(live: Engine, data: DataSet) -> None:
+    live.record("ann", data.item_ids[3], "view")
+    contexts(live, "ann")
+
+    def child() -> None:
+        live.record("bob", data.item_ids[4], "purchase")
+        assert contexts(live, "ann").behaviour.history.rows.tolist() == [row(live, data.item_ids[3])]
+
+    assert succeeds_in_child(child)
+    assert contexts(live, "bob").taken.rows.tolist() == [row(live, data.item_ids[4])]
+    live.record("bob", data.item_ids[5], "purchase")
+    assert len(contexts(live, "bob").taken.rows) == 2
+
+
+def test_an_answer_is_given_where_the_store_cannot_be_read(
+    live: Engine, data: DataSet, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "events.sqlite").write_text("this is no store of events, but a text that is long enough" * 100)
+    assert live.recommend(user_id=data.user_ids[0]).items
+    assert "answering without" in caplog.text
+    with pytest.raises(BadBundle, match=r"events\.sqlite: the store of events cannot be"):
+        live.record("ann", data.item_ids[0], "view")
+
+
+def test_many_shoppers_are_read_as_each_alone(live: Engine, data: DataSet) -> None:
+    live.record("ann", data.item_ids[3], "view", query="red mug")
+    live.record("bob", data.item_ids[5], "purchase", query="blue lamp")
+    users = [data.user_ids[0], "ann", "nobody", "bob", data.user_ids[1]]
+    found: dict[str, list[str]] = {one: [] for one in users}
+    for batch in live.recommend_many(users, k=5, rerank=False):
+        for line in batch.to_pylist():
+            found[line["user_id"]].append(line["item_id"])
+    assert found == {user: ids(live.recommend(user_id=user, k=5, rerank=False)) for user in users}

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from operator import itemgetter
 
 import numpy as np
@@ -27,28 +26,38 @@ LOOKS = (Does.CART, Does.LIKE, Does.LOOK)
 
 
 class ItemLog:
-    """Items and times of events as they come in. Items are codes, so that the log outlives the rows of an index."""
+    """Items and times of events as they come in. Items are codes, so that the log outlives the rows of an index.
+
+    One thread adds at a time. What was there at some moment is read by its number of events then, in any thread.
+    """
 
     def __init__(self) -> None:
         self._codes, self._times = array("q"), array("q")
-        self._sorted: tuple[object, int, ItemEvents] | None = None  # over what, how many, and those
+        self._sorted: tuple[ItemRows, int, ItemEvents] | None = None  # by which rows, how many, and those
 
     def add(self, code: int, time: int) -> None:
         """One more event, microseconds since 1970."""
         self._codes.append(code)
         self._times.append(time)
 
-    def read(self, rows: ItemRows, first: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Rows of items and times, as they are read, of the events from `first` on whose items are known."""
-        found, times = rows.of[np.array(self._codes[first:], np.int64)], np.array(self._times[first:], np.int64)
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def read(self, rows: ItemRows, end: int, begin: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows of items and times, as they are read, of the events from `begin` to `end` whose items are known."""
+        found = rows.of[np.array(self._codes[begin:end], np.int64)]
+        times = np.array(self._times[begin:end], np.int64)
         return found[found >= 0], rows.moved(times[found >= 0])
 
-    def events(self, rows: ItemRows) -> tuple[ItemEvents, ...]:
-        """As features count them; sorted but for the newest of them."""
-        if self._sorted is None or self._sorted[0] != rows.key or len(self._codes) - self._sorted[1] > TAIL:
-            self._sorted = rows.key, len(self._codes), ItemEvents.of(*self.read(rows), rows.n_items)
-        _, done, events = self._sorted
-        return (events, ItemEvents.of(*self.read(rows, done), rows.n_items)) if done < len(self._codes) else (events,)
+    def events(self, rows: ItemRows, end: int) -> tuple[ItemEvents, ...]:
+        """Those up to `end` as features count them; sorted but for the newest of them."""
+        known = self._sorted
+        if known is None or not known[0].alike(rows) or not 0 <= end - known[1] <= TAIL:
+            known = self._sorted = rows, end, ItemEvents.of(*self.read(rows, end), rows.version.size)
+        _, done, events = known
+        if done == end:
+            return (events,)
+        return events, ItemEvents.of(*self.read(rows, end, done), rows.version.size)
 
 
 @dataclass(frozen=True)
@@ -59,8 +68,8 @@ class ItemRows:
     out, in that what happened before `until` is read `shift` later; microseconds.
     """
 
+    version: IndexVersion
     of: NDArray[np.int64]  # [n_codes] -1 where the version lacks the item
-    n_items: int
     until: int
     shift: int
 
@@ -68,10 +77,9 @@ class ItemRows:
         """Times, int64 [n], as they are read."""
         return np.where(times < self.until, times + self.shift, times)
 
-    @property
-    def key(self) -> object:
-        """What decides how a given code and time are read."""
-        return self.n_items, self.until, self.shift
+    def alike(self, other: ItemRows) -> bool:
+        """Whether the same codes and times are read alike."""
+        return self.version is other.version and self.until == other.until and self.shift == other.shift
 
 
 class LiveCounters:
@@ -109,17 +117,10 @@ class LiveCounters:
         """When a request is made, microseconds since 1970: after every event."""
         return max(self._begin, self.newest + 1)
 
-    def popularity(self, known: NDArray[np.float32], version: IndexVersion) -> NDArray[np.float32]:
-        """How often each item was taken in all, float32 [n_items], `known` of them before."""
-        rows, found = self._item_rows(version), known.astype(np.float64)
-        for log, sign in ((self._taken, 1), (self._undone, -1)):
-            found += sign * np.bincount(log.read(rows)[0], minlength=len(found))
-        return np.maximum(found, 0).astype(np.float32)
-
     def takings(self, version: IndexVersion) -> LaterTakings:
         """What was taken, for the sources that continue with it."""
         rows, today = self._item_rows(version), max(self._store.today, self.newest // DAY + 1)
-        (taken, when), (undone, then) = self._taken.read(rows), self._undone.read(rows)
+        (taken, when), (undone, then) = (log.read(rows, len(log)) for log in (self._taken, self._undone))
         return LaterTakings(
             item=np.concatenate([taken, undone]),
             day=np.concatenate([when, then]) // DAY,
@@ -131,8 +132,8 @@ class LiveCounters:
     def facts(self, known: ShopFacts, version: IndexVersion) -> ShopFacts:
         """What features read of the shop, with what was taken and looked at since; sorted when it is read."""
         rows = self._item_rows(version)
-        taken = ContinuedEvents(known.taken, rows.shift, partial(_later, self._taken, self._undone, rows))
-        looked = ContinuedEvents(known.looked, rows.shift, partial(_later, self._looked, ItemLog(), rows))
+        taken = ContinuedEvents(known.taken, rows.shift, _read_later(self._taken, self._undone, rows))
+        looked = ContinuedEvents(known.looked, rows.shift, _read_later(self._looked, ItemLog(), rows))
         return known.continued(taken, looked, self.now)
 
     def _code(self, event: RecordedEvent) -> int:
@@ -145,7 +146,7 @@ class LiveCounters:
             before = np.concatenate([before, version.rows_of(new)])
         self._rows = version, before
         shift = max(0, self._first // DAY * DAY - self._begin)
-        return ItemRows(before, version.size, self._begin, shift)
+        return ItemRows(version, before, self._begin, shift)
 
     def _undo(self, version: IndexVersion, event: RecordedEvent) -> None:
         """Count the taking that a return undoes no more: the latest of that item before it that none undid yet."""
@@ -174,5 +175,13 @@ class LiveCounters:
         return [*found, *((one.time, not one.is_return, one) for one in counted)]
 
 
-def _later(added: ItemLog, undone: ItemLog, rows: ItemRows) -> LaterEvents:
-    return LaterEvents(added.events(rows), ItemEvents.of(*undone.read(rows), rows.n_items))
+def popularity(known: NDArray[np.float32], later: LaterTakings) -> NDArray[np.float32]:
+    """How often each item was taken in all, float32 [n_items], `known` of them before."""
+    found = known + np.bincount(later.item, later.sign, len(known))
+    return np.maximum(found, 0).astype(np.float32)
+
+
+def _read_later(added: ItemLog, undone: ItemLog, rows: ItemRows) -> Callable[[], LaterEvents]:
+    """What reads the events of two logs as they are now, when it is called."""
+    until, back = len(added), len(undone)
+    return lambda: LaterEvents(added.events(rows, until), ItemEvents.of(*undone.read(rows, back), rows.version.size))

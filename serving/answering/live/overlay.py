@@ -16,7 +16,7 @@ from retrieval.errors import ShortlistError
 from retrieval.sources.protocols import CandidateSource
 from retrieval.sources.registry import LaterTakings, source_specs
 from serving.answering.forked import FORK_GUARD
-from serving.answering.live.counters import LiveCounters
+from serving.answering.live.counters import LiveCounters, popularity
 from serving.answering.live.forget import Forgets, Forgotten, RecordedEventsForget, ReleasesForget, forget_user
 from serving.answering.recorded.users import LiveUsers
 from serving.answering.release_state import ReleaseState
@@ -130,11 +130,11 @@ class LiveShoppers:
 
     def _joined(self, state: ReleaseState, counters: LiveCounters) -> ReleaseState:
         version, retriever = state.version, state.retriever
-        sources = ContinuedSources(retriever.sources, counters.takings(version))
-        popularity = counters.popularity(retriever.popularity, version)
+        later = counters.takings(version)
+        sources, taken = ContinuedSources(retriever.sources, later), popularity(retriever.popularity, later)
         return state.with_live(
             LiveUsers(self.events, self._read_up_to(state), counters.now),
-            replace(retriever, popularity=popularity, sources=sources),
+            replace(retriever, popularity=taken, sources=sources),
             lambda known: counters.facts(known, version),
         )
 

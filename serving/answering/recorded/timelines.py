@@ -21,7 +21,25 @@ if TYPE_CHECKING:
 
 SAME = SECOND  # events of one shopper, item and kind that are nearer in time are one event, which two systems noted
 UNKNOWN, UNKNOWN_RETURN = -1, -2  # codes of kinds of events that the release does not know
-Columns = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int16], NDArray[np.int64]]
+
+
+class Columns(NamedTuple):
+    """Those of a timeline, [n] each."""
+
+    item: NDArray[np.int32]
+    query: NDArray[np.int32]
+    kind: NDArray[np.int16]
+    time: NDArray[np.int64]
+
+    def joined(self, later: Columns) -> Columns:
+        """Those of both, in the order of time."""
+        order = np.argsort(np.concatenate([self.time, later.time]), kind="stable")
+        return Columns(
+            np.concatenate([self.item, later.item])[order],
+            np.concatenate([self.query, later.query])[order],
+            np.concatenate([self.kind, later.kind])[order],
+            np.concatenate([self.time, later.time])[order],
+        )
 
 
 class UserTimeline(NamedTuple):
@@ -61,9 +79,7 @@ def user_timeline(
     known = of_release(store, user_id, live.forgotten_at)
     events = not_in_release(store, version, user_id, (stored.event for stored in live.events))
     added, own = _columns_of(sorted(events, key=lambda event: event.time), store, version)
-    item, query, kind, time = (np.concatenate(pair) for pair in zip(known, added, strict=True))
-    order = np.argsort(time, kind="stable")  # events may be recorded late
-    item, query, kind, time = item[order], query[order], kind[order], time[order]
+    item, query, kind, time = known.joined(added)  # events may be recorded late
     if (back := kind == UNKNOWN_RETURN).any():
         takes = np.isin(kind, np.asarray(targets, np.int64)) & (item >= 0)
         kept = ~back & (undone_by(np.zeros(len(item), np.int64), item, takes, back) < 0)
@@ -98,7 +114,7 @@ def of_release(store: UserStore, user_id: str, forgotten_at: int | None) -> Colu
     if forgotten_at is not None:
         first = int(np.searchsorted(timeline.time[own], forgotten_at, side="right"))
         own = slice(own.start + first, own.stop)
-    return timeline.item[own], timeline.query[own], timeline.kind[own], timeline.time[own]
+    return Columns(timeline.item[own], timeline.query[own], timeline.kind[own], timeline.time[own])
 
 
 def _columns_of(
@@ -117,8 +133,9 @@ def _columns_of(
         before, unknown = text, returned if event.is_return else UNKNOWN
         lines.append((row, -1, code_of.get(event.kind, unknown), event.time))
     table = np.array(lines, np.int64).reshape(len(lines), 4)
-    item, query, kind = (table[:, at].astype(kind) for at, kind in enumerate((np.int32, np.int32, np.int16)))
-    return (item, query, kind, table[:, 3]), tuple(codes)
+    item, query, kind, time = table.T
+    found = Columns(item.astype(np.int32), query.astype(np.int32), kind.astype(np.int16), time)
+    return found, tuple(codes)
 
 
 def _codes(store: UserStore) -> dict[str, int]:

@@ -102,7 +102,7 @@ def fallbacks_of(state: ReleaseState, batch: Batch) -> list[tuple[str, ...]]:
     missing = state.missing_ranker(batch.task.order, batch.task.gate) if batch.rerank else None
     of_all = () if missing is None else (f"{SOURCES} ({missing})",)
     of_all = (*of_all, RECOMMENDATION) if batch.query_is_empty else of_all
-    popular = POPULAR if state.user_store.popularity.any() else CATALOGUE
+    popular = POPULAR if state.retriever.popularity.any() else CATALOGUE
     known: list[bool] = np.any(users.histories.readable, axis=1).tolist()
     lines = zip(known, users.unknown.tolist(), users.named.tolist(), asked, strict=True)
     return [(*of_all, *_stood_in(popular, *line)) for line in lines]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ranking.features.facts import ShopFacts
 from retrieval.data.time_units import DAY
 from retrieval.data.timeline import Timeline
-from serving.answering.live.counters import TAIL, LiveCounters
+from serving.answering.live.counters import TAIL, LiveCounters, popularity
 from serving.engine import Engine
 from serving.live.events import RecordedEvent
 from serving.live.sqlite_store import SqliteStore
@@ -111,9 +111,9 @@ def test_a_return_takes_its_purchase_out_of_every_window(engine: Engine, store: 
     store.append([bought, back, other])
     for stored in store.since(1, 10):
         without.add(engine.state.version, [stored])
-    version, popularity = engine.state.version, engine.state.retriever.popularity
+    version, known = engine.state.version, engine.state.retriever.popularity
     np.testing.assert_array_equal(windows(without.facts(engine.state.facts, version), begin + 2), before)
-    assert without.popularity(popularity, version).tolist() == popularity.tolist()
+    assert popularity(known, without.takings(version)).tolist() == known.tolist()
 
 
 def test_many_events_are_counted_as_few_are(engine: Engine, store: SqliteStore) -> None:
