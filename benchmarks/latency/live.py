@@ -42,7 +42,7 @@ class LiveRun:
     rate: float = 2_000.0
     seconds: float = 10.0
     rounds: int = 4
-    shoppers: int = 200
+    shoppers: int = 1_000
     kind: str = "recommend, not reranked"
     device: str = "auto"
     seed: int = 0
@@ -112,7 +112,7 @@ class LiveRun:
             else threading.Thread(target=_record, args=(engine.record_many, *work))
         )
         writer.start()
-        while count.value == 0:  # the process starts
+        while count.value == 0 and writer.is_alive():  # the process starts
             time.sleep(0.01)
         try:
             yield lambda: int(count.value)
