@@ -69,8 +69,9 @@ class RecentPopularity:
         known = self._counts(later.today - later.shift)
         inside = (later.day >= later.today - self.days) & (later.day < later.today)
         size = int(max(known.rows.max(initial=-1), later.item.max(initial=-1))) + 1
-        counts = np.bincount(later.item[inside], later.sign[inside], size)
-        counts[known.rows] += known.counts
+        counts = np.zeros(size)
+        counts[known.rows] = known.counts
+        counts += np.bincount(later.item[inside], later.sign[inside], size)
         rows = np.flatnonzero(counts > 0)
         return PopularityNow(Counts.of(rows, counts[rows]))
 

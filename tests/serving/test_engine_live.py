@@ -62,8 +62,8 @@ def test_a_new_shopper_begins_with_the_first_event(live: Engine, data: DataSet) 
     assert live.recommend(user_id="ann").fallbacks == (POPULAR,)
     assert live.search("red mug", user_id="ann").fallbacks == (QUERY_ALONE,)
     assert live.record("ann", data.item_ids[3], "view")
-    assert live.recommend(user_id="ann").fallbacks == ()
-    assert live.search("red mug", user_id="ann").fallbacks == ()
+    for answer in (live.recommend(user_id="ann"), live.search("red mug", user_id="ann")):
+        assert (answer.fallbacks, answer.degraded) == ((), ())
     assert contexts(live, "ann").behaviour.browsed.rows.tolist() == [row(live, data.item_ids[3])]
     assert live.recommend(user_id="bob").fallbacks == (POPULAR,)
 
@@ -203,7 +203,7 @@ def test_what_is_taken_of_late_becomes_popular(live: Engine, data: DataSet, late
     events = [{"user_id": f"new {n}", "item_id": least, "event": "purchase", "timestamp": later(n)} for n in range(500)]
     live.record_many(events)
     assert live.state.retriever.popularity[row(live, least)] == before + 500
-    assert ids(live.recommend())[0] == least
+    assert (ids(live.recommend())[0], live.recommend().degraded) == (least, ())
     live.record_many([{**one, "event": "return"} for one in events])
     live.refresh()  # however much there is to count
     assert live.state.retriever.popularity[row(live, least)] == before

@@ -61,3 +61,13 @@ def test_recent_popularity_goes_on_with_what_was_taken_since() -> None:
     hits = source.continued(later).read(asked([[]] * 2, day=[0, 40])).top(9)  # as of now, whatever the request's day
     assert hits.rows.tolist() == [[3, 7, 0, *[-1] * 6]] * 2
     np.testing.assert_allclose(hits.scores[0, :3], np.log1p([4, 2, 1]), rtol=1e-6)
+
+
+def test_recent_popularity_goes_on_where_nothing_was_taken_since() -> None:
+    source, nothing = RecentPopularity(np.array([1, 2, 2]), np.array([3, 3, 0]), 2), np.empty(0, np.int64)
+    later = LaterTakings(item=nothing, day=nothing, sign=nothing, today=3, shift=0)
+    hits = source.continued(later).read(asked([[]])).top(3)
+    assert hits.rows.tolist() == [[3, 0, -1]]
+    np.testing.assert_allclose(hits.scores[0, :2], np.log1p([2, 1]), rtol=1e-6)
+    none = RecentPopularity(nothing, nothing, 2).continued(later).read(asked([[]])).top(1)
+    assert none.rows.tolist() == [[-1]]
