@@ -177,8 +177,9 @@ class LiveCounters:
 
 def popularity(known: NDArray[np.float32], later: LaterTakings) -> NDArray[np.float32]:
     """How often each item was taken in all, float32 [n_items], `known` of them before."""
-    found = known + np.bincount(later.item, later.sign, len(known))
-    return np.maximum(found, 0).astype(np.float32)
+    found = np.zeros(len(known), np.float32)
+    np.maximum(known + np.bincount(later.item, later.sign, len(known)), 0, out=found, casting="same_kind")
+    return found
 
 
 def _read_later(added: ItemLog, undone: ItemLog, rows: ItemRows) -> Callable[[], LaterEvents]:
