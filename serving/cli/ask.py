@@ -1,11 +1,11 @@
-"""The commands that ask the live release: recommend, search, similar, cart; one request or many."""
+"""The commands that ask the live release: recommend, search, similar, cart, one request or many; why-not."""
 
 from __future__ import annotations
 
 import json
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 
@@ -27,18 +27,22 @@ from serving.cli.options import (
     NoSpellcheck,
     User,
 )
-from serving.cli.show import show_answer, show_json, show_reasons
+from serving.cli.show import show_answer, show_json
+from serving.cli.show_why import show_explanations, show_why_not
 
 if TYPE_CHECKING:
     from serving.engine import Engine
     from serving.request import Answer, Filters
     from serving.texts.catalogue import Language
 
+TaskOption: TypeAlias = Literal["recommend", "search", "similar", "complete_cart"]
+
 
 def add_commands(app: typer.Typer) -> None:
     """Add the commands of this module to `shortlist`."""
     for command in (recommend, search, similar, cart):
         app.command()(command)
+    app.command("why-not")(why_not)
 
 
 def recommend(
@@ -141,6 +145,7 @@ def similar(
     item: Annotated[str | None, typer.Argument(help="An item id.")] = None,
     k: K = 10,
     filter_: Filter = None,
+    explain: Explain = False,
     diversity: Diversity = 0.0,
     device: Device = "auto",
     items: Items = None,
@@ -150,7 +155,7 @@ def similar(
     language: AnswerLanguage = None,
 ) -> None:
     """Find the items most similar to an item, or to each of many."""
-    many = asks_many(items, every, out, "--items", {"ITEM": item, "--language": language})
+    many = asks_many(items, every, out, "--items", {"ITEM": item, "--explain": explain, "--language": language})
     if item is None and not many:
         raise BadRequest("similar: give an item id; for many --items FILE or --all")
     filters = filters_of(filter_)
@@ -159,8 +164,8 @@ def similar(
         ask = partial(engine.similar_many, k=k, filters=filters, diversity=diversity, show_progress=True)
         answer_file(engine, "item_id", ask, items, out, as_json=as_json)
         return
-    answer = engine.similar(item, k=k, filters=filters, diversity=diversity)
-    show(answer, f"similar to {item}", as_json, language)
+    answer = engine.similar(item, k=k, filters=filters, explain=explain, diversity=diversity)
+    show(answer, f"similar to {item}", as_json, language, explained_by=engine if explain else None)
 
 
 def cart(
@@ -195,6 +200,48 @@ def cart(
     show(answer, f"cart: {items}", as_json, language, explained_by=engine if explain else None)
 
 
+def why_not(
+    bundle: Bundle,
+    item: Annotated[str, typer.Argument(help="The id of the item that is missed.")],
+    query: Annotated[str | None, typer.Option("--query", help="The query of the request.")] = None,
+    user: User = None,
+    history: History = None,
+    task: Annotated[
+        TaskOption | None,
+        typer.Option(help="What is asked for; --history is then the cart, or the item.  [default: by the query]"),
+    ] = None,
+    k: K = 10,
+    filter_: Filter = None,
+    filter_seen: FilterSeen = None,
+    no_rerank: NoRerank = False,
+    diversity: Diversity = 0.0,
+    no_spellcheck: NoSpellcheck = False,
+    device: Device = "auto",
+    as_json: AsJson = False,
+    language: AnswerLanguage = None,
+) -> None:
+    """Say why an item is not among those that a request is answered with, and what would bring it in."""
+    from serving.request import Request
+
+    request = Request(
+        task=task,
+        user_id=user,
+        history=item_ids(history),
+        query=query,
+        k=k,
+        filters=filters_of(filter_),
+        filter_seen=filter_seen,
+        rerank=not no_rerank,
+        diversity=diversity,
+        spellcheck=not no_spellcheck,
+    )
+    found = opened(bundle, device).why_not(request, item)
+    if as_json:
+        show_json(found.to_dict(language or "en"))
+    else:
+        show_why_not(found, language or "en")
+
+
 def opened(bundle: Path, device: str) -> Engine:
     """An engine for one answer: the live release as it is now."""
     from serving.engine import Engine
@@ -205,7 +252,7 @@ def opened(bundle: Path, device: str) -> Engine:
 def show(
     answer: Answer, title: str, as_json: bool, language: Language | None, *, explained_by: Engine | None = None
 ) -> None:
-    """An answer on stdout, with what `explained_by` calls its contributions."""
+    """An answer on stdout, and why its items stand where they do, where `explained_by` answered."""
     if as_json:
         show_json(answer.to_dict(language))
         return
@@ -214,7 +261,7 @@ def show(
     if explained_by is not None:
         from serving.answering.explaining.contributions import about_contributions
 
-        show_reasons(answer, about_contributions(explained_by.state.facts, read), read)
+        show_explanations(answer, about_contributions(explained_by.state.facts, read), read)
 
 
 def item_ids(text: str | None) -> list[Any] | None:

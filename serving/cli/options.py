@@ -80,9 +80,7 @@ NoRerank: TypeAlias = Annotated[bool, typer.Option("--no-rerank", help="Do not r
 DeadlineMs: TypeAlias = Annotated[
     float | None, typer.Option("--deadline-ms", help="Milliseconds for the answer; reranking is cut to fit.")
 ]
-Explain: TypeAlias = Annotated[
-    bool, typer.Option("--explain", help="Say which features put each item in its place, where features did.")
-]
+Explain: TypeAlias = Annotated[bool, typer.Option("--explain", help="Say why each item stands where it does.")]
 Diversity: TypeAlias = Annotated[
     float, typer.Option("--diversity", help="How much relevance to give up for unlike items: 0 none, 1 all.")
 ]

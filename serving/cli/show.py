@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from serving.jobs.update_index import Updated
     from serving.request import Answer
 
-REASONS = 3  # contributions that are shown of an item
 PLAIN_WIDTH = 120  # columns where stdout is no terminal
 
 
@@ -70,31 +69,6 @@ def show_answer(answer: Answer, title: str, language: Language = "en") -> None:
     out = console()
     out.print(table)
     out.print(notes_on(answer, language))
-
-
-def show_reasons(answer: Answer, about: Mapping[str, str], language: Language = "en") -> None:
-    """What put each item in its place, in the words of `about`."""
-    out = console()
-    for place, hit in enumerate(answer.items, 1):
-        if hit.contributions:
-            out.print(f"{place}. {hit.item_id}: {reasons(hit.contributions, about, language)}")
-    if not any(hit.contributions for hit in answer.items):
-        out.print(text("explained.none", language))
-
-
-def reasons(contributions: Mapping[str, float], about: Mapping[str, str], language: Language = "en") -> str:
-    """The largest REASONS contributions in words.
-
-    >>> reasons({"hour": 0.0, "age": -2.0, "takings": 1.5}, {"age": "since it was taken first"})
-    '-2.00 age, since it was taken first; +1.50 takings'
-    """
-    largest = sorted(contributions.items(), key=lambda one: -abs(one[1]))[:REASONS]
-    named = {
-        name: text("explained.named", language, name=name, about=about[name]) if name in about else name
-        for name, _ in largest
-    }
-    told = [f"{value:+.2f} {named[name]}" for name, value in largest if value]
-    return text("note.also", language).join(told)
 
 
 def notes_on(answer: Answer, language: Language = "en") -> str:

@@ -33,7 +33,8 @@ def answered(*arguments: str | Path) -> dict[str, list[dict[str, object]]]:
         ("recommend", (*RERANKED, "--history")),
         ("search", (*RERANKED, "--history", "--no-spellcheck")),
         ("cart", RERANKED),
-        ("similar", ()),
+        ("why-not", ("--query", "--user", "--history", "--task", "--no-rerank", "--filter-seen")),
+        ("similar", ("--explain",)),
     ],
 )
 def test_the_same_thing_is_the_same_option_in_every_command(command: str, more: tuple[str, ...]) -> None:
@@ -90,12 +91,38 @@ def test_recommend_wants_someone() -> None:
     assert told.stderr == "error: recommend: give --user USER or --history ITEM,ITEM; for many --users FILE or --all\n"
 
 
-def test_an_answer_that_features_did_not_order_says_that_it_is_not_explained(bundle_path: Path) -> None:
-    plain = shortlist("search", bundle_path, "red mug", "--no-rerank", "--device", "cpu")
-    asked = shortlist("search", bundle_path, "red mug", "--no-rerank", "--device", "cpu", "--explain")
-    assert asked.exit_code == 0, asked.stderr
-    assert "not explained" not in plain.stdout
-    assert asked.stdout.rstrip().endswith("not explained: features did not order this answer")
+def test_an_answer_is_explained_where_it_is_asked(bundle_path: Path, engine: Engine) -> None:
+    asked = ("search", bundle_path, "red mug", "--no-rerank", "--device", "cpu", "-k", "3")
+    plain, told = shortlist(*asked), shortlist(*asked, "--explain")
+    assert told.exit_code == 0, told.stderr
+    assert "place after" not in plain.stdout
+    assert told.stdout.count("place after  retrieval ") == 3
+    assert "matches: " in told.stdout
+    assert "搜索词" in shortlist(*asked, "--explain", "--language", "zh").stdout
+    first = engine.search("red mug", k=3, rerank=False, explain=True).items[0].explanation
+    assert first is not None
+    reasons = answered("search", bundle_path, "red mug", "--no-rerank", "-k", "3", "--explain")["items"][0][
+        "explanation"
+    ]
+    assert reasons["reasons"] == [reason.text() for reason in first.reasons]  # type: ignore[index]
+
+
+def test_why_not_names_the_stage_and_a_change_that_brings_the_item_in(bundle_path: Path, engine: Engine) -> None:
+    item = engine.search("red mug", k=9, rerank=False).items[8].item_id
+    asked = ("why-not", bundle_path, item, "--query", "red mug", "--no-rerank", "-k", "4", "--device", "cpu")
+    told = shortlist(*asked)
+    assert told.exit_code == 0, told.stderr
+    assert "Retrieval puts it at place 9" in told.stdout
+    assert "Ask with k=9: it then stands at place 9." in told.stdout
+    found = json.loads(shortlist(*asked, "--json").stdout)
+    assert (found["stage"], found["change"]["fields"]) == ("retrieval", {"k": 9})
+    cart = shortlist("why-not", bundle_path, item, "--task", "complete_cart", "--history", item, "--device", "cpu")
+    assert "It came with the request" in cart.stdout
+    unknown = shortlist("why-not", bundle_path, "nothing", "--user", "nobody", "--device", "cpu")
+    assert (
+        unknown.stdout
+        == "nothing\n  why  No item has the id nothing.\n  change  No change of the request that was tried brings it in.\n"
+    )
 
 
 def test_a_history_on_the_shell_may_hold_events(bundle_path: Path, engine: Engine) -> None:

@@ -22,7 +22,7 @@ from serving.answering.second_stage import SecondStage
 from serving.answering.stages.rank import rank
 from serving.answering.stages.read_user import LiveRequests
 from serving.answering.tasks import TASKS
-from serving.cli.show import reasons
+from serving.cli.show_why import reasons
 from serving.engine import Engine
 from serving.evaluation.batch_requests import EVERY_GATE
 from serving.request import Request
