@@ -1,4 +1,4 @@
-"""`shortlist bench latency`, `recall` and `peers`: a whole bundle and its data set."""
+"""`shortlist bench latency`, `recall`, `explain` and `peers`: a whole bundle and its data set."""
 
 from __future__ import annotations
 
@@ -134,6 +134,25 @@ def recall(
 
     measured = RecallRun(data, bundle, device=device, quick=quick)
     run = begin_run(run_context(data=data, release=measured.release_id(), quick=quick), device=device)
+    record(run, measured.lines(), out=out, as_json=as_json)
+
+
+@bench.command()
+def explain(
+    bundle: Bundle,
+    seed: Seed = 0,
+    quick: Quick = False,
+    device: Device = "auto",
+    out: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """Whether explanations name what moves a score, what they cost, and how long `why_not` takes."""
+    from benchmarks.quality.explanations import ExplainRun
+    from benchmarks.result_lines import begin_run
+    from benchmarks.terminal import record, run_context
+
+    measured = ExplainRun(bundle, device=device, seed=seed, quick=quick)
+    run = begin_run(run_context(bundle=bundle, seed=seed or None, quick=quick), device=device)
     record(run, measured.lines(), out=out, as_json=as_json)
 
 
