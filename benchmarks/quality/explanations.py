@@ -6,6 +6,7 @@ score compared. A random other cause of the same request is taken away beside it
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -88,7 +89,7 @@ def _compared(engine: Engine, kind: str, request: Asked, rng: np.random.Generato
         if best is None or best.effect <= 0:
             continue
         named = best[0]
-        other = str(rng.choice([cause for cause in request.causes if cause != named]))
+        other = str(rng.choice([cause for cause in request.causes if cause not in (named, *named.split())]))
         whole = _score(engine, request.without(None), hit.item_id)
         return tuple(whole - _score(engine, request.without(cause), hit.item_id) for cause in (named, other))  # type: ignore[return-value]
     return None
@@ -122,7 +123,8 @@ def _of_query(query: str) -> Asked | None:
         return None
 
     def without(left_out: Cause | None) -> Request:
-        return Request(query=" ".join(word for word in words if word != left_out), spellcheck=False)
+        shorter = re.sub(rf"(?<!\w){re.escape(left_out or '')}(?!\w)", "", query, count=1)
+        return Request(query=shorter if left_out else query, spellcheck=False)
 
     return Asked(words, without)
 

@@ -43,7 +43,9 @@ class FeatureGroup:
     reads: what they need, in words. compute: a pure function of shortlists and the shop, `(shortlists, facts) ->
     {name: [n, k]}`. available: whether a shop has what they need. version: raise it whenever values change, for a
     ranker that learned from the former ones is then refused. searches: True for groups that read queries, False for
-    groups that read shoppers, None for both. listed: the features of a group whose names depend on the shop.
+    groups that read shoppers, None for both. alone: whether a candidate's values are the same whatever else is on its
+    shortlist, so that some of a list can be read by themselves. listed: the features of a group whose names depend on
+    the shop.
     """
 
     name: str
@@ -53,6 +55,7 @@ class FeatureGroup:
     available: Callable[[ShopFacts], bool] = lambda facts: True
     version: int = 1
     searches: bool | None = None
+    alone: bool = False
     listed: Callable[[ShopFacts], tuple[Feature, ...]] | None = None
 
     def of(self, facts: ShopFacts) -> tuple[Feature, ...]:
@@ -115,18 +118,23 @@ class FeatureReader:
             columns[group_of[name]] = (*columns.get(group_of[name], ()), (name, column))
         return cls(names, facts, columns)
 
-    def read(self, shortlists: Shortlists) -> NDArray[np.float32]:
-        """The features of every candidate, float32 [n, k, len(names)]; nan where missing and at a pad."""
-        n, k = shortlists.rows.shape
+    def read(self, shortlists: Shortlists, places: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """The features of every candidate, or of those at `places` int64 [k] of each list alone, float32
+        [n, k, len(names)]; nan where missing and at a pad."""
+        wanted = shortlists if places is None else shortlists.at(places)
+        n, k = wanted.rows.shape
         found = np.full((len(self.names), n, k), np.nan, np.float32)  # one feature after the other is quicker to write
-        for start in range(0, n, BLOCK) if (shortlists.rows >= 0).any() else ():
+        for start in range(0, n, BLOCK) if (wanted.rows >= 0).any() else ():
             part = slice(start, start + BLOCK)
-            some = shortlists if n <= BLOCK else shortlists.select(np.arange(start, min(start + BLOCK, n)))
+            lines = np.arange(start, min(start + BLOCK, n))
+            whole, some = (one if n <= BLOCK else one.select(lines) for one in (shortlists, wanted))
             for group, columns in self.columns.items():
-                values = group.compute(some, self.facts)
+                values = group.compute(some if group.alone else whole, self.facts)
                 for name, column in columns:
-                    found[column, part] = values[name]
-        found[:, shortlists.rows < 0] = np.nan
+                    value = values[name]
+                    given = places is None or group.alone or value.shape[1] == 1
+                    found[column, part] = value if given else value[:, places]
+        found[:, wanted.rows < 0] = np.nan
         return np.ascontiguousarray(found.transpose(1, 2, 0))
 
     @property

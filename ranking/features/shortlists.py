@@ -91,6 +91,11 @@ class Shortlists:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def at(self, places: NDArray[np.int64]) -> Self:
+        """The same requests with the candidates at `places`, int64 [k], of each list alone."""
+        scores = {name: scores[:, places] for name, scores in self.scores.items()}
+        return replace(self, rows=self.rows[:, places], fused=self.fused[:, places], scores=scores)
+
     def select(self, part: NDArray[np.int64]) -> Self:
         """Those of some requests, by position."""
         return replace(

@@ -58,6 +58,7 @@ register_group(
         reads="training events",
         features=(Feature("takings", "log of 1 + a count", "how often the item was taken in training"),),
         available=lambda facts: bool(facts.figures.takings.any()),
+        alone=True,
         compute=_all_time,
         searches=None,
     )
@@ -77,6 +78,7 @@ register_group(
             Feature("age", "log of 1 + days", "since the item was taken first", "it was never taken before"),
         ),
         available=lambda facts: facts.dated and len(facts.taken) > 0,
+        alone=True,
         compute=_recent,
         searches=False,
     )
@@ -91,6 +93,7 @@ register_group(
             Feature("conversion", "log of a share", f"takings a look in the {LONG} days before"),
         ),
         available=lambda facts: facts.dated and facts.has_looks,
+        alone=True,
         compute=_conversion,
         searches=False,
     )

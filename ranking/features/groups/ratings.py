@@ -23,6 +23,7 @@ register_group(
             Feature("rating", "stars", "mean rating, drawn towards the shop's mean", "a new item"),
             Feature("ratings", "log of 1 + a count", "how many ratings"),
         ),
+        alone=True,
         compute=_compute,
         available=lambda facts: bool(facts.figures.ratings.any()),
     )

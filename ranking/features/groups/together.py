@@ -127,6 +127,7 @@ register_group(
             if kind in facts.similarities
             for one in _names(kind, about, "never missing")
         ),
+        alone=True,
         compute=_together,
         available=lambda facts: bool(facts.similarities),
         searches=False,
@@ -143,6 +144,7 @@ register_group(
             if kind in facts.tower_parts
             for one in _names(kind, f"cosine of {kind} with", NO_HISTORY)
         ),
+        alone=True,
         compute=_cosines,
         available=lambda facts: bool(facts.tower_parts) and len(facts.timeline.item) > 0,
         searches=False,

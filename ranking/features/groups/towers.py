@@ -34,6 +34,7 @@ register_group(
             Feature(f"tower_{name}", "inner product", ABOUT[name]) for name in ABOUT if name in facts.tower_parts
         ),
         available=lambda facts: len(facts.tower_parts) > 1,
+        alone=True,
         compute=_compute,
     )
 )

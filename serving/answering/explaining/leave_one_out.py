@@ -122,8 +122,7 @@ def _scores(state: ReleaseState, changed: Batch, places: NDArray[np.int64]) -> S
     if changed.scored is None:
         return changed.candidates.hits.scores[:, places]
     ranker = changed.scored.ranker
-    features, fused = read_features(state, changed, state.feature_reader(ranker))
-    features, fused = features[:, places], fused[:, places]
+    features, fused = read_features(state, changed, state.feature_reader(ranker), places)
     return ranker.score(features.reshape(-1, features.shape[2]), fused.ravel()).reshape(fused.shape)
 
 

@@ -65,11 +65,13 @@ def _front_raised(shown: Scores, front: NDArray[np.bool_]) -> Scores:
     return np.where(front, np.maximum(shown, best), shown)
 
 
-def read_features(state: ReleaseState, batch: Batch, reader: FeatureReader) -> tuple[NDArray[np.float32], Scores]:
-    """The features of every candidate as a reader names them, float32 [n, k, n_features], and the fused scores, float32
-    [n, k], 0 at a pad."""
+def read_features(
+    state: ReleaseState, batch: Batch, reader: FeatureReader, places: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.float32], Scores]:
+    """The features of every candidate, or of those at `places` int64 [k] alone, as a reader names them, float32
+    [n, k, n_features], and their fused scores, float32 [n, k], 0 at a pad."""
     shortlists = shortlists_of(state, batch, sources_read(reader.names, state.facts.sources))
-    return reader.read(shortlists), shortlists.fused
+    return reader.read(shortlists, places), shortlists.fused if places is None else shortlists.fused[:, places]
 
 
 def shortlists_of(state: ReleaseState, batch: Batch, sources: Sequence[str]) -> Shortlists:

@@ -148,3 +148,13 @@ def test_popularity_after_the_newest_events_is_that_of_the_end_of_them() -> None
     assert (
         at_the_end != FeatureReader.of(names, shop.facts).read(replace(asked, now=asked.now * 0 + NOW + 9 * DAY))
     ).any()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_some_candidates_are_read_by_themselves_as_with_the_whole_list(seed: int) -> None:
+    shop = feature_shop(seed)
+    names = {**features_of(shop.facts, search=False), **features_of(shop.facts, search=True)}
+    reader, places = FeatureReader.of(names, shop.facts), np.array([4, 1])
+    whole, some = reader.read(shop.shortlists), reader.read(shop.shortlists, places)
+    np.testing.assert_allclose(some, whole[:, places], rtol=1e-5, atol=1e-6)
+    assert not np.isnan(some).all()

@@ -7,11 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from second_stages import by_one
 
 from retrieval.data.dataset import DataSet
 from retrieval.errors import BadRequest
 from serving.answering import pipeline
+from serving.answering.second_stage import SecondStage
 from serving.engine import Engine
+from serving.evaluation.batch_requests import EVERY_GATE
 from serving.explanation import Explanation
 from serving.request import Answer, Hit, Request
 
@@ -73,6 +76,27 @@ def test_an_event_has_the_effect_that_asking_without_it_has(engine: Engine, data
         for hit in explained.items[:5]:
             effect = {one.item_id: one.effect for one in explanation_of(hit).events}[cause.item_id]
             assert hit.score - then[hit.item_id] == pytest.approx(effect, abs=2e-3)
+
+
+@pytest.mark.parametrize("feature", ["fused_gap", "towers_rank", "own_looked"])
+def test_an_effect_is_on_the_score_of_the_features_where_they_ordered(
+    engine: Engine, data: DataSet, feature: str
+) -> None:
+    by_feature = SecondStage({"recommend": by_one(feature)})
+    ordered = Engine(replace(engine.state, scores=EVERY_GATE, steps=(), second_stage=by_feature))
+    history = given_history(ordered, data.user_ids[11])
+    asked = {"k": 120, "filter_seen": False}
+    explained = ordered.recommend(history=history, explain=True, **asked)  # type: ignore[arg-type]
+    assert explained.reranked == ("features",)
+    moved = 0
+    for cause in explanation_of(explained.items[0]).events[:4]:
+        without = [event for event in history if event[0] != cause.item_id]
+        then = scores_of(ordered.recommend(history=without, **asked))  # type: ignore[arg-type]
+        for hit in (*explained.items[:3], *explained.items[-3:]):
+            effect = {one.item_id: one.effect for one in explanation_of(hit).events}[cause.item_id]
+            assert hit.score - then[hit.item_id] == pytest.approx(effect, abs=2e-3)
+            moved += effect != 0
+    assert moved
 
 
 def test_a_stored_shopper_and_their_events_given_have_the_same_causes(engine: Engine, data: DataSet) -> None:
