@@ -183,7 +183,8 @@ class UserTower:
         counts = batch.recency(self.config.linear_decay)  # 0 for what is no item
         if not len(source):
             return np.zeros((len(counts), self.config.linear), np.float32)
-        return np.matmul(counts[:, None, :], source[np.maximum(batch.items, 0)])[:, 0]
+        means: Vectors = np.matmul(counts[:, None, :], source[np.maximum(batch.items, 0)])[:, 0]
+        return means
 
     def combine(self, queries: Vectors, histories: Vectors) -> Vectors:
         """The weighted sum of query and history vectors, scaled to unit content; an empty history changes nothing."""

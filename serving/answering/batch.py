@@ -124,6 +124,7 @@ class Order(NamedTuple):
 class Found(TypedDict, total=False):
     """What stages write, by the fields of a Batch."""
 
+    k: int
     users: UserContexts
     queries: Queries
     vectors: Vectors

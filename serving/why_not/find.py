@@ -61,7 +61,7 @@ def _followed(state: ReleaseState, request: Request, row: int, fix: Fix) -> Chan
             return Change(fields, fix.place)
         found = look(state, replace(request, **fields), row)  # type: ignore[arg-type]
         if found.why_not.stage == ANSWERED:
-            return Change(fields, next(reversed(found.why_not.places.values())))
+            return Change(fields, list(found.why_not.places.values())[-1])
         if not found.fixes:
             return None
         fix = found.fixes[0]

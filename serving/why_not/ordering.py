@@ -96,13 +96,14 @@ def _rows_after(ordered: Batch, stage: str) -> Rows:
 def _scores_after(ordered: Batch, stage: str) -> Scores | None:
     """The scores that a stage ordered by, float32 [k] in the order that it left; None where it has none."""
     hits, scored, ranking = ordered.candidates.hits, ordered.scored, ordered.ranking
+    found: Scores | None = None
     if stage == CROSS_ENCODER and ranking is not None:
-        return ranking.logits[0]
-    if stage == FEATURES:
-        return hits.scores[0]
-    if stage == "retrieval":
-        return (hits if scored is None else scored.before(hits)).scores[0]
-    return None
+        found = ranking.logits[0]
+    elif stage == FEATURES:
+        found = hits.scores[0]
+    elif stage == "retrieval":
+        found = (hits if scored is None else scored.before(hits)).scores[0]
+    return found
 
 
 def _terms(state: ReleaseState, ordered: Batch, stage: str, row: int, rival: int) -> dict[str, float]:

@@ -123,7 +123,7 @@ def _raised_by_popularity(
     total = sum(
         (part[line, places] for name, part in parts.items() if name.startswith(POPULARITY)), np.zeros(len(places))
     )
-    return (total > 0).tolist()
+    return [bool(raised) for raised in total > 0]
 
 
 def _matched(
