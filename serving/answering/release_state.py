@@ -13,7 +13,7 @@ from indexing.bundle.bundle import Bundle
 from indexing.bundle.releases import Release
 from indexing.version.index_version import IndexVersion
 from ranking.feature_ranker.protocol import FeatureRanker
-from ranking.features.facts import Does, ShopFacts
+from ranking.features.facts import ShopFacts
 from ranking.features.registry import FeatureReader
 from ranking.features.shortlists import Shortlists
 from retrieval.data.time_units import DAY
@@ -222,17 +222,15 @@ class ReleaseState:
 
     @cached_property
     def popular_this_week(self) -> frozenset[int]:
-        """The rows of the items that were taken most in the 7 days before the release: a hundredth of those that were,
+        """The rows of the items that were taken most in the 7 days before now: a hundredth of those that were,
         POPULAR at least. Nothing where times are no dates."""
         facts = self.facts
-        if not facts.dated or facts.today is None:
+        if not facts.dated or facts.today is None or not len(facts.taken):
             return frozenset()
-        timeline = facts.timeline
-        lately = (timeline.time >= facts.today - 7 * DAY) & (timeline.item >= 0)
-        taken = timeline.item[lately & (facts.does[timeline.kind] == Does.TAKE)]
-        rows, counts = np.unique(taken, return_counts=True)
-        most = np.argsort(-counts, kind="stable")[: max(POPULAR, len(rows) // 100)]
-        return frozenset(rows[most[counts[most] > 1]].tolist())
+        rows, now = np.arange(facts.n_items), np.array(facts.today)
+        counts = facts.taken.before(rows, now) - facts.taken.before(rows, now - 7 * DAY)
+        most = np.argsort(-counts, kind="stable")[: max(POPULAR, int(np.count_nonzero(counts)) // 100)]
+        return frozenset(most[counts[most] > 1].tolist())
 
     @cached_property
     def _items_with(self) -> Callable[[str], int] | None:
