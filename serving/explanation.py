@@ -19,6 +19,19 @@ class SourceScore(NamedTuple):
     proposed: bool  # whether the item was among those that this source proposed
 
 
+class RuleEffect(NamedTuple):
+    """What one merchandising rule did to one item of an answer.
+
+    `kind` is that of the rule. `shift` are the standard deviations of relevance that a boost added, 0 for other kinds.
+    `places` are those that the item moved up by all rules together, below 0 where it moved down.
+    """
+
+    rule: str
+    kind: str
+    shift: float
+    places: int
+
+
 class EventCause(NamedTuple):
     """An item of the shopper's history or cart, and what all events on it change together."""
 
@@ -60,16 +73,17 @@ class Explanation:
     """Why one item stands where it does.
 
     `places` are its places from 1 after each stage that ordered the answer, by the stage: `retrieval`, `features`,
-    `cross-encoder`, `groups`, `diversity`, and others that a release may have. `sources` are what the candidate sources
-    gave it. `events` and `words` are what it was scored for, the largest effect first: its score (of the feature
-    ranker where features ordered, else the weighted sum of the sources) less its score without these events or this
-    word, all else the same. `reasons` are what may be said to a shopper, the strongest first.
+    `cross-encoder`, `groups`, `rules`, `diversity`. `sources` are what the candidate sources gave it, `rules` what
+    merchandising rules did to it. `events` and `words` are what it was scored for, the largest effect first: its score
+    (of the feature ranker where features ordered, else the weighted sum of the sources) less its score without these
+    events or this word, all else the same. `reasons` are what may be said to a shopper, the strongest first.
     """
 
     places: Mapping[str, int] = field(default_factory=dict, hash=False)
     sources: Mapping[str, SourceScore] = field(default_factory=dict, hash=False)
     events: tuple[EventCause, ...] = ()
     words: tuple[WordCause, ...] = ()
+    rules: tuple[RuleEffect, ...] = ()
     reasons: tuple[Reason, ...] = ()
 
     def to_dict(self, language: Language = "en") -> dict[str, object]:
@@ -80,4 +94,5 @@ class Explanation:
             "sources": {name: given._asdict() for name, given in self.sources.items()},
             "events": [cause._asdict() for cause in self.events],
             "words": [cause._asdict() for cause in self.words],
+            "rules": [effect._asdict() for effect in self.rules],
         }

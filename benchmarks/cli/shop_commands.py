@@ -147,7 +147,7 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Whether explanations name what moves a score, what they cost, and how long `why_not` takes."""
-    from benchmarks.quality.explanations import ExplainRun
+    from benchmarks.latency.explanations import ExplainRun
     from benchmarks.result_lines import begin_run
     from benchmarks.terminal import record, run_context
 

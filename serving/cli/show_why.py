@@ -64,6 +64,7 @@ def _explained(
     yield "reason", text("note.also", language).join(reason.text(language) for reason in explanation.reasons)
     yield "places", _places(explanation.places)
     yield "features", reasons(hit.contributions, about, language)
+    yield "rules", text("note.also", language).join(f"{one.rule} ({one.kind})" for one in explanation.rules)
     yield "sources", _largest(((name, given.share) for name, given in explanation.sources.items()), language)
     yield "events", _largest(((f"{one.title} ({one.event})", one.effect) for one in explanation.events), language)
     yield "words", _largest(((one.word, one.effect) for one in explanation.words), language)

@@ -4,27 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.topk import Rows
+from serving.explanation import RuleEffect
 from serving.rules.boosts import Floats
 from serving.rules.placement import Placed
-
-
-class RuleEffect(NamedTuple):
-    """What one rule did to one item of an answer.
-
-    `kind` is that of the rule. `shift` are the standard deviations of relevance that a boost added, 0 for other kinds.
-    `places` are those that the item moved up by all rules together, below 0 where it moved down.
-    """
-
-    rule: str
-    kind: str
-    shift: float
-    places: int
 
 
 @dataclass(frozen=True)

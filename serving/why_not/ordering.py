@@ -49,6 +49,10 @@ def in_order(state: ReleaseState, request: Request, ordered: Batch, row: int) ->
     longer = Fix({"k": place}, None if request.diversity else place)
     fixes = [longer, *undo] if place <= 2 * k else [*undo, longer]
     scores, rows = _scores_after(ordered, stage), _rows_after(ordered, stage)
+    if stage == "rules" and ordered.rule_effects is not None:
+        names = ", ".join(effect.rule for effect in ordered.rule_effects.of(0, row)) or "-"
+        told = {"rules": names, "before": str(list(places.values())[within[-1]]), "place": str(places[stage])}
+        return finding(stage, Reason("why_not.moved_by_rules", told), *fixes, places=places)
     if scores is None:
         told = {"stage": stage, "before": str(list(places.values())[within[-1]]), "place": str(places[stage])}
         return finding(stage, Reason("why_not.moved", told), *fixes, places=places)

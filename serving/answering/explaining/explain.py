@@ -78,6 +78,7 @@ def _explained(state: ReleaseState, batch: Batch, order: Order, line: int) -> li
             source_scores(state, batch, line, int(order.places[line, shown[at]])),
             tuple(sorted(causes, key=lambda cause: -abs(cause.effect))),
             tuple(sorted(words, key=lambda cause: -abs(cause.effect))),
+            () if batch.rule_effects is None else batch.rule_effects.of(line, row),
             reasons[at],
         )
         found.append(Explained(added[at], explanation))

@@ -15,6 +15,7 @@ from indexing.ann.protocols import VectorIndex
 from retrieval.data.dataset import DataSet
 from retrieval.sources.fusion import Fusion
 from retrieval.topk import Hits
+from ruled import ruled
 from serving.engine import Engine
 from serving.request import Request
 from serving.why_not.result import WhyNot
@@ -239,3 +240,20 @@ def test_every_item_of_the_shop_has_an_explanation_that_holds(plain: Engine, use
             place = place_after(plain, request(), found)
             assert place is not None
             assert place <= found.change.place
+
+
+def test_a_rule_that_hides_or_buries_an_item_is_named(plain: Engine) -> None:
+    request = Request(query="mug", k=4)
+    lost = plain.answer(request).items[1].item_id
+    hidden = ruled(plain, f'\nkind = "block"\nitems = ["{lost}"]\n').why_not(request, lost)
+    assert (hidden.stage, hidden.change) == ("rules", None)
+    assert "rule 0" in hidden.reason.text()
+    burying = ruled(plain, f'\nkind = "bury"\nitems = ["{lost}"]\nstrength = 9\n')
+    buried = burying.why_not(request, lost)
+    assert (buried.stage, buried.reason.key) == ("rules", "why_not.moved_by_rules")
+    assert buried.reason.text().endswith(": rule 0.")
+    assert place_after(burying, request, buried) == buried.change.place  # type: ignore[union-attr]
+    explained = burying.answer(replace(request, k=SHORTLIST, explain=True)).items
+    (effect,) = next(hit.explanation.rules for hit in explained if hit.item_id == lost and hit.explanation)
+    assert (effect.rule, effect.kind) == ("rule 0", "bury")
+    assert effect.places < 0

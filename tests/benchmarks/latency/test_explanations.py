@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.quality.explanations import ExplainRun
+from benchmarks.latency.explanations import ExplainRun
 from benchmarks.result_lines import Line
 from serving.answering.explaining import explain as stage
 from serving.answering.explaining.leave_one_out import Effects, leave_one_out
