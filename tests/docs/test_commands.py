@@ -66,7 +66,7 @@ def test_commands_of_a_page_can_be_typed(page: Path) -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize("command", ["shortlist recomend bundle", "shortlist search bundle", "shortlist run b --dat x"])
+@pytest.mark.parametrize("command", ["shortlist recomend bundle", "shortlist cart bundle", "shortlist run b --dat x"])
 def test_a_command_that_there_is_not_is_seen(command: str) -> None:
     with pytest.raises(Exception, match=r"(?i)no such|missing"):
         parse(shlex.split(command)[1:])
