@@ -257,7 +257,7 @@ class Engine:
         `users` are ids: any iterable of strings, a pyarrow array, or a table or RecordBatchReader with a column
         `user_id`. `options` are arguments of `recommend`, for all of them. The columns are `user_id`, `rank` (from 1),
         `item_id`, `score`, `fallbacks` and `degraded`; the schema's metadata name the release, which answers all of
-        them. A thousand shoppers at a time are read, answered and forgotten. `show_progress` shows a bar on stderr.
+        them. A few hundred shoppers at a time are read, answered and forgotten. `show_progress` shows a bar on stderr.
         Raises BadRequest as `recommend` does, and for ids that are no text.
         """
         return answer_many(self.state, ManyRequests("user_id", users, Request(**options)), show_progress=show_progress)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +15,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from retrieval.encoders.blas_threads import ONE_BLAS_THREAD
+from retrieval.encoders.runtime import available_cores
 from retrieval.errors import BadRequest
 from retrieval.progress import progress
 from retrieval.topk import Rows, Scores
@@ -27,7 +31,7 @@ Asked: TypeAlias = Iterable[str] | pa.Table | pa.RecordBatchReader
 """Ids or queries: a list or any other iterable of strings, a pyarrow array of them, or a table with such a column."""
 Key: TypeAlias = Literal["user_id", "query", "item_id"]
 
-BLOCK = 1024  # requests that travel together
+BLOCK = 512  # requests that travel together
 UNIT = {"user_id": "shoppers", "query": "queries", "item_id": "items"}
 STRINGS = pa.list_(pa.string())
 
@@ -108,7 +112,8 @@ class ManyRequests:
 
 def answer_many(state: ReleaseState, many: ManyRequests, *, show_progress: bool = False) -> Iterator[pa.RecordBatch]:
     """The hits of all requests, in their order, block by block: see `ManyRequests.schema`, whose metadata name the
-    release and the revision of its index. All blocks are answered from `state`, with one block in memory."""
+    release and the revision of its index. All blocks are answered from `state`, one on each core, and no more
+    than one besides is in memory."""
     many.check()
     about = {"release": state.release.id, "index_revision": str(state.version.revision)}
     return _blocks(state, many, many.schema.with_metadata(about), show_progress)
@@ -118,14 +123,30 @@ def _blocks(
     state: ReleaseState, many: ManyRequests, schema: pa.Schema, show_progress: bool
 ) -> Iterator[pa.RecordBatch]:
     shown = progress(many.total, "answering", unit=UNIT[many.key]) if show_progress else nullcontext(_nobody_looks)
-    with shown as advance:
+    cores, waiting = available_cores(), deque[tuple[int, Future[pa.RecordBatch]]]()
+    with shown as advance, ThreadPoolExecutor(cores, thread_name_prefix="many requests") as pool:
         for block in many.blocks():
-            yield FORK_GUARD.run(partial(_hits, state, many.key, block, schema))
-            advance(len(block))
+            waiting.append((len(block), pool.submit(FORK_GUARD.run, partial(_hits, state, many.key, block, schema))))
+            if len(waiting) > cores:
+                yield _first_of(waiting, advance)
+        while waiting:
+            yield _first_of(waiting, advance)
+
+
+def _first_of(waiting: deque[tuple[int, Future[pa.RecordBatch]]], advance: Callable[[int], None]) -> pa.RecordBatch:
+    size, hits = waiting.popleft()
+    found = hits.result()
+    advance(size)
+    return found
 
 
 def _hits(state: ReleaseState, key: Key, block: list[Request], schema: pa.Schema) -> pa.RecordBatch:
-    """The hits of one block as columns."""
+    """The hits of one block as columns; blocks share the cores, so that each has one thread of BLAS."""
+    with ONE_BLAS_THREAD:
+        return _columns(state, key, block, schema)
+
+
+def _columns(state: ReleaseState, key: Key, block: list[Request], schema: pa.Schema) -> pa.RecordBatch:
     k = min(block[0].k, state.version.size)
     rows, scores = np.full((len(block), k), -1, np.int64), np.zeros((len(block), k), np.float32)
     fallbacks: list[tuple[str, ...]] = [()] * len(block)

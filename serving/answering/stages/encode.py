@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retrieval.data.timeline import QUERY_KIND, HistoryBatch
 from retrieval.topk import Vectors
@@ -15,6 +16,8 @@ from serving.answering.user_context import UserContexts
 
 if TYPE_CHECKING:
     from serving.answering.release_state import ReleaseState
+
+ALIKE = 128  # histories that are read at once, of about the same length: few are as long as the longest
 
 
 def encode(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
@@ -81,4 +84,18 @@ def _read_histories(state: ReleaseState, batch: HistoryBatch, text_of: Callable[
     rows = np.unique(batch.items[batch.items >= 0])
     items = np.where(batch.items >= 0, np.searchsorted(rows, batch.items), -1)
     coded = batch._replace(items=items, queries=codes)
-    return state.user_tower.histories(coded, state.version.readings_at(rows), vectors)
+    readings, tower = state.version.readings_at(rows), state.user_tower
+    if len(coded.items) <= ALIKE:
+        return tower.histories(coded, readings, vectors)
+    found = np.zeros((len(coded.items), state.version.dim), np.float32)
+    for part in _by_length(coded):
+        width = max(1, int(coded.present[part].sum(axis=1).max()))
+        newest = coded.each(lambda column, part=part, width=width: column[part][:, -width:])  # type: ignore[misc]
+        found[part] = tower.histories(newest, readings, vectors)
+    return found
+
+
+def _by_length(batch: HistoryBatch) -> list[NDArray[np.int64]]:
+    """The lines of a batch in parts of at most ALIKE, those of about the same length together."""
+    order = np.argsort(batch.present.sum(axis=1), kind="stable")
+    return np.array_split(order, -(-len(order) // ALIKE))

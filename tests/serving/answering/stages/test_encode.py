@@ -104,3 +104,16 @@ def test_a_search_is_heard_as_the_newest_event_where_the_towers_learned_to(engin
     assert np.allclose(vector(hears=False), vector(hears=False, text="steel saw"), atol=1e-4)
     assert np.allclose(vector(hears=False), vector(hears=False, gap=9))
     assert np.allclose(vector(hears=True, users=nothing), vector(hears=False, users=nothing))
+
+
+def test_histories_of_any_length_are_read_as_each_alone(
+    engine: Engine, data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = engine.state.user_contexts.of_users([*data.user_ids[:40], "nobody"])
+    lengths = users.histories.present.sum(axis=1)
+    assert len(set(lengths.tolist())) > 3
+    whole = history_vectors(engine.state, users)
+    monkeypatch.setattr("serving.answering.stages.encode.ALIKE", 7)
+    np.testing.assert_allclose(history_vectors(engine.state, users), whole, atol=1e-5)
+    assert not whole[-1].any()
+    assert whole[:-1].any(axis=1).sum() > 30
