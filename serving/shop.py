@@ -159,6 +159,8 @@ def in_order(data: DataSet, ids: Sequence[str], folder: Path) -> DataSet:
         item_ids=tuple(ids),
         events=data.events and replace(data.events, item=place[data.events.item]),
         judgements=data.judgements and replace(data.judgements, item=place[data.judgements.item]),
+        relations=data.relations
+        and replace(data.relations, item=place[data.relations.item], related=place[data.relations.related]),
     )
 
 

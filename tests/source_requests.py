@@ -17,7 +17,7 @@ N = 6  # items
 def asked(history: list[list[int]], day: list[int] | None = None, texts: list[str] | None = None) -> RequestBatch:
     lists = CSR.from_lists(history)
     n = len(history)
-    return RequestBatch(lists, lists, lists, lists, np.array(day or [0] * n, np.int64), texts or [""] * n)
+    return RequestBatch(lists, lists, lists, lists, np.array(day or [0] * n, np.int64), texts or [""] * n, lists)
 
 
 def every_pair(n: int) -> CSR:

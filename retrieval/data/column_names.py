@@ -78,6 +78,11 @@ USUAL: Mapping[str, Mapping[str, str]] = {
         "escilabel note 相关性 评分",
         "split": "split fold partition subset dataset",
     },
+    "relations": {
+        "item_id": _ITEM,
+        "related_id": "relatedid relatedproductid relateditemid relatedsku otherid targetid toid linkedsku",
+        "kind": "kind type relation relationtype relationship linktype label",
+    },
 }  # fmt: skip
 UPDATED = (
     "updatedat updated lastupdated lastupdate updatetime updatedate modifiedat modified lastmodified datemodified "
@@ -89,6 +94,7 @@ FILES = {
     "ratings bestellungen commandes pedidos 订单 行为",
     "queries": "queries query searches searchterms",
     "judgements": "judgements judgments judgement judgment qrels relevance labels grades",
+    "relations": "relations relation related productlinks links crosssells upsells complements substitutes",
 }
 
 

@@ -18,7 +18,8 @@ from retrieval.data.items import read_items
 from retrieval.data.judgements import SPLITS, Judgements, Queries, read_judgements, read_queries
 from retrieval.data.recorded import NEVER, RecordedEvents
 from retrieval.data.rejected import RejectedRows, shown
-from retrieval.data.schema import CONTRACT, EVENTS, ITEMS, JUDGEMENTS, QUERIES, open_source
+from retrieval.data.relations import Relations, read_relations
+from retrieval.data.schema import CONTRACT, EVENTS, ITEMS, JUDGEMENTS, QUERIES, RELATIONS, open_source
 from retrieval.data.time_units import DAY
 from retrieval.errors import BadConfig, BadData
 from retrieval.fingerprint import file_sha256, fingerprint
@@ -46,6 +47,7 @@ class DataSet:
     events: Events | None
     queries: Queries | None
     judgements: Judgements | None
+    relations: Relations | None = None
     report: CheckReport
     fingerprint: str
     language: Language
@@ -158,7 +160,7 @@ class _Reading:
         audits = {name: self._audit(name) for name in names}
         items = with_boilerplate(read_items(audits[ITEMS]))
         item_ids = tuple(items["item_id"].to_pylist())
-        for name in (EVENTS, JUDGEMENTS):
+        for name in (EVENTS, JUDGEMENTS, RELATIONS):
             if name in audits and item_ids:
                 audits[name].known_id = shown(item_ids[0])
         reader = EventReader(item_ids)
@@ -167,6 +169,7 @@ class _Reading:
         told = self._read_recorded(reader, audits)
         queries = read_queries(audits[QUERIES], reader.users) if QUERIES in audits else None
         judgements = read_judgements(audits[JUDGEMENTS], item_ids, queries.ids) if queries else None
+        relations = read_relations(audits[RELATIONS], item_ids) if RELATIONS in audits else None
         user_ids, language = self._user_ids(reader), language_of(items["title"].to_pylist())
         events = reader.events(user_ids) if audits.keys() & {EVENTS, RECORDED} else None
         if queries is not None:
@@ -178,10 +181,11 @@ class _Reading:
             events=events,
             queries=queries,
             judgements=judgements,
+            relations=relations,
             report=CheckReport(
                 folder=str(self.folder),
                 files=tuple(audit.report() for audit in audits.values()),
-                facts=facts_of(len(item_ids), len(user_ids), events, queries, judgements, language),
+                facts=facts_of(len(item_ids), len(user_ids), events, queries, judgements, relations, language),
                 notes=(*notes_on(self.folder, items, events), *told),
             ),
             language=language,
@@ -230,7 +234,7 @@ class _Reading:
             if one in names and other not in names:
                 raise BadData(f"{self.folder}: has {one} but no {other}; add it, or take {one} away")
         recorded = self.recorded is not None and self.recorded.source is not None
-        if require_interactions and len(names) == 1 and not recorded:
+        if require_interactions and not recorded and not {EVENTS, QUERIES}.intersection(names):
             raise BadData(
                 f"{self.folder}: has neither {EVENTS} nor {QUERIES} with {JUDGEMENTS}, nothing to learn from or to "
                 f"measure with; it holds {found}{self._meant(EVENTS)}"

@@ -10,6 +10,7 @@ import pyarrow as pa
 from retrieval.data.check_report import Json
 from retrieval.data.events import Events
 from retrieval.data.judgements import SPLITS, Judgements, Queries
+from retrieval.data.relations import KINDS, Relations
 from retrieval.data.schema import CONTRACT
 from retrieval.data.targets import kind_counts, kinds_unknown, targets_of_events
 from retrieval.errors import ShortlistError
@@ -27,6 +28,7 @@ def facts_of(
     events: Events | None,
     queries: Queries | None,
     judgements: Judgements | None,
+    relations: Relations | None,
     language: Language,
 ) -> dict[str, Json]:
     """Counts and spans of the data set by name, in JSON types."""
@@ -38,6 +40,9 @@ def facts_of(
         facts["queries"] = len(queries)
     if judgements is not None and len(judgements):
         facts |= _judgement_facts(judgements)
+    if relations is not None and len(relations):
+        counts = np.bincount(relations.kind, minlength=len(KINDS)).tolist()
+        facts["relations"] = {kind: count for kind, count in zip(KINDS, counts, strict=True) if count}
     return facts
 
 

@@ -18,6 +18,7 @@ from retrieval.data.column_names import renames
 from retrieval.errors import BadData
 
 ITEMS, EVENTS, QUERIES, JUDGEMENTS = "items.parquet", "events.parquet", "queries.parquet", "judgements.parquet"
+RELATIONS = "relations.parquet"
 PANDAS_INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+")  # row numbers that pandas adds are no attribute
 BATCH_ROWS = 1 << 17  # rows that are read at once
 MAGIC = b"PAR1"
@@ -81,6 +82,11 @@ CONTRACT: Mapping[str, tuple[Column, ...]] = {
         Column("item_id", Holds.ID, required=True),
         Column("grade", Holds.NUMBER, required=True),
         Column("split", Holds.TEXT),
+    ),
+    RELATIONS: (
+        Column("item_id", Holds.ID, required=True),
+        Column("related_id", Holds.ID, required=True),
+        Column("kind", Holds.TEXT, required=True),
     ),
 }
 

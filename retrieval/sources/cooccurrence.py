@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 NEIGHBOURS = 200  # most similar items that are kept of each item
 LONGEST = 500  # last distinct items of a shopper that count, so that a robot does not relate everything to everything
+BASKETS = 10  # added to the number of baskets of every item, so that two items of one basket are not related by chance
+STEP = 4_096  # items whose similarities are computed at once
 
 
 def cooccurrence(
@@ -48,12 +50,34 @@ def cosines(
     norms = np.sqrt(np.maximum(np.bincount(items, minlength=n_items) + shrinkage, 1)).astype(np.float32)
     bought.data /= norms[bought.indices]
     turned = csr_array(bought.T)
-    step = 4096
     blocks = [
-        _nearest(csr_array(turned[start : start + step] @ bought), start, neighbours)
-        for start in range(0, n_items, step)
+        _nearest(csr_array(turned[start : start + STEP] @ bought), start, neighbours)
+        for start in range(0, n_items, STEP)
     ]
     return csr_array(vstack(blocks))
+
+
+def same_basket(baskets: CSR, n_items: int, *, neighbours: int = NEIGHBOURS, longest: int = LONGEST) -> csr_array:
+    """How likely each item (column) is in a basket with another (row), for its own popularity: of baskets of item rows,
+    a list each, (common baskets) / ((n_row + 10) * sqrt(n_column + 10)), n the baskets of an item, where one of m items
+    counts 1 / sqrt(m), for that two things of a large order go together says little.
+
+    Only the last `longest` items of a basket count. Returns the `neighbours` best of each item, sparse float32
+    [n_items, n_items], zero diagonal.
+    """
+    from scipy.sparse import csr_array, diags_array, vstack
+
+    owners, items = _latest_pairs(baskets.owners, baskets.rows, longest)
+    held = csr_array((np.ones(len(items), np.float32), (owners, items)), (baskets.n_lists, n_items))
+    weights = 1 / np.sqrt(np.maximum(np.diff(held.indptr), 1)).astype(np.float32)
+    counts = np.bincount(items, minlength=n_items).astype(np.float32) + BASKETS
+    weighed = csr_array(diags_array(weights) @ held @ diags_array(1 / np.sqrt(counts)))
+    turned = csr_array(diags_array(1 / counts) @ held.T)
+    blocks = [
+        _nearest(csr_array(turned[start : start + STEP] @ weighed), start, neighbours)
+        for start in range(0, n_items, STEP)
+    ]
+    return csr_array(vstack(blocks), dtype=np.float32)
 
 
 def right_after(events: Events, counted: Mask, n_items: int, *, neighbours: int = NEIGHBOURS) -> csr_array:

@@ -25,14 +25,15 @@ class RequestBatch(NamedTuple):
     carted: CSR  # items put in the cart and neither taken nor given back since, each once, the most recent last
     day: NDArray[np.int64]  # [n] day of the request, in whole days since 1970, UTC
     queries: Sequence[str]  # [n] query texts, "" where the request has none
+    cart: CSR  # item rows of a cart that is to be completed
 
     def select(self, part: NDArray[np.int64]) -> RequestBatch:
         """The requests at the positions `part`, int64 [m]."""
         queries = [self.queries[i] for i in part.tolist()]
-        history, taken, browsed, carted = (
-            own.select(part) for own in (self.history, self.taken, self.browsed, self.carted)
+        history, taken, browsed, carted, cart = (
+            own.select(part) for own in (self.history, self.taken, self.browsed, self.carted, self.cart)
         )
-        return RequestBatch(history, taken, browsed, carted, self.day[part], queries)
+        return RequestBatch(history, taken, browsed, carted, self.day[part], queries, cart)
 
     @classmethod
     def of_texts(cls, texts: Sequence[str]) -> RequestBatch:
@@ -42,16 +43,17 @@ class RequestBatch(NamedTuple):
         1
         """
         empty = CSR.empty(len(texts))
-        return cls(empty, empty, empty, empty, np.zeros(len(texts), np.int64), texts)
+        return cls(empty, empty, empty, empty, np.zeros(len(texts), np.int64), texts, empty)
 
     @classmethod
     def join(cls, parts: Sequence[RequestBatch]) -> RequestBatch:
         """The requests of several batches, one after another."""
-        history, taken, browsed, carted = (
-            CSR.join([getattr(part, name) for part in parts]) for name in ("history", "taken", "browsed", "carted")
+        history, taken, browsed, carted, cart = (
+            CSR.join([getattr(part, name) for part in parts])
+            for name in ("history", "taken", "browsed", "carted", "cart")
         )
         queries = [text for part in parts for text in part.queries]
-        return cls(history, taken, browsed, carted, np.concatenate([part.day for part in parts]), queries)
+        return cls(history, taken, browsed, carted, np.concatenate([part.day for part in parts]), queries, cart)
 
 
 class SourceScores(Protocol):

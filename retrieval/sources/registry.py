@@ -83,7 +83,8 @@ class ReleaseParts(Protocol):
     def similarity(self, name: str) -> Callable[[], csr_array] | None:
         """Reads item-to-item similarities, sparse float32 [n_items, n_items]; None if the release has none.
 
-        `name` is `together` (co-occurrence), `after` (what follows an item) or `lately` (recent co-occurrence).
+        `name` is `together` (co-occurrence), `after` (what follows an item), `lately` (recent co-occurrence), `baskets`
+        (what else baskets held), `completes` or `replaces` (what the shop relates).
         """
         ...
 
@@ -100,7 +101,7 @@ class ReleaseParts(Protocol):
 class FitCase:
     """The ranking that the weights of sources are fitted for."""
 
-    order: str  # "recommend", "recommend_unseen" or "search"
+    order: str  # "recommend", "recommend_unseen", "search" or "complete_cart"
     temporal: bool = False  # timestamps of different users are comparable
     unseen: bool = False  # items that the user took before are excluded
 

@@ -19,7 +19,7 @@ from retrieval.text.analysis import NONE, Analyzer
 from retrieval.text.rendering import field_markers_fingerprint
 
 SHORTLIST = 100  # candidates of a request, at least
-OrderName: TypeAlias = Literal["recommend", "recommend_unseen", "search"]  # what sources are weighted for
+OrderName: TypeAlias = Literal["recommend", "recommend_unseen", "search", "complete_cart"]  # what is weighted for
 Fitted = TypeVar("Fitted")
 
 

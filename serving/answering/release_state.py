@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,9 @@ from serving.answering.source_registry import OpenedParts, Sources
 from serving.answering.user_reader import UserContextReader
 from serving.answering.user_store import UserStore
 from serving.rules.compiled import CompiledRules
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 LONGEST = 50  # events of a history that are read where the towers do not say
 PAST_QUERIES = 20_000  # whose words are known, the most frequent
@@ -200,6 +204,13 @@ class ReleaseState:
     def filter_masks(self) -> FilterMasks:
         """The masks of requests' filters over the items."""
         return FilterMasks(self.version)
+
+    @cached_property
+    def substitutes(self) -> csr_array | None:
+        """1 where an item (column) can stand in for another (row), sparse float32 [n_items, n_items] over the items as
+        built; None where the shop relates none."""
+        read = self.user_store.similarities.get("replaces")
+        return None if read is None else read()
 
     @cached_property
     def facts(self) -> ShopFacts:

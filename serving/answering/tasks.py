@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -36,7 +36,7 @@ TASKS: Mapping[TaskName, Task] = {
         Task(name="search", order="search", gate="search"),
         Task(name="personalised_search", order="search", gate="personalised_search"),
         Task(name="similar", order=None, gate=None, excludes_given=True, by_content=True),
-        Task(name="complete_cart", order="recommend", gate="complete_cart", excludes_given=True),
+        Task(name="complete_cart", order="complete_cart", gate="complete_cart", excludes_given=True),
     )
 }
 
@@ -47,7 +47,7 @@ def task_of(state: ReleaseState, request: Request) -> Task:
     unseen = request.filter_seen
     if request.task == "complete_cart":
         repeats = state.user_contexts.has_taken(request.user_id)
-        return cart_task(state.filter_seen if unseen is None else unseen, repeats=repeats)
+        return cart_task(state, state.filter_seen if unseen is None else unseen, repeats=repeats)
     if request.task == "similar":
         return TASKS["similar"]
     if request.text:
@@ -58,9 +58,20 @@ def task_of(state: ReleaseState, request: Request) -> Task:
     return TASKS["recommend"]
 
 
-def cart_task(filter_seen: bool, *, repeats: bool) -> Task:
-    """Completing carts, with or without what their shoppers took before: of shoppers who are known to have taken
-    something (`repeats`) in the order of any recommendation, of others in that of new things, for nothing can be taken
-    again."""
-    order: OrderName = "recommend" if repeats else "recommend_unseen"
+def cart_task(state: ReleaseState, filter_seen: bool, *, repeats: bool) -> Task:
+    """Completing carts, with or without what their shoppers took before.
+
+    Where a release has no weights of its own for it, it is the order of any recommendation for shoppers who are known
+    to have taken something (`repeats`), and for others that of new things, for nothing can be taken again.
+    """
+    own = "complete_cart" in state.retriever.fusions
+    order: OrderName = "complete_cart" if own else "recommend" if repeats else "recommend_unseen"
     return replace(TASKS["complete_cart"], order=order, excludes_taken=filter_seen)
+
+
+def orders_of_gates(gates: Collection[str], fitted: Collection[str]) -> set[OrderName]:
+    """The orders by which tasks whose gates are on are answered, where weights were `fitted` for some orders."""
+    orders = {task.order for task in TASKS.values() if task.gate in gates and task.order is not None}
+    if "complete_cart" in orders - set(fitted):
+        orders = orders - {"complete_cart"} | {"recommend"}
+    return orders

@@ -96,7 +96,9 @@ class UserContexts:
         events of `kind`, a code in `kinds`. At most `longest` events are read of a history."""
         cart = items_batch(rows, kind, longest)
         behaviour = self.behaviour._replace(
-            history=CSR.concatenate([self.behaviour.history, rows]), taken=CSR.concatenate([self.behaviour.taken, rows])
+            history=CSR.concatenate([self.behaviour.history, rows]),
+            taken=CSR.concatenate([self.behaviour.taken, rows]),
+            cart=rows,
         )
         return replace(
             self,
@@ -147,6 +149,7 @@ def contexts_at(
             timeline.items_carted(users, ends, _cart_codes(timeline.kinds, tuple(targets)), targets),
             now // DAY,
             [""] * n,
+            nothing.given,
         ),
         events=ShopperEvents(*timeline.events_before(users, ends, EVENTS)),
         now=now,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,22 +19,25 @@ from indexing.version.index_version import IndexVersion
 from indexing.version.item_columns import read_table, write_table
 from ranking.features.facts import ItemFigures, item_figures
 from retrieval.data.dataset import DataSet
+from retrieval.data.relations import ACCESSORY, COMPLEMENT, SUBSTITUTE, SYNONYM
+from retrieval.data.requests import group_targets
 from retrieval.data.time_units import DAY
 from retrieval.data.timeline import Timeline
 from retrieval.encoders.text_encoder import read_json
 from retrieval.errors import BadBundle
 from retrieval.fingerprint import array_sha256, fingerprint
-from retrieval.sources.cooccurrence import LONGEST, NEIGHBOURS, cooccurrence, right_after
+from retrieval.sources.cooccurrence import LONGEST, NEIGHBOURS, cooccurrence, right_after, same_basket
 from retrieval.sources.recent import RECENT_DAYS, SHRINKAGE, RecentCoOccurrence
+from retrieval.topk import CSR
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 ARRAYS = ("item", "query", "kind", "time", "offsets")
 OF_USERS = (*(f"{name}.npy" for name in ARRAYS), "users.arrow", "queries.arrow")  # files that tell shoppers apart
-SIMILARITIES = ("together", "lately", "after")  # cosines; those of the last RECENT_DAYS; how often right after
+SIMILARITIES = ("together", "lately", "after", "baskets", "completes", "replaces")  # see UserStore
 PARTS = ("{}", "{}_rows", "{}_indptr")  # files of a similarity: values, their columns, where each item's begin
-TOGETHERNESS = (RECENT_DAYS, SHRINKAGE, NEIGHBOURS, LONGEST, "and right after", "and figures")  # what decides the rest
+TOGETHERNESS = (RECENT_DAYS, SHRINKAGE, NEIGHBOURS, LONGEST, "right after", "figures", "baskets")  # decides the rest
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,9 @@ class UserStore:
     `timeline` holds every user's events, `popularity` float32 [n_items] counts the target events of each item.
     `similarities` read a sparse float32 [n_items, n_items] of what goes with what: `together` of
     `retrieval.sources.cooccurrence`, `after` of `right_after`, `lately` of `RecentCoOccurrence` on the day after the
-    last event. Events of items that the index lacks are read as absent. `figures` are what training events say of
-    items; `dated` tells whether times are dates that all users share.
+    last event, `baskets` of `same_basket`, where there are baskets, and `completes` and `replaces`, which are 1 where
+    the shop relates items so. Events of items that the index lacks are read as absent. `figures` are what training
+    events say of items; `dated` tells whether times are dates that all users share.
     """
 
     timeline: Timeline
@@ -145,11 +149,7 @@ def write_users(
         write_array(folder / f"{name}.npy", getattr(timeline, name))
     counts = np.bincount(data.events.item[data.events.is_kind(targets)], minlength=data.n_items)
     write_array(folder / "counts.npy", counts.astype(np.float32))
-    together = cooccurrence(data.events, train, data.n_items)
-    today = int(timeline.time.max(initial=0) // DAY + 1)
-    lately = RecentCoOccurrence.of_timeline(timeline, targets, data.n_items).similar(today)
-    after = right_after(data.events, train, data.n_items)
-    for name, similar in zip(SIMILARITIES, (together, lately, after), strict=True):
+    for name, similar in _similarities(data, timeline, targets, train):
         for part, array in zip(PARTS, (similar.data, similar.indices, similar.indptr), strict=True):
             write_array(folder / f"{part.format(name)}.npy", array)
     figures = item_figures(
@@ -168,6 +168,24 @@ def write_users(
     (folder / "about.json").write_text(
         json.dumps({"kinds": list(timeline.kinds), "dated": dated}, ensure_ascii=False), "utf-8"
     )
+
+
+def _similarities(
+    data: DataSet, timeline: Timeline, targets: Sequence[str], train: NDArray[np.bool_]
+) -> Iterator[tuple[str, csr_array]]:
+    """What `UserStore.similarities` read, by name, as far as the data has it."""
+    events, n_items = data.events, data.n_items
+    assert events is not None
+    today = int(timeline.time.max(initial=0) // DAY + 1)
+    yield "together", cooccurrence(events, train, n_items)
+    yield "lately", RecentCoOccurrence.of_timeline(timeline, targets, n_items).similar(today)
+    yield "after", right_after(events, train, n_items)
+    if events.has_baskets:
+        groups = group_targets(events, train & events.is_kind(targets))
+        yield "baskets", same_basket(CSR(groups.ptr, events.item[groups.member].astype(np.int64)), n_items)
+    if data.relations is not None and len(data.relations):
+        yield "completes", data.relations.matrix((COMPLEMENT, ACCESSORY), n_items)
+        yield "replaces", data.relations.matrix((SUBSTITUTE, SYNONYM), n_items)
 
 
 def users_of(folder: Path) -> set[str]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from indexing.bundle.manifest import JsonMap
 from ranking.ordering.blend import Blend
 from ranking.ordering.gate import GateVerdict, Verdict
-from serving.answering.tasks import TASKS, GateName
+from serving.answering.release_settings import OrderName
+from serving.answering.tasks import GateName, orders_of_gates
 
 if TYPE_CHECKING:
     from serving.evaluation.evaluator import Measurement
@@ -23,7 +24,7 @@ def features_decided(measured: Measurement, required: Verdict, *, say: Callable[
     found: dict[str, Figures] = {}
     for task, verdict in measured.feature_gates().items():
         on = verdict.passes(required)
-        ranker = measured.state.second_stage.ranker(TASKS[task].order or "recommend")
+        ranker = measured.state.second_stage.ranker(_order(measured, task))
         kind = None if ranker is None else ranker.kind
         found[task] = {"features": {**verdict.as_json(), "required": required, "on": on, "kind": kind}}
         say(f"gate, {task}, features against fused: {in_words(verdict)}; the {kind} ranker is {'on' if on else 'off'}")
@@ -45,7 +46,7 @@ def decided(
     decides nothing."""
     found = {task: dict(figures) for task, figures in features.items()}
     for task, (verdict, others) in measured.gates().items():
-        order = TASKS[task].order or "recommend"
+        order = _order(measured, task)
         blend = measured.state.steps[-1].blend(order)
         few = required == "likely" and verdict.users < min_users
         passed = verdict.passes("proven" if few else required)
@@ -67,9 +68,15 @@ def decided(
     return found
 
 
+def _order(measured: Measurement, task: GateName) -> OrderName:
+    """The order by which a task is answered."""
+    (order,) = orders_of_gates({task}, measured.state.retriever.fusions)
+    return order
+
+
 def _given_weights(measured: Measurement, task: GateName, blend: Blend) -> Mapping[str, float]:
     """What the score that a blend is given is made of: the ranker over features, else each source by its weight."""
-    order = TASKS[task].order or "recommend"
+    order = _order(measured, task)
     if measured.state.feature_ranker(order, task) is None:
         return measured.state.retriever.fusion(order).weights
     return {"features": 1.0, **dict.fromkeys(blend.sources, 0.0)}

@@ -106,23 +106,29 @@ class LabelledRequests:
         return self._labelled(asked, TASKS["personalised_search"], targets_of(requests), requests)
 
     def carts(self, fold: str, *, most: int = 0) -> list[LabelledShortlists]:
-        """Baskets of two items or more with one hidden, which is to be found: those of shoppers who had taken something
-        before, and those of others, whose order is another (`cart_task`); empty where the fold has no baskets. Which
-        item is hidden depends on the ids of shopper and items alone."""
+        """Baskets with one item hidden, see `past_carts`, in parts of one task each; empty where there are none. Carts
+        without an order of their own are answered in that of any recommendation or in that of new things, by whether
+        their shoppers had taken something before (`cart_task`)."""
         if self.shop.events is None or not self._events.has_baskets:
             return []
-        requests = self._requests(fold, most)
+        asked, hidden, requests = self.past_carts(self._requests(fold, most))
+        repeats = np.diff(asked.taken().indptr) > 0
+        parts: dict[Task, NDArray[np.int64]] = {}
+        for known in (True, False):
+            task = cart_task(self.state, self.state.filter_seen, repeats=known)
+            parts[task] = np.sort(np.append(parts.get(task, np.empty(0, np.int64)), np.flatnonzero(repeats == known)))
+        return [
+            self._labelled(asked.select(part), task, hidden.select(part), requests.select(part))
+            for task, part in parts.items()
+            if len(part)
+        ]
+
+    def past_carts(self, requests: Requests) -> tuple[PastRequests, CSR, Requests]:
+        """Baskets of two items or more among requests with one item hidden, those items, which are to be found, and
+        their requests. Which item is hidden depends on the ids of shopper and items alone."""
         requests = requests.select(np.flatnonzero(np.diff(requests.target_ptr) >= MIN_BASKET))
         carts, hidden = self._hide_one(requests)
-        asked = self.past.carts(requests, carts)
-        repeats = np.diff(asked.taken().indptr) > 0
-        found = []
-        for known in (True, False):
-            part = np.flatnonzero(repeats == known)
-            if len(part):
-                task = cart_task(self.state.filter_seen, repeats=known)
-                found.append(self._labelled(asked.select(part), task, hidden.select(part), requests.select(part)))
-        return found
+        return self.past.carts(requests, carts), hidden, requests
 
     def of_fold(self, fold: str, *, most: int = 0) -> Iterator[tuple[OrderName, LabelledShortlists]]:
         """Of each order that is fitted: recommendation as the release answers by default, of unseen items where it
@@ -131,6 +137,8 @@ class LabelledRequests:
             yield "recommend", self.recommendations(fold, most=most)
             if "recommend_unseen" in self.state.retriever.fusions:
                 yield "recommend_unseen", self.recommendations(fold, unseen=True, most=most)
+            for part in self.carts(fold, most=most) if "complete_cart" in self.state.retriever.fusions else []:
+                yield "complete_cart", part
         if self.shop.judgements is not None:
             yield "search", self.searches(fold, most=most)
 

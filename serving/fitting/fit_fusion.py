@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,20 +15,27 @@ from retrieval.sources.fusion import TOWERS, Fusion, fit_fusion
 from retrieval.sources.protocols import best_of_lists
 from retrieval.sources.registry import FitCase, sources_for
 from retrieval.topk import CSR
-from serving.answering.batch import Batch
+from serving.answering.batch import Batch, RequestSource
 from serving.answering.pipeline import run
 from serving.answering.release_settings import SHORTLIST, OrderName
 from serving.answering.release_state import ReleaseState
 from serving.answering.stages.permit import permit
+from serving.answering.stages.read_user import LiveRequests
 from serving.answering.tasks import TASKS
 from serving.evaluation.batch_requests import QueriesAlone
 from serving.evaluation.figures import relevant_rows
-from serving.evaluation.labelled import LabelledRequests
+from serving.evaluation.labelled import MIN_BASKET, LabelledRequests
+from serving.request import Request
 from serving.shop import Shop
 
 FOLDS = ("ranker_train", "ranker_valid")  # of events: a handful of weights takes nothing from the ranker that follows
 REQUESTS = 1_500  # of each fold at most: so few weights need no more
-EXPECTED = {TOWERS: 1.0, "words": 1.0}  # weights before any outcome is known, for scores of spread 1
+EXPECTED = {
+    TOWERS: 1.0,
+    "words": 1.0,
+    "same_basket": 1.0,
+    "complements": 1.0,
+}  # weights before any outcome is known, for scores of spread 1
 TITLE_WORDS = 3  # of an item, that stand for a query where none is known
 JUDGED_AT = 20  # the places that must not get worse than by the towers alone
 
@@ -51,6 +58,8 @@ def fit_fusions(state: ReleaseState, shop: Shop, folds: Sequence[str] = FOLDS) -
     for order, case in orders_of(state, shop, judged=False):
         if order == "search":
             yield order, fit_search(state, shop)
+        elif order == "complete_cart":
+            yield order, fit(state, _carts(state, shop, folds), case)
         else:
             yield order, fit(state, _recommendations(state, shop, folds, unseen=case.unseen), case)
 
@@ -70,6 +79,9 @@ def orders_of(state: ReleaseState, shop: Shop, *, judged: bool = True) -> list[t
         for order in orders:
             unseen = state.filter_seen or order == "recommend_unseen"
             found.append((order, FitCase(order=order, temporal=temporal, unseen=unseen)))
+        if _has_carts(shop):
+            unseen = state.filter_seen
+            found.append(("complete_cart", FitCase(order="complete_cart", temporal=temporal, unseen=unseen)))
     if shop.judgements is not None or not judged:
         found.append(("search", FitCase(order="search")))
     return found
@@ -97,16 +109,41 @@ def fit(state: ReleaseState, found: PermittedRequests, case: FitCase) -> Fusion:
 
 
 def _recommendations(state: ReleaseState, shop: Shop, folds: Sequence[str], *, unseen: bool) -> PermittedRequests:
-    assert shop.events is not None
-    requests = Requests.join([_some(shop.events.folds[name]) for name in folds])
-    requests = requests.select(
-        np.argsort(requests.time, kind="stable")
-    )  # recent popularity and the like are computed once a day
+    requests = _requests(shop, folds)
     task = TASKS["recommend_unseen" if unseen else "recommend"]
     asked = LabelledRequests(state, shop).past.recommendations(requests)
     batch = run(state, Batch(requests=asked, task=task), until=permit)
     targets = targets_of(requests)
     return PermittedRequests(batch, targets.without(batch.users.taken) if unseen else targets)
+
+
+def _requests(shop: Shop, folds: Sequence[str]) -> Requests:
+    """Some of each fold by time, for recent popularity and the like are computed once a day."""
+    assert shop.events is not None
+    requests = Requests.join([_some(shop.events.folds[name]) for name in folds])
+    return requests.select(np.argsort(requests.time, kind="stable"))
+
+
+def _has_carts(shop: Shop) -> bool:
+    """Whether a shop of events has carts to learn from, or says what goes with an item."""
+    assert shop.events is not None
+    baskets = any(bool((np.diff(shop.events.folds[name].target_ptr) >= MIN_BASKET).any()) for name in FOLDS)
+    return baskets or bool(shop.data.relations)
+
+
+def _carts(state: ReleaseState, shop: Shop, folds: Sequence[str]) -> PermittedRequests:
+    """Baskets with one item hidden, which is to be found; without any, items that the shop relates to others, whose
+    outcome is not known."""
+    asked: RequestSource
+    asked, hidden, _ = LabelledRequests(state, shop).past_carts(_requests(shop, folds))
+    if not len(asked):
+        assert shop.data.relations is not None
+        related = np.unique(shop.data.relations.item)[:REQUESTS].tolist()
+        asked = LiveRequests([Request(task="complete_cart", history=[shop.data.item_ids[row]]) for row in related])
+        hidden = CSR.empty(len(related))
+    task = replace(TASKS["complete_cart"], excludes_taken=state.filter_seen)
+    batch = run(state, Batch(requests=asked, task=task), until=permit)
+    return PermittedRequests(batch, hidden.without(batch.users.taken) if state.filter_seen else hidden)
 
 
 def _some(requests: Requests) -> Requests:

@@ -27,12 +27,9 @@ from serving.fitting.fit_fusion import orders_of
 from serving.fitting.leak_check import require_no_leak
 from serving.shop import Shop
 
-TRAIN = {"recommend": ("ranker_train",), "recommend_unseen": ("ranker_train",), "search": ("ranker_valid",)}
-REFITTED = {
-    "recommend": ("ranker_train", "ranker_valid", "gate"),
-    "recommend_unseen": ("ranker_train", "ranker_valid", "gate"),
-    "search": ("ranker_valid", "gate"),
-}
+OF_EVENTS: tuple[OrderName, ...] = ("recommend", "recommend_unseen", "complete_cart")
+TRAIN = {**dict.fromkeys(OF_EVENTS, ("ranker_train",)), "search": ("ranker_valid",)}
+REFITTED = {**dict.fromkeys(OF_EVENTS, ("ranker_train", "ranker_valid", "gate")), "search": ("ranker_valid", "gate")}
 MOST = 10_000  # lists of a fold that hold a target; more bring little, see docs/experiments
 BLOCK = 1_024  # requests whose features are computed at once
 SEARCH_VALID = 0.3  # share of the lists of search that choose, for its fold is one
@@ -98,14 +95,17 @@ class FeatureFitting:
 
     def _lists(self, order: OrderName, folds: Sequence[str], names: Sequence[str]) -> TrainingLists:
         reader = FeatureReader.of(names, self.state.facts)
-        return TrainingLists.join([lists_of(self.state, self._found(order, fold), reader, order) for fold in folds])
+        found = [one for fold in folds for one in self._found(order, fold)]
+        return TrainingLists.join([lists_of(self.state, one, reader, order) for one in found])
 
-    def _found(self, order: OrderName, fold: str) -> LabelledShortlists:
+    def _found(self, order: OrderName, fold: str) -> list[LabelledShortlists]:
         requests = LabelledRequests(replace(self.state, scores=frozenset()), self.shop)
         if order == "search":
-            return requests.searches(fold)
+            return [requests.searches(fold)]
+        if order == "complete_cart":
+            return requests.carts(fold)
         unseen = self.state.filter_seen or order == "recommend_unseen"
-        return requests.recommendations(fold, unseen=unseen)
+        return [requests.recommendations(fold, unseen=unseen)]
 
 
 def lists_of(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +22,7 @@ from serving.answering.release_settings import (
 )
 from serving.answering.release_state import ReleaseState
 from serving.answering.second_stage import SecondStage
-from serving.answering.tasks import TASKS
+from serving.answering.tasks import orders_of_gates
 from serving.evaluation.evaluator import Measurement
 from serving.evaluation.gate_report import features_decided
 from serving.fitting.fit_fusion import fit_fusions
@@ -50,7 +50,8 @@ def fitted_second_stage(
         return draft, {}
     stage = SecondStage({order: one.ranker for order, one in chosen.items()})
     gates = features_decided(replace(measured, state=replace(state, second_stage=stage)), config.gate, say=say)
-    on = {order for order in chosen if _used(order, features_passed(gates))}
+    used = orders_of_gates(features_passed(gates), state.retriever.fusions)
+    on = {order for order in chosen if _answers(order, used)}
     kept = {order: one for order, one in chosen.items() if order in on}
     figures = {"second_stage": plain({order: {**one.figures, "kind": one.kind} for order, one in chosen.items()})}
     draft = replace(draft, gates=plain(gates), figures={**draft.figures, **figures})
@@ -70,8 +71,9 @@ def refitted_second_stage(
     """The draft with fusion and the `chosen` rankers fitted on every fold before test: the procedure is what was gated.
     The fusion stays where a cross-encoder that passed its gate is blended with it."""
     read, fusions = gates_passed(draft.gates), dict(ReleaseSettings.of(draft).fusion)
+    used = orders_of_gates(read, fusions)
     for order, fusion in fit_fusions(open_draft(draft), shop, REFITTED["recommend"]):
-        if order != "search" and not _used(order, read):
+        if order != "search" and not _answers(order, used):
             say(f"fusion on all folds, {order}: {fusion}")
             fusions[order] = fusion.as_json()
     draft = with_settings(draft, fusion=fusions)
@@ -94,7 +96,6 @@ def with_second_stage(bundle: Bundle, draft: Release, stage: SecondStage, facts:
     return replace(draft, second_stage=name)
 
 
-def _used(order: OrderName, on: frozenset[str]) -> bool:
-    """Whether any task whose gate is on is ordered by an order."""
-    orders = {task.order for task in TASKS.values() if task.gate in on and task.order is not None}
-    return weights_for_task({name: True for name in orders}, order, False)
+def _answers(order: OrderName, used: Collection[str]) -> bool:
+    """Whether an order, or one that it stands in for, is among those that are used."""
+    return weights_for_task(dict.fromkeys(used, True), order, False)

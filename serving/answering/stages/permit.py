@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from retrieval.data.time_units import SECOND
+from retrieval.sources.carts import related_rows
 from retrieval.topk import CSR
 from serving.answering.batch import Batch
 from serving.answering.deadline import Deadline
@@ -28,7 +29,7 @@ def permit(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
 
 def _excluded(state: ReleaseState, batch: Batch) -> CSR | None:
     """The rows that each request must not be answered with; None where there are none. What came with the request
-    stands for its group."""
+    stands for its group, and what could stand in for an item of a cart does not complete it."""
     task, users, groups = batch.task, batch.users, state.version.groups if batch.one_per_group else None
     given = users.given if groups is None or not task.excludes_given else groups.with_variants(users.given)
     if batch.rules is not None and batch.rules.bought:
@@ -36,6 +37,8 @@ def _excluded(state: ReleaseState, batch: Batch) -> CSR | None:
     else:
         taken = [users.taken] * task.excludes_taken
     lists = taken + [given] * task.excludes_given
+    if task.name == "complete_cart" and state.substitutes is not None:
+        lists.append(related_rows(users.given, state.substitutes))
     if not any(len(one.rows) for one in lists):
         return None
     return CSR.concatenate(lists)

@@ -13,7 +13,7 @@ from retrieval.topk import CSR
 
 def asked(*taken: list[int], day: int = 0) -> RequestBatch:
     lists = CSR.from_lists(taken)
-    return RequestBatch(lists, lists, lists, lists, np.full(len(taken), day), [""] * len(taken))
+    return RequestBatch(lists, lists, lists, lists, np.full(len(taken), day), [""] * len(taken), lists)
 
 
 def scores(source: CandidateSource, request: RequestBatch, rows: list[int]) -> list[list[float]]:

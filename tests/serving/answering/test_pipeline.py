@@ -216,7 +216,7 @@ def test_past_carts_as_of_now_are_completed_as_live_ones(reranking: Engine, data
     assert len(part)
     carts = [list(range(line % 4)) for line in range(len(part))]
     asked = replace(past.select(part), given=CSR.from_lists(carts))
-    batch = retrieved(state, asked, cart_task(state.filter_seen, repeats=repeats))
+    batch = retrieved(state, asked, cart_task(state, state.filter_seen, repeats=repeats))
     for user, cart, found in zip(part.tolist(), carts, run(state, batch, since=rank).answers, strict=True):
         items = [data.item_ids[row] for row in cart]
         assert_alike(found, reranking.complete_cart(items, user_id=data.user_ids[user], k=100))

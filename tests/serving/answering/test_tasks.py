@@ -64,7 +64,7 @@ def test_a_cart_goes_on_in_the_order_of_new_things_for_who_never_took_any(
     for user, repeats in (*users, ("nobody", False), (None, False)):
         assert state.user_contexts.has_taken(user) == repeats
         task = task_of(state, Request(task="complete_cart", user_id=user, history=[data.item_ids[0]]))
-        assert task == cart_task(state.filter_seen, repeats=repeats)
+        assert task == cart_task(state, state.filter_seen, repeats=repeats)
         assert task.order == ("recommend" if repeats else "recommend_unseen")
         assert (task.gate, task.excludes_given, task.excludes_taken) == ("complete_cart", True, filter_seen)
         asked = Request(task="complete_cart", user_id=user, history=[data.item_ids[0]], filter_seen=not filter_seen)
