@@ -129,14 +129,14 @@ def update_column(found: Iterable[str]) -> str | None:
     'Updated At'
     """
     usual = UPDATED.split()
-    return next((name for name in found if _plain(name) in usual), None)
+    return next((name for name in found if plain_name(name) in usual), None)
 
 
 def _matched(wanted: Mapping[str, list[str]], found: list[str]) -> dict[str, str]:
     """For each name that is wanted, with its usual forms, the best of those found; equal ones before alike ones."""
     from rapidfuzz import fuzz
 
-    plain, chosen = {name: _plain(name) for name in found}, dict[str, str]()
+    plain, chosen = {name: plain_name(name) for name in found}, dict[str, str]()
     for ours, usual in wanted.items():
         free = {name: form for name, form in plain.items() if name not in chosen.values()}
         equal = [name for form in usual for name, other in free.items() if form == other]
@@ -152,7 +152,7 @@ def _matched(wanted: Mapping[str, list[str]], found: list[str]) -> dict[str, str
     return {ours: chosen[ours] for ours in wanted if ours in chosen}
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """A name without accents, case, blanks and punctuation."""
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", name).casefold())
     return re.sub(r"[\W_]", "", unicodedata.normalize("NFC", re.sub(r"[\u0300-\u036f]", "", folded)))

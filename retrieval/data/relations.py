@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from retrieval.data.audit import Codebook, FileAudit, Screen
 from retrieval.data.checks import screen_ids
+from retrieval.data.column_names import plain_name
 from retrieval.data.events import UNKNOWN_ITEM, Codes
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def kind_of(name: str) -> int:
     >>> kind_of("cross-sell"), kind_of("Alternatives"), kind_of("accessory_of"), kind_of("colour")
     (0, 1, 3, -1)
     """
-    plain = re.sub(r"[\W_]", "", name.casefold())
+    plain = plain_name(name)
     return next((code for code, words in enumerate(WORDS) if plain.startswith(tuple(words.split()))), -1)
 
 

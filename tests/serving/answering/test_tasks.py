@@ -7,10 +7,12 @@ from typing import get_args
 
 import pytest
 
+from engine_changes import with_fusion
 from retrieval.data.dataset import DataSet
+from retrieval.sources.fusion import Fusion
 from serving.answering.release_settings import OrderName
 from serving.answering.release_state import ReleaseState
-from serving.answering.tasks import TASKS, GateName, cart_task, task_of
+from serving.answering.tasks import TASKS, GateName, cart_task, orders_of_gates, task_of
 from serving.engine import Engine
 from serving.request import Request, TaskName
 
@@ -56,7 +58,7 @@ def test_a_search_leaves_out_what_was_taken_only_if_it_is_asked_to(engine: Engin
 def test_a_cart_goes_on_in_the_order_of_new_things_for_who_never_took_any(
     engine: Engine, data: DataSet, filter_seen: bool
 ) -> None:
-    state = answering(engine, filter_seen=filter_seen)
+    state = with_fusion(answering(engine, filter_seen=filter_seen))
     assert data.events is not None
     buyers = set(data.events.user[data.events.is_kind(state.settings.targets)].tolist())
     users = [(user, at in buyers) for at, user in enumerate(data.user_ids[:20])]
@@ -69,6 +71,16 @@ def test_a_cart_goes_on_in_the_order_of_new_things_for_who_never_took_any(
         assert (task.gate, task.excludes_given, task.excludes_taken) == ("complete_cart", True, filter_seen)
         asked = Request(task="complete_cart", user_id=user, history=[data.item_ids[0]], filter_seen=not filter_seen)
         assert task_of(state, asked) == replace(task, excludes_taken=not filter_seen)
+
+
+def test_a_cart_goes_on_in_its_own_order_where_there_is_one(engine: Engine, data: DataSet) -> None:
+    state = with_fusion(engine.state, complete_cart=Fusion({"towers": 1.0, "same_basket": 2.0}))
+    for user in (BUYER, None):
+        task = task_of(state, Request(task="complete_cart", user_id=user, history=[data.item_ids[0]]))
+        assert task == replace(TASKS["complete_cart"], excludes_taken=state.filter_seen)
+    assert orders_of_gates({"complete_cart"}, state.retriever.fusions) == {"complete_cart"}
+    assert orders_of_gates({"complete_cart"}, {"recommend"}) == {"recommend"}
+    assert orders_of_gates({"search", "recommend"}, {}) == {"search", "recommend"}
 
 
 def test_similar_items_are_those_of_the_towers_alone(engine: Engine, data: DataSet) -> None:

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from engine_changes import filtering_seen
+from retrieval.data.relations import COMPLEMENT, Relations
 from retrieval.metrics.ranking import ndcg_at
 from retrieval.sources.fusion import TOWERS, Fusion
 from retrieval.sources.registry import FitCase, sources_for
+from serving.answering.source_registry import OpenedParts, Sources
 from serving.engine import Engine
 from serving.evaluation.batch_requests import by_towers
 from serving.evaluation.labelled import LabelledRequests
@@ -171,3 +173,23 @@ def test_who_asks_for_something_new_gets_the_order_that_was_fitted_for_it(engine
     retriever = replace(engine.state.retriever, fusions=fusions)
     assert [retriever.fusion(name) for name in ("recommend", "recommend_unseen", "search")] == [kept, new, search]
     assert replace(retriever, fusions={"recommend": kept}).fusion("recommend_unseen") == kept
+
+
+def test_a_shop_that_only_says_what_goes_with_an_item_answers_carts_with_it(engine: Engine, shop: Shop) -> None:
+    events = shop.events
+    assert events is not None
+    assert shop.data.events is not None
+    folds = {name: fold.select(np.flatnonzero(np.diff(fold.target_ptr) < 2)) for name, fold in events.folds.items()}
+    alone = replace(shop, events=replace(events, folds=folds))
+    assert "complete_cart" not in dict(fit_fusions(engine.state, alone))
+    relations = Relations(
+        item=np.arange(20, dtype=np.int32),
+        related=np.arange(20, 40, dtype=np.int32),
+        kind=np.full(20, COMPLEMENT, np.int8),
+    )
+    size, store = engine.state.version.size, engine.state.user_store
+    completes = {**store.similarities, "completes": lambda: relations.matrix((COMPLEMENT,), size)}
+    parts = OpenedParts(engine.state.version, replace(store, similarities=completes), ("purchase",), None, "en")
+    state = replace(engine.state, retriever=replace(engine.state.retriever, sources=Sources(parts)))
+    weights = dict(fit_fusions(state, replace(alone, data=replace(shop.data, relations=relations))))
+    assert weights["complete_cart"].weights["complements"] > 0
