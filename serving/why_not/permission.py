@@ -33,7 +33,19 @@ def not_permitted(state: ReleaseState, request: Request, permitted: Batch, row: 
         return finding("rules", Reason("why_not.hidden_by_rules", {"rules": ", ".join(names)}))
     if task.excludes_taken and row in users.taken.rows:
         return finding("excluded", Reason("why_not.taken"), Fix({"filter_seen": False}))
+    if replaced := _replaces(state, permitted, row):
+        return finding("excluded", Reason("why_not.substitute", {"title": replaced}))
     return finding("excluded", Reason("why_not.variant_given"), Fix({"one_per_group": False}))
+
+
+def _replaces(state: ReleaseState, permitted: Batch, row: int) -> str:
+    """The title of the first item of a cart that another stands in for; empty where it stands in for none."""
+    matrix, given = state.substitutes, permitted.users.given.rows
+    if permitted.task.name != "complete_cart" or matrix is None or row >= matrix.shape[0]:
+        return ""
+    known = given[given < matrix.shape[0]]
+    replaced = known[matrix[:, [row]].toarray()[known, 0] > 0]
+    return state.titles(state.version.ids_of(replaced[:1]))[0] if len(replaced) else ""
 
 
 def _without(state: ReleaseState, request: Request, row: int) -> list[Fix]:

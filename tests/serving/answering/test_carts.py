@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 from engine_changes import changed, ids, with_fusion
 from retrieval.sources.fusion import Fusion
 from serving.engine import Engine
+from serving.request import Request
 
 
 def relating(engine: Engine, name: str, pairs: list[tuple[int, int]]) -> Engine:
@@ -27,6 +28,11 @@ def test_what_stands_in_for_an_item_of_a_cart_does_not_complete_it(engine: Engin
     related = relating(engine, "replaces", [(0, all_items.index(first))])
     answered = ids(related.complete_cart(cart, k=len(rows)))
     assert first not in answered
+    lost = related.why_not(Request(task="complete_cart", history=cart), first)
+    assert (lost.stage, lost.reason.text()) == (
+        "excluded",
+        f"It stands in for {related.titles(cart)[0]}, which is in the cart, and does not complete it.",
+    )
     assert len(answered) == len(rows) - 2
     assert first in ids(related.recommend(history=cart, k=len(rows), filter_seen=False))
     assert first in ids(related.complete_cart([first for first in all_items[1:2]], k=len(rows)))
