@@ -26,7 +26,7 @@ from serving.settings import RunSettings, read_settings
 
 Make = Callable[[Path, Path, RunSettings], Pipeline]
 CHANGES = ["ranking.strategy=late_then_full", "ranking.late.examples=64", "ranking.late.valid_pairs=64"]
-ORDERS = {"recommend", "recommend_unseen", "search"}
+ORDERS = {"recommend", "recommend_unseen", "complete_cart", "search"}
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 

@@ -23,7 +23,9 @@ def measured(**gates: Gated) -> Measurement:
     """What gave these verdicts, with weights of search that differ from those of recommendation."""
     step = SimpleNamespace(blend=lambda order: Blend(1.0, 2.0 if order == "search" else 0.5))
     first = SimpleNamespace(blend=lambda order: Blend(0.0, 1.0))
-    fusions = SimpleNamespace(fusion=lambda order: Fusion({"towers": 3.0, "words": 1.0 * (order == "search")}))
+    fusions = SimpleNamespace(
+        fusions={}, fusion=lambda order: Fusion({"towers": 3.0, "words": 1.0 * (order == "search")})
+    )
     state = SimpleNamespace(steps=(first, step), retriever=fusions, feature_ranker=lambda order, gate: None)
     return cast("Measurement", SimpleNamespace(state=state, gates=lambda: gates))
 

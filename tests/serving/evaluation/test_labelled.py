@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from engine_changes import filtering_seen
+from engine_changes import filtering_seen, with_fusion
 from retrieval.metrics.baselines import targets_of
+from serving.answering.tasks import TASKS
 from serving.engine import Engine
 from serving.evaluation.batch_requests import SEARCH_WINDOW, PastRequests
 from serving.evaluation.labelled import LabelledRequests, LabelledShortlists
@@ -88,11 +89,15 @@ def test_what_is_in_a_cart_is_not_proposed_and_the_hidden_item_may_be(carts: lis
     assert any(found)
 
 
-def test_carts_of_shoppers_who_took_something_before_are_asked_in_the_order_of_any_recommendation(
+def test_carts_without_an_order_of_their_own_are_asked_by_what_their_shoppers_took_before(
     labelled: LabelledRequests, carts: list[LabelledShortlists]
 ) -> None:
-    assert {part.task.order for part in carts} <= {"recommend", "recommend_unseen"}
-    for part in carts:
+    (own,) = carts
+    assert own.task == TASKS["complete_cart"]
+    parts = LabelledRequests(with_fusion(labelled.state), labelled.shop).carts(FOLD)
+    assert sum(map(len, parts)) == len(own)
+    assert {part.task.order for part in parts} <= {"recommend", "recommend_unseen"}
+    for part in parts:
         assert part.task.name == "complete_cart"
         took = np.diff(past_of(part).taken().indptr) > 0
         assert took.all() if part.task.order == "recommend" else not took.any()

@@ -110,8 +110,9 @@ def test_which_sources_are_weighted_depends_on_the_split_and_on_repeats(
     assert shop.events is not None
     of_kind = replace(shop, events=replace(shop.events, kind=kind))
     orders = list(dict(fit_fusions(filtering_seen(engine.state, filter_seen), of_kind)))
-    assert orders == ["recommend", *([] if filter_seen else ["recommend_unseen"]), "search"]
-    recommend, *new, search = (sources_for(case) for _, case in fitted)
+    assert orders == ["recommend", *([] if filter_seen else ["recommend_unseen"]), "complete_cart", "search"]
+    recommend, *new, cart, search = (sources_for(case) for _, case in fitted)
+    assert set(cart) == (set(new[0]) if new else set(recommend)) | {"same_basket", "complements"}
     of_new = {"newness", "price_fit"} if kind == "temporal" else {"price_fit"}
     assert all(set(names) == (set(recommend) - TAKEN) | of_new for names in new)
     assert {"newness", "price_fit"} & set(recommend) == (of_new if filter_seen else set())
@@ -126,7 +127,7 @@ def test_what_was_taken_before_is_neither_proposed_nor_to_be_found_where_new_thi
     engine: Engine, shop: Shop, fitted: Fitted
 ) -> None:
     dict(fit_fusions(filtering_seen(engine.state, False), shop))
-    (any_item, _), (new, _), _ = fitted
+    (any_item, _), (new, _), *_ = fitted
     assert any_item.batch.exclude is None
     assert new.batch.exclude is not None
     taken = new.batch.users.taken
@@ -145,7 +146,7 @@ def test_a_source_that_a_shop_lacks_has_no_weight(engine: Engine, shop: Shop, mo
     sources = {name: source for name, source in retriever.sources.items() if name != "price_fit"}
     features.clear()
     dict(fit_fusions(replace(state, retriever=replace(retriever, sources=sources)), shop))
-    assert len(features) == 2
+    assert len(features) == 3
     assert not any("price_fit" in names for names in features)
 
 
@@ -164,7 +165,7 @@ def test_the_engine_follows_the_fusion_of_its_release(engine: Engine) -> None:
     recorded = engine.release.settings["fusion"]
     assert isinstance(recorded, dict)
     assert {task: fusion.as_json() for task, fusion in engine.state.retriever.fusions.items()} == recorded
-    assert set(recorded) == {"recommend", "recommend_unseen", "search"}
+    assert set(recorded) == {"recommend", "recommend_unseen", "complete_cart", "search"}
 
 
 def test_who_asks_for_something_new_gets_the_order_that_was_fitted_for_it(engine: Engine, shop: Shop) -> None:

@@ -192,7 +192,7 @@ def test_where_no_ranker_can_learn_the_live_release_stays(
     assert Bundle.open(own_bundle).current() == before
 
 
-ORDERS = {"recommend", "recommend_unseen", "search"}
+ORDERS = {"recommend", "recommend_unseen", "complete_cart", "search"}
 
 
 def test_a_cascade_is_trained_recorded_and_served(
