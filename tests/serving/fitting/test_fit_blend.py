@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine_changes import changed, with_fusion
+from engine_changes import changed, filtering_seen, with_fusion
 from ranking.ordering import blend as blend_module
 from ranking.ordering.blend import Blend
 from ranking.training.pairs import members
