@@ -112,7 +112,7 @@ def test_which_sources_are_weighted_depends_on_the_split_and_on_repeats(
     orders = list(dict(fit_fusions(filtering_seen(engine.state, filter_seen), of_kind)))
     assert orders == ["recommend", *([] if filter_seen else ["recommend_unseen"]), "complete_cart", "search"]
     recommend, *new, cart, search = (sources_for(case) for _, case in fitted)
-    assert set(cart) == (set(new[0]) if new else set(recommend)) | {"same_basket", "complements"}
+    assert set(cart) == set(recommend) | {"same_basket", "complements"}
     of_new = {"newness", "price_fit"} if kind == "temporal" else {"price_fit"}
     assert all(set(names) == (set(recommend) - TAKEN) | of_new for names in new)
     assert {"newness", "price_fit"} & set(recommend) == (of_new if filter_seen else set())
