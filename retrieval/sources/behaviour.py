@@ -109,7 +109,7 @@ def _recommends(case: FitCase) -> bool:
 
 
 def _repeats(case: FitCase) -> bool:
-    return case.order == "recommend" and not case.unseen
+    return case.order in ("recommend", "complete_cart") and not case.unseen
 
 
 def _has_carts(parts: ReleaseParts) -> bool:
