@@ -228,3 +228,11 @@ def test_a_shopper_may_read_what_was_left_out(fused: Engine) -> None:
     assert "spelling correction: no time" in found.notes()
     assert "时间不够，未使用拼写纠正" in found.notes("zh")
     assert Engine(broken(fused.state, "rerank")).search("mug").notes("zh") == ("暂时无法使用文本模型重排",)
+
+
+def test_a_shopper_of_whom_nothing_could_be_read_in_time_gets_what_is_popular(fused: Engine, data: DataSet) -> None:
+    found = fused.recommend(user_id=data.user_ids[0], deadline_ms=1e-6, filter_seen=False)
+    popular = fused.state.version.ids_of(np.argsort(-fused.state.retriever.popularity, kind="stable"))
+    assert ids(found) == popular[:10]
+    assert f"{PARTS['read_user']}: no time" in found.degraded
+    assert f"{PARTS['retrieve']}: no time" in found.degraded

@@ -37,10 +37,12 @@ def retrieve(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
 
 
 def by_towers_alone(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch | None:
-    """The batch with the candidates of the towers, or what is popular where they know nothing; None where no other
-    source would be asked."""
-    if batch.task.order is None or not batch.vectors.any():
+    """The batch with the candidates of the towers, or what is popular where nothing is known and nothing searched for;
+    None where no other source would be asked, or only these can find what is searched for."""
+    if batch.task.order is None:
         return None
+    if not batch.vectors.any():
+        return None if any(batch.queries.typed) else popular(state, batch, deadline)
     return batch.having(candidates=_of_towers(state, batch, _wanted(state, batch)))
 
 
