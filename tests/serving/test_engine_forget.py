@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -79,6 +80,20 @@ def test_no_byte_of_a_user_of_the_release_stays_in_the_bundle(live: Engine, own_
             [asked.query_texts[code] for code in asked.histories.queries[0] if code >= 0] for asked in (known, after)
         ]
         assert texts[0] == texts[1]
+
+
+def test_a_newer_release_that_was_refused_goes_as_well(live: Engine, own_bundle: Path, data: DataSet) -> None:
+    user, bundle, part = busiest(data), Bundle.open(own_bundle), own_bundle / "shoppers" / str(live.release.shoppers)
+    aside = Path(shutil.copytree(part, own_bundle.parent / "aside"))
+    live.forget(user)
+    shutil.copytree(aside, part)
+    created = live.release.created.replace("+00:00", ".5+00:00")
+    bundle.record(replace(live.release, id="refused", created=created, shoppers=part.name, manifests={}))
+    found = live.forget(user)
+    assert f"{part}, of release refused" in found.removed
+    assert found.left == ()
+    assert not part.exists()
+    assert [one.id for one in bundle.releases()] == [live.release.id]
 
 
 def test_what_a_forgotten_user_does_next_is_new(live: Engine, data: DataSet) -> None:

@@ -76,8 +76,9 @@ class ReleasesForget:
             removed = [*self._rejected(user_id)]
             if self._holding(user_id):
                 before = {release.id: self._shoppers(release) for release in self._holding(user_id)}
-                if (live := self.bundle.current()).id in before:
-                    self._publish_without(user_id, live, at)
+                live, newest = self.bundle.current(), self.bundle.releases()[-1]  # a refused one is kept as the newest
+                if {live.id, newest.id} & before.keys():
+                    self._publish_without(user_id if live.id in before else None, live, at)
                 prune(self.bundle, 1)
                 left = {release.id for release in self._holding(user_id)}
                 removed += [f"{path}, of release {name}" for name, path in before.items() if name not in left]
@@ -94,14 +95,15 @@ class ReleasesForget:
     def _shoppers(self, release: Release) -> Path:
         return self.bundle.path / "shoppers" / (release.shoppers or "")
 
-    def _publish_without(self, user_id: str, live: Release, at: int) -> None:
-        """Make a release live that is like the live one without a user."""
-        created = datetime.fromtimestamp(at / SECOND, UTC).isoformat(timespec="seconds")
-        with self.bundle.stage("shoppers") as folder:
-            part = self._shoppers(live)
-            self.bundle.link_files("shoppers", part.name, folder, without=OF_USERS)
-            name = fingerprint(part.name, write_without(part, folder, user_id))
-            self.bundle.add("shoppers", name, folder)
+    def _publish_without(self, user_id: str | None, live: Release, at: int) -> None:
+        """Make a release live that is like the live one without a user; None: quite like it."""
+        created, name = datetime.fromtimestamp(at / SECOND, UTC).isoformat(timespec="microseconds"), live.shoppers
+        if user_id is not None:
+            with self.bundle.stage("shoppers") as folder:
+                part = self._shoppers(live)
+                self.bundle.link_files("shoppers", part.name, folder, without=OF_USERS)
+                name = fingerprint(part.name, write_without(part, folder, user_id))
+                self.bundle.add("shoppers", name, folder)
         draft = replace(
             live,
             id=release_id(created, live.towers, live.index, live.ranker, name, live.words),
