@@ -34,6 +34,7 @@ from serving.cli.options import (
     settings_of,
 )
 from serving.cli.release import release
+from serving.cli.rules import rules
 from serving.cli.show import say, show_evaluation, show_json, show_live, show_seconds
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ train = typer.Typer(no_args_is_help=True, help="Train the towers or the ranker a
 app.add_typer(train, name="train")
 app.add_typer(index, name="index")
 app.add_typer(release, name="release")
+app.add_typer(rules, name="rules")
 ask.add_commands(app)
 importing.add_command(app)
 shoppers.add_command(app)

@@ -14,6 +14,7 @@ from serving.cli.ask_many import AllItems, AllUsers, Items, Out, Queries, Users,
 from serving.cli.options import (
     AnswerLanguage,
     AsJson,
+    AudienceOption,
     Bundle,
     DeadlineMs,
     Device,
@@ -25,7 +26,9 @@ from serving.cli.options import (
     K,
     NoRerank,
     NoSpellcheck,
+    Page,
     User,
+    audience_of,
 )
 from serving.cli.show import show_answer, show_json
 from serving.cli.show_why import show_explanations, show_why_not
@@ -56,6 +59,8 @@ def recommend(
     deadline_ms: DeadlineMs = None,
     explain: Explain = False,
     diversity: Diversity = 0.0,
+    page: Page = None,
+    audience: AudienceOption = None,
     device: Device = "auto",
     users: Users = None,
     everyone: AllUsers = False,
@@ -69,11 +74,12 @@ def recommend(
     if user is None and history is None and not many:
         raise BadRequest("recommend: give --user USER or --history ITEM,ITEM; for many --users FILE or --all")
     items, filters = item_ids(history), filters_of(filter_)
+    known = audience_of(audience)
     engine = opened(bundle, device)
     if many:
         ask = partial(
             engine.recommend_many, k=k, filters=filters, filter_seen=filter_seen, rerank=not no_rerank,
-            diversity=diversity, show_progress=True,
+            diversity=diversity, page=page, audience=known, show_progress=True,
         )  # fmt: skip
         answer_file(engine, "user_id", ask, users, out, as_json=as_json)
         return
@@ -87,6 +93,8 @@ def recommend(
         deadline_ms=deadline_ms,
         explain=explain,
         diversity=diversity,
+        page=page,
+        audience=known,
     )
     show(answer, f"for {user or history}", as_json, language, explained_by=engine if explain else None)
 
@@ -103,6 +111,8 @@ def search(
     deadline_ms: DeadlineMs = None,
     explain: Explain = False,
     diversity: Diversity = 0.0,
+    page: Page = None,
+    audience: AudienceOption = None,
     no_spellcheck: NoSpellcheck = False,
     device: Device = "auto",
     queries: Queries = None,
@@ -116,11 +126,13 @@ def search(
     if text is None and not many:
         raise BadRequest("search: give the query; for many --queries FILE")
     items, filters = item_ids(history), filters_of(filter_)
+    known = audience_of(audience)
     engine = opened(bundle, device)
     if many or text is None:
         ask = partial(
             engine.search_many, k=k, filters=filters, filter_seen=filter_seen, rerank=not no_rerank,
-            diversity=diversity, spellcheck=not no_spellcheck, show_progress=True,
+            diversity=diversity, spellcheck=not no_spellcheck, page=page, audience=known,
+            show_progress=True,
         )  # fmt: skip
         answer_file(engine, "query", ask, queries, out, as_json=as_json)
         return
@@ -135,6 +147,8 @@ def search(
         deadline_ms=deadline_ms,
         explain=explain,
         diversity=diversity,
+        page=page,
+        audience=known,
         spellcheck=not no_spellcheck,
     )
     show(answer, f"search: {text}", as_json, language, explained_by=engine if explain else None)
@@ -147,6 +161,8 @@ def similar(
     filter_: Filter = None,
     explain: Explain = False,
     diversity: Diversity = 0.0,
+    page: Page = None,
+    audience: AudienceOption = None,
     device: Device = "auto",
     items: Items = None,
     every: AllItems = False,
@@ -159,12 +175,21 @@ def similar(
     if item is None and not many:
         raise BadRequest("similar: give an item id; for many --items FILE or --all")
     filters = filters_of(filter_)
+    known = audience_of(audience)
     engine = opened(bundle, device)
     if many or item is None:
-        ask = partial(engine.similar_many, k=k, filters=filters, diversity=diversity, show_progress=True)
+        ask = partial(
+            engine.similar_many,
+            k=k,
+            filters=filters,
+            diversity=diversity,
+            page=page,
+            audience=known,
+            show_progress=True,
+        )
         answer_file(engine, "item_id", ask, items, out, as_json=as_json)
         return
-    answer = engine.similar(item, k=k, filters=filters, explain=explain, diversity=diversity)
+    answer = engine.similar(item, k=k, filters=filters, explain=explain, diversity=diversity, page=page, audience=known)
     show(answer, f"similar to {item}", as_json, language, explained_by=engine if explain else None)
 
 
@@ -179,12 +204,15 @@ def cart(
     deadline_ms: DeadlineMs = None,
     explain: Explain = False,
     diversity: Diversity = 0.0,
+    page: Page = None,
+    audience: AudienceOption = None,
     device: Device = "auto",
     as_json: AsJson = False,
     language: AnswerLanguage = None,
 ) -> None:
     """Find the items that best complete a cart."""
     cart, filters = item_ids(items) or [], filters_of(filter_)
+    known = audience_of(audience)
     engine = opened(bundle, device)
     answer = engine.complete_cart(
         cart,
@@ -196,6 +224,8 @@ def cart(
         deadline_ms=deadline_ms,
         explain=explain,
         diversity=diversity,
+        page=page,
+        audience=known,
     )
     show(answer, f"cart: {items}", as_json, language, explained_by=engine if explain else None)
 

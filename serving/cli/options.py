@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -9,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
+from retrieval.errors import BadRequest
 from serving.cli.show import say, show_version
 
 if TYPE_CHECKING:
     from serving.jobs.run import Pipeline
     from serving.settings import RunSettings
 
+NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?", re.ASCII)
 Bundle: TypeAlias = Annotated[Path, typer.Argument(help="The bundle, a folder written by `shortlist run`.")]
 NewBundle: TypeAlias = Annotated[Path, typer.Argument(help="The bundle to write to; created if it does not exist.")]
 DataArgument: TypeAlias = Annotated[Path, typer.Argument(help="The data set, a folder with items.parquet.")]
@@ -93,6 +97,18 @@ FilterSeen: TypeAlias = Annotated[
     ),
 ]
 
+Page: TypeAlias = Annotated[
+    str | None, typer.Option("--page", help="Where the answer is shown; merchandising rules may be for some pages.")
+]
+AudienceOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--audience",
+        metavar="NAME=VALUE",
+        help="What rules may know of the shopper, such as country=DE or member=true; may be repeated.",
+    ),
+]
+
 Limits: TypeAlias = Mapping[str, float | str | None]
 OPTIONS = {
     "max_bad": "data.max_bad",
@@ -103,6 +119,23 @@ OPTIONS = {
     "memory": "index.memory",
     "precision": "retrieval.precision",
 }  # settings that have an option of their own
+
+
+def audience_of(pairs: list[str] | None) -> dict[str, object] | None:
+    """What is known of a shopper out of NAME=VALUE; a name that is given again has a list of values. Raises BadRequest
+    for what has no name.
+
+    >>> audience_of(["country=DE", "member=true", "segment=a", "segment=b"])
+    {'country': 'DE', 'member': True, 'segment': ['a', 'b']}
+    """
+    found: dict[str, list[object]] = {}
+    for pair in pairs or ():
+        name, equals, value = pair.partition("=")
+        if not name or not equals:
+            raise BadRequest(f"--audience {pair}: write it as NAME=VALUE, such as country=DE")
+        plain = value in ("true", "false") or NUMBER.fullmatch(value)
+        found.setdefault(name, []).append(json.loads(value) if plain else value)
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()} if pairs else None
 
 
 def pipeline_of(

@@ -11,20 +11,20 @@ from retrieval.text.analysis import Analyzer
 from serving.rules.compiled import scopes_of
 from serving.rules.contradictions import contradictions, empty_dates
 from serving.rules.load import BadRules, Fault, read_rules
-from serving.rules.prepared import Prepared, prepare
+from serving.rules.prepared import prepare
 
 
 @dataclass(frozen=True)
 class CheckedRules:
-    """What a check found: `contradictions` are rules that cannot all be kept, `warnings` items and values that the
-    catalogue does not have; `rules` is empty where the file was checked without a catalogue."""
+    """What a check found: `rows` are the name and the kind of each rule and how many items it is about, None: all may
+    be, or the file was checked without a catalogue; `contradictions` are rules that cannot all be kept, `warnings`
+    items and values that the catalogue does not have."""
 
     source: str
     version: str
-    names: tuple[str, ...]
-    rules: tuple[Prepared, ...]
+    rows: tuple[tuple[str, str, int | None], ...]
     contradictions: tuple[Fault, ...]
-    warnings: tuple[Fault, ...]
+    warnings: tuple[Fault, ...] = ()
 
     def lines(self, faults: tuple[Fault, ...]) -> list[str]:
         """Faults as lines of text, with the file and the line of each."""
@@ -35,8 +35,7 @@ class CheckedRules:
         return {
             "file": self.source,
             "version": self.version,
-            "rules": [{"name": one.rule.name, "kind": one.rule.kind, "items": one.named} for one in self.rules]
-            or [{"name": name} for name in self.names],
+            "rules": [{"name": name, "kind": kind, "items": items} for name, kind, items in self.rows],
             "contradictions": self.lines(self.contradictions),
             "warnings": self.lines(self.warnings),
         }
@@ -46,11 +45,13 @@ def check_rules(path: Path, version: IndexVersion | None, analyzer: Analyzer) ->
     """Checks a file, over the items of an index version where there is one. Raises BadRules with all faults for which
     an engine would not use it."""
     ruleset = read_rules(path)
-    scopes, names = scopes_of(ruleset, analyzer), tuple(rule.name for rule in ruleset.rules)
+    scopes = scopes_of(ruleset, analyzer)
     if version is None:
-        return CheckedRules(ruleset.source, ruleset.version, names, (), tuple(empty_dates(ruleset, scopes)), ())
+        rows = tuple((rule.name, rule.kind, None) for rule in ruleset.rules)
+        return CheckedRules(ruleset.source, ruleset.version, rows, tuple(empty_dates(ruleset, scopes)))
     prepared, faults, warnings = prepare(ruleset, version)
     if faults:
         raise BadRules(ruleset.source, faults)
     found = contradictions(ruleset, prepared, scopes, version)
-    return CheckedRules(ruleset.source, ruleset.version, names, tuple(prepared), tuple(found), tuple(warnings))
+    counted = tuple((one.rule.name, one.rule.kind, one.named) for one in prepared)
+    return CheckedRules(ruleset.source, ruleset.version, counted, tuple(found), tuple(warnings))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -117,7 +118,9 @@ class CompiledRules:
     _active: dict[tuple[int, ...], ActiveRules] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, ruleset: RuleSet, version: IndexVersion, analyzer: Analyzer, now: Callable[[], float]) -> CompiledRules:
+    def of(
+        cls, ruleset: RuleSet, version: IndexVersion, analyzer: Analyzer, now: Callable[[], float] = time.time
+    ) -> CompiledRules:
         """Raises BadRules with all faults for rules that do not fit the version's columns."""
         prepared, faults, _ = prepare(ruleset, version)
         if faults:
