@@ -245,6 +245,8 @@ def why_not(
     filter_seen: FilterSeen = None,
     no_rerank: NoRerank = False,
     diversity: Diversity = 0.0,
+    page: Page = None,
+    audience: AudienceOption = None,
     no_spellcheck: NoSpellcheck = False,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -263,6 +265,8 @@ def why_not(
         filter_seen=filter_seen,
         rerank=not no_rerank,
         diversity=diversity,
+        page=page,
+        audience=audience_of(audience),
         spellcheck=not no_spellcheck,
     )
     found = opened(bundle, device).why_not(request, item)

@@ -200,7 +200,7 @@ categories = ["Garden"]
     assert ids(engine.recommend(**asked))[0] == item  # type: ignore[arg-type]
     assert engine.recommend(**asked).rules == "advent"  # type: ignore[arg-type]
     for other in ({"page": "cart"}, {"audience": {"country": "FR"}}, {"audience": None}):
-        assert not any(hit.rules for hit in engine.recommend(**(asked | other)).items)  # type: ignore[arg-type]
+        assert not any(hit.rules for hit in engine.recommend(**(asked | other)).items)
     assert ids(engine.search("garden chiar"))[0] == item  # as it is meant
     assert ids(engine.search("garden chiar", spellcheck=False))[0] != item
     late = ruled(fused, f'\nkind = "pin"\nitems = ["{item}"]\nuntil = 2026-12-23\n', lambda: now)
