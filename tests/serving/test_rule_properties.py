@@ -91,6 +91,7 @@ def test_whatever_is_asked_under_whatever_rules(
     assert state.rules is not None
     every = [one for one in state.rules.prepared if one.mask is not None]
     for one in every:
+        assert one.mask is not None
         if one.rule.kind == "block":
             free -= set(np.flatnonzero(one.mask).tolist())
         elif one.rule.kind in ("only", "in_stock"):
