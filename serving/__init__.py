@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from retrieval.lazy import exports
 
 if TYPE_CHECKING:
+    from serving.audit.log import AuditLog as AuditLog
     from serving.engine import Engine as Engine
     from serving.explanation import Explanation as Explanation
     from serving.jobs.api import run as run
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _MODULES = {
+    "serving.audit.log": "AuditLog",
     "serving.engine": "Engine",
     "serving.explanation": "Explanation",
     "serving.jobs.api": "run",
@@ -33,6 +35,7 @@ _MODULES = {
 }
 __all__ = [
     "Answer",
+    "AuditLog",
     "Condition",
     "Engine",
     "Explanation",

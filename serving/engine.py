@@ -22,6 +22,7 @@ from serving.answering.live.overlay import LiveShoppers
 from serving.answering.many import Asked, ForAll, ManyRequests, answer_many
 from serving.answering.release_state import ReleaseState
 from serving.answering.reloader import ReleaseReloader
+from serving.audit.log import AuditLog
 from serving.live.events import EventDetails, now, recorded_event, recorded_events
 from serving.request import Answer, Audience, DiversityMethod, Explain, Filters, Given, Request
 from serving.rules.watch import RULES_FILE, RulesWatch
@@ -50,10 +51,14 @@ class Engine:
     """
 
     def __init__(
-        self, source: ReleaseState | ReleaseReloader, live: LiveShoppers | None = None, callers: Callers | None = None
+        self,
+        source: ReleaseState | ReleaseReloader,
+        live: LiveShoppers | None = None,
+        callers: Callers | None = None,
+        audit: AuditLog | None = None,
     ) -> None:
         self._source: ReleaseState | ReleaseReloader | None = source
-        self._live = live
+        self._live, self._audit = live, audit
         self._callers = callers or Callers()
 
     @classmethod
@@ -67,6 +72,7 @@ class Engine:
         auto_reload: bool = True,
         events: str | Path | None = None,
         share_batches: bool = True,
+        audit: AuditLog | None = None,
         clock: Callable[[], float] = time.monotonic,
         rules: str | Path | None = None,
         wall_clock: Callable[[], float] = time.time,
@@ -79,6 +85,7 @@ class Engine:
 
         `events` is where `record` keeps events and where those of other processes are read: a file, or a `redis://` URL
         for several machines; by default `live/events.sqlite` in the bundle. Nothing is made before the first event.
+        `audit` keeps requests and answers, those of batch calls apart.
 
         `rules` is a TOML file of merchandising rules, by default `rules.toml` in the bundle where there is one; their
         dates are compared with `wall_clock`, seconds since 1970, UTC. Raises BadConfig, with all faults and their
@@ -94,7 +101,7 @@ class Engine:
         """
         bundle = Bundle.open(Path(path))
         options = RuntimeOptions(device=device, precision=precision, runtime=runtime)
-        live, callers = LiveShoppers.of(bundle, events), Callers()
+        live, callers = LiveShoppers.of(bundle, events, *([] if audit is None else [audit])), Callers()
 
         def open_live(*, like: ReleaseState | None = None) -> ReleaseState:
             state = live.prepare(ReleaseState.live(bundle, options, like=like))
@@ -104,7 +111,7 @@ class Engine:
         file = bundle.path / RULES_FILE if rules is None else Path(rules)
         watch = RulesWatch.open(file, state.version, state.analyzer, required=rules is not None, now=wall_clock)
         state = replace(state, rules=watch.over(state.version, state.analyzer))
-        return cls(ReleaseReloader(bundle, state, open_live, clock, watch) if auto_reload else state, live, callers)
+        return cls(ReleaseReloader(bundle, state, open_live, clock, watch) if auto_reload else state, live, callers, audit)
 
     @classmethod
     def of_release(
@@ -282,7 +289,14 @@ class Engine:
         """Any request."""
         deadline = Deadline(request.deadline_ms)  # the time to look for what is newer counts
         with self._callers.one_more():
-            return FORK_GUARD.run(lambda: pipeline.answer(self.state, request, deadline, degrade=True))
+            return FORK_GUARD.run(lambda: self._answer(request, deadline))
+
+    def _answer(self, request: Request, deadline: Deadline) -> Answer:
+        state = self.state
+        batch = pipeline.answer_batch(state, request, deadline, degrade=True)
+        if self._audit is not None:
+            self._audit.keep(state, request, batch)
+        return batch.answers[0]
 
     def why_not(self, request: Request, item_id: str) -> WhyNot:
         """Why an item is not among the k answered, whatever the reason: which stage lost it, by how much, and the

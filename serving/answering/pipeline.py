@@ -85,7 +85,14 @@ def run(
 def answer(state: ReleaseState, request: Request, deadline: Deadline | None = None, *, degrade: bool = False) -> Answer:
     """One request, whose time counts from when `deadline` was made, by default now; see `run`. Raises BadRequest for
     filters that the items do not have."""
-    return _run_all(state, task_of(state, request), [request], deadline, degrade=degrade).answers[0]
+    return answer_batch(state, request, deadline, degrade=degrade).answers[0]
+
+
+def answer_batch(
+    state: ReleaseState, request: Request, deadline: Deadline | None = None, *, degrade: bool = False
+) -> Batch:
+    """One request with all that stages found on its way; see `answer`."""
+    return _run_all(state, task_of(state, request), [request], deadline, degrade=degrade)
 
 
 def answer_many(state: ReleaseState, requests: Sequence[Request], deadline: Deadline | None = None) -> list[Answer]:

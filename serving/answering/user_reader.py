@@ -99,6 +99,10 @@ class UserContextReader:
         day = np.repeat(self.today, len(ends))  # what is counted by days is counted up to the release's last
         return replace(found, behaviour=found.behaviour._replace(day=day), taken=found.taken.distinct())
 
+    def has_recorded(self, user_id: str | None) -> bool:
+        """Whether anything was recorded of a user since the release's data."""
+        return self._recorded(user_id) is not None
+
     def _recorded(self, user_id: str | None) -> UserTimeline | None:
         """All events of a user of whom anything was recorded since the release; None of any other."""
         if self.live is None or user_id is None:

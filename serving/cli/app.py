@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from serving.cli import ask, importing, shoppers
+from serving.cli import ask, importing, replay, shoppers
 from serving.cli.command_group import ShortlistGroup
 from serving.cli.index import index
 from serving.cli.options import (
@@ -54,6 +54,7 @@ app.add_typer(rules, name="rules")
 ask.add_commands(app)
 importing.add_command(app)
 shoppers.add_command(app)
+replay.add_command(app)
 
 
 @app.callback()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,6 +23,9 @@ def forget(
         str | None,
         typer.Option(metavar="STORE", help="Where events are kept: a file or a redis:// URL; by default the bundle."),
     ] = None,
+    audit: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="An audit log that may know the shopper.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Remove a shopper from everything.
@@ -31,9 +35,11 @@ def forget(
     """
     from indexing.bundle.bundle import Bundle as Releases
     from serving.answering.live.overlay import LiveShoppers
+    from serving.audit.log import AuditLog
     from serving.live.events import now
 
-    found = LiveShoppers.of(Releases.open(bundle), events).forget(user, now())
+    others = [] if audit is None else [AuditLog(audit)]
+    found = LiveShoppers.of(Releases.open(bundle), events, *others).forget(user, now())
     if as_json:
         show_json({name: list(lines) for name, lines in found._asdict().items()})
     else:

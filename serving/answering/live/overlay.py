@@ -49,10 +49,11 @@ class LiveShoppers:
         self._next = 0.0  # when to look for new events
 
     @classmethod
-    def of(cls, bundle: Bundle, place: str | Path | None) -> Self:
-        """Those of a bundle, their events kept at a place: see `open_store`."""
+    def of(cls, bundle: Bundle, place: str | Path | None, *others: Forgets) -> Self:
+        """Those of a bundle, their events kept at a place: see `open_store`. A user is to be forgotten in `others`,
+        too."""
         events = open_store(place, bundle.path)
-        return cls(events, (RecordedEventsForget(events), ReleasesForget(bundle)))
+        return cls(events, (RecordedEventsForget(events), ReleasesForget(bundle), *others))
 
     def record(self, events: Sequence[RecordedEvent]) -> int:
         """Keep events; returns how many are new."""

@@ -1,0 +1,1 @@
+"""Audit: what was asked and answered, kept line by line, and asked again of another release."""
