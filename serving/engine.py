@@ -111,7 +111,9 @@ class Engine:
         file = bundle.path / RULES_FILE if rules is None else Path(rules)
         watch = RulesWatch.open(file, state.version, state.analyzer, required=rules is not None, now=wall_clock)
         state = replace(state, rules=watch.over(state.version, state.analyzer))
-        return cls(ReleaseReloader(bundle, state, open_live, clock, watch) if auto_reload else state, live, callers, audit)
+        return cls(
+            ReleaseReloader(bundle, state, open_live, clock, watch) if auto_reload else state, live, callers, audit
+        )
 
     @classmethod
     def of_release(

@@ -20,7 +20,9 @@ PUBLIC = {
         build_version open_index
     """,
     "ranking": "CrossEncoderScorer GateVerdict PairSet RankerTraining ShortlistScorer train_ranker",
-    "serving": "Answer AuditLog Condition Engine Explanation Filters Hit Request RunResult RunSettings WhyNot read_settings run",
+    "serving": """
+        Answer AuditLog Condition Engine Explanation Filters Hit Request RunResult RunSettings WhyNot read_settings run
+    """,
     "benchmarks": "Line Load Probe Run Workload closed_loop cold_starts machine open_loop probe",
 }
 

@@ -71,7 +71,7 @@ def record_of(state: ReleaseState, request: Request, batch: Batch, *, at: int, u
         inputs=inputs_of(state, request, batch) if inputs else None,
         release=answer.release,
         index_revision=answer.index_revision,
-        rules=getattr(answer, "rules", ""),
+        rules=answer.rules,
         items=[hit.item_id for hit in answer.items],
         scores=[round(float(hit.score), 6) for hit in answer.items],
         reranked=answer.reranked,
@@ -85,7 +85,7 @@ def record_of(state: ReleaseState, request: Request, batch: Batch, *, at: int, u
 def inputs_of(state: ReleaseState, request: Request, batch: Batch) -> dict[str, Any]:
     """What tells who asked for what. Events of a shopper that were recorded since the release's data stand in the
     history, so that the request can be asked again when there are more."""
-    found = {name: getattr(request, name) for name in PERSONAL if getattr(request, name, None) is not None}
+    found = {name: getattr(request, name) for name in PERSONAL if getattr(request, name) is not None}
     if request.history is None and state.user_contexts.has_recorded(request.user_id):
         events, users = batch.users.events, batch.users
         kinds = [users.kinds[code] if code >= 0 else None for code in events.kinds.tolist()]

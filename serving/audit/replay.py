@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,10 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from retrieval.data.time_units import SECOND
 from retrieval.errors import BadRequest
 from serving.answering.deadline import Deadline
 from serving.answering.pipeline import answer_batch
 from serving.audit.records import AuditRecord, features_of
+from serving.rules.compiled import CompiledRules
+from serving.rules.schema import RuleSet
 
 if TYPE_CHECKING:
     from serving.answering.release_state import ReleaseState
@@ -78,8 +82,14 @@ class Replay:
     skew: dict[str, tuple[int, float]] = field(default_factory=dict)
 
 
-def replay(state: ReleaseState, records: Iterable[AuditRecord | None], *, check: bool = False) -> Replay:
-    """Asks every record with inputs again of a state; with `check` compares features, too."""
+def replay(
+    state: ReleaseState, records: Iterable[AuditRecord | None], *, rules: RuleSet | None = None, check: bool = False
+) -> Replay:
+    """Asks every record with inputs again of a state, under `rules`, as they hold at the record's time; with `check`
+    compares features, too. Raises BadRules for rules that do not fit the items."""
+    moment = [0.0]  # seconds since 1970
+    ruled = None if rules is None else CompiledRules.of(rules, state.version, state.analyzer, lambda: moment[0])
+    state = dataclasses.replace(state, rules=ruled)
     pairs = defaultdict[str, list[tuple[AuditRecord, Sequence[str], float]]](list)
     counts, entered, left = Counter[str](), Counter[str](), Counter[str]()
     skew, releases, refusal, checked = dict[str, tuple[int, float]](), dict[str, None](), "", 0
@@ -87,6 +97,7 @@ def replay(state: ReleaseState, records: Iterable[AuditRecord | None], *, check:
         if record is None or record.inputs is None:
             counts["unreadable" if record is None else "without_inputs"] += 1
             continue
+        moment[0] = record.at / SECOND
         try:
             batch = answer_batch(state, record.request(), Deadline(None))
         except BadRequest as error:

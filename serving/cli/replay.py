@@ -21,14 +21,18 @@ def replay(
     log: Annotated[Path, typer.Argument(help="The folder of an audit log with inputs, or one of its files.")],
     bundle: Bundle,
     release: Annotated[str | None, typer.Option(help="A release of the bundle; by default the live one.")] = None,
+    rules: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Merchandising rules; by default rules.toml of the bundle, if any."),
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Compute the features again and say which differ.")] = False,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Ask the requests of an audit log again, and say what changes and by how much.
 
-    The log is what Engine.open(..., audit=AuditLog(FOLDER, inputs=True)) kept. Ask another release of it before it goes
-    live, or, with --check, the same one, to find features that are computed otherwise offline than they were live.
+    The log is what Engine.open(..., audit=AuditLog(FOLDER, inputs=True)) kept. Ask another release before it goes live,
+    or under other rules; with --check the same release, to find features that are computed otherwise than they were.
     """
     from indexing.bundle.bundle import Bundle as Releases
     from retrieval.encoders.runtime import RuntimeOptions
@@ -36,6 +40,8 @@ def replay(
     from serving.audit.records import read_records
     from serving.audit.replay import replay as asked_again
     from serving.cli.show_replay import show_replay
+    from serving.rules.load import read_rules
+    from serving.rules.watch import RULES_FILE
 
     opened, options = Releases.open(bundle), RuntimeOptions(device=device)
     state = (
@@ -43,7 +49,9 @@ def replay(
         if release is None
         else ReleaseState.of_release(opened, opened.release(release), options)
     )
-    found = asked_again(state, read_records(log), check=check)
+    file = bundle / RULES_FILE if rules is None else rules
+    in_force = read_rules(file) if rules is not None or file.exists() else None
+    found = asked_again(state, read_records(log), rules=in_force, check=check)
     if as_json:
         show_json(asdict(found))
     else:

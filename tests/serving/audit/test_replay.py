@@ -19,6 +19,7 @@ from serving.audit.replay import Changes, difference, replay
 from serving.cli.app import app
 from serving.engine import Engine
 from serving.request import Request
+from serving.rules.load import parse_rules
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +84,16 @@ def test_a_feature_that_is_computed_otherwise_is_found(engine: Engine, log: Path
     times, largest = found.skew[ranker.names[at]]
     assert 0 < times <= (found.checked or 0)
     assert largest > 0.01
+
+
+def test_other_rules_are_told_by_what_they_took_away(engine: Engine, log: Path) -> None:
+    record = next(one for one in read_records(log) if one is not None)
+    text = f'[[rules]]\nname = "gone"\nkind = "block"\nitems = ["{record.items[0]}"]\n'
+    found = replay(engine.state, [record], rules=parse_rules(text))
+    assert [item for item, _ in found.left] == [record.items[0]]
+    assert found.total.same_first == 0
+    later = f'{text}from = "2999-01-01"\n'
+    assert replay(engine.state, [record], rules=parse_rules(later)).total.same == 1.0
 
 
 def test_what_cannot_be_asked_again_is_counted(engine: Engine, log: Path, tmp_path: Path) -> None:
