@@ -23,7 +23,7 @@ def replay(
     release: Annotated[str | None, typer.Option(help="A release of the bundle; by default the live one.")] = None,
     rules: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Merchandising rules; by default rules.toml of the bundle, if any."),
+        typer.Option(metavar="FILE", help="Merchandising rules; by default the bundle's rules.toml."),
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Compute the features again and say which differ.")] = False,
     device: Device = "auto",
