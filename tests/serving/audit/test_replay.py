@@ -88,7 +88,7 @@ def test_a_feature_that_is_computed_otherwise_is_found(engine: Engine, log: Path
 
 def test_other_rules_are_told_by_what_they_took_away(engine: Engine, log: Path) -> None:
     record = next(one for one in read_records(log) if one is not None)
-    text = f'[[rules]]\nname = "gone"\nkind = "block"\nitems = ["{record.items[0]}"]\n'
+    text = f'[[rule]]\nname = "gone"\nkind = "block"\nitems = ["{record.items[0]}"]\n'
     found = replay(engine.state, [record], rules=parse_rules(text))
     assert [item for item, _ in found.left] == [record.items[0]]
     assert found.total.same_first == 0
