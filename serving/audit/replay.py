@@ -17,7 +17,7 @@ from serving.answering.deadline import Deadline
 from serving.answering.pipeline import answer_batch
 from serving.audit.records import AuditRecord, features_of
 from serving.rules.compiled import CompiledRules
-from serving.rules.schema import RuleSet
+from serving.rules.load import RuleSet
 
 if TYPE_CHECKING:
     from serving.answering.release_state import ReleaseState
