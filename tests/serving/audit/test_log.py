@@ -109,7 +109,7 @@ def test_no_line_of_several_writers_is_lost_or_torn_while_files_rotate(tmp_path:
 
 
 def test_a_forgotten_shopper_is_in_no_file(engine: Engine, tmp_path: Path) -> None:
-    log = AuditLog(tmp_path, inputs=True, max_bytes=20_000)
+    log = AuditLog(tmp_path, inputs=True, max_bytes=3_000)
     asked = Engine(engine.state, audit=log)
     for _ in range(12):
         asked.recommend(user_id=BUYER, k=2)

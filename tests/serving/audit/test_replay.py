@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from second_stages import by_one
 from typer.testing import CliRunner
 
-from engine_changes import by_towers_alone
+from engine_changes import by_towers_alone, changed
 from retrieval.data.dataset import DataSet
 from serving.answering.release_state import ReleaseState
+from serving.answering.second_stage import SecondStage
 from serving.audit.log import AuditLog
 from serving.audit.records import read_records
 from serving.audit.replay import Changes, difference, replay
@@ -20,6 +22,16 @@ from serving.cli.app import app
 from serving.engine import Engine
 from serving.request import Request
 from serving.rules.load import parse_rules
+
+
+@pytest.fixture(scope="module")
+def engine(engine: Engine) -> Engine:
+    """The release with recommendations ordered by a feature."""
+    return changed(
+        engine,
+        second_stage=SecondStage({"recommend": by_one("towers_score")}),
+        scores=frozenset({"recommend", "recommend_unseen"}),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +74,6 @@ def test_another_order_is_told_by_what_came_and_what_went(engine: Engine, log: P
 
 
 def test_a_feature_that_is_computed_otherwise_is_found(engine: Engine, log: Path) -> None:
-    ranker = engine.state.second_stage.rankers["recommend"]
-    at = next(at for at, name in enumerate(ranker.names) if name.endswith("_score"))
     read = ReleaseState.feature_reader
 
     class Skewed:
@@ -71,19 +81,14 @@ def test_a_feature_that_is_computed_otherwise_is_found(engine: Engine, log: Path
             self.reader = reader
             self.names = reader.names  # type: ignore[attr-defined]
 
-        def read(self, lists: object) -> np.ndarray:
-            values = self.reader.read(lists)  # type: ignore[attr-defined]
-            values[..., self.names.index(ranker.names[at])] += 0.25
-            return np.asarray(values)
+        def read(self, *given: object) -> np.ndarray:
+            values = self.reader.read(*given)  # type: ignore[attr-defined]
+            return np.asarray(values + 0.25)
 
-    state = replace(engine.state)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ReleaseState, "feature_reader", lambda self, one: Skewed(read(self, one)))
-        found = replay(state, read_records(log), check=True)
-    assert set(found.skew) == {ranker.names[at]}
-    times, largest = found.skew[ranker.names[at]]
-    assert 0 < times <= (found.checked or 0)
-    assert largest > 0.01
+        found = replay(engine.state, read_records(log), check=True)
+    assert found.skew == {"towers_score": (found.checked, pytest.approx(0.25, abs=0.2))}
 
 
 def test_other_rules_are_told_by_what_they_took_away(engine: Engine, log: Path) -> None:
@@ -121,13 +126,13 @@ def test_recorded_events_are_part_of_what_was_asked(own_bundle: Path, data: Data
         assert found.total.overlap == 1.0
 
 
-def test_the_command_says_what_changed(bundle: Path, log: Path) -> None:
-    shown = CliRunner().invoke(app, ["replay", str(log), str(bundle), "--check", "--device", "cpu"])
+def test_the_command_says_what_changed(bundle_path: Path, log: Path) -> None:
+    shown = CliRunner().invoke(app, ["replay", str(log), str(bundle_path), "--check", "--device", "cpu"])
     assert shown.exit_code == 0, shown.output
     assert "1 requests were kept without inputs" in shown.output
-    assert "features: all are as they were, in" in shown.output
-    told = CliRunner().invoke(app, ["replay", str(log), str(bundle), "--json", "--device", "cpu"])
-    assert json.loads(told.stdout)["total"]["same"] == 1.0
+    assert "features that differ, of 6 answers: towers_score in " in shown.output  # this release reads none
+    told = CliRunner().invoke(app, ["replay", str(log), str(bundle_path), "--json", "--device", "cpu"])
+    assert json.loads(told.stdout)["by_task"]["similar"]["same"] == 1.0
 
 
 def test_without_a_request_nothing_is_shared() -> None:
