@@ -7,7 +7,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from retrieval.data.time_units import SECOND
@@ -101,7 +100,7 @@ def features_of(batch: Batch) -> dict[str, list[float | None]] | None:
         return None
     places = scored.places[0, order.places[0, order.shown(0, batch.k)]]
     values = scored.features[0, places].astype(float)
-    columns = np.where(np.isnan(values), None, values).T.tolist()
+    columns = [[None if value != value else value for value in column] for column in values.T.tolist()]  # nan: missing
     return dict(zip(scored.ranker.names, columns, strict=True))
 
 
