@@ -12,6 +12,7 @@ import typer
 from retrieval.errors import BadRequest
 from serving.cli.ask_many import AllItems, AllUsers, Items, Out, Queries, Users, answer_file, asks_many
 from serving.cli.options import (
+    AllVariants,
     AnswerLanguage,
     AsJson,
     AudienceOption,
@@ -59,6 +60,7 @@ def recommend(
     deadline_ms: DeadlineMs = None,
     explain: Explain = False,
     diversity: Diversity = 0.0,
+    all_variants: AllVariants = False,
     page: Page = None,
     audience: AudienceOption = None,
     device: Device = "auto",
@@ -79,7 +81,7 @@ def recommend(
     if many:
         ask = partial(
             engine.recommend_many, k=k, filters=filters, filter_seen=filter_seen, rerank=not no_rerank,
-            diversity=diversity, page=page, audience=known, show_progress=True,
+            diversity=diversity, one_per_group=not all_variants, page=page, audience=known, show_progress=True,
         )  # fmt: skip
         answer_file(engine, "user_id", ask, users, out, as_json=as_json)
         return
@@ -93,6 +95,7 @@ def recommend(
         deadline_ms=deadline_ms,
         explain=explain,
         diversity=diversity,
+        one_per_group=not all_variants,
         page=page,
         audience=known,
     )
@@ -111,6 +114,7 @@ def search(
     deadline_ms: DeadlineMs = None,
     explain: Explain = False,
     diversity: Diversity = 0.0,
+    all_variants: AllVariants = False,
     page: Page = None,
     audience: AudienceOption = None,
     no_spellcheck: NoSpellcheck = False,
@@ -131,8 +135,8 @@ def search(
     if many or text is None:
         ask = partial(
             engine.search_many, k=k, filters=filters, filter_seen=filter_seen, rerank=not no_rerank,
-            diversity=diversity, spellcheck=not no_spellcheck, page=page, audience=known,
-            show_progress=True,
+            diversity=diversity, one_per_group=not all_variants, spellcheck=not no_spellcheck, page=page,
+            audience=known, show_progress=True,
         )  # fmt: skip
         answer_file(engine, "query", ask, queries, out, as_json=as_json)
         return
@@ -147,6 +151,7 @@ def search(
         deadline_ms=deadline_ms,
         explain=explain,
         diversity=diversity,
+        one_per_group=not all_variants,
         page=page,
         audience=known,
         spellcheck=not no_spellcheck,
@@ -161,6 +166,7 @@ def similar(
     filter_: Filter = None,
     explain: Explain = False,
     diversity: Diversity = 0.0,
+    all_variants: AllVariants = False,
     page: Page = None,
     audience: AudienceOption = None,
     device: Device = "auto",
@@ -183,13 +189,23 @@ def similar(
             k=k,
             filters=filters,
             diversity=diversity,
+            one_per_group=not all_variants,
             page=page,
             audience=known,
             show_progress=True,
         )
         answer_file(engine, "item_id", ask, items, out, as_json=as_json)
         return
-    answer = engine.similar(item, k=k, filters=filters, explain=explain, diversity=diversity, page=page, audience=known)
+    answer = engine.similar(
+        item,
+        k=k,
+        filters=filters,
+        explain=explain,
+        diversity=diversity,
+        one_per_group=not all_variants,
+        page=page,
+        audience=known,
+    )
     show(answer, f"similar to {item}", as_json, language, explained_by=engine if explain else None)
 
 
@@ -204,6 +220,7 @@ def cart(
     deadline_ms: DeadlineMs = None,
     explain: Explain = False,
     diversity: Diversity = 0.0,
+    all_variants: AllVariants = False,
     page: Page = None,
     audience: AudienceOption = None,
     device: Device = "auto",
@@ -224,6 +241,7 @@ def cart(
         deadline_ms=deadline_ms,
         explain=explain,
         diversity=diversity,
+        one_per_group=not all_variants,
         page=page,
         audience=known,
     )
@@ -245,6 +263,7 @@ def why_not(
     filter_seen: FilterSeen = None,
     no_rerank: NoRerank = False,
     diversity: Diversity = 0.0,
+    all_variants: AllVariants = False,
     page: Page = None,
     audience: AudienceOption = None,
     no_spellcheck: NoSpellcheck = False,
@@ -265,6 +284,7 @@ def why_not(
         filter_seen=filter_seen,
         rerank=not no_rerank,
         diversity=diversity,
+        one_per_group=not all_variants,
         page=page,
         audience=audience_of(audience),
         spellcheck=not no_spellcheck,

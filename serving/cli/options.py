@@ -88,6 +88,9 @@ Explain: TypeAlias = Annotated[bool, typer.Option("--explain", help="Say why eac
 Diversity: TypeAlias = Annotated[
     float, typer.Option("--diversity", help="How much relevance to give up for unlike items: 0 none, 1 all.")
 ]
+AllVariants: TypeAlias = Annotated[
+    bool, typer.Option("--all-variants", help="Show every variant of a product, not the best of each alone.")
+]
 NoSpellcheck: TypeAlias = Annotated[bool, typer.Option("--no-spellcheck", help="Search for the query as typed.")]
 FilterSeen: TypeAlias = Annotated[
     bool | None,

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from engine_changes import with_groups
+from serving.cli import ask
 from serving.cli.app import app
 from serving.engine import Engine
 from serving.request import Filters
 
 SHARED = ("--k", "--filter", "--device", "--json")
-RERANKED = ("--user", "--no-rerank", "--deadline-ms", "--filter-seen", "--keep-seen", "--explain")
+RERANKED = ("--all-variants", "--user", "--no-rerank", "--deadline-ms", "--filter-seen", "--keep-seen", "--explain")
 
 
 def shortlist(*arguments: str | Path) -> Result:
@@ -34,7 +36,7 @@ def answered(*arguments: str | Path) -> dict[str, list[dict[str, object]]]:
         ("search", (*RERANKED, "--history", "--no-spellcheck")),
         ("cart", RERANKED),
         ("why-not", ("--query", "--user", "--history", "--task", "--no-rerank", "--filter-seen")),
-        ("similar", ("--explain",)),
+        ("similar", ("--explain", "--all-variants")),
     ],
 )
 def test_the_same_thing_is_the_same_option_in_every_command(command: str, more: tuple[str, ...]) -> None:
@@ -131,3 +133,15 @@ def test_a_history_on_the_shell_may_hold_events(bundle_path: Path, engine: Engin
     wrong = shortlist("cart", bundle_path, json.dumps(history), "--device", "cpu")
     assert wrong.exit_code == 2
     assert "complete_cart is asked with item ids alone" in wrong.stderr
+
+
+def test_all_variants_of_a_product_are_shown_where_they_are_asked_for(
+    engine: Engine, bundle_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grouped = Engine(with_groups(engine.state, lambda row: "product" if row < 100 else None))
+    monkeypatch.setattr(ask, "opened", lambda *_: grouped)
+    one, every = (answered("search", bundle_path, "red mug", "-k", "40", *more) for more in ((), ("--all-variants",)))
+    assert [hit["item_id"] for hit in every["items"]] == [
+        hit.item_id for hit in grouped.search("red mug", k=40, one_per_group=False).items
+    ]
+    assert one != every
