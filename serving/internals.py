@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from serving.jobs.run import Pipeline as Pipeline
     from serving.jobs.train_one import index_ids as index_ids
     from serving.jobs.train_one import recorded_settings as recorded_settings
+    from serving.jobs.update_index import Update as Update
     from serving.live.events import now as now
     from serving.live.events import recorded_events as recorded_events
     from serving.live.opening import open_store as open_store
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from serving.request import Answer as Answer
     from serving.request import Filters as Filters
     from serving.request import Request as Request
+    from serving.rules.watch import RULES_FILE as RULES_FILE
     from serving.settings import DataConfig as DataConfig
     from serving.settings import RunSettings as RunSettings
     from serving.settings import read_settings as read_settings
@@ -102,11 +104,13 @@ _MODULES = {
     "serving.jobs.canaries": "read_canaries",
     "serving.jobs.run": "Pipeline",
     "serving.jobs.train_one": "index_ids recorded_settings",
+    "serving.jobs.update_index": "Update",
     "serving.live.events": "now recorded_events",
     "serving.live.opening": "open_store",
     "serving.reporting.report": "write_whole",
     "serving.reporting.tables": "OURS heading shown slice_label stage_label",
     "serving.request": "Answer Filters Request",
+    "serving.rules.watch": "RULES_FILE",
     "serving.settings": "DataConfig RunSettings read_settings",
     "serving.shop": "Shop",
 }
@@ -115,6 +119,7 @@ __all__ = [
     "LONGEST",
     "MIN_SLICE",
     "OURS",
+    "RULES_FILE",
     "SHORTLIST",
     "TASKS",
     "Answer",
@@ -140,6 +145,7 @@ __all__ = [
     "Shop",
     "StepSettings",
     "Task",
+    "Update",
     "as_object",
     "encode",
     "fit_ranker",

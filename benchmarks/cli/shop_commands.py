@@ -1,4 +1,4 @@
-"""`shortlist bench latency`, `recall`, `explain` and `peers`: a whole bundle and its data set."""
+"""`shortlist bench latency`, `churn`, `recall`, `explain` and `peers`: a whole bundle and its data set."""
 
 from __future__ import annotations
 
@@ -115,6 +115,36 @@ def in_time(
         about = run_context(bundle=bundle, threads=threads, seed=seed or None, every_gate=every_gate)
         run = begin_run(about, device=device)
         record(run, measured.lines(PARTS if only is None else (only,)), out=out, as_json=as_json)
+
+
+@bench.command()
+def churn(
+    bundle: Bundle,
+    seconds: Annotated[float, typer.Option(min=0.0, help="Time in which everything is done.")] = 180.0,
+    publishes: Annotated[int, typer.Option(min=0, help="Publishes, rollbacks and activations, in turn.")] = 20,
+    updates: Annotated[int, typer.Option(min=0, help="Items to change, delete or add.")] = 2_000,
+    events: Annotated[int, typer.Option(min=0, help="Events to record.")] = 20_000,
+    reloads: Annotated[int, typer.Option(min=0, help="Rules files to put in place.")] = 5,
+    seed: Seed = 0,
+    threads: Threads = None,
+    device: Device = "auto",
+    out: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """Whether every answer is right while releases, items, rules and events change all the time, in a copy of the
+    bundle; ends with exit code 3 where one is not, a call fails, or memory grows."""
+    from benchmarks.latency.churn import ChurnRun, failures
+    from benchmarks.result_lines import begin_run
+    from benchmarks.sweep import use_cores
+    from benchmarks.terminal import record, run_context
+    from retrieval.errors import Regressed
+
+    with use_cores(threads):
+        measured = ChurnRun(bundle, seconds, publishes, updates, events, reloads, device, seed)
+        run = begin_run(run_context(bundle=bundle, threads=threads, seed=seed or None), device=device)
+        lines = record(run, measured.lines(), out=out, as_json=as_json)
+    if wrong := failures(lines):
+        raise Regressed(f"{bundle}: {'; '.join(wrong)}")
 
 
 @bench.command()
