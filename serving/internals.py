@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from serving.answering.release_state import LONGEST as LONGEST
     from serving.answering.release_state import ReleaseState as ReleaseState
     from serving.answering.rerank_steps import open_steps as open_steps
+    from serving.answering.stages.arrange import arrange as arrange
+    from serving.answering.stages.diversify import diversify as diversify
     from serving.answering.stages.encode import encode as encode
     from serving.answering.stages.rank import rank as rank
     from serving.answering.stages.read_user import LiveRequests as LiveRequests
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
     from serving.reporting.tables import slice_label as slice_label
     from serving.reporting.tables import stage_label as stage_label
     from serving.request import Answer as Answer
+    from serving.request import DiversityMethod as DiversityMethod
     from serving.request import Filters as Filters
     from serving.request import Request as Request
     from serving.rules.watch import RULES_FILE as RULES_FILE
@@ -79,6 +82,8 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "serving.answering.batch": "Batch",
+    "serving.answering.stages.arrange": "arrange",
+    "serving.answering.stages.diversify": "diversify",
     "serving.answering.stages.encode": "encode",
     "serving.answering.in_time.shared_batches": "Callers",
     "serving.answering.in_time.shared_models": "sharing",
@@ -109,7 +114,7 @@ _MODULES = {
     "serving.live.opening": "open_store",
     "serving.reporting.report": "write_whole",
     "serving.reporting.tables": "OURS heading shown slice_label stage_label",
-    "serving.request": "Answer Filters Request",
+    "serving.request": "Answer DiversityMethod Filters Request",
     "serving.rules.watch": "RULES_FILE",
     "serving.settings": "DataConfig RunSettings read_settings",
     "serving.shop": "Shop",
@@ -126,6 +131,7 @@ __all__ = [
     "Batch",
     "Callers",
     "DataConfig",
+    "DiversityMethod",
     "Engine",
     "Figures",
     "Filters",
@@ -146,7 +152,9 @@ __all__ = [
     "StepSettings",
     "Task",
     "Update",
+    "arrange",
     "as_object",
+    "diversify",
     "encode",
     "fit_ranker",
     "fitted_on",

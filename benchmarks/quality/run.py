@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.quality.beyond_accuracy import diversity_lines
+from benchmarks.quality.diversity import TIMED, DiversityCost
 from benchmarks.quality.recall import Quality, funnel_lines
 from benchmarks.quality.slices import query_slices
 from benchmarks.quality.tasks import ANSWERED, events_and_split, recommend_tasks, search_task
@@ -21,7 +22,7 @@ from serving.cli.options import settings_of
 from serving.cli.show import say
 from serving.internals import Engine, MeasuredTask, Measurement, Pipeline, Shop, index_ids, recorded_settings
 
-FEW = 10  # requests that a quick run measures reranking on
+FEW = 10  # requests that a quick run measures reranking on, and the time of making answers diverse
 RESAMPLES, FEW_RESAMPLES = 4_000, 400
 
 
@@ -62,6 +63,7 @@ class RecallRun:
             yield from self._lines_of(Quality(shop, tasks, resamples))
             if not self.quality_alone:
                 yield from diversity_lines(tasks, measured.state)
+                yield from DiversityCost(measured, FEW if self.quick else TIMED).lines()
                 yield from funnel_lines(measured, tasks)
 
     def _lines_of(self, quality: Quality) -> Iterator[Line]:
