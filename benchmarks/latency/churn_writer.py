@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -24,7 +26,7 @@ from indexing.bundle.verify import DELTA
 from indexing.version.index_version import IndexVersion
 from serving.internals import RULES_FILE, Update
 
-AT_ONCE = 20  # items of an update
+AT_ONCE = 40  # items of an update
 RULES = 'version = "{version}"\n[[rule]]\nname = "out of sale"\nkind = "block"\nitems = ["{item}"]\n'
 
 
@@ -52,8 +54,8 @@ def copied_bundle(source: Path, folder: Path) -> Bundle:
 
 
 def write(folder: Path, plan: Plan) -> History:
-    """Does what is planned to the bundle in a folder; returns what was done when."""
-    with TemporaryDirectory(dir=folder.parent) as scratch:
+    """Does what is planned to the bundle in a folder, without a word of progress; returns what was done when."""
+    with redirect_stderr(StringIO()), TemporaryDirectory(dir=folder.parent) as scratch:
         writer = _Writer.of(Bundle.open(folder), plan, Path(scratch))
         begun = time.monotonic()
         for due, act in sorted(writer.actions(), key=lambda one: one[0]):

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.quality.diversity import STRENGTHS, DiversityCost
 from indexing.bundle.bundle import Bundle
+from serving.cli.options import settings_of
 from serving.internals import Engine, Measurement, Pipeline, index_ids, recorded_settings
 
 
@@ -16,9 +17,8 @@ def test_unlike_items_are_won_and_relevance_given_up_by_either_method(
     bundle: Path, shop_folder: Path, tmp_path: Path
 ) -> None:
     opened = Bundle.open(bundle)
-    pipeline = Pipeline(
-        shop_folder, bundle, recorded_settings(opened), device="cpu", say=lambda _: None, scratch=tmp_path
-    )
+    settings = settings_of(base=recorded_settings(opened))
+    pipeline = Pipeline(shop_folder, bundle, settings, device="cpu", say=lambda _: None, scratch=tmp_path)
     shop = pipeline.open_shop(like=index_ids(opened, opened.current()))
     with Engine.open(bundle, device="cpu", auto_reload=False) as engine:
         recommended = "seen_removed" if engine.state.filter_seen else "seen_kept"
