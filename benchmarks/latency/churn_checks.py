@@ -51,7 +51,7 @@ class Activation(NamedTuple):
     begun: float
     ended: float
     release: str
-    index: str
+    index_name: str
 
 
 class Revised(NamedTuple):
@@ -59,7 +59,7 @@ class Revised(NamedTuple):
 
     begun: float
     ended: float
-    index: str
+    index_name: str
     revision: int
     titles: Mapping[str, str | None]
 
@@ -84,7 +84,7 @@ class History:
     def last(self) -> tuple[str, int, str]:
         """What answers at the end: the release, the revision of its index, and the version of the rules."""
         live = self.activations[-1]
-        revision = max((one.revision for one in self.revisions if one.index == live.index), default=0)
+        revision = max((one.revision for one in self.revisions if one.index_name == live.index_name), default=0)
         return live.release, revision, self.rules[-1].version if self.rules else ""
 
 
@@ -93,15 +93,15 @@ class Checker:
 
     def __init__(self, history: History, titles: Mapping[str, str]) -> None:
         self._activations, self._titles = history.activations, titles
-        self._index = {one.release: one.index for one in history.activations}
+        self._index = {one.release: one.index_name for one in history.activations}
         self._rules = {one.version: one for one in history.rules}
         self._changed: dict[tuple[str, int], Mapping[str, str | None]] = {}
         self._since: dict[tuple[str, int], float] = {}
         for index in self._index.values():
             self._changed[index, 0], self._since[index, 0] = {}, -math.inf
         for one in history.revisions:
-            at = one.index, one.revision
-            self._changed[at] = {**self._changed[one.index, one.revision - 1], **one.titles}
+            at = one.index_name, one.revision
+            self._changed[at] = {**self._changed[one.index_name, one.revision - 1], **one.titles}
             self._since[at] = one.begun
 
     def in_turn(self, answers: Sequence[Seen]) -> Iterator[tuple[Seen, list[str]]]:

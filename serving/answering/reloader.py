@@ -74,7 +74,11 @@ class ReleaseReloader:
         return self._state
 
     def refresh(self) -> None:
-        """Look now, whatever the time, and wait until what was found is answered from or was given up."""
+        """Look now, whatever the time, and wait until what was found is answered from or was given up.
+
+        What is being opened may be live no more: it is waited for first.
+        """
+        self.settle()
         with self._polling:
             self._retry.clear()
             self.poll(self._clock())

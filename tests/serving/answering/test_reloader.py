@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -243,6 +244,27 @@ def test_one_release_is_opened_once_whoever_asks(clock: FakeClock) -> None:
     reloader.settle()
     assert reloader.newest().release.id == "new"
     assert len(tried) == 1
+
+
+@pytest.mark.usefixtures("warmed_by_itself")
+def test_a_refresh_while_a_release_is_opened_waits_for_the_one_that_became_live_after_it(clock: FakeClock) -> None:
+    live, begun, go_on = ["old"], threading.Event(), threading.Event()
+
+    def open_live(*, like: ReleaseState) -> ReleaseState:
+        name = live[-1]
+        begun.set()
+        assert go_on.wait(60)
+        return opened(name)
+
+    reloader = reloader_of(live, clock, open_live)
+    live.append("next")
+    clock.now += 1
+    reloader.newest()
+    assert begun.wait(60)
+    live.append("newest")
+    threading.Timer(0.1, go_on.set).start()
+    reloader.refresh()
+    assert reloader.newest().release.id == "newest"
 
 
 def test_an_update_of_the_old_release_does_not_take_the_new_ones_place(clock: FakeClock) -> None:
