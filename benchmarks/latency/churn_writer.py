@@ -54,13 +54,15 @@ def copied_bundle(source: Path, folder: Path) -> Bundle:
 
 
 def write(folder: Path, plan: Plan) -> History:
-    """Does what is planned to the bundle in a folder, without a word of progress; returns what was done when."""
+    """Does what is planned to the bundle in a folder, without a word of progress, for as long as is planned at least;
+    returns what was done when."""
     with redirect_stderr(StringIO()), TemporaryDirectory(dir=folder.parent) as scratch:
         writer = _Writer.of(Bundle.open(folder), plan, Path(scratch))
         begun = time.monotonic()
         for due, act in sorted(writer.actions(), key=lambda one: one[0]):
             time.sleep(max(0.0, begun + due * plan.seconds - time.monotonic()))
             act()
+        time.sleep(max(0.0, begun + plan.seconds - time.monotonic()))
     return writer.history
 
 

@@ -87,19 +87,23 @@ class SharedScorer:
 def sharing(state: ReleaseState, callers: Callers) -> ReleaseState:
     """The same release with its text encoder and cross-encoders shared among the callers of an engine; what is shared
     already stays."""
-    queries, encoder = state.query_vectors, state.user_tower.encoder
+    queries, tower = (
+        state.query_vectors,
+        state.user_tower,
+    )  # later releases share them, and keep nothing else of this one
+    runner = tower.encoder.runner
 
     def run(parts: Sequence[Sequence[str]]) -> Sequence[Vectors]:
-        vectors = state.user_tower.queries([text for part in parts for text in part])
+        vectors = tower.queries([text for part in parts for text in part])
         return np.split(vectors, list(accumulate(map(len, parts)))[:-1])
 
-    batches = SharedBatches(run, ROUNDS * encoder.runner.streams * encoder.runner.budget_tokens, callers)
+    batches = SharedBatches(run, ROUNDS * runner.streams * runner.budget_tokens, callers)
 
     def embed(texts: Sequence[str]) -> Vectors:
         try:
             return batches(texts, sum(2 + len(text) // LETTERS for text in texts))
         except QueueFull:  # what is searched for has to be read
-            return state.user_tower.queries(texts)
+            return tower.queries(texts)
 
     return replace(
         state,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import threading
 import warnings
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -107,6 +109,18 @@ def test_a_release_that_becomes_live_is_answered_from_once_it_is_open(
     clock.now += 1
     following_engine.refresh()
     assert following_engine.recommend(user_id=USERS[0]).release == first
+
+
+def test_nothing_of_a_release_that_was_replaced_is_kept_but_its_models(
+    following_engine: Engine, own_bundle: Path
+) -> None:
+    following_engine.search("red mug")
+    before = weakref.ref(following_engine.state.retriever)
+    another(own_bundle)
+    following_engine.refresh()
+    following_engine.search("red mug")
+    gc.collect()
+    assert before() is None
 
 
 def test_a_damaged_update_is_said_by_name_and_left_alone_for_a_while(
