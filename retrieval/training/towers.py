@@ -45,6 +45,7 @@ from retrieval.training.windows import Windows, target_weights
 CHECKPOINT = "history.safetensors"
 BUDGET_SCALE: dict[Budget, float] = {"quick": 0.25, "default": 1.0, "long": 3.0}
 HISTORY_POSITIONS = 1_600_000  # positions that the history model reads in all, see `history_epochs`
+INT8_ITEMS = 10_000  # of a catalogue that takes so long to embed that int8 is calibrated unasked
 MIN_WINDOWS = 20  # histories below which no history model is trained
 
 
@@ -96,7 +97,7 @@ def train_towers(
         say(f"text model: {chosen}")
         with free_cores("text encoder", training.device, say):
             figures |= training.text_part(folder / TEXT)
-            if config.precision == "int8":
+            if config.precision == "int8" or source.data.n_items >= INT8_ITEMS:
                 calibrate_encoder(folder / TEXT, ItemTexts(source.data.items), work=work / "int8")
         text = embed_catalogue(source.data, folder / TEXT, config.precision, training.device)
         if config.precision == "int8" and text.encoder.documents is None:

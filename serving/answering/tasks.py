@@ -47,7 +47,8 @@ def task_of(state: ReleaseState, request: Request) -> Task:
     unseen = request.filter_seen
     if request.task == "complete_cart":
         repeats = state.user_contexts.has_taken(request.user_id)
-        return cart_task(state, state.filter_seen if unseen is None else unseen, repeats=repeats)
+        filter_seen = state.filter_seen if unseen is None else unseen
+        return cart_task(state, filter_seen, repeats=repeats, empty=not request.history)
     if request.task == "similar":
         return TASKS["similar"]
     if request.text:
@@ -58,13 +59,14 @@ def task_of(state: ReleaseState, request: Request) -> Task:
     return TASKS["recommend"]
 
 
-def cart_task(state: ReleaseState, filter_seen: bool, *, repeats: bool) -> Task:
+def cart_task(state: ReleaseState, filter_seen: bool, *, repeats: bool, empty: bool = False) -> Task:
     """Completing carts, with or without what their shoppers took before.
 
-    Where a release has no weights of its own for it, it is the order of any recommendation for shoppers who are known
-    to have taken something (`repeats`), and for others that of new things, for nothing can be taken again.
+    Where a release has no weights of its own for it, or the cart is empty, it is the order of any recommendation for
+    shoppers who are known to have taken something (`repeats`), and for others that of new things, for nothing can be
+    taken again.
     """
-    own = "complete_cart" in state.retriever.fusions
+    own = "complete_cart" in state.retriever.fusions and not empty
     order: OrderName = "complete_cart" if own else "recommend" if repeats else "recommend_unseen"
     return replace(TASKS["complete_cart"], order=order, excludes_taken=filter_seen)
 

@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from int8_machine import as_where_int8_serves
 
 from benchmark_fakes import FakeTime
 from benchmarks.environment import Probe
@@ -61,7 +62,7 @@ def bundle(
 
     def train(folder: Path) -> None:
         settings, out = read_settings(changes=changes), folder / "bundle"
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), as_where_int8_serves():
             warnings.simplefilter("ignore")  # of tracing and of the trainers, whose own tests they are about
             Pipeline(shop_folder, out, settings, "quick", "cpu", lambda _: None, clock.__next__).run()
 

@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from int8_machine import as_where_int8_serves
 
 from engine_changes import changed
 from made_once import made_once
@@ -85,7 +86,7 @@ def run_result(
 
     def train(folder: Path) -> None:
         pipeline = replace(quick_pipeline(sample_folder, folder / "bundle", quick_settings), now=FIRST_RUN.__next__)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), as_where_int8_serves():
             warnings.simplefilter("ignore")  # of tracing and of the trainers, whose own tests they are about
             (folder / "result").write_bytes(pickle.dumps(pipeline.run()))
 

@@ -119,7 +119,6 @@ def test_a_cart_is_never_answered(engine: Engine, data: DataSet) -> None:
     cart = list(data.item_ids[3:5])
     answer = engine.complete_cart(cart, k=data.n_items)
     assert set(ids(answer)) == set(data.item_ids) - set(cart)
-    assert answer.items[:10] == engine.recommend(history=cart, filter_seen=True, k=data.n_items).items[:10]
     user = data.user_ids[2]
     kept = engine.recommend(user_id=user, filter_seen=False, k=data.n_items).items
     known = engine.complete_cart([], user_id=user, k=data.n_items).items

@@ -52,7 +52,7 @@ def test_the_engine_follows_the_blend_of_its_release(engine: Engine) -> None:
     (recorded,), (step,) = ReleaseSettings.of(engine.release).rerank, engine.state.steps
     assert recorded.blends == step.blends
     assert recorded_steps(engine.state.steps) == (recorded,)
-    assert set(step.blends) == {"recommend", "recommend_unseen", "search", "grade"}
+    assert set(step.blends) == {"recommend", "recommend_unseen", "complete_cart", "search", "grade"}
 
 
 def test_the_order_of_new_things_has_a_blend_of_its_own(reranking: Engine) -> None:

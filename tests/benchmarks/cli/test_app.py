@@ -220,5 +220,9 @@ def test_the_commands_are_those_of_the_entry_point() -> None:
         "index",
         "train",
         "tables",
+        "live",
+        "in-time",
+        "explain",
+        "churn",
     }
     assert set(command.commands) == wanted

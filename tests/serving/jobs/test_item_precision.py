@@ -48,7 +48,8 @@ def test_an_index_in_int8_is_embedded_anew_and_what_follows_stays_in_it(
     bundle = Bundle.open(own_bundle)
     release = bundle.current()
     assert recorded_settings(bundle)["retrieval"]["precision"] == "int8"  # type: ignore[index]
-    assert (told["embedded"], release.index != before.index) == ((items.num_rows, True) if has_it else (0, False))
+    assert told["embedded"] == (items.num_rows if has_it else 0)
+    assert release.index != before.index
     version = IndexVersion.open(bundle.path_of("index", release.index), device="cpu")
     changed = items.slice(0, 2).set_column(
         items.schema.get_field_index("title"), "title", [["a new title", items["title"][1].as_py()]]

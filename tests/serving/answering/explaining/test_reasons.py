@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from retrieval.data.dataset import DataSet
@@ -41,7 +42,8 @@ def test_what_was_done_with_the_items_of_a_history_is_said(plain: Engine, data: 
 
 
 def test_an_item_goes_with_what_is_in_the_cart(plain: Engine, data: DataSet) -> None:
-    cart = data.item_ids[4]
+    baskets = plain.state.user_store.similarities["baskets"]()
+    cart = data.item_ids[int(np.diff(baskets.indptr).argmax())]  # that of most baskets
     answer = plain.complete_cart([cart], explain=True)
     assert f"goes with {plain.titles([cart])[0]} in your cart" in all_told(answer)
 
