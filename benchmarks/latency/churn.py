@@ -181,7 +181,7 @@ def failures(lines: Sequence[Line]) -> list[str]:
 def logged() -> Iterator[list[str]]:
     """The warnings that are logged within the context, known at its end."""
     queue, found, root = SimpleQueue[logging.LogRecord](), list[str](), logging.getLogger("serving")
-    handler = QueueHandler(queue)  # type: ignore[arg-type]
+    handler = QueueHandler(queue)
     handler.setLevel(logging.WARNING)
     root.addHandler(handler)
     try:
