@@ -48,7 +48,7 @@ class InTimeRun:
         """The lines of those of PARTS that are wanted."""
         if "many" in wanted:
             say("-- many at once")
-            yield self.many()
+            yield from self.many()
         if "shared" in wanted:
             say(f"-- {CALLERS} callers, with shared batches and without")
             yield from self.shared()
@@ -56,10 +56,13 @@ class InTimeRun:
             say("-- deadlines")
             yield from self.deadlines()
 
-    def many(self) -> Line:
-        """Requests a second, one by one and all shoppers at once, and the memory that the second half of them adds."""
+    def many(self) -> Iterator[Line]:
+        """Requests a second, one by one and all shoppers at once, and the memory that the second half of them adds;
+        nothing in a shop without shoppers."""
         with closing(self.opened()) as engine:
             users = self._users(engine)
+            if not users:
+                return
             calls: list[Call] = [partial(engine.recommend, user_id=user, k=WIDE, rerank=False) for user in users]
             calls[0]()
             alone = closed_loop(calls, seconds=self.seconds)
@@ -71,12 +74,12 @@ class InTimeRun:
         rates = {"n": float(len(users)), "one by one": alone.per_second, "many at once": together}
         summary = {**rates, "ratio": together / alone.per_second, "MB that the second half adds": _megabytes() - before}
         labels = {"call": "recommend, not reranked", "k": str(WIDE)}
-        return Line(measured="many at once", labels=labels, unit="per second", summary=summary)
+        yield Line(measured="many at once", labels=labels, unit="per second", summary=summary)
 
     def shared(self) -> Iterator[Line]:
         """Each kind of call by many callers, who share batches and do not, in turn."""
         with closing(self.opened()) as on, closing(self.opened(share_batches=False)) as off:
-            for kind in ("search", "recommend"):
+            for kind in self.kinds(on):
                 loads: dict[str, list[Load]] = {"shared": [], "own": []}
                 for turn in range(ROUNDS):
                     for name, engine in (("shared", on), ("own", off)):
@@ -101,7 +104,7 @@ class InTimeRun:
         """Requests with deadlines that count from when they were due, at shares of the rate of a closed loop."""
         rng, workers = np.random.default_rng(self.seed), 2 * available_cores()
         with closing(self.opened()) as engine:
-            for kind in ("search", "recommend"):
+            for kind in self.kinds(engine):
                 for deadline in DEADLINES:
                     asks = self.asks(engine, kind, 0)
                     warm: list[Call] = [partial(ask, deadline) for ask in asks]
@@ -116,6 +119,10 @@ class InTimeRun:
         state = Engine.open(self.bundle, device=self.device, auto_reload=False, share_batches=False).state
         state, callers = replace(state, reranks=EVERY_GATE) if self.every_gate else state, Callers()
         return Engine(sharing(state, callers) if share_batches else state, callers=callers)
+
+    def kinds(self, engine: Engine) -> tuple[str, ...]:
+        """The kinds of calls that are timed: of a shop without shoppers searches alone."""
+        return ("search", "recommend") if self._users(engine) else ("search",)
 
     def asks(self, engine: Engine, kind: str, turn: int) -> list[Ask]:
         """Requests of a kind in random order, other ones in each turn."""
