@@ -11,7 +11,7 @@ MIN_PAIRS = 2  # places that can change their order
 COLD_START_PAIRS = 4  # read where nothing is known yet of how long they take
 OBSERVED_CALLS = 5  # whose median tells how long the next one takes
 PROBE_EVERY = 10  # calls in a row without time, after which one is tried all the same
-OBSERVED_STAGES = 9  # runs of a stage whose median tells how long the next one takes
+OBSERVED_STAGES = 9  # runs of a stage that tell how long the next one takes
 RETRY_STAGE = 200  # runs of a stage in a row that were left out, after which it is tried all the same
 QUICKEST = 1e-3  # milliseconds a pair: nothing is quicker
 DEADLINE_SHARE = 0.8  # of the time that is left: calls differ, and the answer has to be put together
@@ -82,8 +82,9 @@ class StageTimes:
     """How long each stage of a release lately took, in milliseconds, and which of its failures are known. Safe to use
     from many threads.
 
-    Times are kept under any name that calls of the same length share. One slow run changes no median; a stage that
-    stays slow and is left out is tried again every RETRY_STAGE times, and what it takes then is all that counts.
+    Times are kept under any name that calls of the same length share. The second longest of the last runs counts, so
+    that one slow run changes nothing, and most runs take no longer; a stage that stays slow and is left out is tried
+    again every RETRY_STAGE times, and what it takes then is all that counts.
     """
 
     def __init__(self) -> None:
@@ -96,9 +97,9 @@ class StageTimes:
         self._times[name] = (*self._times.get(name, ())[1 - OBSERVED_STAGES :], milliseconds)
 
     def expected(self, name: Hashable) -> float:
-        """How long the next run takes; 0 where nothing is known."""
-        known = self._times.get(name)
-        return median(known) if known else 0.0
+        """How long the next run takes at most, but for rare ones; 0 where nothing is known."""
+        known = sorted(self._times.get(name, ()))
+        return known[max(len(known) - 2, len(known) // 2)] if known else 0.0
 
     def fits(self, name: Hashable, milliseconds: float) -> bool:
         """Whether the next run is expected to end within a time, with some to spare."""

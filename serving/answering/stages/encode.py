@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from serving.answering.release_state import ReleaseState
 
 ALIKE = 128  # histories that are read at once, of about the same length: few are as long as the longest
+LONGER = 1.3  # times the shortest history of a part, one event aside, that its longest may be
 
 
 def encode(state: ReleaseState, batch: Batch, deadline: Deadline) -> Batch:
@@ -96,6 +97,13 @@ def _read_histories(state: ReleaseState, batch: HistoryBatch, text_of: Callable[
 
 
 def _by_length(batch: HistoryBatch) -> list[NDArray[np.int64]]:
-    """The lines of a batch in parts of at most ALIKE, those of about the same length together."""
-    order = np.argsort(batch.present.sum(axis=1), kind="stable")
-    return np.array_split(order, -(-len(order) // ALIKE))
+    """The lines of a batch in parts of at most ALIKE, those of about the same length together: what pads the shorter
+    ones of a part takes as long to read as events."""
+    sizes = batch.present.sum(axis=1)
+    order = np.argsort(sizes, kind="stable")
+    cuts, begin = [], 0
+    for at, size in enumerate(sizes[order].tolist()):
+        if at - begin >= ALIKE or size > LONGER * sizes[order[begin]] + 1:
+            cuts.append(at)
+            begin = at
+    return np.split(order, cuts)
