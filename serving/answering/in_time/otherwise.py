@@ -89,7 +89,11 @@ class InTime:
         for way in self.ways.get(stage, ()):
             try:
                 found = way.without(state, _noted(batch, way, QUEUE_FULL if full else FAILED), deadline)
-            except Exception:
+            except BadRequest:
+                raise
+            except Exception as other:
+                if state.stage_times.fails_anew(f"{stage.__name__}, without {way.part}", other):
+                    log.warning("%s without %s fails, too: %r", stage.__name__, way.part, other, exc_info=other)
                 continue  # the next way leaves out more
             if found is not None:
                 return found

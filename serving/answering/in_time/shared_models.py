@@ -87,10 +87,8 @@ class SharedScorer:
 def sharing(state: ReleaseState, callers: Callers) -> ReleaseState:
     """The same release with its text encoder and cross-encoders shared among the callers of an engine; what is shared
     already stays."""
-    queries, tower = (
-        state.query_vectors,
-        state.user_tower,
-    )  # later releases share them, and keep nothing else of this one
+    # later releases share these two, and keep nothing else of this one
+    queries, tower = state.query_vectors, state.user_tower
     runner = tower.encoder.runner
 
     def run(parts: Sequence[Sequence[str]]) -> Sequence[Vectors]:
