@@ -67,7 +67,7 @@ class AuditLog:
             user = "" if request.user_id is None else self.user_hash(request.user_id)
             self.write(record_of(state, request, batch, at=self._clock(), user=user, inputs=self.inputs))
             self._failed = False
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: of text or values that are no JSON
             if not self._failed:
                 log.warning("requests are answered without an audit log: %s: %s", self.folder, error)
             self._failed = True

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from engine_changes import changed
@@ -135,6 +136,14 @@ def test_a_log_that_cannot_be_written_fails_no_request_and_is_said_once(
         f"requests are answered without an audit log: {tmp_path / 'file'}: "
         f"[Errno 17] File exists: '{tmp_path / 'file'}'"
     ]
+
+
+def test_a_request_that_is_no_json_is_answered_all_the_same(engine: Engine, tmp_path: Path) -> None:
+    log = audited(engine, tmp_path, inputs=True)
+    assert log.search("mug \ud800", k=2).items
+    assert log.recommend(k=2, filters=[("price", "<", np.int64(900))]).items
+    assert log.search("mug", k=2).items
+    assert len(lines(tmp_path)) >= 1
 
 
 @pytest.mark.parametrize("options", [{"sample": 0}, {"sample": 1.5}, {"max_bytes": 0}, {"files": 0}])
