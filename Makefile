@@ -65,8 +65,8 @@ help: ## this list
 # A stamp inside the environment goes with it; a change of the pins or of the requirements installs again.
 $(RUNTIME): pyproject.toml constraints.txt
 	@$(make_venv)
-	@echo "installing shortlist with the extras $(FAISS), train, lambdamart, offline and offline-multilingual (some minutes the first time)"
-	@$(install) -e '.[$(FAISS),train,lambdamart,offline,offline-multilingual]'
+	@echo "installing shortlist with the extras $(FAISS), train, lambdamart, serve, offline and offline-multilingual (some minutes the first time)"
+	@$(install) -e '.[$(FAISS),train,lambdamart,serve,offline,offline-multilingual]'
 	@touch $@
 
 $(DEV): pyproject.toml constraints.txt

@@ -18,6 +18,13 @@ EXTRA_OF = {
     "transformers": "train",
     "peft": "lora",
     "redis": "redis",
+    "fastapi": "serve",
+    "httptools": "serve",
+    "httpx": "client",
+    "opentelemetry": "otel",
+    "prometheus_client": "serve",
+    "uvicorn": "serve",
+    "uvloop": "serve",
 }  # import name: the extra of pyproject.toml that installs it
 
 

@@ -21,7 +21,7 @@ from serving.answering.live.forget import Forgotten
 from serving.answering.live.overlay import LiveShoppers
 from serving.answering.many import Asked, ForAll, ManyRequests, answer_many
 from serving.answering.release_state import ReleaseState
-from serving.answering.reloader import ReleaseReloader
+from serving.answering.reloader import ReleaseReloader, ReleaseSwitch
 from serving.audit.log import AuditLog
 from serving.live.events import EventDetails, now, recorded_event, recorded_events
 from serving.request import Answer, Audience, DiversityMethod, Explain, Filters, Given, Request
@@ -76,6 +76,7 @@ class Engine:
         clock: Callable[[], float] = time.monotonic,
         rules: str | Path | None = None,
         wall_clock: Callable[[], float] = time.time,
+        switch: ReleaseSwitch | None = None,
     ) -> Engine:
         """Open the live release of a bundle, with its updates; `auto_reload=False` keeps it as it is now.
 
@@ -96,6 +97,9 @@ class Engine:
         cross-encoder; a request waits at most 2 ms for others, and a single one never. Where 64 wait for a model
         already, a request is answered without it, and its `degraded` says so.
 
+        `switch` lets several processes answer from another release at the same moment; without one, each does as soon
+        as it has it open.
+
         May be called before or after a fork. Opened before it, for several worker processes, the files are read once
         and the workers start sooner.
         """
@@ -111,9 +115,8 @@ class Engine:
         file = bundle.path / RULES_FILE if rules is None else Path(rules)
         watch = RulesWatch.open(file, state.version, state.analyzer, required=rules is not None, now=wall_clock)
         state = replace(state, rules=watch.over(state.version, state.analyzer))
-        return cls(
-            ReleaseReloader(bundle, state, open_live, clock, watch) if auto_reload else state, live, callers, audit
-        )
+        reloader = ReleaseReloader(bundle, state, open_live, clock, watch, switch)
+        return cls(reloader if auto_reload else state, live, callers, audit)
 
     @classmethod
     def of_release(
@@ -287,14 +290,14 @@ class Engine:
         template = Request(task="similar", **options)
         return answer_many(self.state, ManyRequests("item_id", items, template), show_progress=show_progress)
 
-    def answer(self, request: Request) -> Answer:
-        """Any request."""
+    def answer(self, request: Request, *, state: ReleaseState | None = None) -> Answer:
+        """Any request, answered from the newest state, or from one that `state` gave before."""
         deadline = Deadline(request.deadline_ms)  # the time to look for what is newer counts
         with self._callers.one_more():
-            return FORK_GUARD.run(lambda: self._answer(request, deadline))
+            return FORK_GUARD.run(lambda: self._answer(request, deadline, state))
 
-    def _answer(self, request: Request, deadline: Deadline) -> Answer:
-        state = self.state
+    def _answer(self, request: Request, deadline: Deadline, state: ReleaseState | None) -> Answer:
+        state = state or self.state
         batch = pipeline.answer_batch(state, request, deadline, degrade=True)
         if self._audit is not None:
             self._audit.keep(state, request, batch)
@@ -339,6 +342,10 @@ class Engine:
         self.refresh()
         self.state.forget()
         return found
+
+    def warm_up(self) -> None:
+        """Answer a request that goes through every model, so that the first shopper does not wait for them."""
+        FORK_GUARD.run(lambda: pipeline.warm_up(self.state))
 
     def titles(self, items: Sequence[str]) -> list[str]:
         """The titles of items; unknown ones are left out."""

@@ -11,7 +11,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from indexing.bundle.bundle import Bundle
@@ -31,6 +31,32 @@ class OpenLive(Protocol):
     def __call__(self, *, like: ReleaseState | None = None) -> ReleaseState: ...
 
 
+class ReleaseSwitch(Protocol):
+    """Decides for a process which release it prepares, and from when it answers from it."""
+
+    def wanted(self) -> str | None:
+        """The release to prepare; None: none but what answers."""
+        ...
+
+    def ready(self, release: str) -> None:
+        """Returns when a release that is open and warm is to answer."""
+        ...
+
+
+@dataclass(frozen=True)
+class LiveAtOnce:
+    """The live release of a bundle, as soon as it is open."""
+
+    bundle: Bundle
+
+    def wanted(self) -> str | None:
+        """See ReleaseSwitch."""
+        return self.bundle.current_id()
+
+    def ready(self, release: str) -> None:
+        """See ReleaseSwitch."""
+
+
 log = logging.getLogger(__name__)
 
 
@@ -47,8 +73,9 @@ class ReleaseReloader:
         open_live: OpenLive,
         clock: Callable[[], float],
         rules: RulesWatch | None = None,
+        switch: ReleaseSwitch | None = None,
     ) -> None:
-        self._bundle = bundle
+        self._switch = switch or LiveAtOnce(bundle)
         self._rules = rules
         self._state = state
         self._open_live = open_live
@@ -121,7 +148,7 @@ class ReleaseReloader:
         return "" if self._rules is None else self._rules.error
 
     def _follow(self, now: float) -> None:
-        name = self._bundle.current_id()
+        name = self._switch.wanted()
         busy = self._opening is not None and self._opening.is_alive()
         if name is None or name == self._state.release.id or busy or now < self._retry.get(name, now):
             return
@@ -137,6 +164,7 @@ class ReleaseReloader:
         if self._rules is not None:
             state = replace(state, rules=self._rules.over(state.version, state.analyzer))
         warm_up(state)
+        self._switch.ready(state.release.id)
         self.swap(None, state)
         log.info("release %s answers in place of %s", state.release.id, before.release.id)
 

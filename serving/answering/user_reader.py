@@ -132,7 +132,7 @@ class UserContextReader:
         """Who asks, n times over, each time without the events on some items, whose rows are `left_out` [n]: otherwise
         as `of_request` reads them, as of the same time."""
         n, cart = len(left_out), request.task == "complete_cart"
-        own, query_texts = self._own_timeline(request.user_id)
+        own, query_texts = self.timeline_of(request.user_id)
         now = np.maximum(self.now, own.time.max(initial=0) + 1)
         if request.history is not None and not cart:
             own, now = self._given_timeline(request.events)
@@ -152,7 +152,7 @@ class UserContextReader:
         given = CSR.from_lists([rows[~np.isin(rows, some)] for some in left_out])
         return read.then_given(given, self._given_kind, self.longest)
 
-    def _own_timeline(self, user_id: str | None) -> UserTimeline:
+    def timeline_of(self, user_id: str | None) -> UserTimeline:
         """The events of one user of the store, with what was recorded since; none of any other."""
         if (recorded := self._recorded(user_id)) is not None:
             return recorded
@@ -198,7 +198,7 @@ class UserContextReader:
 
     def has_taken(self, user_id: str | None) -> bool:
         """Whether a user is known to have taken anything."""
-        return bool(np.isin(self._own_timeline(user_id).timeline.kind, self._target_codes).any())
+        return bool(np.isin(self.timeline_of(user_id).timeline.kind, self._target_codes).any())
 
     @cached_property
     def now(self) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from serving.cli import ask, importing, replay, shoppers
+from serving.cli import ask, importing, replay, serve, shoppers
 from serving.cli.command_group import ShortlistGroup
 from serving.cli.index import index
 from serving.cli.options import (
@@ -55,6 +55,7 @@ ask.add_commands(app)
 importing.add_command(app)
 shoppers.add_command(app)
 replay.add_command(app)
+serve.add_command(app)
 
 
 @app.callback()

@@ -1,0 +1,59 @@
+"""How many requests are answered at once: the others wait, and those that find no room are told to come again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from typing import TypeVar
+
+from serving.http.options import Limits
+from serving.http.problems import Problem
+
+RETRY_AFTER = "1"  # seconds
+
+T = TypeVar("T")
+
+
+class Admission:
+    """Runs calls on threads of its own, `limits.running` at once, and lets `limits.waiting` wait."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._threads = ThreadPoolExecutor(limits.running, thread_name_prefix="answers")
+        self.inside = 0  # calls that run or wait
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for a thread."""
+        return max(0, self.inside - self._limits.running)
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """What a call returns or raises. Raises Problem 429 where there is no room for it, and 504 where it takes too
+        long: it is not ended then, and takes its room until it ends."""
+        if self.inside >= self._limits.running + self._limits.waiting:
+            raise Problem(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                f"{self.inside} requests are being answered or wait; try again after {RETRY_AFTER} s",
+                headers={"Retry-After": RETRY_AFTER},
+            )
+        self.inside += 1
+        future = asyncio.get_running_loop().run_in_executor(self._threads, call)
+        future.add_done_callback(self._left)
+        try:
+            return await asyncio.wait_for(asyncio.shield(future), self._limits.timeout_s)
+        except TimeoutError:
+            raise Problem(
+                HTTPStatus.GATEWAY_TIMEOUT,
+                f"there was no answer within {self._limits.timeout_s:g} s; ask for less, or with a lower deadline_ms",
+            ) from None
+
+    def close(self) -> None:
+        """Waits for what runs."""
+        self._threads.shutdown()
+
+    def _left(self, future: asyncio.Future[T]) -> None:
+        self.inside -= 1
+        if not future.cancelled():
+            future.exception()  # whoever waited has it, or gave up

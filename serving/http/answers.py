@@ -1,0 +1,142 @@
+"""Asks the engine, and tells its answers as JSON: limits, cursors and entity tags."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from http import HTTPStatus
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from retrieval.errors import BadRequest
+from serving.engine import Engine
+from serving.http.options import Limits
+from serving.http.problems import Problem
+from serving.request import Answer, Request
+from serving.texts.catalogue import Language
+
+if TYPE_CHECKING:
+    from serving.answering.release_state import ReleaseState
+
+KEPT, KEPT_FOR = 4, 600.0  # states that cursors may come back to, and for how many seconds
+Place = tuple[str, int]  # a release and the revision of its index
+
+
+class Cursor(NamedTuple):
+    """Where an answer goes on: how many items were answered, from which release, of which request."""
+
+    release: str
+    revision: int
+    after: int
+    request: str
+
+    def token(self) -> str:
+        """As text that callers send back."""
+        return base64.urlsafe_b64encode(json.dumps(list(self)).encode()).decode()
+
+    @classmethod
+    def of(cls, token: str) -> Cursor:
+        """Raises Problem 400 for what is none."""
+        try:
+            release, revision, after, request = json.loads(base64.urlsafe_b64decode(token.encode()))
+            if not (isinstance(release, str) and isinstance(request, str)):
+                raise ValueError
+            return cls(release, int(revision), max(0, int(after)), request)
+        except (ValueError, TypeError, binascii.Error, RecursionError):
+            raise Problem(HTTPStatus.BAD_REQUEST, "cursor is none; send next_cursor of the answer before") from None
+
+
+@dataclass
+class RecentStates:
+    """The states that answered of late, so that what follows an answer comes from the same release."""
+
+    _states: OrderedDict[Place, tuple[float, ReleaseState]] = field(default_factory=OrderedDict)
+    _lock: Lock = field(default_factory=Lock)
+
+    def keep(self, state: ReleaseState) -> None:
+        """Keep a state that answers."""
+        now = time.monotonic()
+        with self._lock:
+            self._states[_place(state)] = now, state
+            self._states.move_to_end(_place(state))
+            while len(self._states) > KEPT or next(iter(self._states.values()))[0] < now - KEPT_FOR:
+                self._states.popitem(last=False)
+
+    def at(self, place: Place) -> ReleaseState | None:
+        """The state of a release at a revision, None where it is not kept any more."""
+        with self._lock:
+            return self._states.get(place, (0.0, None))[1]
+
+
+class Answering:
+    """An engine that is asked within limits."""
+
+    def __init__(self, engine: Engine, limits: Limits) -> None:
+        self.engine, self.limits = engine, limits
+        self._recent = RecentStates()
+
+    def checked(self, request: Request) -> Request:
+        """A request within the limits, and with the time that the server has at most. Raises BadRequest."""
+        limits = self.limits
+        if request.k > limits.k:
+            raise BadRequest(f"k is {request.k}; this server answers {limits.k:,} items at most")
+        if len(request.events) > limits.history:
+            raise BadRequest(f"the history has {len(request.events):,} events; send the newest {limits.history:,}")
+        if isinstance(request.filters, list) and len(request.filters) > limits.filters:
+            raise BadRequest(f"there are {len(request.filters):,} filters; send {limits.filters:,} at most")
+        most = limits.timeout_s * 1_000
+        return request if request.deadline_ms is None or request.deadline_ms <= most else replace(
+            request, deadline_ms=most
+        )  # fmt: skip
+
+    def answer(self, request: Request, cursor: str | None = None) -> tuple[Answer, str | None]:
+        """The answer to a request, or what follows the one before, and the cursor to what follows this one. Raises
+        Problem 410 where the release of a cursor is not open any more."""
+        request = self.checked(request)
+        if cursor is None:
+            state, after = self.engine.state, 0
+            self._recent.keep(state)
+        else:
+            state, after = self._continued(Cursor.of(cursor), request)
+        wanted = replace(request, k=after + request.k)
+        if wanted.k > self.limits.k:
+            raise BadRequest(f"a cursor leads to {self.limits.k:,} items at most; ask with filters for others")
+        answer = self.engine.answer(wanted, state=state)
+        more = len(answer.items) == wanted.k and wanted.k + request.k <= self.limits.k
+        follows = Cursor(*_place(state), wanted.k, _digest(request)).token() if more else None
+        return replace(answer, items=answer.items[after:]), follows
+
+    def _continued(self, cursor: Cursor, request: Request) -> tuple[ReleaseState, int]:
+        if cursor.request != _digest(request):
+            raise BadRequest("this cursor is of another request; send the same one with it")
+        state = self._recent.at((cursor.release, cursor.revision))
+        if state is None:
+            raise Problem(HTTPStatus.GONE, f"release {cursor.release} answers no more; ask again without a cursor")
+        return state, cursor.after
+
+
+def answer_json(answer: Answer, language: Language | None, follows: str | None) -> dict[str, Any]:
+    """An answer as callers get it."""
+    return {**answer.to_dict(language), "next_cursor": follows}
+
+
+def entity_tag(told: Mapping[str, Any]) -> str:
+    """The tag of an answer: the same for two that differ in their timings alone."""
+    lasting = {name: value for name, value in told.items() if name != "timings_ms"}
+    return f'"{blake2b(json.dumps(lasting).encode(), digest_size=12).hexdigest()}"'
+
+
+def _place(state: ReleaseState) -> Place:
+    return state.release.id, state.version.revision
+
+
+def _digest(request: Request) -> str:
+    """Tells a request from others."""
+    told = {name: value for name, value in vars(request).items() if name in Request.__dataclass_fields__}
+    return blake2b(repr(sorted(told.items())).encode("utf-8", "replace"), digest_size=12).hexdigest()

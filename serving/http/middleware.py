@@ -1,0 +1,142 @@
+"""Around each request: an id, a limit for its body and the time it takes, headers, and who is told of its end."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, NamedTuple, Protocol
+from uuid import uuid4
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.http.options import Limits
+from serving.http.problems import Problem, problem_response
+from serving.request import Answer
+
+REQUEST_ID = re.compile(rb"[\w.:-]{1,64}", re.ASCII)
+CONTENT_SECURITY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: https:; connect-src 'self'; "
+    "form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+)
+HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"content-security-policy", CONTENT_SECURITY.encode()),
+)
+
+
+class Seen(NamedTuple):
+    """A request that has ended. `route` is its path with names in place of ids, `answers` what the engine gave."""
+
+    request_id: str
+    method: str
+    route: str
+    status: int
+    seconds: float
+    answers: Sequence[Answer] = ()
+
+
+class Observer(Protocol):
+    """Is told of every request that has ended."""
+
+    def ended(self, seen: Seen) -> None: ...
+
+
+def note_answers(scope: Mapping[str, Any], *answers: Answer) -> None:
+    """Tells observers what the engine answered to the request of a scope."""
+    scope["state"]["answers"] = answers
+
+
+class Around:
+    """The outermost layer of the application."""
+
+    def __init__(self, app: ASGIApp, limits: Limits, observers: Sequence[Observer] = ()) -> None:
+        self._app, self._limits, self._observers = app, limits, observers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = time.perf_counter()
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"")
+        request_id = given.decode() if REQUEST_ID.fullmatch(given) else uuid4().hex
+        scope["request_id"] = request_id
+        scope["state"] = {**scope.get("state", {})}
+        body = _Body(receive, self._limits, begun)
+        status, sent = HTTPStatus.INTERNAL_SERVER_ERROR.value, False
+
+        async def told(message: Message) -> None:
+            nonlocal status, sent
+            if message["type"] == "http.response.start":
+                status, sent = message["status"], True
+                own = {name for name, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    *(header for header in HEADERS if header[0] not in own),
+                    (b"x-request-id", request_id.encode()),
+                ]
+            await send(message)
+
+        try:
+            length = headers.get(b"content-length", b"0")
+            if not length.isdigit() or int(length[:20]) > self._limits.body_bytes:
+                raise body.too_large()
+            await self._app(scope, body, told)
+        except Problem as problem:
+            if sent:
+                raise
+            await problem_response(problem, request_id)(scope, receive, told)
+        finally:
+            route = scope.get("route")
+            seen = Seen(
+                request_id,
+                scope["method"],
+                getattr(route, "path", "") or "other",
+                status,
+                time.perf_counter() - begun,
+                scope["state"].get("answers", ()),
+            )
+            for observer in self._observers:
+                observer.ended(seen)
+
+
+class _Body:
+    """Receives a body that is not too large, and in time."""
+
+    def __init__(self, receive: Receive, limits: Limits, begun: float) -> None:
+        self._receive, self._limits, self._begun, self._size = receive, limits, begun, 0
+        self._whole = False
+
+    def too_large(self) -> Problem:
+        """What ends a request with too large a body."""
+        most = self._limits.body_bytes
+        return Problem(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f"the body is larger than {most:,} bytes; send less at once",
+            headers={"Connection": "close"},
+        )
+
+    async def __call__(self) -> Message:
+        """ASGI's receive. Raises Problem 413 and 408."""
+        if self._whole:
+            return await self._receive()
+        left = self._limits.timeout_s - (time.perf_counter() - self._begun)
+        try:
+            message = await asyncio.wait_for(self._receive(), max(left, 0.001))
+        except TimeoutError:
+            raise Problem(
+                HTTPStatus.REQUEST_TIMEOUT,
+                f"the body did not come within {self._limits.timeout_s:g} s; send it again",
+                headers={"Connection": "close"},
+            ) from None
+        self._size += len(message.get("body", b""))
+        self._whole = not message.get("more_body", False)
+        if self._size > self._limits.body_bytes:
+            raise self.too_large()
+        return message

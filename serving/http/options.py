@@ -1,0 +1,46 @@
+"""What a server allows, and how much of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from retrieval.errors import BadConfig
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How large and how many requests may be.
+
+    `body_bytes` of one request; `k` items and `history` events of one; `batch` requests, `events` or `items` of one
+    call. `running` requests are answered at once by a worker, `waiting` wait for that; more are told to come again.
+    `timeout_s` seconds are the longest time from the first byte of a request to its answer, and what a caller has to
+    send a request in. `connections` may be open at a worker.
+    """
+
+    body_bytes: int = 2**20
+    k: int = 1_000
+    history: int = 1_000
+    filters: int = 100
+    batch: int = 100
+    events: int = 1_000
+    items: int = 1_000
+    running: int = 16
+    waiting: int = 64
+    timeout_s: float = 10.0
+    connections: int = 4_096
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not value > 0:
+                raise BadConfig(f"{name} is {value!r}; give a number above 0")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine can reach a host.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("0.0.0.0")
+    (True, False)
+    """
+    return host in LOOPBACK or host.startswith("127.")

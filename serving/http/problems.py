@@ -1,0 +1,112 @@
+"""Errors as RFC 9457 problem details: what is wrong, and what to do."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from retrieval.errors import BadBundle, BadConfig, BadData, BadRequest, GateRefused, MissingDependency, ShortlistError
+
+MEDIA_TYPE = "application/problem+json"
+STATUS_OF: Mapping[type[ShortlistError], HTTPStatus] = {
+    BadRequest: HTTPStatus.BAD_REQUEST,
+    BadData: HTTPStatus.UNPROCESSABLE_ENTITY,
+    BadConfig: HTTPStatus.UNPROCESSABLE_ENTITY,
+    GateRefused: HTTPStatus.CONFLICT,
+    BadBundle: HTTPStatus.SERVICE_UNAVAILABLE,
+    MissingDependency: HTTPStatus.NOT_IMPLEMENTED,
+}
+LONGEST_DETAIL = 1_000  # characters
+
+log = logging.getLogger(__name__)
+
+
+class Problem(Exception):
+    """What ends a request with an error: a status, what is wrong and what to do, and headers."""
+
+    def __init__(self, status: HTTPStatus, detail: str, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.headers = status, detail, dict(headers or {})
+
+
+class ProblemBody(BaseModel):
+    """An error, see RFC 9457."""
+
+    type: str = Field("about:blank", description="The kind of problem; `about:blank` where the status says it all.")
+    title: str = Field(description="What the status means.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="What is wrong with this request, and what to do.")
+    request_id: str = Field(description="The request's id, as in the header `X-Request-ID` and in the server's log.")
+
+
+def problem_response(problem: Problem, request_id: str) -> Response:
+    """A problem as a response."""
+    told = {
+        "type": "about:blank",
+        "title": problem.status.phrase,
+        "status": problem.status.value,
+        "detail": problem.detail[:LONGEST_DETAIL],
+        "request_id": request_id,
+    }
+    return Response(json.dumps(told).encode(), problem.status.value, problem.headers, MEDIA_TYPE)
+
+
+def problem_of(error: ShortlistError) -> Problem:
+    """The problem that an error of the engine is."""
+    status = next((status for kind, status in STATUS_OF.items() if isinstance(error, kind)), None)
+    return Problem(status or HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+
+
+def add_problems(app: FastAPI) -> None:
+    """Answers every error of an application with a problem."""
+
+    async def told(request: Request, error: Exception) -> Response:
+        return problem_response(_problem(error, request), request.scope.get("request_id", ""))
+
+    for kind in (Problem, ShortlistError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, told)
+
+
+def _problem(error: Exception, request: Request) -> Problem:
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, ShortlistError):
+        return problem_of(error)
+    if isinstance(error, RequestValidationError):
+        return Problem(HTTPStatus.BAD_REQUEST, _described(error.errors()))
+    if isinstance(error, HTTPException):
+        return _of_http(error, request)
+    log.error("a request failed", exc_info=error)
+    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed; its log has the reason by this request_id")
+
+
+def _of_http(error: HTTPException, request: Request) -> Problem:
+    status = HTTPStatus(error.status_code)
+    detail = str(error.detail)
+    if status is HTTPStatus.NOT_FOUND:
+        detail = "there is no such resource; /openapi.json lists them"
+    elif status is HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = (error.headers or {}).get("allow", "another method")
+        detail = f"{request.method} is not possible here; use {allowed}"
+    elif status is HTTPStatus.BAD_REQUEST:
+        detail = "the body cannot be read; send JSON in UTF-8"
+    return Problem(status, detail, headers=error.headers)
+
+
+def _described(faults: Sequence[Any]) -> str:
+    """The first few faults of a body: where, and what."""
+    told = []
+    for fault in faults[:3]:
+        place = ".".join(str(part) for part in fault.get("loc", ()) if part not in ("body", "query", "path"))
+        told.append(f"{place or 'the body'}: {fault.get('msg', 'is wrong')}")
+    more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
+    return "; ".join(told) + more

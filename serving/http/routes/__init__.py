@@ -1,0 +1,1 @@
+"""The resources of the server, one module for each kind."""

@@ -1,0 +1,132 @@
+"""Recommendations, searches, similar items, carts, and several at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import Response
+
+from retrieval.errors import BadRequest
+from serving.http.access import BEARER, needs
+from serving.http.answers import Answering, answer_json, entity_tag
+from serving.http.bodies import BatchBody, CartBody, RecommendBody, SearchBody, SimilarBody
+from serving.http.middleware import note_answers
+from serving.http.shapes import AnswerShape, AnswersShape
+from serving.request import Answer, Explain
+from serving.texts.catalogue import Language
+
+AnyBody = RecommendBody | SearchBody | SimilarBody | CartBody
+CACHED = {"Cache-Control": "private, max-age=30"}  # answers that nobody's history is in
+NOT_CACHED = {"Cache-Control": "no-store"}
+
+router = APIRouter(prefix="/v1", tags=["answers"], dependencies=[Depends(BEARER), Depends(needs("read"))])
+
+
+@router.post("/recommend", operation_id="recommend", response_model=AnswerShape)
+async def recommend(body: RecommendBody, request: Request) -> Response:
+    """The k best items for a shopper."""
+    return await answered(request, body)
+
+
+@router.post("/search", operation_id="search", response_model=AnswerShape)
+async def search(body: SearchBody, request: Request) -> Response:
+    """The k best items for a query."""
+    return await answered(request, body)
+
+
+@router.post("/similar", operation_id="similar", response_model=AnswerShape)
+async def similar(body: SimilarBody, request: Request) -> Response:
+    """The k items most similar to an item."""
+    return await answered(request, body)
+
+
+@router.post("/cart", operation_id="complete_cart", response_model=AnswerShape)
+async def cart(body: CartBody, request: Request) -> Response:
+    """The k items that best complete a cart."""
+    return await answered(request, body)
+
+
+@router.get(
+    "/search", operation_id="get_search", response_model=AnswerShape, responses={304: {"description": "as before"}}
+)
+async def get_search(
+    request: Request,
+    query: Annotated[str, Query(max_length=10_000, examples=["oak desk"])],
+    k: Annotated[int, Query(ge=1)] = 10,
+    language: Language | None = None,
+) -> Response:
+    """The k best items for a query of nobody in particular, which caches may keep."""
+    return await answered(
+        request, SearchBody.model_validate({"query": query, "k": k, "language": language}), cached=True
+    )
+
+
+@router.get(
+    "/similar", operation_id="get_similar", response_model=AnswerShape, responses={304: {"description": "as before"}}
+)
+async def get_similar(
+    request: Request,
+    item_id: Annotated[str, Query(min_length=1, max_length=1_000, examples=["i12"])],
+    k: Annotated[int, Query(ge=1)] = 10,
+    language: Language | None = None,
+) -> Response:
+    """The k items most similar to an item, which caches may keep."""
+    return await answered(
+        request, SimilarBody.model_validate({"item_id": item_id, "k": k, "language": language}), cached=True
+    )
+
+
+@router.post("/batch", operation_id="batch", response_model=AnswersShape)
+async def batch(body: BatchBody, request: Request) -> Response:
+    """Several requests, each answered as it would be alone, all from the same state of the same release."""
+    answering: Answering = request.app.state.answering
+    if len(body.requests) > answering.limits.batch:
+        raise BadRequest(f"there are {len(body.requests):,} requests; send {answering.limits.batch:,} at most")
+    asked = [(one.request(), one.language) for one in body.requests]
+
+    def answers() -> tuple[list[Answer], bytes]:
+        state = answering.engine.state
+        found = [answering.engine.answer(answering.checked(one), state=state) for one, _ in asked]
+        told = [answer_json(one, language, None) for one, (_, language) in zip(found, asked, strict=True)]
+        return found, json.dumps({"answers": told}).encode()
+
+    found, told = await request.app.state.admission.run(answers)
+    note_answers(request.scope, *found)
+    return json_response(told, NOT_CACHED)
+
+
+async def answered(
+    request: Request, body: AnyBody, *, cached: bool = False, explain: Explain | None = None
+) -> Response:
+    """The answer to a body; where it may be cached, with a tag, or nothing where the caller has it."""
+    answering: Answering = request.app.state.answering
+    asked = body.request()
+    asked = asked if explain is None else asked.alike(explain=explain)
+
+    def answer() -> tuple[Answer, bytes, str]:
+        found, follows = answering.answer(asked, body.cursor)
+        told = answer_json(found, body.language, follows)
+        return found, json.dumps(told).encode(), entity_tag(told) if cached else ""
+
+    found, told, tag = await run(request, answer)
+    note_answers(request.scope, found)
+    if not cached:
+        return json_response(told, NOT_CACHED)
+    headers = {**CACHED, "ETag": tag}
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(None, HTTPStatus.NOT_MODIFIED.value, headers)
+    return json_response(told, headers)
+
+
+async def run(request: Request, call: Callable[[], Any]) -> Any:
+    """What a call returns, on a thread, once there is room for it."""
+    return await request.app.state.admission.run(call)
+
+
+def json_response(told: bytes, headers: dict[str, str] | None = None) -> Response:
+    """JSON that is made already."""
+    return Response(told, HTTPStatus.OK.value, headers, "application/json")

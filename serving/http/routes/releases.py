@@ -1,0 +1,41 @@
+"""Releases: which there are, which answers, and moving between them."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Request
+from fastapi.responses import Response
+
+from serving.http.access import BEARER, needs
+from serving.http.releases import BundleReleases
+from serving.http.routes.answers import json_response, run
+from serving.http.shapes import MovedShape, ReleasesShape
+
+ReleaseName = Annotated[str, Path(pattern=r"^[\w.-]{1,100}$", description="A release, as `GET /v1/releases` names it.")]
+
+router = APIRouter(prefix="/v1", tags=["releases"], dependencies=[Depends(BEARER)])
+
+
+@router.get(
+    "/releases", operation_id="list_releases", response_model=ReleasesShape, dependencies=[Depends(needs("read"))]
+)
+async def releases(request: Request) -> Response:
+    """Every release, oldest first, with its gates."""
+    bundle: BundleReleases = request.app.state.releases
+    return json_response(json.dumps(await run(request, bundle.listed)).encode())
+
+
+@router.post("/releases/{release}/activate", operation_id="activate_release", dependencies=[Depends(needs("admin"))])
+async def activate(release: ReleaseName, request: Request) -> MovedShape:
+    """Make a release live; every file of it is verified first. Answers once it answers."""
+    bundle: BundleReleases = request.app.state.releases
+    return MovedShape(**(await run(request, lambda: bundle.activate(release))))
+
+
+@router.post("/releases/rollback", operation_id="roll_back", dependencies=[Depends(needs("admin"))])
+async def roll_back(request: Request) -> MovedShape:
+    """Make the release before live again; every file of it is verified first. Answers once it answers."""
+    bundle: BundleReleases = request.app.state.releases
+    return MovedShape(**(await run(request, bundle.roll_back)))

@@ -1,0 +1,51 @@
+"""Shoppers: what is known of one, and forgetting one."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import Response
+
+from serving.answering.lookup import history_of, users_with
+from serving.http.access import BEARER, needs
+from serving.http.answers import Answering
+from serving.http.bodies import Id
+from serving.http.routes.answers import json_response, run
+from serving.http.shapes import ForgottenShape, UserIdsShape, UserShape
+
+NOT_CACHED = {"Cache-Control": "no-store"}
+
+router = APIRouter(prefix="/v1", tags=["users"], dependencies=[Depends(BEARER)])
+
+
+@router.get("/users", operation_id="find_users", response_model=UserIdsShape, dependencies=[Depends(needs("read"))])
+async def find(
+    request: Request,
+    prefix: Annotated[str, Query(max_length=1_000)] = "",
+    k: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> Response:
+    """Ids of shoppers that begin with a text."""
+    answering: Answering = request.app.state.answering
+    found = await run(request, lambda: users_with(answering.engine.state, prefix, k))
+    return json_response(json.dumps({"users": found}).encode(), NOT_CACHED)
+
+
+@router.get(
+    "/users/{user_id}", operation_id="get_user", response_model=UserShape, dependencies=[Depends(needs("read"))]
+)
+async def read(user_id: Id, request: Request, k: Annotated[int, Query(ge=1, le=1_000)] = 50) -> Response:
+    """What a shopper did, newest first; nothing for one who is not known."""
+    answering: Answering = request.app.state.answering
+    found = await run(request, lambda: history_of(answering.engine.state, user_id, k))
+    told = {"user_id": user_id, "events": [event._asdict() for event in found]}
+    return json_response(json.dumps(told).encode(), NOT_CACHED)
+
+
+@router.delete("/users/{user_id}", operation_id="forget_user", dependencies=[Depends(needs("admin"))])
+async def forget(user_id: Id, request: Request) -> ForgottenShape:
+    """Remove every trace of a shopper, see `Engine.forget`."""
+    answering: Answering = request.app.state.answering
+    found = await run(request, lambda: answering.engine.forget(user_id))
+    return ForgottenShape(removed=list(found.removed), left=list(found.left))

@@ -1,0 +1,35 @@
+"""Why items are answered, and why one is not."""
+
+from __future__ import annotations
+
+import json
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+
+from serving.http.access import BEARER, needs
+from serving.http.answers import Answering
+from serving.http.bodies import ExplainBody, WhyNotBody
+from serving.http.routes.answers import answered, json_response, run
+from serving.http.shapes import AnswerShape, WhyNotShape
+
+router = APIRouter(prefix="/v1", tags=["why"], dependencies=[Depends(BEARER), Depends(needs("read"))])
+
+
+@router.post("/explain", operation_id="explain", response_model=AnswerShape)
+async def explain(body: ExplainBody, request: Request) -> Response:
+    """An answer whose hits say why they stand where they do."""
+    return await answered(request, body.request, explain=body.request.explain or True)
+
+
+@router.post("/why-not", operation_id="why_not", response_model=WhyNotShape)
+async def why_not(body: WhyNotBody, request: Request) -> Response:
+    """Why an item is not among those answered to a request, and what would bring it in."""
+    answering: Answering = request.app.state.answering
+    asked = answering.checked(body.request.request())
+
+    def found() -> bytes:
+        told = answering.engine.why_not(asked, body.item_id)
+        return json.dumps(told.to_dict(body.request.language or "en")).encode()
+
+    return json_response(await run(request, found))

@@ -1,0 +1,218 @@
+"""Opens a bundle and serves it, in one process or in several that share its files."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from indexing.bundle.bundle import Bundle
+from retrieval.errors import BadConfig, ShortlistError
+from serving.engine import Engine
+from serving.exit_codes import exit_code_of, one_line
+from serving.http.access import Keys
+from serving.http.app import make_app
+from serving.http.board import Board, WorkerSwitch
+from serving.http.connections import bounded
+from serving.http.live_items import LiveItems
+from serving.http.middleware import Observer
+from serving.http.options import Limits
+from serving.http.releases import BundleReleases
+
+LOOK_EVERY = 0.25  # seconds between looks for another release, for updates and rules
+GRACE = 30  # seconds for what was accepted, once the server is told to end
+BACKLOG = 2_048
+PAUSE = 1.0  # seconds before a worker takes the place of one that failed
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """What is served: a bundle, how it is opened, and who may ask."""
+
+    path: Path
+    device: str = "auto"
+    events: str | None = None
+    keys: Keys | None = None
+    limits: Limits = field(default_factory=Limits)
+    observers: Sequence[Observer] = ()
+
+    def app(self, engine: Engine) -> FastAPI:
+        """The application over an engine of the bundle, with all that changes the bundle."""
+        bundle = Bundle.open(self.path)
+        app = make_app(engine, keys=self.keys, limits=self.limits, observers=self.observers)
+        app.state.live_items = LiveItems(bundle, engine)
+        app.state.releases = BundleReleases(bundle, engine)
+        return app
+
+
+class _Server(uvicorn.Server):
+    """A server that is not ready any more as soon as it is told to end."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.config.app.state.ready = False  # type: ignore[union-attr]
+        super().handle_exit(sig, frame)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to an address; port 0: any that is free. Raises BadConfig where it cannot be."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except (OSError, OverflowError) as error:
+        bound.close()
+        raise BadConfig(f"cannot listen on {host} port {port}: {error}; give another --host or --port") from error
+    bound.set_inheritable(True)
+    return bound
+
+
+def serve(served: Served, bound: socket.socket, *, workers: int = 1, ready: Callable[[], None] | None = None) -> int:
+    """Serves until SIGTERM or SIGINT, and then ends what was accepted. Returns the exit code.
+
+    `ready` is called once the first worker answers. Raises what `Engine.open` raises, where one process serves.
+    """
+    Bundle.open(served.path).current()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard) if hard != resource.RLIM_INFINITY else (soft, hard))
+    if workers == 1:
+        _work(served, bound, None, ready)
+        return 0
+    return _Supervisor(served, bound, workers, ready).run()
+
+
+def _work(served: Served, bound: socket.socket, switch: WorkerSwitch | None, ready: Callable[[], None] | None) -> None:
+    """Opens the bundle, warms it, and answers until the process is told to end."""
+    with Engine.open(served.path, device=served.device, events=served.events, switch=switch) as engine:
+        engine.warm_up()
+        app = served.app(engine)
+        app.state.ready = True
+        config = uvicorn.Config(
+            app,
+            http=bounded(served.limits),
+            loop="uvloop",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            ws="none",
+            backlog=BACKLOG,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=GRACE,
+        )
+        ended = threading.Event()
+        looking = threading.Thread(target=_look, args=(engine, ended), name="looks for releases", daemon=True)
+        looking.start()
+        if ready is not None:
+            ready()
+        try:
+            asyncio.run(_Server(config).serve([bound]))
+        finally:
+            ended.set()
+            looking.join()
+
+
+def _look(engine: Engine, ended: threading.Event) -> None:
+    """Looks for what is newer though no request comes."""
+    while not ended.wait(LOOK_EVERY):
+        try:
+            _ = engine.state
+        except ShortlistError as error:
+            log.warning("looking for what is newer: %s", error)
+
+
+class _Supervisor:
+    """Forks workers, replaces those that fail, and lets all answer from another release at once."""
+
+    def __init__(self, served: Served, bound: socket.socket, workers: int, ready: Callable[[], None] | None) -> None:
+        self._served, self._bound, self._ready = served, bound, ready
+        self._bundle, self._board = Bundle.open(served.path), Board(workers)
+        self._workers: dict[int, int] = {}  # the number of each by its process id
+        self._ending = False
+
+    def run(self) -> int:
+        """Until told to end, or until a worker cannot begin; the exit code."""
+        for sig in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(sig, self._end)
+        self._look()
+        for worker in range(self._board.workers):
+            self._fork(worker)
+        if self._ready is not None:
+            self._ready()
+        code = 0
+        while self._workers:
+            code = self._reap() or code
+            if not self._ending:
+                self._look()
+            time.sleep(LOOK_EVERY / 5)
+        return code
+
+    def _look(self) -> None:
+        """What every worker is to answer from."""
+        try:
+            release = self._bundle.current_id()
+        except (ShortlistError, OSError) as error:
+            log.warning("looking for another release: %s", error)
+            return
+        if release is not None:
+            self._board.want(release)
+        self._board.settle(self._workers.values())
+
+    def _fork(self, worker: int) -> None:
+        self._board.clear(worker)
+        process = os.fork()
+        if process:
+            self._workers[process] = worker
+            return
+        code = 1
+        try:
+            for sig in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(sig, signal.SIG_DFL)
+            _work(self._served, self._bound, WorkerSwitch(self._board, worker), None)
+            code = 0
+        except ShortlistError as error:
+            sys.stderr.write(f"error: {one_line(error)}\n")
+            code = exit_code_of(error)
+        except BaseException:
+            log.exception("a worker failed")
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def _reap(self) -> int:
+        """The exit code of a worker that ended; others take the place of those that ended by themselves, but where the
+        bundle cannot be opened."""
+        process, status = os.waitpid(-1, os.WNOHANG)
+        if not process or (worker := self._workers.pop(process, None)) is None:
+            return 0
+        code = os.waitstatus_to_exitcode(status)
+        if self._ending:
+            return max(code, 0)
+        log.error("worker %d ended with %d", worker, code)
+        if code == ShortlistError.exit_code:
+            self._end(signal.SIGTERM, None)
+            return code
+        time.sleep(PAUSE)
+        self._fork(worker)
+        return 0
+
+    def _end(self, sig: int, frame: FrameType | None) -> None:
+        del frame
+        self._ending = True
+        for process in list(self._workers):
+            os.kill(process, signal.SIGTERM)
