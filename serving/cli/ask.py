@@ -21,6 +21,7 @@ from serving.cli.options import (
     Device,
     Diversity,
     Explain,
+    ExplainFully,
     Filter,
     FilterSeen,
     History,
@@ -59,6 +60,7 @@ def recommend(
     no_rerank: NoRerank = False,
     deadline_ms: DeadlineMs = None,
     explain: Explain = False,
+    explain_fully: ExplainFully = False,
     diversity: Diversity = 0.0,
     all_variants: AllVariants = False,
     page: Page = None,
@@ -71,7 +73,8 @@ def recommend(
     language: AnswerLanguage = None,
 ) -> None:
     """Recommend items to a shopper, to anyone with a given history of items, or to many shoppers at once."""
-    alone = {"--user": user, "--history": history, "--deadline-ms": deadline_ms, "--explain": explain}
+    why = explained(explain, explain_fully)
+    alone = {"--user": user, "--history": history, "--deadline-ms": deadline_ms, "--explain": why}
     many = asks_many(users, everyone, out, "--users", {**alone, "--language": language})
     if user is None and history is None and not many:
         raise BadRequest("recommend: give --user USER or --history ITEM,ITEM; for many --users FILE or --all")
@@ -93,13 +96,13 @@ def recommend(
         filter_seen=filter_seen,
         rerank=not no_rerank,
         deadline_ms=deadline_ms,
-        explain=explain,
+        explain=why,
         diversity=diversity,
         one_per_group=not all_variants,
         page=page,
         audience=known,
     )
-    show(answer, f"for {user or history}", as_json, language, explained_by=engine if explain else None)
+    show(answer, f"for {user or history}", as_json, language, explained_by=engine if why else None)
 
 
 def search(
@@ -113,6 +116,7 @@ def search(
     no_rerank: NoRerank = False,
     deadline_ms: DeadlineMs = None,
     explain: Explain = False,
+    explain_fully: ExplainFully = False,
     diversity: Diversity = 0.0,
     all_variants: AllVariants = False,
     page: Page = None,
@@ -125,7 +129,8 @@ def search(
     language: AnswerLanguage = None,
 ) -> None:
     """Search for items; with --user or --history the results are personalised. Many queries come from a file."""
-    alone = {"TEXT": text, "--user": user, "--history": history, "--deadline-ms": deadline_ms, "--explain": explain}
+    why = explained(explain, explain_fully)
+    alone = {"TEXT": text, "--user": user, "--history": history, "--deadline-ms": deadline_ms, "--explain": why}
     many = asks_many(queries, False, out, "--queries", {**alone, "--language": language})
     if text is None and not many:
         raise BadRequest("search: give the query; for many --queries FILE")
@@ -149,14 +154,14 @@ def search(
         filter_seen=filter_seen,
         rerank=not no_rerank,
         deadline_ms=deadline_ms,
-        explain=explain,
+        explain=why,
         diversity=diversity,
         one_per_group=not all_variants,
         page=page,
         audience=known,
         spellcheck=not no_spellcheck,
     )
-    show(answer, f"search: {text}", as_json, language, explained_by=engine if explain else None)
+    show(answer, f"search: {text}", as_json, language, explained_by=engine if why else None)
 
 
 def similar(
@@ -219,6 +224,7 @@ def cart(
     no_rerank: NoRerank = False,
     deadline_ms: DeadlineMs = None,
     explain: Explain = False,
+    explain_fully: ExplainFully = False,
     diversity: Diversity = 0.0,
     all_variants: AllVariants = False,
     page: Page = None,
@@ -228,6 +234,7 @@ def cart(
     language: AnswerLanguage = None,
 ) -> None:
     """Find the items that best complete a cart."""
+    why = explained(explain, explain_fully)
     cart, filters = item_ids(items) or [], filters_of(filter_)
     known = audience_of(audience)
     engine = opened(bundle, device)
@@ -239,13 +246,13 @@ def cart(
         filter_seen=filter_seen,
         rerank=not no_rerank,
         deadline_ms=deadline_ms,
-        explain=explain,
+        explain=why,
         diversity=diversity,
         one_per_group=not all_variants,
         page=page,
         audience=known,
     )
-    show(answer, f"cart: {items}", as_json, language, explained_by=engine if explain else None)
+    show(answer, f"cart: {items}", as_json, language, explained_by=engine if why else None)
 
 
 def why_not(
@@ -334,6 +341,11 @@ def item_ids(text: str | None) -> list[Any] | None:
             raise BadRequest(f"{text}: is not a JSON list of item ids ({error})") from error
         return [item if isinstance(item, list) else str(item) for item in found]
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def explained(explain: bool, fully: bool) -> bool | Literal["full"]:
+    """How much is to be said of why items stand where they do."""
+    return "full" if fully else explain
 
 
 def filters_of(texts: list[str] | None) -> Filters | None:

@@ -85,6 +85,13 @@ DeadlineMs: TypeAlias = Annotated[
     float | None, typer.Option("--deadline-ms", help="Milliseconds for the answer; reranking is cut to fit.")
 ]
 Explain: TypeAlias = Annotated[bool, typer.Option("--explain", help="Say why each item stands where it does.")]
+ExplainFully: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--explain-fully",
+        help="The same, with what each event and word changes for the cross-encoder, which reads every hit again.",
+    ),
+]
 Diversity: TypeAlias = Annotated[
     float, typer.Option("--diversity", help="How much relevance to give up for unlike items: 0 none, 1 all.")
 ]

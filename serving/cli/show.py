@@ -55,17 +55,14 @@ def show_answer(answer: Answer, title: str, language: Language = "en") -> None:
     from rich.table import Table
 
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
-    for name, justify in (
-        ("", "right"),
-        ("item", "left"),
-        ("title", "left"),
-        ("score", "right"),
-        ("retrieved", "right"),
-    ):
+    columns = [("", "right"), ("item", "left"), ("title", "left"), ("score", "right"), ("retrieved", "right")]
+    moved = any(hit.rules for hit in answer.items)
+    for name, justify in (*columns, *([("rules", "left")] if moved else [])):
         heading = name and text(f"terminal.column_{name}", language)
         table.add_column(heading, justify=justify, overflow="ellipsis", no_wrap=name != "title")  # type: ignore[arg-type]
     for place, hit in enumerate(answer.items, 1):
-        table.add_row(str(place), hit.item_id, hit.title, f"{hit.score:.3f}", str(hit.retrieval_rank))
+        cells = [str(place), hit.item_id, hit.title, f"{hit.score:.3f}", str(hit.retrieval_rank)]
+        table.add_row(*cells, *([", ".join(hit.rules)] if moved else []))
     out = console()
     out.print(table)
     out.print(notes_on(answer, language))

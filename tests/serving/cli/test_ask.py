@@ -12,10 +12,19 @@ from engine_changes import with_groups
 from serving.cli import ask
 from serving.cli.app import app
 from serving.engine import Engine
-from serving.request import Filters
+from serving.request import Filters, Request
 
 SHARED = ("--k", "--filter", "--device", "--json")
-RERANKED = ("--all-variants", "--user", "--no-rerank", "--deadline-ms", "--filter-seen", "--keep-seen", "--explain")
+RERANKED = (
+    "--all-variants",
+    "--user",
+    "--no-rerank",
+    "--deadline-ms",
+    "--filter-seen",
+    "--keep-seen",
+    "--explain",
+    "--explain-fully",
+)
 
 
 def shortlist(*arguments: str | Path) -> Result:
@@ -145,3 +154,30 @@ def test_all_variants_of_a_product_are_shown_where_they_are_asked_for(
         hit.item_id for hit in grouped.search("red mug", k=40, one_per_group=False).items
     ]
     assert one != every
+
+
+def test_rules_that_moved_an_item_are_named_beside_it(bundle_path: Path, tmp_path: Path) -> None:
+    from shutil import copytree
+
+    bundle = copytree(bundle_path, tmp_path / "bundle")
+    plain = shortlist("search", bundle, "red mug", "-k", "5", "--device", "cpu")
+    item = answered("search", bundle, "red mug", "-k", "5")["items"][4]["item_id"]
+    (bundle / "rules.toml").write_text(f'[[rule]]\nname = "front"\nkind = "pin"\nitems = ["{item}"]\n')
+    moved = shortlist("search", bundle, "red mug", "-k", "5", "--device", "cpu")
+    assert (plain.exit_code, moved.exit_code) == (0, 0)
+    assert "front" not in plain.stdout
+    (row,) = (line for line in moved.stdout.splitlines() if "front" in line)
+    assert str(item) in row
+
+
+def test_a_full_explanation_is_an_option_of_its_own(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def search(self: Engine, text: str, **options: object) -> object:
+        asked.append(options["explain"])
+        return Engine.answer(self, Request(query=text))
+
+    monkeypatch.setattr(Engine, "search", search)
+    for option in ("--explain", "--explain-fully"):
+        assert shortlist("search", bundle_path, "mug", option, "--device", "cpu").exit_code == 0
+    assert asked == [True, "full"]

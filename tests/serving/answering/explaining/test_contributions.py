@@ -63,6 +63,17 @@ def test_contributions_sum_to_the_score_of_the_ranker(engine: Engine, data: Data
     assert len({hit.contributions["retrieval"] for hit in answer.items}) > 1
 
 
+def test_an_item_that_diversity_moved_keeps_its_own_contributions(engine: Engine, data: DataSet) -> None:
+    features = Engine(with_ranker(replace(engine.state, steps=()), "linear"))
+    asked = {"user_id": data.user_ids[3], "explain": True}
+    plain = {hit.item_id: hit for hit in features.recommend(**asked, k=60).items}  # type: ignore[arg-type]
+    moved = features.recommend(**asked, k=12, diversity=0.6).items  # type: ignore[arg-type]
+    assert [hit.item_id for hit in moved] != list(plain)[:12]
+    for hit in moved:
+        assert hit.contributions == pytest.approx(plain[hit.item_id].contributions, rel=1e-3, abs=1e-3)
+        assert sum(hit.contributions.values()) == pytest.approx(hit.score, rel=1e-3, abs=1e-3)
+
+
 def test_contributions_are_there_where_they_are_asked_for_alone(engine: Engine, data: DataSet) -> None:
     features = Engine(with_ranker(engine.state, "linear"))
     asked = {"user_id": data.user_ids[3], "k": 5}
