@@ -10,6 +10,7 @@ import typer
 from serving.cli import ask, importing, replay, serve, shoppers
 from serving.cli.command_group import ShortlistGroup
 from serving.cli.index import index
+from serving.cli.keys import keys
 from serving.cli.options import (
     AsJson,
     BudgetOption,
@@ -51,6 +52,7 @@ app.add_typer(train, name="train")
 app.add_typer(index, name="index")
 app.add_typer(release, name="release")
 app.add_typer(rules, name="rules")
+app.add_typer(keys, name="keys")
 ask.add_commands(app)
 importing.add_command(app)
 shoppers.add_command(app)

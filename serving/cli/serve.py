@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from retrieval.errors import BadConfig
-from retrieval.extras import require_extra
+from serving.cli.keys import KeysFile, keys_file
 from serving.cli.options import Bundle, Device
 from serving.cli.show import say
-
-if TYPE_CHECKING:
-    from serving.http.access import Keys
 
 
 def add_command(app: typer.Typer) -> None:
@@ -33,26 +30,28 @@ def serve(
         typer.Option("--events", metavar="STORE", help="Where events are kept: a file, or a redis:// URL."),
     ] = None,
     device: Device = "auto",
+    keys: KeysFile = None,
 ) -> None:
     """Serve a bundle over HTTP, with a page at /.
 
     Without keys it listens on this machine alone; `shortlist keys add` makes one.
     """
-    require_extra("serve", "the server")
+    path = keys_file(bundle, keys)
+    from serving.http.keys import KeyFile
     from serving.http.options import is_loopback
     from serving.http.server import Served, listen
     from serving.http.server import serve as run_server
 
-    keys: Keys | None = None
-    if keys is None and not insecure and not is_loopback(host):
+    known = KeyFile(path)
+    if not known.count and not insecure and not is_loopback(host):
+        make = f"shortlist keys add {bundle} --name shop --scope read" + (f" --keys {keys}" if keys else "")
         raise BadConfig(
-            f"{host} can be reached from other machines, and there are no API keys; run: shortlist keys add {bundle}, "
-            "or give --insecure"
+            f"{host} can be reached from other machines, and {path} has no API keys; run: {make}, or give --insecure"
         )
-    bound = listen(host, port)
-    name, port = bound.getsockname()[:2]
-    address = f"http://{f'[{name}]' if ':' in name else name}:{port}"
-    served = Served(path=bundle, device=device, events=events, keys=keys)
-    code = run_server(served, bound, workers=workers, ready=lambda: say(f"serving {bundle} at {address}"))
+    with listen(host, port) as bound:
+        name, port = bound.getsockname()[:2]
+        address = f"http://{f'[{name}]' if ':' in name else name}:{port}"
+        served = Served(path=bundle, device=device, events=events, keys=known)
+        code = run_server(served, bound, workers=workers, ready=lambda: say(f"serving {bundle} at {address}"))
     if code:
         raise typer.Exit(code)

@@ -21,18 +21,23 @@ BEARER = HTTPBearer(auto_error=False, description="An API key, see `shortlist ke
 class Keys(Protocol):
     """Knows API keys."""
 
+    @property
+    def needed(self) -> bool:
+        """Whether a request needs one."""
+        ...
+
     def scopes_of(self, key: str) -> frozenset[Scope] | None:
         """What the bearer of a key may do; None for one that is not known."""
         ...
 
 
 def needs(scope: Scope) -> Callable[[Request], Awaitable[None]]:
-    """A dependency that lets a request pass whose key has a scope; every request where the server has no keys. Raises
+    """A dependency that lets a request pass whose key has a scope; every request where none is needed. Raises
     Problem 401 without a known key, 403 for one without the scope."""
 
     async def permitted(request: Request) -> None:
         keys: Keys | None = request.app.state.keys
-        if keys is None:
+        if keys is None or not keys.needed:
             return
         kind, _, key = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not key:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from retrieval.errors import BadConfig
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+LOOPBACK_NAME = "localhost"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,10 @@ class Limits:
 def is_loopback(host: str) -> bool:
     """Whether only programs of this machine can reach a host.
 
-    >>> is_loopback("127.0.0.1"), is_loopback("0.0.0.0")
-    (True, False)
+    >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("0.0.0.0"), is_loopback("127.0.0.1.example.org")
+    (True, True, False, False)
     """
-    return host in LOOPBACK or host.startswith("127.")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == LOOPBACK_NAME
