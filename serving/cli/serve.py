@@ -51,7 +51,7 @@ def serve(
     with listen(host, port) as bound:
         name, port = bound.getsockname()[:2]
         address = f"http://{f'[{name}]' if ':' in name else name}:{port}"
-        served = Served(path=bundle, device=device, events=events, keys=known)
+        served = Served(path=bundle, device=device, events=events, keys=known, only_local=not insecure)
         code = run_server(served, bound, workers=workers, ready=lambda: say(f"serving {bundle} at {address}"))
     if code:
         raise typer.Exit(code)

@@ -41,10 +41,12 @@ def make_app(
     limits: Limits | None = None,
     observers: Sequence[Observer] = (),
     every_start: Sequence[Callable[[FastAPI], object]] = (),
+    only_local: bool = False,
 ) -> FastAPI:
     """An ASGI application over an engine, which stays open when the application ends.
 
-    Without `keys` every request is permitted. `observers` are told of every request; `every_start` is called with the
+    Without `keys` every request is permitted; with `only_local`, as long as no key is needed, those alone that were
+    sent to a name of this machine. `observers` are told of every request; `every_start` is called with the
     application before its first.
     """
     limits = limits or Limits()
@@ -65,7 +67,12 @@ def make_app(
         lifespan=lifespan,
         responses=PROBLEMS,  # type: ignore[arg-type]
         middleware=[
-            Middleware(Around, limits=limits, observers=tuple(observers)),
+            Middleware(
+                Around,
+                limits=limits,
+                observers=tuple(observers),
+                only_local=lambda: only_local and not (keys is not None and keys.needed),
+            ),
             Middleware(GZipMiddleware, minimum_size=GZIP_FROM),
         ],
     )

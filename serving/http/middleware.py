@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.http.cross_site import refuse_other_hosts, refuse_other_sites
 from serving.http.options import Limits
-from serving.http.problems import Problem, problem_response
+from serving.http.problems import FAILED, Problem, problem_response
 from serving.request import Answer
 
 REQUEST_ID = re.compile(rb"[\w.:-]{1,64}", re.ASCII)
@@ -25,8 +27,12 @@ HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
     (b"content-security-policy", CONTENT_SECURITY.encode()),
+    (b"x-frame-options", b"DENY"),
 )
+
+log = logging.getLogger(__name__)
 
 
 class Seen(NamedTuple):
@@ -52,10 +58,17 @@ def note_answers(scope: Mapping[str, Any], *answers: Answer) -> None:
 
 
 class Around:
-    """The outermost layer of the application."""
+    """The outermost layer of the application. `only_local` says whether requests to other names than those of this
+    machine are refused now."""
 
-    def __init__(self, app: ASGIApp, limits: Limits, observers: Sequence[Observer] = ()) -> None:
-        self._app, self._limits, self._observers = app, limits, observers
+    def __init__(
+        self,
+        app: ASGIApp,
+        limits: Limits,
+        observers: Sequence[Observer] = (),
+        only_local: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._app, self._limits, self._observers, self._only_local = app, limits, observers, only_local
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -87,8 +100,14 @@ class Around:
             length = headers.get(b"content-length", b"0")
             if not length.isdigit() or int(length[:20]) > self._limits.body_bytes:
                 raise body.too_large()
+            if self._only_local():
+                refuse_other_hosts(headers)
+            refuse_other_sites(scope["method"], headers)
             await self._app(scope, body, told)
-        except Problem as problem:
+        except Exception as error:
+            problem = error if isinstance(error, Problem) else FAILED
+            if problem is FAILED:
+                log.error("request %s failed", request_id, exc_info=error)
             if sent:
                 raise
             await problem_response(problem, request_id)(scope, receive, told)

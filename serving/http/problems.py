@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -27,8 +26,6 @@ STATUS_OF: Mapping[type[ShortlistError], HTTPStatus] = {
 }
 LONGEST_DETAIL = 1_000  # characters
 
-log = logging.getLogger(__name__)
-
 
 class Problem(Exception):
     """What ends a request with an error: a status, what is wrong and what to do, and headers."""
@@ -36,6 +33,9 @@ class Problem(Exception):
     def __init__(self, status: HTTPStatus, detail: str, *, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
         self.status, self.detail, self.headers = status, detail, dict(headers or {})
+
+
+FAILED = Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed; its log has the reason by this request_id")
 
 
 class ProblemBody(BaseModel):
@@ -67,12 +67,12 @@ def problem_of(error: ShortlistError) -> Problem:
 
 
 def add_problems(app: FastAPI) -> None:
-    """Answers every error of an application with a problem."""
+    """Answers every error that a caller can cause with a problem; see `serving.http.middleware` for all others."""
 
     async def told(request: Request, error: Exception) -> Response:
         return problem_response(_problem(error, request), request.scope.get("request_id", ""))
 
-    for kind in (Problem, ShortlistError, RequestValidationError, HTTPException, Exception):
+    for kind in (Problem, ShortlistError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, told)
 
 
@@ -83,10 +83,9 @@ def _problem(error: Exception, request: Request) -> Problem:
         return problem_of(error)
     if isinstance(error, RequestValidationError):
         return Problem(HTTPStatus.BAD_REQUEST, _described(error.errors()))
-    if isinstance(error, HTTPException):
-        return _of_http(error, request)
-    log.error("a request failed", exc_info=error)
-    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed; its log has the reason by this request_id")
+    assert isinstance(error, HTTPException)
+    cause = error.__cause__  # FastAPI turns whatever ended the reading of a body into an error of its own
+    return cause if isinstance(cause, Problem) else _of_http(error, request)
 
 
 def _of_http(error: HTTPException, request: Request) -> Problem:

@@ -42,19 +42,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """What is served: a bundle, how it is opened, and who may ask."""
+    """What is served: a bundle, how it is opened, and who may ask; `only_local`: see `make_app`."""
 
     path: Path
     device: str = "auto"
     events: str | None = None
     keys: Keys | None = None
+    only_local: bool = False
     limits: Limits = field(default_factory=Limits)
     observers: Sequence[Observer] = ()
 
     def app(self, engine: Engine) -> FastAPI:
         """The application over an engine of the bundle, with all that changes the bundle."""
         bundle = Bundle.open(self.path)
-        app = make_app(engine, keys=self.keys, limits=self.limits, observers=self.observers)
+        app = make_app(engine, keys=self.keys, only_local=self.only_local, limits=self.limits, observers=self.observers)
         app.state.live_items = LiveItems(bundle, engine)
         app.state.releases = BundleReleases(bundle, engine)
         return app
