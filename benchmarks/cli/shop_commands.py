@@ -1,4 +1,4 @@
-"""`shortlist bench latency`, `churn`, `recall`, `explain` and `peers`: a whole bundle and its data set."""
+"""`shortlist bench latency`, `http`, `churn`, `recall`, `explain` and `peers`: a whole bundle and its data set."""
 
 from __future__ import annotations
 
@@ -115,6 +115,34 @@ def in_time(
         about = run_context(bundle=bundle, threads=threads, seed=seed or None, every_gate=every_gate)
         run = begin_run(about, device=device)
         record(run, measured.lines(PARTS if only is None else (only,)), out=out, as_json=as_json)
+
+
+@bench.command("http")
+def over_http(
+    bundle: Bundle,
+    seconds: Annotated[float, typer.Option(min=0.0, help="Time for each comparison.")] = 10.0,
+    steady: Annotated[
+        float, typer.Option(min=0.0, help="Seconds of steady load, while events come and releases change; 0: none.")
+    ] = 180.0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes of the server.")] = 1,
+    seed: Seed = 0,
+    threads: Threads = None,
+    device: Device = "auto",
+    out: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """What the server adds to an engine in the same process, and a steady load while its bundle changes, on a copy."""
+    from benchmarks.latency.over_http import HttpRun
+    from benchmarks.result_lines import begin_run
+    from benchmarks.sweep import use_cores
+    from benchmarks.terminal import record, run_context
+    from retrieval.extras import require_extra
+
+    require_extra("serve", "the server")
+    with use_cores(threads):
+        measured = HttpRun(bundle, seconds, steady, workers, device, seed)
+        run = begin_run(run_context(bundle=bundle, threads=threads, seed=seed or None), device=device)
+        record(run, measured.lines(), out=out, as_json=as_json)
 
 
 @bench.command()
