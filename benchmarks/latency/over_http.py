@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,13 +23,13 @@ import numpy as np
 
 from benchmarks.latency.churn_writer import Plan, copied_bundle, write
 from benchmarks.latency.live import Events
-from benchmarks.latency.load import Call, Load, Timed, arrivals, closed_loop, open_loop
+from benchmarks.latency.load import Call, Load, arrivals, closed_loop, open_loop
 from benchmarks.latency.workload import Workload
 from benchmarks.result_lines import Line, percentiles, sampled
 from benchmarks.sweep import EngineOptions
 from retrieval.errors import BadConfig
 from serving.cli.show import say
-from serving.internals import Answer, Engine
+from serving.internals import Engine
 
 CALLERS = 16
 ROUNDS = 4  # in which sides of a comparison take turns
@@ -69,15 +69,22 @@ class HttpRun:
             folder = copied_bundle(self.bundle, Path(scratch) / "bundle").path
             with Engine.open(folder, device=self.device) as engine:
                 work = Workload.sample(engine, 2_000, rng)
-                with served(folder, workers=self.workers, device=self.device) as port:
-                    yield from self._compared(engine, work, port, rng)
+                with self._served(folder) as client:
+                    yield from self._compared(engine, work, client, rng)
             if self.steady_seconds:
-                with served(folder, workers=self.workers, device=self.device) as port:
-                    yield from self._steady(folder, work, port, rng)
+                with self._served(folder) as client:
+                    yield from self._steady(folder, work, client, rng)
 
-    def _compared(self, engine: Engine, work: Workload, port: int, rng: np.random.Generator) -> Iterator[Line]:
+    @contextmanager
+    def _served(self, folder: Path) -> Iterator[Callers]:
+        with (
+            served(folder, workers=self.workers, device=self.device) as port,
+            closing(Callers(port)) as client,
+        ):
+            yield client
+
+    def _compared(self, engine: Engine, work: Workload, client: Callers, rng: np.random.Generator) -> Iterator[Line]:
         embedded, asked = work.calls(engine, EngineOptions()), bodies(work)
-        client = Callers(port)
         for kind in (kind for kind in KINDS if kind in asked):
             say(f"-- {kind}: one caller, and {CALLERS}")
             remote: list[Any] = [partial(client.ask, *one) for one in asked[kind]]
@@ -93,9 +100,9 @@ class HttpRun:
                         )
                 yield from _beside(kind, callers, loads)
 
-    def _steady(self, folder: Path, work: Workload, port: int, rng: np.random.Generator) -> Iterator[Line]:
+    def _steady(self, folder: Path, work: Workload, client: Callers, rng: np.random.Generator) -> Iterator[Line]:
         """An open loop at SHARE of the capacity, with events and releases."""
-        client, asked = Callers(port), [one for some in bodies(work).values() for one in some]
+        asked = [one for some in bodies(work).values() for one in some]
         calls: list[Any] = [partial(client.ask, *asked[at]) for at in rng.permutation(len(asked))]
         capacity = closed_loop(calls, callers=CALLERS, seconds=self.seconds, at_least=CALLERS).per_second
         rate = SHARE * capacity
@@ -145,7 +152,7 @@ def _beside(kind: str, callers: int, loads: Mapping[str, Sequence[Load]]) -> Ite
 
 def bodies(work: Workload) -> dict[str, list[tuple[str, bytes]]]:
     """The calls of a workload as paths and bodies, in its order."""
-    found = {
+    found: dict[str, list[tuple[str, dict[str, object]]]] = {
         "recommend, not reranked": [("/v1/recommend", {"user_id": user, "rerank": False}) for user in work.users],
         "recommend": [("/v1/recommend", {"user_id": user}) for user in work.users],
         "search": [("/v1/search", {"query": query}) for query in work.queries],
@@ -154,10 +161,16 @@ def bodies(work: Workload) -> dict[str, list[tuple[str, bytes]]]:
 
 
 class Callers:
-    """Asks a server, each thread over a connection of its own that it keeps."""
+    """Asks a server, each thread over a connection of its own that it keeps until all are closed."""
 
     def __init__(self, port: int) -> None:
         self._port, self._own = port, threading.local()
+        self._opened: list[http.client.HTTPConnection] = []
+
+    def close(self) -> None:
+        """Closes the connections of all threads."""
+        for connection in self._opened:
+            connection.close()
 
     def ask(self, path: str, body: bytes) -> Reply:
         """The reply to one request; an answer in full, parsed as a client would."""
@@ -173,6 +186,7 @@ class Callers:
             connection: http.client.HTTPConnection | None = getattr(self._own, "connection", None)
             if connection is None:
                 connection = self._own.connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+                self._opened.append(connection)
             try:
                 connection.request("POST", path, body, {"Content-Type": "application/json"})
                 response = connection.getresponse()
