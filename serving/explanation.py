@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple, Self
 
 from serving.texts.catalogue import Language, text, text_or
+
+
+def of_json(kind: type[Any], told: Mapping[str, Any]) -> Any:
+    """A named tuple or a dataclass out of its fields as JSON has them; what it has no field for is left out, so that
+    what a newer version tells can be read."""
+    return kind(**{name: told[name] for name in kind.__annotations__ if name in told})
 
 
 class SourceScore(NamedTuple):
@@ -67,6 +73,19 @@ class Reason:
         stage = self.values.get("stage", "")
         return text(self.key, language, **self.values | {"stage": text_or(f"why_not.stage_{stage}", stage, language)})
 
+    def to_dict(self) -> dict[str, object]:
+        """As JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Self:
+        """Out of what `to_dict` gave.
+
+        >>> Reason.from_dict({"key": "why.bought", "values": {"title": "Red mug"}}).text()
+        'because you bought Red mug'
+        """
+        return cls(told["key"], dict(told["values"]))
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -87,12 +106,25 @@ class Explanation:
     reasons: tuple[Reason, ...] = ()
 
     def to_dict(self, language: Language = "en") -> dict[str, object]:
-        """As JSON, the reasons in a language."""
+        """As JSON, the reasons in a language, and by the keys that they have in every language."""
         return {
             "reasons": [reason.text(language) for reason in self.reasons],
+            "reason_keys": [reason.to_dict() for reason in self.reasons],
             "places": dict(self.places),
             "sources": {name: given._asdict() for name, given in self.sources.items()},
             "events": [cause._asdict() for cause in self.events],
             "words": [cause._asdict() for cause in self.words],
             "rules": [effect._asdict() for effect in self.rules],
         }
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Self:
+        """Out of what `to_dict` gave, in whatever language."""
+        return cls(
+            places=dict(told["places"]),
+            sources={name: of_json(SourceScore, given) for name, given in told["sources"].items()},
+            events=tuple(of_json(EventCause, cause) for cause in told["events"]),
+            words=tuple(of_json(WordCause, cause) for cause in told["words"]),
+            rules=tuple(of_json(RuleEffect, effect) for effect in told["rules"]),
+            reasons=tuple(map(Reason.from_dict, told["reason_keys"])),
+        )

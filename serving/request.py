@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, Self, TypeAlias, get_args
 from retrieval.data.time_units import SECOND
 from retrieval.errors import BadRequest
 from retrieval.text.rendering import query_text
-from serving.explanation import Explanation
+from serving.explanation import Explanation, of_json
 from serving.texts.catalogue import Language, fallback_text, retold, text
 
 TaskName: TypeAlias = Literal[
@@ -192,6 +192,20 @@ class Hit:
         }
         return {name: value for name, value in told.items() if value or name not in OPTIONAL}
 
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Self:
+        """Out of what `to_dict` gave, in whatever language."""
+        explanation = told.get("explanation")
+        read = {
+            "sources": tuple(told["sources"]),
+            "contributions": dict(told.get("contributions", {})),
+            "variants": tuple(told.get("variants", ())),
+            "explanation": None if explanation is None else Explanation.from_dict(explanation),
+            "rules": tuple(told.get("rules", ())),
+        }
+        hit: Self = of_json(cls, {**told, **read})
+        return hit
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -232,6 +246,13 @@ class Answer:
             "rules": self.rules,
             "timings_ms": self.timings_ms,
         }
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Self:
+        """Out of what `to_dict` gave, in whatever language."""
+        lists = {name: tuple(told[name]) for name in ("fallbacks", "degraded", "reranked")}
+        answer: Self = of_json(cls, {**told, **lists, "items": tuple(map(Hit.from_dict, told["items"]))})
+        return answer
 
 
 def _given(one: object) -> GivenEvent:

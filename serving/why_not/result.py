@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
-from serving.explanation import Reason
+from serving.explanation import Reason, of_json
 from serving.texts.catalogue import Language, text
 
 ANSWERED = "answered"
@@ -62,16 +62,29 @@ class WhyNot:
     change: Change | None = None
 
     def to_dict(self, language: Language = "en") -> dict[str, object]:
-        """As JSON, the reason and the change in a language, too."""
+        """As JSON, the reason in a language and by the key that it has in every one, the change in a language, too."""
         change = self.change
         return {
             **vars(self),
             "reason": self.reason.text(language),
+            "reason_key": self.reason.to_dict(),
             "places": dict(self.places),
             "sources": {name: gap._asdict() for name, gap in self.sources.items()},
             "terms": dict(self.terms),
             "change": None if change is None else change.to_dict(language),
         }
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Self:
+        """Out of what `to_dict` gave, in whatever language."""
+        change = told["change"]
+        read = {
+            "reason": Reason.from_dict(told["reason_key"]),
+            "sources": {name: of_json(SourceGap, gap) for name, gap in told["sources"].items()},
+            "change": None if change is None else of_json(Change, change),
+        }
+        found: Self = of_json(cls, {**told, **read})
+        return found
 
 
 class Fix(NamedTuple):
