@@ -38,8 +38,8 @@ class ReleaseSwitch(Protocol):
         """The release to prepare; None: none but what answers."""
         ...
 
-    def ready(self, release: str) -> None:
-        """Returns when a release that is open and warm is to answer."""
+    def ready(self, release: str) -> bool:
+        """Returns when a release that is open and warm is to answer; False: it is not to."""
         ...
 
 
@@ -53,8 +53,10 @@ class LiveAtOnce:
         """See ReleaseSwitch."""
         return self.bundle.current_id()
 
-    def ready(self, release: str) -> None:
+    def ready(self, release: str) -> bool:
         """See ReleaseSwitch."""
+        del release
+        return True
 
 
 log = logging.getLogger(__name__)
@@ -164,7 +166,8 @@ class ReleaseReloader:
         if self._rules is not None:
             state = replace(state, rules=self._rules.over(state.version, state.analyzer))
         warm_up(state)
-        self._switch.ready(state.release.id)
+        if not self._switch.ready(state.release.id):
+            return
         self.swap(None, state)
         log.info("release %s answers in place of %s", state.release.id, before.release.id)
 

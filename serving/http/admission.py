@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import TypeVar
 
 from serving.http.options import Limits
-from serving.http.problems import Problem
-
-RETRY_AFTER = "1"  # seconds
+from serving.http.problems import RETRY_AFTER, Problem
 
 T = TypeVar("T")
 
@@ -31,7 +30,7 @@ class Admission:
 
     async def run(self, call: Callable[[], T]) -> T:
         """What a call returns or raises. Raises Problem 429 where there is no room for it, and 504 where it takes too
-        long: it is not ended then, and takes its room until it ends."""
+        long: where it runs it is not ended then, and takes its room until it ends."""
         if self.inside >= self._limits.running + self._limits.waiting:
             raise Problem(
                 HTTPStatus.TOO_MANY_REQUESTS,
@@ -39,11 +38,12 @@ class Admission:
                 headers={"Retry-After": RETRY_AFTER},
             )
         self.inside += 1
-        future = asyncio.get_running_loop().run_in_executor(self._threads, call)
-        future.add_done_callback(self._left)
+        loop, future = asyncio.get_running_loop(), self._threads.submit(call)
+        future.add_done_callback(lambda _: self._tell(loop))
         try:
-            return await asyncio.wait_for(asyncio.shield(future), self._limits.timeout_s)
+            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), self._limits.timeout_s)
         except TimeoutError:
+            future.cancel()  # one that still waits; nobody waits for its answer any more
             raise Problem(
                 HTTPStatus.GATEWAY_TIMEOUT,
                 f"there was no answer within {self._limits.timeout_s:g} s; ask for less, or with a lower deadline_ms",
@@ -53,7 +53,9 @@ class Admission:
         """Waits for what runs."""
         self._threads.shutdown()
 
-    def _left(self, future: asyncio.Future[T]) -> None:
+    def _tell(self, loop: asyncio.AbstractEventLoop) -> None:
+        with contextlib.suppress(RuntimeError):  # the server has ended meanwhile
+            loop.call_soon_threadsafe(self._left)
+
+    def _left(self) -> None:
         self.inside -= 1
-        if not future.cancelled():
-            future.exception()  # whoever waited has it, or gave up

@@ -24,7 +24,7 @@ from serving.texts.catalogue import Language
 if TYPE_CHECKING:
     from serving.answering.release_state import ReleaseState
 
-KEPT, KEPT_FOR = 4, 600.0  # states that cursors may come back to, and for how many seconds
+KEPT, RELEASES_KEPT, KEPT_FOR = 16, 2, 600.0  # states that cursors may come back to, of releases; for so many seconds
 Place = tuple[str, int]  # a release and the revision of its index
 
 
@@ -48,7 +48,7 @@ class Cursor(NamedTuple):
             if not (isinstance(release, str) and isinstance(request, str)):
                 raise ValueError
             return cls(release, int(revision), max(0, int(after)), request)
-        except (ValueError, TypeError, binascii.Error, RecursionError):
+        except (ValueError, TypeError, OverflowError, binascii.Error, RecursionError):
             raise Problem(HTTPStatus.BAD_REQUEST, "cursor is none; send next_cursor of the answer before") from None
 
 
@@ -65,13 +65,16 @@ class RecentStates:
         with self._lock:
             self._states[_place(state)] = now, state
             self._states.move_to_end(_place(state))
-            while len(self._states) > KEPT or next(iter(self._states.values()))[0] < now - KEPT_FOR:
+            while self._too_many() or next(iter(self._states.values()))[0] < now - KEPT_FOR:
                 self._states.popitem(last=False)
 
     def at(self, place: Place) -> ReleaseState | None:
         """The state of a release at a revision, None where it is not kept any more."""
         with self._lock:
             return self._states.get(place, (0.0, None))[1]
+
+    def _too_many(self) -> bool:
+        return len(self._states) > KEPT or len({release for release, _ in self._states}) > RELEASES_KEPT
 
 
 class Answering:
@@ -80,6 +83,10 @@ class Answering:
     def __init__(self, engine: Engine, limits: Limits) -> None:
         self.engine, self.limits = engine, limits
         self._recent = RecentStates()
+
+    def keep_newest(self) -> None:
+        """Look for what is newer, and keep it: a cursor of what another process answered may come to this one."""
+        self._recent.keep(self.engine.state)
 
     def checked(self, request: Request) -> Request:
         """A request within the limits, and with the time that the server has at most. Raises BadRequest."""
@@ -115,7 +122,8 @@ class Answering:
     def _continued(self, cursor: Cursor, request: Request) -> tuple[ReleaseState, int]:
         if cursor.request != _digest(request):
             raise BadRequest("this cursor is of another request; send the same one with it")
-        state = self._recent.at((cursor.release, cursor.revision))
+        place, newest = (cursor.release, cursor.revision), self.engine.state
+        state = newest if _place(newest) == place else self._recent.at(place)
         if state is None:
             raise Problem(HTTPStatus.GONE, f"release {cursor.release} answers no more; ask again without a cursor")
         return state, cursor.after
@@ -127,9 +135,19 @@ def answer_json(answer: Answer, language: Language | None, follows: str | None) 
 
 
 def entity_tag(told: Mapping[str, Any]) -> str:
-    """The tag of an answer: the same for two that differ in their timings alone."""
+    """The tag of an answer, a weak one: the same for two that differ in their timings or their encoding alone."""
     lasting = {name: value for name, value in told.items() if name != "timings_ms"}
-    return f'"{blake2b(json.dumps(lasting).encode(), digest_size=12).hexdigest()}"'
+    return f'W/"{blake2b(json.dumps(lasting).encode(), digest_size=12).hexdigest()}"'
+
+
+def has_tag(tag: str, if_none_match: str) -> bool:
+    """Whether a caller has what a tag stands for, by the header If-None-Match.
+
+    >>> has_tag('W/"ab"', '"cd", "ab"'), has_tag('W/"ab"', "*"), has_tag('W/"ab"', '"cd"')
+    (True, True, False)
+    """
+    tags = {one.strip().removeprefix("W/") for one in if_none_match.split(",")}
+    return bool(tags & {"*", tag.removeprefix("W/")})
 
 
 def _place(state: ReleaseState) -> Place:

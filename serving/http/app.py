@@ -4,38 +4,33 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 
+from indexing.bundle.bundle import Bundle
 from serving import __version__
 from serving.engine import Engine
 from serving.http.access import Keys
 from serving.http.admission import Admission
 from serving.http.answers import Answering
+from serving.http.live_items import LiveItems
 from serving.http.middleware import Around, Observer
+from serving.http.openapi import PROBLEMS, describe
 from serving.http.options import Limits
-from serving.http.problems import ProblemBody, add_problems
+from serving.http.problems import add_problems
+from serving.http.releases import BundleReleases
 from serving.http.routes import answers, events, health, items, page, releases, rules, users, why
 
-GZIP_FROM = 1_000  # bytes
-PROBLEMS = {
-    status: {"model": ProblemBody, "content": {"application/problem+json": {}}, "description": what}
-    for status, what in {
-        400: "The request is wrong; `detail` says what to change.",
-        401: "There is no API key, or it is not known.",
-        403: "The API key has not the scope for this.",
-        413: "The body is too large.",
-        429: "The server is full; see `Retry-After`.",
-        503: "The bundle cannot be read or written now.",
-        504: "There was no answer in time.",
-    }.items()
-}
+GZIP_FROM, GZIP_LEVEL = 1_000, 4  # bytes, and 1 to 9: the event loop compresses
+CHANGES_WAITING = 16
 
 
 def make_app(
     engine: Engine,
+    bundle: Bundle | None = None,
     *,
     keys: Keys | None = None,
     limits: Limits | None = None,
@@ -45,6 +40,7 @@ def make_app(
 ) -> FastAPI:
     """An ASGI application over an engine, which stays open when the application ends.
 
+    Without the `bundle` that the engine answers from nothing can be changed but what shoppers did.
     Without `keys` every request is permitted; with `only_local`, as long as no key is needed, those alone that were
     sent to a name of this machine. `observers` are told of every request; `every_start` is called with the
     application before its first.
@@ -57,6 +53,7 @@ def make_app(
             call(app)
         yield
         app.state.admission.close()
+        app.state.changes.close()
 
     app = FastAPI(
         title="shortlist",
@@ -64,8 +61,9 @@ def make_app(
         description="Recommendations, searches, similar items and carts, from one release each.",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=lifespan,
-        responses=PROBLEMS,  # type: ignore[arg-type]
+        responses=PROBLEMS,
         middleware=[
             Middleware(
                 Around,
@@ -73,13 +71,20 @@ def make_app(
                 observers=tuple(observers),
                 only_local=lambda: only_local and not (keys is not None and keys.needed),
             ),
-            Middleware(GZipMiddleware, minimum_size=GZIP_FROM),
+            Middleware(GZipMiddleware, minimum_size=GZIP_FROM, compresslevel=GZIP_LEVEL),
         ],
     )
     app.state.answering = Answering(engine, limits)
     app.state.admission = Admission(limits)
+    app.state.changes = Admission(
+        replace(limits, running=limits.changing, waiting=CHANGES_WAITING, timeout_s=limits.change_timeout_s)
+    )
     app.state.keys = keys
+    if bundle is not None:
+        app.state.live_items = LiveItems(bundle, engine)
+        app.state.releases = BundleReleases(bundle, engine)
     add_problems(app)
     for resources in (answers, why, events, items, users, rules, releases, health, page):
         app.include_router(resources.router)
+    describe(app)
     return app

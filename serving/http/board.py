@@ -11,6 +11,7 @@ NAME = 200  # bytes of a release's id at most
 HEAD = struct.Struct("<qq")  # which change of release is wanted, counted from 1, and which one answers
 SLOT = struct.Struct("<q")  # the newest change that a worker is ready for
 POLL = 0.001  # seconds
+LONGEST_UNWANTED = 2.0  # seconds that what a worker has ready may not be wanted, before it is given up
 LONGEST_WAIT = 120.0  # seconds that a worker waits for the others, which may have failed to open a release
 
 
@@ -40,19 +41,37 @@ class Board:
         if answering < change and all(self._ready(worker) >= change for worker in living):
             HEAD.pack_into(self._memory, 0, change, change)
 
+    @property
+    def settled(self) -> bool:
+        """Whether all answer from what is wanted."""
+        change, answering = HEAD.unpack_from(self._memory)
+        return bool(answering == change)
+
     def clear(self, worker: int) -> None:
         """Forget what a worker was ready for, before another one takes its place."""
         SLOT.pack_into(self._memory, HEAD.size + SLOT.size * worker, 0)
 
-    def wait_for_others(self, worker: int, release: str) -> None:
-        """Says that a worker is ready for a release, and returns once all are, or when another one is wanted."""
+    def ready(self, worker: int, release: str) -> int | None:
+        """Says that a worker can answer from a release, or does; the change that made it wanted, None where another one
+        is wanted."""
         change = self._change()
-        if self.wanted() != release:
-            return
+        if self.wanted() != release or self._change() != change:
+            return None
         SLOT.pack_into(self._memory, HEAD.size + SLOT.size * worker, change)
-        end = time.monotonic() + LONGEST_WAIT
-        while HEAD.unpack_from(self._memory)[1] < change == self._change() and time.monotonic() < end:
+        return change
+
+    def wait_for_others(self, worker: int, release: str) -> bool:
+        """Says that a worker is ready for a release, and returns once all are: whether to answer from it. It is not
+        where another one is wanted, which may be told a moment after the release was made live."""
+        begun = time.monotonic()
+        while (waited := time.monotonic() - begun) < LONGEST_WAIT:
+            change = self.ready(worker, release)
+            if change is not None and HEAD.unpack_from(self._memory)[1] >= change:
+                return True
+            if change is None and waited > LONGEST_UNWANTED:
+                return False
             time.sleep(POLL)
+        return self.wanted() == release
 
     def _change(self) -> int:
         return int(HEAD.unpack_from(self._memory)[0])
@@ -71,6 +90,10 @@ class WorkerSwitch:
         """The release to prepare; None before the first."""
         return self._board.wanted() or None
 
-    def ready(self, release: str) -> None:
-        """Returns once all workers answer from a release that this one has ready."""
-        self._board.wait_for_others(self._worker, release)
+    def ready(self, release: str) -> bool:
+        """Returns once all workers have a release ready that this one has: whether to answer from it."""
+        return self._board.wait_for_others(self._worker, release)
+
+    def answers(self, release: str) -> None:
+        """Says from which release this worker answers."""
+        self._board.ready(self._worker, release)

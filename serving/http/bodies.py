@@ -47,8 +47,7 @@ class _Shown(Body):
 
     def fields(self) -> dict[str, Any]:
         """The fields that a request of the engine has, those that were given."""
-        told = self.model_dump(exclude_unset=True, exclude={"cursor", "language", "item_id", "items"})
-        return {name: value for name, value in told.items() if value is not None}
+        return self.model_dump(exclude_unset=True, exclude={"cursor", "language", "item_id", "items"})
 
     def request(self) -> Request:
         """What the engine is asked. Raises BadRequest for values that are out of range."""

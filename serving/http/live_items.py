@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fastapi import FastAPI
 
 from indexing.bundle.bundle import Bundle
 from retrieval.errors import BadData, ShortlistError
 from serving.engine import Engine
+from serving.http.problems import Problem
 from serving.jobs.update_index import Update
 
 log = logging.getLogger(__name__)
@@ -25,6 +28,14 @@ class LiveItems:
 
     def __init__(self, bundle: Bundle, engine: Engine) -> None:
         self._bundle, self._engine, self._lock = bundle, engine, Lock()
+
+    @classmethod
+    def of(cls, app: FastAPI) -> Self:
+        """Those of an application. Raises Problem 501 for one that has an engine alone."""
+        if (found := getattr(app.state, "live_items", None)) is None:
+            raise Problem(HTTPStatus.NOT_IMPLEMENTED, "this application changes no items; run shortlist serve BUNDLE")
+        live: Self = found
+        return live
 
     def update(self, upsert: Sequence[dict[str, Any]], delete: Sequence[str]) -> dict[str, Any]:
         """What an update did, once this process answers from it; see `serving.jobs.update_index.Update`.

@@ -18,6 +18,7 @@ from serving.http.options import Limits
 from serving.http.problems import FAILED, Problem, problem_response
 from serving.request import Answer
 
+DRAINED, DRAINED_FOR = 16, 2.0  # times the largest body, and seconds, that too large a one is read to its end
 REQUEST_ID = re.compile(rb"[\w.:-]{1,64}", re.ASCII)
 CONTENT_SECURITY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: https:; connect-src 'self'; "
@@ -79,8 +80,11 @@ class Around:
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"")
         request_id = given.decode() if REQUEST_ID.fullmatch(given) else uuid4().hex
+        asked = scope["method"]
         scope["request_id"] = request_id
         scope["state"] = {**scope.get("state", {})}
+        if asked == "HEAD":  # answered as GET is, but for the body, which the server leaves out
+            scope = {**scope, "method": "GET"}
         body = _Body(receive, self._limits, begun)
         status, sent = HTTPStatus.INTERNAL_SERVER_ERROR.value, False
 
@@ -108,14 +112,16 @@ class Around:
             problem = error if isinstance(error, Problem) else FAILED
             if problem is FAILED:
                 log.error("request %s failed", request_id, exc_info=error)
-            if sent:
+            if sent:  # the caller sees that the answer is cut short
                 raise
+            if problem.status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+                await body.drain()
             await problem_response(problem, request_id)(scope, receive, told)
         finally:
             route = scope.get("route")
             seen = Seen(
                 request_id,
-                scope["method"],
+                asked,
                 getattr(route, "path", "") or "other",
                 status,
                 time.perf_counter() - begun,
@@ -140,6 +146,17 @@ class _Body:
             f"the body is larger than {most:,} bytes; send less at once",
             headers={"Connection": "close"},
         )
+
+    async def drain(self) -> None:
+        """Reads on for a while and forgets what comes: a caller who still sends would not see the answer."""
+        left, end = DRAINED * self._limits.body_bytes, time.perf_counter() + DRAINED_FOR
+        while not self._whole and left > 0 and (wait := end - time.perf_counter()) > 0:
+            try:
+                message = await asyncio.wait_for(self._receive(), wait)
+            except TimeoutError:
+                return
+            self._whole = not message.get("more_body", False)
+            left -= len(message.get("body", b""))
 
     async def __call__(self) -> Message:
         """ASGI's receive. Raises Problem 413 and 408."""

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from retrieval.errors import BadBundle, BadConfig, BadData, BadRequest, GateRefused, MissingDependency, ShortlistError
 
@@ -25,14 +26,18 @@ STATUS_OF: Mapping[type[ShortlistError], HTTPStatus] = {
     MissingDependency: HTTPStatus.NOT_IMPLEMENTED,
 }
 LONGEST_DETAIL = 1_000  # characters
+RETRY_AFTER = "1"  # seconds until what failed for a reason that passes may be tried again
 
 
 class Problem(Exception):
-    """What ends a request with an error: a status, what is wrong and what to do, and headers."""
+    """What ends a request with an error: a status, what is wrong and what to do, headers, and the name of the error
+    of the engine that it is."""
 
-    def __init__(self, status: HTTPStatus, detail: str, *, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, status: HTTPStatus, detail: str, *, headers: Mapping[str, str] | None = None, error: str | None = None
+    ) -> None:
         super().__init__(detail)
-        self.status, self.detail, self.headers = status, detail, dict(headers or {})
+        self.status, self.detail, self.headers, self.error = status, detail, dict(headers or {}), error
 
 
 FAILED = Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed; its log has the reason by this request_id")
@@ -46,6 +51,7 @@ class ProblemBody(BaseModel):
     status: int = Field(description="The HTTP status.")
     detail: str = Field(description="What is wrong with this request, and what to do.")
     request_id: str = Field(description="The request's id, as in the header `X-Request-ID` and in the server's log.")
+    error: str | None = Field(None, description="The error of the Python API that it is, such as `BadRequest`.")
 
 
 def problem_response(problem: Problem, request_id: str) -> Response:
@@ -57,13 +63,17 @@ def problem_response(problem: Problem, request_id: str) -> Response:
         "detail": problem.detail[:LONGEST_DETAIL],
         "request_id": request_id,
     }
+    if problem.error is not None:
+        told["error"] = problem.error
     return Response(json.dumps(told).encode(), problem.status.value, problem.headers, MEDIA_TYPE)
 
 
 def problem_of(error: ShortlistError) -> Problem:
     """The problem that an error of the engine is."""
     status = next((status for kind, status in STATUS_OF.items() if isinstance(error, kind)), None)
-    return Problem(status or HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+    headers = {"Retry-After": RETRY_AFTER} if status is HTTPStatus.SERVICE_UNAVAILABLE else None
+    name = next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == ShortlistError.__module__)
+    return Problem(status or HTTPStatus.INTERNAL_SERVER_ERROR, str(error), headers=headers, error=name)
 
 
 def add_problems(app: FastAPI) -> None:
@@ -82,7 +92,7 @@ def _problem(error: Exception, request: Request) -> Problem:
     if isinstance(error, ShortlistError):
         return problem_of(error)
     if isinstance(error, RequestValidationError):
-        return Problem(HTTPStatus.BAD_REQUEST, _described(error.errors()))
+        return Problem(HTTPStatus.BAD_REQUEST, _described(error.errors()), error=BadRequest.__name__)
     assert isinstance(error, HTTPException)
     cause = error.__cause__  # FastAPI turns whatever ended the reading of a body into an error of its own
     return cause if isinstance(cause, Problem) else _of_http(error, request)
@@ -94,11 +104,24 @@ def _of_http(error: HTTPException, request: Request) -> Problem:
     if status is HTTPStatus.NOT_FOUND:
         detail = "there is no such resource; /openapi.json lists them"
     elif status is HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = (error.headers or {}).get("allow", "another method")
-        detail = f"{request.method} is not possible here; use {allowed}"
+        allowed = ", ".join(sorted(_methods(request)))
+        return Problem(
+            status, f"{request.method:.20} is not possible here; use {allowed}", headers={"Allow": allowed}
+        )  # fmt: skip
     elif status is HTTPStatus.BAD_REQUEST:
         detail = "the body cannot be read; send JSON in UTF-8"
     return Problem(status, detail, headers=error.headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """What the path of a request may be asked with."""
+    found = {
+        method
+        for route in request.app.routes
+        if route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }
+    return found | ({"HEAD"} if "GET" in found else set())
 
 
 def _described(faults: Sequence[Any]) -> str:

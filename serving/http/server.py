@@ -11,12 +11,14 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
 import uvicorn
+import uvloop
 from fastapi import FastAPI
 
 from indexing.bundle.bundle import Bundle
@@ -24,18 +26,18 @@ from retrieval.errors import BadConfig, ShortlistError
 from serving.engine import Engine
 from serving.exit_codes import exit_code_of, one_line
 from serving.http.access import Keys
+from serving.http.answers import Answering
 from serving.http.app import make_app
 from serving.http.board import Board, WorkerSwitch
 from serving.http.connections import bounded
-from serving.http.live_items import LiveItems
 from serving.http.middleware import Observer
 from serving.http.options import Limits
-from serving.http.releases import BundleReleases
 
 LOOK_EVERY = 0.25  # seconds between looks for another release, for updates and rules
 GRACE = 30  # seconds for what was accepted, once the server is told to end
 BACKLOG = 2_048
 PAUSE = 1.0  # seconds before a worker takes the place of one that failed
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 log = logging.getLogger(__name__)
 
@@ -55,14 +57,28 @@ class Served:
     def app(self, engine: Engine) -> FastAPI:
         """The application over an engine of the bundle, with all that changes the bundle."""
         bundle = Bundle.open(self.path)
-        app = make_app(engine, keys=self.keys, only_local=self.only_local, limits=self.limits, observers=self.observers)
-        app.state.live_items = LiveItems(bundle, engine)
-        app.state.releases = BundleReleases(bundle, engine)
-        return app
+        return make_app(
+            engine,
+            bundle,
+            keys=self.keys,
+            only_local=self.only_local,
+            limits=self.limits,
+            observers=self.observers,
+        )
 
 
 class _Server(uvicorn.Server):
-    """A server that is not ready any more as soon as it is told to end."""
+    """A server that is not ready any more as soon as it is told to end, and returns when it has ended."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """uvicorn would end the process by the signal that it had, before the engine is closed."""
+        before = {sig: signal.signal(sig, self.handle_exit) for sig in SIGNALS}
+        try:
+            yield
+        finally:
+            for sig, handler in before.items():
+                signal.signal(sig, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.config.app.state.ready = False  # type: ignore[union-attr]
@@ -102,12 +118,13 @@ def _work(served: Served, bound: socket.socket, switch: WorkerSwitch | None, rea
     """Opens the bundle, warms it, and answers until the process is told to end."""
     with Engine.open(served.path, device=served.device, events=served.events, switch=switch) as engine:
         engine.warm_up()
+        if switch is not None:
+            switch.ready(engine.release.id)
         app = served.app(engine)
         app.state.ready = True
         config = uvicorn.Config(
             app,
             http=bounded(served.limits),
-            loop="uvloop",
             log_config=None,
             access_log=False,
             server_header=False,
@@ -117,22 +134,27 @@ def _work(served: Served, bound: socket.socket, switch: WorkerSwitch | None, rea
             timeout_graceful_shutdown=GRACE,
         )
         ended = threading.Event()
-        looking = threading.Thread(target=_look, args=(engine, ended), name="looks for releases", daemon=True)
+        looking = threading.Thread(
+            target=_look, args=(app.state.answering, switch, ended), name="looks for releases", daemon=True
+        )
         looking.start()
         if ready is not None:
             ready()
         try:
-            asyncio.run(_Server(config).serve([bound]))
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_Server(config).serve([bound]))
         finally:
             ended.set()
             looking.join()
 
 
-def _look(engine: Engine, ended: threading.Event) -> None:
-    """Looks for what is newer though no request comes."""
+def _look(answering: Answering, switch: WorkerSwitch | None, ended: threading.Event) -> None:
+    """Looks for what is newer though no request comes, and keeps it for cursors."""
     while not ended.wait(LOOK_EVERY):
         try:
-            _ = engine.state
+            answering.keep_newest()
+            if switch is not None:
+                switch.answers(answering.engine.release.id)
         except ShortlistError as error:
             log.warning("looking for what is newer: %s", error)
 
@@ -144,22 +166,25 @@ class _Supervisor:
         self._served, self._bound, self._ready = served, bound, ready
         self._bundle, self._board = Bundle.open(served.path), Board(workers)
         self._workers: dict[int, int] = {}  # the number of each by its process id
+        self._failed: dict[int, float] = {}  # numbers without a process, and since when
         self._ending = False
 
     def run(self) -> int:
         """Until told to end, or until a worker cannot begin; the exit code."""
-        for sig in (signal.SIGTERM, signal.SIGINT):
+        for sig in SIGNALS:
             signal.signal(sig, self._end)
         self._look()
         for worker in range(self._board.workers):
             self._fork(worker)
-        if self._ready is not None:
-            self._ready()
-        code = 0
-        while self._workers:
+        code, told = 0, self._ready
+        while self._workers or (self._failed and not self._ending):
             code = self._reap() or code
             if not self._ending:
                 self._look()
+                self._replace()
+            if told is not None and self._board.settled:
+                told()
+                told = None
             time.sleep(LOOK_EVERY / 5)
         return code
 
@@ -174,16 +199,25 @@ class _Supervisor:
             self._board.want(release)
         self._board.settle(self._workers.values())
 
+    def _replace(self) -> None:
+        """Forks workers in place of those that ended a while ago."""
+        for worker in [worker for worker, since in self._failed.items() if time.monotonic() > since + PAUSE]:
+            del self._failed[worker]
+            self._fork(worker)
+
     def _fork(self, worker: int) -> None:
         self._board.clear(worker)
-        process = os.fork()
-        if process:
-            self._workers[process] = worker
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # told to end meanwhile, it would not tell this worker
+        process = 0 if self._ending else os.fork()
+        if process or self._ending:
+            self._workers |= {process: worker} if process else {}
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             return
         code = 1
         try:
-            for sig in (signal.SIGTERM, signal.SIGINT):
+            for sig in SIGNALS:
                 signal.signal(sig, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             _work(self._served, self._bound, WorkerSwitch(self._board, worker), None)
             code = 0
         except ShortlistError as error:
@@ -199,7 +233,7 @@ class _Supervisor:
     def _reap(self) -> int:
         """The exit code of a worker that ended; others take the place of those that ended by themselves, but where the
         bundle cannot be opened."""
-        process, status = os.waitpid(-1, os.WNOHANG)
+        process, status = os.waitpid(-1, os.WNOHANG) if self._workers else (0, 0)
         if not process or (worker := self._workers.pop(process, None)) is None:
             return 0
         code = os.waitstatus_to_exitcode(status)
@@ -209,8 +243,7 @@ class _Supervisor:
         if code == ShortlistError.exit_code:
             self._end(signal.SIGTERM, None)
             return code
-        time.sleep(PAUSE)
-        self._fork(worker)
+        self._failed[worker] = time.monotonic()
         return 0
 
     def _end(self, sig: int, frame: FrameType | None) -> None:

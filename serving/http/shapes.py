@@ -7,6 +7,25 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 
+class ReasonShape(BaseModel):
+    """A reason by its key, which is the same in every language, and what it speaks of."""
+
+    key: str
+    values: dict[str, str]
+
+
+class ExplanationShape(BaseModel):
+    """Why an item stands where it does, see `serving.Explanation`."""
+
+    reasons: list[str] = Field(description="What may be said to a shopper, the strongest first.")
+    reason_keys: list[ReasonShape]
+    places: dict[str, int]
+    sources: dict[str, dict[str, Any]]
+    events: list[dict[str, Any]]
+    words: list[dict[str, Any]]
+    rules: list[dict[str, Any]]
+
+
 class HitShape(BaseModel):
     """One answered item, see `serving.Hit`."""
 
@@ -17,7 +36,7 @@ class HitShape(BaseModel):
     sources: list[str]
     contributions: dict[str, float] = {}
     variants: list[str] = []
-    explanation: dict[str, Any] | None = None
+    explanation: ExplanationShape | None = None
     rules: list[str] = []
 
 
@@ -50,6 +69,7 @@ class WhyNotShape(BaseModel):
     item_id: str
     stage: str
     reason: str
+    reason_key: ReasonShape
     title: str
     places: dict[str, int]
     sources: dict[str, dict[str, Any]]
@@ -145,10 +165,11 @@ class ReleasesShape(BaseModel):
 
 
 class MovedShape(BaseModel):
-    """The release that is live now."""
+    """The release that is live now, and the one before."""
 
     live: str
     before: str | None
+    answering: str = Field(description="The release that answers: the live one, unless it cannot be opened.")
 
 
 class HealthShape(BaseModel):

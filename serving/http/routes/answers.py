@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -12,7 +11,8 @@ from fastapi.responses import Response
 
 from retrieval.errors import BadRequest
 from serving.http.access import BEARER, needs
-from serving.http.answers import Answering, answer_json, entity_tag
+from serving.http.answers import Answering, answer_json, entity_tag, has_tag
+from serving.http.as_json import as_json
 from serving.http.bodies import BatchBody, CartBody, RecommendBody, SearchBody, SimilarBody
 from serving.http.middleware import note_answers
 from serving.http.shapes import AnswerShape, AnswersShape
@@ -86,15 +86,17 @@ async def batch(body: BatchBody, request: Request) -> Response:
     answering: Answering = request.app.state.answering
     if len(body.requests) > answering.limits.batch:
         raise BadRequest(f"there are {len(body.requests):,} requests; send {answering.limits.batch:,} at most")
+    if any(one.cursor is not None for one in body.requests):
+        raise BadRequest("a request of a batch has no cursor; send one that has alone, to the resource of its task")
     asked = [(one.request(), one.language) for one in body.requests]
 
     def answers() -> tuple[list[Answer], bytes]:
         state = answering.engine.state
         found = [answering.engine.answer(answering.checked(one), state=state) for one, _ in asked]
         told = [answer_json(one, language, None) for one, (_, language) in zip(found, asked, strict=True)]
-        return found, json.dumps({"answers": told}).encode()
+        return found, as_json({"answers": told})
 
-    found, told = await request.app.state.admission.run(answers)
+    found, told = await run(request, answers)
     note_answers(request.scope, *found)
     return json_response(told, NOT_CACHED)
 
@@ -110,14 +112,14 @@ async def answered(
     def answer() -> tuple[Answer, bytes, str]:
         found, follows = answering.answer(asked, body.cursor)
         told = answer_json(found, body.language, follows)
-        return found, json.dumps(told).encode(), entity_tag(told) if cached else ""
+        return found, as_json(told), entity_tag(told) if cached else ""
 
     found, told, tag = await run(request, answer)
     note_answers(request.scope, found)
     if not cached:
         return json_response(told, NOT_CACHED)
     headers = {**CACHED, "ETag": tag}
-    if tag in request.headers.get("if-none-match", ""):
+    if has_tag(tag, request.headers.get("if-none-match", "")):
         return Response(None, HTTPStatus.NOT_MODIFIED.value, headers)
     return json_response(told, headers)
 
@@ -125,6 +127,11 @@ async def answered(
 async def run(request: Request, call: Callable[[], Any]) -> Any:
     """What a call returns, on a thread, once there is room for it."""
     return await request.app.state.admission.run(call)
+
+
+async def change(request: Request, call: Callable[[], Any]) -> Any:
+    """What a call that changes the bundle returns, which may take long, and takes no thread from those that answer."""
+    return await request.app.state.changes.run(call)
 
 
 def json_response(told: bytes, headers: dict[str, str] | None = None) -> Response:

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Request
 
-from serving.http.problems import Problem
+from serving.http.problems import RETRY_AFTER, Problem
 from serving.http.shapes import HealthShape
 
 router = APIRouter(tags=["health"])
@@ -22,5 +22,6 @@ async def alive() -> HealthShape:
 async def ready(request: Request) -> HealthShape:
     """Answers once a first request went through every model, and until the server is told to end."""
     if not getattr(request.app.state, "ready", False):
-        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the models are not warm yet; ask again in a second")
+        detail = "the models are not warm yet, or the server is about to end; ask again in a second"
+        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": RETRY_AFTER})
     return HealthShape(status="ready")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from http import HTTPStatus
 from typing import Annotated
 
@@ -13,10 +12,11 @@ from retrieval.errors import BadRequest
 from serving.answering.lookup import items_of
 from serving.http.access import BEARER, needs
 from serving.http.answers import Answering
+from serving.http.as_json import as_json
 from serving.http.bodies import Id, ItemsBody
 from serving.http.live_items import LiveItems
 from serving.http.problems import Problem
-from serving.http.routes.answers import json_response, run
+from serving.http.routes.answers import change, json_response, run
 from serving.http.shapes import ItemsShape, UpdatedShape
 
 router = APIRouter(prefix="/v1", tags=["items"], dependencies=[Depends(BEARER)])
@@ -27,7 +27,7 @@ async def items(request: Request, id: Annotated[list[Id], Query(max_length=100, 
     """Every attribute of items, in the order of their ids; unknown ones are left out."""
     answering: Answering = request.app.state.answering
     found = await run(request, lambda: items_of(answering.engine.state, id))
-    return json_response(json.dumps({"items": found}, default=str).encode(), {"Cache-Control": "private, max-age=30"})
+    return json_response(as_json({"items": found}), {"Cache-Control": "private, max-age=30"})
 
 
 @router.post("/items", operation_id="update_items", dependencies=[Depends(needs("write"))])
@@ -36,21 +36,21 @@ async def update(body: ItemsBody, request: Request) -> UpdatedShape:
 
     It is answered from within a second, by every process that has the bundle open.
     """
-    live: LiveItems = request.app.state.live_items
+    live = LiveItems.of(request.app)
     answering: Answering = request.app.state.answering
     n = len(body.upsert) + len(body.delete)
     if not n:
         raise BadRequest("there is nothing to change; send upsert, a list of items, or delete, a list of ids")
     if n > answering.limits.items:
         raise BadRequest(f"there are {n:,} items; send {answering.limits.items:,} at most")
-    return UpdatedShape(**(await run(request, lambda: live.update(body.upsert, body.delete))))
+    return UpdatedShape(**(await change(request, lambda: live.update(body.upsert, body.delete))))
 
 
-@router.delete("/items/{item_id}", operation_id="delete_item", dependencies=[Depends(needs("write"))])
+@router.delete("/items/{item_id:path}", operation_id="delete_item", dependencies=[Depends(needs("write"))])
 async def delete(item_id: Id, request: Request) -> UpdatedShape:
     """Delete one item of the live index."""
-    live: LiveItems = request.app.state.live_items
-    found = await run(request, lambda: live.update([], [item_id]))
+    live = LiveItems.of(request.app)
+    found = await change(request, lambda: live.update([], [item_id]))
     if not found["deleted"]:
         raise Problem(HTTPStatus.NOT_FOUND, f"item {item_id:.80} is not in the index; look it up with GET /v1/items")
     return UpdatedShape(**found)

@@ -11,6 +11,7 @@ from importlib import resources
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from serving.http.answers import has_tag
 from serving.http.problems import Problem
 
 PACKAGE = "serving.page"
@@ -38,7 +39,7 @@ def _file(name: str, request: Request) -> Response:
         raise Problem(HTTPStatus.NOT_FOUND, "the page has no such file")
     body, kind = found
     headers = {"Cache-Control": "no-cache", "ETag": f'"{blake2b(body, digest_size=12).hexdigest()}"'}
-    if headers["ETag"] in request.headers.get("if-none-match", ""):
+    if has_tag(headers["ETag"], request.headers.get("if-none-match", "")):
         return Response(None, HTTPStatus.NOT_MODIFIED.value, headers)
     return Response(body, HTTPStatus.OK.value, headers, kind)
 

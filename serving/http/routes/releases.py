@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import Response
 
 from serving.http.access import BEARER, needs
+from serving.http.as_json import as_json
 from serving.http.releases import BundleReleases
-from serving.http.routes.answers import json_response, run
+from serving.http.routes.answers import change, json_response, run
 from serving.http.shapes import MovedShape, ReleasesShape
 
 ReleaseName = Annotated[str, Path(pattern=r"^[\w.-]{1,100}$", description="A release, as `GET /v1/releases` names it.")]
@@ -23,19 +23,19 @@ router = APIRouter(prefix="/v1", tags=["releases"], dependencies=[Depends(BEARER
 )
 async def releases(request: Request) -> Response:
     """Every release, oldest first, with its gates."""
-    bundle: BundleReleases = request.app.state.releases
-    return json_response(json.dumps(await run(request, bundle.listed)).encode())
+    bundle = BundleReleases.of(request.app)
+    return json_response(as_json(await run(request, bundle.listed)))
 
 
 @router.post("/releases/{release}/activate", operation_id="activate_release", dependencies=[Depends(needs("admin"))])
 async def activate(release: ReleaseName, request: Request) -> MovedShape:
     """Make a release live; every file of it is verified first. Answers once it answers."""
-    bundle: BundleReleases = request.app.state.releases
-    return MovedShape(**(await run(request, lambda: bundle.activate(release))))
+    bundle = BundleReleases.of(request.app)
+    return MovedShape(**(await change(request, lambda: bundle.activate(release))))
 
 
 @router.post("/releases/rollback", operation_id="roll_back", dependencies=[Depends(needs("admin"))])
 async def roll_back(request: Request) -> MovedShape:
     """Make the release before live again; every file of it is verified first. Answers once it answers."""
-    bundle: BundleReleases = request.app.state.releases
-    return MovedShape(**(await run(request, bundle.roll_back)))
+    bundle = BundleReleases.of(request.app)
+    return MovedShape(**(await change(request, bundle.roll_back)))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from serving.http.access import BEARER, needs
 from serving.http.answers import Answering
+from serving.http.as_json import as_json
 from serving.http.bodies import RulesBody
 from serving.http.routes.answers import json_response, run
 from serving.http.rules import checked_rules, rules_in_force
@@ -21,7 +20,7 @@ router = APIRouter(prefix="/v1", tags=["rules"], dependencies=[Depends(BEARER), 
 async def rules(request: Request) -> Response:
     """The rules in force, and what is wrong with their file where it was changed since."""
     answering: Answering = request.app.state.answering
-    return json_response(json.dumps(await run(request, lambda: rules_in_force(answering.engine)), default=str).encode())
+    return json_response(as_json(await run(request, lambda: rules_in_force(answering.engine))))
 
 
 @router.post("/rules/check", operation_id="check_rules", response_model=CheckedRulesShape)
@@ -29,4 +28,4 @@ async def check(body: RulesBody, request: Request) -> Response:
     """Every fault of a rules file with its line, and contradictions over the items that answer."""
     answering: Answering = request.app.state.answering
     found = await run(request, lambda: checked_rules(answering.engine.state, body.toml))
-    return json_response(json.dumps(found, default=str).encode())
+    return json_response(as_json(found))

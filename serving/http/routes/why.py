@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from serving.http.access import BEARER, needs
 from serving.http.answers import Answering
+from serving.http.as_json import as_json
 from serving.http.bodies import ExplainBody, WhyNotBody
 from serving.http.routes.answers import answered, json_response, run
 from serving.http.shapes import AnswerShape, WhyNotShape
@@ -30,6 +29,6 @@ async def why_not(body: WhyNotBody, request: Request) -> Response:
 
     def found() -> bytes:
         told = answering.engine.why_not(asked, body.item_id)
-        return json.dumps(told.to_dict(body.request.language or "en")).encode()
+        return as_json(told.to_dict(body.request.language or "en"))
 
     return json_response(await run(request, found))
