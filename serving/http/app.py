@@ -24,7 +24,7 @@ from serving.http.problems import add_problems
 from serving.http.releases import BundleReleases
 from serving.http.routes import answers, events, health, items, page, releases, rules, users, why
 
-GZIP_FROM, GZIP_LEVEL = 1_000, 4  # bytes, and 1 to 9: the event loop compresses
+GZIP_FROM, GZIP_LEVEL = 4_000, 4  # bytes, more than ten items have; and 1 to 9: it is the event loop that compresses
 CHANGES_WAITING = 16
 
 
