@@ -83,7 +83,7 @@ class Around:
         asked = scope["method"]
         scope["request_id"] = request_id
         scope["state"] = {**scope.get("state", {})}
-        if asked == "HEAD":  # answered as GET is, but for the body, which the server leaves out
+        if asked == "HEAD":  # answered as GET is, but for the body
             scope = {**scope, "method": "GET"}
         body = _Body(receive, self._limits, begun)
         status, sent = HTTPStatus.INTERNAL_SERVER_ERROR.value, False
@@ -98,6 +98,8 @@ class Around:
                     *(header for header in HEADERS if header[0] not in own),
                     (b"x-request-id", request_id.encode()),
                 ]
+            elif asked == "HEAD":
+                message = {**message, "body": b""}
             await send(message)
 
         try:

@@ -21,6 +21,7 @@ WHAT: Mapping[int, str] = {
     410: "The release of a cursor is not open any more; ask again without it.",
     413: "The body is too large.",
     415: "The body is not sent as JSON.",
+    421: "The server answers to other names; `detail` says which.",
     422: "The items or rules cannot be used; `detail` says why.",
     429: "The server is full; see `Retry-After`.",
     500: "The server failed; its log has the reason.",
