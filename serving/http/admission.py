@@ -18,8 +18,9 @@ T = TypeVar("T")
 class Admission:
     """Runs calls on threads of its own, `limits.running` at once, and lets `limits.waiting` wait."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    def __init__(self, limits: Limits, changed: Callable[[int, int], object] = lambda running, waiting: None) -> None:
+        """`changed` is told how many calls run and wait, whenever that changes."""
+        self._limits, self._changed = limits, changed
         self._threads = ThreadPoolExecutor(limits.running, thread_name_prefix="answers")
         self.inside = 0  # calls that run or wait
 
@@ -37,7 +38,7 @@ class Admission:
                 f"{self.inside} requests are being answered or wait; try again after {RETRY_AFTER} s",
                 headers={"Retry-After": RETRY_AFTER},
             )
-        self.inside += 1
+        self._count(1)
         loop, future = asyncio.get_running_loop(), self._threads.submit(call)
         future.add_done_callback(lambda _: self._tell(loop))
         try:
@@ -55,7 +56,8 @@ class Admission:
 
     def _tell(self, loop: asyncio.AbstractEventLoop) -> None:
         with contextlib.suppress(RuntimeError):  # the server has ended meanwhile
-            loop.call_soon_threadsafe(self._left)
+            loop.call_soon_threadsafe(self._count, -1)
 
-    def _left(self) -> None:
-        self.inside -= 1
+    def _count(self, more: int) -> None:
+        self.inside += more
+        self._changed(self.inside - self.waiting, self.waiting)

@@ -17,12 +17,13 @@ from serving.http.access import Keys
 from serving.http.admission import Admission
 from serving.http.answers import Answering
 from serving.http.live_items import LiveItems
-from serving.http.middleware import Around, Observer
+from serving.http.middleware import Around
+from serving.http.observing.observing import Observing
 from serving.http.openapi import PROBLEMS, describe
 from serving.http.options import Limits
 from serving.http.problems import add_problems
 from serving.http.releases import BundleReleases
-from serving.http.routes import answers, events, health, items, page, releases, rules, users, why
+from serving.http.routes import answers, events, health, items, now, page, releases, rules, users, why
 
 GZIP_FROM, GZIP_LEVEL = 4_000, 4  # bytes, more than ten items have; and 1 to 9: it is the event loop that compresses
 CHANGES_WAITING = 16
@@ -34,7 +35,7 @@ def make_app(
     *,
     keys: Keys | None = None,
     limits: Limits | None = None,
-    observers: Sequence[Observer] = (),
+    observing: Observing | None = None,
     every_start: Sequence[Callable[[FastAPI], object]] = (),
     only_local: bool = False,
 ) -> FastAPI:
@@ -42,19 +43,23 @@ def make_app(
 
     Without the `bundle` that the engine answers from nothing can be changed but what shoppers did.
     Without `keys` every request is permitted; with `only_local`, as long as no key is needed, those alone that were
-    sent to a name of this machine. `observers` are told of every request; `every_start` is called with the
+    sent to a name of this machine. `observing` is told of every request; `every_start` is called with the
     application before its first.
     """
-    limits = limits or Limits()
+    limits, observing = limits or Limits(), observing or Observing()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         for call in every_start:
             call(app)
+        observing.metrics.queue(0, 0)
         yield
         app.state.admission.close()
         app.state.changes.close()
+        for observer in observers:
+            observer.close()
 
+    observers = observing.observers
     app = FastAPI(
         title="shortlist",
         version=__version__,
@@ -68,23 +73,23 @@ def make_app(
             Middleware(
                 Around,
                 limits=limits,
-                observers=tuple(observers),
+                observers=observers,
                 only_local=lambda: only_local and not (keys is not None and keys.needed),
             ),
             Middleware(GZipMiddleware, minimum_size=GZIP_FROM, compresslevel=GZIP_LEVEL),
         ],
     )
     app.state.answering = Answering(engine, limits)
-    app.state.admission = Admission(limits)
+    app.state.admission = Admission(limits, observing.metrics.queue)
     app.state.changes = Admission(
         replace(limits, running=limits.changing, waiting=CHANGES_WAITING, timeout_s=limits.change_timeout_s)
     )
-    app.state.keys = keys
+    app.state.keys, app.state.observing = keys, observing
     if bundle is not None:
         app.state.live_items = LiveItems(bundle, engine)
         app.state.releases = BundleReleases(bundle, engine)
     add_problems(app)
-    for resources in (answers, why, events, items, users, rules, releases, health, page):
+    for resources in (answers, why, events, items, users, rules, releases, now, health, page):
         app.include_router(resources.router)
     describe(app)
     return app

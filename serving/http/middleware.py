@@ -6,20 +6,20 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.http.cross_site import refuse_other_hosts, refuse_other_sites
+from serving.http.observing.seen import ANSWERS, EVENTS, Observer, Seen
 from serving.http.options import Limits
 from serving.http.problems import FAILED, Problem, problem_response
-from serving.request import Answer
 
 DRAINED, DRAINED_FOR = 16, 2.0  # times the largest body, and seconds, that too large a one is read to its end
 REQUEST_ID = re.compile(rb"[\w.:-]{1,64}", re.ASCII)
+TRACE = (b"traceparent", b"tracestate")
 CONTENT_SECURITY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: https:; connect-src 'self'; "
     "form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
@@ -34,28 +34,6 @@ HEADERS = (
 )
 
 log = logging.getLogger(__name__)
-
-
-class Seen(NamedTuple):
-    """A request that has ended. `route` is its path with names in place of ids, `answers` what the engine gave."""
-
-    request_id: str
-    method: str
-    route: str
-    status: int
-    seconds: float
-    answers: Sequence[Answer] = ()
-
-
-class Observer(Protocol):
-    """Is told of every request that has ended."""
-
-    def ended(self, seen: Seen) -> None: ...
-
-
-def note_answers(scope: Mapping[str, Any], *answers: Answer) -> None:
-    """Tells observers what the engine answered to the request of a scope."""
-    scope["state"]["answers"] = answers
 
 
 class Around:
@@ -127,7 +105,10 @@ class Around:
                 getattr(route, "path", "") or "other",
                 status,
                 time.perf_counter() - begun,
-                scope["state"].get("answers", ()),
+                time.time(),
+                scope["state"].get(ANSWERS, ()),
+                scope["state"].get(EVENTS, 0),
+                {name.decode(): headers[name].decode("latin-1") for name in TRACE if name in headers},
             )
             for observer in self._observers:
                 observer.ended(seen)

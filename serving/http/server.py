@@ -11,9 +11,9 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
@@ -30,7 +30,8 @@ from serving.http.answers import Answering
 from serving.http.app import make_app
 from serving.http.board import Board, WorkerSwitch
 from serving.http.connections import bounded
-from serving.http.middleware import Observer
+from serving.http.observing.metrics import worker_ended
+from serving.http.observing.observing import Observing, observing
 from serving.http.options import Limits
 
 LOOK_EVERY = 0.25  # seconds between looks for another release, for updates and rules
@@ -52,9 +53,8 @@ class Served:
     keys: Keys | None = None
     only_local: bool = False
     limits: Limits = field(default_factory=Limits)
-    observers: Sequence[Observer] = ()
 
-    def app(self, engine: Engine) -> FastAPI:
+    def app(self, engine: Engine, observing: Observing | None = None) -> FastAPI:
         """The application over an engine of the bundle, with all that changes the bundle."""
         bundle = Bundle.open(self.path)
         return make_app(
@@ -63,7 +63,7 @@ class Served:
             keys=self.keys,
             only_local=self.only_local,
             limits=self.limits,
-            observers=self.observers,
+            observing=observing,
         )
 
 
@@ -108,19 +108,26 @@ def serve(served: Served, bound: socket.socket, *, workers: int = 1, ready: Call
     Bundle.open(served.path).current()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard) if hard != resource.RLIM_INFINITY else (soft, hard))
-    if workers == 1:
-        _work(served, bound, None, ready)
-        return 0
-    return _Supervisor(served, bound, workers, ready).run()
+    with observing(workers) as watched:
+        if workers == 1:
+            _work(served, bound, watched, None, ready)
+            return 0
+        return _Supervisor(served, bound, watched, workers, ready).run()
 
 
-def _work(served: Served, bound: socket.socket, switch: WorkerSwitch | None, ready: Callable[[], None] | None) -> None:
+def _work(
+    served: Served,
+    bound: socket.socket,
+    watched: Observing,
+    switch: WorkerSwitch | None,
+    ready: Callable[[], None] | None,
+) -> None:
     """Opens the bundle, warms it, and answers until the process is told to end."""
     with Engine.open(served.path, device=served.device, events=served.events, switch=switch) as engine:
         engine.warm_up()
         if switch is not None:
             switch.ready(engine.release.id)
-        app = served.app(engine)
+        app = served.app(engine, watched)
         app.state.ready = True
         config = uvicorn.Config(
             app,
@@ -162,8 +169,15 @@ def _look(answering: Answering, switch: WorkerSwitch | None, ended: threading.Ev
 class _Supervisor:
     """Forks workers, replaces those that fail, and lets all answer from another release at once."""
 
-    def __init__(self, served: Served, bound: socket.socket, workers: int, ready: Callable[[], None] | None) -> None:
-        self._served, self._bound, self._ready = served, bound, ready
+    def __init__(
+        self,
+        served: Served,
+        bound: socket.socket,
+        watched: Observing,
+        workers: int,
+        ready: Callable[[], None] | None,
+    ) -> None:
+        self._served, self._bound, self._watched, self._ready = served, bound, watched, ready
         self._bundle, self._board = Bundle.open(served.path), Board(workers)
         self._workers: dict[int, int] = {}  # the number of each by its process id
         self._failed: dict[int, float] = {}  # numbers without a process, and since when
@@ -218,7 +232,8 @@ class _Supervisor:
             for sig in SIGNALS:
                 signal.signal(sig, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-            _work(self._served, self._bound, WorkerSwitch(self._board, worker), None)
+            watched = replace(self._watched, worker=worker)
+            _work(self._served, self._bound, watched, WorkerSwitch(self._board, worker), None)
             code = 0
         except ShortlistError as error:
             sys.stderr.write(f"error: {one_line(error)}\n")
@@ -236,6 +251,7 @@ class _Supervisor:
         process, status = os.waitpid(-1, os.WNOHANG) if self._workers else (0, 0)
         if not process or (worker := self._workers.pop(process, None)) is None:
             return 0
+        worker_ended(process)
         code = os.waitstatus_to_exitcode(status)
         if self._ending:
             return max(code, 0)

@@ -176,3 +176,29 @@ class HealthShape(BaseModel):
     """That all is well."""
 
     status: str
+
+
+class RecentRequestShape(BaseModel):
+    """A request that has ended, without anything of who asked."""
+
+    at: float = Field(description="When it ended, seconds since 1970.")
+    task: str
+    status: int
+    ms: float
+    items: int
+    degraded: list[str]
+    reranked: list[str]
+    release: str
+    timings_ms: dict[str, float]
+
+
+class NowShape(BaseModel):
+    """The last minute, or as long as the server runs."""
+
+    window_s: float
+    requests_per_s: float
+    p50_ms: float
+    p99_ms: float
+    degraded: float = Field(description="The share of answers of which something was left out.")
+    empty: float = Field(description="The share of answers without an item.")
+    recent: list[RecentRequestShape] = Field(description="The last 50 requests, newest first.")

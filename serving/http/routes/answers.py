@@ -14,7 +14,7 @@ from serving.http.access import BEARER, needs
 from serving.http.answers import Answering, answer_json, entity_tag, has_tag
 from serving.http.as_json import as_json
 from serving.http.bodies import BatchBody, CartBody, RecommendBody, SearchBody, SimilarBody
-from serving.http.middleware import note_answers
+from serving.http.observing.seen import Answered, note_answers
 from serving.http.shapes import AnswerShape, AnswersShape
 from serving.request import Answer, Explain
 from serving.texts.catalogue import Language
@@ -97,7 +97,8 @@ async def batch(body: BatchBody, request: Request) -> Response:
         return found, as_json({"answers": told})
 
     found, told = await run(request, answers)
-    note_answers(request.scope, *found)
+    tasks = [one.task or "" for one, _ in asked]
+    note_answers(request.scope, *map(Answered, tasks, found))
     return json_response(told, NOT_CACHED)
 
 
@@ -115,7 +116,7 @@ async def answered(
         return found, as_json(told), entity_tag(told) if cached else ""
 
     found, told, tag = await run(request, answer)
-    note_answers(request.scope, found)
+    note_answers(request.scope, Answered(asked.task or "", found))
     if not cached:
         return json_response(told, NOT_CACHED)
     headers = {**CACHED, "ETag": tag}

@@ -10,6 +10,7 @@ from retrieval.errors import BadRequest
 from serving.http.access import BEARER, needs
 from serving.http.answers import Answering
 from serving.http.bodies import EventBody, EventsBody
+from serving.http.observing.seen import note_events
 from serving.http.routes.answers import run
 from serving.http.shapes import RecordedShape
 
@@ -28,4 +29,5 @@ async def record(body: Annotated[EventBody | EventsBody, Body()], request: Reque
         raise BadRequest(f"there are {len(events):,} events; send {answering.limits.events:,} at most")
     given = [event.model_dump(exclude_none=True) for event in events]
     new = await run(request, lambda: answering.engine.record_many(given))
+    note_events(request.scope, new)
     return RecordedShape(received=len(events), new=new)
