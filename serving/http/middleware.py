@@ -102,7 +102,7 @@ class Around:
             seen = Seen(
                 request_id,
                 asked,
-                getattr(route, "path", "") or "other",
+                getattr(route, "path_format", "") or "other",
                 status,
                 time.perf_counter() - begun,
                 time.time(),
