@@ -27,7 +27,7 @@ from serving.answering.stages.score import read_features
 if TYPE_CHECKING:
     from serving.answering.release_state import ReleaseState
 
-NEWEST_ITEMS, FIRST_WORDS = 16, 8  # that are left out: each costs a request
+NEWEST_ITEMS, NEAREST_ITEMS, FIRST_WORDS = 4, 4, 8  # that are left out: each costs a request
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def leave_one_out(state: ReleaseState, batch: Batch, line: int, shown: NDArray[n
     """The effects on the hits of one request that stand at the places `shown`, int64 [m], of the order."""
     order, query = batch.order, batch.queries.corrected[line]
     assert order is not None, "hits are explained once they are in order"
-    items, words = _history_items(batch, line, order.rows[line, shown]), query_words(query)[:FIRST_WORDS]
+    items, words = _history_items(state, batch, line, order.rows[line, shown]), query_words(query)[:FIRST_WORDS]
     words = words if len(words) > 1 else []  # without its only word it is another task
     if batch.task.order is None or not (len(items) or words):
         nothing = np.zeros((len(shown), 0), np.float32)
@@ -89,11 +89,19 @@ def query_words(text: str) -> list[Word]:
     return found
 
 
-def _history_items(batch: Batch, line: int, hits: Rows) -> Rows:
-    """The newest items of a history, and those of it that are hits: each once, the newest first."""
+def _history_items(state: ReleaseState, batch: Batch, line: int, hits: Rows) -> Rows:
+    """Items of a history, each once, the newest first: the newest, those that are hits, and of the others those whose
+    vectors are nearest to those of hits."""
     of_line = batch.users.events.items.select(np.array([line])).rows[::-1]
     distinct = of_line[np.sort(np.unique(of_line, return_index=True)[1])]
-    return np.concatenate([distinct[:NEWEST_ITEMS], distinct[NEWEST_ITEMS:][np.isin(distinct[NEWEST_ITEMS:], hits)]])
+    older = distinct[NEWEST_ITEMS:]
+    if not len(older) or not len(hits):
+        return distinct
+    near = (state.version.vectors_at(older) @ state.version.vectors_at(hits).T).max(axis=1)
+    nearest = np.sort(np.argsort(-near, kind="stable")[:NEAREST_ITEMS])
+    chosen = np.isin(older, hits)
+    chosen[nearest] = True
+    return np.concatenate([distinct[:NEWEST_ITEMS], older[chosen]])
 
 
 def _changed(state: ReleaseState, batch: Batch, line: int, items: Rows, words: Sequence[Word]) -> Batch:
