@@ -303,10 +303,11 @@ class Engine:
             self._audit.keep(state, request, batch)
         return batch.answers[0]
 
-    def why_not(self, request: Request, item_id: str) -> WhyNot:
+    def why_not(self, request: Request, item_id: str, *, state: ReleaseState | None = None) -> WhyNot:
         """Why an item is not among the k answered, whatever the reason: which stage lost it, by how much, and the
-        smallest change of the request that would bring it in."""
-        return FORK_GUARD.run(lambda: why_not(self.state, request, item_id))
+        smallest change of the request that would bring it in. From the newest state, or one that `state` gave before.
+        """
+        return FORK_GUARD.run(lambda: why_not(state or self.state, request, item_id))
 
     def record(
         self, user_id: str, item_id: str, event: str, timestamp: object = None, **details: Unpack[EventDetails]

@@ -102,25 +102,25 @@ class Answering:
             request, deadline_ms=most
         )  # fmt: skip
 
-    def answer(self, request: Request, cursor: str | None = None) -> tuple[Answer, str | None]:
-        """The answer to a request, or what follows the one before, and the cursor to what follows this one. Raises
-        Problem 410 where the release of a cursor is not open any more."""
+    def answer(self, request: Request, cursor: str | None = None, *, rules: bool = True) -> tuple[Answer, str | None]:
+        """The answer to a request, or what follows the one before, and the cursor to what follows this one. Without
+        `rules` no merchandising rule holds. Raises Problem 410 where the release of a cursor is not open any more."""
         request = self.checked(request)
         if cursor is None:
             state, after = self.engine.state, 0
             self._recent.keep(state)
         else:
-            state, after = self._continued(Cursor.of(cursor), request)
+            state, after = self._continued(Cursor.of(cursor), _digest(request, rules))
         wanted = replace(request, k=after + request.k)
         if wanted.k > self.limits.k:
             raise BadRequest(f"a cursor leads to {self.limits.k:,} items at most; ask with filters for others")
-        answer = self.engine.answer(wanted, state=state)
+        answer = self.engine.answer(wanted, state=ruled(state, rules))
         more = len(answer.items) == wanted.k and wanted.k + request.k <= self.limits.k
-        follows = Cursor(*_place(state), wanted.k, _digest(request)).token() if more else None
+        follows = Cursor(*_place(state), wanted.k, _digest(request, rules)).token() if more else None
         return replace(answer, items=answer.items[after:]), follows
 
-    def _continued(self, cursor: Cursor, request: Request) -> tuple[ReleaseState, int]:
-        if cursor.request != _digest(request):
+    def _continued(self, cursor: Cursor, asked: str) -> tuple[ReleaseState, int]:
+        if cursor.request != asked:
             raise BadRequest("this cursor is of another request; send the same one with it")
         place, newest = (cursor.release, cursor.revision), self.engine.state
         state = newest if _place(newest) == place else self._recent.at(place)
@@ -154,7 +154,12 @@ def _place(state: ReleaseState) -> Place:
     return state.release.id, state.version.revision
 
 
-def _digest(request: Request) -> str:
+def ruled(state: ReleaseState, rules: bool) -> ReleaseState:
+    """A state with the merchandising rules in force, or without any."""
+    return state if rules or state.rules is None else replace(state, rules=None)
+
+
+def _digest(request: Request, rules: bool) -> str:
     """Tells a request from others."""
     told = {name: value for name, value in vars(request).items() if name in Request.__dataclass_fields__}
-    return blake2b(repr(sorted(told.items())).encode("utf-8", "replace"), digest_size=12).hexdigest()
+    return blake2b(repr((sorted(told.items()), rules)).encode("utf-8", "replace"), digest_size=12).hexdigest()

@@ -23,7 +23,7 @@ from serving.http.openapi import PROBLEMS, describe
 from serving.http.options import Limits
 from serving.http.problems import add_problems
 from serving.http.releases import BundleReleases
-from serving.http.routes import answers, events, health, items, now, page, releases, rules, users, why
+from serving.http.routes import answers, contents, events, health, items, now, page, releases, rules, users, why
 
 GZIP_FROM, GZIP_LEVEL = 4_000, 4  # bytes, more than ten items have; and 1 to 9: it is the event loop that compresses
 CHANGES_WAITING = 16
@@ -89,7 +89,7 @@ def make_app(
         app.state.live_items = LiveItems(bundle, engine)
         app.state.releases = BundleReleases(bundle, engine)
     add_problems(app)
-    for resources in (answers, why, events, items, users, rules, releases, now, health, page):
+    for resources in (answers, why, events, items, users, rules, releases, contents, now, health, page):
         app.include_router(resources.router)
     describe(app)
     return app

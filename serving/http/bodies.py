@@ -40,6 +40,7 @@ class _Shown(Body):
     explain: bool | Literal["full"] = Field(False, description="Whether hits say why they stand where they do.")
     page: Text | None = Field(None, description="Where the answer is shown; rules may be for some pages.")
     audience: dict[Text, Value] | None = Field(None, description="What is known of the shopper, for rules.")
+    rules: bool = Field(True, description="Whether merchandising rules hold; false needs the scope `admin`.")
     cursor: Annotated[str, StringConstraints(max_length=2_000)] | None = Field(
         None, description="`next_cursor` of the answer before: what follows it, from the same release."
     )
@@ -47,7 +48,7 @@ class _Shown(Body):
 
     def fields(self) -> dict[str, Any]:
         """The fields that a request of the engine has, those that were given."""
-        return self.model_dump(exclude_unset=True, exclude={"cursor", "language", "item_id", "items"})
+        return self.model_dump(exclude_unset=True, exclude={"cursor", "language", "rules", "item_id", "items"})
 
     def request(self) -> Request:
         """What the engine is asked. Raises BadRequest for values that are out of range."""

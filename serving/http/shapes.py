@@ -172,6 +172,22 @@ class MovedShape(BaseModel):
     answering: str = Field(description="The release that answers: the live one, unless it cannot be opened.")
 
 
+class BundleShape(BaseModel):
+    """The release that answers: what it is made of, and how good it was found to be."""
+
+    release: str
+    created: str
+    who: str
+    why: str
+    index_revision: int
+    gates: list[dict[str, Any]] = Field(description="One for each part of the second stage of a task, in words.")
+    verdicts: list[str] = Field(description="The gates in a sentence for each task.")
+    quality: list[dict[str, Any]] = Field(description="Figures of each task, by stage and by slice.")
+    index: dict[str, Any] = Field(description="The kind of the index, and what the tuner measured of others.")
+    sources: list[dict[str, Any]] = Field(description="The weight of each source of candidates, by order.")
+    features: list[dict[str, Any]] = Field(description="The features that count most for each order.")
+
+
 class HealthShape(BaseModel):
     """That all is well."""
 

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 
 from retrieval.errors import BadRequest
 from serving.http.access import BEARER, needs
-from serving.http.answers import Answering, answer_json, entity_tag, has_tag
+from serving.http.answers import Answering, answer_json, entity_tag, has_tag, ruled
 from serving.http.as_json import as_json
 from serving.http.bodies import BatchBody, CartBody, RecommendBody, SearchBody, SimilarBody
 from serving.http.observing.seen import Answered, note_answers
@@ -88,16 +88,17 @@ async def batch(body: BatchBody, request: Request) -> Response:
         raise BadRequest(f"there are {len(body.requests):,} requests; send {answering.limits.batch:,} at most")
     if any(one.cursor is not None for one in body.requests):
         raise BadRequest("a request of a batch has no cursor; send one that has alone, to the resource of its task")
-    asked = [(one.request(), one.language) for one in body.requests]
+    await permit_rules(request, *body.requests)
+    asked = [(one.request(), one.language, one.rules) for one in body.requests]
 
     def answers() -> tuple[list[Answer], bytes]:
         state = answering.engine.state
-        found = [answering.engine.answer(answering.checked(one), state=state) for one, _ in asked]
-        told = [answer_json(one, language, None) for one, (_, language) in zip(found, asked, strict=True)]
+        found = [answering.engine.answer(answering.checked(one), state=ruled(state, rules)) for one, _, rules in asked]
+        told = [answer_json(one, language, None) for one, (_, language, _) in zip(found, asked, strict=True)]
         return found, as_json({"answers": told})
 
     found, told = await run(request, answers)
-    tasks = [one.task or "" for one, _ in asked]
+    tasks = [one.task or "" for one, _, _ in asked]
     note_answers(request.scope, *map(Answered, tasks, found))
     return json_response(told, NOT_CACHED)
 
@@ -107,11 +108,12 @@ async def answered(
 ) -> Response:
     """The answer to a body; where it may be cached, with a tag, or nothing where the caller has it."""
     answering: Answering = request.app.state.answering
+    await permit_rules(request, body)
     asked = body.request()
     asked = asked if explain is None else asked.alike(explain=explain)
 
     def answer() -> tuple[Answer, bytes, str]:
-        found, follows = answering.answer(asked, body.cursor)
+        found, follows = answering.answer(asked, body.cursor, rules=body.rules)
         told = answer_json(found, body.language, follows)
         return found, as_json(told), entity_tag(told) if cached else ""
 
@@ -123,6 +125,13 @@ async def answered(
     if has_tag(tag, request.headers.get("if-none-match", "")):
         return Response(None, HTTPStatus.NOT_MODIFIED.value, headers)
     return json_response(told, headers)
+
+
+async def permit_rules(request: Request, *bodies: AnyBody) -> None:
+    """Lets bodies pass that keep the merchandising rules, others with the scope admin alone. Raises Problem 401 and
+    403."""
+    if not all(body.rules for body in bodies):
+        await needs("admin")(request)
 
 
 async def run(request: Request, call: Callable[[], Any]) -> Any:

@@ -6,10 +6,10 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from serving.http.access import BEARER, needs
-from serving.http.answers import Answering
+from serving.http.answers import Answering, ruled
 from serving.http.as_json import as_json
 from serving.http.bodies import ExplainBody, WhyNotBody
-from serving.http.routes.answers import answered, json_response, run
+from serving.http.routes.answers import answered, json_response, permit_rules, run
 from serving.http.shapes import AnswerShape, WhyNotShape
 
 router = APIRouter(prefix="/v1", tags=["why"], dependencies=[Depends(BEARER), Depends(needs("read"))])
@@ -25,10 +25,12 @@ async def explain(body: ExplainBody, request: Request) -> Response:
 async def why_not(body: WhyNotBody, request: Request) -> Response:
     """Why an item is not among those answered to a request, and what would bring it in."""
     answering: Answering = request.app.state.answering
+    await permit_rules(request, body.request)
     asked = answering.checked(body.request.request())
 
     def found() -> bytes:
-        told = answering.engine.why_not(asked, body.item_id)
+        state = ruled(answering.engine.state, body.request.rules)
+        told = answering.engine.why_not(asked, body.item_id, state=state)
         return as_json(told.to_dict(body.request.language or "en"))
 
     return json_response(await run(request, found))
