@@ -37,11 +37,13 @@ def feature_gains(ranker: FeatureRanker) -> FeatureGains | None:
 
 
 def _split_gains(ranker: LambdaMARTRanker) -> NDArray[np.floating]:
-    return np.sum([booster.feature_importance("gain") for booster in ranker.boosters], axis=0)
+    return np.asarray(
+        np.sum([np.zeros(len(ranker.names)), *(one.feature_importance("gain") for one in ranker.boosters)], axis=0)
+    )
 
 
 def _by_feature(ranker: LinearRanker | MLPRanker, weights: NDArray[np.float32]) -> NDArray[np.floating]:
-    return ranker.inputs.by_feature(np.abs(weights)[None])[0]
+    return np.asarray(ranker.inputs.by_feature(np.abs(weights)[None])[0])
 
 
 def _shares(measure: str, names: tuple[str, ...], sizes: NDArray[np.floating]) -> FeatureGains | None:

@@ -37,7 +37,7 @@ async function look() {
 }
 
 function draw(now) {
-  const tile = (label, value, of, note, warn) => el("div", { class: warn ? "tile warn" : "tile" }, el("dt", {}, label), el("dd", {}, value), el("p", { class: "muted small" }, note), spark(seen.map(of)));
+  const tile = (label, value, of, note, warn) => el("div", { class: warn ? "tile warn" : "tile" }, el("dt", {}, label), el("dd", {}, value), el("dd", { class: "muted note-line" }, note), el("dd", { class: "spark-box", "aria-hidden": "true" }, spark(seen.map(of))));
   const box = byId("recent-box");
   const scrolled = box ? [box.scrollTop, box.scrollLeft, document.activeElement === box] : null;
   show(byId("panel-now"),
@@ -59,7 +59,7 @@ function spark(values) {
   const most = Math.max(...values, 1e-9);
   const at = (value, i) => `${values.length < 2 ? 100 : (100 * i) / (values.length - 1)} ${27 - (24 * value) / most}`;
   const line = `M${values.length < 2 ? `0 ${27 - (24 * values[0]) / most} L` : ""}${values.map(at).join(" L")}`;
-  return svg("svg", { class: "spark", viewBox: "0 0 100 28", preserveAspectRatio: "none", "aria-hidden": "true" },
+  return svg("svg", { class: "spark", viewBox: "0 0 100 28", preserveAspectRatio: "none" },
     svg("path", { class: "area", d: `${line} L100 28 L0 28Z` }), svg("path", { class: "stroke", d: line }));
 }
 

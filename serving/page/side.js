@@ -94,9 +94,8 @@ function controlsBlock() {
   const form = byId("controls");
   const deadline = el("input", { id: "deadline", type: "number", min: "1", step: "1", placeholder: "none", inputmode: "numeric" });
   const filters = el("input", { id: "filters", type: "text", placeholder: "price < 20 and in_stock = true", autocomplete: "off", spellcheck: "false" });
-  const soon = debounced(changed, 300);
-  deadline.addEventListener("input", () => soon({ deadline: deadline.value }));
-  filters.addEventListener("input", () => soon({ filters: filters.value }));
+  deadline.addEventListener("input", debounced(() => changed({ deadline: deadline.value }), 300));
+  filters.addEventListener("input", debounced(() => changed({ filters: filters.value }), 300));
   form.addEventListener("submit", (event) => event.preventDefault());
   show(form,
     switchRow("rerank", "Rerank", "the second stage orders the shortlist"),

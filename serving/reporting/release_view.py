@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from indexing.bundle.releases import rerank_gates
 from ranking.feature_ranker.gains import feature_gains
 from ranking.features.registry import features_of
+from serving.answering.release_settings import OrderName
 from serving.evaluation.figures import Json, as_object
 from serving.reporting.gate_cards import gates
 from serving.reporting.gate_words import gate_sentences
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
     from serving.answering.release_state import ReleaseState
 
 LISTED = 24  # features of an order, those of the largest gain
-ORDERS = ("recommend", "recommend_unseen", "search", "complete_cart")  # as they are told
+ORDERS: tuple[OrderName, ...] = ("recommend", "recommend_unseen", "search", "complete_cart")  # as they are told
 
 
-def bundle_view(state: ReleaseState, language: Language = "en") -> dict[str, Any]:
+def release_view(state: ReleaseState, language: Language = "en") -> dict[str, Any]:
     """The gates in words, figures by task, stage and slice, the tuner's curve, the sources' weights, and features."""
     release = state.release
     passed = rerank_gates(release)
@@ -74,11 +75,11 @@ def _stages(task: Mapping[str, Json], language: Language) -> list[dict[str, Any]
 
 
 def _index(state: ReleaseState) -> dict[str, Any]:
-    about = state.version.manifest.about
+    about, answerable = state.version.manifest.about, state.version.answerable()
     choice = as_object(about.get("choice", {}))
     return {
         "kind": about["factory"],
-        "items": about["n"],
+        "items": state.version.size if answerable is None else int(answerable.sum()),
         "dim": about["dim"],
         "bytes": about["bytes"],
         "recall": about["recall"],

@@ -8,9 +8,9 @@ from fastapi.responses import Response
 from serving.http.access import BEARER, needs
 from serving.http.answers import Answering
 from serving.http.as_json import as_json
-from serving.reporting.release_view import release_view
 from serving.http.routes.answers import json_response, run
 from serving.http.shapes import BundleShape
+from serving.reporting.release_view import release_view
 
 router = APIRouter(prefix="/v1", tags=["releases"], dependencies=[Depends(BEARER), Depends(needs("read"))])
 
