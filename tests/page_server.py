@@ -40,7 +40,6 @@ def now(**changes: object) -> dict[str, object]:
     }
     refused = {**one, "status": 429, "items": 0, "degraded": [], "reranked": [], "timings_ms": {}}
     figures = {
-        "window_s": 60.0,
         "requests_per_s": 41.5,
         "p50_ms": 11.25,
         "p99_ms": 48.5,
