@@ -28,7 +28,7 @@ export HF_HUB_DISABLE_PROGRESS_BARS := 1
 export DO_NOT_TRACK := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: demo test test-install check docs bench wheel clean help
+.PHONY: demo test test-install check audit docs bench wheel clean help
 
 demo: $(RUNTIME) ## the whole pipeline on a generated shop, from an empty checkout
 	$(BIN)/shortlist demo --out demo $(ARGS)
@@ -39,12 +39,15 @@ test: $(DEV) ## the tests; no model, no data set, no network
 test-install: $(DEV) ## the wheel with the extra cpu alone, in an environment of its own; needs a package index
 	$(BIN)/python -m pytest -q -m slow tests/serving/test_install.py $(ARGS)
 
-check: $(DEV) ## lint, format, types, the direction of imports, and the documents
+check: $(DEV) audit ## lint, format, types, the direction of imports, known vulnerabilities, and the documents
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/mkdocs build --strict
+
+audit: $(DEV) ## known vulnerabilities of the pinned packages, where an index of advisories can be reached
+	@$(BIN)/python .ci/audit.py
 
 docs: $(DEV) ## the site of the documents, in site/; to read it: .venv/bin/mkdocs serve
 	$(BIN)/mkdocs build --strict

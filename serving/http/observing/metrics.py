@@ -112,11 +112,10 @@ class Metrics:
         self._answers.labels(task).inc()
         for count, happened in (
             (self._empty, not answer.items),
-            (self._cut, answer.degraded),
-            (self._stood_in, answer.fallbacks),
+            (self._cut, bool(answer.degraded)),
+            (self._stood_in, bool(answer.fallbacks)),
         ):
-            if happened:
-                count.labels(task).inc()
+            count.labels(task).inc(happened)  # by 0, too, so that a share of none is 0
         for stage, ms in answer.timings_ms.items():
             self._stage_seconds.labels(stage, task).observe(ms / 1_000)
         for cut in answer.degraded:

@@ -148,12 +148,17 @@ def test_what_cannot_be_read_is_one_line_with_a_remedy(
     assert not (tmp_path / "out").exists()
 
 
+LEVELS = "".join(f'<!ENTITY e{n + 1} "{f"&e{n};" * 10}">' for n in range(9))
+ENTITIES = f'<!DOCTYPE rss [<!ENTITY e0 "lol">{LEVELS}]><rss><item>&e9;</item></rss>'  # a few hundred bytes, 3 GB read
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("", "is empty"),
         ("PAR1 and no more", "is damaged parquet"),
         ("<rss><item>", "is broken XML"),
+        (ENTITIES, "is broken XML"),
         (None, "does not exist"),
     ],
 )

@@ -47,7 +47,9 @@ def test_rates_and_shares_are_those_of_the_last_minute() -> None:
     recent = Recent(1, clock)
     worker = recent.of_worker(0)
     for second in range(200):
-        worker.ended(seen(1_000.0 + second, 10.0 if second < 190 else 500.0, items=second % 2, degraded=("rerank: failed",) * (second % 4 == 0)))  # fmt: skip # noqa: E501
+        cut = () if second % 4 else ("rerank: failed",)
+        ms = 10.0 if second < 190 else 500.0
+        worker.ended(seen(1_000.0 + second, ms, items=second % 2, degraded=cut))
     clock.now = 1_199.5
     told = recent.now()
     assert told["window_s"] == 60
