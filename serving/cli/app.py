@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from retrieval.extras import require_extra
 from serving.cli import ask, importing, replay, serve, shoppers
 from serving.cli.command_group import ShortlistGroup
 from serving.cli.index import index
@@ -233,15 +234,22 @@ def demo(
     ),
     language: ShopLanguage = "en",
     device: Device = "auto",
+    serve_it: Annotated[bool, typer.Option("--serve", help="Then serve it, with a page in the browser.")] = False,
 ) -> None:
     """Run everything on a generated shop.
 
     Writes the shop, trains and publishes a release, and shows some of its answers.
     """
-    from serving.cli.demo import show_demo
+    from serving.cli.demo import serve_demo, show_demo
 
+    if serve_it:
+        require_extra("serve", "the server")
     with quiet_libraries():
         show_demo(out, language=language, device=device)
+    if serve_it:
+        serve_demo(out, device=device)
+    else:
+        print(f"look at it in a browser: shortlist serve {out / 'bundle'}")
 
 
 @app.command()

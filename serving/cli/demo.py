@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,19 @@ def show_demo(out: Path, *, language: Language = "en", device: str = "auto") -> 
     show_answers(Engine.of_release(Bundle.open(bundle), result.release, device=device), language)
     show_seconds(result.seconds)
     console().print(f"all data above are generated; report: {result.report}")
+
+
+def serve_demo(out: Path, *, device: Literal["auto", "cpu", "cuda"] = "auto") -> None:
+    """Serve the bundle below `out` on this machine, at any free port where the usual one is taken."""
+    from serving.cli.serve import PORT, serve
+    from serving.http.server import listen
+
+    try:
+        listen("127.0.0.1", PORT).close()
+        port = PORT
+    except BadConfig:
+        port = 0
+    serve(out / "bundle", port=port, device=device)
 
 
 def show_answers(engine: Engine, language: Language = "en") -> None:

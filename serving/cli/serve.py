@@ -11,6 +11,8 @@ from serving.cli.keys import KeysFile, keys_file
 from serving.cli.options import Bundle, Device
 from serving.cli.show import say
 
+PORT = 8000
+
 
 def add_command(app: typer.Typer) -> None:
     """Add `serve` to `shortlist`."""
@@ -20,7 +22,7 @@ def add_command(app: typer.Typer) -> None:
 def serve(
     bundle: Bundle,
     host: Annotated[str, typer.Option(help="The address to listen on; by default this machine alone.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="The port; 0: any that is free.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="The port; 0: any that is free.")] = PORT,
     workers: Annotated[int, typer.Option(min=1, max=256, help="How many processes answer.")] = 1,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Listen beyond this machine though there are no API keys.")
@@ -52,6 +54,8 @@ def serve(
         name, port = bound.getsockname()[:2]
         address = f"http://{f'[{name}]' if ':' in name else name}:{port}"
         served = Served(path=bundle, device=device, events=events, keys=known, only_local=not insecure)
-        code = run_server(served, bound, workers=workers, ready=lambda: say(f"serving {bundle} at {address}"))
+        code = run_server(
+            served, bound, workers=workers, ready=lambda: say(f"serving {bundle} at {address}; Ctrl-C ends it")
+        )
     if code:
         raise typer.Exit(code)

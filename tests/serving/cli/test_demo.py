@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from retrieval.data.dataset import DataSet
 from retrieval.errors import BadConfig
 from retrieval.sample_shop.write import write_sample
+from serving.cli.app import app
 from serving.cli.demo import DEEDS, asked_most, busiest, last_steps, newest_items, show_demo, show_history
 from serving.engine import Engine
 
@@ -57,3 +60,26 @@ def test_a_shop_that_is_there_in_another_language_is_not_taken_for_the_one_asked
     with pytest.raises(BadConfig, match=r"in the language en; give another folder: --out .*demo-zh"):
         show_demo(out, language="zh")
     assert not (out / "bundle").exists()
+
+
+def test_the_end_says_how_to_look_at_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("serving.cli.demo.show_demo", lambda *_, **__: None)
+    done = CliRunner().invoke(app, ["demo", "--out", str(tmp_path)])
+    assert done.stdout.strip() == f"look at it in a browser: shortlist serve {tmp_path / 'bundle'}"
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_demo_is_served_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, taken: bool) -> None:
+    served: list[tuple[Path, int]] = []
+    monkeypatch.setattr("serving.cli.demo.show_demo", lambda *_, **__: None)
+    monkeypatch.setattr("serving.cli.serve.serve", lambda bundle, *, port, device: served.append((bundle, port)))
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        free = other.getsockname()[1]
+        if not taken:
+            other.close()
+        monkeypatch.setattr("serving.cli.serve.PORT", free)
+        done = CliRunner().invoke(app, ["demo", "--out", str(tmp_path), "--serve"])
+    assert done.exit_code == 0, done.stderr
+    assert served == [(tmp_path / "bundle", 0 if taken else free)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from live_events import SECOND, event
 from serving.live.events import RecordedEvent
 from serving.live.opening import open_store
@@ -31,6 +33,14 @@ def test_events_come_back_as_they_were_stored_in_that_order(store: EventStore) -
     assert first.position < second.position
     assert store.of_user("ann", first.position).events == [second]
     assert store.since(first.position, 1)[0].event == event(1, "bob")
+
+
+@pytest.mark.parametrize("text", ["'; DROP TABLE events; --", '"', "\\", "%s ? :a $1", "\x00", "\r\n*1\r\n", "\u202e"])
+def test_texts_of_any_kind_come_back_as_they_were(store: EventStore, text: str) -> None:
+    whole = RecordedEvent(text, text, text, text, 5, None, None, text, text, None)
+    assert store.append([whole, event(1)]) == 2
+    assert [stored.event for stored in store.of_user(text).events] == [whole]
+    assert ids(store, "ann") == ["e1"]
 
 
 def test_an_event_is_stored_once_however_often_it_is_sent(store: EventStore) -> None:
