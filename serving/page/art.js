@@ -3,7 +3,7 @@
 import { el, svg } from "./dom.js";
 import { categories } from "./items.js";
 
-const HUES = 8;
+const HUES = 1009, GOLDEN = 137.508, SPREAD = 36; // degrees: departments lie far apart, their items near
 const WIDTH = 160, HEIGHT = 112;
 const SHAPES = [rings, hills, tiles, waves, petals, stripes];
 
@@ -27,8 +27,10 @@ function drawing(item) {
   const [department = "", ...rest] = categories(item);
   const own = randoms(hash(item.item_id || item.title || ""));
   const shape = SHAPES[hash(rest.at(-1) || department || item.item_id || "") % SHAPES.length];
-  const attributes = { class: `picture drawn hue-${hash(department) % HUES} shift-${Math.floor(3 * own())}`, viewBox: `0 0 ${WIDTH} ${HEIGHT}`, "aria-hidden": "true", preserveAspectRatio: "xMidYMid slice" };
-  return svg("svg", attributes, svg("rect", { class: "ground", width: WIDTH, height: HEIGHT }), shape(own));
+  const attributes = { class: "picture drawn", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, "aria-hidden": "true", preserveAspectRatio: "xMidYMid slice" };
+  const drawn = svg("svg", attributes, svg("rect", { class: "ground", width: WIDTH, height: HEIGHT }), shape(own));
+  drawn.style.setProperty("--own", Math.round(GOLDEN * (hash(department) % HUES) + SPREAD * (own() - 0.5)));
+  return drawn;
 }
 
 function rings(own) {

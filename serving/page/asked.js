@@ -1,5 +1,7 @@
 // What is asked: a shopper or a history, a search, a cart, and the switches. Whoever changes it calls `changed`.
 
+export const FIRST = 12; // items, before more are asked for
+
 const listeners = [];
 
 export const asked = {
@@ -9,7 +11,7 @@ export const asked = {
   query: "",
   about: "shopper", // or "cart", or "similar"
   similarTo: null, // {item_id, title}
-  k: 12,
+  k: FIRST,
   rerank: true,
   rules: true,
   diversity: 0,
@@ -58,3 +60,9 @@ export function heading() {
 }
 
 export const same = (a, b) => a.item_id === b.item_id;
+
+// The fields that change where an item is taken out of the history or the cart: an empty cart is not completed.
+export function without(item, where) {
+  const others = asked[where].filter((one) => !same(one, item));
+  return { [where]: others, ...(where === "cart" && !others.length && asked.about === "cart" ? { about: "shopper" } : {}) };
+}

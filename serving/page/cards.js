@@ -1,6 +1,6 @@
 // Items as cards, and the two buttons that every card has.
 
-import { asked, changed, same } from "./asked.js";
+import { asked, changed, same, without } from "./asked.js";
 import { el } from "./dom.js";
 import { inStock, itemOf, price } from "./items.js";
 import { picture } from "./art.js";
@@ -14,7 +14,7 @@ function card(hit, place, open) {
   return el("li", { class: "card" },
     el("div", { class: "frame" }, picture(item), el("span", { class: "place" }, String(place)), moveBadge(hit.retrieval_rank, place)),
     el("div", { class: "card-text" },
-      el("button", { class: "title", type: "button", "aria-haspopup": "dialog", onclick: () => open(hit) }, hit.title || hit.item_id),
+      el("button", { class: "title", type: "button", "data-key": `item ${hit.item_id}`, "aria-haspopup": "dialog", onclick: () => open(hit) }, hit.title || hit.item_id),
       el("p", { class: "card-line" }, el("span", { class: "price" }, price(item)), stock(item)),
       el("div", { class: "card-buttons" }, addButton(hit, "history", "History"), addButton(hit, "cart", "Cart")),
     ));
@@ -38,15 +38,13 @@ export function moveBadge(from, to) {
 export function addButton(hit, where, label) {
   const item = { item_id: hit.item_id, title: hit.title || hit.item_id };
   const inside = () => asked[where].some((one) => same(one, item));
-  const button = el("button", { class: "add", type: "button", "aria-pressed": String(inside()) },
+  const button = el("button", { class: "add", type: "button", "data-key": `${where} ${item.item_id}`, "aria-pressed": String(inside()) },
     el("span", { "aria-hidden": "true" }, inside() ? "✓" : "+"), ` ${label}`, el("span", { class: "sr" }, `: ${item.title}`));
   button.addEventListener("click", () => {
-    const others = asked[where].filter((one) => !same(one, item));
-    const on = others.length === asked[where].length;
+    const on = !inside();
     button.setAttribute("aria-pressed", String(on));
     button.firstElementChild.textContent = on ? "✓" : "+";
-    const cleared = where === "cart" && !on && !others.length && asked.about === "cart" ? { about: "shopper" } : {};
-    changed({ [where]: on ? [...others, item] : others, ...cleared });
+    changed(on ? { [where]: [...asked[where], item] } : without(item, where));
   });
   return button;
 }

@@ -18,6 +18,7 @@ export async function openDetail(hit, body, answer) {
   const close = el("button", { class: "close", type: "button", "aria-label": "Close", onclick: () => dialog.close() }, "×");
   show(dialog, close, head(item, hit, answer, dialog), why, attributes(item));
   dialog.onclick = (event) => { if (event.target === dialog) dialog.close(); };
+  dialog.onclose = () => { if (document.activeElement === document.body) byId("asked").focus(); }; // the list was drawn anew
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;
   try {

@@ -27,6 +27,14 @@ export function show(place, ...children) {
   place.replaceChildren(...children.flat().filter(Boolean));
 }
 
+// Draws anew, and gives the focus back to what has the same key; to `instead` where that is gone.
+export function keepingFocus(draw, instead) {
+  const key = document.activeElement?.dataset.key;
+  draw();
+  if (!key || document.activeElement?.dataset.key === key) return;
+  (document.querySelector(`main [data-key="${CSS.escape(key)}"]`) ?? instead).focus({ preventScroll: true });
+}
+
 // A bar of a share from 0 to 1, as wide as its box.
 export function bar(share, tone = "") {
   const fill = el("span", { class: `bar-fill ${tone}` });

@@ -52,6 +52,6 @@ function rowOf({ hit, place, gap }, final, open) {
   return el("li", { class: gone ? "row gone" : "row" },
     el("span", { class: "row-place" }, String(place)),
     gone ? el("span", { class: "row-title", title: hit.title }, hit.title || hit.item_id, el("span", { class: "sr" }, ", not in the answer"))
-      : el("button", { class: "row-title", type: "button", "aria-haspopup": "dialog", title: hit.title, onclick: () => open(hit) }, hit.title || hit.item_id),
+      : el("button", { class: "row-title", type: "button", "data-key": `${left ? "retrieved" : "final"} ${hit.item_id}`, "aria-haspopup": "dialog", title: hit.title, onclick: () => open(hit) }, hit.title || hit.item_id),
     left ? null : moveBadge(hit.retrieval_rank, place));
 }

@@ -77,7 +77,7 @@ function row(one) {
     el("td", { class: "nowrap muted" }, new Date(one.at * 1000).toLocaleTimeString("en-GB")),
     el("th", { scope: "row", title: one.release }, plain(one.task)),
     el("td", {}, el("span", { class: one.status < 400 ? "status good" : "status bad" }, String(one.status))),
-    el("td", { class: "figure" }, number(one.items)), el("td", { class: "figure" }, milliseconds(one.ms)),
+    el("td", { class: "figure" }, one.release ? number(one.items) : "–"), el("td", { class: "figure" }, milliseconds(one.ms)),
     el("td", {}, one.reranked.join(", ") || "–"), el("td", { class: one.degraded.length ? "warn-text" : "muted" }, one.degraded.join("; ") || "–"),
     el("td", {}, stages(one.timings_ms)));
 }

@@ -1,23 +1,23 @@
 // The first tab: asks, drops answers that something newer has overtaken, and shows what came.
 
 import { fault, post } from "./api.js";
-import { asked, changed, heading, onChange, request, unordered } from "./asked.js";
+import { FIRST, asked, changed, heading, onChange, request, unordered } from "./asked.js";
 import { cards } from "./cards.js";
 import { openDetail } from "./detail.js";
-import { byId, debounced, el, several, show } from "./dom.js";
+import { byId, debounced, el, keepingFocus, several, show } from "./dom.js";
 import { lookUp } from "./items.js";
 import { moves } from "./moves.js";
 import { startSide } from "./side.js";
 import { timings } from "./timings.js";
 import { startWhyNot } from "./why-not.js";
 
-const STEP = 12, MOST = 96; // items
+const MOST = 96; // items
 const TYPING = 140; // milliseconds of rest before a search is sent
 let asking = null, told = "", view = "cards", shown = null;
 
 export function startShop() {
   const field = byId("query");
-  const soon = debounced(() => changed({ query: field.value, about: "shopper", k: STEP }), TYPING);
+  const soon = debounced(() => changed({ query: field.value, about: "shopper", k: FIRST }), TYPING);
   field.addEventListener("input", soon);
   addEventListener("keydown", (event) => {
     const typing = event.target.matches?.("input, textarea, select, dialog *");
@@ -74,10 +74,20 @@ function draw() {
   byId("summary").textContent = summary(final);
   show(byId("notes"), notes(final));
   show(byId("timings"), timings(final.timings_ms));
+  keepingFocus(() => drawItems(final, retrieved, open), byId("asked"));
+  const more = final.items.length === body.k && body.k < MOST;
+  show(byId("more"), more && el("button", { type: "button", onclick: showMore }, "Show more"));
+}
+
+function drawItems(final, retrieved, open) {
   if (!final.items.length) show(byId("results"), el("p", { class: "empty" }, "No item passes. Loosen the filters, or search for something else."));
   else show(byId("results"), view === "cards" ? cards(final.items, open) : moves(retrieved.items, final.items, open));
-  const more = final.items.length === body.k && body.k < MOST;
-  show(byId("more"), more && el("button", { type: "button", onclick: () => changed({ k: asked.k + STEP }) }, "Show more"));
+}
+
+function showMore() {
+  const last = shown.final.items.at(-1).item_id;
+  changed({ k: asked.k + FIRST });
+  byId("results").querySelector(`[data-key$="${CSS.escape(last)}"]`)?.focus({ preventScroll: true }); // what follows is next
 }
 
 function summary(answer) {
@@ -85,10 +95,9 @@ function summary(answer) {
   return `${several(answer.items.length, "item")}, ${by}`;
 }
 
+// What the answer says of itself; what was cut or failed stands last in its notes.
 function notes(answer) {
-  const degraded = new Set(answer.degraded);
-  const told = (answer.notes || []).map((note) => el("span", { class: "note" }, note));
-  const rules = answer.rules && asked.rules ? [el("span", { class: "note" }, `Rules ${answer.rules}`)] : [];
-  const cut = degraded.size ? [el("span", { class: "note warn" }, several(degraded.size, "step was cut or failed", "steps were cut or failed"))] : [];
-  return [...told, ...rules, ...cut];
+  const whole = answer.notes.length - answer.degraded.length;
+  const told = answer.notes.map((note, i) => el("span", { class: i < whole ? "note" : "note warn" }, note));
+  return [...told, answer.rules && el("span", { class: "note" }, `Rules: ${answer.rules}`)];
 }

@@ -1,7 +1,7 @@
 // Who asks, what is in the cart, and the switches.
 
 import { get } from "./api.js";
-import { asked, changed, onChange, same } from "./asked.js";
+import { FIRST, asked, changed, onChange, without } from "./asked.js";
 import { combobox } from "./combobox.js";
 import { byId, day, debounced, el, plain, several, show } from "./dom.js";
 
@@ -19,7 +19,7 @@ function shopperBlock() {
     const found = await get(`/v1/users?k=8&prefix=${encodeURIComponent(prefix)}`, signal);
     return found.users.map((id) => ({ value: id, label: id }));
   };
-  const field = combobox({ label: "Shopper, by id", placeholder: "Any shopper, by id", find, choose: ({ value }) => changed({ shopper: value, history: [], about: "shopper" }) });
+  const field = combobox({ label: "Shopper, by id", placeholder: "Any shopper, by id", find, choose: ({ value }) => changed({ shopper: value, history: [], about: "shopper", k: FIRST }) });
   const below = el("div");
   show(byId("who"), field.node, below);
   let drawn = null;
@@ -74,7 +74,10 @@ function chips(items, where) {
   return el("ul", { class: "chips" }, items.map((item) => el("li", {}, el("span", { title: item.title }, item.title),
     el("button", {
       type: "button", "aria-label": `Remove ${item.title}`,
-      onclick: () => changed({ [where]: asked[where].filter((one) => !same(one, item)), ...(where === "cart" && asked.cart.length === 1 && asked.about === "cart" ? { about: "shopper" } : {}) }),
+      onclick: () => {
+        changed(without(item, where));
+        byId(`${where === "cart" ? "cart" : "who"}-title`).focus();
+      },
     }, "×"))));
 }
 

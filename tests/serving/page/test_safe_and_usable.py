@@ -146,6 +146,29 @@ def test_the_keyboard_alone_asks_opens_an_item_and_moves_between_tabs(open_page:
         assert page.locator(f"#panel-{tab}").is_visible()
 
 
+def test_the_focus_stays_where_it_was_when_the_answer_is_drawn_anew(open_page: Open, address: str) -> None:
+    page = open_page(address)
+    page.wait_for_selector(".card")
+    focus = "document.activeElement.dataset.key ?? document.activeElement.id"
+
+    def pressed(key: str) -> str:
+        with page.expect_response("**/v1/batch"):
+            page.keyboard.press(key)
+        page.wait_for_selector("#answer[aria-busy=false]")
+        return str(page.evaluate(focus))
+
+    page.locator(".card .add").first.focus()
+    before = page.evaluate(focus)
+    assert before.startswith("history ")
+    assert pressed("Enter") == (before if page.locator(f".card [data-key='{before}']").count() else "asked")
+    page.locator(".chips button").first.focus()
+    assert pressed("Enter") == "who-title"
+    last = page.locator(".card .title").last.get_attribute("data-key")
+    page.get_by_role("button", name="Show more").focus()
+    assert pressed("Enter") == last
+    assert page.locator(".card").count() == 24
+
+
 def test_what_has_the_focus_is_outlined(open_page: Open, address: str) -> None:
     page = open_page(address)
     page.wait_for_selector(".card")
