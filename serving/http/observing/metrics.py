@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, values
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -38,7 +38,22 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 OTHER = "other"
 FEWER_PLACES = "fewer places"
 REASONS = (NO_TIME, FAILED, QUEUE_FULL)
+M = TypeVar("M", Counter, Gauge, Histogram)
 PARTS = tuple(way.part for ways in IN_TIME.ways.values() for way in ways)
+
+
+class _ByLabels(Generic[M]):
+    """What a metric counts by its labels: to look it up in the metric takes longer than to count."""
+
+    def __init__(self, metric: M) -> None:
+        self._metric: M = metric
+        self._found: dict[tuple[str, ...], M] = {}
+
+    def __call__(self, *labels: str) -> M:
+        found = self._found.get(labels)
+        if found is None:
+            found = self._found[labels] = self._metric.labels(*labels)
+        return found
 
 
 class Metrics:
@@ -46,44 +61,36 @@ class Metrics:
 
     def __init__(self) -> None:
         disable_created_metrics()
-        self._registry = registry = CollectorRegistry()
-        self._requests = Counter(
-            "shortlist_requests", "Requests that have ended.", ["route", "method", "status"], registry=registry
+        self._registry = CollectorRegistry()
+        self._requests = self._counter("requests", "Requests that have ended.", "route", "method", "status")
+        self._request_seconds = self._histogram(
+            "request", "Seconds from a request to its answer.", REQUEST_SECONDS, "route"
         )
-        self._request_seconds = Histogram(
-            "shortlist_request_seconds", "Seconds from a request to its answer.", ["route"], buckets=REQUEST_SECONDS,
-            registry=registry,
-        )  # fmt: skip
-        self._stage_seconds = Histogram(
-            "shortlist_stage_seconds", "Seconds of a stage of an answer.", ["stage", "task"], buckets=STAGE_SECONDS,
-            registry=registry,
-        )  # fmt: skip
-        self._answers = Counter("shortlist_answers", "Answers of the engine.", ["task"], registry=registry)
-        self._empty = Counter("shortlist_empty_answers", "Answers without an item.", ["task"], registry=registry)
-        self._cut = Counter(
-            "shortlist_degraded_answers", "Answers of which something was left out.", ["task"], registry=registry
+        self._stage_seconds = self._histogram(
+            "stage", "Seconds of a stage of an answer.", STAGE_SECONDS, "stage", "task"
         )
-        self._stood_in = Counter(
-            "shortlist_fallback_answers", "Answers in which something stood in for another.", ["task"],
-            registry=registry,
-        )  # fmt: skip
-        self._degraded = Counter(
-            "shortlist_degraded", "What was left out of answers, and why.", ["part", "reason"], registry=registry
+        self._answers = self._counter("answers", "Answers of the engine.", "task")
+        self._empty = self._counter("empty_answers", "Answers without an item.", "task")
+        self._cut = self._counter("degraded_answers", "Answers of which something was left out.", "task")
+        self._stood_in = self._counter("fallback_answers", "Answers in which something stood in for another.", "task")
+        self._degraded = self._counter("degraded", "What was left out of answers, and why.", "part", "reason")
+        self._fallbacks = self._counter("fallbacks", "What stood in for what was missing.", "fallback")
+        self._events = Counter("shortlist_events_recorded", "Events that were new.", registry=self._registry)
+        self._queue = _ByLabels(
+            Gauge(
+                "shortlist_queue",
+                "Requests that run, and that wait.",
+                ["state"],
+                multiprocess_mode="livesum",
+                registry=self._registry,
+            )
         )
-        self._fallbacks = Counter(
-            "shortlist_fallbacks", "What stood in for what was missing.", ["fallback"], registry=registry
-        )
-        self._events = Counter("shortlist_events_recorded", "Events that were new.", registry=registry)
-        self._queue = Gauge(
-            "shortlist_queue", "Requests that run, and that wait.", ["state"], multiprocess_mode="livesum",
-            registry=registry,
-        )  # fmt: skip
 
     def ended(self, seen: Seen) -> None:
         """See `serving.http.observing.seen.Observer`."""
         method = seen.method if seen.method in METHODS else OTHER
-        self._requests.labels(seen.route, method, str(seen.status)).inc()
-        self._request_seconds.labels(seen.route).observe(seen.seconds)
+        self._requests(seen.route, method, str(seen.status)).inc()
+        self._request_seconds(seen.route).observe(seen.seconds)
         if seen.events:
             self._events.inc(seen.events)
         for answered in seen.answers:
@@ -94,8 +101,8 @@ class Metrics:
 
     def queue(self, running: int, waiting: int) -> None:
         """How many requests of this process run and wait now."""
-        self._queue.labels("running").set(running)
-        self._queue.labels("waiting").set(waiting)
+        self._queue("running").set(running)
+        self._queue("waiting").set(waiting)
 
     def text(self, state: ReleaseState | None, *, now: float | None = None) -> bytes:
         """All metrics of all workers, and what answers: the release of a state and the age of its index at `now`,
@@ -107,21 +114,28 @@ class Metrics:
         release.register(_Release(state, time.time() if now is None else now))
         return told + generate_latest(release)
 
+    def _counter(self, name: str, told: str, *labels: str) -> _ByLabels[Counter]:
+        return _ByLabels(Counter(f"shortlist_{name}", told, labels, registry=self._registry))
+
+    def _histogram(self, name: str, told: str, seconds: Sequence[float], *labels: str) -> _ByLabels[Histogram]:
+        made = Histogram(f"shortlist_{name}_seconds", told, labels, buckets=seconds, registry=self._registry)
+        return _ByLabels(made)
+
     def _answered(self, answered: Answered) -> None:
         task, answer = answered
-        self._answers.labels(task).inc()
+        self._answers(task).inc()
         for count, happened in (
             (self._empty, not answer.items),
             (self._cut, bool(answer.degraded)),
             (self._stood_in, bool(answer.fallbacks)),
         ):
-            count.labels(task).inc(happened)  # by 0, too, so that a share of none is 0
+            count(task).inc(happened)  # by 0, too, so that a share of none is 0
         for stage, ms in answer.timings_ms.items():
-            self._stage_seconds.labels(stage, task).observe(ms / 1_000)
+            self._stage_seconds(stage, task).observe(ms / 1_000)
         for cut in answer.degraded:
-            self._degraded.labels(*part_and_reason(cut)).inc()
+            self._degraded(*part_and_reason(cut)).inc()
         for code in answer.fallbacks:
-            self._fallbacks.labels(fallback(code)).inc()
+            self._fallbacks(fallback(code)).inc()
 
 
 class _Release(Collector):
