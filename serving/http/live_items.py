@@ -45,7 +45,7 @@ class LiveItems:
         with self._lock, TemporaryDirectory(prefix="shortlist-") as name:
             folder = Path(name)
             try:
-                items = _written(folder / "upsert.parquet", _items(upsert)) if upsert else None
+                items = _items(upsert, folder / "upsert.parquet") if upsert else None
                 ids = _written(folder / "delete.parquet", pa.table({"item_id": list(delete)})) if delete else None
                 update = Update(upsert=items, delete=ids, max_bad=0.0)
                 found = update.apply(self._bundle, device="cpu", say=log.info)
@@ -56,11 +56,11 @@ class LiveItems:
         return {name: value for name, value in told.items() if name != "not_patched"}
 
 
-def _items(rows: Sequence[dict[str, Any]]) -> pa.Table:
+def _items(rows: Sequence[dict[str, Any]], path: Path) -> Path:
     names = list(dict.fromkeys(name for row in rows for name in row))
     try:
-        return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
-    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+        return _written(path, pa.table({name: pa.array([row.get(name) for row in rows]) for name in names}))
+    except (pa.ArrowException, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise BadData(
             f"the items cannot be read as columns: {error}; send values of one type in each column"
         ) from error

@@ -110,8 +110,14 @@ class Around:
                 scope["state"].get(EVENTS, 0),
                 {name.decode(): headers[name].decode("latin-1") for name in TRACE if name in headers},
             )
-            for observer in self._observers:
+            self._tell(seen)
+
+    def _tell(self, seen: Seen) -> None:
+        for observer in self._observers:
+            try:
                 observer.ended(seen)
+            except Exception:  # the answer is on its way
+                log.exception("request %s was not observed", seen.request_id)
 
 
 class _Body:

@@ -25,6 +25,7 @@ STATUS_OF: Mapping[type[ShortlistError], HTTPStatus] = {
     BadBundle: HTTPStatus.SERVICE_UNAVAILABLE,
     MissingDependency: HTTPStatus.NOT_IMPLEMENTED,
 }
+METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 LONGEST_DETAIL = 1_000  # characters
 RETRY_AFTER = "1"  # seconds until what failed for a reason that passes may be tried again
 
@@ -117,9 +118,8 @@ def _methods(request: Request) -> set[str]:
     """What the path of a request may be asked with."""
     found = {
         method
-        for route in request.app.routes
-        if route.matches(request.scope)[0] is not Match.NONE
-        for method in route.methods or ()
+        for method in METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
     }
     return found | ({"HEAD"} if "GET" in found else set())
 
@@ -128,7 +128,9 @@ def _described(faults: Sequence[Any]) -> str:
     """The first few faults of a body: where, and what."""
     told = []
     for fault in faults[:3]:
-        place = ".".join(str(part) for part in fault.get("loc", ()) if part not in ("body", "query", "path"))
-        told.append(f"{place or 'the body'}: {fault.get('msg', 'is wrong')}")
+        if fault["type"] == "json_invalid":
+            return f"the body is no JSON: {fault['ctx']['error']} at character {fault['loc'][1]}; send JSON in UTF-8"
+        place = ".".join(str(part) for part in fault["loc"][1:])  # the first is what it is a part of
+        told.append(f"{place or 'the body'}: {fault['msg']}")
     more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
     return "; ".join(told) + more

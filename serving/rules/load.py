@@ -98,6 +98,8 @@ def parse_rules(text: str, source: str = "rules") -> RuleSet:
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadRules(source, [Fault(_line_of(error, text), f"is no TOML: {error}")]) from error
+    except RecursionError:
+        raise BadRules(source, [Fault(1, "has lists or tables too deep within each other; write them flat")]) from None
     lines = TomlLines.of(text)
     try:
         read = RulesFile.model_validate(tree)
