@@ -31,7 +31,8 @@ class Sending(NamedTuple):
             return None
         if isinstance(came, httpx.TransportError):
             unsent = isinstance(came, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
-            if not (unsent or call.repeatable):
+            too_long = isinstance(came, httpx.TimeoutException)  # the server may be at it still
+            if not unsent and (too_long or not call.repeatable):
                 return None
             return min(self.longest_wait, FIRST_WAIT * 2.0**attempt * random.uniform(0.5, 1.0))
         if came.status_code not in FULL or (seconds := _seconds(came.headers.get("retry-after"))) is None:

@@ -213,3 +213,7 @@ class RulesBody(Body):
     """Merchandising rules to check."""
 
     toml: Annotated[str, StringConstraints(max_length=2**20)] = Field(description="A rules file.")
+
+    model_config = ConfigDict(
+        **SHAPE, json_schema_extra={"examples": [{"toml": '[[rule]]\nname = "in stock"\nkind = "in_stock"\n'}]}
+    )
