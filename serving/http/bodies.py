@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints
 
 from serving.request import DiversityMethod, Request
 from serving.texts.catalogue import Language
 
 Id: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
 Text: TypeAlias = Annotated[str, StringConstraints(max_length=10_000)]
-Scalar: TypeAlias = Text | int | float | bool | None
+Whole: TypeAlias = Annotated[int, Strict()]  # no text or truth value is read as a number
+Number: TypeAlias = Annotated[float, Strict()]
+Truth: TypeAlias = Annotated[bool, Strict()]
+Scalar: TypeAlias = Text | Whole | Number | Truth | None
 Value: TypeAlias = Scalar | list[Scalar]
 ConditionBody: TypeAlias = tuple[Text, Text, Value]
 FiltersBody: TypeAlias = Text | list[ConditionBody] | list[list[ConditionBody]]
-EventOfHistory: TypeAlias = Id | tuple[Id, Text | None, Text | int | float | None]
+EventOfHistory: TypeAlias = Id | tuple[Id, Text | None, Text | Whole | Number | None]
 
 HISTORY = "Item ids, oldest first, or [item id, event, time]; stands in for what is known of the user."
 SHAPE = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -30,14 +33,14 @@ class Body(BaseModel):
 class _Shown(Body):
     """What every request for items may ask for."""
 
-    k: int = Field(10, ge=1, description="How many items.")
+    k: Whole = Field(10, ge=1, description="How many items.")
     filters: FiltersBody | None = Field(
         None, description="Only items that pass, as text or as a list of [column, operator, value]."
     )
-    diversity: float = Field(0.0, ge=0, le=1, description="How much relevance is given up for unlike items.")
+    diversity: Number = Field(0.0, ge=0, le=1, description="How much relevance is given up for unlike items.")
     diversify_by: DiversityMethod = "mmr"
-    one_per_group: bool = Field(True, description="Of the variants of a product the best alone.")
-    explain: bool | Literal["full"] = Field(False, description="Whether hits say why they stand where they do.")
+    one_per_group: Truth = Field(True, description="Of the variants of a product the best alone.")
+    explain: Truth | Literal["full"] = Field(False, description="Whether hits say why they stand where they do.")
     page: Text | None = Field(None, description="Where the answer is shown; rules may be for some pages.")
     audience: dict[Text, Value] | None = Field(None, description="What is known of the shopper, for rules.")
     rules: bool = Field(True, description="Whether merchandising rules hold; false needs the scope `admin`.")
@@ -57,9 +60,9 @@ class _Shown(Body):
 
 class _Reranked(_Shown):
     user_id: Id | None = Field(None, description="A shopper.")
-    filter_seen: bool | None = Field(None, description="Whether items that the shopper took are left out.")
-    rerank: bool = Field(True, description="Whether the second stage orders the shortlist.")
-    deadline_ms: float | None = Field(None, gt=0, description="Milliseconds within which an answer is wanted.")
+    filter_seen: Truth | None = Field(None, description="Whether items that the shopper took are left out.")
+    rerank: Truth = Field(True, description="Whether the second stage orders the shortlist.")
+    deadline_ms: Number | None = Field(None, gt=0, description="Milliseconds within which an answer is wanted.")
 
 
 class RecommendBody(_Reranked):
@@ -78,7 +81,7 @@ class SearchBody(RecommendBody):
     """A search, personalised where there is a shopper or a history."""
 
     query: Text = Field(description="What is searched for.")
-    spellcheck: bool = Field(True, description="Whether words that no item has may be corrected.")
+    spellcheck: Truth = Field(True, description="Whether words that no item has may be corrected.")
 
     model_config = ConfigDict(**SHAPE, json_schema_extra={"examples": [{"query": "oak desk", "k": 5}]})
 
@@ -179,13 +182,13 @@ class EventBody(Body):
     user_id: Id
     item_id: Id
     event: Id = Field(description="Its kind, as in the data.")
-    timestamp: Text | int | float | None = Field(None, description="ISO 8601, or seconds since 1970; absent: now.")
+    timestamp: Text | Whole | Number | None = Field(None, description="ISO 8601, or seconds since 1970; absent: now.")
     event_id: Id | None = Field(None, description="An event whose id is kept already is not kept again.")
-    quantity: float | None = None
-    price: float | None = None
+    quantity: Number | None = None
+    price: Number | None = None
     basket_id: Id | None = None
     query: Text | None = Field(None, description="The search that led to it.")
-    rating: float | None = None
+    rating: Number | None = None
 
     model_config = ConfigDict(
         **SHAPE, json_schema_extra={"examples": [{"user_id": "u17", "item_id": "i12", "event": "cart"}]}
