@@ -104,7 +104,7 @@ def lists_of(filters: Any) -> Lists:
         lists = [[_condition(condition) for condition in one] for one in ([filters] if flat else filters)]
         if not lists or not all(lists):
             raise ValueError("a list without a condition")
-    except (TypeError, ValueError, IndexError, KeyError) as error:
+    except (TypeError, ValueError, IndexError, KeyError, RecursionError) as error:
         raise _shapeless(filters) from error
     return lists
 
@@ -131,7 +131,7 @@ def _condition(condition: Any) -> Condition:
 
 def _shapeless(filters: Any) -> BadRequest:
     return BadRequest(
-        f'filters are {filters!r}; write them as price < 20 and brand in (Acme, "Big Co"), or give a list of (column, '
+        f'filters are {filters!r:.200}; write them as price < 20 and brand in (Acme, "Big Co"), or give a list of (column, '
         "operator, value), or a list of such lists"
     )
 

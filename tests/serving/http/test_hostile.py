@@ -173,6 +173,17 @@ def slow_app(engine: Engine) -> FastAPI:
     return make_app(engine, limits=SLOW)
 
 
+def post_head(length: int) -> bytes:
+    """The head of a search with a body of a length."""
+    lines = (
+        "POST /v1/search HTTP/1.1",
+        "Host: 127.0.0.1",
+        "Content-Type: application/json",
+        f"Content-Length: {length}",
+    )
+    return "\r\n".join((*lines, "", "")).encode()
+
+
 def told(connection: socket.socket) -> bytes:
     """All that comes until the connection is closed."""
     connection.settimeout(20)
@@ -193,11 +204,30 @@ def test_a_head_that_does_not_come_ends_the_connection(address: tuple[str, int],
     assert is_alive(address)
 
 
+def test_who_does_not_read_an_answer_is_left(address: tuple[str, int]) -> None:
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        connection.connect(address)
+        asked = b"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+        sent = 0
+        connection.settimeout(SLOW.timeout_s * 4)
+        try:
+            while sent < 2**26:  # answers of many times as much: they do not gather in the server
+                sent += connection.send(asked * 100)
+        except OSError:  # it takes no more of them, or has closed
+            pass
+        assert sent < 2**26
+    assert is_alive(address)
+
+
 def test_a_head_that_comes_a_byte_at_a_time_ends_the_connection(address: tuple[str, int]) -> None:
-    with socket.create_connection(address) as connection, pytest.raises(OSError, match=r"reset|[Bb]roken"):
+    def trickle(connection: socket.socket) -> None:
         for byte in b"GET /healthz HTTP/1.1\r\nX: " + b"x" * 1_000:
             connection.sendall(bytes([byte]))
             time.sleep(0.05)
+
+    with socket.create_connection(address) as connection, pytest.raises(OSError, match=r"reset|[Bb]roken"):
+        trickle(connection)
     assert is_alive(address)
 
 
@@ -228,9 +258,7 @@ def test_what_is_no_http_is_refused_with_a_problem(address: tuple[str, int]) -> 
 
 def test_a_body_that_does_not_come_is_408(address: tuple[str, int]) -> None:
     with socket.create_connection(address) as connection:
-        connection.sendall(
-            b"POST /v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
-        )
+        connection.sendall(post_head(99) + b"{")
         head, _, body = told(connection).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 408 ")
     assert b"connection: close" in head.lower()
@@ -239,9 +267,8 @@ def test_a_body_that_does_not_come_is_408(address: tuple[str, int]) -> None:
 
 def test_too_large_a_body_is_read_to_its_end_so_that_its_sender_sees_the_answer(address: tuple[str, int]) -> None:
     size = 3 * SLOW.body_bytes
-    head = f"POST /v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n"
     with socket.create_connection(address) as connection:
-        connection.sendall(head.encode() + b"x" * size)
+        connection.sendall(post_head(size) + b"x" * size)
         found = told(connection)
     assert found.startswith(b"HTTP/1.1 413 ")
     assert found.endswith(b"}")
