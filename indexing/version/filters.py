@@ -131,8 +131,8 @@ def _condition(condition: Any) -> Condition:
 
 def _shapeless(filters: Any) -> BadRequest:
     return BadRequest(
-        f'filters are {filters!r:.200}; write them as price < 20 and brand in (Acme, "Big Co"), or give a list of (column, '
-        "operator, value), or a list of such lists"
+        f'filters are {filters!r:.200}; write them as price < 20 and brand in (Acme, "Big Co"), or give a list of '
+        "(column, operator, value), or a list of such lists"
     )
 
 

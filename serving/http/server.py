@@ -145,6 +145,7 @@ def _work(
             target=_look, args=(app.state.answering, switch, ended), name="looks for releases", daemon=True
         )
         looking.start()
+        bound.listen(BACKLOG)
         if ready is not None:
             ready()
         try:
@@ -197,6 +198,7 @@ class _Supervisor:
                 self._look()
                 self._replace()
             if told is not None and self._board.settled:
+                self._bound.listen(BACKLOG)  # as the workers do in a moment
                 told()
                 told = None
             time.sleep(LOOK_EVERY / 5)

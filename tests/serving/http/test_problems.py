@@ -22,6 +22,7 @@ from retrieval.errors import (
 )
 from serving.engine import Engine
 from serving.http.app import make_app
+from serving.http.observing.observing import Observing
 
 FIELDS = {"type", "title", "status", "detail", "request_id"}
 
@@ -121,9 +122,11 @@ def test_a_fault_of_what_looks_on_harms_no_answer(engine: Engine) -> None:
         def ended(self, seen: object) -> None:
             raise ValueError(seen)
 
-    http = TestClient(
-        make_app(engine, observers=[Broken()]), base_url="http://127.0.0.1", raise_server_exceptions=False
-    )
+        def close(self) -> None:
+            pass
+
+    app = make_app(engine, observing=Observing(others=(Broken(),)))
+    http = TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
     assert http.get("/healthz").status_code == 200
 
 
