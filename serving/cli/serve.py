@@ -55,7 +55,7 @@ def serve(
         address = f"http://{f'[{name}]' if ':' in name else name}:{port}"
         served = Served(path=bundle, device=device, events=events, keys=known, only_local=not insecure)
         code = run_server(
-            served, bound, workers=workers, ready=lambda: say(f"serving {bundle} at {address}; Ctrl-C ends it")
+            served, bound, workers=workers, ready=lambda: say(f"serving {bundle} at {address} (Ctrl-C ends it)")
         )
     if code:
         raise typer.Exit(code)
