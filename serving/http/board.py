@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 import time
 from collections.abc import Collection
@@ -20,7 +21,7 @@ class Board:
     with a number of its own, from 0."""
 
     def __init__(self, workers: int) -> None:
-        self.workers = workers
+        self.workers, self.owner = workers, os.getpid()
         self._memory = mmap.mmap(-1, HEAD.size + SLOT.size * workers + NAME)
 
     def want(self, release: str) -> None:
@@ -85,6 +86,11 @@ class WorkerSwitch:
 
     def __init__(self, board: Board, worker: int) -> None:
         self._board, self._worker = board, worker
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether the process that forked this worker is gone, so that nobody tells it what is wanted, or to end."""
+        return os.getppid() != self._board.owner
 
     def wanted(self) -> str | None:
         """The release to prepare; None before the first."""

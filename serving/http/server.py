@@ -157,8 +157,12 @@ def _work(
 
 
 def _look(answering: Answering, switch: WorkerSwitch | None, ended: threading.Event) -> None:
-    """Looks for what is newer though no request comes, and keeps it for cursors."""
+    """Looks for what is newer though no request comes, and keeps it for cursors; ends a worker that is alone."""
     while not ended.wait(LOOK_EVERY):
+        if switch is not None and switch.orphaned:
+            log.error("the process that started this worker is gone; it ends")
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
         try:
             answering.keep_newest()
             if switch is not None:
