@@ -137,6 +137,15 @@ def test_a_worker_that_is_killed_is_replaced_and_follows_releases(own_bundle: Pa
         assert server.end() == 0
 
 
+def test_workers_end_when_what_started_them_is_killed(own_bundle: Path, tmp_path: Path) -> None:
+    with serving(own_bundle, tmp_path / "log", "--workers", "2") as server:
+        workers = server.workers()
+        assert len(workers) == 2
+        os.kill(server.process.pid, signal.SIGKILL)
+        until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+        assert server.log().count("the process that started this worker is gone") == 2
+
+
 def test_a_bundle_that_cannot_be_opened_ends_it_with_one_line(own_bundle: Path, tmp_path: Path) -> None:
     for part in (own_bundle / "index").glob("*/*"):
         if part.is_file():
