@@ -105,7 +105,7 @@ function measurements(points) {
   const set = (point) => Object.entries(point).filter(([name]) => !own.has(name)).map(([name, value]) => `${plain(name)} ${value}`).join(", ") || "–";
   return el("div", { class: "table-box", tabindex: "0", role: "region", "aria-label": "All measurements" }, el("table", {},
     el("thead", {}, el("tr", {}, ["Kind", "Set to", "Recall", "Time", "Memory", "Vectors"].map((name) => el("th", { scope: "col" }, name)))),
-    el("tbody", {}, points.map((point) => el("tr", {}, el("th", { scope: "row" }, point.kind), el("td", {}, set(point)),
+    el("tbody", {}, points.map((point) => el("tr", {}, el("th", { scope: "row" }, point.kind), el("td", { class: "nowrap" }, set(point)),
       el("td", { class: "figure" }, number(point.recall, 3)), el("td", { class: "figure" }, milliseconds(point.milliseconds)),
       el("td", { class: "figure" }, bytes(point.bytes)), el("td", { class: "figure" }, number(point.rows)))))));
 }

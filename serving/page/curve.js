@@ -2,8 +2,9 @@
 
 import { el, milliseconds, number, svg } from "./dom.js";
 
+const STEPS = [0.01, 0.02, 0.05, 0.1, 0.2]; // of recall, between lines
 const WIDTH = 640, HEIGHT = 300;
-const LEFT = 58, RIGHT = 20, TOP = 18, BOTTOM = 42;
+const LEFT = 52, RIGHT = 20, TOP = 18, BOTTOM = 54;
 
 export function indexCurve(index) {
   const points = index.curve;
@@ -24,19 +25,21 @@ function scales(points, goal) {
   const times = points.map((point) => point.milliseconds), found = points.map((point) => point.recall);
   const room = points.length > 1 ? 0.15 : 1; // decades beside what was measured
   const first = Math.log10(Math.min(...times)) - room, last = Math.log10(Math.max(...times)) + room;
-  const low = Math.max(0, Math.floor((Math.min(...found, goal ?? 1) - 0.03) * 20) / 20);
+  const least = Math.min(...found, goal ?? 1);
+  const step = STEPS.find((one) => (1 - least) / one < 5) ?? STEPS.at(-1);
+  const low = Math.max(0, 1 - step * Math.ceil((1 - least) / step + 0.25));
   return {
-    low, first, last,
+    low, step, first, last,
     x: (ms) => LEFT + ((Math.log10(ms) - first) / (last - first)) * (WIDTH - LEFT - RIGHT),
     y: (recall) => TOP + ((1 - recall) / (1 - low)) * (HEIGHT - TOP - BOTTOM),
   };
 }
 
-function axes({ low, first, last, x, y }) {
-  const rows = Array.from({ length: 5 }, (_, i) => low + ((1 - low) * i) / 4);
+function axes({ low, step, first, last, x, y }) {
+  const rows = Array.from({ length: Math.round((1 - low) / step) + 1 }, (_, i) => 1 - step * i);
   const ticks = [1, 2, 5].flatMap((n) => Array.from({ length: 12 }, (_, i) => n * 10 ** (i - 6))).filter((ms) => Math.log10(ms) > first && Math.log10(ms) < last);
   return svg("g", { class: "axes" },
-    rows.flatMap((recall) => [svg("line", { x1: LEFT, x2: WIDTH - RIGHT, y1: y(recall), y2: y(recall) }), svg("text", { x: LEFT - 8, y: y(recall) + 4, "text-anchor": "end" }, number(recall, 3))]),
+    rows.flatMap((recall) => [svg("line", { x1: LEFT, x2: WIDTH - RIGHT, y1: y(recall), y2: y(recall) }), svg("text", { x: LEFT - 8, y: y(recall) + 4, "text-anchor": "end" }, number(recall, 2))]),
     ticks.map((ms) => svg("text", { x: x(ms), y: HEIGHT - BOTTOM + 18, "text-anchor": "middle" }, String(Number(ms.toPrecision(1))))),
     svg("text", { x: LEFT, y: 10, "text-anchor": "start" }, "recall"),
     svg("text", { x: WIDTH - RIGHT, y: HEIGHT - 6, "text-anchor": "end" }, "milliseconds of a query"));

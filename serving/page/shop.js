@@ -91,6 +91,7 @@ function showMore() {
 }
 
 function summary(answer) {
+  if (!answer.items.length) return "No items";
   const by = answer.reranked.length ? `ordered by ${answer.reranked.join(" and ")}` : "in the order of retrieval";
   return `${several(answer.items.length, "item")}, ${by}`;
 }

@@ -192,11 +192,14 @@ def test_a_phone_shows_every_tab_without_scrolling_sideways(open_page: Open, add
     page.wait_for_selector("#detail .steps")
     assert page.locator("#detail").evaluate("node => node.scrollWidth - node.clientWidth") == 0
     page.keyboard.press("Escape")
+    page.click("#as-cards")
+    page.locator(".card").first.get_by_role("button", name="Cart").click()
+    right = "node => node.getBoundingClientRect().right"
+    assert page.locator(".chips button").evaluate(right) <= page.locator("#cart").evaluate(right)
     for tab in ("Bundle", "Now"):
         show(page, tab)
         assert too_wide(page) == 0
-    page.get_by_role("tab", name="Shop").click()
-    page.click("#as-cards")
+    show(page, "Shop")
     page.get_by_text("Options", exact=True).click()
     find_marked(page)
     assert too_wide(page) == 0
