@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Strict, StringConstraints, Tag
 
 from serving.request import DiversityMethod, Request
 from serving.texts.catalogue import Language
@@ -199,6 +200,15 @@ class EventsBody(Body):
     """Several events, all of which are kept or none."""
 
     events: list[EventBody]
+
+
+def _one_or_several(body: Any) -> str:
+    return "several" if isinstance(body, Mapping) and "events" in body else "one"
+
+
+AnyEvents: TypeAlias = Annotated[
+    Annotated[EventBody, Tag("one")] | Annotated[EventsBody, Tag("several")], Discriminator(_one_or_several)
+]
 
 
 class ItemsBody(Body):

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body, Depends, Request
 from retrieval.errors import BadRequest
 from serving.http.access import BEARER, needs
 from serving.http.answers import Answering
-from serving.http.bodies import EventBody, EventsBody
+from serving.http.bodies import AnyEvents, EventsBody
 from serving.http.observing.seen import note_events
 from serving.http.routes.answers import run
 from serving.http.shapes import RecordedShape
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1", tags=["events"], dependencies=[Depends(BEARER),
 
 
 @router.post("/events", operation_id="record_events")
-async def record(body: Annotated[EventBody | EventsBody, Body()], request: Request) -> RecordedShape:
+async def record(body: Annotated[AnyEvents, Body()], request: Request) -> RecordedShape:
     """Keep one event, or several: all of them or none. Once this has answered, no crash loses them.
 
     An event whose `event_id` is kept already is not kept again, so a call may be repeated until it answers.
