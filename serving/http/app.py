@@ -82,7 +82,7 @@ def make_app(
     app.state.answering = Answering(engine, limits)
     app.state.admission = Admission(limits, observing.metrics.queue)
     app.state.changes = Admission(
-        replace(limits, running=limits.changing, waiting=CHANGES_WAITING, timeout_s=limits.change_timeout_s)
+        replace(limits, running=1, waiting=CHANGES_WAITING, timeout_s=limits.change_timeout_s)
     )
     app.state.keys, app.state.observing = keys, observing
     if bundle is not None:

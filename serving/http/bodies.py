@@ -44,7 +44,7 @@ class _Shown(Body):
     explain: Truth | Literal["full"] = Field(False, description="Whether hits say why they stand where they do.")
     page: Text | None = Field(None, description="Where the answer is shown; rules may be for some pages.")
     audience: dict[Text, Value] | None = Field(None, description="What is known of the shopper, for rules.")
-    rules: bool = Field(True, description="Whether merchandising rules hold; false needs the scope `admin`.")
+    rules: Truth = Field(True, description="Whether merchandising rules hold; false needs the scope `admin`.")
     cursor: Annotated[str, StringConstraints(max_length=2_000)] | None = Field(
         None, description="`next_cursor` of the answer before: what follows it, from the same release."
     )

@@ -16,9 +16,11 @@ LAST_CHANCE = 0.25  # seconds for a request that is under way on an open connect
 
 
 def bounded(limits: Limits) -> type[HttpToolsProtocol]:
-    """uvicorn's protocol of HTTP within limits: of more connections than `limits.connections` the newest is closed, and
-    so is one that does not send the head of a request within `limits.timeout_s`, sends more than `limits.head_bytes`
-    of it, or does not read an answer for `limits.timeout_s`."""
+    """uvicorn's protocol of HTTP within limits: of more connections than `limits.connections` the one is closed that
+    has asked for nothing for longest, the newest where all are busy; and so is one that does not send the head of a
+    request within `limits.timeout_s`, sends more than `limits.head_bytes` of it, or does not read an answer for
+    `limits.timeout_s`."""
+    idle: dict[HttpToolsProtocol, None] = {}  # the longest first
 
     class Bounded(HttpToolsProtocol):
         _head: asyncio.TimerHandle | None = None
@@ -30,7 +32,9 @@ def bounded(limits: Limits) -> type[HttpToolsProtocol]:
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             if len(self.connections) > limits.connections:
-                transport.abort()
+                one = next(iter(idle), self)
+                idle.pop(one, None)
+                one.transport.abort()
             self._await_head()
 
         def connection_lost(self, exc: Exception | None) -> None:
@@ -64,6 +68,11 @@ def bounded(limits: Limits) -> type[HttpToolsProtocol]:
             super().on_message_complete()
             self._in_head, self._head_bytes = True, 0  # of the next request
 
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            if not self.transport.is_closing() and self.cycle.response_complete:
+                idle[self] = None
+
         def pause_writing(self) -> None:
             super().pause_writing()
             self._has_read()
@@ -84,10 +93,12 @@ def bounded(limits: Limits) -> type[HttpToolsProtocol]:
         def _await_head(self) -> None:
             self._has_head()
             self._in_head = True
+            idle[self] = None
             self._head = self.loop.call_later(limits.timeout_s, self.transport.close)
 
         def _has_head(self) -> None:
             self._in_head = False
+            idle.pop(self, None)
             if self._head is not None:
                 self._head.cancel()
                 self._head = None

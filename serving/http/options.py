@@ -17,7 +17,7 @@ class Limits:
     `body_bytes` of one request; `k` items and `history` events of one; `batch` requests, `events` or `items` of one
     call. `running` requests are answered at once by a worker, `waiting` wait for that; more are told to come again.
     `timeout_s` seconds are the longest time from the first byte of a request to its answer, and what a caller has to
-    send a request in. What changes the bundle may take `change_timeout_s`: `changing` of them run at once.
+    send a request in. What changes the bundle may take `change_timeout_s`: they run one after the other.
     `connections` may be open at a worker, and the head of a request may have `head_bytes`.
     """
 
@@ -31,7 +31,6 @@ class Limits:
     running: int = 16
     waiting: int = 64
     timeout_s: float = 10.0
-    changing: int = 2
     change_timeout_s: float = 600.0
     connections: int = 4_096
     head_bytes: int = 2**16

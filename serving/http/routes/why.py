@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
+from retrieval.errors import BadRequest
 from serving.http.access import BEARER, needs
 from serving.http.answers import Answering, ruled
 from serving.http.as_json import as_json
@@ -26,6 +27,8 @@ async def why_not(body: WhyNotBody, request: Request) -> Response:
     """Why an item is not among those answered to a request, and what would bring it in."""
     answering: Answering = request.app.state.answering
     await permit_rules(request, body.request)
+    if body.request.cursor is not None:
+        raise BadRequest("why-not is asked of a request without a cursor; leave it out")
     asked = answering.checked(body.request.request())
 
     def found() -> bytes:
