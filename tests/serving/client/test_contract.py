@@ -146,26 +146,29 @@ def test_why_an_item_is_not_answered(shop: Engine, own_engine: Engine, data: Dat
         assert found.to_dict("zh") == expected.to_dict("zh")
 
 
-WRONG: dict[str, Callable[[Engine], object]] = {
-    "an unknown column": lambda shop: shop.recommend(filters="colour = red"),
-    "no filter": lambda shop: shop.recommend(filters="price <"),
-    "a value of another kind": lambda shop: shop.recommend(filters=[("price", "<", "cheap")]),
-    "no item": lambda shop: shop.recommend(k=0),
-    "no time": lambda shop: shop.search("mug", deadline_ms=-1),
-    "an event without a kind": lambda shop: shop.record("ann", "mug", ""),
-    "an event of the future": lambda shop: shop.record("ann", "mug", "view", "2100-01-01"),
-    "a price that is none": lambda shop: shop.record("ann", "mug", "view", price=math.nan),
-    "the second of two events": lambda shop: shop.record_many(
-        [{"user_id": "ann", "item_id": "mug", "event": "view"}, {"user_id": "ann", "item_id": "mug"}]
+WRONG: dict[str, tuple[Callable[[Engine], object], str]] = {
+    "an unknown column": (lambda shop: shop.recommend(filters="colour = red"), "colour"),
+    "no filter": (lambda shop: shop.recommend(filters="price <"), "filter"),
+    "a value of another kind": (lambda shop: shop.recommend(filters=[("price", "<", "cheap")]), "price"),
+    "no item": (lambda shop: shop.recommend(k=0), "k is 0"),
+    "no time": (lambda shop: shop.search("mug", deadline_ms=-1), "deadline_ms"),
+    "an event without a kind": (lambda shop: shop.record("ann", "mug", ""), "event"),
+    "an event of the future": (lambda shop: shop.record("ann", "mug", "view", "2100-01-01"), "timestamp"),
+    "a price that is none": (lambda shop: shop.record("ann", "mug", "view", price=math.nan), "finite number"),
+    "the second of two events": (
+        lambda shop: shop.record_many(
+            [{"user_id": "ann", "item_id": "mug", "event": "view"}, {"user_id": "ann", "item_id": "mug"}]
+        ),
+        "1",
     ),
 }
 
 
 @pytest.mark.parametrize("asked", WRONG)
-def test_a_wrong_request_is_refused(shop: Engine, asked: str) -> None:
-    with pytest.raises(BadRequest) as refused:
-        WRONG[asked](shop)
-    assert ";" in str(refused.value) or "field" in str(refused.value).lower()  # what is wrong; what to do
+def test_a_wrong_request_is_refused_with_what_is_wrong(shop: Engine, asked: str) -> None:
+    call, told = WRONG[asked]
+    with pytest.raises(BadRequest, match=told):
+        call(shop)
 
 
 def test_an_unknown_column_is_refused_in_the_same_words(shop: Engine, own_engine: Engine) -> None:
