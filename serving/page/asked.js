@@ -17,6 +17,8 @@ export const asked = {
   diversity: 0,
   filters: "",
   deadline: "",
+  page: "", // where the answer is shown
+  audience: "", // what is known of the shopper: "country = DE, member = true"
 };
 
 export const onChange = (call) => listeners.push(call);
@@ -32,12 +34,26 @@ const ids = (items) => items.map((one) => one.item_id);
 export function request() {
   const shown = { k: asked.k, diversity: asked.diversity, rules: asked.rules, language: "en" };
   if (asked.filters.trim()) shown.filters = asked.filters.trim();
+  if (asked.page.trim()) shown.page = asked.page.trim();
+  const audience = readAudience(asked.audience);
+  if (Object.keys(audience).length) shown.audience = audience;
   if (asked.about === "similar") return { task: "similar", item_id: asked.similarTo.item_id, ...shown };
   shown.rerank = asked.rerank;
   if (Number(asked.deadline) > 0) shown.deadline_ms = Number(asked.deadline);
   if (asked.about === "cart") return { task: "complete_cart", items: ids(asked.cart), ...who(), ...shown };
   const query = asked.query.trim();
   return { ...(query ? { task: "search", query } : { task: "recommend" }), ...who({ given: true }), ...shown };
+}
+
+// What is known of a shopper, of text as rules compare it: truth values and numbers are told from words.
+function readAudience(text) {
+  const parts = text.split(",").map((part) => part.split("=").map((one) => one.trim()));
+  return Object.fromEntries(parts.filter(([name, value]) => name && value).map(([name, value]) => [name, valueOf(value)]));
+}
+
+function valueOf(word) {
+  if (word === "true" || word === "false") return word === "true";
+  return Number.isFinite(Number(word)) ? Number(word) : word;
 }
 
 function who({ given = false } = {}) {

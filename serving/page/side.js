@@ -95,17 +95,21 @@ function cartBlock() {
 
 function controlsBlock() {
   const form = byId("controls");
-  const deadline = el("input", { id: "deadline", type: "number", min: "1", step: "1", placeholder: "none", inputmode: "numeric" });
-  const filters = el("input", { id: "filters", type: "text", placeholder: "price < 20 and in_stock = true", autocomplete: "off", spellcheck: "false" });
-  deadline.addEventListener("input", debounced(() => changed({ deadline: deadline.value }), 300));
-  filters.addEventListener("input", debounced(() => changed({ filters: filters.value }), 300));
   form.addEventListener("submit", (event) => event.preventDefault());
   show(form,
     switchRow("rerank", "Rerank", "the second stage orders the shortlist"),
     switchRow("rules", "Rules", "merchandising rules hold"),
     diversityRow(),
-    el("div", { class: "field" }, el("label", { for: "filters" }, "Filters"), filters),
-    el("div", { class: "field inline" }, el("label", { for: "deadline" }, "Deadline", el("span", { class: "muted" }, " in ms")), deadline));
+    field("filters", { placeholder: "price < 20 and in_stock = true" }, "Filters"),
+    field("page", { placeholder: "any" }, "Page", " for rules of some pages", "inline"),
+    field("audience", { placeholder: "country = DE, member = true" }, "Audience", " for rules of some shoppers"),
+    field("deadline", { type: "number", min: "1", step: "1", placeholder: "none", inputmode: "numeric" }, "Deadline", " in ms", "inline"));
+}
+
+function field(name, attributes, label, note = "", how = "") {
+  const input = el("input", { id: name, type: "text", autocomplete: "off", spellcheck: "false", ...attributes });
+  input.addEventListener("input", debounced(() => changed({ [name]: input.value }), 300));
+  return el("div", { class: `field ${how}` }, el("label", { for: name }, label, el("span", { class: "muted" }, note)), input);
 }
 
 function switchRow(name, label, about) {

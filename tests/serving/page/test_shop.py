@@ -174,6 +174,8 @@ def test_every_switch_reaches_the_request(open_page: Open, address: str) -> None
     page.get_by_role("switch", name="Rules").uncheck()
     page.get_by_label("Filters").fill("price < 20")
     page.get_by_label("Deadline").fill("250")
+    page.get_by_label("Page").fill("home")
+    page.get_by_label("Audience").fill("country = DE, member = true, age=30, nothing")
     page.get_by_label("Diversity").focus()
     for _ in range(4):
         page.keyboard.press("ArrowRight")
@@ -181,6 +183,8 @@ def test_every_switch_reaches_the_request(open_page: Open, address: str) -> None
     request = asked[-1]["requests"][0]
     found = {name: request[name] for name in ("rerank", "rules", "filters", "deadline_ms", "diversity")}
     assert found == {"rerank": False, "rules": False, "filters": "price < 20", "deadline_ms": 250, "diversity": 0.2}
+    assert request["page"] == "home"
+    assert request["audience"] == {"country": "DE", "member": True, "age": 30}
     assert all(float(price) < 20 for price in page.locator(".price").all_inner_texts())
 
 
