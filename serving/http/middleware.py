@@ -70,6 +70,8 @@ class Around:
             nonlocal status, sent
             if message["type"] == "http.response.start":
                 status, sent = message["status"], True
+                if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+                    await body.drain()
                 own = {name for name, _ in message["headers"]}
                 message["headers"] = [
                     *message["headers"],
@@ -94,8 +96,6 @@ class Around:
                 log.error("request %s failed", request_id, exc_info=error)
             if sent:  # the caller sees that the answer is cut short
                 raise
-            if problem.status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-                await body.drain()
             await problem_response(problem, request_id)(scope, receive, told)
         finally:
             route = scope.get("route")
