@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import mimetypes
 from functools import cache
 from hashlib import blake2b
 from http import HTTPStatus
 from importlib import resources
+from pathlib import PurePath
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -16,7 +16,12 @@ from serving.http.problems import Problem
 
 PACKAGE = "serving.page"
 INDEX = "index.html"
-KINDS = (".html", ".css", ".js", ".svg")
+KINDS = {  # browsers refuse scripts and styles of another media type
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
 
 router = APIRouter(include_in_schema=False)
 
@@ -48,7 +53,7 @@ def _file(name: str, request: Request) -> Response:
 def files() -> dict[str, tuple[bytes, str]]:
     """The contents and media types of the page's files, by name."""
     return {
-        one.name: (one.read_bytes(), mimetypes.guess_type(one.name)[0] or "application/octet-stream")
+        one.name: (one.read_bytes(), kind)
         for one in resources.files(PACKAGE).iterdir()
-        if one.name.endswith(KINDS)
+        if (kind := KINDS.get(PurePath(one.name).suffix))
     }

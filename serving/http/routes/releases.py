@@ -13,7 +13,7 @@ from serving.http.releases import BundleReleases
 from serving.http.routes.answers import change, json_response, run
 from serving.http.shapes import MovedShape, ReleasesShape
 
-ReleaseName = Annotated[str, Path(pattern=r"^[\w.-]{1,100}$", description="A release, as `GET /v1/releases` names it.")]
+ReleaseName = Annotated[str, Path(pattern=r"^[\w.-]{1,128}$", description="A release, as `GET /v1/releases` names it.")]
 
 router = APIRouter(prefix="/v1", tags=["releases"], dependencies=[Depends(BEARER)])
 
