@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -148,12 +148,13 @@ class _Release(Collector):
         """See prometheus_client."""
         version, release = self._state.version, self._state.release
         yield InfoMetricFamily("shortlist_release", "The release that answers.", {"release": release.id})
-        for name, told, value in (
-            ("release_age", "Seconds since the release was made.", self._now - _seconds(release.created)),
-            ("index_age", "Seconds since the index was built or last updated.", self._now - _changed(self._state)),
-        ):
-            yield GaugeMetricFamily(f"shortlist_{name}_seconds", told, max(0.0, value))
+        yield self._age("release", "Seconds since the release was made.", _seconds(release.created))
+        with suppress(OSError):  # its files may be pruned while they are open
+            yield self._age("index", "Seconds since the index was built or last updated.", _changed(self._state))
         yield GaugeMetricFamily("shortlist_index_revision", "Updates of the release's index.", version.revision)
+
+    def _age(self, of: str, told: str, since: float) -> Metric:
+        return GaugeMetricFamily(f"shortlist_{of}_age_seconds", told, max(0.0, self._now - since))
 
 
 def part_and_reason(cut: str) -> tuple[str, str]:

@@ -128,6 +128,15 @@ def test_the_release_and_the_age_of_its_index_are_told(engine: Engine) -> None:
     assert len(values(text, "shortlist_release_age_seconds")) == 1
 
 
+def test_what_answers_is_told_though_its_files_are_pruned(own_bundle: Path) -> None:
+    with Engine.open(own_bundle, device="cpu") as engine:
+        state = engine.state
+        (state.version.folder / "manifest.json").unlink()
+        text = Metrics().text(state)
+    assert values(text, "shortlist_release_info", release=state.release.id) == [1]
+    assert values(text, "shortlist_index_age_seconds") == []
+
+
 def test_an_update_makes_an_index_young(own_bundle: Path) -> None:
     with Engine.open(own_bundle, device="cpu") as engine, TestClient(make_app(engine)) as client:
         from indexing.bundle.bundle import Bundle
