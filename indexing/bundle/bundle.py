@@ -97,6 +97,10 @@ class Bundle:
             raise BadBundle(f"{self.path} has no release {name}; it has: {known}")
         return Release.read(path)
 
+    def is_recorded(self, name: str) -> bool:
+        """Whether there is a release of a name."""
+        return self._release_path(name).exists()
+
     def releases(self) -> list[Release]:
         """All recorded releases, oldest first."""
         found = [Release.read(path) for path in (self.path / "releases").glob("*.json")]

@@ -7,13 +7,14 @@ import binascii
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from http import HTTPStatus
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from indexing.version.filters import lists_of
 from retrieval.errors import BadRequest
 from serving.engine import Engine
 from serving.http.options import Limits
@@ -68,6 +69,12 @@ class RecentStates:
             while self._too_many() or next(iter(self._states.values()))[0] < now - KEPT_FOR:
                 self._states.popitem(last=False)
 
+    def drop_gone(self, is_recorded: Callable[[str], bool]) -> None:
+        """Let go of releases that the bundle has no more: they may hold shoppers who were forgotten."""
+        with self._lock:
+            for place in [place for place in self._states if not is_recorded(place[0])]:
+                del self._states[place]
+
     def at(self, place: Place) -> ReleaseState | None:
         """The state of a release at a revision, None where it is not kept any more."""
         with self._lock:
@@ -78,15 +85,18 @@ class RecentStates:
 
 
 class Answering:
-    """An engine that is asked within limits."""
+    """An engine that is asked within limits. `is_recorded` says whether its bundle still has a release."""
 
-    def __init__(self, engine: Engine, limits: Limits) -> None:
-        self.engine, self.limits = engine, limits
+    def __init__(
+        self, engine: Engine, limits: Limits, is_recorded: Callable[[str], bool] = lambda release: True
+    ) -> None:
+        self.engine, self.limits, self._is_recorded = engine, limits, is_recorded
         self._recent = RecentStates()
 
     def keep_newest(self) -> None:
         """Look for what is newer, and keep it: a cursor of what another process answered may come to this one."""
         self._recent.keep(self.engine.state)
+        self._recent.drop_gone(self._is_recorded)
 
     def checked(self, request: Request) -> Request:
         """A request within the limits, and with the time that the server has at most. Raises BadRequest."""
@@ -95,8 +105,8 @@ class Answering:
             raise BadRequest(f"k is {request.k}; this server answers {limits.k:,} items at most")
         if len(request.events) > limits.history:
             raise BadRequest(f"the history has {len(request.events):,} events; send the newest {limits.history:,}")
-        if isinstance(request.filters, list) and len(request.filters) > limits.filters:
-            raise BadRequest(f"there are {len(request.filters):,} filters; send {limits.filters:,} at most")
+        if request.filters and (conditions := sum(map(len, lists_of(request.filters)))) > limits.filters:
+            raise BadRequest(f"the filters come to {conditions:,} conditions; send {limits.filters:,} at most")
         most = limits.timeout_s * 1_000
         return request if request.deadline_ms is None or request.deadline_ms <= most else replace(
             request, deadline_ms=most
@@ -122,6 +132,7 @@ class Answering:
     def _continued(self, cursor: Cursor, asked: str) -> tuple[ReleaseState, int]:
         if cursor.request != asked:
             raise BadRequest("this cursor is of another request; send the same one with it")
+        self._recent.drop_gone(self._is_recorded)
         place, newest = (cursor.release, cursor.revision), self.engine.state
         state = newest if _place(newest) == place else self._recent.at(place)
         if state is None:

@@ -79,7 +79,7 @@ def make_app(
             Middleware(GZipMiddleware, minimum_size=GZIP_FROM, compresslevel=GZIP_LEVEL),
         ],
     )
-    app.state.answering = Answering(engine, limits)
+    app.state.answering = Answering(engine, limits, *([] if bundle is None else [bundle.is_recorded]))
     app.state.admission = Admission(limits, observing.metrics.queue)
     app.state.changes = Admission(
         replace(limits, running=1, waiting=CHANGES_WAITING, timeout_s=limits.change_timeout_s)

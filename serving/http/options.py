@@ -14,8 +14,9 @@ LOOPBACK_NAME = "localhost"
 class Limits:
     """How large and how many requests may be.
 
-    `body_bytes` of one request; `k` items and `history` events of one; `batch` requests, `events` or `items` of one
-    call. `running` requests are answered at once by a worker, `waiting` wait for that; more are told to come again.
+    `body_bytes` of one request; `k` items, `history` events and `filters` conditions of one; `batch` requests, `events`
+    or `items` of one call. `running` requests are answered at once by a worker, `waiting` wait for that; more are told
+    to come again.
     `timeout_s` seconds are the longest time from the first byte of a request to its answer, and what a caller has to
     send a request in. What changes the bundle may take `change_timeout_s`: they run one after the other.
     `connections` may be open at a worker, and the head of a request may have `head_bytes`.

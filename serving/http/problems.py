@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -28,6 +30,9 @@ STATUS_OF: Mapping[type[ShortlistError], HTTPStatus] = {
 METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 LONGEST_DETAIL = 1_000  # characters
 RETRY_AFTER = "1"  # seconds until what failed for a reason that passes may be tried again
+ABSOLUTE_PATH = re.compile(r"(?<![\w:/.~-])/[^\s:;,'\"()]+")
+
+log = logging.getLogger(__name__)
 
 
 class Problem(Exception):
@@ -73,15 +78,28 @@ def problem_of(error: ShortlistError) -> Problem:
     """The problem that an error of the engine is."""
     status = next((status for kind, status in STATUS_OF.items() if isinstance(error, kind)), None)
     headers = {"Retry-After": RETRY_AFTER} if status is HTTPStatus.SERVICE_UNAVAILABLE else None
+    detail = str(error) if isinstance(error, BadRequest | BadData) else without_folders(str(error))
     name = next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == ShortlistError.__module__)
-    return Problem(status or HTTPStatus.INTERNAL_SERVER_ERROR, str(error), headers=headers, error=name)
+    return Problem(status or HTTPStatus.INTERNAL_SERVER_ERROR, detail, headers=headers, error=name)
+
+
+def without_folders(text: str) -> str:
+    """A text for callers, who are not to know where on the machine files lie: of absolute paths the last two parts.
+
+    >>> without_folders("/srv/shop/bundle/live/events.sqlite: the disk is full; see redis://cache/0 and demo/bundle")
+    'live/events.sqlite: the disk is full; see redis://cache/0 and demo/bundle'
+    """
+    return ABSOLUTE_PATH.sub(lambda path: "/".join(path[0].strip("/").split("/")[-2:]), text)
 
 
 def add_problems(app: FastAPI) -> None:
     """Answers every error that a caller can cause with a problem; see `serving.http.middleware` for all others."""
 
     async def told(request: Request, error: Exception) -> Response:
-        return problem_response(_problem(error, request), request.scope.get("request_id", ""))
+        problem, request_id = _problem(error, request), request.scope.get("request_id", "")
+        if isinstance(error, ShortlistError) and problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            log.warning("request %s: %s", request_id, error)  # with the paths that its caller does not get
+        return problem_response(problem, request_id)
 
     for kind in (Problem, ShortlistError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, told)

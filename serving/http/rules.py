@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from serving.engine import Engine
+from serving.http.problems import without_folders
 from serving.rules.checked import check_rules
 from serving.rules.load import BadRules
 
@@ -22,7 +23,7 @@ def rules_in_force(engine: Engine) -> dict[str, Any]:
         ruleset = rules.ruleset
         listed = [rule.model_dump(exclude_none=True, exclude_defaults=True) for rule in ruleset.rules]
         told = {"version": ruleset.version, "file": Path(ruleset.source).name, "rules": listed}
-    return {**told, "error": engine.rules_error}
+    return {**told, "error": without_folders(engine.rules_error)}
 
 
 def checked_rules(state: ReleaseState, toml: str) -> dict[str, Any]:

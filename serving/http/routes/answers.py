@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
@@ -17,8 +18,10 @@ from serving.http.bodies import BatchBody, CartBody, RecommendBody, SearchBody, 
 from serving.http.observing.seen import Answered, note_answers
 from serving.http.shapes import AnswerShape, AnswersShape
 from serving.request import Answer, Explain
+from serving.request import Request as EngineRequest
 from serving.texts.catalogue import Language
 
+T = TypeVar("T")
 AnyBody = RecommendBody | SearchBody | SimilarBody | CartBody
 CACHED = {"Cache-Control": "private, max-age=30"}  # answers that nobody's history is in
 NOT_CACHED = {"Cache-Control": "no-store"}
@@ -89,18 +92,31 @@ async def batch(body: BatchBody, request: Request) -> Response:
     if any(one.cursor is not None for one in body.requests):
         raise BadRequest("a request of a batch has no cursor; send one that has alone, to the resource of its task")
     await permit_rules(request, *body.requests)
-    asked = [(one.request(), one.language, one.rules) for one in body.requests]
+    asked = [_of_batch(at, partial(_checked, answering, one)) for at, one in enumerate(body.requests)]
 
     def answers() -> tuple[list[Answer], bytes]:
-        state = answering.engine.state
-        found = [answering.engine.answer(answering.checked(one), state=ruled(state, rules)) for one, _, rules in asked]
-        told = [answer_json(one, language, None) for one, (_, language, _) in zip(found, asked, strict=True)]
+        engine, state, found = answering.engine, answering.engine.state, list[Answer]()
+        for at, (one, given) in enumerate(zip(asked, body.requests, strict=True)):
+            found.append(_of_batch(at, partial(engine.answer, one, state=ruled(state, given.rules))))
+        told = [answer_json(one, given.language, None) for one, given in zip(found, body.requests, strict=True)]
         return found, as_json({"answers": told})
 
     found, told = await run(request, answers)
-    tasks = [one.task or "" for one, _, _ in asked]
+    tasks = [one.task or "" for one in asked]
     note_answers(request.scope, *map(Answered, tasks, found))
     return json_response(told, NOT_CACHED)
+
+
+def _checked(answering: Answering, body: AnyBody) -> EngineRequest:
+    return answering.checked(body.request())
+
+
+def _of_batch(at: int, call: Callable[[], T]) -> T:
+    """What a call for one request of a batch returns. Raises BadRequest that says which, counted from 0."""
+    try:
+        return call()
+    except BadRequest as error:
+        raise BadRequest(f"requests.{at}: {error}") from error
 
 
 async def answered(

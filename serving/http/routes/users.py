@@ -12,10 +12,9 @@ from serving.http.access import BEARER, needs
 from serving.http.answers import Answering
 from serving.http.as_json import as_json
 from serving.http.bodies import Id
-from serving.http.routes.answers import change, json_response, run
+from serving.http.problems import without_folders
+from serving.http.routes.answers import NOT_CACHED, change, json_response, run
 from serving.http.shapes import ForgottenShape, UserIdsShape, UserShape
-
-NOT_CACHED = {"Cache-Control": "no-store"}
 
 router = APIRouter(prefix="/v1", tags=["users"], dependencies=[Depends(BEARER)])
 
@@ -48,4 +47,4 @@ async def forget(user_id: Id, request: Request) -> ForgottenShape:
     """Remove every trace of a shopper, see `Engine.forget`."""
     answering: Answering = request.app.state.answering
     found = await change(request, lambda: answering.engine.forget(user_id))
-    return ForgottenShape(removed=list(found.removed), left=list(found.left))
+    return ForgottenShape(removed=[*map(without_folders, found.removed)], left=[*map(without_folders, found.left)])

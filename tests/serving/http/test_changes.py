@@ -195,6 +195,15 @@ def test_a_cursor_of_a_release_that_is_not_open_is_410(own_http: TestClient) -> 
     assert "without a cursor" in found.json()["detail"]
 
 
+def test_a_cursor_does_not_lead_back_to_a_release_that_holds_a_shopper_who_was_forgotten(own_http: TestClient) -> None:
+    asked = {"user_id": "shopper-00002", "k": 3}
+    cursor = own_http.post("/v1/recommend", json=asked).json()["next_cursor"]
+    assert own_http.post("/v1/recommend", json={**asked, "cursor": cursor}).status_code == 200
+    removed = own_http.delete("/v1/users/shopper-00002").json()["removed"]
+    assert any(line.startswith("shoppers/") for line in removed)  # without the folder of the bundle
+    assert own_http.post("/v1/recommend", json={**asked, "cursor": cursor}).status_code == 410
+
+
 def test_a_cursor_of_another_worker_is_known_where_that_release_answers(http: TestClient, engine: Engine) -> None:
     cursor = http.post("/v1/recommend", json={"k": 3}).json()["next_cursor"]
     other = TestClient(make_app(engine), base_url="http://127.0.0.1")  # which has answered nothing yet

@@ -37,6 +37,8 @@ TOO_MUCH: dict[str, tuple[str, dict[str, Any]]] = {
     "history": ("recommend", {"history": ["a", "b", "c", "d"]}),
     "cart": ("cart", {"items": ["a", "b", "c", "d"]}),
     "filters": ("search", {"query": "mug", "filters": [["price", "<", 3]] * 3}),
+    "filters within filters": ("search", {"query": "mug", "filters": [[["price", "<", 3]] * 3]}),
+    "filters as text": ("search", {"query": "mug", "filters": "(price < 3 or price > 9) and price > 1"}),
     "batch": ("batch", {"requests": [{"task": "recommend"}] * 3}),
     "k of a batch": ("batch", {"requests": [{"task": "recommend", "k": 21}]}),
     "k of why not": ("why-not", {"request": {"task": "recommend", "k": 21}, "item_id": "a"}),

@@ -118,6 +118,26 @@ def test_errors_of_the_engine_keep_their_words_and_their_names(
     assert found.headers.get("retry-after") == ("1" if status == 503 else None)
 
 
+def test_callers_are_not_told_where_files_lie_and_the_log_is(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    error = CorruptBundle("/srv/shops/mugs/releases/a.json is changed; restore it")
+    found = failing(engine, error).post("/v1/recommend", json={})
+    assert found.json()["detail"] == "releases/a.json is changed; restore it"
+    assert f"{found.headers['x-request-id']}: {error}" in caplog.text
+
+
+def test_the_text_of_a_caller_comes_back_as_it_was_sent(engine: Engine) -> None:
+    error = BadRequest("filter path = /a/b/c: there is no column path; take another")
+    assert failing(engine, error).post("/v1/recommend", json={}).json()["detail"] == str(error)
+
+
+def test_of_a_batch_the_request_is_named_that_is_wrong(http: TestClient) -> None:
+    for wrong in ({"k": 1_001}, {"filters": "colour = red"}, {"history": [["a", "view", "tomorrow"]]}):
+        requests = [{"task": "recommend"}, {"task": "recommend", **wrong}]
+        found = http.post("/v1/batch", json={"requests": requests})
+        assert found.status_code == 400
+        assert found.json()["detail"].startswith("requests.1: ")
+
+
 def test_a_fault_of_the_server_tells_callers_nothing_of_it_and_its_log_all(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
