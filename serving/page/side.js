@@ -101,8 +101,8 @@ function controlsBlock() {
     switchRow("rules", "Rules", "merchandising rules hold"),
     diversityRow(),
     field("filters", { placeholder: "price < 20 and in_stock = true" }, "Filters"),
-    field("page", { placeholder: "any" }, "Page", " for rules of some pages", "inline"),
-    field("audience", { placeholder: "country = DE, member = true" }, "Audience", " for rules of some shoppers"),
+    field("page", { placeholder: "any" }, "Page", " for rules", "inline"),
+    field("audience", { placeholder: "country = DE, member = true" }, "Audience", " for rules"),
     field("deadline", { type: "number", min: "1", step: "1", placeholder: "none", inputmode: "numeric" }, "Deadline", " in ms", "inline"));
 }
 
