@@ -30,6 +30,10 @@ class Keys(Protocol):
         """What the bearer of a key may do; None for one that is not known."""
         ...
 
+    def name_of(self, key: str) -> str | None:
+        """Whose key it is; None for one that is not known."""
+        ...
+
 
 def needs(scope: Scope) -> Callable[[Request], Awaitable[None]]:
     """A dependency that lets a request pass whose key has a scope; every request where none is needed. Raises
@@ -39,13 +43,13 @@ def needs(scope: Scope) -> Callable[[Request], Awaitable[None]]:
         keys: Keys | None = request.app.state.keys
         if keys is None or not keys.needed:
             return
-        kind, _, key = request.headers.get("authorization", "").partition(" ")
-        if kind.lower() != "bearer" or not key:
+        key = _key_of(request)
+        if not key:
             raise Problem(
                 HTTPStatus.UNAUTHORIZED, "send an API key: Authorization: Bearer KEY; see shortlist keys add",
                 headers=REALM,
             )  # fmt: skip
-        scopes = keys.scopes_of(key.strip())
+        scopes = keys.scopes_of(key)
         if scopes is None:
             raise Problem(HTTPStatus.UNAUTHORIZED, "this API key is not known, or was revoked", headers=REALM)
         if scope not in scopes:
@@ -54,3 +58,15 @@ def needs(scope: Scope) -> Callable[[Request], Awaitable[None]]:
             )
 
     return permitted
+
+
+def caller_of(request: Request) -> str | None:
+    """The name of the key that a request came with; None without a known one."""
+    keys: Keys | None = request.app.state.keys
+    key = _key_of(request)
+    return keys.name_of(key) if keys is not None and key else None
+
+
+def _key_of(request: Request) -> str:
+    kind, _, key = request.headers.get("authorization", "").partition(" ")
+    return key.strip() if kind.lower() == "bearer" else ""

@@ -83,11 +83,20 @@ class KeyFile:
 
     def scopes_of(self, key: str) -> frozenset[Scope] | None:
         """What the bearer of a key may do; None for one that is not known. Takes as long whichever key it is."""
+        found = self._find(key)
+        return None if found is None else frozenset(found.scopes)
+
+    def name_of(self, key: str) -> str | None:
+        """Whose key it is; None for one that is not known."""
+        found = self._find(key)
+        return None if found is None else found.name
+
+    def _find(self, key: str) -> StoredKey | None:
         self._follow()
         digest, found = _digest(key), None
         for stored in self._keys:
             if hmac.compare_digest(digest, stored.sha256):
-                found = frozenset(stored.scopes)
+                found = stored
         return found
 
     def _follow(self) -> None:

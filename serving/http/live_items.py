@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Lock
 from typing import Any, Self
 
 import pyarrow as pa
@@ -24,10 +23,10 @@ log = logging.getLogger(__name__)
 
 
 class LiveItems:
-    """The items of a bundle's live index, changed one update at a time."""
+    """The items of a bundle's live index, for one caller at a time."""
 
     def __init__(self, bundle: Bundle, engine: Engine) -> None:
-        self._bundle, self._engine, self._lock = bundle, engine, Lock()
+        self._bundle, self._engine = bundle, engine
 
     @classmethod
     def of(cls, app: FastAPI) -> Self:
@@ -42,7 +41,7 @@ class LiveItems:
 
         Raises BadData for items that the index cannot have, and BadBundle where another process writes.
         """
-        with self._lock, TemporaryDirectory(prefix="shortlist-") as name:
+        with TemporaryDirectory(prefix="shortlist-") as name:
             folder = Path(name)
             try:
                 items = _items(upsert, folder / "upsert.parquet") if upsert else None

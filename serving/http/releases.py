@@ -45,19 +45,20 @@ class BundleReleases:
             "moves": [asdict(move) for move in self._bundle.moves()[-MOVES:]],
         }
 
-    def activate(self, release: str) -> dict[str, Any]:
-        """Make a release live. Raises Problem 404 for one that is not there, BadBundle for one that is not intact."""
+    def activate(self, release: str, caller: str | None = None) -> dict[str, Any]:
+        """Make a release live, at the wish of the one whose key it is. Raises Problem 404 for one that is not there,
+        BadBundle for one that is not intact."""
         if release not in {one.id for one in self._bundle.releases()}:
             raise Problem(HTTPStatus.NOT_FOUND, f"there is no release {release}; GET /v1/releases lists them")
         before = self._bundle.current_id()
-        return self._answering(self._bundle.activate(release, **_author()).id, before)
+        return self._answering(self._bundle.activate(release, **_author(caller)).id, before)
 
-    def roll_back(self) -> dict[str, Any]:
-        """Make the release before live again. Raises Problem 409 where there is none."""
+    def roll_back(self, caller: str | None = None) -> dict[str, Any]:
+        """Make the release before live again, see `activate`. Raises Problem 409 where there is none."""
         if len(self._bundle.rollback_path()) < 2:
             raise Problem(HTTPStatus.CONFLICT, "there is no release to go back to; GET /v1/releases lists them")
         before = self._bundle.current_id()
-        return self._answering(self._bundle.rollback(**_author()).id, before)
+        return self._answering(self._bundle.rollback(**_author(caller)).id, before)
 
     def _answering(self, live: str, before: str | None) -> dict[str, Any]:
         """Told once a release that is live answers, or cannot, or takes too long, or another is live."""
@@ -68,5 +69,6 @@ class BundleReleases:
         return {"live": live, "before": before, "answering": self._engine.release.id}
 
 
-def _author() -> dict[str, str]:
-    return {"who": f"{user_name()}, by the server", "at": datetime.now(UTC).isoformat(timespec="seconds")}
+def _author(caller: str | None) -> dict[str, str]:
+    """Who moves: the name of a key, the user who runs the server where none is needed; and when."""
+    return {"who": f"{caller or user_name()}, by the server", "at": datetime.now(UTC).isoformat(timespec="seconds")}

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import Response
 
-from serving.http.access import BEARER, needs
+from serving.http.access import BEARER, caller_of, needs
 from serving.http.as_json import as_json
 from serving.http.releases import BundleReleases
 from serving.http.routes.answers import change, json_response, run
@@ -31,11 +31,11 @@ async def releases(request: Request) -> Response:
 async def activate(release: ReleaseName, request: Request) -> MovedShape:
     """Make a release live; every file of it is verified first. Answers once it answers."""
     bundle = BundleReleases.of(request.app)
-    return MovedShape(**(await change(request, lambda: bundle.activate(release))))
+    return MovedShape(**(await change(request, lambda: bundle.activate(release, caller_of(request)))))
 
 
 @router.post("/releases/rollback", operation_id="roll_back", dependencies=[Depends(needs("admin"))])
 async def roll_back(request: Request) -> MovedShape:
     """Make the release before live again; every file of it is verified first. Answers once it answers."""
     bundle = BundleReleases.of(request.app)
-    return MovedShape(**(await change(request, bundle.roll_back)))
+    return MovedShape(**(await change(request, lambda: bundle.roll_back(caller_of(request)))))

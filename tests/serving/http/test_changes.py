@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from serving.engine import Engine
 from serving.http.answers import Cursor
 from serving.http.app import make_app
 from serving.http.as_json import as_json
+from serving.http.keys import KeyFile, add_key
 
 
 def event(data: DataSet, **more: Any) -> dict[str, Any]:
@@ -149,6 +151,15 @@ def test_releases_are_told_made_live_and_rolled_back(own_http: TestClient, own_b
     assert (told["live"], told["rollback_to"], told["answering"]) == (second, first, second)
     assert [one["release"] for one in told["releases"]] == [first, second]
     assert "by the server" in told["moves"][-1]["who"]
+
+
+def test_a_move_names_the_key_that_it_was_made_with(own_engine: Engine, own_bundle: Path, tmp_path: Path) -> None:
+    key, _ = add_key(tmp_path / "keys.json", "night shift", ["read", "admin"], now=lambda: datetime.now(UTC))
+    app = make_app(own_engine, Bundle.open(own_bundle), keys=KeyFile(tmp_path / "keys.json"))
+    http = TestClient(app, base_url="http://127.0.0.1", headers={"Authorization": f"Bearer {key}"})
+    second_release(own_bundle)
+    assert http.post("/v1/releases/rollback").status_code == 200
+    assert http.get("/v1/releases").json()["moves"][-1]["who"] == "night shift, by the server"
 
 
 def test_a_release_that_is_not_there_is_404_and_nothing_to_go_back_to_409(own_http: TestClient) -> None:

@@ -40,6 +40,9 @@ class OneKey:
     def scopes_of(self, key: str) -> frozenset[Scope] | None:
         return frozenset(SCOPES) if key == KEY else None
 
+    def name_of(self, key: str) -> str | None:
+        return "fuzzer"
+
 
 @pytest.fixture(scope="module")
 def described(http: TestClient) -> dict[str, Any]:
