@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
@@ -16,6 +16,7 @@ from serving.http.answers import Answering, answer_json, entity_tag, has_tag, ru
 from serving.http.as_json import as_json
 from serving.http.bodies import BatchBody, CartBody, RecommendBody, SearchBody, SimilarBody
 from serving.http.observing.seen import Answered, note_answers
+from serving.http.routes.sending import NOT_CACHED, json_response, run
 from serving.http.shapes import AnswerShape, AnswersShape
 from serving.request import Answer, Explain
 from serving.request import Request as EngineRequest
@@ -24,7 +25,6 @@ from serving.texts.catalogue import Language
 T = TypeVar("T")
 AnyBody = RecommendBody | SearchBody | SimilarBody | CartBody
 CACHED = {"Cache-Control": "private, max-age=30"}  # answers that nobody's history is in
-NOT_CACHED = {"Cache-Control": "no-store"}
 
 router = APIRouter(prefix="/v1", tags=["answers"], dependencies=[Depends(BEARER), Depends(needs("read"))])
 
@@ -148,18 +148,3 @@ async def permit_rules(request: Request, *bodies: AnyBody) -> None:
     403."""
     if not all(body.rules for body in bodies):
         await needs("admin")(request)
-
-
-async def run(request: Request, call: Callable[[], Any]) -> Any:
-    """What a call returns, on a thread, once there is room for it."""
-    return await request.app.state.admission.run(call)
-
-
-async def change(request: Request, call: Callable[[], Any]) -> Any:
-    """What a call that changes the bundle returns, which may take long, and takes no thread from those that answer."""
-    return await request.app.state.changes.run(call)
-
-
-def json_response(told: bytes, headers: dict[str, str] | None = None) -> Response:
-    """JSON that is made already."""
-    return Response(told, HTTPStatus.OK.value, headers, "application/json")

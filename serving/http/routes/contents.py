@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from serving.http.access import BEARER, needs
 from serving.http.answers import Answering
 from serving.http.as_json import as_json
-from serving.http.routes.answers import json_response, run
+from serving.http.routes.sending import json_response, run
 from serving.http.shapes import BundleShape
 from serving.reporting.release_view import release_view
 

@@ -11,7 +11,7 @@ from serving.http.access import BEARER, needs
 from serving.http.answers import Answering
 from serving.http.bodies import AnyEvents, EventsBody
 from serving.http.observing.seen import note_events
-from serving.http.routes.answers import run
+from serving.http.routes.sending import run
 from serving.http.shapes import RecordedShape
 
 router = APIRouter(prefix="/v1", tags=["events"], dependencies=[Depends(BEARER), Depends(needs("write"))])

@@ -16,7 +16,7 @@ from serving.http.as_json import as_json
 from serving.http.bodies import Id, ItemsBody
 from serving.http.live_items import LiveItems
 from serving.http.problems import Problem
-from serving.http.routes.answers import change, json_response, run
+from serving.http.routes.sending import change, json_response, run
 from serving.http.shapes import ItemsShape, UpdatedShape
 
 router = APIRouter(prefix="/v1", tags=["items"], dependencies=[Depends(BEARER)])

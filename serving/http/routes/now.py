@@ -12,7 +12,7 @@ from serving.http.access import BEARER, needs
 from serving.http.answers import Answering
 from serving.http.observing.metrics import CONTENT_TYPE
 from serving.http.observing.observing import Observing
-from serving.http.routes.answers import NOT_CACHED, json_response
+from serving.http.routes.sending import NOT_CACHED, json_response
 from serving.http.shapes import NowShape
 
 router = APIRouter(tags=["now"], dependencies=[Depends(BEARER), Depends(needs("read"))])

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from serving.http.access import BEARER, caller_of, needs
 from serving.http.as_json import as_json
 from serving.http.releases import BundleReleases
-from serving.http.routes.answers import change, json_response, run
+from serving.http.routes.sending import change, json_response, run
 from serving.http.shapes import MovedShape, ReleasesShape
 
 ReleaseName = Annotated[str, Path(pattern=r"^[\w.-]{1,128}$", description="A release, as `GET /v1/releases` names it.")]

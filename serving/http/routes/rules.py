@@ -9,7 +9,7 @@ from serving.http.access import BEARER, needs
 from serving.http.answers import Answering
 from serving.http.as_json import as_json
 from serving.http.bodies import RulesBody
-from serving.http.routes.answers import json_response, run
+from serving.http.routes.sending import json_response, run
 from serving.http.rules import checked_rules, rules_in_force
 from serving.http.shapes import CheckedRulesShape, RulesShape
 

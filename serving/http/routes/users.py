@@ -13,7 +13,7 @@ from serving.http.answers import Answering
 from serving.http.as_json import as_json
 from serving.http.bodies import Id
 from serving.http.problems import without_folders
-from serving.http.routes.answers import NOT_CACHED, change, json_response, run
+from serving.http.routes.sending import NOT_CACHED, change, json_response, run
 from serving.http.shapes import ForgottenShape, UserIdsShape, UserShape
 
 router = APIRouter(prefix="/v1", tags=["users"], dependencies=[Depends(BEARER)])

@@ -10,7 +10,8 @@ from serving.http.access import BEARER, needs
 from serving.http.answers import Answering, ruled
 from serving.http.as_json import as_json
 from serving.http.bodies import ExplainBody, WhyNotBody
-from serving.http.routes.answers import answered, json_response, permit_rules, run
+from serving.http.routes.answers import answered, permit_rules
+from serving.http.routes.sending import json_response, run
 from serving.http.shapes import AnswerShape, WhyNotShape
 
 router = APIRouter(prefix="/v1", tags=["why"], dependencies=[Depends(BEARER), Depends(needs("read"))])
