@@ -292,7 +292,7 @@ class Engine:
 
     def answer(self, request: Request, *, state: ReleaseState | None = None) -> Answer:
         """Any request, answered from the newest state, or from one that `state` gave before."""
-        deadline = Deadline(request.deadline_ms)  # the time to look for what is newer counts
+        deadline = Deadline(request.deadline_ms, self._callers.slowdown)  # the time to look for what is newer counts
         with self._callers.one_more():
             return FORK_GUARD.run(lambda: self._answer(request, deadline, state))
 

@@ -79,7 +79,8 @@ def faithfulness(engine: Engine, kind: str, requests: Sequence[Asked], rng: np.r
 
 
 def _compared(engine: Engine, kind: str, request: Asked, rng: np.random.Generator) -> tuple[float, float] | None:
-    """By how much the named and another cause lower the score of an item that has a named one; None where none has."""
+    """By how much the named and another cause lower the score of an item that has a named one; None where none has, or
+    where both lower it alike."""
     answer = engine.answer(replace(request.without(None), explain=True, k=K))
     for at in rng.permutation(len(answer.items)).tolist():
         hit = answer.items[at]
@@ -91,14 +92,16 @@ def _compared(engine: Engine, kind: str, request: Asked, rng: np.random.Generato
         named = best[0]
         other = str(rng.choice([cause for cause in request.causes if cause not in (named, *named.split())]))
         whole = _score(engine, request.without(None), hit.item_id)
-        return tuple(whole - _score(engine, request.without(cause), hit.item_id) for cause in (named, other))  # type: ignore[return-value]
+        by_named, by_other = (whole - _score(engine, request.without(cause), hit.item_id) for cause in (named, other))
+        if not np.isclose(by_named, by_other):  # words that as many items have weigh the same, and are both the cause
+            return by_named, by_other
     return None
 
 
 def _score(engine: Engine, request: Request, item: str) -> float:
-    """The score of an item among all candidates of a request; of one that is none, that of the last."""
+    """The score of an item among all candidates of a request; of one that is none, minus infinity."""
     items = engine.answer(replace(request, k=engine.state.shortlist)).items
-    return next((hit.score for hit in items if hit.item_id == item), items[-1].score)
+    return next((hit.score for hit in items if hit.item_id == item), -np.inf)
 
 
 def _of_history(engine: Engine, user: str) -> Asked | None:

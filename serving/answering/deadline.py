@@ -14,19 +14,29 @@ PROBE_EVERY = 10  # calls in a row without time, after which one is tried all th
 OBSERVED_STAGES = 9  # runs of a stage that tell how long the next one takes
 RETRY_STAGE = 200  # runs of a stage in a row that were left out, after which it is tried all the same
 QUICKEST = 1e-3  # milliseconds a pair: nothing is quicker
+LATE_SHARE = 0.01  # of the answers may be late
+MARGIN_STEP, MOST_MARGIN = 1.0, 20.0  # milliseconds
+MARGIN_SHARE = 0.5  # of a deadline at most
 DEADLINE_SHARE = 0.8  # of the time that is left: calls differ, and the answer has to be put together
 
 
 class Deadline:
     """The milliseconds that each stage of one call has taken, and how many are left of `deadline_ms` from now on.
 
-    Without `deadline_ms` the time is only measured. `reserved_ms` are kept for the stages that have to run later.
+    Without `deadline_ms` the time is only measured. `reserved_ms` are kept for the stages that have to run later, and
+    `margin_ms`, at most MARGIN_SHARE of the deadline, for what no estimate foresees. `slowdown` tells how many times as
+    long work takes now as it would for a caller alone; estimates are of the latter.
     """
 
-    def __init__(self, deadline_ms: float | None = None) -> None:
+    def __init__(self, deadline_ms: float | None = None, slowdown: Callable[[], float] = lambda: 1.0) -> None:
         self.timings_ms: dict[str, float] = {}
-        self.reserved_ms = 0.0
-        self._deadline_ms, self._begun = deadline_ms, time.perf_counter()
+        self.reserved_ms = self.margin_ms = 0.0
+        self._deadline_ms, self._begun, self.slowdown = deadline_ms, time.perf_counter(), slowdown
+
+    def timer(self) -> Callable[[], float]:
+        """Tells how many milliseconds of work there were since now, as a caller alone would have needed for it."""
+        begun, slowdown = self.spent_ms, self.slowdown()
+        return lambda: 2 * (self.spent_ms - begun) / (slowdown + self.slowdown())
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -38,10 +48,24 @@ class Deadline:
 
     @property
     def left(self) -> Callable[[], float] | None:
-        """Tells at each call how many milliseconds are left, without those reserved; None without a deadline."""
+        """Tells at each call how many milliseconds of work are left but for those reserved; None without a deadline."""
         if (deadline_ms := self._deadline_ms) is None:
             return None
-        return lambda: deadline_ms - self.reserved_ms - (time.perf_counter() - self._begun) * 1000
+        planned = deadline_ms - min(self.margin_ms, MARGIN_SHARE * deadline_ms)
+        return lambda: (planned - self.spent_ms) / self.slowdown() - self.reserved_ms
+
+    @property
+    def late_ms(self) -> float | None:
+        """How many milliseconds after the deadline it is now, below 0 before it. None without a deadline, and where it
+        is past twice over: that one could not be kept."""
+        if self._deadline_ms is None or (late := self.spent_ms - self._deadline_ms) > self._deadline_ms:
+            return None
+        return late
+
+    @property
+    def spent_ms(self) -> float:
+        """Milliseconds since it was made."""
+        return (time.perf_counter() - self._begun) * 1000
 
 
 class LatencyModel:
@@ -83,7 +107,8 @@ class StageTimes:
     from many threads.
 
     Times are kept under any name that calls of the same length share. The second longest of the last runs counts, so
-    that one slow run changes nothing, and most runs take no longer; a stage that stays slow and is left out is tried
+    that one slow run changes nothing, and most runs take no longer. `margin_ms` are to be kept beside: what deadlines
+    lacked of late. A stage that stays slow and is left out is tried
     again every RETRY_STAGE times, and what it takes then is all that counts.
     """
 
@@ -91,6 +116,13 @@ class StageTimes:
         self._times: dict[Hashable, tuple[float, ...]] = {}
         self._left_out: dict[Hashable, int] = {}
         self._failures: set[tuple[str, type[Exception]]] = set()
+        self.margin_ms = 0.0
+
+    def ended(self, late_ms: float) -> None:
+        """Takes note of how late an answer was. `margin_ms` grows until LATE_SHARE of the answers are late, and falls
+        where fewer are: the stochastic approximation of a quantile (Robbins and Monro, 1951)."""
+        change = MARGIN_STEP * ((1.0 if late_ms > 0 else 0.0) - LATE_SHARE)
+        self.margin_ms = min(MOST_MARGIN, max(0.0, self.margin_ms + change))
 
     def observe(self, name: Hashable, milliseconds: float) -> None:
         """Takes note of one run."""

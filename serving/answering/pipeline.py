@@ -152,9 +152,14 @@ def _run_all(
 ) -> Batch:
     """Requests that differ in their user and query alone, through the stages."""
     batch = batch_of(state, task, requests)
+    deadline = deadline or Deadline(requests[0].deadline_ms)
+    deadline.margin_ms = state.stage_times.margin_ms if degrade else 0.0
     # threads of BLAS that wait for work would keep a core from the cross-encoder
     with ONE_BLAS_THREAD if ranks(state, batch) else nullcontext():
-        return run(state, batch, deadline or Deadline(requests[0].deadline_ms), until=until, degrade=degrade)
+        batch = run(state, batch, deadline, until=until, degrade=degrade)
+    if degrade and (late := deadline.late_ms) is not None:
+        state.stage_times.ended(late)
+    return batch
 
 
 def warm_up(state: ReleaseState) -> None:

@@ -236,3 +236,12 @@ def test_a_shopper_of_whom_nothing_could_be_read_in_time_gets_what_is_popular(fu
     assert ids(found) == popular[:10]
     assert f"{PARTS['read_user']}: no time" in found.degraded
     assert f"{PARTS['retrieve']}: no time" in found.degraded
+
+
+def test_late_answers_leave_a_margin_for_those_after_them(fused: Engine) -> None:
+    times = Known(describe=0.0)
+    engine = changed(fused, stage_times=times)
+    times.ended(1.0)
+    before = times.margin_ms
+    engine.search("red mug", deadline_ms=60_000)
+    assert 0 < times.margin_ms < before

@@ -58,25 +58,24 @@ class InTime:
         ways, times, key = self.ways.get(stage, ()), state.stage_times, self._key(stage, state, batch)
         deadline.reserved_ms = 0.0 if deadline.left is None else self._needed_after(stage, state, batch)
         if ways and ways[0].in_time and (left := deadline.left) is not None and not times.fits(key, left()):
-            begun = left()
+            worked = deadline.timer()
             if (found := ways[0].without(state, _noted(batch, ways[0], NO_TIME), deadline)) is not None:
-                times.observe(_instead(key), begun - left())
+                times.observe(_instead(key), worked())
                 return found
         return self._tried(stage, state, batch, deadline, key)
 
     def _tried(
         self, stage: Stage, state: ReleaseState, batch: Batch, deadline: Deadline, key: tuple[Hashable, ...]
     ) -> Batch:
-        left = deadline.left
-        begun = 0.0 if left is None else left()
+        worked = deadline.timer()
         try:
             found = stage(state, batch, deadline)
         except BadRequest:
             raise
         except Exception as error:
             return self._instead_of(error, stage, state, batch, deadline)
-        if left is not None:
-            state.stage_times.observe(key, begun - left())
+        if deadline.left is not None:
+            state.stage_times.observe(key, worked())
         return found
 
     def _instead_of(

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from retrieval.encoders.runtime import available_cores
 from serving.answering.in_time.otherwise import QueueFull
 
 WAIT = 0.002  # seconds for company
@@ -27,7 +28,12 @@ class Callers:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._cores = available_cores()
         self.inside = 0
+
+    def slowdown(self) -> float:
+        """How many times as long work takes now as it would for a caller alone: as there are callers for each core."""
+        return max(1.0, self.inside / self._cores)
 
     @contextmanager
     def one_more(self) -> Iterator[None]:

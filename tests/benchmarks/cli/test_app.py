@@ -224,5 +224,6 @@ def test_the_commands_are_those_of_the_entry_point() -> None:
         "in-time",
         "explain",
         "churn",
+        "http",
     }
     assert set(command.commands) == wanted

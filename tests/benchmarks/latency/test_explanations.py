@@ -8,10 +8,19 @@ from typing import Any
 
 import pytest
 
+from benchmarks.latency import explanations
 from benchmarks.latency.explanations import ExplainRun
 from benchmarks.result_lines import Line
 from serving.answering.explaining import explain as stage
 from serving.answering.explaining.leave_one_out import Effects, leave_one_out
+
+N = 50
+
+
+@pytest.fixture(autouse=True)
+def enough_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many that a share of them is not decided by one."""
+    monkeypatch.setattr(explanations, "FEW", N)
 
 
 def measured(bundle: Path) -> dict[tuple[str, ...], Line]:
@@ -23,11 +32,11 @@ def test_a_named_cause_moves_the_score_more_than_another(bundle: Path) -> None:
     lines = measured(bundle)
     for cause in ("event", "word"):
         summary = lines["faithful", cause].summary
-        assert summary["n"] == 10
+        assert summary["n"] == N
         assert (summary["lowers more"] or 0) >= 0.9
         assert (summary["moves more"] or 0) >= 0.8
     assert {call for measured, call, *_ in lines if measured == "explaining"} == {"recommend", "search"}
-    assert lines["explaining", "recommend", "why not"].summary["n"] == 10
+    assert lines["explaining", "recommend", "why not"].summary["n"] == N
 
 
 def test_a_cause_that_is_not_the_cause_is_told_apart(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,14 @@ import pytest
 from serving.answering.deadline import (
     COLD_START_PAIRS,
     DEADLINE_SHARE,
+    LATE_SHARE,
+    MARGIN_SHARE,
     MIN_PAIRS,
+    MOST_MARGIN,
     PROBE_EVERY,
     Deadline,
     LatencyModel,
+    StageTimes,
 )
 
 
@@ -75,3 +79,46 @@ def test_what_is_left_falls_from_the_beginning_on(monkeypatch: pytest.MonkeyPatc
 
 def test_without_a_deadline_nothing_is_left_to_run_out_of() -> None:
     assert Deadline().left is None
+
+
+def test_beside_other_callers_less_work_fits_into_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.answering.deadline.time.perf_counter", lambda: 10.0)
+    alone, beside = Deadline(1_000.0), Deadline(1_000.0, lambda: 4.0)
+    for deadline in (alone, beside):
+        deadline.reserved_ms = 100.0
+    assert alone.left is not None
+    assert beside.left is not None
+    assert (alone.left(), beside.left()) == (900.0, 150.0)
+
+
+def test_work_beside_other_callers_counts_as_what_it_would_take_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, slowdown = iter([0.0, 0.0, 0.3]), iter([2.0, 4.0])
+    monkeypatch.setattr("serving.answering.deadline.time.perf_counter", now.__next__)
+    worked = Deadline(None, slowdown.__next__).timer()
+    assert worked() == pytest.approx(100.0)
+
+
+def test_a_margin_is_kept_as_long_as_answers_are_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    times, late = StageTimes(), 8.0
+    for _ in range(1_000):
+        times.ended(late - times.margin_ms)
+    assert times.margin_ms == pytest.approx(late, abs=1.0)
+    for _ in range(int(late / LATE_SHARE) + 100):
+        times.ended(-1.0)
+    assert times.margin_ms == 0.0
+    for _ in range(100):
+        times.ended(1.0)
+    assert times.margin_ms == MOST_MARGIN
+    monkeypatch.setattr("serving.answering.deadline.time.perf_counter", lambda: 10.0)
+    deadline = Deadline(10.0)
+    deadline.margin_ms = times.margin_ms
+    assert deadline.left is not None
+    assert deadline.left() == 10.0 * (1 - MARGIN_SHARE)
+
+
+def test_a_deadline_that_could_not_be_kept_says_nothing_of_margins(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0, 0.015, 0.025])
+    monkeypatch.setattr("serving.answering.deadline.time.perf_counter", now.__next__)
+    deadline = Deadline(10.0)
+    assert deadline.late_ms == pytest.approx(5.0)
+    assert deadline.late_ms is None
