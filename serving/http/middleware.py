@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from uuid import uuid4
 
@@ -64,46 +64,24 @@ class Around:
         if asked == "HEAD":  # answered as GET is, but for the body
             scope = {**scope, "method": "GET"}
         body = _Body(receive, self._limits, begun)
-        status, sent = HTTPStatus.INTERNAL_SERVER_ERROR.value, False
-
-        async def told(message: Message) -> None:
-            nonlocal status, sent
-            if message["type"] == "http.response.start":
-                status, sent = message["status"], True
-                if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-                    await body.drain()
-                own = {name for name, _ in message["headers"]}
-                message["headers"] = [
-                    *message["headers"],
-                    *(header for header in HEADERS if header[0] not in own),
-                    (b"x-request-id", request_id.encode()),
-                ]
-            elif asked == "HEAD":
-                message = {**message, "body": b""}
-            await send(message)
-
+        reply = _Reply(send, body, request_id, without_body=asked == "HEAD")
         try:
-            length = headers.get(b"content-length", b"0")
-            if not length.isdigit() or int(length[:20]) > self._limits.body_bytes:
-                raise body.too_large()
-            if self._only_local():
-                refuse_other_hosts(headers)
-            refuse_other_sites(scope["method"], headers)
-            await self._app(scope, body, told)
+            self._refuse(scope["method"], headers, body)
+            await self._app(scope, body, reply)
         except Exception as error:
             problem = error if isinstance(error, Problem) else FAILED
             if problem is FAILED:
                 log.error("request %s failed", request_id, exc_info=error)
-            if sent:  # the caller sees that the answer is cut short
+            if reply.begun:  # the caller sees that the answer is cut short
                 raise
-            await problem_response(problem, request_id)(scope, receive, told)
+            await problem_response(problem, request_id)(scope, receive, reply)
         finally:
             route = scope.get("route")
             seen = Seen(
                 request_id,
                 asked,
                 getattr(route, "path_format", "") or "other",
-                status,
+                reply.status,
                 time.perf_counter() - begun,
                 time.time(),
                 scope["state"].get(ANSWERS, ()),
@@ -112,12 +90,45 @@ class Around:
             )
             self._tell(seen)
 
+    def _refuse(self, method: str, headers: Mapping[bytes, bytes], body: _Body) -> None:
+        """Raises Problem for a request that is refused by its head alone."""
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or int(length[:20]) > self._limits.body_bytes:
+            raise body.too_large()
+        if self._only_local():
+            refuse_other_hosts(headers)
+        refuse_other_sites(method, headers)
+
     def _tell(self, seen: Seen) -> None:
         for observer in self._observers:
             try:
                 observer.ended(seen)
             except Exception:  # the answer is on its way
                 log.exception("request %s was not observed", seen.request_id)
+
+
+class _Reply:
+    """Sends an answer with the headers that every answer has; `status` is that of a fault until it has `begun`."""
+
+    def __init__(self, send: Send, body: _Body, request_id: str, *, without_body: bool) -> None:
+        self._send, self._body, self._request_id, self._without_body = send, body, request_id, without_body
+        self.status, self.begun = HTTPStatus.INTERNAL_SERVER_ERROR.value, False
+
+    async def __call__(self, message: Message) -> None:
+        """ASGI's send."""
+        if message["type"] == "http.response.start":
+            self.status, self.begun = message["status"], True
+            if self.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+                await self._body.drain()
+            own = {name for name, _ in message["headers"]}
+            message["headers"] = [
+                *message["headers"],
+                *(header for header in HEADERS if header[0] not in own),
+                (b"x-request-id", self._request_id.encode()),
+            ]
+        elif self._without_body:
+            message = {**message, "body": b""}
+        await self._send(message)
 
 
 class _Body:
